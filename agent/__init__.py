@@ -1,0 +1,1 @@
+"""The hypervisor agent: plumbing, the identity table, supervision, operator commands."""

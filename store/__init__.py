@@ -1,0 +1,1 @@
+"""Port records and the deployment's configuration: the interface, ZooKeeper and a directory."""
