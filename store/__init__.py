@@ -1,1 +1,39 @@
-"""Port records and the deployment's configuration: the interface, ZooKeeper and a directory."""
+"""Port records and the deployment's configuration: the interface, ZooKeeper and a directory.
+
+Use `open_store`, and the names of `ovs_metadata.store.interface`.
+"""
+
+from ovs_metadata.store.interface import FatalCallback, Store
+from ovs_metadata.store.url import DirectoryLocation, ZooKeeperLocation, parse_store_url
+
+__all__ = ["open_store"]
+
+
+def open_store(
+    url: str, *, wait: float | None = 10.0, on_fatal: FatalCallback | None = None
+) -> Store:
+    """Open the store a URL names (see `ovs_metadata.store.url`). Close it when done.
+
+    Args:
+        url: directory:/PATH or zookeeper://HOST:PORT,…/CHROOT.
+        wait: seconds to wait for ZooKeeper. None does not wait: connecting goes on in the
+            background for as long as it takes, and followers work as soon as it succeeded.
+        on_fatal: told, from a thread of the store's, when a follower finds a layout of an unknown
+            version and gives up. It is logged in any case.
+
+    Raises:
+        StoreUnavailable: the store did not answer in time.
+        UnknownLayout: its layout is not the version this software knows.
+        StoreError: the URL is not of a form that is known.
+    """
+    match parse_store_url(url):
+        # Each process pays for one implementation only; kazoo alone takes longer to import than
+        # most commands take to run.
+        case DirectoryLocation(root):
+            from ovs_metadata.store.directory import DirectoryStore  # noqa: PLC0415
+
+            return DirectoryStore(root, on_fatal=on_fatal)
+        case ZooKeeperLocation(hosts, chroot):
+            from ovs_metadata.store.zookeeper import ZooKeeperStore  # noqa: PLC0415
+
+            return ZooKeeperStore(hosts, chroot, wait=wait, on_fatal=on_fatal)

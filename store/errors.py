@@ -1,0 +1,38 @@
+"""What can go wrong with the store. Every message is one line that says what is wrong."""
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message says why and what to do about it."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached at present; trying again later makes sense."""
+
+
+class UnknownLayout(StoreError):
+    """The store is laid out in a version this software does not know."""
+
+
+class RecordNotFound(StoreError):
+    """There is no record of the port."""
+
+    def __init__(self, port_id: str) -> None:
+        super().__init__(port_id)
+        self.port_id = port_id
+
+    def __str__(self) -> str:
+        """One line for an operator."""
+        return f"there is no record of port {self.port_id}"
+
+
+class MalformedRecord(StoreError):
+    """There is a record of the port, and it cannot be used; `reason` says what is wrong with it."""
+
+    def __init__(self, port_id: str, reason: str) -> None:
+        super().__init__(port_id, reason)
+        self.port_id = port_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """One line for an operator."""
+        return f"record of port {self.port_id}: {self.reason}"

@@ -1,0 +1,77 @@
+"""What the followers of both implementations share: one daemon thread and its life.
+
+The thread is made here, of the standard library's threading, and so is a green one in a process
+patched by eventlet. It ends in `close`, or when the store turns out to be of an unknown version.
+"""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+
+from ovs_metadata.store.errors import UnknownLayout
+from ovs_metadata.store.interface import FatalCallback, Listener
+from ovs_metadata.store.reports import Reports
+
+LOG = logging.getLogger(__name__)
+
+
+class ThreadedFollower(ABC):
+    """A follower that reads in a thread of its own, whenever woken and after each pause."""
+
+    def __init__(self, listener: Listener, on_fatal: FatalCallback | None) -> None:
+        self._reports = Reports(listener)
+        self._on_fatal = on_fatal
+        self._wake = threading.Event()
+        self._closed = False
+        self._problems: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="store-follower", daemon=True)
+
+    @abstractmethod
+    def _added(self, port_ids: set[str]) -> None:
+        """Remember that these are to be read, whatever was read before. Any thread calls it."""
+
+    @abstractmethod
+    def _read(self) -> set[str]:
+        """Read what is to be read and tell it; returns what stood in the way, a line each.
+
+        Raises:
+            UnknownLayout: nothing more can be read.
+        """
+
+    @abstractmethod
+    def _pause(self) -> float | None:
+        """Seconds until the next read if nothing wakes the thread before; None for no limit."""
+
+    def set_ports(self, port_ids: Collection[str]) -> None:
+        """See `Follower`."""
+        self._added(self._reports.set_ports(port_ids))
+        self._wake.set()
+
+    def close(self) -> None:
+        """See `Follower`. A listener may call it."""
+        self._closed = True
+        self._reports.set_ports(())
+        self._wake.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(self._pause())
+            self._wake.clear()
+            try:
+                self._note(self._read())
+            except UnknownLayout as error:
+                LOG.error("%s", error)
+                if self._on_fatal is not None:
+                    self._on_fatal(error)
+                return
+
+    def _note(self, problems: set[str]) -> None:
+        """Log each problem when it appears, and once when all are gone."""
+        for problem in sorted(problems - self._problems):
+            LOG.warning("%s; what was last known stays in force", problem)
+        if self._problems and not problems:
+            LOG.info("the store can be read again")
+        self._problems = problems

@@ -1,0 +1,66 @@
+"""What a listener is told."""
+
+import threading
+
+from lab.process import wait_for
+from lab.store_support import Told, record
+from ovs_metadata.store.interface import PortState
+from ovs_metadata.store.reports import Reports
+
+PORT = record().port_id
+DATA = record().to_json()
+
+
+def test_only_followed_ports_are_told() -> None:
+    told = Told()
+    reports = Reports(told)
+    reports.tell(PORT, DATA)
+    assert reports.set_ports([PORT]) == {PORT}
+    assert reports.ports() == {PORT}
+    reports.tell(PORT, DATA)
+    assert reports.set_ports([]) == set()
+    reports.tell(PORT, None)
+    assert told.calls == [(PORT, record())]
+
+
+def test_a_port_that_stays_followed_is_not_new_and_not_told_again() -> None:
+    told = Told()
+    reports = Reports(told)
+    reports.set_ports([PORT])
+    reports.tell(PORT, None)
+    other = record(2).port_id
+    assert reports.set_ports([PORT, other]) == {other}
+    reports.tell(PORT, None)
+    assert told.calls == [(PORT, None)]
+
+
+def test_a_record_with_unknown_keys_more_or_less_is_the_same_record() -> None:
+    told = Told()
+    reports = Reports(told)
+    reports.set_ports([PORT])
+    reports.tell(PORT, DATA)
+    reports.tell(PORT, DATA.replace(b"{", b'{"later": 1, ', 1))
+    assert told.calls == [(PORT, record())]
+
+
+def test_setting_the_ports_waits_for_a_call_under_way() -> None:
+    called, go_on = threading.Event(), threading.Event()
+
+    def listener(_port_id: str, _state: PortState) -> None:
+        called.set()
+        assert go_on.wait(timeout=10)
+
+    reports = Reports(listener)
+    reports.set_ports([PORT])
+    teller = threading.Thread(target=reports.tell, args=(PORT, DATA))
+    setter = threading.Thread(target=reports.set_ports, args=([],))
+    teller.start()
+    assert called.wait(timeout=10)
+    setter.start()
+    setter.join(timeout=0.2)
+    waited = setter.is_alive()
+    go_on.set()
+    for thread in (teller, setter):
+        thread.join(timeout=10)
+    assert waited
+    wait_for(lambda: reports.ports() == set(), "no port to be followed")

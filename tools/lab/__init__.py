@@ -1,0 +1,1 @@
+"""Real components on one machine, for functional tests, benchmarks and the demo."""
