@@ -1,0 +1,252 @@
+"""The flow controller: a Ryu application that keeps one bridge's metadata flows as they should be.
+
+`ovs-metadata-flows` runs it on os-ken; `ryu-manager ovs_metadata.flows.app` runs it on Ryu. All of
+it runs on eventlet's one thread: the library's handlers and the watcher's callbacks only note what
+arrived and wake `_work`, the one place from which flows are sent.
+
+It speaks to the bridge through its management socket, so the bridge needs no controller row. A
+switch that connects to ryu-manager by itself is served as well if it is our bridge.
+"""
+
+import fcntl
+import functools
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from ovs_metadata.flows import openflow
+from ovs_metadata.flows.bridge import prepare_bridge
+from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.switch import SwitchFlows
+from ovs_metadata.flows.tables import Priority, Table
+from ovs_metadata.host import config
+from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.watch import HostState, PortWatcher
+from ovs_metadata.store import open_store
+from ovs_metadata.store.interface import StoreError
+
+LOG = logging.getLogger(__name__)
+
+RECONNECT_INTERVAL = 0.2
+"""Seconds between two attempts to reach the management socket, or OVSDB."""
+
+AFTER_ERROR = 1.0
+"""Seconds until the switch is asked for its flows after it refused a message."""
+
+
+def _vital(part: Callable[[], None]) -> None:
+    """Run a part without which the application is of no use: end the process if it fails.
+
+    Whoever started us starts us again, and the flows stay where they are meanwhile.
+    """
+    try:
+        part()
+    except StoreError as error:
+        _end(error)
+    except Exception:
+        LOG.exception("this should not happen: ending, to be started again")
+        os._exit(1)
+
+
+def _end(error: StoreError) -> None:
+    LOG.critical("%s", error)
+    os._exit(1)
+
+
+def _on(event: Any, *states: Any) -> Callable[[Callable[..., None]], Any]:
+    """Make a method the handler of an event, like the library's own decorator, but vital.
+
+    The library logs what a handler raises and goes on, with the event lost.
+    """
+
+    def decorate(method: Callable[..., None]) -> Any:
+        @functools.wraps(method)
+        def guarded(self: Any, event: Any) -> None:
+            _vital(lambda: method(self, event))
+
+        return openflow.set_ev_cls(event, list(states))(guarded)
+
+    return decorate
+
+
+class MetadataFlows(openflow.App):  # type: ignore[misc]
+    """The application. `_switch` is connected or None; `_flows` is what is known of it."""
+
+    OFP_VERSIONS = [openflow.ofproto.OFP_VERSION]  # noqa: RUF012 - the library's interface
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        config.register(openflow.host_conf)
+        self._config = config.from_conf(openflow.host_conf)
+        self._lock = _only_one(self._config.state_dir)
+        self._flows = SwitchFlows()
+        self._switch: Datapath | None = None
+        self._state: HostState | None = None
+        self._watcher: PortWatcher | None = None
+        self._wake = hub.Event()
+        self._audit_at = 0.0
+
+    def start(self) -> None:
+        """Start the application's threads (called by the library)."""
+        super().start()
+        for loop in (self._watch, self._connect, self._work, self._audit):
+            self.threads.append(hub.spawn(_vital, loop))
+
+    # What arrives: note it, and wake the worker.
+
+    def _watch(self) -> None:
+        """Follow OVSDB and the store, from when both can be reached."""
+        store = open_store(self._config.store_url, wait=None, on_fatal=_end)
+        waiting = False
+        while self._watcher is None:
+            try:
+                self._watcher = PortWatcher(
+                    self._config.ovsdb_connection, self._config.bridge, store, self._wake.set
+                )
+            except OvsdbUnreachable as error:
+                if not waiting:
+                    LOG.warning("%s: waiting for it", error)
+                waiting = True
+                hub.sleep(RECONNECT_INTERVAL)
+
+    def _connect(self) -> None:
+        """Keep a connection to the management socket."""
+        path = str(self._config.management_socket)
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(path)
+            except OSError as error:
+                LOG.debug("%s: %s", path, error)
+                sock.close()
+            else:
+                stream = openflow.UnixStream(sock)
+                openflow.controller.datapath_connection_factory(stream, path)
+            hub.sleep(RECONNECT_INTERVAL)
+
+    @_on(ofp_event.EventOFPStateChange, handler.MAIN_DISPATCHER, handler.DEAD_DISPATCHER)
+    def _state_changed(self, event: Any) -> None:
+        datapath = event.datapath
+        if event.state == handler.DEAD_DISPATCHER:
+            if datapath is self._switch:
+                LOG.warning("connection to bridge %s lost", self._config.bridge)
+                self._switch = None
+        elif self._switch is None and self._is_our_bridge(datapath):
+            LOG.info("connected to bridge %s, datapath %016x", self._config.bridge, datapath.id)
+            self._switch = datapath
+            datapath.send_msg(openflow.removals_wanted_message(datapath))
+            self._ask_for_dump()
+        else:
+            LOG.info("datapath %016x from %s is none of ours", datapath.id, datapath.address)
+
+    @_on(ofp_event.EventOFPFlowStatsReply, handler.MAIN_DISPATCHER)
+    def _dump_arrived(self, event: Any) -> None:
+        if event.msg.datapath is not self._switch:
+            return
+        learned = self._config.flows.table_base + Table.Learned
+        for stats in event.msg.body:
+            if stats.table_id == learned and stats.priority == Priority.Learned:
+                continue  # the switch's own
+            key = openflow.key_of(stats)
+            flow = (self._flows.desired or {}).get(key)
+            same = flow is not None and openflow.same_content(stats, flow)
+            self._flows.dumped(key, stats.cookie, as_desired=same)
+        if not openflow.more_to_come(event.msg):
+            self._flows.dump_ended()
+            self._wake.set()
+
+    @_on(ofp_event.EventOFPFlowRemoved, handler.MAIN_DISPATCHER)
+    def _flow_removed(self, event: Any) -> None:
+        message = event.msg
+        if message.datapath is self._switch and message.reason == openflow.REMOVED_BY_DELETE:
+            self._flows.removed(openflow.key_of(message))
+            self._wake.set()
+
+    @_on(ofp_event.EventOFPErrorMsg, handler.MAIN_DISPATCHER)
+    def _error_arrived(self, event: Any) -> None:
+        message = event.msg
+        if message.datapath is not self._switch:
+            return
+        LOG.error(
+            "bridge %s refused a message: error type %d, code %d, message %s",
+            *(self._config.bridge, message.type, message.code, message.data.hex()),
+        )
+        hub.spawn_after(AFTER_ERROR, self._ask_for_dump)
+
+    # What is sent.
+
+    def _work(self) -> None:
+        """Bring the switch to what it should have, whenever something changed."""
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._watcher is not None:
+                self._decide(self._watcher)
+            self._send_changes()
+
+    def _decide(self, watcher: PortWatcher) -> None:
+        state = watcher.state()
+        if state == self._state:
+            return
+        self._state = state
+        if state.bridge:
+            prepare_bridge(watcher.ovsdb, state.bridge, self._config.flows.table_base)
+        ports = [
+            Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
+            for each in state.bound.served.values()
+        ]
+        self._flows.desired = pipeline(self._config.flows, state.metadata_ofport, ports)
+        self._flows.undecided = state.bound.undecided
+
+    def _send_changes(self) -> None:
+        if self._switch is None:
+            return
+        changes = self._flows.changes()
+        for key in changes.delete:
+            self._switch.send_msg(openflow.delete_message(self._switch, key))
+        for flow in changes.add:
+            self._switch.send_msg(openflow.add_message(self._switch, flow))
+        if changes:
+            LOG.info(
+                "bridge %s: %d flows added, %d deleted",
+                *(self._config.bridge, len(changes.add), len(changes.delete)),
+            )
+
+    def _audit(self) -> None:
+        """Compare with the switch from time to time, whatever it did or did not report."""
+        while True:
+            hub.sleep(self._config.audit_interval)
+            if not self._flows.dumping:
+                self._ask_for_dump()
+
+    def _ask_for_dump(self) -> None:
+        if self._switch is not None:
+            self._flows.dump_started()
+            self._switch.send_msg(openflow.dump_message(self._switch))
+
+    def _is_our_bridge(self, datapath: Datapath) -> bool:
+        if datapath.address == str(self._config.management_socket):
+            return True
+        bridge = self._state.bridge if self._state else None
+        return bool(bridge and bridge.datapath_id == f"{datapath.id:016x}")
+
+
+def _only_one(state_dir: Path) -> IO[bytes]:
+    """Take the lock that only one flow controller on a host can have.
+
+    It is held for as long as the returned file is open, so for the life of the process. Ends the
+    process when another one holds it, since two would fight over every flow.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = state_dir / "flows.lock"
+    lock = path.open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"another flow controller is running on this host: it holds {path}")
+    return lock

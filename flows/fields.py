@@ -1,0 +1,58 @@
+"""The packet fields the pipeline uses: names, widths and wire headers, in one table.
+
+Names are OpenFlow's as Ryu spells them; the NXM headers and the names that ovs-ofctl prints are
+those of ovs-fields(7). An NXM header is vendor class (16 bits), field (7), has-mask (1), length
+of the value in bytes (8).
+"""
+
+from dataclasses import dataclass
+
+from netaddr import EUI, IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. `text` is its name in a match of ovs-ofctl, `nxm_name` in a move or a learn."""
+
+    name: str
+    bits: int
+    vendor_class: int
+    number: int
+    text: str
+    nxm_name: str
+
+    @property
+    def nxm(self) -> int:
+        """NXM header without a mask."""
+        return self.vendor_class << 16 | self.number << 9 | self.bits // 8
+
+
+_OF, _NX = 0x0000, 0x0001
+
+FIELDS = {
+    each.name: each
+    for each in (
+        Field("in_port", 16, _OF, 0, "in_port", "NXM_OF_IN_PORT"),
+        Field("eth_dst", 48, _OF, 1, "dl_dst", "NXM_OF_ETH_DST"),
+        Field("eth_src", 48, _OF, 2, "dl_src", "NXM_OF_ETH_SRC"),
+        Field("eth_type", 16, _OF, 3, "dl_type", "NXM_OF_ETH_TYPE"),
+        Field("ip_proto", 8, _OF, 6, "nw_proto", "NXM_OF_IP_PROTO"),
+        Field("ipv4_src", 32, _OF, 7, "nw_src", "NXM_OF_IP_SRC"),
+        Field("ipv4_dst", 32, _OF, 8, "nw_dst", "NXM_OF_IP_DST"),
+        Field("tcp_src", 16, _OF, 9, "tp_src", "NXM_OF_TCP_SRC"),
+        Field("tcp_dst", 16, _OF, 10, "tp_dst", "NXM_OF_TCP_DST"),
+        Field("arp_op", 16, _OF, 15, "arp_op", "NXM_OF_ARP_OP"),
+        Field("arp_spa", 32, _OF, 16, "arp_spa", "NXM_OF_ARP_SPA"),
+        Field("arp_tpa", 32, _OF, 17, "arp_tpa", "NXM_OF_ARP_TPA"),
+        Field("reg0", 32, _NX, 0, "reg0", "NXM_NX_REG0"),
+        Field("arp_sha", 48, _NX, 17, "arp_sha", "NXM_NX_ARP_SHA"),
+        Field("arp_tha", 48, _NX, 18, "arp_tha", "NXM_NX_ARP_THA"),
+    )
+}
+
+
+def to_bytes(field: Field, value: int | str) -> bytes:
+    """A field's value in network byte order. Addresses are given as text."""
+    if isinstance(value, str):
+        value = int(EUI(value)) if field.bits == 48 else int(IPAddress(value))
+    return value.to_bytes(field.bits // 8, "big")

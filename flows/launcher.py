@@ -1,0 +1,105 @@
+"""`ovs-metadata-flows`: runs the flow controller on os-ken, with the eventlet hub.
+
+Unlike ryu-manager it listens on no TCP port: it speaks to the bridge's management socket only.
+Lives until SIGTERM or SIGINT. The flows stay in the switch, unless it was asked to clean up.
+"""
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+import warnings
+from typing import Any
+
+from ovs_metadata import __version__
+from ovs_metadata.host import config
+
+_PR_SET_PDEATHSIG = 1
+
+APPLICATION = "ovs_metadata.flows.app"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    parser = argparse.ArgumentParser(
+        prog="ovs-metadata-flows",
+        description="Keep the metadata flows of one Open vSwitch bridge as they should be.",
+    )
+    parser.add_argument("--config", metavar="FILE", help=f"default: {config.DEFAULT_PATH}")
+    parser.add_argument("--cleanup", action="store_true", help="remove every flow of ours and exit")
+    parser.add_argument(
+        "--child", action="store_true", help="end when the process that started this one ends"
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    args = parser.parse_args()
+    try:
+        settings = config.load(args.config)
+    except config.ConfigError as error:
+        sys.exit(f"ovs-metadata-flows: {error}")
+    logging.basicConfig(
+        level=logging.DEBUG if settings.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("os_ken").setLevel(logging.WARNING)
+    if args.cleanup:
+        from ovs_metadata.flows.cleanup import remove_flows
+
+        try:
+            remove_flows(settings)
+        except OSError as error:
+            sys.exit(f"ovs-metadata-flows: cannot reach {settings.management_socket}: {error}")
+    else:
+        if args.child:
+            _die_with_parent()
+        _run(str(settings.path) if settings.path else None)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the agent dies (prctl(2), PR_SET_PDEATHSIG).
+
+    Otherwise one that was killed would leave us behind, and its successor without the lock.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit("ovs-metadata-flows: the agent is gone already")
+
+
+def _run(config_file: str | None) -> None:
+    os.environ["OSKEN_HUB_TYPE"] = "eventlet"
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    from os_ken.lib import hub
+
+    # Both calls are needed: the second one patches threads too, which the first leaves out.
+    hub.patch(thread=False)
+    hub.patch(thread=True)
+    from os_ken.base.app_manager import AppManager, OSKenApp
+    from os_ken.controller import controller, ofp_handler
+
+    class QuietHandler(ofp_handler.OFPHandler):  # type: ignore[misc]
+        """The library's handshake, without its listening TCP sockets."""
+
+        def start(self) -> Any:
+            return OSKenApp.start(self)
+
+    controller.CONF(
+        args=[], project="ovs-metadata", default_config_files=[config_file] if config_file else []
+    )
+    manager = AppManager.get_instance()
+    manager.load_apps([APPLICATION])
+    manager.applications_cls[ofp_handler.__name__] = QuietHandler
+    manager.instantiate_apps(**manager.create_contexts())
+    stop = hub.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    stop.wait()
+    logging.getLogger(__name__).info("ending; the flows stay as they are")
+    # Not one of the library's loops looks whether it should end; the flows need no goodbye.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Flows as text, in the notation of `ovs-ofctl -O OpenFlow13 --no-stats dump-flows`.
+
+What this prints, `ovs-ofctl add-flows` reads. Pure functions.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+from ovs_metadata.flows.fields import FIELDS
+from ovs_metadata.flows.values import (
+    Action,
+    Flow,
+    GotoTable,
+    Learn,
+    LearnSpec,
+    LoadField,
+    Match,
+    MatchConstant,
+    MatchField,
+    MatchValue,
+    Move,
+    Output,
+    OutputField,
+    OutputInPort,
+    SetField,
+)
+
+_PROTOCOLS = {(0x0800, 6): "tcp", (0x0806, None): "arp", (0x0800, None): "ip"}
+"""(eth_type, ip_proto) → the word ovs-ofctl has for the pair."""
+
+_MATCH_ORDER = (
+    *("reg0", "in_port", "vlan_vid", "eth_src", "eth_dst"),
+    *("arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "arp_op", "tcp_src", "tcp_dst"),
+)
+"""The order in which ovs-ofctl prints the fields of a match."""
+
+_ACTION_NAMES = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
+"""Fields that set_field and a constant in a learn spell differently from OpenFlow."""
+
+
+def dump(flows: Iterable[Flow], names: Mapping[int, str] | None = None) -> str:
+    """Flows as dump-flows prints them: by table, then falling priority, then text.
+
+    `names` are table names, printed instead of numbers as `--names` does.
+    """
+    ordered = sorted(flows, key=lambda each: (each.key.table, -each.key.priority, render(each)))
+    return "".join(f" {render(each, names)}\n" for each in ordered)
+
+
+def render(flow: Flow, names: Mapping[int, str] | None = None) -> str:
+    """One flow, as dump-flows prints it."""
+    head = [f"cookie={flow.cookie:#x}"]
+    if flow.key.table:
+        head.append(f"table={_table(flow.key.table, names)}")
+    match = ",".join([f"priority={flow.key.priority}", *_match(flow.key.match)])
+    actions = ",".join(_action(each, names) for each in flow.actions) or "drop"
+    return f"{', '.join(head)}, send_flow_rem {match} actions={actions}"
+
+
+def _table(number: int, names: Mapping[int, str] | None) -> str:
+    return (names or {}).get(number, str(number))
+
+
+def _match(match: Match) -> list[str]:
+    fields = dict(match.fields)
+    words = []
+    eth_type = fields.pop("eth_type", None)
+    if eth_type is not None:
+        words.append(_PROTOCOLS[eth_type, fields.pop("ip_proto", None)])  # type: ignore[index]
+    words += [_match_field(name, fields.pop(name)) for name in _MATCH_ORDER if name in fields]
+    if fields:
+        raise ValueError(f"no text is known for matching {', '.join(fields)}")
+    return words
+
+
+def _match_field(name: str, value: MatchValue) -> str:
+    if name == "vlan_vid":
+        return "vlan_tci=0x0000/0x1fff"  # the only value the pipeline has: untagged
+    if isinstance(value, tuple):
+        address, mask = value
+        prefix = f"{int.from_bytes(bytes(int(part) for part in mask.split('.'))):b}".count("1")
+        return f"{FIELDS[name].text}={address}/{prefix}"
+    return f"{FIELDS[name].text}={value}"
+
+
+def _action(action: Action, names: Mapping[int, str] | None) -> str:
+    match action:
+        case SetField(field, value):
+            return f"set_field:{value}->{_ACTION_NAMES.get(field, field)}"
+        case Move(source, destination):
+            return f"move:{FIELDS[source].nxm_name}[]->{FIELDS[destination].nxm_name}[]"
+        case Output(ofport):
+            return f"output:{ofport}"
+        case OutputInPort():
+            return "IN_PORT"
+        case GotoTable(table):
+            return f"goto_table:{_table(table, names)}"
+        case Learn():
+            return _learn(action, names)
+        case _:
+            assert_never(action)
+
+
+def _learn(learn: Learn, names: Mapping[int, str] | None) -> str:
+    words = [
+        f"table={_table(learn.table, names)}",
+        f"idle_timeout={learn.idle_timeout}",
+        f"priority={learn.priority}",
+        "delete_learned",
+        f"cookie={learn.cookie:#x}",
+        f"limit={learn.limit}",
+        *(_learn_spec(spec) for spec in learn.specs),
+    ]
+    return f"learn({','.join(words)})"
+
+
+def _learn_spec(spec: LearnSpec) -> str:
+    match spec:
+        case MatchConstant("eth_type", value):
+            return f"eth_type={value:#x}"
+        case MatchConstant("ip_proto", value):
+            return f"nw_proto={value}"
+        case MatchConstant(field, value):
+            return f"{_ACTION_NAMES.get(field, field)}={value}"
+        case MatchField(field, source):
+            return f"{FIELDS[field].nxm_name}[]={FIELDS[source].nxm_name}[]"
+        case LoadField(field, source):
+            return f"load:{FIELDS[source].nxm_name}[]->{FIELDS[field].nxm_name}[]"
+        case OutputField(source):
+            return f"output:{FIELDS[source].nxm_name}[]"
+        case _:
+            assert_never(spec)

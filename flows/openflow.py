@@ -1,0 +1,227 @@
+"""OpenFlow on the wire: the one module that imports the OpenFlow library.
+
+The library is Ryu when a Ryu process imports this (ryu-manager), os-ken otherwise: both have the
+same API. Here flows become messages and messages become values; no decisions are taken.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+from ovs_metadata.flows import nicira
+from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
+from ovs_metadata.flows.values import (
+    Action,
+    Flow,
+    FlowKey,
+    GotoTable,
+    Learn,
+    Match,
+    MatchValue,
+    Move,
+    Output,
+    OutputInPort,
+    SetField,
+)
+
+LIBRARY = "ryu" if "ryu.base.app_manager" in sys.modules else "os_ken"
+
+
+def _library(module: str) -> Any:
+    return importlib.import_module(f"{LIBRARY}.{module}")
+
+
+hub = _library("lib.hub")
+app_manager = _library("base.app_manager")  # has to be imported before the controller
+controller = _library("controller.controller")
+ofp_event = _library("controller.ofp_event")
+ofp_handler = _library("controller.ofp_handler")
+handler = _library("controller.handler")
+host_conf = _library("cfg").CONF
+ofproto = _library("ofproto.ofproto_v1_3")
+parser = _library("ofproto.ofproto_v1_3_parser")
+
+set_ev_cls = handler.set_ev_cls
+App: Any = app_manager.RyuApp if LIBRARY == "ryu" else app_manager.OSKenApp
+
+REMOVED_BY_DELETE = ofproto.OFPRR_DELETE
+BARRIER_REPLY = ofproto.OFPT_BARRIER_REPLY
+
+
+class Datapath(Protocol):
+    """A connected switch, as the library makes it."""
+
+    id: int | None
+    address: Any
+
+    def send_msg(self, message: Any) -> None:
+        """Serialise a message and queue it for sending."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class UnixStream:
+    """A UNIX stream socket that lets itself be treated as a TCP one.
+
+    The library sets TCP_NODELAY on every connection it is handed, which fails on a UNIX socket.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def setsockopt(self, *_option: int) -> None:
+        """Do nothing: no option of TCP means anything here."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def add_message(datapath: Datapath, flow: Flow) -> Any:
+    """The message that adds a flow, or replaces the one of the same key."""
+    return parser.OFPFlowMod(
+        datapath,
+        cookie=flow.cookie,
+        table_id=flow.key.table,
+        command=ofproto.OFPFC_ADD,
+        priority=flow.key.priority,
+        flags=ofproto.OFPFF_SEND_FLOW_REM,
+        match=_to_match(flow.key.match),
+        instructions=_instructions(flow.actions),
+    )
+
+
+def delete_message(datapath: Datapath, key: FlowKey) -> Any:
+    """The message that deletes the one flow of this key, if it is ours."""
+    return parser.OFPFlowMod(
+        datapath,
+        cookie=COOKIE_PREFIX,
+        cookie_mask=COOKIE_MASK,
+        table_id=key.table,
+        command=ofproto.OFPFC_DELETE_STRICT,
+        priority=key.priority,
+        out_port=ofproto.OFPP_ANY,
+        out_group=ofproto.OFPG_ANY,
+        match=_to_match(key.match),
+    )
+
+
+def delete_all_message(datapath: Datapath) -> Any:
+    """The message that deletes every flow of ours, of whatever generation, learned or not."""
+    return parser.OFPFlowMod(
+        datapath,
+        cookie=COOKIE_PREFIX,
+        cookie_mask=COOKIE_MASK,
+        table_id=ofproto.OFPTT_ALL,
+        command=ofproto.OFPFC_DELETE,
+        out_port=ofproto.OFPP_ANY,
+        out_group=ofproto.OFPG_ANY,
+    )
+
+
+def hello_message(datapath: Datapath) -> Any:
+    """The message that opens a connection."""
+    return parser.OFPHello(datapath)
+
+
+def dump_message(datapath: Datapath) -> Any:
+    """The message that asks for all flows of ours."""
+    return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_PREFIX, cookie_mask=COOKIE_MASK)
+
+
+def barrier_message(datapath: Datapath) -> Any:
+    """The message whose reply means that all before it has been carried out."""
+    return parser.OFPBarrierRequest(datapath)
+
+
+def removals_wanted_message(datapath: Datapath) -> Any:
+    """The message that asks to be told of deleted flows, and of nothing else.
+
+    A connection to the management socket is told nothing unless it asks, each time anew.
+    """
+    as_equal_and_as_slave = [1 << ofproto.OFPRR_DELETE] * 2
+    return parser.OFPSetAsync(datapath, [0, 0], [0, 0], as_equal_and_as_slave)
+
+
+def more_to_come(message: Any) -> bool:
+    """Whether further parts of a multipart reply follow this one."""
+    return bool(message.flags & ofproto.OFPMPF_REPLY_MORE)
+
+
+def key_of(message: Any) -> FlowKey:
+    """The key of a flow the switch reports, in a dump or in a FLOW_REMOVED."""
+    return FlowKey(message.table_id, message.priority, _from_match(message.match))
+
+
+def same_content(stats: Any, flow: Flow) -> bool:
+    """Whether a dumped flow does exactly what `flow` does, under the same cookie."""
+    return bool(
+        stats.cookie == flow.cookie
+        and stats.flags & ofproto.OFPFF_SEND_FLOW_REM
+        and _wire(stats.instructions) == _wire_of_actions(flow.actions)
+    )
+
+
+def _to_match(match: Match) -> Any:
+    return parser.OFPMatch(**dict(match.fields))
+
+
+def _from_match(match: Any) -> Match:
+    return Match.of(**{name: cast("MatchValue", value) for name, value in match.items()})
+
+
+def _instructions(actions: Iterable[Action]) -> list[Any]:
+    applied = [_action(each) for each in actions if not isinstance(each, GotoTable)]
+    instructions = []
+    if applied:
+        instructions.append(
+            parser.OFPInstructionActions(ofproto.OFPIT_APPLY_ACTIONS, applied),
+        )
+    instructions += [
+        parser.OFPInstructionGotoTable(each.table)
+        for each in actions
+        if isinstance(each, GotoTable)
+    ]
+    return instructions
+
+
+def _action(action: Action) -> Any:
+    match action:
+        case SetField(field, value):
+            return parser.OFPActionSetField(**{field: value})
+        case Move():
+            return parser.NXActionUnknown(nicira.REG_MOVE, nicira.encode_move(action))
+        case Output(ofport):
+            return parser.OFPActionOutput(ofport, ofproto.OFPCML_NO_BUFFER)
+        case OutputInPort():
+            return parser.OFPActionOutput(ofproto.OFPP_IN_PORT, ofproto.OFPCML_NO_BUFFER)
+        case Learn():
+            return parser.NXActionUnknown(nicira.LEARN2, nicira.encode_learn(action))
+        case _:
+            raise TypeError(f"{action!r} is an instruction, not an action")
+
+
+@lru_cache(maxsize=65536)
+def _wire_of_actions(actions: tuple[Action, ...]) -> bytes:
+    return _wire(_instructions(actions))
+
+
+def _wire(instructions: Iterable[Any]) -> bytes:
+    buffer = bytearray()
+    for instruction in instructions:
+        instruction.serialize(buffer, len(buffer))
+    return bytes(buffer)
+
+
+def to_bytes(message: Any) -> bytes:
+    """A message as it goes over the wire."""
+    message.set_xid(0)
+    message.serialize()
+    return bytes(message.buf)
+
+
+def offline_datapath() -> Any:
+    """Something messages can be made for without a switch."""
+    return _library("ofproto.ofproto_protocol").ProtocolDesc(version=ofproto.OFP_VERSION)

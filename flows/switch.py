@@ -1,0 +1,76 @@
+"""What is known of the switch's flows, and what is to be sent to it next. No I/O, no library.
+
+The application feeds in what arrives; `changes` says what to send. One owner, one thread.
+"""
+
+from collections.abc import Collection, Mapping
+
+from ovs_metadata.flows.diff import Changes, diff
+from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.values import Flow, FlowKey
+
+
+class SwitchFlows:
+    """Flows installed, as far as known, against flows desired.
+
+    Nothing is sent before both are known: `desired` is None until OVSDB and the store have been
+    read, what is installed is unknown until a dump has ended. `undecided` are ofports of which it
+    is not known yet what they should have; whatever they have is left alone.
+    """
+
+    def __init__(self) -> None:
+        self.desired: Mapping[FlowKey, Flow] | None = None
+        self.undecided: Collection[int] = ()
+        self.dumping = False
+        self._installed: dict[FlowKey, Flow | int] | None = None
+        self._removed: set[FlowKey] = set()
+
+    def dump_started(self) -> None:
+        """A dump was asked for: until it ends it is not known what stands in the switch."""
+        self.dumping = True
+        self._installed = {}
+        self._removed = set()
+
+    def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
+        """The dump holds a flow of ours, which is or is not just as desired."""
+        if self._installed is not None:
+            flow = (self.desired or {}).get(key)
+            self._installed[key] = flow if flow is not None and as_desired else cookie
+
+    def dump_ended(self) -> None:
+        """The dump is complete."""
+        self.dumping = False
+        for key in self._removed:
+            self._forget(key)
+
+    def removed(self, key: FlowKey) -> None:
+        """The switch says that a flow of ours was deleted, by whomever."""
+        self._removed.add(key)
+        self._forget(key)
+
+    def _forget(self, key: FlowKey) -> None:
+        if self._installed is not None:
+            self._installed.pop(key, None)
+
+    def changes(self) -> Changes:
+        """What to send now; from then on the switch is taken to have it."""
+        if self.dumping or self._installed is None or self.desired is None:
+            return Changes()
+        left_alone = {
+            key: flow
+            for key, flow in self._installed.items()
+            if key not in self.desired and ofport_of(_cookie(flow)) in self.undecided
+        }
+        known = {
+            key: flow if isinstance(flow, Flow) else None
+            for key, flow in self._installed.items()
+            if key not in left_alone
+        }
+        changes = diff(known, self.desired)
+        if changes:
+            self._installed = {**left_alone, **self.desired}
+        return changes
+
+
+def _cookie(flow: Flow | int) -> int:
+    return flow.cookie if isinstance(flow, Flow) else flow

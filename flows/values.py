@@ -1,0 +1,128 @@
+"""A flow as a value: what it matches, what it does. No I/O, and no OpenFlow library.
+
+Field names are those of OpenFlow's OXM fields as Ryu spells them (`eth_type`, `ipv4_src`, …).
+"""
+
+from dataclasses import dataclass, field
+
+MatchValue = int | str | tuple[str, str]
+"""An integer, an address, or an address and its mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The fields a flow matches, ordered by name, so that equal matches are equal values."""
+
+    fields: tuple[tuple[str, MatchValue], ...] = ()
+
+    @classmethod
+    def of(cls, **fields: MatchValue) -> "Match":
+        """A match on these fields."""
+        return cls(tuple(sorted(fields.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Write a constant into a field."""
+
+    field: str
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Copy a whole field into another of the same width (NXAST_REG_MOVE)."""
+
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send the packet out of a port."""
+
+    ofport: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputInPort:
+    """Send the packet back out of the port it came in by, which plain output never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class GotoTable:
+    """Go on in another, higher table. Always the last of a flow's actions."""
+
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchConstant:
+    """Part of a learn: the learned flow matches a constant."""
+
+    field: str
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchField:
+    """Part of a learn: the learned flow matches in `field` what this packet has in `source`."""
+
+    field: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadField:
+    """Part of a learn: the learned flow writes into `field` what this packet has in `source`."""
+
+    field: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputField:
+    """Part of a learn: the learned flow outputs to the port number in this packet's `source`."""
+
+    source: str
+
+
+LearnSpec = MatchConstant | MatchField | LoadField | OutputField
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Have the switch add a flow made of this packet's fields (NXAST_LEARN2).
+
+    idle_timeout in seconds. At most `limit` flows with this cookie stand in the table at once. The
+    learned flows are deleted together with the flow that holds this action.
+    """
+
+    table: int
+    priority: int
+    cookie: int
+    idle_timeout: int
+    limit: int
+    specs: tuple[LearnSpec, ...]
+
+
+Action = SetField | Move | Output | OutputInPort | GotoTable | Learn
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey:
+    """What identifies a flow in a switch: a second one with the same key replaces the first."""
+
+    table: int
+    priority: int
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow. No actions means drop. `note` says in one phrase what it does, for people."""
+
+    key: FlowKey
+    actions: tuple[Action, ...]
+    cookie: int
+    note: str = field(default="", compare=False)

@@ -1,0 +1,77 @@
+"""Addresses: the service address, the metadata port's, and the formula that names a port.
+
+A port address carries the ofport in its low 16 bits, so the switch writes it and the proxy reads
+it back with no table between them. Pure functions; no state, no I/O.
+"""
+
+from typing import Literal
+
+from netaddr import EUI, IPAddress, mac_unix_expanded
+
+IpVersion = Literal[4, 6]
+
+SERVICE_IPV4 = "169.254.169.254"
+SERVICE_IPV6 = "fe80::a9fe:a9fe"
+SERVICE_PORT = 80
+
+PORT_NETWORK_IPV4 = "169.254.0.0/16"
+PORT_NETWORK_IPV6 = "fe80::a9fe:0/112"
+_FIRST = {
+    4: int(IPAddress("169.254.0.0")),
+    6: int(IPAddress("fe80::a9fe:0")),
+}
+
+PROXY_PORT = 9697
+"""TCP port of the listening sockets inside the metadata port's namespace."""
+
+METADATA_PORT = "metadata"
+"""Name of the OVS internal port that leads to the proxy."""
+
+METADATA_PORT_MAC = str(EUI("02-00-a9-fe-a9-fe", dialect=mac_unix_expanded))
+"""Locally administered MAC of the metadata port, and of the service address on every network."""
+
+PORT_ADDRESS_MAC = str(EUI("02-00-a9-fe-00-00", dialect=mac_unix_expanded))
+"""MAC that all port addresses have in front of the proxy. No device owns it."""
+
+OFPORT_MAX = 65279
+"""The highest number Open vSwitch gives to a port (OFPP_MAX is 0xff00)."""
+
+OFPORT_OF_SERVICE_ADDRESS = 0xA9FE
+"""The one ofport whose port address would be the service address itself: it is never served."""
+
+
+def port_address(ofport: int, version: IpVersion = 4) -> str:
+    """The link-local address that stands for an ofport in front of the proxy.
+
+    Raises:
+        ValueError: no instance can have this ofport, see `why_unservable`.
+    """
+    reason = why_unservable(ofport)
+    if reason:
+        raise ValueError(reason)
+    return str(IPAddress(_FIRST[version] + ofport, version))
+
+
+def ofport_of(address: str) -> int | None:
+    """The ofport a port address stands for, or None when it is not a port address.
+
+    An IPv6 zone (`%metadata`) is ignored. Raises netaddr's AddrFormatError on text that is no
+    address at all.
+    """
+    ip = IPAddress(address.partition("%")[0])
+    ofport = int(ip) - _FIRST[ip.version]
+    if not 0 < ofport <= 0xFFFF or why_unservable(ofport):
+        return None
+    return ofport
+
+
+def why_unservable(ofport: int) -> str | None:
+    """Why this ofport has no port address, in words for an operator; None when it has one."""
+    if ofport == OFPORT_OF_SERVICE_ADDRESS:
+        return (
+            f"ofport {ofport} would be {SERVICE_IPV4}, the service address itself: "
+            "unplug the port and plug it again to get another number"
+        )
+    if not 0 < ofport <= OFPORT_MAX:
+        return f"ofport {ofport} is outside 1 to {OFPORT_MAX}: Open vSwitch could not add the port"
+    return None

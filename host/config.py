@@ -1,0 +1,273 @@
+"""What is local to this host: the ini file, read by oslo.config.
+
+Read once at start by each process. `options` also feeds oslo-config-generator, which writes the
+sample file. What belongs to the whole deployment lives in the store instead.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+DEFAULT_PATH = Path("/etc/ovs-metadata/agent.conf")
+
+_OPTIONS: dict[str, list[Any]] = {
+    "ovs": [
+        cfg.StrOpt(
+            "bridge",
+            default="br-int",
+            regex=r"^[^/\s]+$",
+            help="Bridge the instances are plugged into.",
+        ),
+        cfg.StrOpt(
+            "ovsdb_connection",
+            default="unix:/run/openvswitch/db.sock",
+            help="Where the local OVSDB listens: unix:PATH or tcp:ADDRESS:PORT.",
+        ),
+        cfg.StrOpt(
+            "rundir",
+            default="/run/openvswitch",
+            help="Open vSwitch's run directory, which holds BRIDGE.mgmt.",
+        ),
+    ],
+    "store": [
+        cfg.StrOpt(
+            "url",
+            default="directory:/var/lib/ovs-metadata/store",
+            help="Where port records live: directory:PATH, for one machine, or "
+            "zookeeper://HOST:PORT,HOST:PORT/CHROOT.",
+        ),
+    ],
+    "nova": [
+        cfg.ListOpt(
+            "metadata_url",
+            default=["http://localhost:8775"],
+            help="Nova metadata API. With several, the next is tried when one accepts no "
+            "connection.",
+        ),
+        cfg.StrOpt(
+            "shared_secret_file",
+            default="/etc/ovs-metadata/shared-secret",
+            help="File that holds Nova's [neutron] metadata_proxy_shared_secret, readable by root "
+            "alone.",
+        ),
+    ],
+    "agent": [
+        cfg.StrOpt(
+            "namespace",
+            default="ovs-metadata",
+            regex=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            help="Network namespace of the metadata port. The agent makes and removes it.",
+        ),
+        cfg.StrOpt(
+            "state_dir",
+            default="/run/ovs-metadata",
+            help="Directory of lock files, made with mode 0700.",
+        ),
+        cfg.BoolOpt("debug", default=False, help="Log debug messages."),
+    ],
+    "proxy": [
+        cfg.IntOpt("workers", default=2, min=1, max=64, help="Number of proxy workers."),
+        cfg.StrOpt(
+            "user",
+            default="nobody",
+            help="User the proxy workers run as. It must not be root.",
+        ),
+    ],
+    "flows": [
+        cfg.StrOpt(
+            "controller",
+            default="os-ken",
+            choices=[
+                ("os-ken", "the agent runs the flow controller as its child"),
+                ("external", "ryu-manager runs it, started by somebody else"),
+            ],
+            help="Who runs the flow controller.",
+        ),
+        cfg.IntOpt(
+            "flow_table_base",
+            default=200,
+            min=1,
+            max=249,
+            help="Number of the first of the five tables that are ours.",
+        ),
+        cfg.IntOpt(
+            "flow_priority",
+            default=20000,
+            min=1,
+            max=65535,
+            help="Priority of the hooks in table 0.",
+        ),
+        cfg.IntOpt(
+            "learned_limit",
+            default=256,
+            min=1,
+            max=65535,
+            help="Return flows that one port may have the switch learn, for its sources beyond "
+            "the primary address.",
+        ),
+        cfg.IntOpt(
+            "learned_idle_timeout",
+            default=90,
+            min=1,
+            max=65535,
+            help="Seconds without a packet after which a learned return flow is removed. Longer "
+            "than Nova may take to answer.",
+        ),
+        cfg.IntOpt(
+            "audit_interval",
+            default=30,
+            min=1,
+            max=3600,
+            help="Seconds between two comparisons of the switch's flows with what they should be.",
+        ),
+    ],
+}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
+    """What shapes the pipeline."""
+
+    table_base: int = 200
+    priority: int = 20000
+    learned_limit: int = 256
+    learned_idle_timeout: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The ini file as one value. See the options above for meanings and units."""
+
+    bridge: str
+    ovsdb_connection: str
+    rundir: Path
+    store_url: str
+    nova_metadata_urls: tuple[str, ...]
+    shared_secret_file: Path
+    namespace: str
+    state_dir: Path
+    debug: bool
+    workers: int
+    proxy_user: str
+    controller: str
+    flows: FlowOptions
+    audit_interval: int
+    path: Path | None = None
+
+    @property
+    def management_socket(self) -> Path:
+        """The UNIX socket on which ovs-vswitchd speaks OpenFlow for the bridge."""
+        return self.rundir / f"{self.bridge}.mgmt"
+
+
+def options() -> Sequence[tuple[str, Sequence[Any]]]:
+    """All options by group, in the form oslo-config-generator asks for."""
+    return list(_OPTIONS.items())
+
+
+def register(conf: Any) -> None:
+    """Register our options on a ConfigOpts, ours or the one ryu-manager parsed."""
+    for group, opts in _OPTIONS.items():
+        conf.register_opts(opts, group=group)
+
+
+def load(path: str | Path | None = None) -> Config:
+    """Read the ini file; without a path the default one if it exists, else the defaults.
+
+    Raises:
+        ConfigError: the file is unreadable, an option in it does not exist, or a value is not
+            valid.
+    """
+    chosen = Path(path) if path else DEFAULT_PATH
+    if path is None and not chosen.is_file():
+        return _parse(None)
+    try:
+        chosen.read_bytes()
+        config = _parse(chosen)
+        _refuse_unknown(chosen)
+    except OSError as error:
+        raise ConfigError(f"configuration file {chosen}: {error.strerror}") from error
+    except (cfg.Error, ValueError) as error:
+        raise ConfigError(f"configuration file {chosen}: {_reason(error, chosen)}") from error
+    return config
+
+
+def _parse(path: Path | None) -> Config:
+    conf = cfg.ConfigOpts()
+    register(conf)
+    files = [str(path)] if path else []
+    conf(args=[], project="ovs-metadata", default_config_files=files, default_config_dirs=[])
+    return from_conf(conf, path)
+
+
+def _refuse_unknown(path: Path) -> None:
+    """Raise ValueError for what oslo.config would pass over in silence: a misspelt name.
+
+    [DEFAULT] is left alone: under ryu-manager its own options stand there.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    cfg.ConfigParser(str(path), sections).parse()
+    for group, options in sections.items():
+        if group == "DEFAULT":
+            continue
+        if group not in _OPTIONS:
+            raise ValueError(f"there is no section [{group}]; there are {_list(_OPTIONS)}")
+        known = [option.name for option in _OPTIONS[group]]
+        for name in options:
+            if name.replace("-", "_") not in known:
+                raise ValueError(f"[{group}] has no option {name}; it has {_list(known)}")
+
+
+def from_conf(conf: Any, path: Path | None = None) -> Config:
+    """The options of a parsed ConfigOpts as a value.
+
+    Raises:
+        ValueError: an option's value is not valid; names the option.
+    """
+    for group, opts in _OPTIONS.items():
+        for option in opts:
+            try:
+                getattr(conf[group], option.name)
+            except (cfg.Error, ValueError) as error:
+                raise ValueError(f"[{group}] {option.name}: {_reason(error)}") from error
+    return Config(
+        bridge=conf.ovs.bridge,
+        ovsdb_connection=conf.ovs.ovsdb_connection,
+        rundir=Path(conf.ovs.rundir),
+        store_url=conf.store.url,
+        nova_metadata_urls=tuple(conf.nova.metadata_url),
+        shared_secret_file=Path(conf.nova.shared_secret_file),
+        namespace=conf.agent.namespace,
+        state_dir=Path(conf.agent.state_dir),
+        debug=conf.agent.debug,
+        workers=conf.proxy.workers,
+        proxy_user=conf.proxy.user,
+        controller=conf.flows.controller,
+        flows=FlowOptions(
+            table_base=conf.flows.flow_table_base,
+            priority=conf.flows.flow_priority,
+            learned_limit=conf.flows.learned_limit,
+            learned_idle_timeout=conf.flows.learned_idle_timeout,
+        ),
+        audit_interval=conf.flows.audit_interval,
+        path=path,
+    )
+
+
+def _reason(error: Exception, path: Path | None = None) -> str:
+    """An error's message on one line, without what oslo.config puts in front of it."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^Value for option \S+ from .*? is not valid: ", "", text)
+    return text.replace(f"Failed to parse {path}: at {path}:", "line ")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,181 @@
+"""OVSDB: the bridge and its interfaces, live, and the writes we make there.
+
+One thread (ovsdbapp's connection thread) keeps a replica of the few columns we need, reconnecting
+by itself; after each batch of changes it makes a `Bridge` value of them and tells the listener,
+on that thread. Lives from construction to `close`. Works in processes patched by eventlet, too.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ovs_metadata.host.ports import Interface
+
+with warnings.catch_warnings():
+    # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    from ovsdbapp import exceptions
+    from ovsdbapp.backend.ovs_idl import command, connection, idlutils, transaction
+
+LOG = logging.getLogger(__name__)
+
+_COLUMNS = {
+    "Open_vSwitch": ["bridges"],
+    "Bridge": ["name", "ports", "datapath_id", "protocols", "flow_tables"],
+    "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids"],
+    "Interface": ["name", "ofport", "external_ids", "type"],
+    "Flow_Table": ["name"],
+}
+
+
+class OvsdbUnreachable(Exception):
+    """No OVSDB answers at the configured connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """One bridge as OVSDB shows it.
+
+    `protocols` is empty when the bridge speaks all versions of OpenFlow. `table_names` holds the
+    numbers and names of Flow_Table.
+    """
+
+    name: str
+    datapath_id: str | None = None
+    protocols: frozenset[str] = frozenset()
+    table_names: tuple[tuple[int, str], ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+
+    def interface(self, name: str) -> Interface | None:
+        """The interface of this name, or None."""
+        return next((each for each in self.interfaces if each.name == name), None)
+
+
+Write = Callable[[Any, Any, Any], None]
+"""Called with an open transaction, the bridge's row (None without a bridge), and all tables."""
+
+
+class Ovsdb:
+    """A connection to the local OVSDB that follows one bridge."""
+
+    def __init__(
+        self,
+        target: str,
+        bridge: str,
+        on_change: Callable[[Bridge | None], None],
+        timeout: float = 10.0,
+    ) -> None:
+        """Connect; raises OvsdbUnreachable when nothing answers within `timeout` seconds.
+
+        `on_change` gets the bridge, or None when there is none of that name: once before this
+        returns, then from the connection's thread whenever anything about it changed.
+        """
+        self._name = bridge
+        self._on_change = on_change
+        self._last: Bridge | None = None
+        try:
+            helper = idlutils.get_schema_helper(target, "Open_vSwitch")
+            for table, columns in _COLUMNS.items():
+                helper.register_columns(table, columns)
+            self.idl = _Replica(target, helper)
+            self._connection = connection.Connection(self.idl, timeout)
+            self._connection.start()
+        except Exception as error:
+            # python-ovs has no exception of its own for "no answer".
+            raise OvsdbUnreachable(f"OVSDB at {target} is unreachable: {error}") from error
+        with self._connection.lock:
+            self.idl.on_change = self._changed
+            self._last = self._read()
+            on_change(self._last)
+
+    @property
+    def bridge(self) -> Bridge | None:
+        """The bridge as last seen."""
+        return self._last
+
+    def close(self) -> None:
+        """Stop the thread and drop the connection."""
+        self.idl.on_change = None
+        self._connection.stop(timeout=5)
+
+    def transact(self, write: Write) -> bool:
+        """Run `write` on the connection's thread and commit what it did.
+
+        Returns whether that worked; when it did not, the reason is in the log. Does not wait for
+        ovs-vswitchd to act on it.
+        """
+        change = transaction.Transaction(self, self._connection, check_error=True, log_errors=False)
+        change.add(_Command(self, lambda txn: write(txn, self._row(), self.idl.tables)))
+        try:
+            change.commit()
+        except (exceptions.OvsdbAppException, RuntimeError) as error:
+            LOG.error("OVSDB refused a change: %s", error)
+            return False
+        return True
+
+    def _changed(self) -> None:
+        state = self._read()
+        if state != self._last:
+            self._last = state
+            self._on_change(state)
+
+    def _row(self) -> Any:
+        rows = self.idl.tables["Bridge"].rows.values()
+        return next((row for row in rows if row.name == self._name), None)
+
+    def _read(self) -> Bridge | None:
+        row = self._row()
+        if row is None:
+            return None
+        return Bridge(
+            name=row.name,
+            datapath_id=_optional(row.datapath_id),
+            protocols=frozenset(row.protocols),
+            table_names=tuple(
+                sorted((number, _optional(each.name)) for number, each in row.flow_tables.items())
+            ),
+            interfaces=tuple(_interfaces(row.ports)),
+        )
+
+
+class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
+    """The IDL, telling once per batch of messages that something changed."""
+
+    on_change: Callable[[], None] | None = None
+
+    def run(self) -> bool:
+        changed = bool(super().run())
+        if changed and self.on_change:
+            self.on_change()
+        return changed
+
+
+class _Command(command.BaseCommand):  # type: ignore[misc]
+    """ovsdbapp's form of a function that writes."""
+
+    def __init__(self, api: Any, write: Callable[[Any], None]) -> None:
+        super().__init__(api)
+        self._write = write
+
+    def run_idl(self, txn: Any) -> None:
+        self._write(txn)
+
+
+def _interfaces(ports: Iterable[Any]) -> Iterable[Interface]:
+    for port in ports:
+        tag = _optional(port.tag)
+        for row in port.interfaces:
+            yield Interface(
+                name=row.name,
+                ofport=_optional(row.ofport),
+                iface_id=row.external_ids.get("iface-id"),
+                vm_uuid=row.external_ids.get("vm-uuid"),
+                tag=tag,
+            )
+
+
+def _optional(column: Any) -> Any:
+    """A column of zero or one value, as OVSDB has them: the value, or None."""
+    return column[0] if column else None

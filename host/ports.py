@@ -1,0 +1,127 @@
+"""Which ports are served: the join of the bridge's interfaces and the store's port records.
+
+Pure functions on values. Both the flow controller and the agent decide by `bind`, each from its
+own view of OVSDB and the store.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from ovs_metadata.host.address import why_unservable
+from ovs_metadata.store.interface import PortState
+from ovs_metadata.store.record import PortRecord
+
+DEAD_VLAN = 4095
+"""Tag that Neutron's agent gives a port it has not wired yet."""
+
+OWNER_PREFIX = "compute:"
+"""device_owner of the ports of instances, whatever the availability zone behind the colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One OVS interface of the bridge, as OVSDB shows it (ovs-vswitchd.conf.db(5)).
+
+    `ofport` is None until ovs-vswitchd has set it, -1 when it could not add the port. `tag` is the
+    VLAN tag of the OVS Port the interface belongs to.
+    """
+
+    name: str
+    ofport: int | None = None
+    iface_id: str | None = None
+    vm_uuid: str | None = None
+    tag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPort:
+    """An instance's port on this bridge: where it is, and what the store knows of it."""
+
+    ofport: int
+    interface: str
+    record: PortRecord
+    vm_uuid: str | None = None
+
+    @property
+    def disagreement(self) -> str | None:
+        """How the interface's vm-uuid contradicts the record, or None when it does not.
+
+        Nova writes external_ids:vm-uuid itself, so a difference means that one side is stale.
+        """
+        if self.vm_uuid is None or self.vm_uuid.lower() == self.record.device_id.lower():
+            return None
+        return (
+            f"interface {self.interface} belongs to instance {self.vm_uuid}, "
+            f"the record of port {self.record.port_id} says {self.record.device_id}"
+        )
+
+
+Records = Mapping[str, PortState]
+"""What the store said of each port; a port it has not said anything of is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The outcome of a join.
+
+    served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
+    (missing, or malformed). undecided: those of the pending ofports of which the store has not
+    said anything so far. refused: what is wrong, by interface name, in words for an operator.
+    """
+
+    served: Mapping[int, ServedPort] = field(default_factory=dict)
+    pending: Mapping[int, str] = field(default_factory=dict)
+    undecided: frozenset[int] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def port_id_of(interface: Interface) -> str | None:
+    """The Neutron port an interface names, in canonical form; None when it names none."""
+    if not interface.iface_id:
+        return None
+    try:
+        return str(UUID(interface.iface_id))
+    except ValueError:
+        return None
+
+
+def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
+    """Join interfaces and records into what is served, waited for, and refused.
+
+    Not named at all, since nothing is wrong with them: interfaces without iface-id, ports that are
+    not an instance's, ports on the dead VLAN, and ports whose ofport is not known yet.
+    """
+    served: dict[int, ServedPort] = {}
+    pending: dict[int, str] = {}
+    refused: dict[str, str] = {}
+    claimed = [interface for interface in interfaces if interface.iface_id]
+    claims = Counter(port_id_of(interface) for interface in claimed)
+    for interface in claimed:
+        port_id = port_id_of(interface)
+        if port_id is None:
+            refused[interface.name] = (
+                f"external_ids:iface-id {interface.iface_id!r} is not a port UUID"
+            )
+            continue
+        record = records.get(port_id)
+        if isinstance(record, PortRecord) and not record.device_owner.startswith(OWNER_PREFIX):
+            continue
+        if claims[port_id] > 1:
+            refused[interface.name] = (
+                f"{claims[port_id]} interfaces claim port {port_id}: none of them is served "
+                "until only one does"
+            )
+        elif interface.ofport is not None and interface.tag != DEAD_VLAN:
+            reason = why_unservable(interface.ofport)
+            if reason:
+                refused[interface.name] = reason
+            elif isinstance(record, PortRecord):
+                served[interface.ofport] = ServedPort(
+                    interface.ofport, interface.name, record, interface.vm_uuid
+                )
+            else:
+                pending[interface.ofport] = port_id
+    undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
+    return Bound(served, pending, undecided, refused)

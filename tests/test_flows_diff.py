@@ -1,0 +1,125 @@
+"""The diff of flows, and what is known of the switch."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_metadata.flows.diff import diff
+from ovs_metadata.flows.switch import SwitchFlows
+from ovs_metadata.flows.tables import cookie
+from ovs_metadata.flows.values import Flow, FlowKey, Match, Output
+
+keys = st.builds(
+    FlowKey,
+    st.sampled_from([0, 200, 204]),
+    st.integers(1, 3),
+    st.builds(lambda in_port: Match.of(in_port=in_port), st.integers(1, 4)),
+)
+flows = st.builds(
+    Flow,
+    keys,
+    st.tuples(st.builds(Output, st.integers(1, 2))),
+    st.builds(cookie, st.integers(1, 3)),
+)
+tables = st.lists(flows).map(lambda many: {flow.key: flow for flow in many})
+
+
+def _flow(in_port: int, table: int = 0, out: int = 1) -> Flow:
+    return Flow(FlowKey(table, 1, Match.of(in_port=in_port)), (Output(out),), cookie(in_port))
+
+
+@given(tables, tables)
+def test_applying_a_diff_gives_what_was_desired(
+    installed: dict[FlowKey, Flow], desired: dict[FlowKey, Flow]
+) -> None:
+    changes = diff(installed, desired)
+    result = {key: flow for key, flow in installed.items() if key not in changes.delete}
+    result |= {flow.key: flow for flow in changes.add}
+    assert result == desired
+
+
+@given(tables)
+def test_nothing_is_sent_when_nothing_differs(same: dict[FlowKey, Flow]) -> None:
+    assert not diff(same, dict(same))
+
+
+@given(tables, tables)
+def test_hooks_go_first_and_come_last(
+    installed: dict[FlowKey, Flow], desired: dict[FlowKey, Flow]
+) -> None:
+    changes = diff(installed, desired)
+    assert [key.table for key in changes.delete] == sorted(key.table for key in changes.delete)
+    added = [flow.key.table for flow in changes.add]
+    assert added == sorted(added, reverse=True)
+
+
+def _connected(desired: Flow | None, *installed: Flow) -> SwitchFlows:
+    switch = SwitchFlows()
+    switch.desired = {desired.key: desired} if desired else {}
+    switch.dump_started()
+    for flow in installed:
+        switch.dumped(flow.key, flow.cookie, as_desired=flow == desired)
+    switch.dump_ended()
+    return switch
+
+
+def test_nothing_is_sent_before_the_dump_has_ended() -> None:
+    switch = SwitchFlows()
+    switch.desired = {_flow(1).key: _flow(1)}
+    assert not switch.changes()
+    switch.dump_started()
+    assert not switch.changes()
+    switch.dump_ended()
+    assert switch.changes().add == (_flow(1),)
+
+
+def test_nothing_is_deleted_before_it_is_known_what_is_desired() -> None:
+    switch = SwitchFlows()
+    switch.dump_started()
+    switch.dumped(_flow(1).key, _flow(1).cookie, as_desired=False)
+    switch.dump_ended()
+    assert not switch.changes()
+
+
+def test_a_flow_with_other_content_is_replaced() -> None:
+    switch = _connected(_flow(1), _flow(1, out=2))
+    assert switch.changes().add == (_flow(1),)
+    assert not switch.changes()
+
+
+def test_a_flow_that_is_not_desired_is_deleted() -> None:
+    switch = _connected(None, _flow(1))
+    assert switch.changes().delete == (_flow(1).key,)
+    assert not switch.changes()
+
+
+def test_what_somebody_deleted_comes_back() -> None:
+    switch = _connected(_flow(1), _flow(1))
+    assert not switch.changes()
+    switch.removed(_flow(1).key)
+    assert switch.changes().add == (_flow(1),)
+
+
+def test_what_somebody_deleted_during_a_dump_comes_back() -> None:
+    switch = SwitchFlows()
+    switch.desired = {_flow(1).key: _flow(1)}
+    switch.dump_started()
+    switch.removed(_flow(1).key)
+    switch.dumped(_flow(1).key, _flow(1).cookie, as_desired=True)
+    switch.dump_ended()
+    assert switch.changes().add == (_flow(1),)
+
+
+def test_the_removal_of_what_is_no_longer_desired_is_no_news() -> None:
+    switch = _connected(None, _flow(1))
+    switch.changes()
+    switch.removed(_flow(1).key)
+    assert not switch.changes()
+
+
+def test_flows_of_a_port_not_yet_decided_on_are_left_alone() -> None:
+    switch = _connected(None, _flow(1), _flow(2))
+    switch.undecided = {1}
+    assert switch.changes().delete == (_flow(2).key,)
+    assert not switch.changes()
+    switch.undecided = ()
+    assert switch.changes().delete == (_flow(1).key,)

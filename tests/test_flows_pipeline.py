@@ -1,0 +1,111 @@
+"""The pipeline, scenario by scenario, as ovs-ofctl would print it."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_metadata.flows import ofctl
+from ovs_metadata.flows.diff import diff
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.tables import Table, is_ours, table_names
+from ovs_metadata.flows.values import GotoTable, Learn
+from ovs_metadata.host.config import FlowOptions
+
+OPTIONS = FlowOptions()
+METADATA_OFPORT = 1
+
+ONE = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
+SAME_ADDRESSES = Port(3, "fa:16:3e:00:00:01", "10.0.0.5")
+NO_IPV4 = Port(65279, "fa:16:3e:00:00:03", None)
+
+SCENARIOS = {
+    "no-ports": [],
+    "one-port": [ONE],
+    "two-ports-same-addresses": [ONE, SAME_ADDRESSES],
+    "no-ipv4": [NO_IPV4],
+}
+
+ports = st.lists(
+    st.builds(
+        Port,
+        st.integers(2, 60),
+        st.sampled_from(["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]),
+        st.sampled_from(["10.0.0.5", "192.0.2.7", None]),
+    ),
+    max_size=8,
+    unique_by=lambda port: port.ofport,
+)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenarios_are_as_in_their_golden_files(
+    scenario: str, golden: Callable[[str, str], None]
+) -> None:
+    flows = pipeline(OPTIONS, METADATA_OFPORT, SCENARIOS[scenario]).values()
+    golden(f"{scenario}.flows", ofctl.dump(flows, table_names(OPTIONS.table_base)))
+
+
+def test_numbers_follow_the_options(golden: Callable[[str, str], None]) -> None:
+    options = FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11)
+    golden("other-options.flows", ofctl.dump(pipeline(options, 9, [ONE]).values()))
+
+
+def test_without_a_metadata_port_there_is_nothing() -> None:
+    assert pipeline(OPTIONS, None, [ONE]) == {}
+
+
+@given(ports)
+def test_every_flow_is_ours(given_ports: list[Port]) -> None:
+    assert all(is_ours(flow.cookie) for flow in pipeline(OPTIONS, 1, given_ports).values())
+
+
+@given(ports)
+def test_in_table_0_there_are_only_hooks_of_our_ports(given_ports: list[Port]) -> None:
+    ours = {METADATA_OFPORT, *(port.ofport for port in given_ports)}
+    for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
+        if flow.key.table == 0:
+            assert dict(flow.key.match.fields)["in_port"] in ours
+            assert [type(action) for action in flow.actions] == [GotoTable]
+        else:
+            assert flow.key.table in table_names(OPTIONS.table_base)
+
+
+@given(ports)
+def test_packets_only_ever_go_on_to_later_tables(given_ports: list[Port]) -> None:
+    for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
+        for action in flow.actions:
+            if isinstance(action, GotoTable):
+                assert action.table > flow.key.table
+                assert action is flow.actions[-1]
+
+
+@given(ports)
+def test_what_a_port_may_have_learned_is_bounded_and_counted_for_it_alone(
+    given_ports: list[Port],
+) -> None:
+    learns = [
+        (flow, action)
+        for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values()
+        for action in flow.actions
+        if isinstance(action, Learn)
+    ]
+    assert len({action.cookie for _, action in learns}) == len(given_ports)
+    for flow, action in learns:
+        assert action.cookie == flow.cookie
+        assert 0 < action.limit <= OPTIONS.learned_limit
+        assert action.table == OPTIONS.table_base + Table.Learned
+
+
+@given(ports, st.data())
+def test_a_port_that_goes_takes_just_its_own_flows_along(
+    given_ports: list[Port], data: st.DataObject
+) -> None:
+    before = pipeline(OPTIONS, METADATA_OFPORT, given_ports)
+    remaining = [port for port in given_ports if data.draw(st.booleans())]
+    after = pipeline(OPTIONS, METADATA_OFPORT, remaining)
+    changes = diff(before, after)
+    gone = {port.ofport for port in given_ports} - {port.ofport for port in remaining}
+    assert changes.add == ()
+    assert {before[key].cookie & 0xFFFF for key in changes.delete} == gone

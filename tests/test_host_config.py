@@ -1,0 +1,207 @@
+"""Reading the local configuration: what it holds, and what is said when it cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from ovs_metadata.host import config
+from ovs_metadata.host.config import Config, ConfigError, FlowOptions
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.conf"
+
+
+def test_an_empty_file_gives_the_defaults(path: Path) -> None:
+    path.write_text("")
+    assert config.load(path) == Config(
+        bridge="br-int",
+        ovsdb_connection="unix:/run/openvswitch/db.sock",
+        rundir=Path("/run/openvswitch"),
+        store_url="directory:/var/lib/ovs-metadata/store",
+        nova_metadata_urls=("http://localhost:8775",),
+        shared_secret_file=Path("/etc/ovs-metadata/shared-secret"),
+        namespace="ovs-metadata",
+        state_dir=Path("/run/ovs-metadata"),
+        debug=False,
+        workers=2,
+        proxy_user="nobody",
+        controller="os-ken",
+        flows=FlowOptions(
+            table_base=200, priority=20000, learned_limit=256, learned_idle_timeout=90
+        ),
+        audit_interval=30,
+        path=path,
+    )
+
+
+def test_the_defaults_of_the_pipeline_are_those_of_the_file(path: Path) -> None:
+    path.write_text("")
+    assert config.load(path).flows == FlowOptions()
+
+
+def test_a_whole_file_is_read(path: Path) -> None:
+    path.write_text(
+        """\
+[ovs]
+bridge = br-ex
+ovsdb_connection = tcp:127.0.0.1:6640
+rundir = /var/run/ovs
+
+[store]
+url = zookeeper://zk1:2181,zk2:2181/cloud
+
+[nova]
+metadata_url = http://nova1:8775, https://nova2
+shared_secret_file = /etc/secret
+
+[agent]
+namespace = metadata
+state_dir = /run/metadata
+debug = true
+
+[proxy]
+workers = 5
+user = proxy
+
+[flows]
+controller = external
+flow_table_base = 100
+flow_priority = 7
+learned_limit = 3
+learned_idle_timeout = 11
+audit_interval = 2
+"""
+    )
+    assert config.load(path) == Config(
+        bridge="br-ex",
+        ovsdb_connection="tcp:127.0.0.1:6640",
+        rundir=Path("/var/run/ovs"),
+        store_url="zookeeper://zk1:2181,zk2:2181/cloud",
+        nova_metadata_urls=("http://nova1:8775", "https://nova2"),
+        shared_secret_file=Path("/etc/secret"),
+        namespace="metadata",
+        state_dir=Path("/run/metadata"),
+        debug=True,
+        workers=5,
+        proxy_user="proxy",
+        controller="external",
+        flows=FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11),
+        audit_interval=2,
+        path=path,
+    )
+
+
+def test_the_management_socket_is_named_after_the_bridge(path: Path) -> None:
+    path.write_text("[ovs]\nbridge = br-ex\nrundir = /var/run/ovs\n")
+    assert config.load(path).management_socket == Path("/var/run/ovs/br-ex.mgmt")
+
+
+def test_without_a_path_the_default_file_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DEFAULT_PATH", path)
+    path.write_text("[ovs]\nbridge = br-ex\n")
+    assert config.load().bridge == "br-ex"
+    assert config.load().path == path
+
+
+def test_without_a_path_and_without_the_default_file_there_are_the_defaults(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DEFAULT_PATH", path)
+    assert config.load().bridge == "br-int"
+    assert config.load().path is None
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "value"),
+    [
+        ("agent", "debug", "perhaps"),
+        ("proxy", "workers", "many"),
+        ("proxy", "workers", "1.5"),
+        ("proxy", "workers", "0"),
+        ("proxy", "workers", "65"),
+        ("flows", "controller", "nox"),
+        ("flows", "flow_table_base", "0"),
+        ("flows", "flow_table_base", "250"),
+        ("flows", "flow_priority", "65536"),
+        ("flows", "learned_limit", "-1"),
+        ("flows", "learned_limit", "65536"),
+        ("flows", "learned_idle_timeout", "90s"),
+        ("flows", "audit_interval", "soon"),
+        ("flows", "audit_interval", "0"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(path: Path, group: str, option: str, value: str) -> None:
+    path.write_text(f"[{group}]\n{option} = {value}\n")
+    message = _refusal(path)
+    assert str(path) in message
+    assert option in message
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[proxy]\nno assignment\n", "no assignment"),
+        ("workers = 3\n", "Section"),
+        ("[proxy\nworkers = 3\n", "[proxy"),
+    ],
+)
+def test_a_file_that_is_no_ini_file_is_refused(path: Path, text: str, shown: str) -> None:
+    path.write_text(text)
+    message = _refusal(path)
+    assert str(path) in message
+    assert shown in message
+
+
+def test_a_file_that_is_not_utf_8_is_refused(path: Path) -> None:
+    path.write_bytes(b"[ovs]\nbridge = \xff\xfe\n")
+    assert str(path) in _refusal(path)
+
+
+def test_a_reference_to_an_unknown_option_is_refused(path: Path) -> None:
+    path.write_text("[ovs]\nbridge = $nowhere\n")
+    message = _refusal(path)
+    assert str(path) in message
+    assert "nowhere" in message
+
+
+def test_a_file_that_was_named_must_exist(path: Path) -> None:
+    assert _refusal(path) == f"configuration file {path}: No such file or directory"
+
+
+def test_a_file_that_cannot_be_read_is_refused(path: Path) -> None:
+    path.mkdir()
+    message = _refusal(path)
+    assert str(path) in message
+    assert "directory" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("[proxy]\nworker = 3\n", "worker"), ("[prox]\nworkers = 3\n", "prox")]
+)
+def test_an_option_that_does_not_exist_is_refused(path: Path, text: str, shown: str) -> None:
+    path.write_text(text)
+    assert shown in _refusal(path)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_an_interval_that_never_ends_is_refused(path: Path, value: str) -> None:
+    path.write_text(f"[flows]\naudit_interval = {value}\n")
+    assert "audit_interval" in _refusal(path)
+
+
+def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 100)
+    assert str(path) in _refusal(path)
+
+
+def _refusal(path: Path) -> str:
+    """What load says of a file that it must not accept; it is one line."""
+    with pytest.raises(ConfigError) as refused:
+        config.load(path)
+    message = str(refused.value)
+    assert message == " ".join(message.split())
+    return message
