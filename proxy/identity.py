@@ -1,0 +1,137 @@
+"""Who stands behind a peer address: the identity table.
+
+The table is the only thing a proxy worker knows of the cloud. It is filled by the agent's feed (or
+from a file) and read for every request. It lives as long as the worker and belongs to the event
+loop's thread; nothing here does I/O.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+# What may stand in a header value here: visible ASCII without blanks, so that no value can end
+# its line and begin another header.
+_HEADER_SAFE = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The instance behind a port address, ready to be told to Nova.
+
+    Raises:
+        ValueError: a value is empty or not fit for an HTTP header.
+    """
+
+    port_id: str
+    instance_id: str
+    project_id: str
+    fixed_ip: str
+    signature: str = field(repr=False)
+    """Hex HMAC-SHA256 of the instance id under Nova's shared secret. Never logged."""
+
+    header_block: bytes = field(init=False, repr=False, compare=False)
+    """The four identity headers as sent to Nova, each line with its CRLF."""
+
+    def __post_init__(self) -> None:
+        """Check the values and build the header block once, not once per request."""
+        for name in ("port_id", "instance_id", "project_id", "signature"):
+            if not _HEADER_SAFE.fullmatch(getattr(self, name)):
+                # The value itself may be the signature, so it is not repeated here.
+                raise ValueError(f"identity of port {self.port_id!r}: {name} is empty or not ASCII")
+        try:
+            ipaddress.ip_address(self.fixed_ip)
+        except ValueError:
+            raise ValueError(
+                f"identity of port {self.port_id!r}: fixed_ip {self.fixed_ip!r} is no IP address"
+            ) from None
+        block = (
+            f"X-Instance-ID: {self.instance_id}\r\n"
+            f"X-Tenant-ID: {self.project_id}\r\n"
+            f"X-Instance-ID-Signature: {self.signature}\r\n"
+            f"X-Forwarded-For: {self.fixed_ip}\r\n"
+        )
+        object.__setattr__(self, "header_block", block.encode("ascii"))
+
+    def same_instance(self, other: "Entry | None") -> bool:
+        """Tell whether an answer meant for this identity may go to ``other``.
+
+        A new signature (the secret was rotated) or fixed IP does not make it another instance.
+        """
+        return (
+            isinstance(other, Identity)
+            and self.port_id == other.port_id
+            and self.instance_id == other.instance_id
+            and self.project_id == other.project_id
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The interface is there, but its identity is not known (yet), for the reason given."""
+
+    port_id: str
+    reason: str
+
+
+Entry: TypeAlias = Identity | Pending
+Listener: TypeAlias = Callable[[str, Entry | None, Entry | None], None]
+"""Called with (address, entry before, entry now) after the table has changed."""
+
+
+class IdentityTable:
+    """Peer address (text, as in ``169.254.0.5``) → entry; tells its listeners of every change."""
+
+    def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._listeners: list[Listener] = []
+        self.replace_all(entries or {})
+
+    def get(self, address: str) -> Entry | None:
+        """Return the entry of an address, or None if no interface stands behind it."""
+        return self._entries.get(address)
+
+    def __len__(self) -> int:
+        """Return the number of addresses known."""
+        return len(self._entries)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have ``listener`` called, synchronously, after every change of an entry."""
+        self._listeners.append(listener)
+
+    def set(self, address: str, entry: Entry) -> None:
+        """Add or change the entry of one address."""
+        self._change(canonical_address(address), entry)
+
+    def remove(self, address: str) -> None:
+        """Forget an address; one that is not known is no error."""
+        self._change(canonical_address(address), None)
+
+    def replace_all(self, entries: Mapping[str, Entry]) -> None:
+        """Make the table hold exactly these entries; only real changes are told."""
+        wanted = {canonical_address(address): entry for address, entry in entries.items()}
+        for address in [known for known in self._entries if known not in wanted]:
+            self._change(address, None)
+        for address, entry in wanted.items():
+            self._change(address, entry)
+
+    def _change(self, address: str, entry: Entry | None) -> None:
+        before = self._entries.get(address)
+        if before == entry:
+            return
+        if entry is None:
+            del self._entries[address]
+        else:
+            self._entries[address] = entry
+        for listener in self._listeners:
+            listener(address, before, entry)
+
+
+def canonical_address(text: str) -> str:
+    """Return an IP address in the one spelling used as a key, without an IPv6 zone.
+
+    Raises:
+        ValueError: it is no IP address.
+    """
+    return str(ipaddress.ip_address(text.partition("%")[0]))

@@ -1,0 +1,239 @@
+"""The ``ovs-metadata-proxy`` command: one proxy worker, by hand or as the agent's child.
+
+One process, one thread, one event loop: Tornado's IOLoop on uvloop. It lives until SIGTERM or
+SIGINT, which let requests in flight finish. As the agent's child it lives no longer than its feed:
+when that ends, it stops at once, for identities that nobody keeps up to date must not be served.
+"""
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import uvloop
+
+from ovs_metadata.proxy.feed import (
+    MAX_LINE,
+    FeedError,
+    IdentityChange,
+    Message,
+    SettingsChange,
+    Snapshot,
+    decode_snapshot,
+    read_feed,
+)
+from ovs_metadata.proxy.identity import IdentityTable
+from ovs_metadata.proxy.privileges import PrivilegeError, become_user
+from ovs_metadata.proxy.server import ProxyServer
+from ovs_metadata.proxy.settings import Settings, split_urls
+
+_log = logging.getLogger("ovs_metadata.proxy")
+
+
+class StartError(Exception):
+    """The command cannot start; the message says why, in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0 stopped as asked, 1 failed, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    by_feed = options.feed_fd is not None
+    if by_feed == (options.identities is not None):
+        _parser().error("give either --identities and --listen, or --feed-fd and --listen-fd")
+    if by_feed and (options.listen_fd is None or options.listen or options.nova):
+        _parser().error("--feed-fd needs --listen-fd, and takes neither --listen nor --nova")
+    if not by_feed and (not options.listen or options.listen_fd is not None):
+        _parser().error("--identities needs --listen, and takes no --listen-fd")
+    _set_up_logging(debug=options.debug)
+    if options.user:
+        try:
+            become_user(options.user)
+        except PrivilegeError as error:
+            _log.error("--user: %s", error)
+            return 1
+    elif by_feed and os.geteuid() == 0:
+        _log.warning("running as root: --user names the user to become")
+    run = _run_by_feed(options) if by_feed else _run_by_hand(options)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run)
+    except (StartError, FeedError) as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ovs-metadata-proxy",
+        description="Relay instance metadata requests to Nova, each with the identity that stands "
+        "behind its peer address.",
+    )
+    hand = parser.add_argument_group("by hand")
+    hand.add_argument(
+        "--identities",
+        type=Path,
+        metavar="FILE",
+        help='JSON: {"identities": {address: entry}, "settings": {…}}; settings are optional',
+    )
+    hand.add_argument(
+        "--listen",
+        action="append",
+        metavar="ADDRESS:PORT",
+        help="where to listen, as 127.0.0.1:9697 or [::1]:9697; may be given several times",
+    )
+    hand.add_argument(
+        "--nova",
+        metavar="URL",
+        help="Nova's metadata API; several are separated by commas. Overrides the settings",
+    )
+    child = parser.add_argument_group("as a child of ovs-metadata-agent")
+    child.add_argument("--feed-fd", type=int, metavar="N", help="inherited socket of the feed")
+    child.add_argument(
+        "--listen-fd", type=_numbers, metavar="N[,N…]", help="inherited listening sockets"
+    )
+    parser.add_argument("--user", metavar="NAME", help="become this user before serving")
+    parser.add_argument("--debug", action="store_true", help="log more")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+async def _run_by_hand(options: argparse.Namespace) -> None:
+    snapshot = _read_snapshot(options.identities)
+    settings = snapshot.settings
+    if options.nova:
+        try:
+            urls = list(split_urls(options.nova))
+            settings = Settings.from_json({**settings.to_json(), "nova_metadata_urls": urls})
+        except ValueError as error:
+            raise StartError(f"--nova: {error}") from None
+    server = ProxyServer(settings, IdentityTable(snapshot.identities))
+    server.add_sockets([_bind(place) for place in options.listen])
+    await _start(server)
+    places = ", ".join(options.listen)
+    _log.info("listening on %s for %d addresses", places, len(snapshot.identities))
+    await _drain_on_signal(server)
+
+
+async def _run_by_feed(options: argparse.Namespace) -> None:
+    listeners = [_inherited(number, "--listen-fd") for number in options.listen_fd]
+    feed_socket = _inherited(options.feed_fd, "--feed-fd")
+    # The writer owns the transport: it must live as long as the feed is read.
+    reader, writer = await asyncio.open_unix_connection(sock=feed_socket, limit=MAX_LINE)
+    messages = read_feed(reader)
+    snapshot = await anext(messages)
+    if not isinstance(snapshot, Snapshot):
+        raise FeedError("the feed must begin with a snapshot")
+    table = IdentityTable(snapshot.identities)
+    server = ProxyServer(snapshot.settings, table)
+    server.add_sockets(listeners)
+    await _start(server)
+    _log.info("serving %d addresses", len(table))
+    # The feed counts until the very end: while requests finish, identities may still change.
+    follower = asyncio.create_task(_follow(messages, table, server))
+    stopper = asyncio.create_task(_drain_on_signal(server))
+    done, pending = await asyncio.wait({follower, stopper}, return_when=asyncio.FIRST_COMPLETED)
+    server.close()
+    writer.close()
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    if stopper not in done:
+        follower.result()  # raises what ended the feed
+
+
+async def _follow(
+    messages: AsyncIterator[Message], table: IdentityTable, server: ProxyServer
+) -> None:
+    async for message in messages:
+        if isinstance(message, IdentityChange):
+            if message.entry is None:
+                table.remove(message.address)
+            else:
+                table.set(message.address, message.entry)
+        elif isinstance(message, SettingsChange):
+            server.apply(message.settings)
+
+
+async def _start(server: ProxyServer) -> None:
+    try:
+        await server.start()
+    except OSError as error:
+        raise StartError(f"cannot listen: {error}") from None
+
+
+async def _drain_on_signal(server: ProxyServer) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    _log.info("stopping: %d connections are open", server.connection_count)
+    if not await server.drain():
+        _log.warning("some requests did not finish in time and were cut off")
+
+
+def _read_snapshot(path: Path) -> Snapshot:
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise StartError(f"{path} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise StartError(f"{path} must hold a JSON object")
+    try:
+        return decode_snapshot(data)
+    except FeedError as error:
+        raise StartError(f"{path}: {error}") from None
+
+
+def _bind(place: str) -> socket.socket:
+    host, _, port = place.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        number = int(port)
+    except ValueError:
+        raise StartError(f"--listen {place}: must be ADDRESS:PORT, as 127.0.0.1:9697") from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Benchmarks run several workers on one address, which the agent's children do by inheritance.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        listener.bind((host, number))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise StartError(f"--listen {place}: {error}") from None
+    return listener
+
+
+def _inherited(number: int, option: str) -> socket.socket:
+    try:
+        return socket.socket(fileno=number)
+    except OSError as error:
+        raise StartError(f"{option} {number} is no inherited socket: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

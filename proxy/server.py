@@ -1,0 +1,125 @@
+"""The proxy server: listening sockets, one clock for all deadlines, stopping.
+
+It has the shape of `tornado.tcpserver.TCPServer` and runs on Tornado's IOLoop, but its connections
+are asyncio protocols on the same loop (uvloop in the command), which costs a fraction of streams.
+All of it runs on the loop's thread; it lives as long as the worker.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterable
+
+from tornado.ioloop import PeriodicCallback
+
+from ovs_metadata.proxy.guest import GuestConnection, GuestContext
+from ovs_metadata.proxy.identity import IdentityTable
+from ovs_metadata.proxy.pool import UpstreamPool
+from ovs_metadata.proxy.registry import ConnectionRegistry
+from ovs_metadata.proxy.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_SWEEP_INTERVAL = 0.1
+"""Seconds between looks at the deadlines. It bounds how late a timeout may be noticed."""
+
+
+class ProxyServer:
+    """Serves metadata on the sockets it is given. Make it within a running event loop."""
+
+    def __init__(self, settings: Settings, table: IdentityTable) -> None:
+        registry: ConnectionRegistry[GuestConnection] = ConnectionRegistry()
+        self._context = GuestContext(
+            settings=settings, table=table, pool=UpstreamPool(settings), registry=registry
+        )
+        self._registry = registry
+        self._emptied = asyncio.Event()
+        self._sockets: list[socket.socket] = []
+        self._listeners: list[asyncio.Server] = []
+        self._sweeper = PeriodicCallback(self._sweep, _SWEEP_INTERVAL * 1000)
+        table.subscribe(registry.identity_changed)
+
+    def add_socket(self, listener: socket.socket) -> None:
+        """Serve on a bound TCP socket from `start` on. It is closed by `stop`."""
+        self.add_sockets([listener])
+
+    def add_sockets(self, listeners: Iterable[socket.socket]) -> None:
+        """Serve on bound TCP sockets from `start` on. They are closed by `stop`."""
+        self._sockets.extend(listeners)
+
+    async def start(self) -> None:
+        """Begin to accept connections.
+
+        Raises:
+            OSError: a socket cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        self._sweeper.start()
+        for listener in self._sockets:
+            listener.setblocking(False)
+            self._listeners.append(
+                await loop.create_server(
+                    lambda: GuestConnection(self._context), sock=listener, backlog=_BACKLOG
+                )
+            )
+
+    def apply(self, settings: Settings) -> None:
+        """Use these settings for every request from now on."""
+        self._context.settings = settings
+        self._context.pool.apply(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._context.settings
+
+    @property
+    def connection_count(self) -> int:
+        """How many guest connections are open."""
+        return len(self._registry)
+
+    def stop(self) -> None:
+        """Accept no more connections; those there are, go on."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._sockets.clear()
+
+    async def drain(self) -> bool:
+        """Stop, and let requests in flight finish, within the drain timeout.
+
+        Returns:
+            Whether all of them did; those that did not were cut off.
+        """
+        self.stop()
+        self._context.draining = True
+        for connection in self._registry:
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._context.settings.drain_timeout):
+                self._emptied.clear()
+                await self._emptied.wait()
+        finished = not self._registry
+        self.close()
+        return finished
+
+    def close(self) -> None:
+        """Stop at once and cut every connection off."""
+        self.stop()
+        self._sweeper.stop()
+        for connection in self._registry:
+            connection.cut_off()
+        self._context.pool.close()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in self._registry:
+            if connection.deadline <= now:
+                # By way of the loop, so that a failure with one does not spare the others.
+                loop.call_soon(connection.deadline_passed)
+        self._context.pool.sweep(now)
+        if not self._registry:
+            self._emptied.set()

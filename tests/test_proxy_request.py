@@ -1,0 +1,87 @@
+"""Decisions on a request, as pure functions."""
+
+import pytest
+from proxy_support import identity, identity_lines
+
+from ovs_metadata.proxy.errors import Failure
+from ovs_metadata.proxy.headers import HeaderList
+from ovs_metadata.proxy.request import (
+    Request,
+    RequestHead,
+    digest_head,
+    origin_form,
+    render_request,
+)
+
+HOST = (b"Host", b"h")
+
+
+def digest(
+    *headers: tuple[bytes, bytes], method: bytes = b"GET", version: str = "1.1"
+) -> RequestHead | Failure:
+    given: HeaderList = list(headers)
+    return digest_head(method=method, target=b"/", version=version, headers=given, max_body=10)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "origin"),
+    [
+        (b"GET", b"/", b"/"),
+        (b"GET", b"//h/../x?http://y", b"//h/../x?http://y"),
+        (b"GET", b"http://h/x", b"/x"),
+        (b"GET", b"HTTPS://u@h:1?q", b"/?q"),
+        (b"GET", b"http://h", b"/"),
+        (b"OPTIONS", b"*", b"*"),
+        (b"GET", b"*", None),
+        (b"GET", b"http://", None),
+        (b"GET", b"http:///x", None),
+        (b"GET", b"ftp://h/x", None),
+        (b"GET", b"h:80", None),
+        (b"GET", b"/x#y", None),
+    ],
+)
+def test_targets_are_brought_into_origin_form(
+    method: bytes, target: bytes, origin: bytes | None
+) -> None:
+    assert origin_form(method, target) == origin
+
+
+def test_an_expectation_of_http_1_0_is_ignored() -> None:
+    result = digest((b"Expect", b"100-continue"), version="1.0")
+    assert isinstance(result, RequestHead)
+    assert not result.expects_continue
+
+
+@pytest.mark.parametrize("value", [b"100-continue, other", b"", b"other"])
+def test_an_expectation_that_cannot_be_met_is_refused(value: bytes) -> None:
+    assert digest(HOST, (b"Expect", value)) is Failure.EXPECTATION_REFUSED
+
+
+def test_two_expectations_are_refused() -> None:
+    both = [(b"Expect", b"100-continue")] * 2
+    assert digest(HOST, *both) is Failure.EXPECTATION_REFUSED
+
+
+def test_a_length_over_the_limit_is_refused_from_the_head() -> None:
+    assert isinstance(digest(HOST, (b"Content-Length", b"10 ")), RequestHead)
+    assert digest(HOST, (b"Content-Length", b"11")) is Failure.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("method", "idempotent"),
+    [
+        *[(method, True) for method in (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")],
+        *[(method, False) for method in (b"POST", b"PATCH", b"PROPFIND")],
+    ],
+)
+def test_only_idempotent_methods_may_be_repeated(method: bytes, *, idempotent: bool) -> None:
+    head = digest(HOST, method=method)
+    assert isinstance(head, RequestHead)
+    assert render_request(Request(head, b""), identity(2)).idempotent is idempotent
+
+
+def test_a_chunked_body_gets_its_length_even_if_it_is_empty() -> None:
+    head = digest(HOST, (b"Transfer-Encoding", b"chunked"), method=b"POST")
+    assert isinstance(head, RequestHead)
+    outgoing = render_request(Request(head, b""), identity(2))
+    assert outgoing.rest == b"Content-Length: 0\r\n" + identity_lines(2) + b"\r\n"
