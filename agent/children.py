@@ -1,0 +1,64 @@
+"""Child processes: started, started again with back-off when they end, ended in an orderly way.
+
+A child lives as long as the task that keeps it running; cancelling the task ends the child.
+"""
+
+import asyncio
+import logging
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+
+LOG = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 10.0
+"""Seconds before a child that ended is started again: doubled from the first to the longest."""
+
+STEADY_AFTER = 10.0
+"""Seconds after which a child counts as running, so that its next end is its first again."""
+
+
+async def keep_running(name: str, start: Callable[[], Awaitable[Process]], patience: float) -> None:
+    """Run a child until cancelled.
+
+    Args:
+        name: what to call it in the log.
+        start: starts the process.
+        patience: seconds it may take to end after SIGTERM; then it gets SIGKILL.
+    """
+    clock = asyncio.get_running_loop().time
+    delay = FIRST_DELAY
+    while True:
+        process = await start()
+        started = clock()
+        LOG.info("%s started, pid %d", name, process.pid)
+        try:
+            status = await process.wait()
+        except asyncio.CancelledError:
+            await _end(name, process, patience)
+            raise
+        if clock() - started > STEADY_AFTER:
+            delay = FIRST_DELAY
+        LOG.error(
+            "%s, pid %d, %s; starting it again in %.1f s",
+            *(name, process.pid, _how_it_ended(status), delay),
+        )
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, LONGEST_DELAY)
+
+
+async def _end(name: str, process: Process, patience: float) -> None:
+    try:
+        process.terminate()
+    except ProcessLookupError:
+        return
+    try:
+        await asyncio.wait_for(process.wait(), patience)
+    except TimeoutError:
+        LOG.warning("%s, pid %d, did not end within %g s: killed", name, process.pid, patience)
+        process.kill()
+        await process.wait()
+
+
+def _how_it_ended(status: int) -> str:
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"

@@ -1,0 +1,41 @@
+"""The operators' command, `ovs-metadata`.
+
+Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 4 there is no such record.
+Errors are one line on standard error.
+"""
+
+import logging
+
+import click
+
+import ovs_metadata
+from ovs_metadata.agent.cli.common import Settings
+from ovs_metadata.agent.cli.port import port
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="Configuration file.  [default: /etc/ovs-metadata/agent.conf, if it exists]",
+)
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Use this store and not the configured one: directory:/PATH or "
+    "zookeeper://HOST:PORT,HOST:PORT/CHROOT.",
+)
+@click.version_option(ovs_metadata.__version__, prog_name="ovs-metadata")
+@click.pass_context
+def main(context: click.Context, config: str | None, store: str | None) -> None:
+    """Look at and change what the metadata agents know.
+
+    Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 4 no such record.
+    """
+    # What ends a command is said once, as its error: not by the store's log as well, which Python
+    # would print for want of a handler.
+    logging.getLogger(ovs_metadata.__name__).addHandler(logging.NullHandler())
+    context.obj = Settings(config, store)
+
+
+main.add_command(port)

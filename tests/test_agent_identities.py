@@ -1,0 +1,82 @@
+"""The identity table, from what is bound on the host."""
+
+import dataclasses
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_metadata.agent.identities import changes, identity_table, signature
+from ovs_metadata.host.ports import Bound, ServedPort
+from ovs_metadata.proxy.identity import Entry, Identity, Pending
+from ovs_metadata.store.record import PortRecord
+
+PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
+INSTANCE = "b6f3c9e2-5a3b-4a51-9d52-6c1f5f7b7a11"
+SECRET = b"secret"
+RECORD = PortRecord(
+    port_id=PORT,
+    project_id="p1",
+    device_id=INSTANCE,
+    device_owner="compute:nova",
+    mac_address="fa:16:3e:00:00:01",
+    fixed_ips=("2001:db8::5", "10.0.0.5"),
+    network_id=PORT,
+    revision_number=1,
+)
+
+
+def _served(record: PortRecord = RECORD, vm_uuid: str | None = None) -> Bound:
+    return Bound(served={5: ServedPort(5, "tap1", record, vm_uuid)})
+
+
+def test_both_addresses_of_a_port_stand_for_its_instance() -> None:
+    table = identity_table(_served(), SECRET)
+    assert set(table) == {"169.254.0.5", "fe80::a9fe:5"}
+    for entry in table.values():
+        assert isinstance(entry, Identity)
+        assert entry.instance_id == INSTANCE
+        assert entry.project_id == "p1"
+
+
+def test_the_primary_fixed_ip_is_the_first_one() -> None:
+    entry = identity_table(_served(), SECRET)["169.254.0.5"]
+    assert isinstance(entry, Identity)
+    assert entry.fixed_ip == "2001:db8::5"
+
+
+def test_the_signature_is_novas() -> None:
+    # echo -n b6f3… | openssl dgst -sha256 -hmac secret
+    assert signature(SECRET, INSTANCE) == (
+        "05135ec01a54858b7e67ca86a7d9784da56237b5aee3b5807411040c2705f111"
+    )
+
+
+def test_a_disagreement_is_never_an_identity() -> None:
+    entry = identity_table(_served(vm_uuid=PORT), SECRET)["169.254.0.5"]
+    assert isinstance(entry, Pending)
+
+
+def test_a_port_without_an_address_is_no_identity() -> None:
+    record = dataclasses.replace(RECORD, fixed_ips=())
+    assert isinstance(identity_table(_served(record), SECRET)["169.254.0.5"], Pending)
+
+
+def test_a_port_without_a_record_is_waited_for() -> None:
+    table = identity_table(Bound(pending={7: PORT}), SECRET)
+    assert isinstance(table["169.254.0.7"], Pending)
+
+
+entries = st.sampled_from([Pending(PORT, "one"), Pending(PORT, "two"), Pending(INSTANCE, "one")])
+tables = st.dictionaries(st.sampled_from(["169.254.0.1", "169.254.0.2", "169.254.0.3"]), entries)
+
+
+@given(tables, tables)
+def test_applying_the_changes_gives_the_new_table(
+    before: dict[str, Entry], after: dict[str, Entry]
+) -> None:
+    told = changes(before, after)
+    result = {**before, **{key: entry for key, entry in told.items() if entry is not None}}
+    for address in [key for key, entry in told.items() if entry is None]:
+        del result[address]
+    assert result == after
+    assert all(before.get(address) != entry for address, entry in told.items())
