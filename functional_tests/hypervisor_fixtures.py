@@ -1,0 +1,68 @@
+"""Fixtures with a whole hypervisor: Open vSwitch, the agent, the metadata service, guests.
+
+`lab_hypervisor` is a factory for tests that break things; `hypervisor` is one that runs, shared by
+the tests of a module. When a test fails, everything about its hypervisors is printed with it.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from lab.hypervisor import Hypervisor
+
+Factory = Callable[..., Hypervisor]
+
+_number = itertools.count()
+_alive: list[Hypervisor] = []
+
+
+def make_hypervisor(**options: Any) -> Hypervisor:
+    """A hypervisor with names nobody else has; not started."""
+    hypervisor = Hypervisor(f"md{os.getpid()}x{next(_number)}", **options)
+    _alive.append(hypervisor)
+    return hypervisor
+
+
+def close_hypervisor(hypervisor: Hypervisor) -> None:
+    _alive.remove(hypervisor)
+    hypervisor.close()
+
+
+@pytest.fixture
+def lab_hypervisor() -> Iterator[Factory]:
+    """Makes hypervisors that last as long as the test."""
+    made: list[Hypervisor] = []
+
+    def make(**options: Any) -> Hypervisor:
+        made.append(make_hypervisor(**options))
+        return made[-1]
+
+    yield make
+    for hypervisor in made:
+        close_hypervisor(hypervisor)
+
+
+@pytest.fixture(scope="module")
+def hypervisor() -> Iterator[Hypervisor]:
+    """One that serves, shared by the module; tests leave it as they found it, but for guests."""
+    shared = make_hypervisor()
+    try:
+        shared.start()
+        shared.start_metadata_service()
+        shared.start_agent()
+        yield shared
+    finally:
+        close_hypervisor(shared)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failure all there is to know of the hypervisors."""
+    report = yield
+    if report.failed:
+        for hypervisor in _alive:
+            report.sections.append((f"hypervisor {hypervisor.prefix}", hypervisor.report()))
+    return report

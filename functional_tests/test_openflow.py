@@ -1,0 +1,102 @@
+"""What goes over the wire means what the golden files say, to a real switch, on both libraries."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from hypervisor_fixtures import close_hypervisor, make_hypervisor
+
+from lab.hypervisor import ROOT, Hypervisor
+from lab.process import run
+from lab.ryu_install import ryu_python
+from ovs_metadata.flows import ofctl, openflow
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.config import FlowOptions
+
+SERIALISE = """
+import json, sys
+if sys.argv[1] == "ryu":
+    import eventlet.wsgi
+    eventlet.wsgi.ALREADY_HANDLED = object()
+    import ryu.base.app_manager
+from ovs_metadata.flows import openflow
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.host.config import FlowOptions
+switch = openflow.offline_datapath()
+flows = pipeline(FlowOptions(), 1, [Port(2, "fa:16:3e:00:00:01", "10.0.0.5")]).values()
+messages = [openflow.add_message(switch, flow) for flow in flows]
+messages += [openflow.delete_message(switch, flow.key) for flow in flows]
+messages += [
+    openflow.delete_all_message(switch),
+    openflow.dump_message(switch),
+    openflow.removals_wanted_message(switch),
+    openflow.barrier_message(switch),
+]
+print(json.dumps([openflow.LIBRARY, [openflow.to_bytes(each).hex() for each in messages]]))
+"""
+
+
+def _serialised(python: Path, library: str) -> list[str]:
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", SERIALISE, library],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    used, messages = json.loads(done.stdout)
+    assert used == library
+    return list(messages)
+
+
+@pytest.fixture(scope="module")
+def flows() -> Mapping[FlowKey, Flow]:
+    ports = [Port(2, "fa:16:3e:00:00:01", "10.0.0.5"), Port(65279, "fa:16:3e:00:00:03", None)]
+    return pipeline(FlowOptions(), 1, ports)
+
+
+@pytest.fixture(scope="module")
+def switch() -> Iterator[Hypervisor]:
+    """A switch with nothing on it."""
+    hypervisor = make_hypervisor()
+    try:
+        hypervisor.start()
+        hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
+        yield hypervisor
+    finally:
+        close_hypervisor(hypervisor)
+
+
+def test_ryu_and_os_ken_send_the_same_bytes() -> None:
+    assert _serialised(ryu_python(), "ryu") == _serialised(Path(sys.executable), "os_ken")
+
+
+def test_the_switchs_own_tool_reads_our_messages_as_we_print_them(
+    flows: Mapping[FlowKey, Flow],
+) -> None:
+    datapath = openflow.offline_datapath()
+    for flow in flows.values():
+        message = openflow.to_bytes(openflow.add_message(datapath, flow))
+        printed = run("ovs-ofctl", "ofp-print", message.hex())
+        assert "***decode error" not in printed
+        match, _, actions = ofctl.render(flow).partition("send_flow_rem ")[2].partition(" actions=")
+        assert printed.rstrip().endswith(f"actions={actions}")
+        for field in match.removeprefix(f"priority={flow.key.priority}").split(","):
+            assert field in printed
+
+
+def test_flows_read_as_text_come_back_as_the_same_text(
+    switch: Hypervisor, flows: Mapping[FlowKey, Flow], tmp_path: Path
+) -> None:
+    text = ofctl.dump(flows.values())
+    file = tmp_path / "flows"
+    file.write_text(text)
+    switch.ovs.ofctl("add-flows", switch.bridge, str(file))
+    dumped = switch.ovs.ofctl("--no-stats dump-flows", switch.bridge)
+    assert sorted(dumped.splitlines()) == sorted(text.splitlines())
+    switch.ovs.ofctl("del-flows", switch.bridge)

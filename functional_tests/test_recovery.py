@@ -1,0 +1,221 @@
+"""Whatever is killed, deleted or restarted: guests are served again, without help."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from hypervisor_fixtures import Factory
+
+from lab.guest import Guest
+from lab.hypervisor import Hypervisor
+from lab.process import run, wait_for
+from ovs_metadata.host.address import METADATA_PORT
+
+
+@pytest.fixture
+def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
+    """A hypervisor of its own with one guest, which is served."""
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    guest = hypervisor.add_guest("guest")
+    hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+    return hypervisor, guest
+
+
+def _wait_until_answered(guest: Guest, timeout: float = 15.0) -> None:
+    wait_for(
+        lambda: guest.identity("--max-time", "1") == guest.instance_id,
+        f"{guest.name} to be told its identity",
+        timeout,
+    )
+
+
+def _gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_vswitchd_is_killed_and_started_again(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    before = hypervisor.static_flows()
+    hypervisor.ovs.kill_vswitchd()
+    hypervisor.ovs.start_vswitchd()
+    _wait_until_answered(guest)
+    assert hypervisor.static_flows() == before
+
+
+def test_ovsdb_server_is_killed_and_started_again(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    hypervisor.ovs.kill_ovsdb()
+    # Meanwhile nothing is forwarded here: without OVSDB's lock, ovs-vswitchd does not poll the
+    # ports of the userspace datapath. The kernel's goes on by itself.
+    hypervisor.ovs.start_ovsdb()
+    _wait_until_answered(guest)
+    late = hypervisor.add_guest("late")
+    wait_for(lambda: hypervisor.flows_of(hypervisor.ovs.ofport(late.tap)), "flows", 15)
+    assert late.identity() == late.instance_id
+    assert guest.identity() == guest.instance_id
+
+
+def test_the_bridge_is_deleted_and_made_again(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    hypervisor.ovs.vsctl("del-br", hypervisor.bridge)
+    hypervisor.ovs.add_bridge(hypervisor.bridge)
+    guest.plug(hypervisor.ovs, hypervisor.bridge)
+    _wait_until_answered(guest)
+
+
+def test_the_metadata_port_is_deleted(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    hypervisor.ovs.vsctl("del-port", METADATA_PORT)
+    _wait_until_answered(guest)
+
+
+def test_the_namespace_is_deleted(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    before = Path("/run/netns", hypervisor.metadata_namespace).stat().st_ino
+    run("ip", "netns", "del", hypervisor.metadata_namespace)
+    wait_for(
+        lambda: (
+            METADATA_PORT in run("ip", "-n", hypervisor.metadata_namespace, "link", check=False)
+        ),
+        "the port to be in a namespace again",
+    )
+    assert Path("/run/netns", hypervisor.metadata_namespace).stat().st_ino != before
+    _wait_until_answered(guest)
+
+
+def test_the_addresses_are_deleted(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    run("ip", "-n", hypervisor.metadata_namespace, "addr", "flush", "dev", METADATA_PORT)
+    run("ip", "-n", hypervisor.metadata_namespace, "link", "set", METADATA_PORT, "down")
+    _wait_until_answered(guest)
+
+
+def test_a_worker_is_killed(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    flows = hypervisor.static_flows()
+    worker = hypervisor.children()["ovs_metadata.proxy.main"]
+    os.kill(worker, signal.SIGKILL)
+    # The listening socket is still there: whoever connects now is answered by the next worker.
+    assert guest.identity() == guest.instance_id
+    assert hypervisor.children()["ovs_metadata.proxy.main"] != worker
+    assert hypervisor.static_flows() == flows
+
+
+def test_the_flow_controller_is_killed(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    flows = hypervisor.static_flows()
+    controller = hypervisor.children()["ovs_metadata.flows.launcher"]
+    os.kill(controller, signal.SIGKILL)
+    wait_for(lambda: _gone(controller), "its end")
+    assert hypervisor.static_flows() == flows
+    assert guest.identity() == guest.instance_id
+    wait_for(
+        lambda: hypervisor.children().get("ovs_metadata.flows.launcher", controller) != controller,
+        "a new flow controller",
+    )
+    hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
+    wait_for(lambda: hypervisor.static_flows() == flows, "the flows")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_the_agent_ends_and_starts_again(
+    serving: tuple[Hypervisor, Guest], signum: signal.Signals
+) -> None:
+    hypervisor, guest = serving
+    flows = hypervisor.static_flows()
+    agent = hypervisor.processes["agent"]
+    children = hypervisor.children()
+    agent.kill(signum)
+    status = agent.wait()
+    assert status == (0 if signum == signal.SIGTERM else -signal.SIGKILL)
+    for name, pid in children.items():
+        wait_for(lambda pid=pid: _gone(pid), f"the end of {name}")  # type: ignore[misc]
+    assert hypervisor.static_flows() == flows
+    hypervisor.start_agent()
+    _wait_until_answered(guest)
+    assert hypervisor.static_flows() == flows
+
+
+def test_a_restart_of_the_agent_leaves_flows_in_place_while_records_are_not_known(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    """The old flows serve on until it is known that they are wrong."""
+    hypervisor, guest = serving
+    ofport = hypervisor.ovs.ofport(guest.tap)
+    before = [flow for flow in hypervisor.flows_of(ofport) if "table=203" not in flow]
+    hypervisor.processes["agent"].stop()
+    # Nothing answers there, so records cannot be read.
+    hypervisor.store_url = "zookeeper://127.0.0.1:2181"
+    hypervisor.configure()
+    agent = hypervisor.start_agent()
+    wait_for(lambda: "connected to bridge" in agent.log.read_text(), "the flow controller")
+    hypervisor.ovs.ofctl("del-flows --strict", hypervisor.bridge, "table=204,priority=0")
+    now = [flow for flow in hypervisor.flows_of(ofport) if "table=203" not in flow]
+    assert now == before
+
+
+def test_cleanup_leaves_nothing(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _guest = serving
+    theirs = "cookie=0x77,table=0,priority=9,udp actions=drop"
+    hypervisor.ovs.ofctl("add-flow", hypervisor.bridge, theirs)
+    hypervisor.processes["agent"].stop()
+    run(
+        "nsenter",
+        f"--net=/run/netns/{hypervisor.namespace}",
+        *hypervisor.command("agent", "--cleanup"),
+    )
+    flows = hypervisor.ovs.ofctl("--no-stats dump-flows", hypervisor.bridge)
+    assert "cookie=0xa9fe" not in flows
+    assert "cookie=0x77" in flows
+    assert METADATA_PORT not in hypervisor.ovs.vsctl("list-ports", hypervisor.bridge).split()
+    assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
+    assert "Metadata" not in hypervisor.ovs.vsctl("list", "Flow_Table")
+    # Once more: what is not there is no error.
+    run(
+        "nsenter",
+        f"--net=/run/netns/{hypervisor.namespace}",
+        *hypervisor.command("agent", "--cleanup"),
+    )
+
+
+def test_cleanup_does_not_remove_a_port_of_somebody_else(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.ovs.vsctl(
+        *("add-port", hypervisor.bridge, METADATA_PORT),
+        *("--", "set", "interface", METADATA_PORT, "type=internal"),
+    )
+    run(
+        "nsenter",
+        f"--net=/run/netns/{hypervisor.namespace}",
+        *hypervisor.command("agent", "--cleanup"),
+    )
+    assert METADATA_PORT in hypervisor.ovs.vsctl("list-ports", hypervisor.bridge).split()
+
+
+def test_a_second_flow_controller_is_refused(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _guest = serving
+    second = hypervisor.spawn("second", *hypervisor.command("flows"))
+    assert second.wait() == 1
+    assert "another flow controller is running" in second.log_tail(1)
+
+
+def test_the_bridges_own_settings_stay_as_they_are(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start("protocols=OpenFlow10", "fail_mode=secure")
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    guest = hypervisor.add_guest("guest")
+    hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+    vsctl = hypervisor.ovs.vsctl
+    assert vsctl("get-controller", hypervisor.bridge) == ""
+    assert vsctl("get-fail-mode", hypervisor.bridge).strip() == "secure"
+    protocols = vsctl("get", "bridge", hypervisor.bridge, "protocols")
+    assert "OpenFlow10" in protocols
+    assert "OpenFlow13" in protocols

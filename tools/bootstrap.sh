@@ -1,0 +1,71 @@
+# Sourced by the commands in this directory: installs what they need, once.
+#
+# Debian packages are installed without starting any service. Python packages go into .venv at the
+# top of the tree (ours) and into the cache directory (those of others: Nova, Ryu).
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+PYTHON=$VENV/bin/python
+
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+
+fail() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || fail "must be run as root: it makes network namespaces"
+}
+
+# need_packages PACKAGE...: install the Debian packages that are missing.
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "Installing Debian packages: ${missing[*]}"
+    # invoke-rc.d asks this program whether it may start a service (exit status 101 is "no"). One
+    # that is there already is the administrator's, and is asked instead.
+    local policy=/usr/sbin/policy-rc.d made_policy=
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+        made_policy=yes
+    fi
+    local status=0
+    {
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+                "${missing[@]}"
+    } >"$LOGS/apt.log" 2>&1 || status=$?
+    [ -z "$made_policy" ] || rm -f $policy
+    [ $status = 0 ] || {
+        tail -n 20 "$LOGS/apt.log" >&2
+        fail "apt-get could not install ${missing[*]} (whole log: $LOGS/apt.log)"
+    }
+}
+
+# need_python: make .venv with this project, its dependencies and its development tools in it.
+need_python() {
+    local stamp=$VENV/.complete wanted
+    wanted=$(python3 -VV; cat "$ROOT/pyproject.toml" "$ROOT/setup.py")
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    say "Making the virtual environment"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "needs Python 3.11 or later, this is $(python3 -V)"
+    if ! {
+        { [ "$("$PYTHON" -VV 2>/dev/null)" = "$(python3 -VV)" ] || python3 -m venv --clear "$VENV"; } &&
+            "$PYTHON" -m pip install --disable-pip-version-check --editable "${ROOT}[dev]"
+    } >"$LOGS/pip.log" 2>&1; then
+        tail -n 20 "$LOGS/pip.log" >&2
+        fail "pip could not set up $VENV (whole log: $LOGS/pip.log)"
+    fi
+    printf '%s' "$wanted" >"$stamp"
+}
+
+LOGS=${XDG_CACHE_HOME:-$HOME/.cache}/ovs-metadata/logs
+mkdir -p "$LOGS"

@@ -1,0 +1,304 @@
+"""The demonstration behind tools/demo: a hypervisor, three guests, and what they are told.
+
+One process with its children: everything else ends with it, whatever way it ends, and what a run
+that was killed left behind is removed by the next.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.guest import Guest
+from lab.hypervisor import Hypervisor, instance_of
+from lab.nova import Nova
+from lab.process import LabError, run
+from lab.relay import Relay
+from lab.zookeeper import ZooKeeper
+
+PREFIX = "demo"
+ROOT = Path("/run/ovs-metadata-demo")
+NOVA_PORT = 8775
+META_DATA = "/openstack/latest/meta_data.json"
+URL = f"http://169.254.169.254{META_DATA}"
+
+TWIN = {"mac": "fa:16:3e:11:11:11", "address": "10.0.0.5/24"}
+THIRD = {"mac": "fa:16:3e:33:33:33", "address": "10.0.0.7/24"}
+GUESTS = {"one": TWIN, "two": TWIN, "three": THIRD}
+
+
+class Demo:
+    """The demonstration; `failures` counts what did not go as it should."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.failures = 0
+        self.hypervisor = Hypervisor(PREFIX, root=ROOT)
+        self._colour = sys.stdout.isatty()
+
+    def run(self) -> int:
+        """Show everything; returns the exit status."""
+        # What runs outside the hypervisor, ZooKeeper for example, outlives it.
+        with contextlib.ExitStack() as outside:
+            try:
+                self._set_up(outside)
+                self._show_identities()
+                self._show_forgery()
+                self._show_flows()
+                self._conclude()
+                if not self.options.once:
+                    self._say_what_to_try()
+                    signal.pause()
+            except LabError as error:
+                self._report_failure(error)
+                return 1
+            finally:
+                self._close()
+        return 1 if self.failures else 0
+
+    # Setting up.
+
+    def _set_up(self, outside: contextlib.ExitStack) -> None:
+        hypervisor = self.hypervisor
+        with self._step("Open vSwitch (userspace datapath) in network namespace demo-host"):
+            hypervisor.start()
+        if self.options.store == "zookeeper":
+            with self._step("ZooKeeper, a real one"):
+                zookeeper = outside.enter_context(ZooKeeper())
+                outside.enter_context(hypervisor.use_zookeeper(zookeeper))
+        with self._step("three guests; one and two have the same MAC and IP address"):
+            instances = self.options.instance or [()] * len(GUESTS)
+            for (name, addresses), instance in zip(GUESTS.items(), instances, strict=False):
+                hypervisor.add_guest(
+                    name,
+                    plug=False,
+                    record=False,
+                    **addresses,
+                    **dict(zip(("instance_id", "project_id"), instance, strict=False)),
+                )
+        self._start_nova(outside)
+        hypervisor.configure()
+        with self._step("the agent: metadata port, flows, proxy workers"):
+            hypervisor.start_agent()
+        with self._step("port records, and the guests plugged into the bridge"):
+            for guest in hypervisor.guests:
+                hypervisor.put(guest)
+                guest.plug(hypervisor.ovs, hypervisor.bridge)
+            for guest in hypervisor.guests:
+                hypervisor.wait_until_served(guest)
+
+    def _start_nova(self, outside: contextlib.ExitStack) -> None:
+        hypervisor = self.hypervisor
+        if self.options.nova is None:
+            with self._step("a metadata service that enforces Nova's contract"):
+                hypervisor.start_metadata_service()
+        elif self.options.nova == "lab":
+            with self._step("a real Nova metadata API"):
+                nova = outside.enter_context(
+                    Nova(map(instance_of, hypervisor.guests), namespace=hypervisor.namespace)
+                )
+                hypervisor.nova, hypervisor.secret = nova.url, nova.secret
+        else:
+            with self._step(f"a way to Nova at {self.options.nova}"):
+                target = self.options.nova.removeprefix("http://").rstrip("/")
+                outside.enter_context(Relay(hypervisor.namespace, NOVA_PORT, target))
+                hypervisor.secret = self.options.secret
+
+    # What there is to see.
+
+    def _show_identities(self) -> None:
+        self._title("Each guest asks who it is")
+        for guest in self.hypervisor.guests:
+            self._ask(guest, f"ip netns exec {guest.name} curl {URL}")
+
+    def _show_forgery(self) -> None:
+        liar, victim, *_ = self.hypervisor.guests
+        self._title(f"{liar.name} lies about who it is, and is still told its own name")
+        claim = f"X-Instance-ID: {victim.instance_id}"
+        self._ask(
+            *(liar, f"ip netns exec {liar.name} curl -H '{claim}' {URL}"),
+            *("--header", claim),
+        )
+        victims_address = self.hypervisor.port_address(victim)
+        for source in ("10.0.0.250", victims_address):
+            liar.run("ip", "addr", "add", f"{source}/32", "dev", "eth0")
+            self._ask(
+                *(liar, f"ip netns exec {liar.name} curl --interface {source} {URL}"),
+                *("--interface", source),
+            )
+            liar.run("ip", "addr", "del", f"{source}/32", "dev", "eth0")
+
+    def _ask(self, guest: Guest, command: str, *options: str) -> None:
+        print(f"\n{self._dim('#')} {command}")
+        status, body = guest.curl(META_DATA, *options)
+        if status != 200:
+            self._check(f"answered {status or 'not at all'}", good=False)
+            return
+        document = json.loads(body)
+        shown = {key: document.get(key) for key in ("uuid", "name", "hostname", "project_id")}
+        print(json.dumps(shown, indent=2))
+        good = document["uuid"] == guest.instance_id
+        self._check(f"{guest.name} is instance {guest.instance_id}", good=good)
+
+    def _show_flows(self) -> None:
+        self._title("The flows behind it")
+        print(f"{self._dim('#')} {self._flows_command()}")
+        print(self.hypervisor.flows().rstrip())
+
+    def _flows_command(self) -> str:
+        bridge = self.hypervisor.ovs.mgmt(self.hypervisor.bridge)
+        cookie = "cookie=0xa9fe000000000000/0xffff000000000000"
+        return f"ovs-ofctl -O OpenFlow13 --names dump-flows {bridge} {cookie}"
+
+    def _conclude(self) -> None:
+        print()
+        if self.failures:
+            print(f"{self.failures} answers were not as they should be. Everything there is:")
+            print(self.hypervisor.report())
+        else:
+            print("Every guest was told its own identity, whatever it claimed.")
+
+    def _say_what_to_try(self) -> None:
+        host = self.hypervisor
+        in_host = f"nsenter --net=/run/netns/{host.namespace}"
+        command = Path(sys.executable).parent / "ovs-metadata"
+        self._title("It stays up until Ctrl-C. Things to try:")
+        for what, how in (
+            ("ask as a guest", f"ip netns exec {host.guests[0].name} curl -i {URL}"),
+            ("look at the flows", self._flows_command()),
+            ("look at the bridge", f"ovs-vsctl --db={host.ovs.connection} show"),
+            ("see the port records", f"{in_host} {command} --store {host.store_url} port list"),
+            ("delete all flows, and see them come back", self._delete_command()),
+            ("read the logs", f"less {host.root}/*.log {host.ovs.root}/*.log"),
+        ):
+            print(f"  {what + ':':42} {how}")
+        sys.stdout.flush()
+
+    def _delete_command(self) -> str:
+        return f"ovs-ofctl del-flows {self.hypervisor.ovs.mgmt(self.hypervisor.bridge)}"
+
+    # How it is said.
+
+    def _report_failure(self, error: LabError) -> None:
+        print(self.hypervisor.report(), file=sys.stderr)
+        print(f"tools/demo: {error}", file=sys.stderr)
+
+    @contextlib.contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        print(f"  {what} ... ", end="", flush=True)
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            print("failed", flush=True)
+            raise
+        print(f"{time.monotonic() - started:.1f} s", flush=True)
+
+    def _check(self, what: str, *, good: bool) -> None:
+        self.failures += not good
+        print(("OK: " if good else "WRONG, it should be: ") + what)
+
+    def _title(self, text: str) -> None:
+        print(f"\n\033[1m{text}\033[0m" if self._colour else f"\n{text}")
+
+    def _dim(self, text: str) -> str:
+        return f"\033[2m{text}\033[0m" if self._colour else text
+
+    def _close(self) -> None:
+        # From here on nothing may interrupt the cleaning up.
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        print("Taking everything down.", flush=True)
+        self.hypervisor.close()
+
+
+def main() -> int:
+    """Entry point."""
+    options = _parse()
+    with _only_one():
+        _remove_leftovers()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, _interrupt)
+        try:
+            return Demo(options).run()
+        except KeyboardInterrupt:
+            return 130 if options.once else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tools/demo",
+        description="Three guests on a private Open vSwitch ask the metadata service who they "
+        "are. Stays up until Ctrl-C, then leaves nothing behind.",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="show it, take it down; exit 1 if anything was wrong"
+    )
+    parser.add_argument(
+        *("--store",),
+        choices=["directory", "zookeeper"],
+        default="directory",
+        help="where port records live (zookeeper: a real one is installed and started)",
+    )
+    parser.add_argument(
+        *("--nova",),
+        metavar="URL",
+        help="use this Nova metadata API (http only) instead of the stand-in; "
+        "'lab' installs and starts a real one",
+    )
+    parser.add_argument("--secret", help="that Nova's metadata_proxy_shared_secret")
+    parser.add_argument(
+        *("--instance",),
+        action="append",
+        metavar="UUID,PROJECT",
+        type=lambda text: text.split(","),
+        help="an instance that Nova knows; give two or three",
+    )
+    options = parser.parse_args()
+    if options.nova not in (None, "lab"):
+        if not options.nova.startswith("http://"):
+            parser.error("--nova: must be http://HOST:PORT, or lab")
+        if not options.secret:
+            parser.error("--nova needs --secret")
+        if not options.instance or not 2 <= len(options.instance) <= len(GUESTS):
+            parser.error("--nova needs two or three times --instance, for it knows no others")
+        if any(len(instance) != 2 for instance in options.instance):
+            parser.error("--instance: must be UUID,PROJECT")
+    elif options.secret or options.instance:
+        parser.error("--secret and --instance go with --nova URL")
+    return options
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    with Path("/run/ovs-metadata-demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("tools/demo: the demonstration is already running")
+        try:
+            yield
+        finally:
+            os.unlink(lock.name)
+
+
+def _remove_leftovers() -> None:
+    """Remove what a run that was killed left: its processes ended with it, by the kernel's hand."""
+    for path in Path("/run/netns").glob(f"{PREFIX}-*"):
+        run("ip", "netns", "del", path.name, check=False)
+    shutil.rmtree(ROOT, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The real Nova, installed once per machine and kept: a virtual environment and empty databases.
+
+Migrating the databases takes as long as everything else together, so it is done once, by Nova's
+own commands, and every run starts from a copy. The cell mappings in them are written as Nova's
+connection templates, which name no directory and thus survive the copying. Run as a command, it
+installs; no state is kept in memory.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cache import build_once, cache_directory
+from lab.process import LabError
+
+VERSION = "34.0.0"
+REQUIREMENTS = (f"nova=={VERSION}", "gunicorn>=23")
+# Part of the key, so that a change to how the databases are made makes them anew.
+LAYOUT = "1"
+MAIN_DATABASE = "nova.sqlite"
+API_DATABASE = "nova_api.sqlite"
+CELL0_DATABASE = MAIN_DATABASE + "_cell0"
+DATABASES = (MAIN_DATABASE, API_DATABASE, CELL0_DATABASE)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An installed Nova: its virtual environment, and a directory of migrated empty databases."""
+
+    venv: Path
+    databases: Path
+
+    def program(self, name: str) -> Path:
+        """A program of that virtual environment."""
+        return self.venv / "bin" / name
+
+    @property
+    def paste_config(self) -> Path:
+        """The api-paste.ini Nova ships: which middleware stands before the application."""
+        return self.venv / "etc" / "nova" / "api-paste.ini"
+
+
+def installation_directory() -> Path:
+    """Where this version, from these requirements, for this Python, belongs."""
+    key = "\n".join([*REQUIREMENTS, LAYOUT, platform.python_version()])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return cache_directory() / f"nova-{VERSION}-{digest}"
+
+
+def install_nova() -> Installation:
+    """Return the installed Nova, installing it when there is none; says so on stderr.
+
+    Raises:
+        LabError: pip or a migration failed; the message names the log.
+    """
+    directory = build_once(installation_directory(), _build)
+    return _installation(directory)
+
+
+def _installation(directory: Path) -> Installation:
+    return Installation(directory / "venv", directory / "databases")
+
+
+def _build(directory: Path) -> None:
+    installation = _installation(directory)
+    # Beside the directory: a failed build is removed, and its log must not be.
+    log = directory.with_name(directory.name + ".log")
+    log.unlink(missing_ok=True)
+    started = time.monotonic()
+    _tell(f"Installing Nova {VERSION}, once, in two minutes or so; log: {log}")
+    _run([sys.executable, "-m", "venv", str(installation.venv)], log)
+    _run([str(installation.program("pip")), "install", *REQUIREMENTS], log)
+    _tell("Creating Nova's databases")
+    installation.databases.mkdir()
+    config = installation.databases / "nova.conf"
+    config.write_text(database_config(installation.databases))
+    for command in (
+        ["api_db", "sync"],
+        ["cell_v2", "map_cell0", "--database_connection", "{scheme}:////{path}_cell0"],
+        ["db", "sync"],
+        [
+            *("cell_v2", "create_cell", "--name=cell1", "--transport-url=fake://"),
+            *("--database_connection", "{scheme}:////{path}"),
+        ],
+    ):
+        manage = str(installation.program("nova-manage"))
+        _run([manage, f"--config-file={config}", *command], log)
+    _tell(f"Nova is installed after {time.monotonic() - started:.0f} s")
+
+
+def database_config(directory: Path) -> str:
+    """The part of nova.conf that names the databases and what else lies in `directory`."""
+    return f"""\
+[DEFAULT]
+transport_url = fake://
+state_path = {directory}
+
+[database]
+connection = sqlite:///{directory / MAIN_DATABASE}
+sqlite_synchronous = false
+
+[api_database]
+connection = sqlite:///{directory / API_DATABASE}
+sqlite_synchronous = false
+
+[oslo_concurrency]
+lock_path = {directory}
+"""
+
+
+def copy_databases(installation: Installation, directory: Path) -> None:
+    """Put empty databases into `directory`."""
+    for name in DATABASES:
+        shutil.copyfile(installation.databases / name, directory / name)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run(command: list[str], log: Path) -> None:
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(command)}\n".encode())
+        output.flush()
+        status = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ours would lead its pip and its Python astray.
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            check=False,
+        ).returncode
+    if status:
+        raise LabError(f"installing Nova: {command[0]} exited {status}; see {log}")
+
+
+def main() -> int:
+    """Install; 1 and one line when that fails."""
+    try:
+        print(install_nova().venv)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
