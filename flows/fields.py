@@ -28,6 +28,8 @@ class Field:
 
 
 _OF, _NX = 0x0000, 0x0001
+ERICSSON = 0x1000
+"""Class of the two neighbour discovery fields that Open vSwitch has from Ericsson (since 2.11)."""
 
 FIELDS = {
     each.name: each
@@ -47,6 +49,21 @@ FIELDS = {
         Field("reg0", 32, _NX, 0, "reg0", "NXM_NX_REG0"),
         Field("arp_sha", 48, _NX, 17, "arp_sha", "NXM_NX_ARP_SHA"),
         Field("arp_tha", 48, _NX, 18, "arp_tha", "NXM_NX_ARP_THA"),
+        Field("ipv6_src", 128, _NX, 19, "ipv6_src", "NXM_NX_IPV6_SRC"),
+        Field("ipv6_dst", 128, _NX, 20, "ipv6_dst", "NXM_NX_IPV6_DST"),
+        Field("icmpv6_type", 8, _NX, 21, "icmp_type", "NXM_NX_ICMPV6_TYPE"),
+        Field("icmpv6_code", 8, _NX, 22, "icmp_code", "NXM_NX_ICMPV6_CODE"),
+        Field("ipv6_nd_target", 128, _NX, 23, "nd_target", "NXM_NX_ND_TARGET"),
+        Field("ipv6_nd_tll", 48, _NX, 25, "nd_tll", "NXM_NX_ND_TLL"),
+        Field("nd_reserved", 32, ERICSSON, 1, "nd_reserved", "ERICOXM_OF_ICMPV6_ND_RESERVED"),
+        Field(
+            "nd_options_type",
+            8,
+            ERICSSON,
+            2,
+            "nd_options_type",
+            "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE",
+        ),
     )
 }
 

@@ -1,9 +1,12 @@
-"""The wire form of two Nicira actions, as Open vSwitch's lib/ofp-actions.c describes them.
+"""The wire form of actions that the libraries do not have right.
 
-NXAST_LEARN2 (subtype 45) is learn with a limit, which neither Ryu nor os-ken knows. NXAST_REG_MOVE
-(subtype 6) they know, but write with OXM headers; the switch reports it with NXM headers, and what
-was sent and what is reported have to be comparable. Pure functions: action → what follows its
-subtype, padded so that the whole action fills a multiple of 8 bytes.
+As the comments in Open vSwitch's lib/ofp-actions.c describe them: NXAST_LEARN2 (subtype 45) is
+learn with a limit, which neither Ryu nor os-ken knows. NXAST_REG_MOVE (subtype 6) they write with
+OXM headers; the switch reports it with NXM headers, and what was sent and what is reported have to
+be comparable. set_field of two neighbour discovery fields is unknown to them, too.
+
+Pure functions. Of the first two they return what follows the subtype, padded so that the whole
+action fills a multiple of 8 bytes.
 """
 
 import struct
@@ -17,6 +20,7 @@ from ovs_metadata.flows.values import (
     MatchField,
     Move,
     OutputField,
+    SetField,
 )
 
 LEARN2 = 45
@@ -35,6 +39,18 @@ def encode_move(move: Move) -> bytes:
     """A whole field into another of the same width."""
     source, destination = FIELDS[move.source], FIELDS[move.destination]
     return _padded(struct.pack("!HHHII", source.bits, 0, 0, source.nxm, destination.nxm))
+
+
+_SET_FIELD = 25
+"""OFPAT_SET_FIELD of OpenFlow 1.3."""
+
+
+def encode_set_field(action: SetField) -> bytes:
+    """A whole set_field, header included, of a field that the libraries do not know."""
+    field = FIELDS[action.field]
+    body = struct.pack("!I", field.nxm) + to_bytes(field, action.value)
+    body += bytes(-(4 + len(body)) % 8)
+    return struct.pack("!HH", _SET_FIELD, 4 + len(body)) + body
 
 
 def encode_learn(learn: Learn) -> bytes:

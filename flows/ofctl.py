@@ -6,6 +6,8 @@ What this prints, `ovs-ofctl add-flows` reads. Pure functions.
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
+from netaddr import IPNetwork
+
 from ovs_metadata.flows.fields import FIELDS
 from ovs_metadata.flows.values import (
     Action,
@@ -25,12 +27,18 @@ from ovs_metadata.flows.values import (
     SetField,
 )
 
-_PROTOCOLS = {(0x0800, 6): "tcp", (0x0806, None): "arp", (0x0800, None): "ip"}
+_PROTOCOLS = {
+    (0x0800, 6): "tcp",
+    (0x0806, None): "arp",
+    (0x86DD, 6): "tcp6",
+    (0x86DD, 58): "icmp6",
+}
 """(eth_type, ip_proto) → the word ovs-ofctl has for the pair."""
 
 _MATCH_ORDER = (
     *("reg0", "in_port", "vlan_vid", "eth_src", "eth_dst"),
-    *("arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "arp_op", "tcp_src", "tcp_dst"),
+    *("arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "arp_op"),
+    *("tcp_src", "tcp_dst", "icmpv6_type", "icmpv6_code", "ipv6_nd_target"),
 )
 """The order in which ovs-ofctl prints the fields of a match."""
 
@@ -77,9 +85,7 @@ def _match_field(name: str, value: MatchValue) -> str:
     if name == "vlan_vid":
         return "vlan_tci=0x0000/0x1fff"  # the only value the pipeline has: untagged
     if isinstance(value, tuple):
-        address, mask = value
-        prefix = f"{int.from_bytes(bytes(int(part) for part in mask.split('.'))):b}".count("1")
-        return f"{FIELDS[name].text}={address}/{prefix}"
+        return f"{FIELDS[name].text}={IPNetwork('/'.join(value))}"
     return f"{FIELDS[name].text}={value}"
 
 

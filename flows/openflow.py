@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from ovs_metadata.flows import nicira
+from ovs_metadata.flows.fields import ERICSSON, FIELDS
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.flows.values import (
     Action,
@@ -172,6 +173,21 @@ def _from_match(match: Any) -> Match:
     return Match.of(**{name: cast("MatchValue", value) for name, value in match.items()})
 
 
+_LibraryAction: Any = parser.OFPAction
+
+
+class _RawAction(_LibraryAction):  # type: ignore[misc]
+    """An action the library has no class for, already encoded."""
+
+    def __init__(self, encoded: bytes) -> None:
+        self._encoded = encoded
+        self.len = len(encoded)
+
+    def serialize(self, buf: bytearray, _offset: int) -> None:
+        """Append it to a message."""
+        buf += self._encoded
+
+
 def _instructions(actions: Iterable[Action]) -> list[Any]:
     applied = [_action(each) for each in actions if not isinstance(each, GotoTable)]
     instructions = []
@@ -189,6 +205,8 @@ def _instructions(actions: Iterable[Action]) -> list[Any]:
 
 def _action(action: Action) -> Any:
     match action:
+        case SetField(field, value) if FIELDS[field].vendor_class == ERICSSON:
+            return _RawAction(nicira.encode_set_field(action))
         case SetField(field, value):
             return parser.OFPActionSetField(**{field: value})
         case Move():

@@ -1,14 +1,23 @@
-"""The pipeline: from ports to flows. Pure functions on values; docs/pipeline.md explains it.
+"""The pipeline: from ports to flows. Pure functions on values; docs/flows.md explains it.
 
 A request of an instance goes 0 → ToProxy → metadata port. The answer goes 0 → FromProxy → Learned,
-and from there, when no learned flow wants it, → ToInstance. ARP requests for the service address
-go 0 → Responder and back.
+and from there, when no learned flow wants it, → ToInstance. Questions for the service address's
+MAC (ARP, neighbour solicitation) go 0 → Responder and back.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from netaddr import EUI
+
+from ovs_metadata.flows.family import (
+    ADVERTISEMENT,
+    FAMILIES,
+    FINISH_ADVERTISEMENT,
+    TCP,
+    Family,
+)
 from ovs_metadata.flows.tables import Priority, Table, cookie
 from ovs_metadata.flows.values import (
     Action,
@@ -21,29 +30,21 @@ from ovs_metadata.flows.values import (
     MatchConstant,
     MatchField,
     MatchValue,
-    Move,
     Output,
     OutputField,
-    OutputInPort,
     SetField,
 )
 from ovs_metadata.host.address import (
     METADATA_PORT_MAC,
     PORT_ADDRESS_MAC,
     PROXY_PORT,
-    SERVICE_IPV4,
     SERVICE_PORT,
     port_address,
 )
 from ovs_metadata.host.config import FlowOptions
 
-ETH_IPV4 = 0x0800
-ETH_ARP = 0x0806
-TCP = 6
-ARP_REQUEST, ARP_REPLY = 1, 2
 UNTAGGED = 0
 """vlan_vid of a frame without a VLAN tag (OFPVID_NONE)."""
-PORT_ADDRESSES = ("169.254.0.0", "255.255.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Port:
     ofport: int
     mac: str
     ipv4: str | None = None
+
+    def primary(self, family: Family) -> str | None:
+        """The source address that needs no learned flow.
+
+        Over IPv6 a guest asks a link-local address, so its own link-local address is the one it
+        uses: the one made of its MAC (RFC 4291, appendix A), unless it was told otherwise.
+        """
+        return self.ipv4 if family.version == 4 else str(EUI(self.mac).ipv6_link_local())
 
 
 def pipeline(
@@ -69,12 +78,53 @@ def pipeline(
 
 @lru_cache(maxsize=4)
 def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...]:
-    def flow(table: Table, match: Match, *actions: Action, note: str, priority: Priority) -> Flow:
+    def flow(
+        table: Table, match: Match, *actions: Action, note: str, priority: Priority = Priority.Other
+    ) -> Flow:
         key = FlowKey(options.table_base + table, priority, match)
         return Flow(key, actions, cookie(), note)
 
     def rest(table: Table, *actions: Action, note: str = "anything else: dropped") -> Flow:
         return flow(table, Match.of(), *actions, note=note, priority=Priority.Rest)
+
+    def answer(family: Family, mac: str) -> tuple[Action, ...]:
+        if family.answer_is_sent:
+            return family.answer(mac)
+        return (*family.answer(mac), GotoTable(options.table_base + Table.Advertise))
+
+    def of_family(family: Family) -> Iterator[Flow]:
+        what = family.question
+        yield flow(
+            Table.FromProxy,
+            Match.of(**family.question_for(family.port_addresses)),
+            *answer(family, PORT_ADDRESS_MAC),
+            note=f"answers {what} of the proxy for a port address",
+        )
+        yield flow(
+            Table.FromProxy,
+            Match.of(
+                **family.tcp,
+                **{family.source: family.service},
+                **{family.destination: family.port_addresses},
+                tcp_src=PROXY_PORT,
+            ),
+            SetField("tcp_src", SERVICE_PORT),
+            GotoTable(options.table_base + Table.Learned),
+            note="an answer of the proxy: from port 80 again",
+        )
+        yield flow(
+            Table.Responder,
+            Match.of(**family.question_for(family.service)),
+            *answer(family, METADATA_PORT_MAC),
+            note=f"answers {what} of an instance for the service address",
+        )
+        if family.probe:
+            yield flow(
+                Table.Responder,
+                Match.of(**family.question_for(family.service), **family.probe),
+                note="an instance asks whether the service address is free: no answer",
+                priority=Priority.Primary,
+            )
 
     return (
         Flow(
@@ -84,35 +134,7 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
             "hook: whatever leaves the metadata port",
         ),
         rest(Table.ToProxy),
-        flow(
-            Table.FromProxy,
-            Match.of(eth_type=ETH_ARP, arp_op=ARP_REQUEST, arp_tpa=PORT_ADDRESSES),
-            *_answer_arp(PORT_ADDRESS_MAC),
-            note="answers the proxy's ARP request for a port address",
-            priority=Priority.Other,
-        ),
-        flow(
-            Table.FromProxy,
-            Match.of(
-                eth_type=ETH_IPV4,
-                ip_proto=TCP,
-                ipv4_src=SERVICE_IPV4,
-                ipv4_dst=PORT_ADDRESSES,
-                tcp_src=PROXY_PORT,
-            ),
-            SetField("tcp_src", SERVICE_PORT),
-            GotoTable(options.table_base + Table.Learned),
-            note="an answer of the proxy: from port 80 again",
-            priority=Priority.Other,
-        ),
         rest(Table.FromProxy),
-        flow(
-            Table.Responder,
-            Match.of(eth_type=ETH_ARP, arp_op=ARP_REQUEST, arp_tpa=SERVICE_IPV4),
-            *_answer_arp(METADATA_PORT_MAC),
-            note="answers an instance's ARP request for the service address",
-            priority=Priority.Other,
-        ),
         rest(Table.Responder),
         rest(
             Table.Learned,
@@ -120,19 +142,33 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
             note="no learned flow: to the primary address",
         ),
         rest(Table.ToInstance),
+        flow(
+            Table.Advertise,
+            Match.of(**ADVERTISEMENT),
+            *FINISH_ADVERTISEMENT,
+            note="sends a neighbour advertisement, with its sender's MAC",
+        ),
+        rest(Table.Advertise),
+        *(flow for family in FAMILIES for flow in of_family(family)),
     )
 
 
 @lru_cache(maxsize=65536)
 def _port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> tuple[Flow, ...]:
-    return tuple(_build_port_flows(options, metadata_ofport, port))
+    return tuple(
+        flow
+        for family in FAMILIES
+        for flow in _flows_of_family(options, metadata_ofport, port, family)
+    )
 
 
-def _build_port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> Iterator[Flow]:
+def _flows_of_family(
+    options: FlowOptions, metadata_ofport: int, port: Port, family: Family
+) -> Iterator[Flow]:
     mine = cookie(port.ofport)
-    address = port_address(port.ofport)
+    address = port_address(port.ofport, family.version)
 
-    def hook(to: Table, note: str, **fields: MatchValue) -> Flow:
+    def hook(to: Table, note: str, fields: Mapping[str, MatchValue]) -> Flow:
         match = Match.of(in_port=port.ofport, vlan_vid=UNTAGGED, **fields)
         key = FlowKey(0, options.priority, match)
         return Flow(key, (GotoTable(options.table_base + to),), mine, note)
@@ -140,39 +176,35 @@ def _build_port_flows(options: FlowOptions, metadata_ofport: int, port: Port) ->
     yield hook(
         Table.ToProxy,
         "hook: a request for the service address",
-        eth_type=ETH_IPV4,
-        ip_proto=TCP,
-        ipv4_dst=SERVICE_IPV4,
-        tcp_dst=SERVICE_PORT,
+        {**family.tcp, family.destination: family.service, "tcp_dst": SERVICE_PORT},
     )
     yield hook(
         Table.Responder,
-        "hook: an ARP request for the service address",
-        eth_type=ETH_ARP,
-        arp_op=ARP_REQUEST,
-        arp_tpa=SERVICE_IPV4,
+        f"hook: {family.question} for the service address",
+        family.question_for(family.service),
     )
-    from_port = {"in_port": port.ofport, "eth_type": ETH_IPV4, "ip_proto": TCP}
+    from_port = {"in_port": port.ofport, **family.tcp}
     to_proxy = (
         SetField("eth_src", PORT_ADDRESS_MAC),
         SetField("eth_dst", METADATA_PORT_MAC),
-        SetField("ipv4_src", address),
+        SetField(family.source, address),
         SetField("tcp_dst", PROXY_PORT),
         Output(metadata_ofport),
     )
     yield Flow(
         FlowKey(options.table_base + Table.ToProxy, Priority.Other, Match.of(**from_port)),
-        (_learn_way_back(options, mine, address), *to_proxy),
+        (_learn_way_back(options, mine, address, family), *to_proxy),
         mine,
         "from any other source: to the proxy, and learn the way back",
     )
-    if port.ipv4 is None:
+    primary = port.primary(family)
+    if primary is None:
         return
     yield Flow(
         FlowKey(
             options.table_base + Table.ToProxy,
             Priority.Primary,
-            Match.of(**from_port, eth_src=port.mac, ipv4_src=port.ipv4),
+            Match.of(**from_port, eth_src=port.mac, **{family.source: primary}),
         ),
         to_proxy,
         mine,
@@ -182,11 +214,11 @@ def _build_port_flows(options: FlowOptions, metadata_ofport: int, port: Port) ->
         FlowKey(
             options.table_base + Table.ToInstance,
             Priority.Other,
-            Match.of(eth_type=ETH_IPV4, ip_proto=TCP, ipv4_dst=address),
+            Match.of(**family.tcp, **{family.destination: address}),
         ),
         (
             SetField("eth_dst", port.mac),
-            SetField("ipv4_dst", port.ipv4),
+            SetField(family.destination, primary),
             Output(port.ofport),
         ),
         mine,
@@ -194,25 +226,7 @@ def _build_port_flows(options: FlowOptions, metadata_ofport: int, port: Port) ->
     )
 
 
-def _answer_arp(mac: str) -> tuple[Action, ...]:
-    """Turn an ARP request into the reply that `mac` has the address asked for (RFC 826).
-
-    ARP's two addresses change places by way of reg0, a scratch register nobody reads.
-    """
-    return (
-        Move("eth_src", "eth_dst"),
-        SetField("eth_src", mac),
-        SetField("arp_op", ARP_REPLY),
-        Move("arp_sha", "arp_tha"),
-        SetField("arp_sha", mac),
-        Move("arp_tpa", "reg0"),
-        Move("arp_spa", "arp_tpa"),
-        Move("reg0", "arp_spa"),
-        OutputInPort(),
-    )
-
-
-def _learn_way_back(options: FlowOptions, mine: int, address: str) -> Learn:
+def _learn_way_back(options: FlowOptions, mine: int, address: str, family: Family) -> Learn:
     """The return flow for one TCP connection from a source that no record tells us of.
 
     It runs before the source is rewritten, so the packet still has what the instance sent.
@@ -224,11 +238,11 @@ def _learn_way_back(options: FlowOptions, mine: int, address: str) -> Learn:
         idle_timeout=options.learned_idle_timeout,
         limit=options.learned_limit,
         specs=(
-            MatchConstant("eth_type", ETH_IPV4),
+            MatchConstant("eth_type", family.eth_type),
             MatchConstant("ip_proto", TCP),
-            MatchConstant("ipv4_dst", address),
+            MatchConstant(family.destination, address),
             MatchField("tcp_dst", "tcp_src"),
-            LoadField("ipv4_dst", "ipv4_src"),
+            LoadField(family.destination, family.source),
             LoadField("eth_dst", "eth_src"),
             OutputField("in_port"),
         ),

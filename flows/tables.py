@@ -13,13 +13,15 @@ class Table(IntEnum):
     ToProxy = 0
     """From an instance: source := port address, destination port := the proxy's."""
     FromProxy = 1
-    """From the metadata port: answers ARP for port addresses, lets the proxy's TCP through."""
+    """From the metadata port: answers who asks for a port address's MAC, lets TCP through."""
     Responder = 2
-    """Answers ARP for the service address."""
+    """Answers who asks for the service address's MAC, by ARP or neighbour solicitation."""
     Learned = 3
     """Return flows the switch learned, for sources other than a port's primary address."""
     ToInstance = 4
     """Port address → the instance's primary address and MAC, out of its port."""
+    Advertise = 5
+    """Puts the MAC into a neighbour advertisement, and sends it back to who asked."""
 
 
 class Priority(IntEnum):

@@ -92,7 +92,7 @@ _OPTIONS: dict[str, list[Any]] = {
             default=200,
             min=1,
             max=249,
-            help="Number of the first of the five tables that are ours.",
+            help="Number of the first of the six tables that are ours.",
         ),
         cfg.IntOpt(
             "flow_priority",

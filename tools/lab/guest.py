@@ -42,7 +42,7 @@ class Guest:
             "device_id": self.instance_id,
             "device_owner": "compute:nova",
             "mac_address": self.mac,
-            "fixed_ips": [self.ip],
+            "fixed_ips": [self.ip] if self.ip else [],
             "network_id": self.network_id,
             "revision_number": 1,
             **changes,
@@ -58,10 +58,15 @@ class Guest:
         run(*inside, "link", "set", far, "name", "eth0", "address", self.mac)
         # Userspace forwarding breaks the checksums a veth leaves to hardware that is not there.
         run("ip", "netns", "exec", self.name, "ethtool", "-K", "eth0", "tx", "off")
-        run(*inside, "addr", "add", self.address, "dev", "eth0")
+        # Link-local addresses are usable at once, without duplicate address detection.
+        self.run("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0")
+        self.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+        if self.address:
+            run(*inside, "addr", "add", self.address, "dev", "eth0")
         run(*inside, "link", "set", "lo", "up")
         run(*inside, "link", "set", "eth0", "up")
-        run(*inside, "route", "add", "169.254.169.254/32", "dev", "eth0")
+        if self.address:
+            run(*inside, "route", "add", "169.254.169.254/32", "dev", "eth0")
         run("ip", "-n", ovs.namespace, "link", "set", self.tap, "up")
 
     def remove(self) -> None:
@@ -83,16 +88,19 @@ class Guest:
         """Run a command inside the guest."""
         return run("ip", "netns", "exec", self.name, *command, timeout=timeout)
 
-    def curl(self, path: str = "/", *options: str, timeout: float = 10.0) -> tuple[int, str]:
+    def curl(
+        self, path: str = "/", *options: str, ipv6: bool = False, timeout: float = 10.0
+    ) -> tuple[int, str]:
         """Ask the metadata service with curl; returns the status code and the body.
 
         The status code is 0 when there was no answer.
         """
+        host = "[fe80::a9fe:a9fe%25eth0]" if ipv6 else "169.254.169.254"
         try:
             output = self.run(
                 *("curl", "--silent", "--show-error", "--max-time", str(timeout)),
                 *("--write-out", "\n%{http_code}", *options),
-                f"http://169.254.169.254{path}",
+                f"http://{host}{path}",
                 timeout=timeout + 5,
             )
         except LabError:
@@ -100,7 +108,7 @@ class Guest:
         body, _, status = output.rpartition("\n")
         return int(status), body
 
-    def identity(self, *options: str) -> str | None:
+    def identity(self, *options: str, ipv6: bool = False) -> str | None:
         """The UUID that the metadata service says it has, None when it does not answer 200."""
-        status, body = self.curl("/openstack/latest/meta_data.json", *options)
+        status, body = self.curl("/openstack/latest/meta_data.json", *options, ipv6=ipv6)
         return str(json.loads(body)["uuid"]) if status == 200 else None

@@ -1,0 +1,135 @@
+"""What differs between IPv4 and IPv6, in one value each, so that the pipeline is written once.
+
+The one thing that differs in kind is how an address is turned into a MAC: ARP (RFC 826), and
+neighbour discovery (RFC 4861).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ovs_metadata.flows.values import Action, MatchValue, Move, OutputInPort, SetField
+from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6, IpVersion
+
+ETH_IPV4, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
+TCP, ICMPV6 = 6, 58
+ARP_REQUEST, ARP_REPLY = 1, 2
+NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT = 135, 136
+SOLICITED_OVERRIDE = 0x60000000
+"""Flags of a neighbour advertisement: it was asked for, it replaces what was known; no router."""
+TARGET_LINK_LAYER_ADDRESS = 2
+"""Type of the option that holds the MAC. That of a solicitation, its sender's MAC, is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One IP version, as the pipeline sees it.
+
+    `port_addresses` is the network of all port addresses, with its mask. `question` is what asks
+    for the MAC of an address, in words; `question_for` are the fields that match it, `answer` the
+    actions that turn it into its answer, and `answer_is_sent` whether they send it, too; if not,
+    it has to go on to table Advertise. `probe` are further fields of the question asked by who
+    wants the address for himself; no fields when that needs no care.
+    """
+
+    version: IpVersion
+    eth_type: int
+    source: str
+    destination: str
+    service: str
+    port_addresses: tuple[str, str]
+    question: str
+    question_for: Callable[[MatchValue], Mapping[str, MatchValue]]
+    answer: Callable[[str], tuple[Action, ...]]
+    answer_is_sent: bool
+    probe: Mapping[str, MatchValue] = field(default_factory=dict)
+
+    @property
+    def tcp(self) -> dict[str, MatchValue]:
+        """The fields that match TCP."""
+        return {"eth_type": self.eth_type, "ip_proto": TCP}
+
+
+def _arp_request(target: MatchValue) -> Mapping[str, MatchValue]:
+    return {"eth_type": ETH_ARP, "arp_op": ARP_REQUEST, "arp_tpa": target}
+
+
+def _answer_arp(mac: str) -> tuple[Action, ...]:
+    """ARP's two addresses change places by way of reg0, a scratch register nobody reads."""
+    return (
+        Move("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        SetField("arp_op", ARP_REPLY),
+        Move("arp_sha", "arp_tha"),
+        SetField("arp_sha", mac),
+        Move("arp_tpa", "reg0"),
+        Move("arp_spa", "arp_tpa"),
+        Move("reg0", "arp_spa"),
+        OutputInPort(),
+    )
+
+
+def _solicitation(target: MatchValue) -> Mapping[str, MatchValue]:
+    return {
+        "eth_type": ETH_IPV6,
+        "ip_proto": ICMPV6,
+        "icmpv6_type": NEIGHBOR_SOLICITATION,
+        "icmpv6_code": 0,
+        "ipv6_nd_target": target,
+    }
+
+
+def _advertise(mac: str) -> tuple[Action, ...]:
+    """All of an advertisement but the MAC in its option, and but for sending it.
+
+    The solicitation's option with its sender's MAC becomes the one for the target's. That has a
+    field for the MAC only in what is matched as an advertisement, which takes another table. A
+    solicitation without the option gets an advertisement without one, as a unicast one may.
+    """
+    return (
+        Move("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        Move("ipv6_src", "ipv6_dst"),
+        Move("ipv6_nd_target", "ipv6_src"),
+        SetField("nd_reserved", SOLICITED_OVERRIDE),
+        SetField("nd_options_type", TARGET_LINK_LAYER_ADDRESS),
+        SetField("icmpv6_type", NEIGHBOR_ADVERTISEMENT),
+    )
+
+
+ADVERTISEMENT: Mapping[str, MatchValue] = {
+    "eth_type": ETH_IPV6,
+    "ip_proto": ICMPV6,
+    "icmpv6_type": NEIGHBOR_ADVERTISEMENT,
+    "icmpv6_code": 0,
+}
+FINISH_ADVERTISEMENT = (Move("eth_src", "ipv6_nd_tll"), OutputInPort())
+"""What is left to do in the other table. By then the sender is the one that has the address."""
+
+
+IPV4 = Family(
+    version=4,
+    eth_type=ETH_IPV4,
+    source="ipv4_src",
+    destination="ipv4_dst",
+    service=SERVICE_IPV4,
+    port_addresses=("169.254.0.0", "255.255.0.0"),
+    question="an ARP request",
+    question_for=_arp_request,
+    answer=_answer_arp,
+    answer_is_sent=True,
+)
+IPV6 = Family(
+    version=6,
+    eth_type=ETH_IPV6,
+    source="ipv6_src",
+    destination="ipv6_dst",
+    service=SERVICE_IPV6,
+    port_addresses=("fe80::a9fe:0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:0"),
+    question="a neighbour solicitation",
+    question_for=_solicitation,
+    answer=_advertise,
+    answer_is_sent=False,
+    # Duplicate address detection asks from the unspecified address, to which nobody can answer.
+    probe={"ipv6_src": "::"},
+)
+FAMILIES = (IPV4, IPV6)
