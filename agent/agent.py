@@ -1,35 +1,27 @@
 """The agent: joins OVSDB and the store into the identity table, and keeps all parts in place.
 
-One asyncio event loop. Whatever happens anywhere, OVSDB's thread or the store's wakes `_serve`,
-which looks at how things are, tells the workers what changed, and puts in place what is missing.
-Nothing else decides anything. Blocking work runs on a thread of its own, one piece at a time.
+One asyncio event loop. Whatever happens anywhere, OVSDB's thread or the store's wakes two tasks,
+each of which looks at how things are: one tells the workers who stands behind which address, the
+other is the upkeep of the metadata port. The flow controller and the workers are child processes.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
 from asyncio.subprocess import Process
 
-from ovs_metadata.agent import plumbing
 from ovs_metadata.agent.children import keep_running
 from ovs_metadata.agent.identities import identity_table
+from ovs_metadata.agent.upkeep import Upkeep
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.host.address import METADATA_PORT, PROXY_PORT
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.watch import HostState, PortWatcher
+from ovs_metadata.host.watch import PortWatcher
 from ovs_metadata.proxy.settings import Settings
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store, StoreError
 
 LOG = logging.getLogger(__name__)
-
-CHECK_INTERVAL = 1.0
-"""Seconds between two looks at the metadata port and its namespace, if nothing else happens."""
-
-MISSING_FOR = 3
-"""Looks in a row that must miss the metadata port's device before the port is made anew."""
 
 FLOWS_PATIENCE = 5.0
 """Seconds the flow controller may take to end."""
@@ -47,10 +39,8 @@ class Agent:
         self._secret = secret
         self._workers = Workers(config.proxy_user, settings)
         self._changed = asyncio.Event()
-        self._ending = False
+        self._ending = asyncio.Event()
         self._failure: StoreError | None = None
-        self._namespace: int | None = None
-        self._looks_without_device = 0
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end the children. The flows stay.
@@ -62,7 +52,7 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._end)
+            loop.add_signal_handler(signum, self._ending.set)
 
         def fail(error: StoreError) -> None:
             loop.call_soon_threadsafe(self._fail, error)
@@ -79,77 +69,55 @@ class Agent:
 
     async def _follow(self, store: Store) -> None:
         loop = asyncio.get_running_loop()
+        awake: list[Upkeep] = []
+
+        def changed() -> None:
+            self._changed.set()
+            for upkeep in awake:
+                upkeep.wake()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(self._changed.set)
+            loop.call_soon_threadsafe(changed)
 
         watcher = await asyncio.to_thread(
             PortWatcher, self._config.ovsdb_connection, self._config.bridge, store, wake
         )
-        flows = self._start_flows()
+        upkeep = Upkeep(watcher, self._workers, self._config.namespace, self._config.workers)
+        awake.append(upkeep)
+        tasks = [
+            asyncio.create_task(self._ending.wait()),
+            asyncio.create_task(self._tell(watcher)),
+            asyncio.create_task(upkeep.run()),
+            *self._start_flows(),
+        ]
         try:
-            await self._serve(watcher)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what a task has failed of, which none should
         finally:
-            if flows:
-                flows.cancel()
-                await asyncio.gather(flows, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._workers.stop()
             await asyncio.to_thread(watcher.close)
 
     def _fail(self, error: StoreError) -> None:
         self._failure = error
-        self._end()
+        self._ending.set()
 
-    def _end(self) -> None:
-        self._ending = True
-        self._changed.set()
-
-    async def _serve(self, watcher: PortWatcher) -> None:
-        while not self._ending:
+    async def _tell(self, watcher: PortWatcher) -> None:
+        """Tell the workers of every change, as soon as it is known."""
+        while True:
             self._changed.clear()
-            state = watcher.state()
-            self._workers.tell(identity_table(state.bound, self._secret))
-            try:
-                await self._plumb(watcher, state)
-            except (plumbing.PlumbingError, OSError) as error:
-                LOG.error("the metadata port is not in place: %s; trying again", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), CHECK_INTERVAL)
+            self._workers.tell(identity_table(watcher.state().bound, self._secret))
+            await self._changed.wait()
 
-    async def _plumb(self, watcher: PortWatcher, state: HostState) -> None:
-        """Have the metadata port, its namespace, and workers that listen in it."""
-        name = self._config.namespace
-        namespace = await asyncio.to_thread(plumbing.ensure_namespace, name)
-        if namespace != self._namespace:
-            if self._workers.started:
-                LOG.warning("network namespace %s is a new one: starting over in it", name)
-                await self._workers.stop()
-            listeners = await asyncio.to_thread(
-                plumbing.open_listeners, name, PROXY_PORT, self._config.workers
-            )
-            self._workers.start(listeners)
-            self._namespace = namespace
-        if state.bridge is None:
-            return
-        await asyncio.to_thread(plumbing.ensure_metadata_port, watcher.ovsdb, state.bridge)
-        if await asyncio.to_thread(plumbing.ensure_device, name):
-            self._looks_without_device = 0
-        elif state.metadata_ofport is not None:
-            # It has a number, so there is a device, but neither here nor in the host's namespace:
-            # somebody removed our namespace, or moved the device away.
-            self._looks_without_device += 1
-            if self._looks_without_device >= MISSING_FOR:
-                LOG.warning("the device of port %s is gone: making the port anew", METADATA_PORT)
-                await asyncio.to_thread(plumbing.remove_metadata_port, watcher.ovsdb)
-                self._looks_without_device = 0
-
-    def _start_flows(self) -> asyncio.Task[None] | None:
+    def _start_flows(self) -> list[asyncio.Task[None]]:
         if self._config.controller == "external":
             LOG.info("the flow controller is somebody else's to run")
-            return None
-        return asyncio.create_task(
-            keep_running("flow controller", self._spawn_flows, FLOWS_PATIENCE)
-        )
+            return []
+        task = keep_running("flow controller", self._spawn_flows, FLOWS_PATIENCE)
+        return [asyncio.create_task(task)]
 
     async def _spawn_flows(self) -> Process:
         config = ["--config", str(self._config.path)] if self._config.path else []

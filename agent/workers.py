@@ -60,6 +60,8 @@ class Workers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for number in list(self._feeds):
+            self._close_feed(number)
         for listener in self._listeners:
             listener.close()
         self._tasks, self._listeners = [], []
@@ -71,7 +73,9 @@ class Workers:
             for address, entry in changes(self._table, table).items()
         )
         self._table = dict(table)
-        for process, writer in list(self._feeds.values()):
+        for process, writer in self._feeds.values():
+            if process.returncode is not None:
+                continue  # the one that takes its place gets a snapshot
             if messages:
                 writer.write(messages)
             if writer.transport.get_write_buffer_size() > LARGEST_BACKLOG:

@@ -58,6 +58,12 @@ class PortWatcher:
         self.ovsdb.close()
         self._follower.close()
 
+    @property
+    def bridge(self) -> Bridge | None:
+        """The bridge as OVSDB last showed it."""
+        with self._lock:
+            return self._bridge
+
     def state(self) -> HostState:
         """How things stand now. Says in the log what is refused, once for each reason."""
         with self._lock:
