@@ -1,0 +1,104 @@
+"""Children: kept running, and ended in an orderly way."""
+
+import asyncio
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from ovs_metadata.agent import children
+from ovs_metadata.agent.children import keep_running
+
+TIMEOUT = 20
+
+
+def _python(code: str, started: list[Process]) -> Callable[[], Awaitable[Process]]:
+    async def start() -> Process:
+        started.append(await asyncio.create_subprocess_exec(sys.executable, "-c", code))
+        return started[-1]
+
+    return start
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_a_child_that_ends_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "FIRST_DELAY", 0.01)
+    started: list[Process] = []
+
+    async def scenario() -> None:
+        task = asyncio.create_task(keep_running("child", _python("exit(3)", started), 5))
+        await _until(lambda: len(started) >= 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert started[0].returncode == 3
+
+
+def test_each_restart_waits_longer_than_the_one_before(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(children, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(children, "LONGEST_DELAY", 0.04)
+    started: list[Process] = []
+
+    async def scenario() -> None:
+        task = asyncio.create_task(keep_running("child", _python("exit(1)", started), 5))
+        await _until(lambda: len(started) >= 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    delays = [record.args[-1] for record in caplog.records if isinstance(record.args, tuple)]
+    assert [delay for delay in delays if isinstance(delay, float)][:4] == [0.01, 0.02, 0.04, 0.04]
+
+
+def test_cancelling_ends_the_child_by_sigterm(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path({str(tmp_path / "ended")!r}).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path({str(tmp_path / "ready")!r}).touch()
+time.sleep(60)
+"""
+    started: list[Process] = []
+
+    async def scenario() -> None:
+        task = asyncio.create_task(keep_running("child", _python(code, started), TIMEOUT))
+        await _until((tmp_path / "ready").exists)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert (tmp_path / "ended").exists()
+    assert started[0].returncode == 0
+    assert len(started) == 1
+
+
+def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = f"""
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path({str(ready)!r}).touch()
+time.sleep(60)
+"""
+    started: list[Process] = []
+
+    async def scenario() -> None:
+        task = asyncio.create_task(keep_running("child", _python(code, started), 0.1))
+        await _until(ready.exists)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert started[0].returncode == -9
