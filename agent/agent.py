@@ -8,10 +8,10 @@ other is the upkeep of the metadata port. The flow controller and the workers ar
 import asyncio
 import logging
 import signal
-import sys
 from asyncio.subprocess import Process
+from typing import Any
 
-from ovs_metadata.agent.children import keep_running
+from ovs_metadata.agent.children import PYTHON, keep_running
 from ovs_metadata.agent.identities import identity_table
 from ovs_metadata.agent.upkeep import Upkeep
 from ovs_metadata.agent.workers import Workers
@@ -84,21 +84,21 @@ class Agent:
         )
         upkeep = Upkeep(watcher, self._workers, self._config.namespace, self._config.workers)
         awake.append(upkeep)
-        tasks = [
+        keeping_up = asyncio.create_task(upkeep.run())
+        others = [
             asyncio.create_task(self._ending.wait()),
             asyncio.create_task(self._tell(watcher)),
-            asyncio.create_task(upkeep.run()),
             *self._start_flows(),
         ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([keeping_up, *others], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises what a task has failed of, which none should
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(keeping_up)
+            # While workers finish what they have, they are still told of changes.
             await self._workers.stop()
+            await _cancel(*others)
             await asyncio.to_thread(watcher.close)
 
     def _fail(self, error: StoreError) -> None:
@@ -122,6 +122,12 @@ class Agent:
     async def _spawn_flows(self) -> Process:
         config = ["--config", str(self._config.path)] if self._config.path else []
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ovs_metadata.flows.launcher", "--child", *config),
+            *(*PYTHON, "-m", "ovs_metadata.flows.launcher", "--child", *config),
             stdin=asyncio.subprocess.DEVNULL,
         )
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

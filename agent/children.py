@@ -5,10 +5,14 @@ A child lives as long as the task that keeps it running; cancelling the task end
 
 import asyncio
 import logging
+import sys
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 
 LOG = logging.getLogger(__name__)
+
+PYTHON = (sys.executable, "-P")
+"""How to run a module of ours: not from the working directory, where anybody's files may lie."""
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 10.0
@@ -29,20 +33,24 @@ async def keep_running(name: str, start: Callable[[], Awaitable[Process]], patie
     clock = asyncio.get_running_loop().time
     delay = FIRST_DELAY
     while True:
-        process = await start()
         started = clock()
-        LOG.info("%s started, pid %d", name, process.pid)
         try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            await _end(name, process, patience)
-            raise
-        if clock() - started > STEADY_AFTER:
-            delay = FIRST_DELAY
-        LOG.error(
-            "%s, pid %d, %s; starting it again in %.1f s",
-            *(name, process.pid, _how_it_ended(status), delay),
-        )
+            process = await start()
+        except OSError as error:
+            LOG.error("%s cannot be started: %s; trying again in %.1f s", name, error, delay)
+        else:
+            LOG.info("%s started, pid %d", name, process.pid)
+            try:
+                status = await process.wait()
+            except asyncio.CancelledError:
+                await _end(name, process, patience)
+                raise
+            if clock() - started > STEADY_AFTER:
+                delay = FIRST_DELAY
+            LOG.error(
+                "%s, pid %d, %s; starting it again in %.1f s",
+                *(name, process.pid, _how_it_ended(status), delay),
+            )
         await asyncio.sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)
 

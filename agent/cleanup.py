@@ -4,32 +4,59 @@ The store is not this host's, and stays. Blocking; runs once, with the agent sto
 """
 
 import logging
+from collections.abc import Callable
 
 from ovs_metadata.agent import plumbing
-from ovs_metadata.flows.bridge import forget_bridge
+from ovs_metadata.flows.bridge import forget_bridge, prepare_bridge
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.ovsdb import Ovsdb
+from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
 
 LOG = logging.getLogger(__name__)
 
 
+class CleanupError(Exception):
+    """Something is still there; the message says what, and why."""
+
+
 def remove_every_trace(config: Config) -> None:
-    """Remove it all; what is not there is no error.
+    """Remove it all; what is not there is no error. One obstacle does not keep the rest from going.
 
     Raises:
         OvsdbUnreachable: OVSDB does not answer.
-        OSError: the bridge is there, but its management socket is silent.
+        CleanupError: some of it could not be removed.
     """
     ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
+    steps: list[tuple[str, Callable[[], None]]] = []
+    if ovsdb.bridge is None:
+        LOG.info("there is no bridge %s, so nothing of ours is on it", config.bridge)
+    else:
+        bridge = ovsdb.bridge
+        steps = [
+            # To delete flows the bridge has to speak our version of OpenFlow.
+            ("protocol", lambda: prepare_bridge(ovsdb, bridge, config.flows.table_base)),
+            ("flows", lambda: _remove_flows(config)),
+            ("table names", lambda: forget_bridge(ovsdb, config.flows.table_base)),
+            ("metadata port", lambda: plumbing.remove_metadata_port(ovsdb)),
+        ]
+    steps.append(("network namespace", lambda: plumbing.remove_namespace(config.namespace)))
+    failures = []
+    for what, remove in steps:
+        try:
+            remove()
+            LOG.info("%s: done", what)
+        except (OSError, OvsdbRefused) as error:
+            failures.append(f"{what}: {error}")
+    ovsdb.close()
+    if failures:
+        raise CleanupError("; ".join(failures))
+
+
+def _remove_flows(config: Config) -> None:
     try:
-        if ovsdb.bridge is None:
-            LOG.info("there is no bridge %s, so nothing of ours is on it", config.bridge)
-        else:
-            remove_flows(config)
-            forget_bridge(ovsdb, config.flows.table_base)
-            plumbing.remove_metadata_port(ovsdb)
-    finally:
-        ovsdb.close()
-    plumbing.remove_namespace(config.namespace)
-    LOG.info("network namespace %s is removed", config.namespace)
+        remove_flows(config)
+    except (FileNotFoundError, ConnectionRefusedError):
+        LOG.warning(
+            "nobody listens on %s: ovs-vswitchd does not run, and so has no flows",
+            config.management_socket,
+        )

@@ -16,14 +16,22 @@ from pathlib import Path
 from ovs_metadata import __version__
 from ovs_metadata.agent import cleanup
 from ovs_metadata.agent.agent import Agent, AgentError
+from ovs_metadata.agent.cleanup import CleanupError
 from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError
+from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.proxy.settings import Settings
 from ovs_metadata.store.interface import StoreError
 
 LARGEST_SECRET = 4096
 """Bytes. Whatever is longer is another file than the one that was meant."""
+
+_FATAL = (
+    *(ConfigError, AlreadyRunning, OvsdbUnreachable),
+    *(StoreError, AgentError, CleanupError, OSError),
+)
+"""What ends the agent with one line, and exit status 1."""
 
 
 def main() -> None:
@@ -45,11 +53,22 @@ def main() -> None:
         _set_up_logging(config)
         if os.geteuid() != 0:
             raise ConfigError("must be run as root: it makes a port and a network namespace")  # noqa: TRY301
+        # Held until the process ends: a second agent would share the first one's guests.
+        lock = take_lock(config.state_dir / "agent.lock", "agent")
         if args.cleanup:
             cleanup.remove_every_trace(config)
         else:
             _serve(config)
-    except (ConfigError, StoreError, OvsdbUnreachable, AgentError, OSError) as error:
+        lock.close()
+    except (
+        AlreadyRunning,
+        CleanupError,
+        ConfigError,
+        StoreError,
+        OvsdbUnreachable,
+        AgentError,
+        OSError,
+    ) as error:
         sys.exit(f"ovs-metadata-agent: {' '.join(str(error).split())}")
 
 
@@ -90,8 +109,8 @@ def read_secret(path: Path) -> bytes:
             data = file.read(LARGEST_SECRET + 1).strip()
     except OSError as error:
         raise ConfigError(f"shared secret file {path}: {error.strerror}") from error
-    if mode & stat.S_IROTH:
-        raise ConfigError(f"shared secret file {path} is readable by everybody: chmod 600 {path}")
+    if mode & stat.S_IRWXO:
+        raise ConfigError(f"shared secret file {path} is open to everybody: chmod 600 {path}")
     if not data:
         raise ConfigError(f"shared secret file {path} is empty")
     if len(data) > LARGEST_SECRET:

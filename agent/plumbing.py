@@ -10,10 +10,9 @@ userspace datapath it is made anew, there, whenever ovs-vswitchd starts.
 import contextlib
 import ctypes
 import logging
-import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +25,13 @@ from ovs_metadata.host.address import (
     SERVICE_IPV4,
     SERVICE_IPV6,
 )
-from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+from ovs_metadata.host.ovsdb import ISOLATED_VLAN, METADATA_PORT_OWNER, Bridge, Ovsdb
 
 LOG = logging.getLogger(__name__)
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 NAMESPACES = Path("/run/netns")
-
-OWNER = ("ovs-metadata", "metadata-port")
-"""external_ids entry of the Port row that says it is ours, so that clean-up removes no other."""
-
-ISOLATED_VLAN = 4095
-"""VLAN that NORMAL may use on the metadata port: one that no kernel accepts a frame of.
-
-So the only frames that reach the proxy's network stack are those our own flows output there,
-untagged. Without this a bridge that switches by NORMAL would let any neighbour speak to the proxy
-under whatever port address it likes.
-"""
 
 _KINDS = ("tun", "openvswitch")
 """What the kernel calls an internal port of the userspace datapath, and of its own."""
@@ -61,34 +49,54 @@ class PlumbingError(Exception):
 
 
 def ensure_metadata_port(ovsdb: Ovsdb, bridge: Bridge) -> None:
-    """Add the metadata port to the bridge if it is not there."""
-    if bridge.interface(METADATA_PORT) is not None:
+    """Add the metadata port to the bridge if it is not there; set it right if it is not so.
+
+    Raises:
+        PlumbingError: the bridge has a port of that name that is not ours.
+        OvsdbRefused: OVSDB did not do it; a port of that name is on another bridge, for example.
+    """
+    port = bridge.metadata_port
+    if port is not None and not port.ours:
+        raise PlumbingError(
+            f"bridge {bridge.name} has a port named {METADATA_PORT} that is somebody else's: "
+            "rename or delete it"
+        )
+    if port is not None and port.isolated:
         return
 
     def write(txn: Any, row: Any, tables: Any) -> None:
-        if row is None or any(port.name == METADATA_PORT for port in row.ports):
+        if row is None:
+            return
+        rows = [each for each in row.ports if each.name == METADATA_PORT]
+        if rows:
+            _isolate(rows[0])
             return
         interface = txn.insert(tables["Interface"])
         interface.name = METADATA_PORT
         interface.type = "internal"
-        port = txn.insert(tables["Port"])
-        port.name = METADATA_PORT
-        port.interfaces = [interface]
-        port.vlan_mode = ["trunk"]
-        port.trunks = [ISOLATED_VLAN]
-        port.external_ids = dict([OWNER])
-        row.addvalue("ports", port)
+        new = txn.insert(tables["Port"])
+        new.name = METADATA_PORT
+        new.interfaces = [interface]
+        new.external_ids = dict([METADATA_PORT_OWNER])
+        _isolate(new)
+        row.addvalue("ports", new)
 
-    if ovsdb.transact(write):
-        LOG.info("bridge %s: port %s added", bridge.name, METADATA_PORT)
+    ovsdb.transact(write)
+    LOG.info("bridge %s: port %s %s", bridge.name, METADATA_PORT, "isolated" if port else "added")
+
+
+def _isolate(port: Any) -> None:
+    port.vlan_mode = ["trunk"]
+    port.trunks = [ISOLATED_VLAN]
+    port.tag = []
 
 
 def remove_metadata_port(ovsdb: Ovsdb) -> None:
-    """Remove the metadata port from the bridge, if it is ours."""
+    """Remove the metadata port from the bridge, if it is ours; raises OvsdbRefused."""
 
     def write(_txn: Any, row: Any, _tables: Any) -> None:
         for port in row.ports if row else ():
-            if port.name == METADATA_PORT and OWNER in port.external_ids.items():
+            if port.name == METADATA_PORT and METADATA_PORT_OWNER in port.external_ids.items():
                 row.delvalue("ports", port)
 
     ovsdb.transact(write)
@@ -143,11 +151,16 @@ def _make_namespace(name: str) -> None:
 @contextlib.contextmanager
 def _inside(namespace: str) -> Iterator[None]:
     """Put this thread, and no other, into a namespace: what it opens belongs there for good."""
-    netns.pushns(namespace)
-    try:
-        yield
-    finally:
-        netns.popns()
+    with contextlib.ExitStack() as descriptors:
+        back, there = (
+            descriptors.enter_context(path.open("rb"))
+            for path in (Path("/proc/thread-self/ns/net"), NAMESPACES / namespace)
+        )
+        netns.setns(there.fileno())
+        try:
+            yield
+        finally:
+            netns.setns(back.fileno())
 
 
 def remove_namespace(name: str) -> None:
@@ -197,11 +210,8 @@ def _move(host: Any, index: int, namespace: str) -> None:
         old = _find_device(inside)
         if old is not None:
             inside.link("del", index=old)
-    descriptor = os.open(NAMESPACES / namespace, os.O_RDONLY)
-    try:
-        host.link("set", index=index, net_ns_fd=descriptor)
-    finally:
-        os.close(descriptor)
+    with (NAMESPACES / namespace).open("rb") as there:
+        host.link("set", index=index, net_ns_fd=there.fileno())
     LOG.info("device %s moved to network namespace %s", METADATA_PORT, namespace)
 
 
@@ -210,7 +220,7 @@ def _configure(inside: Any, index: int) -> None:
     if link.get_attr("IFLA_ADDRESS") != METADATA_PORT_MAC:
         inside.link("set", index=index, address=METADATA_PORT_MAC)
     if not link["flags"] & _IFF_UP:
-        for name, value in _IPV6_SETTINGS.items():
+        for name, value in _IPV6_SETTINGS.items() if _ipv6_is_there() else ():
             # /proc/sys/net is that of the namespace this thread is in.
             Path(f"/proc/sys/net/ipv6/conf/{METADATA_PORT}/{name}").write_text(value)
         inside.link("set", index=index, state="up")
@@ -218,18 +228,24 @@ def _configure(inside: Any, index: int) -> None:
     present = {address.get_attr("IFA_ADDRESS") for address in inside.get_addr(index=index)}
     if SERVICE_IPV4 not in present:
         inside.addr("add", index=index, address=SERVICE_IPV4, prefixlen=16)
-    if SERVICE_IPV6 not in present:
+    if SERVICE_IPV6 not in present and _ipv6_is_there():
         inside.addr("add", index=index, address=SERVICE_IPV6, prefixlen=64, flags=_IFA_F_NODAD)
 
 
-def open_listeners(namespace: str, port: int, count: int) -> list[list[socket.socket]]:
-    """Open listening sockets inside the namespace: for each worker one of either family.
+def open_listeners(namespace: str, ports: Sequence[int], count: int) -> list[list[socket.socket]]:
+    """Open listening sockets inside the namespace: for each worker one of each family and port.
 
     A socket stays in the namespace it was made in, whoever uses it. Several listen on one address
     and port (SO_REUSEPORT), so that the kernel spreads connections over the workers.
     """
+    families = [_listen_ipv4, _listen_ipv6] if _ipv6_is_there() else [_listen_ipv4]
     with _inside(namespace):
-        return [[_listen_ipv4(port), _listen_ipv6(port)] for _ in range(count)]
+        return [[listen(port) for port in ports for listen in families] for _ in range(count)]
+
+
+def _ipv6_is_there() -> bool:
+    """Whether this kernel has IPv6, which a host may be started without (ipv6.disable=1)."""
+    return Path("/proc/sys/net/ipv6").exists()
 
 
 BACKLOG = 1024

@@ -10,8 +10,8 @@ import logging
 
 from ovs_metadata.agent import plumbing
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.host.address import METADATA_PORT, PROXY_PORT
-from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.host.address import METADATA_PORT, PROXY_PORT, PROXY_PORT_OF_OTHERS
+from ovs_metadata.host.ovsdb import OvsdbRefused
 from ovs_metadata.host.watch import PortWatcher
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Upkeep:
             try:
                 await self._look()
                 self._complaint = ""
-            except (plumbing.PlumbingError, OSError) as error:
+            except (plumbing.PlumbingError, OvsdbRefused, OSError) as error:
                 if str(error) != self._complaint:
                     LOG.error("the metadata port is not in place: %s; trying again", error)
                 self._complaint = str(error)
@@ -62,29 +62,25 @@ class Upkeep:
         if bridge is None:
             return
         await asyncio.to_thread(plumbing.ensure_metadata_port, self._watcher.ovsdb, bridge)
+        if bridge.metadata_ofport is None:
+            return  # ovs-vswitchd has not made its device yet
         if await asyncio.to_thread(plumbing.ensure_device, self._name):
             self._looks_without_device = 0
-        elif _has_device_somewhere(bridge):
-            # But neither here nor in the host's namespace: somebody removed our namespace with the
-            # device in it, or moved the device away.
-            self._looks_without_device += 1
-            if self._looks_without_device >= MISSING_FOR:
-                LOG.warning("the device of port %s is gone: making the port anew", METADATA_PORT)
-                await asyncio.to_thread(plumbing.remove_metadata_port, self._watcher.ovsdb)
-                self._looks_without_device = 0
+            return
+        # There is a device, but neither here nor in the host's namespace: somebody removed our
+        # namespace with the device in it, or moved the device away.
+        self._looks_without_device += 1
+        if self._looks_without_device >= MISSING_FOR:
+            LOG.warning("the device of port %s is gone: making the port anew", METADATA_PORT)
+            await asyncio.to_thread(plumbing.remove_metadata_port, self._watcher.ovsdb)
+            self._looks_without_device = 0
 
     async def _listen_in(self, namespace: int) -> None:
         if self._workers.started:
             LOG.warning("network namespace %s is a new one: starting over in it", self._name)
             await self._workers.stop()
         listeners = await asyncio.to_thread(
-            plumbing.open_listeners, self._name, PROXY_PORT, self._count
+            plumbing.open_listeners, self._name, (PROXY_PORT, PROXY_PORT_OF_OTHERS), self._count
         )
         self._workers.start(listeners)
         self._namespace = namespace
-
-
-def _has_device_somewhere(bridge: Bridge) -> bool:
-    """Whether ovs-vswitchd has the metadata port's device, which shows in its having a number."""
-    port = bridge.interface(METADATA_PORT)
-    return port is not None and port.ofport is not None and port.ofport > 0

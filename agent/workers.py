@@ -10,11 +10,10 @@ import contextlib
 import functools
 import logging
 import socket
-import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 
-from ovs_metadata.agent.children import keep_running
+from ovs_metadata.agent.children import PYTHON, keep_running
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.proxy import feed
 from ovs_metadata.proxy.identity import Entry
@@ -88,7 +87,7 @@ class Workers:
         descriptors = [listener.fileno() for listener in group]
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ovs_metadata.proxy.main"),
+                *(*PYTHON, "-m", "ovs_metadata.proxy.main"),
                 *("--user", self._user, "--feed-fd", str(theirs.fileno())),
                 *("--listen-fd", ",".join(map(str, descriptors))),
                 pass_fds=[theirs.fileno(), *descriptors],

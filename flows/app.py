@@ -8,7 +8,6 @@ It speaks to the bridge through its management socket, so the bridge needs no co
 switch that connects to ryu-manager by itself is served as well if it is our bridge.
 """
 
-import fcntl
 import functools
 import logging
 import os
@@ -25,7 +24,8 @@ from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.tables import Priority, Table
 from ovs_metadata.host import config
-from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.lock import AlreadyRunning, take_lock
+from ovs_metadata.host.ovsdb import OvsdbRefused, OvsdbUnreachable
 from ovs_metadata.host.watch import HostState, PortWatcher
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import StoreError
@@ -35,8 +35,9 @@ LOG = logging.getLogger(__name__)
 RECONNECT_INTERVAL = 0.2
 """Seconds between two attempts to reach the management socket, or OVSDB."""
 
-AFTER_ERROR = 1.0
-"""Seconds until the switch is asked for its flows after it refused a message."""
+FIRST_AFTER_ERROR = 1.0
+"""Seconds until the switch is asked for its flows after it refused a message; each time twice the
+time before, up to the interval of audits, until it refuses nothing more."""
 
 
 def _vital(part: Callable[[], None]) -> None:
@@ -85,11 +86,13 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._config = config.from_conf(openflow.host_conf)
         self._lock = _only_one(self._config.state_dir)
         self._flows = SwitchFlows()
+        self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
         self._state: HostState | None = None
+        self._metadata_ofport: int | None = None
         self._watcher: PortWatcher | None = None
         self._wake = hub.Event()
-        self._audit_at = 0.0
+        self._after_error = FIRST_AFTER_ERROR
 
     def start(self) -> None:
         """Start the application's threads (called by the library)."""
@@ -133,16 +136,28 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _state_changed(self, event: Any) -> None:
         datapath = event.datapath
         if event.state == handler.DEAD_DISPATCHER:
-            if datapath is self._switch:
-                LOG.warning("connection to bridge %s lost", self._config.bridge)
-                self._switch = None
-        elif self._switch is None and self._is_our_bridge(datapath):
-            LOG.info("connected to bridge %s, datapath %016x", self._config.bridge, datapath.id)
-            self._switch = datapath
-            datapath.send_msg(openflow.removals_wanted_message(datapath))
-            self._ask_for_dump()
+            self._connected.pop(id(datapath), None)
+        elif self._is_our_bridge(datapath):
+            self._connected[id(datapath)] = datapath
         else:
             LOG.info("datapath %016x from %s is none of ours", datapath.id, datapath.address)
+        self._choose_switch()
+
+    def _choose_switch(self) -> None:
+        """Use the management socket if it is connected, or else who claims to be our bridge."""
+        candidates = sorted(self._connected.values(), key=self._is_management_socket)
+        chosen = candidates[-1] if candidates else None
+        if chosen is self._switch:
+            return
+        self._switch = chosen
+        if chosen is None:
+            LOG.warning("connection to bridge %s lost", self._config.bridge)
+            return
+        LOG.info("connected to bridge %s, datapath %016x", self._config.bridge, chosen.id)
+        chosen.send_msg(openflow.removals_wanted_message(chosen))
+        self._after_error = FIRST_AFTER_ERROR
+        self._flows.connected()
+        self._ask_for_dump()
 
     @_on(ofp_event.EventOFPFlowStatsReply, handler.MAIN_DISPATCHER)
     def _dump_arrived(self, event: Any) -> None:
@@ -176,7 +191,10 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             "bridge %s refused a message: error type %d, code %d, message %s",
             *(self._config.bridge, message.type, message.code, message.data.hex()),
         )
-        hub.spawn_after(AFTER_ERROR, self._ask_for_dump)
+        if not self._flows.doubtful:
+            self._flows.doubtful = True
+            hub.spawn_after(self._after_error, self._ask_for_dump)
+            self._after_error = min(2 * self._after_error, self._config.audit_interval)
 
     # What is sent.
 
@@ -195,58 +213,62 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             return
         self._state = state
         if state.bridge:
-            prepare_bridge(watcher.ovsdb, state.bridge, self._config.flows.table_base)
+            try:
+                prepare_bridge(watcher.ovsdb, state.bridge, self._config.flows.table_base)
+            except OvsdbRefused as error:
+                LOG.error("bridge %s is not prepared: %s; trying again", state.bridge.name, error)
+                self._state = None
+                hub.spawn_after(FIRST_AFTER_ERROR, self._wake.set)
+            # While the metadata port is being made anew, hooks that lead nowhere are better than
+            # none: without them whoever else answers there on this network would be asked.
+            self._metadata_ofport = state.bridge.metadata_ofport or self._metadata_ofport
         ports = [
             Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
             for each in state.bound.served.values()
         ]
-        self._flows.desired = pipeline(self._config.flows, state.metadata_ofport, ports)
+        self._flows.desired = pipeline(self._config.flows, self._metadata_ofport, ports)
         self._flows.undecided = state.bound.undecided
 
     def _send_changes(self) -> None:
-        if self._switch is None:
+        switch = self._switch
+        if switch is None:
             return
         changes = self._flows.changes()
-        for key in changes.delete:
-            self._switch.send_msg(openflow.delete_message(self._switch, key))
-        for flow in changes.add:
-            self._switch.send_msg(openflow.add_message(self._switch, flow))
+        messages = [openflow.delete_message(switch, key) for key in changes.delete]
+        messages += [openflow.add_message(switch, flow) for flow in changes.add]
+        for message in messages:
+            switch.send_msg(message)  # may wait, and the connection be lost meanwhile: no matter
         if changes:
             LOG.info(
                 "bridge %s: %d flows added, %d deleted",
                 *(self._config.bridge, len(changes.add), len(changes.delete)),
             )
+        elif self._flows.known:
+            self._after_error = FIRST_AFTER_ERROR
 
     def _audit(self) -> None:
         """Compare with the switch from time to time, whatever it did or did not report."""
         while True:
             hub.sleep(self._config.audit_interval)
-            if not self._flows.dumping:
-                self._ask_for_dump()
+            self._ask_for_dump()
 
     def _ask_for_dump(self) -> None:
-        if self._switch is not None:
-            self._flows.dump_started()
+        if self._switch is not None and self._flows.dump_may_start():
             self._switch.send_msg(openflow.dump_message(self._switch))
 
+    def _is_management_socket(self, datapath: Datapath) -> bool:
+        return bool(datapath.address == str(self._config.management_socket))
+
     def _is_our_bridge(self, datapath: Datapath) -> bool:
-        if datapath.address == str(self._config.management_socket):
+        if self._is_management_socket(datapath):
             return True
         bridge = self._state.bridge if self._state else None
         return bool(bridge and bridge.datapath_id == f"{datapath.id:016x}")
 
 
 def _only_one(state_dir: Path) -> IO[bytes]:
-    """Take the lock that only one flow controller on a host can have.
-
-    It is held for as long as the returned file is open, so for the life of the process. Ends the
-    process when another one holds it, since two would fight over every flow.
-    """
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = state_dir / "flows.lock"
-    lock = path.open("ab")
+    """The lock of the flow controller; two would fight over every flow, so the second one ends."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(f"another flow controller is running on this host: it holds {path}")
-    return lock
+        return take_lock(state_dir / "flows.lock", "flow controller")
+    except (AlreadyRunning, OSError) as error:
+        sys.exit(str(error))

@@ -12,7 +12,11 @@ PROTOCOL = "OpenFlow13"
 
 
 def prepare_bridge(ovsdb: Ovsdb, bridge: Bridge, table_base: int) -> None:
-    """Allow OpenFlow 1.3 and name our tables, where that is not so already."""
+    """Allow OpenFlow 1.3 and name our tables, where that is not so already.
+
+    Raises:
+        OvsdbRefused: OVSDB did not do it.
+    """
     named = dict(bridge.table_names)
     missing = {
         number: name for number, name in table_names(table_base).items() if number not in named
@@ -34,7 +38,11 @@ def prepare_bridge(ovsdb: Ovsdb, bridge: Bridge, table_base: int) -> None:
 
 
 def forget_bridge(ovsdb: Ovsdb, table_base: int) -> None:
-    """Take our tables' names away again."""
+    """Take our tables' names away again.
+
+    Raises:
+        OvsdbRefused: OVSDB did not do it.
+    """
     ours = table_names(table_base)
 
     def write(_txn: Any, row: Any, _tables: Any) -> None:

@@ -1,8 +1,8 @@
 """The pipeline: from ports to flows. Pure functions on values; docs/flows.md explains it.
 
-A request of an instance goes 0 → ToProxy → metadata port. The answer goes 0 → FromProxy → Learned,
-and from there, when no learned flow wants it, → ToInstance. Questions for the service address's
-MAC (ARP, neighbour solicitation) go 0 → Responder and back.
+A request of an instance goes 0 → ToProxy → metadata port. The answer goes 0 → FromProxy, and from
+there → ToInstance if it is for the primary address, → Learned if it is for another. Questions for
+the service address's MAC (ARP, neighbour solicitation) go 0 → Responder and back.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +38,7 @@ from ovs_metadata.host.address import (
     METADATA_PORT_MAC,
     PORT_ADDRESS_MAC,
     PROXY_PORT,
+    PROXY_PORT_OF_OTHERS,
     SERVICE_PORT,
     port_address,
 )
@@ -100,18 +101,22 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
             *answer(family, PORT_ADDRESS_MAC),
             note=f"answers {what} of the proxy for a port address",
         )
-        yield flow(
-            Table.FromProxy,
-            Match.of(
-                **family.tcp,
-                **{family.source: family.service},
-                **{family.destination: family.port_addresses},
-                tcp_src=PROXY_PORT,
-            ),
-            SetField("tcp_src", SERVICE_PORT),
-            GotoTable(options.table_base + Table.Learned),
-            note="an answer of the proxy: from port 80 again",
-        )
+        for proxy_port, table, whom in (
+            (PROXY_PORT, Table.ToInstance, "the primary address"),
+            (PROXY_PORT_OF_OTHERS, Table.Learned, "any other address"),
+        ):
+            yield flow(
+                Table.FromProxy,
+                Match.of(
+                    **family.tcp,
+                    **{family.source: family.service},
+                    **{family.destination: family.port_addresses},
+                    tcp_src=proxy_port,
+                ),
+                SetField("tcp_src", SERVICE_PORT),
+                GotoTable(options.table_base + table),
+                note=f"the proxy's answer to {whom}: from port 80 again",
+            )
         yield flow(
             Table.Responder,
             Match.of(**family.question_for(family.service)),
@@ -136,11 +141,7 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
         rest(Table.ToProxy),
         rest(Table.FromProxy),
         rest(Table.Responder),
-        rest(
-            Table.Learned,
-            GotoTable(options.table_base + Table.ToInstance),
-            note="no learned flow: to the primary address",
-        ),
+        rest(Table.Learned, note="no learned flow, it has aged out or was one too many: dropped"),
         rest(Table.ToInstance),
         flow(
             Table.Advertise,
@@ -184,16 +185,19 @@ def _flows_of_family(
         family.question_for(family.service),
     )
     from_port = {"in_port": port.ofport, **family.tcp}
-    to_proxy = (
-        SetField("eth_src", PORT_ADDRESS_MAC),
-        SetField("eth_dst", METADATA_PORT_MAC),
-        SetField(family.source, address),
-        SetField("tcp_dst", PROXY_PORT),
-        Output(metadata_ofport),
-    )
+
+    def to_proxy(proxy_port: int) -> tuple[Action, ...]:
+        return (
+            SetField("eth_src", PORT_ADDRESS_MAC),
+            SetField("eth_dst", METADATA_PORT_MAC),
+            SetField(family.source, address),
+            SetField("tcp_dst", proxy_port),
+            Output(metadata_ofport),
+        )
+
     yield Flow(
         FlowKey(options.table_base + Table.ToProxy, Priority.Other, Match.of(**from_port)),
-        (_learn_way_back(options, mine, address, family), *to_proxy),
+        (_learn_way_back(options, mine, address, family), *to_proxy(PROXY_PORT_OF_OTHERS)),
         mine,
         "from any other source: to the proxy, and learn the way back",
     )
@@ -206,7 +210,7 @@ def _flows_of_family(
             Priority.Primary,
             Match.of(**from_port, eth_src=port.mac, **{family.source: primary}),
         ),
-        to_proxy,
+        to_proxy(PROXY_PORT),
         mine,
         "from the primary address: to the proxy",
     )

@@ -15,21 +15,40 @@ class SwitchFlows:
 
     Nothing is sent before both are known: `desired` is None until OVSDB and the store have been
     read, what is installed is unknown until a dump has ended. `undecided` are ofports of which it
-    is not known yet what they should have; whatever they have is left alone.
+    is not known yet what they should have; whatever they have is left alone. `doubtful` says that
+    the switch refused something, and what it has will be asked for.
     """
 
     def __init__(self) -> None:
         self.desired: Mapping[FlowKey, Flow] | None = None
         self.undecided: Collection[int] = ()
-        self.dumping = False
+        self.doubtful = False
+        self._dumping = False
         self._installed: dict[FlowKey, Flow | int] | None = None
         self._removed: set[FlowKey] = set()
 
-    def dump_started(self) -> None:
-        """A dump was asked for: until it ends it is not known what stands in the switch."""
-        self.dumping = True
+    @property
+    def known(self) -> bool:
+        """Whether it is known what the switch should have, and what it has."""
+        return not self._dumping and self._installed is not None and self.desired is not None
+
+    def connected(self) -> None:
+        """A connection was made: nothing is known of what is at its other end."""
+        self._dumping = False
+        self._installed = None
+
+    def dump_may_start(self) -> bool:
+        """Note that a dump is asked for; False when one is under way already.
+
+        Until it ends it is not known what stands in the switch.
+        """
+        if self._dumping:
+            return False
+        self._dumping = True
+        self.doubtful = False
         self._installed = {}
         self._removed = set()
+        return True
 
     def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
         """The dump holds a flow of ours, which is or is not just as desired."""
@@ -39,7 +58,7 @@ class SwitchFlows:
 
     def dump_ended(self) -> None:
         """The dump is complete."""
-        self.dumping = False
+        self._dumping = False
         for key in self._removed:
             self._forget(key)
 
@@ -54,7 +73,7 @@ class SwitchFlows:
 
     def changes(self) -> Changes:
         """What to send now; from then on the switch is taken to have it."""
-        if self.dumping or self._installed is None or self.desired is None:
+        if self._dumping or self._installed is None or self.desired is None:
             return Changes()
         left_alone = {
             key: flow

@@ -67,7 +67,7 @@ def test_a_secret_that_everybody_may_read_is_refused(bare: Hypervisor) -> None:
     secret = bare.root / "shared-secret"
     secret.chmod(0o644)
     refusal = _refusal(_start_as_configured(bare))
-    assert "readable by everybody" in refusal
+    assert "open to everybody" in refusal
     assert secret.read_text() not in refusal
 
 

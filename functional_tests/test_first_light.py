@@ -63,7 +63,7 @@ def test_a_forged_source_mac_changes_nothing(twins: tuple[Guest, Guest]) -> None
         one.run("ip", "route", "replace", "169.254.169.254/32", "dev", "eth0")
 
 
-def test_learned_flows_are_the_ports_own_and_bounded(
+def test_what_is_learned_stands_under_the_ports_own_cookie(
     hypervisor: Hypervisor, twins: tuple[Guest, Guest]
 ) -> None:
     one, _two = twins
@@ -79,6 +79,26 @@ def test_learned_flows_are_the_ports_own_and_bounded(
     assert any(
         f"load:{int(IPAddress('10.0.0.77')):#x}->NXM_OF_IP_DST[]" in flow for flow in learned
     )
+
+
+def test_what_is_learned_never_diverts_an_answer_to_the_primary_address(
+    twins: tuple[Guest, Guest],
+) -> None:
+    """Not even when both sources have used the same port number."""
+    one, _two = twins
+    one.run("ip", "addr", "add", "10.0.0.78/32", "dev", "eth0")
+    same_port = ("--local-port", "40000")
+    try:
+        for source in ("10.0.0.78", one.ip):
+            wait_for(
+                lambda source=source: (
+                    one.identity("--interface", source, *same_port)  # type: ignore[misc]
+                    == one.instance_id
+                ),
+                f"an answer to {source}",
+            )
+    finally:
+        one.run("ip", "addr", "del", "10.0.0.78/32", "dev", "eth0")
 
 
 def test_a_guest_plugged_in_later_is_served_and_leaves_nothing_behind(

@@ -154,9 +154,73 @@ def test_a_restart_of_the_agent_leaves_flows_in_place_while_records_are_not_know
     hypervisor.configure()
     agent = hypervisor.start_agent()
     wait_for(lambda: "connected to bridge" in agent.log.read_text(), "the flow controller")
+    everything = hypervisor.static_flows()
     hypervisor.ovs.ofctl("del-flows --strict", hypervisor.bridge, "table=204,priority=0")
+    # It is back: so the controller has compared all there is with all there should be.
+    wait_for(lambda: hypervisor.static_flows() == everything, "the deleted flow")
     now = [flow for flow in hypervisor.flows_of(ofport) if "table=203" not in flow]
     assert now == before
+
+
+def test_a_metadata_port_open_to_all_is_closed_again(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    vsctl = hypervisor.ovs.vsctl
+    vsctl("clear", "port", METADATA_PORT, "trunks", "vlan_mode")
+    wait_for(lambda: "4095" in vsctl("get", "port", METADATA_PORT, "trunks"), "its isolation")
+    _wait_until_answered(guest)
+
+
+def test_a_metadata_port_of_somebody_else_is_left_alone(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.ovs.vsctl(
+        *("add-port", hypervisor.bridge, METADATA_PORT),
+        *("--", "set", "interface", METADATA_PORT, "type=internal"),
+    )
+    hypervisor.ovs.ofport(METADATA_PORT)
+    agent = hypervisor.spawn("agent", *hypervisor.command("agent"))
+    wait_for(lambda: "somebody else's" in agent.log.read_text(), "the complaint")
+    wait_for(lambda: "connected to bridge" in agent.log.read_text(), "the flow controller")
+    assert METADATA_PORT in run("ip", "-n", hypervisor.namespace, "link")
+    assert METADATA_PORT not in run("ip", "-n", hypervisor.metadata_namespace, "link")
+    assert hypervisor.static_flows() == []
+    hypervisor.ovs.vsctl("del-port", METADATA_PORT)
+    hypervisor.wait_until_serving()
+
+
+def test_a_metadata_port_of_another_bridge_is_left_alone(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.ovs.add_bridge("br-other")
+    hypervisor.ovs.vsctl(
+        *("add-port", "br-other", METADATA_PORT),
+        *("--", "set", "interface", METADATA_PORT, "type=internal"),
+    )
+    hypervisor.ovs.ofport(METADATA_PORT)
+    agent = hypervisor.spawn("agent", *hypervisor.command("agent"))
+    wait_for(lambda: "OVSDB refused" in agent.log.read_text(), "the complaint")
+    assert METADATA_PORT in run("ip", "-n", hypervisor.namespace, "link")
+    assert METADATA_PORT not in run("ip", "-n", hypervisor.metadata_namespace, "link")
+    hypervisor.ovs.vsctl("del-br", "br-other")
+    hypervisor.wait_until_serving()
+
+
+def test_a_second_agent_is_refused(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _guest = serving
+    for name, *options in (("second",), ("cleanup", "--cleanup")):
+        second = hypervisor.spawn(name, *hypervisor.command("agent", *options))
+        assert second.wait() == 1
+        assert "another agent is running" in second.log_tail(1)
+
+
+def test_cleanup_goes_on_where_it_can(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _guest = serving
+    hypervisor.processes["agent"].stop()
+    hypervisor.ovs.kill_vswitchd()
+    cleanup = hypervisor.spawn("cleanup", *hypervisor.command("agent", "--cleanup"))
+    assert cleanup.wait() == 0
+    assert METADATA_PORT not in hypervisor.ovs.vsctl("list-ports", hypervisor.bridge).split()
+    assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
 
 
 def test_cleanup_leaves_nothing(serving: tuple[Hypervisor, Guest]) -> None:

@@ -22,7 +22,12 @@ _FIRST = {
 }
 
 PROXY_PORT = 9697
-"""TCP port of the listening sockets inside the metadata port's namespace."""
+PROXY_PORT_OF_OTHERS = 9698
+"""TCP ports of the listening sockets inside the metadata port's namespace.
+
+Requests from a port's primary address come to the first, all others to the second. So the way back
+tells the two apart, and what the switch has learned can never divert an answer to the former.
+"""
 
 METADATA_PORT = "metadata"
 """Name of the OVS internal port that leads to the proxy."""

@@ -5,12 +5,12 @@ by itself; after each batch of changes it makes a `Bridge` value of them and tel
 on that thread. Lives from construction to `close`. Works in processes patched by eventlet, too.
 """
 
-import logging
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.ports import Interface
 
 with warnings.catch_warnings():
@@ -18,8 +18,6 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     from ovsdbapp import exceptions
     from ovsdbapp.backend.ovs_idl import command, connection, idlutils, transaction
-
-LOG = logging.getLogger(__name__)
 
 _COLUMNS = {
     "Open_vSwitch": ["bridges"],
@@ -30,13 +28,41 @@ _COLUMNS = {
 }
 
 
+METADATA_PORT_OWNER = ("ovs-metadata", "metadata-port")
+"""external_ids entry of the Port row of our metadata port: one without it is somebody else's."""
+
+ISOLATED_VLAN = 4095
+"""VLAN that NORMAL may use on the metadata port: one that no kernel accepts a frame of.
+
+So the only frames that reach the proxy's network stack are those our own flows output there,
+untagged. Without this a bridge that switches by NORMAL would let any neighbour speak to the proxy
+under whatever port address it likes.
+"""
+
+
 class OvsdbUnreachable(Exception):
     """No OVSDB answers at the configured connection."""
 
 
+class OvsdbRefused(Exception):
+    """OVSDB did not carry out a change; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataPort:
+    """The port named `metadata`: whether it is ours, and set up so that only flows reach it.
+
+    `ofport` is None until ovs-vswitchd has made its device.
+    """
+
+    ofport: int | None
+    ours: bool
+    isolated: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """One bridge as OVSDB shows it.
+    """One bridge as OVSDB shows it; `interfaces` are all but the metadata port's.
 
     `protocols` is empty when the bridge speaks all versions of OpenFlow. `table_names` holds the
     numbers and names of Flow_Table.
@@ -47,10 +73,13 @@ class Bridge:
     protocols: frozenset[str] = frozenset()
     table_names: tuple[tuple[int, str], ...] = ()
     interfaces: tuple[Interface, ...] = ()
+    metadata_port: MetadataPort | None = None
 
-    def interface(self, name: str) -> Interface | None:
-        """The interface of this name, or None."""
-        return next((each for each in self.interfaces if each.name == name), None)
+    @property
+    def metadata_ofport(self) -> int | None:
+        """The ofport of our metadata port, once it has a device, and only flows lead there."""
+        port = self.metadata_port
+        return port.ofport if port and port.ours and port.isolated else None
 
 
 Write = Callable[[Any, Any, Any], None]
@@ -100,20 +129,20 @@ class Ovsdb:
         self.idl.on_change = None
         self._connection.stop(timeout=5)
 
-    def transact(self, write: Write) -> bool:
+    def transact(self, write: Write) -> None:
         """Run `write` on the connection's thread and commit what it did.
 
-        Returns whether that worked; when it did not, the reason is in the log. Does not wait for
-        ovs-vswitchd to act on it.
+        Does not wait for ovs-vswitchd to act on it.
+
+        Raises:
+            OvsdbRefused: that did not work, or OVSDB did not answer in time.
         """
         change = transaction.Transaction(self, self._connection, check_error=True, log_errors=False)
         change.add(_Command(self, lambda txn: write(txn, self._row(), self.idl.tables)))
         try:
             change.commit()
         except (exceptions.OvsdbAppException, RuntimeError) as error:
-            LOG.error("OVSDB refused a change: %s", error)
-            return False
-        return True
+            raise OvsdbRefused(f"OVSDB refused a change: {error}") from error
 
     def _changed(self) -> None:
         state = self._read()
@@ -137,6 +166,9 @@ class Ovsdb:
                 sorted((number, _optional(each.name)) for number, each in row.flow_tables.items())
             ),
             interfaces=tuple(_interfaces(row.ports)),
+            metadata_port=next(
+                (_metadata_port(port) for port in row.ports if port.name == METADATA_PORT), None
+            ),
         )
 
 
@@ -165,6 +197,8 @@ class _Command(command.BaseCommand):  # type: ignore[misc]
 
 def _interfaces(ports: Iterable[Any]) -> Iterable[Interface]:
     for port in ports:
+        if port.name == METADATA_PORT:
+            continue
         tag = _optional(port.tag)
         for row in port.interfaces:
             yield Interface(
@@ -174,6 +208,18 @@ def _interfaces(ports: Iterable[Any]) -> Iterable[Interface]:
                 vm_uuid=row.external_ids.get("vm-uuid"),
                 tag=tag,
             )
+
+
+def _metadata_port(port: Any) -> MetadataPort:
+    interface = port.interfaces[0]
+    ofport = _optional(interface.ofport)
+    key, value = METADATA_PORT_OWNER
+    return MetadataPort(
+        ofport=ofport if ofport and ofport > 0 else None,
+        ours=port.external_ids.get(key) == value and interface.type == "internal",
+        isolated=(_optional(port.vlan_mode), list(port.trunks), _optional(port.tag))
+        == ("trunk", [ISOLATED_VLAN], None),
+    )
 
 
 def _optional(column: Any) -> Any:

@@ -97,7 +97,12 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
     claimed = [interface for interface in interfaces if interface.iface_id]
-    claims = Counter(port_id_of(interface) for interface in claimed)
+    # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
+    claims = Counter(
+        port_id_of(interface)
+        for interface in claimed
+        if interface.ofport is not None and interface.ofport > 0
+    )
     for interface in claimed:
         port_id = port_id_of(interface)
         if port_id is None:

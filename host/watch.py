@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 from ovs_metadata.host.ports import Bound, bind, port_id_of
 from ovs_metadata.store.interface import MalformedRecord, PortState, Store
@@ -25,12 +24,6 @@ class HostState:
     bridge: Bridge | None
     bound: Bound
 
-    @property
-    def metadata_ofport(self) -> int | None:
-        """The ofport of the metadata port, once ovs-vswitchd has given it one."""
-        port = self.bridge.interface(METADATA_PORT) if self.bridge else None
-        return port.ofport if port and port.ofport and port.ofport > 0 else None
-
 
 class PortWatcher:
     """Follows one bridge and the records of the ports on it."""
@@ -43,6 +36,7 @@ class PortWatcher:
         self._bridge_name = bridge
         self._lock = threading.Lock()
         self._bridge: Bridge | None = None
+        self._followed: frozenset[str] = frozenset()
         self._records: dict[str, PortState] = {}
         self._complaints: dict[str, str] = {}
         self._had_bridge: bool | None = None
@@ -81,13 +75,14 @@ class PortWatcher:
             else:
                 LOG.warning("there is no bridge %s: waiting for it", self._bridge_name)
         self._had_bridge = present
-        port_ids = {
+        port_ids = frozenset(
             port_id
             for port_id in map(port_id_of, bridge.interfaces if bridge else ())
             if port_id is not None
-        }
+        )
         with self._lock:
             self._bridge = bridge
+            self._followed = port_ids
             self._records = {
                 port_id: record for port_id, record in self._records.items() if port_id in port_ids
             }
@@ -98,7 +93,9 @@ class PortWatcher:
         if isinstance(record, MalformedRecord):
             LOG.error("port %s is not served: %s", port_id, record)
         with self._lock:
-            self._records[port_id] = record
+            # What is told of a port that has just gone is not kept: it may be old when it is back.
+            if port_id in self._followed:
+                self._records[port_id] = record
         self._on_change()
 
     def _complain(self, bound: Bound) -> None:

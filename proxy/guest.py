@@ -184,11 +184,11 @@ class GuestConnection(asyncio.Protocol):
         else:
             self.cut_off()
 
-    def identity_changed(self, before: Entry | None, now: Entry | None) -> None:  # noqa: ARG002
+    def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """Act on a change of the identity table for this address."""
         under_way = self._phase in {Phase.RELAYING, Phase.FLUSHING, Phase.CLOSING}
-        if now is None:
-            self.cut_off()
+        if now is None or (before is not None and before.port_id != now.port_id):
+            self.cut_off()  # another port has the address now: nothing of this one's is for it
         elif under_way and self._identity is not None:
             if not self._identity.same_instance(now):
                 self.cut_off()  # the answer under way is not for whoever is there now

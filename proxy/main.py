@@ -30,7 +30,7 @@ from ovs_metadata.proxy.feed import (
     read_feed,
 )
 from ovs_metadata.proxy.identity import IdentityTable
-from ovs_metadata.proxy.privileges import PrivilegeError, become_user
+from ovs_metadata.proxy.privileges import PrivilegeError, allow_many_connections, become_user
 from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.proxy.settings import Settings, split_urls
 
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not by_feed and (not options.listen or options.listen_fd is not None):
         _parser().error("--identities needs --listen, and takes no --listen-fd")
     _set_up_logging(debug=options.debug)
+    allow_many_connections()
     if options.user:
         try:
             become_user(options.user)

@@ -30,6 +30,7 @@ class UpstreamPool:
         # In order of use, the latest last: it is the least likely to have been closed by Nova.
         self._idle: dict[UpstreamConnection, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._complaints: dict[str, str] = {}
         self._make_contexts()
 
     def apply(self, settings: Settings) -> None:
@@ -100,7 +101,7 @@ class UpstreamPool:
             exchange.retried = True
             self._connect(exchange)
             return
-        _log.warning("an answer from the Nova metadata API is not usable: %s", cause)
+        self._complain("answers", f"an answer of the Nova metadata API is not usable: {cause}")
         exchange.receiver.exchange_failed(Failure.BAD_ANSWER)
 
     def _take_idle(self) -> UpstreamConnection | None:
@@ -122,7 +123,15 @@ class UpstreamPool:
         task = asyncio.get_running_loop().create_task(self._send_on_new(exchange))
         exchange.connecting = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._connected(task, exchange))
+
+    def _connected(self, task: asyncio.Task[None], exchange: Exchange) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        _log.error("connecting to Nova failed in an unforeseen way", exc_info=task.exception())
+        if exchange.receiver is not None:
+            exchange.receiver.exchange_failed(Failure.NO_ENDPOINT)
 
     async def _send_on_new(self, exchange: Exchange) -> None:
         connection = await self._open_first()
@@ -144,11 +153,21 @@ class UpstreamPool:
         for endpoint, context in list(self._contexts.items()):
             try:
                 async with asyncio.timeout(self._settings.connect_timeout):
-                    return await self._open(endpoint, context)
+                    connection = await self._open(endpoint, context)
             except OSError as error:  # TimeoutError and TLS errors included
                 reason = "timed out" if isinstance(error, TimeoutError) else error
-                _log.warning("Nova metadata endpoint %s: %s", endpoint, reason)
+                self._complain(str(endpoint), f"Nova metadata endpoint {endpoint}: {reason}")
+            else:
+                if self._complaints.pop(str(endpoint), None):
+                    _log.info("Nova metadata endpoint %s: accepts connections again", endpoint)
+                return connection
         return None
+
+    def _complain(self, about: str, complaint: str) -> None:
+        """Log what is wrong once, not once per request: guests decide how many those are."""
+        if self._complaints.get(about) != complaint:
+            self._complaints[about] = complaint
+            _log.warning("%s", complaint)
 
     async def _open(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> UpstreamConnection:
         _, connection = await asyncio.get_running_loop().create_connection(

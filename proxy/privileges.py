@@ -4,10 +4,12 @@ A worker is started by root with its sockets open and its modules loaded, which 
 root can read. From then on it has no capabilities, and no way to get any back.
 """
 
+import contextlib
 import ctypes
 import encodings.idna  # noqa: F401 - loaded by name resolution, when it is too late to load it
 import os
 import pwd
+import resource
 
 _PR_SET_NO_NEW_PRIVS = 38
 """Of prctl(2): nothing this process executes gains privileges, by set-user-ID for example."""
@@ -15,6 +17,19 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 class PrivilegeError(Exception):
     """The process cannot become that user; the message is one line that says why."""
+
+
+OPEN_FILES = 65536
+"""Descriptors a worker may have: a connection takes one, and one more while Nova is asked."""
+
+
+def allow_many_connections() -> None:
+    """Raise the limit on open files as far as this process may."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < OPEN_FILES:
+        with contextlib.suppress(ValueError, PermissionError):  # not even root may everywhere
+            resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
 
 
 def become_user(name: str) -> None:

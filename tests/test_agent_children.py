@@ -102,3 +102,24 @@ time.sleep(60)
 
     asyncio.run(scenario())
     assert started[0].returncode == -9
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "FIRST_DELAY", 0.01)
+    started: list[Process] = []
+    failures = [OSError(11, "Resource temporarily unavailable"), OSError(24, "Too many open files")]
+    start_python = _python("import time; time.sleep(60)", started)
+
+    async def start() -> Process:
+        if failures:
+            raise failures.pop()
+        return await start_python()
+
+    async def scenario() -> None:
+        task = asyncio.create_task(keep_running("child", start, 5))
+        await _until(lambda: bool(started))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert len(started) == 1

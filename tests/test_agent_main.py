@@ -42,7 +42,7 @@ def test_a_secret_for_everybody_to_read_is_refused(
     if accepted:
         assert read_secret(secret) == b"s3cret"
     else:
-        with pytest.raises(ConfigError, match="readable by everybody") as refused:
+        with pytest.raises(ConfigError, match="open to everybody") as refused:
             read_secret(secret)
         assert "s3cret" not in str(refused.value)
 

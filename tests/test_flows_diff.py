@@ -55,7 +55,7 @@ def test_hooks_go_first_and_come_last(
 def _connected(desired: Flow | None, *installed: Flow) -> SwitchFlows:
     switch = SwitchFlows()
     switch.desired = {desired.key: desired} if desired else {}
-    switch.dump_started()
+    assert switch.dump_may_start()
     for flow in installed:
         switch.dumped(flow.key, flow.cookie, as_desired=flow == desired)
     switch.dump_ended()
@@ -66,7 +66,7 @@ def test_nothing_is_sent_before_the_dump_has_ended() -> None:
     switch = SwitchFlows()
     switch.desired = {_flow(1).key: _flow(1)}
     assert not switch.changes()
-    switch.dump_started()
+    assert switch.dump_may_start()
     assert not switch.changes()
     switch.dump_ended()
     assert switch.changes().add == (_flow(1),)
@@ -74,7 +74,7 @@ def test_nothing_is_sent_before_the_dump_has_ended() -> None:
 
 def test_nothing_is_deleted_before_it_is_known_what_is_desired() -> None:
     switch = SwitchFlows()
-    switch.dump_started()
+    assert switch.dump_may_start()
     switch.dumped(_flow(1).key, _flow(1).cookie, as_desired=False)
     switch.dump_ended()
     assert not switch.changes()
@@ -102,7 +102,7 @@ def test_what_somebody_deleted_comes_back() -> None:
 def test_what_somebody_deleted_during_a_dump_comes_back() -> None:
     switch = SwitchFlows()
     switch.desired = {_flow(1).key: _flow(1)}
-    switch.dump_started()
+    assert switch.dump_may_start()
     switch.removed(_flow(1).key)
     switch.dumped(_flow(1).key, _flow(1).cookie, as_desired=True)
     switch.dump_ended()
@@ -123,3 +123,22 @@ def test_flows_of_a_port_not_yet_decided_on_are_left_alone() -> None:
     assert not switch.changes()
     switch.undecided = ()
     assert switch.changes().delete == (_flow(1).key,)
+
+
+def test_one_dump_at_a_time() -> None:
+    switch = SwitchFlows()
+    assert switch.dump_may_start()
+    assert not switch.dump_may_start()
+    switch.dump_ended()
+    assert switch.dump_may_start()
+
+
+def test_a_new_connection_knows_nothing_of_the_one_before() -> None:
+    switch = _connected(_flow(1), _flow(1))
+    assert switch.dump_may_start()
+    switch.connected()
+    assert not switch.known
+    assert not switch.changes()
+    assert switch.dump_may_start()
+    switch.dump_ended()
+    assert switch.changes().add == (_flow(1),)

@@ -19,7 +19,7 @@ from proxy_support import (
 )
 
 from ovs_metadata.proxy.errors import Failure, render_failure
-from ovs_metadata.proxy.identity import Pending
+from ovs_metadata.proxy.identity import Entry, Pending
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 EXPECTING = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
@@ -193,7 +193,7 @@ async def test_the_identity_is_looked_up_for_every_request_of_a_connection() -> 
     async with relay(answers(OK)) as (proxy, nova):
         guest = await proxy.guest(2)
         assert await guest.get() == OK
-        proxy.table.set("127.0.0.2", identity(77))
+        proxy.table.set("127.0.0.2", identity(77, port="port-2"))
         assert await guest.get() == OK
         assert [
             request.endswith(identity_lines(n) + b"\r\n")
@@ -203,6 +203,25 @@ async def test_the_identity_is_looked_up_for_every_request_of_a_connection() -> 
         proxy.server.apply(dataclasses.replace(proxy.server.settings, pending_timeout=0.1))
         await guest.send(GET)
         assert await guest.rest() == error(Failure.NOT_READY)
+
+
+@pytest.mark.parametrize("before", [identity(2), Pending("port-2", "no record")])
+@on_loop
+async def test_what_one_port_has_sent_is_never_for_the_next_with_its_address(
+    before: Entry,
+) -> None:
+    entries = {"127.0.0.2": before, "127.0.0.9": identity(9)}
+    async with relay(answers(OK), entries=entries) as (proxy, nova):
+        idle, asking = [await proxy.guest(2) for _ in range(2)]
+        if isinstance(before, Pending):
+            await asking.send(GET)
+        await proxy.settle()
+        proxy.table.set("127.0.0.2", identity(3))
+        assert await idle.until_reset() == b""
+        assert await asking.until_reset() == b""
+        assert await (await proxy.guest(2)).get() == OK
+    assert identity_lines(2) not in b"".join(nova.requests)
+    assert b"".join(nova.requests).count(identity_lines(3)) == 1
 
 
 @on_loop

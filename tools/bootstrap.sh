@@ -29,12 +29,13 @@ need_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     say "Installing Debian packages: ${missing[*]}"
     # invoke-rc.d asks this program whether it may start a service (exit status 101 is "no"). One
-    # that is there already is the administrator's, and is asked instead.
-    local policy=/usr/sbin/policy-rc.d made_policy=
-    if [ ! -e $policy ]; then
-        printf '#!/bin/sh\nexit 101\n' >$policy
+    # that is there already is the administrator's, and is asked instead; one of ours that a killed
+    # run left behind is told by its comment.
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ] || grep -q 'ovs-metadata' $policy; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\n# ovs-metadata: no service is to start while tests set up\nexit 101\n' >$policy
         chmod 755 $policy
-        made_policy=yes
     fi
     local status=0
     {
@@ -42,7 +43,8 @@ need_packages() {
             DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
                 "${missing[@]}"
     } >"$LOGS/apt.log" 2>&1 || status=$?
-    [ -z "$made_policy" ] || rm -f $policy
+    [ -z "$(trap -p EXIT)" ] || rm -f $policy
+    trap - EXIT
     [ $status = 0 ] || {
         tail -n 20 "$LOGS/apt.log" >&2
         fail "apt-get could not install ${missing[*]} (whole log: $LOGS/apt.log)"

@@ -295,8 +295,12 @@ def _only_one() -> Iterator[None]:
 
 def _remove_leftovers() -> None:
     """Remove what a run that was killed left: its processes ended with it, by the kernel's hand."""
-    for path in Path("/run/netns").glob(f"{PREFIX}-*"):
-        run("ip", "netns", "del", path.name, check=False)
+    names = [f"{PREFIX}-{name}" for name in ("host", "metadata", *GUESTS)]
+    there = [name for name in names if Path("/run/netns", name).exists()]
+    if there and not ROOT.exists():
+        sys.exit(f"tools/demo: network namespace {there[0]} is in the way, and not of our making")
+    for name in there:
+        run("ip", "netns", "del", name, check=False)
     shutil.rmtree(ROOT, ignore_errors=True)
 
 
