@@ -73,7 +73,7 @@ def test_what_is_learned_stands_under_the_ports_own_cookie(
     finally:
         one.run("ip", "addr", "del", "10.0.0.77/32", "dev", "eth0")
     ofport = hypervisor.ovs.ofport(one.tap)
-    learned = [flow for flow in hypervisor.flows_of(ofport) if "table=203" in flow]
+    learned = [flow for flow in hypervisor.flows_of(ofport) if ", table=203," in flow]
     assert learned
     assert all("idle_timeout=90" in flow for flow in learned)
     assert any(

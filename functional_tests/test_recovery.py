@@ -147,7 +147,7 @@ def test_a_restart_of_the_agent_leaves_flows_in_place_while_records_are_not_know
     """The old flows serve on until it is known that they are wrong."""
     hypervisor, guest = serving
     ofport = hypervisor.ovs.ofport(guest.tap)
-    before = [flow for flow in hypervisor.flows_of(ofport) if "table=203" not in flow]
+    before = [flow for flow in hypervisor.flows_of(ofport) if ", table=203," not in flow]
     hypervisor.processes["agent"].stop()
     # Nothing answers there, so records cannot be read.
     hypervisor.store_url = "zookeeper://127.0.0.1:2181"
@@ -158,7 +158,7 @@ def test_a_restart_of_the_agent_leaves_flows_in_place_while_records_are_not_know
     hypervisor.ovs.ofctl("del-flows --strict", hypervisor.bridge, "table=204,priority=0")
     # It is back: so the controller has compared all there is with all there should be.
     wait_for(lambda: hypervisor.static_flows() == everything, "the deleted flow")
-    now = [flow for flow in hypervisor.flows_of(ofport) if "table=203" not in flow]
+    now = [flow for flow in hypervisor.flows_of(ofport) if ", table=203," not in flow]
     assert now == before
 
 
