@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.bridge import prepare_bridge
+from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
-from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.tables import Priority, Table
 from ovs_metadata.host import config
@@ -222,11 +222,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             # While the metadata port is being made anew, hooks that lead nowhere are better than
             # none: without them whoever else answers there on this network would be asked.
             self._metadata_ofport = state.bridge.metadata_ofport or self._metadata_ofport
-        ports = [
-            Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
-            for each in state.bound.served.values()
-        ]
-        self._flows.desired = pipeline(self._config.flows, self._metadata_ofport, ports)
+        self._flows.desired = desired_flows(self._config.flows, self._metadata_ofport, state.bound)
         self._flows.undecided = state.bound.undecided
 
     def _send_changes(self) -> None:

@@ -20,14 +20,19 @@ class Changes:
         return bool(self.delete or self.add)
 
 
-def diff(installed: Mapping[FlowKey, Flow | None], desired: Mapping[FlowKey, Flow]) -> Changes:
-    """What turns `installed` into `desired`. None stands for a flow of ours with other content.
+def diff(installed: Mapping[FlowKey, object], desired: Mapping[FlowKey, Flow]) -> Changes:
+    """What turns `installed` into `desired`; not a Flow in there is one of ours, of other content.
 
     Adding a flow whose key is taken replaces the one that is there. The order keeps every moment
     whole: hooks are deleted before the tables they lead to, and added after them.
     """
     delete = [key for key in installed if key not in desired]
-    add = [flow for key, flow in desired.items() if installed.get(key) != flow]
+    add = [
+        flow
+        for key, flow in desired.items()
+        # Nearly always it is the very same flow, which is quickly found out.
+        if (there := installed.get(key)) is not flow and there != flow
+    ]
     return Changes(
         tuple(sorted(delete, key=lambda key: key.table)),
         tuple(sorted(add, key=lambda flow: -flow.key.table)),

@@ -65,6 +65,15 @@ def render(flow: Flow, names: Mapping[int, str] | None = None) -> str:
     return f"{', '.join(head)}, send_flow_rem {match} actions={actions}"
 
 
+def match_text(match: Match) -> str:
+    """A match as dump-flows and ofproto/trace print it, without the priority.
+
+    Raises:
+        ValueError: it has a field, or a combination of fields, that the pipeline never uses.
+    """
+    return ",".join(_match(match))
+
+
 def _table(number: int, names: Mapping[int, str] | None) -> str:
     return (names or {}).get(number, str(number))
 
@@ -74,7 +83,10 @@ def _match(match: Match) -> list[str]:
     words = []
     eth_type = fields.pop("eth_type", None)
     if eth_type is not None:
-        words.append(_PROTOCOLS[eth_type, fields.pop("ip_proto", None)])  # type: ignore[index]
+        protocol = (eth_type, fields.pop("ip_proto", None))
+        if protocol not in _PROTOCOLS:
+            raise ValueError(f"no text is known for eth_type and ip_proto {protocol}")
+        words.append(_PROTOCOLS[protocol])
     words += [_match_field(name, fields.pop(name)) for name in _MATCH_ORDER if name in fields]
     if fields:
         raise ValueError(f"no text is known for matching {', '.join(fields)}")
@@ -83,7 +95,9 @@ def _match(match: Match) -> list[str]:
 
 def _match_field(name: str, value: MatchValue) -> str:
     if name == "vlan_vid":
-        return "vlan_tci=0x0000/0x1fff"  # the only value the pipeline has: untagged
+        if value != 0:
+            raise ValueError(f"no text is known for vlan_vid {value}")
+        return "vlan_tci=0x0000/0x1fff"  # untagged
     if isinstance(value, tuple):
         return f"{FIELDS[name].text}={IPNetwork('/'.join(value))}"
     return f"{FIELDS[name].text}={value}"

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
+from netaddr import IPAddress
+
 from ovs_metadata.flows import nicira
 from ovs_metadata.flows.fields import ERICSSON, FIELDS
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
@@ -49,6 +51,8 @@ App: Any = app_manager.RyuApp if LIBRARY == "ryu" else app_manager.OSKenApp
 
 REMOVED_BY_DELETE = ofproto.OFPRR_DELETE
 BARRIER_REPLY = ofproto.OFPT_BARRIER_REPLY
+MULTIPART_REPLY = ofproto.OFPT_MULTIPART_REPLY
+ERROR = ofproto.OFPT_ERROR
 
 
 class Datapath(Protocol):
@@ -165,6 +169,23 @@ def same_content(stats: Any, flow: Flow) -> bool:
     )
 
 
+def restored_destination(stats: Any) -> str | None:
+    """The IP destination that a dumped flow, a learned one, loads into packets; None if none.
+
+    The switch reports it as loads (NXAST_REG_LOAD, subtype 7) of at most 64 bits each, so that an
+    IPv6 address comes in two. Their ofs_nbits is first bit << 6 | number of bits - 1.
+    """
+    loaded = {"ipv4_dst_nxm": 0, "ipv6_dst_nxm": 0}
+    for instruction in stats.instructions:
+        for action in getattr(instruction, "actions", ()):
+            if isinstance(action, parser.NXActionRegLoad) and action.dst in loaded:
+                loaded[action.dst] |= action.value << (action.ofs_nbits >> 6)
+    ipv4, ipv6 = loaded.values()
+    if ipv4:
+        return str(IPAddress(ipv4, 4))
+    return str(IPAddress(ipv6, 6)) if ipv6 else None
+
+
 def _to_match(match: Match) -> Any:
     return parser.OFPMatch(**dict(match.fields))
 
@@ -238,6 +259,12 @@ def to_bytes(message: Any) -> bytes:
     message.set_xid(0)
     message.serialize()
     return bytes(message.buf)
+
+
+def from_bytes(data: bytes) -> Any:
+    """The message that came over the wire as these bytes, header included."""
+    version, kind, length, transaction = _library("ofproto.ofproto_parser").header(data)
+    return parser.msg_parser(offline_datapath(), version, kind, length, transaction, data)
 
 
 def offline_datapath() -> Any:

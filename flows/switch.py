@@ -75,21 +75,14 @@ class SwitchFlows:
         """What to send now; from then on the switch is taken to have it."""
         if self._dumping or self._installed is None or self.desired is None:
             return Changes()
-        left_alone = {
-            key: flow
-            for key, flow in self._installed.items()
-            if key not in self.desired and ofport_of(_cookie(flow)) in self.undecided
-        }
-        known = {
-            key: flow if isinstance(flow, Flow) else None
-            for key, flow in self._installed.items()
-            if key not in left_alone
-        }
-        changes = diff(known, self.desired)
-        if changes:
-            self._installed = {**left_alone, **self.desired}
-        return changes
+        changes = diff(self._installed, self.desired)
+        delete = tuple(key for key in changes.delete if not self._left_alone(key))
+        for key in delete:
+            del self._installed[key]
+        for flow in changes.add:
+            self._installed[flow.key] = flow
+        return Changes(delete, changes.add)
 
-
-def _cookie(flow: Flow | int) -> int:
-    return flow.cookie if isinstance(flow, Flow) else flow
+    def _left_alone(self, key: FlowKey) -> bool:
+        flow = (self._installed or {})[key]
+        return ofport_of(flow.cookie if isinstance(flow, Flow) else flow) in self.undecided

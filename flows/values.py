@@ -116,6 +116,14 @@ class FlowKey:
     table: int
     priority: int
     match: Match
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Hash it once: a key is looked up over and over, and there are ten for each port."""
+        object.__setattr__(self, "_hash", hash((self.table, self.priority, self.match)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ A port address carries the ofport in its low 16 bits, so the switch writes it an
 it back with no table between them. Pure functions; no state, no I/O.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 from netaddr import EUI, IPAddress, mac_unix_expanded
@@ -45,6 +46,7 @@ OFPORT_OF_SERVICE_ADDRESS = 0xA9FE
 """The one ofport whose port address would be the service address itself: it is never served."""
 
 
+@lru_cache(maxsize=2 * 8192)
 def port_address(ofport: int, version: IpVersion = 4) -> str:
     """The link-local address that stands for an ofport in front of the proxy.
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.ports import Interface
@@ -158,6 +159,7 @@ class Ovsdb:
         row = self._row()
         if row is None:
             return None
+        found = self.idl.interfaces_of(row.ports)
         return Bridge(
             name=row.name,
             datapath_id=_optional(row.datapath_id),
@@ -165,17 +167,48 @@ class Ovsdb:
             table_names=tuple(
                 sorted((number, _optional(each.name)) for number, each in row.flow_tables.items())
             ),
-            interfaces=tuple(_interfaces(row.ports)),
-            metadata_port=next(
-                (_metadata_port(port) for port in row.ports if port.name == METADATA_PORT), None
-            ),
+            interfaces=tuple(each for each in found if isinstance(each, Interface)),
+            metadata_port=next((each for each in found if isinstance(each, MetadataPort)), None),
         )
 
 
 class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
-    """The IDL, telling once per batch of messages that something changed."""
+    """The IDL, telling once per batch of messages that something changed.
+
+    Rows are slow to read, and of a thousand ports one changes: what was read of a port is kept
+    until its row, or that of an interface of its, changes.
+    """
 
     on_change: Callable[[], None] | None = None
+
+    def __init__(self, target: str, helper: Any) -> None:
+        super().__init__(target, helper)
+        self._read: dict[UUID, tuple[Interface, ...]] = {}
+        self._port_of: dict[UUID, UUID] = {}
+
+    def interfaces_of(self, ports: Iterable[Any]) -> list[Interface | MetadataPort]:
+        """The interfaces of these Port rows, in their order; all others are forgotten."""
+        before, self._read = self._read, {}
+        found: list[Interface | MetadataPort] = []
+        for port in ports:
+            interfaces = before.get(port.uuid)
+            if interfaces is None:
+                if port.name == METADATA_PORT:
+                    # Never kept: a read in the midst of a write of ours sees what is not so yet.
+                    found.append(_metadata_port(port))
+                    continue
+                interfaces = _interfaces(port)
+                self._port_of |= {row.uuid: port.uuid for row in port.interfaces}
+            self._read[port.uuid] = interfaces
+            found += interfaces
+        return found
+
+    def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        """Forget what a change is about (called for each row that changes)."""
+        super().notify(event, row, updates)
+        port = row.uuid if row._table.name == "Port" else self._port_of.get(row.uuid)
+        if port is not None:
+            self._read.pop(port, None)
 
     def run(self) -> bool:
         changed = bool(super().run())
@@ -195,19 +228,21 @@ class _Command(command.BaseCommand):  # type: ignore[misc]
         self._write(txn)
 
 
-def _interfaces(ports: Iterable[Any]) -> Iterable[Interface]:
-    for port in ports:
-        if port.name == METADATA_PORT:
-            continue
-        tag = _optional(port.tag)
-        for row in port.interfaces:
-            yield Interface(
-                name=row.name,
-                ofport=_optional(row.ofport),
-                iface_id=row.external_ids.get("iface-id"),
-                vm_uuid=row.external_ids.get("vm-uuid"),
-                tag=tag,
-            )
+def _interfaces(port: Any) -> tuple[Interface, ...]:
+    """The interfaces of a Port row."""
+    tag = _optional(port.tag)
+    return tuple(_interface(row, tag) for row in port.interfaces)
+
+
+def _interface(row: Any, tag: int | None) -> Interface:
+    external_ids = row.external_ids
+    return Interface(
+        name=row.name,
+        ofport=_optional(row.ofport),
+        iface_id=external_ids.get("iface-id"),
+        vm_uuid=external_ids.get("vm-uuid"),
+        tag=tag,
+    )
 
 
 def _metadata_port(port: Any) -> MetadataPort:

@@ -7,6 +7,7 @@ own view of OVSDB and the store.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from uuid import UUID
 
 from ovs_metadata.host.address import why_unservable
@@ -79,10 +80,13 @@ class Bound:
 
 def port_id_of(interface: Interface) -> str | None:
     """The Neutron port an interface names, in canonical form; None when it names none."""
-    if not interface.iface_id:
-        return None
+    return _canonical_uuid(interface.iface_id) if interface.iface_id else None
+
+
+@lru_cache(maxsize=8192)
+def _canonical_uuid(text: str) -> str | None:
     try:
-        return str(UUID(interface.iface_id))
+        return str(UUID(text))
     except ValueError:
         return None
 

@@ -192,6 +192,7 @@ class _DirectoryFollower(ThreadedFollower):
         self._store = store
         self._version_seen: _Signature | None = None
         self._seen: dict[str, _Signature | None] = {}
+        self._files: dict[str, str] = {}
         self._thread.start()
 
     def _added(self, port_ids: set[str]) -> None:
@@ -209,6 +210,7 @@ class _DirectoryFollower(ThreadedFollower):
         ports = self._reports.ports()
         for gone in [port_id for port_id in list(self._seen) if port_id not in ports]:
             self._seen.pop(gone, None)
+            self._files.pop(gone, None)
         problems = set()
         for port_id in ports:
             try:
@@ -229,20 +231,22 @@ class _DirectoryFollower(ThreadedFollower):
         self._version_seen = signature
 
     def _look_at(self, port_id: str) -> None:
-        if not is_port_id(port_id):
-            self._reports.tell(port_id, None)
-            return
-        path = layout.port_path(port_id)
-        signature = _signature(self._store.file(path))
+        if port_id not in self._files:
+            if not is_port_id(port_id):
+                self._reports.tell(port_id, None)
+                return
+            # As text, once: making the path takes longer than looking at the file.
+            self._files[port_id] = str(self._store.file(layout.port_path(port_id)))
+        signature = _signature(self._files[port_id])
         if port_id in self._seen and self._seen[port_id] == signature:
             return
-        data = self._store.read(path)
+        data = self._store.read(layout.port_path(port_id))
         # Noted before it is told: a port that is followed anew just now is told or read again.
         self._seen[port_id] = signature
         self._reports.tell(port_id, data)
 
 
-def _signature(file: Path) -> _Signature | None:
+def _signature(file: Path | str) -> _Signature | None:
     """What differs when a file was replaced or written to; None if there is none."""
     try:
         status = os.stat(file)

@@ -19,13 +19,30 @@ METADATA_OFPORT = 1
 ONE = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
 SAME_ADDRESSES = Port(3, "fa:16:3e:00:00:01", "10.0.0.5")
 NO_IPV4 = Port(65279, "fa:16:3e:00:00:03", None)
+HIGHEST_OFPORT = Port(65279, "fa:16:3e:00:00:04", "192.0.2.7")
+MANY = [Port(number, f"fa:16:3e:00:01:{number:02x}", f"10.0.1.{number}") for number in range(2, 10)]
+CHANGED = Port(2, "fa:16:3e:00:00:99", "10.0.0.99")
+"""The port ONE after its record got another MAC and another first fixed IP."""
 
 SCENARIOS = {
     "no-ports": [],
     "one-port": [ONE],
     "two-ports-same-addresses": [ONE, SAME_ADDRESSES],
     "no-ipv4": [NO_IPV4],
+    "highest-ofport": [HIGHEST_OFPORT],
+    "many-ports": [*MANY, NO_IPV4],
+    "changed-record": [CHANGED],
 }
+
+CHANGES = {
+    "record-changes": ([ONE, SAME_ADDRESSES], [CHANGED, SAME_ADDRESSES]),
+    "ipv4-goes": ([ONE], [Port(ONE.ofport, ONE.mac, None)]),
+    "port-comes": ([ONE], [ONE, HIGHEST_OFPORT]),
+    "port-vanishes": ([ONE, SAME_ADDRESSES], [SAME_ADDRESSES]),
+    "ports-vanish": (MANY, MANY[4:5]),
+    "ofport-changes": ([ONE], [SAME_ADDRESSES]),
+}
+"""What is sent to the switch when the ports were these and are now those."""
 
 ports = st.lists(
     st.builds(
@@ -47,6 +64,18 @@ def test_scenarios_are_as_in_their_golden_files(
     golden(f"{scenario}.flows", ofctl.dump(flows, table_names(OPTIONS.table_base)))
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_sends_what_its_golden_file_says(
+    change: str, golden: Callable[[str, str], None]
+) -> None:
+    before, after = (pipeline(OPTIONS, METADATA_OFPORT, those) for those in CHANGES[change])
+    changes = diff(before, after)
+    names = table_names(OPTIONS.table_base)
+    deleted = ofctl.dump((before[key] for key in changes.delete), names)
+    added = ofctl.dump(changes.add, names)
+    golden(f"{change}.changes", f"delete\n{deleted}add\n{added}")
+
+
 def test_numbers_follow_the_options(golden: Callable[[str, str], None]) -> None:
     options = FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11)
     golden("other-options.flows", ofctl.dump(pipeline(options, 9, [ONE]).values()))
@@ -59,6 +88,13 @@ def test_without_a_metadata_port_there_is_nothing() -> None:
 @given(ports)
 def test_every_flow_is_ours(given_ports: list[Port]) -> None:
     assert all(is_ours(flow.cookie) for flow in pipeline(OPTIONS, 1, given_ports).values())
+
+
+@given(ports)
+def test_every_flow_says_in_a_phrase_what_it_does(given_ports: list[Port]) -> None:
+    for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
+        assert 0 < len(flow.note) <= 80
+        assert flow.note == flow.note.strip(" .")
 
 
 @given(ports)

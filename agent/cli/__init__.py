@@ -1,6 +1,7 @@
 """The operators' command, `ovs-metadata`.
 
-Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 4 there is no such record.
+Exit status: 0 done, 1 failure, 2 usage, 3 the store or Open vSwitch cannot be
+reached, 4 there is no such record.
 Errors are one line on standard error.
 """
 
@@ -10,7 +11,9 @@ import click
 
 import ovs_metadata
 from ovs_metadata.agent.cli.common import Settings
+from ovs_metadata.agent.cli.flows import flows
 from ovs_metadata.agent.cli.port import port
+from ovs_metadata.agent.cli.trace import trace
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,12 +33,16 @@ from ovs_metadata.agent.cli.port import port
 def main(context: click.Context, config: str | None, store: str | None) -> None:
     """Look at and change what the metadata agents know.
 
-    Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 4 no such record.
+    Exit status: 0 done, 1 failure, 2 usage, 3 the store or Open vSwitch cannot be reached, 4 no
+    such record.
     """
-    # What ends a command is said once, as its error: not by the store's log as well, which Python
-    # would print for want of a handler.
-    logging.getLogger(ovs_metadata.__name__).addHandler(logging.NullHandler())
+    # What ends a command is said once, as its error: not by the log of the store or of OVSDB's
+    # library as well, which Python would print for want of a handler.
+    for name in (ovs_metadata.__name__, "ovsdbapp"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     context.obj = Settings(config, store)
 
 
+main.add_command(flows)
 main.add_command(port)
+main.add_command(trace)

@@ -2,14 +2,26 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from ovs_metadata.store.errors import RecordNotFound, StoreError, StoreUnavailable
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.errors import (
+    MalformedRecord,
+    RecordNotFound,
+    StoreError,
+    StoreUnavailable,
+)
+from ovs_metadata.store.interface import PortState, Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ovs_metadata.host.config import Config
 
 FAILURE = 1
 UNREACHABLE = 3
@@ -48,11 +60,15 @@ class Settings:
         """The store to use: the one named by --store, or the configuration's."""
         if self.store is not None:
             return self.store
+        return self.load_config().store_url
+
+    def load_config(self) -> "Config":
+        """The configuration file; what is wrong with it ends the command."""
         # oslo.config takes longer to import than the rest of a command takes to run.
         from ovs_metadata.host.config import ConfigError, load  # noqa: PLC0415
 
         try:
-            return load(self.config).store_url
+            return load(self.config)
         except ConfigError as error:
             raise Failure(str(error)) from error
 
@@ -69,6 +85,16 @@ class Settings:
             raise Failure(str(error), _exit_status(error)) from error
 
 
+def port_state(store: Store, port_id: str) -> PortState:
+    """What the store has of a port."""
+    try:
+        return store.get(port_id)
+    except MalformedRecord as malformed:
+        return malformed
+    except RecordNotFound:
+        return None
+
+
 def print_json(document: object) -> None:
     """Print a document for scripts."""
     click.echo(json.dumps(document, indent=2, sort_keys=True))
@@ -77,7 +103,6 @@ def print_json(document: object) -> None:
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table for people."""
     from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -87,8 +112,15 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         # As Text, so that brackets in a value are not taken for markup.
         table.add_row(*(Text(cell) for cell in row))
-    # Folded to a terminal's width, but whole lines for whatever reads a pipe.
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    console().print(table)
+
+
+def console() -> "Console":
+    """Where tables for people go: folded to a terminal's width, or COLUMNS; else whole lines."""
+    from rich.console import Console  # noqa: PLC0415
+
+    folded = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if folded else 10_000)
 
 
 def _exit_status(error: StoreError) -> int:

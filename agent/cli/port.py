@@ -13,10 +13,11 @@ from ovs_metadata.agent.cli.common import (
     Failure,
     Settings,
     output_format,
+    port_state,
     print_json,
     print_table,
 )
-from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound, Store
+from ovs_metadata.store.interface import MalformedRecord, RecordNotFound, Store
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 
 
@@ -130,7 +131,7 @@ def get_port(settings: Settings, port_id: str, output: str) -> None:
 def list_ports(settings: Settings, output: str) -> None:
     """Show all port records; those that cannot be used with what is wrong with them."""
     with settings.open_store() as store:
-        states = [(port_id, _state(store, port_id)) for port_id in store.port_ids()]
+        states = [(port_id, port_state(store, port_id)) for port_id in store.port_ids()]
     # A record deleted since its id was listed is None.
     found = [(port_id, state) for port_id, state in states if state is not None]
     if output == "json":
@@ -172,7 +173,7 @@ def _refuse(given: dict[str, object]) -> None:
 
 
 def _next_revision(store: Store, port_id: str) -> int:
-    state = _state(store, port_id)
+    state = port_state(store, port_id)
     return state.revision_number + 1 if isinstance(state, PortRecord) else 1
 
 
@@ -182,15 +183,6 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
             f"the store holds another record of port {record.port_id} that is of revision "
             f"{record.revision_number} or later: give a higher revision, or --force"
         )
-
-
-def _state(store: Store, port_id: str) -> PortState:
-    try:
-        return store.get(port_id)
-    except MalformedRecord as malformed:
-        return malformed
-    except RecordNotFound:
-        return None
 
 
 def _row(port_id: str, state: PortRecord | MalformedRecord) -> list[str]:

@@ -1,0 +1,129 @@
+"""Where a traced packet ends, and whether that is right, in plain words. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ovs_metadata.flows.family import Family
+from ovs_metadata.flows.ofctl import match_text
+from ovs_metadata.flows.pipeline import Port
+from ovs_metadata.flows.tables import is_ours
+from ovs_metadata.flows.trace import Step, Trace
+from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.address import PROXY_PORT, SERVICE_PORT, port_address
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`right`: the packet ends where it should. `words` say where it ends, and why."""
+
+    right: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What is needed of the bridge to tell of packets on it.
+
+    `why_not` says why the port's hooks are not there, if they are not; None when they should be.
+    """
+
+    port: Port
+    metadata_ofport: int
+    hook_priority: int
+    table_names: Mapping[int, str]
+    interface_name: Callable[[int], str | None]
+    desired: Mapping[FlowKey, Flow]
+    why_not: str | None = None
+
+    def table(self, number: int) -> str:
+        """A table's name, as people know it."""
+        return self.table_names.get(number, f"table {number}")
+
+    def ofport(self, number: int) -> str:
+        """An ofport and whose it is."""
+        name = self.interface_name(number)
+        return f"port {number} ({name})" if name else f"port {number}"
+
+    def note(self, step: Step) -> str:
+        """What the flow the packet met does, in one phrase."""
+        if step.priority is None:
+            return "no flow matches"
+        if not is_ours(step.cookie or 0):
+            return f"somebody else's flow: {step.match or 'any packet'}, priority {step.priority}"
+        for key, flow in self.desired.items():
+            if (key.table, key.priority) == (step.table, step.priority) and (
+                match_text(key.match) == step.match
+            ):
+                return flow.note
+        return f"a flow of ours: {step.match or 'any packet'}"
+
+
+def of_request(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
+    """Of the instance's request: it should reach the proxy from the port's own address."""
+    if trace.outputs != (bridge.metadata_ofport,):
+        hook = f"there is no hook for this port, because {bridge.why_not}"
+        if bridge.why_not is None:
+            hook = "this port's hook is missing: is the flow controller running?"
+        return Verdict(False, _elsewhere(trace, bridge, hook))
+    source = trace.address(family.source)
+    expected = port_address(bridge.port.ofport, family.version)
+    if source != expected:
+        return Verdict(
+            False, f"goes to the proxy as {source}, which is not the port's address, {expected}"
+        )
+    if trace.port("dst") != PROXY_PORT:
+        return Verdict(
+            False,
+            f"goes to the proxy as {source}, but to TCP port {trace.port('dst')} and not to "
+            f"{PROXY_PORT}, that of the primary address",
+        )
+    return Verdict(
+        True, f"goes to the proxy as {source}, out of metadata port {bridge.metadata_ofport}"
+    )
+
+
+def of_answer(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
+    """Of the proxy's answer: it should reach the instance, as if from the service address."""
+    if trace.outputs != (bridge.port.ofport,):
+        hook = "the hook of the metadata port is missing: is the flow controller running?"
+        return Verdict(False, _elsewhere(trace, bridge, hook))
+    destination = trace.address(family.destination)
+    source = f"{trace.address(family.source)} port {trace.port('src')}"
+    way = f"out of {bridge.ofport(bridge.port.ofport)}, from {source}"
+    expected = bridge.port.primary(family)
+    if destination != expected:
+        return Verdict(False, f"goes to {destination} and not to {expected}, {way}")
+    if source != f"{family.service} port {SERVICE_PORT}" or (
+        trace.final.get("dl_dst") != bridge.port.mac
+    ):
+        return Verdict(
+            False,
+            f"goes to {destination}, MAC {trace.final.get('dl_dst')}, {way}: not as it should",
+        )
+    return Verdict(True, f"goes to the instance as {destination}, {way}")
+
+
+def _elsewhere(trace: Trace, bridge: Bridge, hook_missing: str) -> str:
+    """Where a packet ends that does not end where it should."""
+    if not trace.steps:
+        return "ends nowhere that ovs-vswitchd would tell"
+    first, last = trace.steps[0], trace.steps[-1]
+    if trace.outputs:
+        ports = ", ".join(bridge.ofport(number) for number in trace.outputs)
+        end = f"goes out of {ports}"
+    elif trace.does("NORMAL"):
+        end = "is switched by NORMAL, like any other traffic"
+    elif trace.does("CONTROLLER"):
+        end = "is sent to a controller"
+    elif last.priority is None:
+        end = f"is dropped in {bridge.table(last.table)}, where no flow matches"
+    else:
+        end = f"is dropped in {bridge.table(last.table)} ({bridge.note(last)})"
+    if is_ours(first.cookie or 0):
+        return end
+    if first.priority is not None and first.priority >= bridge.hook_priority:
+        return (
+            f"{end}: a flow that is not ours takes it in table {first.table}, at priority "
+            f"{first.priority}, before our hook at {bridge.hook_priority} could"
+        )
+    return f"{end}: {hook_missing}"

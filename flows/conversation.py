@@ -1,0 +1,76 @@
+"""A blocking conversation with a bridge over its management socket: no application, no hub.
+
+For commands that ask or do one thing and end. Lives from entering the block to leaving it, on one
+thread.
+"""
+
+import socket
+import struct
+from pathlib import Path
+from typing import Any, Self
+
+from ovs_metadata.flows import openflow
+
+TIMEOUT = 10.0
+"""Seconds the switch may take to answer."""
+
+_HEADER = struct.Struct("!BBHI")
+"""OpenFlow header: version, type, length, transaction ID."""
+
+_ERROR_BODY = struct.Struct("!HH")
+"""What follows the header of an OFPT_ERROR: type, code."""
+
+
+class Conversation:
+    """A connection to the management socket at `path`.
+
+    Every method, entering the block included, raises OSError when the switch cannot be reached,
+    falls silent, closes the connection or refuses a message.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(TIMEOUT)
+
+    def __enter__(self) -> Self:
+        """Connect, and say hello."""
+        try:
+            self._socket.connect(str(self._path))
+            self.send(openflow.hello_message(openflow.offline_datapath()))
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def send(self, *messages: Any) -> None:
+        """Send messages made for `openflow.offline_datapath()`."""
+        for message in messages:
+            self._socket.sendall(openflow.to_bytes(message))
+
+    def receive(self, kind: int) -> bytes:
+        """The next message of this OpenFlow type, header included; others are passed over."""
+        while True:
+            header = self._read(_HEADER.size)
+            _version, arrived, length, _transaction = _HEADER.unpack(header)
+            body = self._read(length - _HEADER.size)
+            if arrived == kind:
+                return header + body
+            if arrived == openflow.ERROR:
+                error, code = _ERROR_BODY.unpack_from(body)
+                raise ConnectionError(
+                    f"the switch refused a message: error type {error}, code {code}"
+                )
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            chunk = self._socket.recv(size - len(data))
+            if not chunk:
+                raise ConnectionError("the switch closed the connection")
+            data += chunk
+        return data

@@ -1,0 +1,35 @@
+"""Which flows a host should have, given which ports are served. Pure.
+
+The flow controller sees to it that it has them, and operators' commands compare.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.config import FlowOptions
+from ovs_metadata.host.ports import Bound
+
+
+def desired_flows(
+    options: FlowOptions, metadata_ofport: int | None, bound: Bound
+) -> Mapping[FlowKey, Flow]:
+    """All flows that should stand in the bridge."""
+    ports = [
+        Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
+        for each in bound.served.values()
+    ]
+    return pipeline(options, metadata_ofport, ports)
+
+
+def hooked_ofport(flows: Iterable[tuple[FlowKey, int]]) -> int | None:
+    """The metadata port's ofport according to the hook in the switch, given as key and cookie.
+
+    While the metadata port is away the flow controller keeps what leads to the one there was.
+    """
+    for key, cookie in flows:
+        in_port = dict(key.match.fields).get("in_port")
+        if key.table == 0 and ofport_of(cookie) == 0 and isinstance(in_port, int):
+            return in_port
+    return None

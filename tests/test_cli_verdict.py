@@ -1,0 +1,141 @@
+"""Where a packet ends, in words."""
+
+import dataclasses
+
+import pytest
+
+from ovs_metadata.agent.cli.verdict import Bridge, of_answer, of_request
+from ovs_metadata.flows.family import IPV4, IPV6
+from ovs_metadata.flows.ofctl import match_text
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.tables import cookie, table_names
+from ovs_metadata.flows.trace import Step, Trace
+from ovs_metadata.host.config import FlowOptions
+
+OPTIONS = FlowOptions()
+PORT = Port(5, "fa:16:3e:00:00:01", "10.0.0.5")
+BRIDGE = Bridge(
+    port=PORT,
+    metadata_ofport=1,
+    hook_priority=OPTIONS.priority,
+    table_names=table_names(OPTIONS.table_base),
+    interface_name={1: "metadata", 5: "tap1", 7: "patch-tun"}.get,
+    desired=pipeline(OPTIONS, 1, [PORT]),
+)
+UNSERVED = dataclasses.replace(BRIDGE, why_not="the store has no record of it")
+
+HOOK = Step(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
+TO_PROXY = Trace(
+    (HOOK, Step(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),
+    {"nw_src": "169.254.0.5", "ipv6_src": "fe80::a9fe:5", "tp_dst": "9697"},
+)
+TO_INSTANCE = Trace(
+    (
+        Step(0, "in_port=1", 20000, cookie(), ("goto_table:201",)),
+        Step(204, "", 200, cookie(5), ("output:5",)),
+    ),
+    {
+        "nw_src": "169.254.169.254",
+        "nw_dst": "10.0.0.5",
+        "tp_src": "80",
+        "dl_dst": "fa:16:3e:00:00:01",
+    },
+)
+
+
+def test_a_request_that_reaches_the_proxy() -> None:
+    verdict = of_request(TO_PROXY, IPV4, BRIDGE)
+    assert verdict.right
+    assert verdict.words == "goes to the proxy as 169.254.0.5, out of metadata port 1"
+    assert of_request(TO_PROXY, IPV6, BRIDGE).words.startswith("goes to the proxy as fe80::a9fe:5")
+
+
+@pytest.mark.parametrize(
+    ("final", "words"),
+    [
+        ({"nw_src": "169.254.0.6"}, "as 169.254.0.6, which is not the port's address, 169.254.0.5"),
+        ({"tp_dst": "80"}, "TCP port 80 and not to 9697"),
+    ],
+)
+def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) -> None:
+    trace = dataclasses.replace(TO_PROXY, final={**TO_PROXY.final, **final})
+    verdict = of_request(trace, IPV4, BRIDGE)
+    assert not verdict.right
+    assert words in verdict.words
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (
+            (HOOK, Step(200, "", 0, cookie(), ("drop",))),
+            "is dropped in MetadataToProxy (anything else: dropped)",
+        ),
+        (
+            (Step(0, "ip", 30000, 0x77, ("drop",)),),
+            "is dropped in table 0 (somebody else's flow: ip, priority 30000): a flow that is not "
+            "ours takes it in table 0, at priority 30000, before our hook at 20000 could",
+        ),
+        (
+            (Step(0),),
+            "is dropped in table 0, where no flow matches: this port's hook is missing: is the "
+            "flow controller running?",
+        ),
+        (
+            (Step(0, "", 0, 0, ("NORMAL",)),),
+            "is switched by NORMAL, like any other traffic: this port's hook is missing: is the "
+            "flow controller running?",
+        ),
+        ((HOOK, Step(200, "", 9, 0x77, ("output:7",))), "goes out of port 7 (patch-tun)"),
+        ((HOOK, Step(200, "", 9, 0x77, ("CONTROLLER:65535",))), "is sent to a controller"),
+        ((), "ends nowhere that ovs-vswitchd would tell"),
+    ],
+)
+def test_a_request_that_ends_elsewhere(steps: tuple[Step, ...], words: str) -> None:
+    verdict = of_request(Trace(steps), IPV4, BRIDGE)
+    assert not verdict.right
+    assert verdict.words == words
+
+
+def test_a_request_that_should_meet_no_hook_says_why_there_is_none() -> None:
+    verdict = of_request(Trace((Step(0, "", 0, 0, ("NORMAL",)),)), IPV4, UNSERVED)
+    assert verdict.words == (
+        "is switched by NORMAL, like any other traffic: there is no hook for this port, because "
+        "the store has no record of it"
+    )
+
+
+def test_an_answer_that_reaches_the_instance() -> None:
+    verdict = of_answer(TO_INSTANCE, IPV4, BRIDGE)
+    assert verdict.right
+    assert verdict.words == (
+        "goes to the instance as 10.0.0.5, out of port 5 (tap1), from 169.254.169.254 port 80"
+    )
+
+
+@pytest.mark.parametrize(
+    ("final", "words"),
+    [
+        ({"nw_dst": "10.0.0.6"}, "goes to 10.0.0.6 and not to 10.0.0.5"),
+        ({"tp_src": "9697"}, "from 169.254.169.254 port 9697: not as it should"),
+        ({"dl_dst": "02:00:a9:fe:00:00"}, "MAC 02:00:a9:fe:00:00"),
+    ],
+)
+def test_an_answer_that_is_rewritten_wrongly(final: dict[str, str], words: str) -> None:
+    trace = dataclasses.replace(TO_INSTANCE, final={**TO_INSTANCE.final, **final})
+    verdict = of_answer(trace, IPV4, BRIDGE)
+    assert not verdict.right
+    assert words in verdict.words
+
+
+def test_an_answer_without_its_hook() -> None:
+    verdict = of_answer(Trace((Step(0, "", 0, 0, ("NORMAL",)),)), IPV4, BRIDGE)
+    assert not verdict.right
+    assert "the hook of the metadata port is missing" in verdict.words
+
+
+def test_a_step_that_should_be_there_says_what_its_flow_does() -> None:
+    for key, flow in BRIDGE.desired.items():
+        step = Step(key.table, match_text(key.match), key.priority, flow.cookie)
+        assert BRIDGE.note(step) == flow.note
+    assert "a flow of ours" in BRIDGE.note(Step(200, "udp", 200, cookie()))
