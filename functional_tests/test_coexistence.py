@@ -1,0 +1,147 @@
+"""Others who own the bridge sweep it, and guests are served again within a second."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypervisor_fixtures import Factory
+
+from lab.conversation import Conversation
+from lab.guest import Guest
+from lab.hypervisor import Hypervisor
+from lab.neutron_l2_agent import CONTROLLER, DEAD_VLAN, NeutronL2Agent
+from lab.ovn_controller import OvnController
+from lab.process import wait_for
+from lab.recovery import time_to_recover
+
+WITHIN = 1.0
+"""Seconds within which guests are to be served again."""
+
+
+def _start(hypervisor: Hypervisor, *bridge_settings: str) -> list[Guest]:
+    """Start everything, with two guests on one network."""
+    hypervisor.start(*bridge_settings)
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    guests = [
+        hypervisor.add_guest("one", mac="fa:16:3e:00:00:01", address="10.0.0.5/24"),
+        hypervisor.add_guest("two", mac="fa:16:3e:00:00:02", address="10.0.0.6/24"),
+    ]
+    for guest in guests:
+        hypervisor.wait_until_served(guest)
+        assert guest.identity() == guest.instance_id
+    return guests
+
+
+def _learn(guest: Guest) -> None:
+    """Have the switch learn a way back, to an address no record tells of."""
+    guest.run("ip", "addr", "replace", "10.0.0.250/32", "dev", "eth0")
+    assert guest.identity("--interface", "10.0.0.250") == guest.instance_id
+
+
+def _reach_each_other(guests: Sequence[Guest]) -> None:
+    """The bridge does what its owner wants it for."""
+    with Conversation(*guests):
+        pass  # it has begun, and goes on for some rounds
+
+
+@pytest.mark.parametrize(
+    ("drop_flows", "all_tables"),
+    [(False, False), (False, True), (True, False)],
+    ids=["sweeps its tables", "sweeps all tables", "drop_flows_on_start"],
+)
+def test_neutrons_l2_agent_starts_and_starts_again(
+    lab_hypervisor: Factory, drop_flows: bool, all_tables: bool
+) -> None:
+    hypervisor = lab_hypervisor()
+    guests = _start(hypervisor)
+    flows = hypervisor.static_flows()
+    ovs, bridge = hypervisor.ovs, hypervisor.bridge
+    for _start_number in range(2):
+        _learn(guests[0])
+        neutron = NeutronL2Agent(ovs, bridge)
+        neutron.set_up_bridge(drop_flows=drop_flows)
+        assert time_to_recover(hypervisor, guests, flows) < WITHIN
+        for guest in guests:
+            neutron.wire(guest, vlan=1)
+        installed = neutron.flows()
+        _learn(guests[0])
+        neutron.sweep(all_tables=all_tables)
+        assert time_to_recover(hypervisor, guests, flows) < WITHIN
+        _learn(guests[0])
+        assert neutron.flows() == installed
+        _reach_each_other(guests)
+    # What it set on the bridge stays as it set it.
+    assert ovs.vsctl("get-controller", bridge).split() == [CONTROLLER]
+    assert ovs.vsctl("get-fail-mode", bridge).strip() == "secure"
+    assert ovs.vsctl("get", "controller", bridge, "inactivity_probe").strip() == "10000"
+    assert ovs.vsctl("get", "bridge", bridge, "other_config:disable-in-band").strip() == '"true"'
+    protocols = ovs.vsctl("get", "bridge", bridge, "protocols")
+    assert all(f"OpenFlow{version}" in protocols for version in (10, 13, 14))
+
+
+def test_the_controller_list_is_overwritten_and_emptied(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    guests = _start(hypervisor, "fail_mode=secure")
+    flows = hypervisor.static_flows()
+    vsctl, bridge = hypervisor.ovs.vsctl, hypervisor.bridge
+    for change in (
+        ("set-controller", bridge, CONTROLLER),
+        ("set-controller", bridge, "tcp:127.0.0.1:6653"),
+        ("del-controller", bridge),
+    ):
+        vsctl(*change)
+        assert time_to_recover(hypervisor, guests, flows) < WITHIN, change
+    assert vsctl("get-controller", bridge) == ""
+
+
+def test_the_protocols_are_overwritten(lab_hypervisor: Factory) -> None:
+    """Without OpenFlow 1.3 among them: nobody has to know of us, so we add it again."""
+    hypervisor = lab_hypervisor()
+    guests = _start(hypervisor)
+    flows = hypervisor.static_flows()
+    vsctl, bridge = hypervisor.ovs.vsctl, hypervisor.bridge
+    vsctl("set", "bridge", bridge, "protocols=OpenFlow10,OpenFlow15")
+    wait_for(
+        lambda: "OpenFlow13" in vsctl("get", "bridge", bridge, "protocols"), "OpenFlow 1.3", 1.0
+    )
+    hypervisor.ovs.ofctl("del-flows", bridge)
+    assert time_to_recover(hypervisor, guests, flows) < WITHIN
+    assert vsctl("get", "bridge", bridge, "protocols").strip() == (
+        "[OpenFlow10, OpenFlow13, OpenFlow15]"
+    )
+
+
+def test_a_port_gets_its_hooks_when_neutron_has_wired_it(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    guests = _start(hypervisor)
+    neutron = NeutronL2Agent(hypervisor.ovs, hypervisor.bridge)
+    neutron.set_up_bridge()
+    for guest in guests:
+        neutron.wire(guest, vlan=1)
+    late = hypervisor.add_guest("late", plug=False, mac="fa:16:3e:00:00:03", address="10.0.0.7/24")
+    ofport = late.plug(hypervisor.ovs, hypervisor.bridge)
+    hypervisor.ovs.vsctl("set", "port", late.tap, f"tag={DEAD_VLAN}")
+    wait_for(lambda: not hypervisor.flows_of(ofport), "the hooks of a dead port to go")
+    assert late.identity("--max-time", "0.5") is None
+    neutron.wire(late, vlan=2)
+    hypervisor.wait_until_served(late)
+    assert late.identity() == late.instance_id
+    assert guests[0].identity() == guests[0].instance_id
+
+
+def test_ovn_controller_connects_again(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    guests = _start(hypervisor)
+    flows = hypervisor.static_flows()
+    ovn = OvnController(hypervisor.ovs, hypervisor.bridge, guests)
+    ovn.set_up_bridge()
+    for _connect in range(3):
+        ovn.connect()
+        installed, others = ovn.flows(), ovn.groups_and_meters()
+        assert time_to_recover(hypervisor, guests, flows) < WITHIN
+        assert ovn.flows() == installed
+        assert ovn.groups_and_meters() == others
+        assert len(others) == 3  # a group, a meter, and the meter's band
+        _learn(guests[0])
+        _reach_each_other(guests)
+    assert hypervisor.ovs.vsctl("get-controller", hypervisor.bridge) == ""
