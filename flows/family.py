@@ -7,8 +7,16 @@ neighbour discovery (RFC 4861).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from netaddr import IPNetwork
+
 from ovs_metadata.flows.values import Action, MatchValue, Move, OutputInPort, SetField
-from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6, IpVersion
+from ovs_metadata.host.address import (
+    PORT_NETWORK_IPV4,
+    PORT_NETWORK_IPV6,
+    SERVICE_IPV4,
+    SERVICE_IPV6,
+    IpVersion,
+)
 
 ETH_IPV4, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
 TCP, ICMPV6 = 6, 58
@@ -47,6 +55,11 @@ class Family:
     def tcp(self) -> dict[str, MatchValue]:
         """The fields that match TCP."""
         return {"eth_type": self.eth_type, "ip_proto": TCP}
+
+
+def _with_mask(network: str) -> tuple[str, str]:
+    parsed = IPNetwork(network)
+    return str(parsed.network), str(parsed.netmask)
 
 
 def _arp_request(target: MatchValue) -> Mapping[str, MatchValue]:
@@ -112,7 +125,7 @@ IPV4 = Family(
     source="ipv4_src",
     destination="ipv4_dst",
     service=SERVICE_IPV4,
-    port_addresses=("169.254.0.0", "255.255.0.0"),
+    port_addresses=_with_mask(PORT_NETWORK_IPV4),
     question="an ARP request",
     question_for=_arp_request,
     answer=_answer_arp,
@@ -124,7 +137,7 @@ IPV6 = Family(
     source="ipv6_src",
     destination="ipv6_dst",
     service=SERVICE_IPV6,
-    port_addresses=("fe80::a9fe:0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:0"),
+    port_addresses=_with_mask(PORT_NETWORK_IPV6),
     question="a neighbour solicitation",
     question_for=_solicitation,
     answer=_advertise,

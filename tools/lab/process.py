@@ -136,7 +136,8 @@ class Process:
 
 def free_port(address: str = "127.0.0.1") -> int:
     """A TCP port nobody listens on right now."""
-    with contextlib.closing(socket.socket()) as probe:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from pyroute2 import netns
 
-from lab.process import LabError, Process, wait_for
+from lab.process import LabError, Process, free_port, wait_for
 
 JARS = Path("/usr/share/java")
 
@@ -60,7 +60,7 @@ class ZooKeeper:
     ) -> None:
         self.namespace = namespace
         self.address = address
-        self.port = port or _free_port(address)
+        self.port = port or free_port(address)
         self.root = Path(tempfile.mkdtemp(prefix="lab-zookeeper-"))
         self.log = self.root / "zookeeper.log"
         self._process: Process | None = None
@@ -178,11 +178,3 @@ class ZooKeeper:
             while block := connection.recv(4096):
                 answer += block
         return answer.decode("utf-8", errors="replace")
-
-
-def _free_port(address: str) -> int:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
