@@ -6,7 +6,7 @@ on that thread. Lives from construction to `close`. Works in processes patched b
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ _COLUMNS = {
     "Open_vSwitch": ["bridges"],
     "Bridge": ["name", "ports", "datapath_id", "protocols", "flow_tables"],
     "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids"],
-    "Interface": ["name", "ofport", "external_ids", "type"],
+    "Interface": ["name", "ofport", "ofport_request", "external_ids", "type"],
     "Flow_Table": ["name"],
 }
 
@@ -159,7 +159,7 @@ class Ovsdb:
         row = self._row()
         if row is None:
             return None
-        found = self.idl.interfaces_of(row.ports)
+        found = self.idl.interfaces_of(row)
         return Bridge(
             name=row.name,
             datapath_id=_optional(row.datapath_id),
@@ -183,18 +183,22 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
 
     def __init__(self, target: str, helper: Any) -> None:
         super().__init__(target, helper)
+        self._ports: list[Any] | None = None
         self._read: dict[UUID, tuple[Interface, ...]] = {}
         self._port_of: dict[UUID, UUID] = {}
 
-    def interfaces_of(self, ports: Iterable[Any]) -> list[Interface | MetadataPort]:
-        """The interfaces of these Port rows, in their order; all others are forgotten."""
+    def interfaces_of(self, bridge: Any) -> list[Interface | MetadataPort]:
+        """The interfaces of a Bridge row; those of ports that are not there are forgotten."""
+        ports = self._ports or list(bridge.ports)
+        # Not in the midst of a write of ours, which shows already and may yet be refused.
+        self._ports = ports if self.txn is None else None
         before, self._read = self._read, {}
         found: list[Interface | MetadataPort] = []
         for port in ports:
             interfaces = before.get(port.uuid)
             if interfaces is None:
                 if port.name == METADATA_PORT:
-                    # Never kept: a read in the midst of a write of ours sees what is not so yet.
+                    # Never kept, for the same reason.
                     found.append(_metadata_port(port))
                     continue
                 interfaces = _interfaces(port)
@@ -206,6 +210,8 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         """Forget what a change is about (called for each row that changes)."""
         super().notify(event, row, updates)
+        if row._table.name == "Bridge":
+            self._ports = None
         port = row.uuid if row._table.name == "Port" else self._port_of.get(row.uuid)
         if port is not None:
             self._read.pop(port, None)
@@ -242,6 +248,7 @@ def _interface(row: Any, tag: int | None) -> Interface:
         iface_id=external_ids.get("iface-id"),
         vm_uuid=external_ids.get("vm-uuid"),
         tag=tag,
+        ofport_request=_optional(row.ofport_request),
     )
 
 

@@ -25,8 +25,9 @@ OWNER_PREFIX = "compute:"
 class Interface:
     """One OVS interface of the bridge, as OVSDB shows it (ovs-vswitchd.conf.db(5)).
 
-    `ofport` is None until ovs-vswitchd has set it, -1 when it could not add the port. `tag` is the
-    VLAN tag of the OVS Port the interface belongs to.
+    `ofport` is None until ovs-vswitchd has set it, -1 when it could not add the port;
+    `ofport_request` is the one that somebody wants it to have. `tag` is the VLAN tag of the OVS
+    Port the interface belongs to.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Interface:
     iface_id: str | None = None
     vm_uuid: str | None = None
     tag: int | None = None
+    ofport_request: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class Bound:
     """The outcome of a join.
 
     served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
-    (missing, or malformed). undecided: those of the pending ofports of which the store has not
-    said anything so far. refused: what is wrong, by interface name, in words for an operator.
+    (missing, or malformed), and for those that are about to get another number. undecided: those of
+    the pending ofports of which the store has not said anything so far. refused: what is wrong, by
+    interface name, in words for an operator.
     """
 
     served: Mapping[int, ServedPort] = field(default_factory=dict)
@@ -100,6 +103,8 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
     served: dict[int, ServedPort] = {}
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
+    interfaces = list(interfaces)
+    moving = _changing_hands(interfaces)
     claimed = [interface for interface in interfaces if interface.iface_id]
     # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
     claims = Counter(
@@ -126,7 +131,7 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
             reason = why_unservable(interface.ofport)
             if reason:
                 refused[interface.name] = reason
-            elif isinstance(record, PortRecord):
+            elif isinstance(record, PortRecord) and interface.ofport not in moving:
                 served[interface.ofport] = ServedPort(
                     interface.ofport, interface.name, record, interface.vm_uuid
                 )
@@ -134,3 +139,22 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
                 pending[interface.ofport] = port_id
     undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
     return Bound(served, pending, undecided, refused)
+
+
+def _changing_hands(interfaces: Iterable[Interface]) -> set[int]:
+    """The ofports of interfaces that ovs-vswitchd is about to number anew.
+
+    An interface that has another number than it requests gets the one it requests, and who has
+    that gets another, unless it requests it as well (bridge.c). Between that and OVSDB saying so,
+    an ofport is another port's than OVSDB says. So neither number stands for anybody meanwhile.
+    """
+    holders = {each.ofport: each for each in interfaces}
+    moving: set[int] = set()
+    for interface in interfaces:
+        ofport, request = interface.ofport, interface.ofport_request
+        if ofport is None or request is None or ofport == request:
+            continue
+        holder = holders.get(request)
+        if holder is None or holder.ofport_request != request:
+            moving |= {ofport, request}
+    return moving

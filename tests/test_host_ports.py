@@ -107,3 +107,39 @@ def test_a_vm_uuid_that_differs_is_a_disagreement() -> None:
 def test_a_missing_vm_uuid_is_none() -> None:
     bound = bind([dataclasses.replace(TAP, vm_uuid=None)], {PORT: RECORD})
     assert bound.served[5].disagreement is None
+
+
+OTHER = Interface("tap2", ofport=6, iface_id=OTHER_PORT, tag=1)
+BOTH = {PORT: RECORD, OTHER_PORT: dataclasses.replace(RECORD, port_id=OTHER_PORT)}
+
+
+def test_numbers_about_to_change_hands_stand_for_nobody() -> None:
+    """Before OVSDB says who has a number, packets of its new port come in by it."""
+    bound = bind([dataclasses.replace(TAP, ofport_request=6), OTHER], BOTH)
+    assert not bound.served
+    assert bound.pending == {5: PORT, 6: OTHER_PORT}
+    assert not bound.undecided
+
+
+def test_a_port_that_has_the_number_it_asks_for_is_served() -> None:
+    interfaces = [dataclasses.replace(each, ofport_request=each.ofport) for each in (TAP, OTHER)]
+    assert bind(interfaces, BOTH).served.keys() == {5, 6}
+
+
+def test_a_number_is_not_taken_from_a_port_that_asks_for_it_too() -> None:
+    interfaces = [
+        dataclasses.replace(TAP, ofport_request=6),
+        dataclasses.replace(OTHER, ofport_request=6),
+    ]
+    assert bind(interfaces, BOTH).served.keys() == {5, 6}
+
+
+def test_a_port_that_asks_for_a_free_number_is_about_to_get_it() -> None:
+    bound = bind([dataclasses.replace(TAP, ofport_request=77), OTHER], BOTH)
+    assert bound.served.keys() == {6}
+    assert bound.pending == {5: PORT}
+
+
+def test_a_port_without_a_number_disturbs_nobody_by_asking_for_one() -> None:
+    bound = bind([dataclasses.replace(TAP, ofport=None, ofport_request=6), OTHER], BOTH)
+    assert bound.served.keys() == {6}

@@ -1,0 +1,44 @@
+"""Nobody is told another instance's identity while ports are moved about: `make soak`, in short."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.hypervisor import Hypervisor
+from lab.soak import Soak, report
+
+
+@pytest.fixture
+def without(request: pytest.FixtureRequest) -> str:
+    """The part of the agent to be taken out; none unless the test says so."""
+    return str(getattr(request, "param", ""))
+
+
+@pytest.fixture
+def soak(without: str) -> Iterator[Soak]:
+    with Soak(seed=20, without=without) as running:
+        yield running
+
+
+@pytest.mark.timeout(240)
+def test_no_answer_has_the_identity_of_another_instance(soak: Soak) -> None:
+    verdict = soak.run(answers=15_000, timeout=180)
+    assert verdict.answered >= 15_000
+    assert not verdict.wrong, report(soak, verdict)
+
+
+@pytest.mark.parametrize("without", ["cross-check"], indirect=True)
+def test_the_soak_notices_when_vm_uuid_is_not_compared_with_the_record(soak: Soak) -> None:
+    verdict = soak.run(answers=3_000, timeout=60, only=["stale_vm_uuid"])
+    assert verdict.wrong
+
+
+@pytest.mark.parametrize("without", ["updates"], indirect=True)
+def test_the_soak_notices_when_identities_do_not_follow_the_ports(soak: Soak) -> None:
+    verdict = soak.run(answers=2_000, timeout=60, only=["swap_numbers", "replug_crosswise"])
+    assert any(_is_another_guests(soak, answer.guest, answer.body) for answer in verdict.wrong)
+
+
+def _is_another_guests(soak: Soak, guest: str, instance: str) -> bool:
+    hypervisor: Hypervisor = soak.hypervisor
+    return instance in {each.instance_id for each in hypervisor.guests if each.name != guest}
