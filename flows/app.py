@@ -23,9 +23,11 @@ from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.tables import Priority, Table
+from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbRefused, OvsdbUnreachable
+from ovs_metadata.host.ports import Bound
 from ovs_metadata.host.watch import HostState, PortWatcher
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import StoreError
@@ -86,10 +88,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._config = config.from_conf(openflow.host_conf)
         self._lock = _only_one(self._config.state_dir)
         self._flows = SwitchFlows()
+        self._wire_keys: dict[openflow.WireKey, FlowKey] = {}
         self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
         self._state: HostState | None = None
         self._metadata_ofport: int | None = None
+        self._decided_by: tuple[int | None, Bound] | None = None
         self._watcher: PortWatcher | None = None
         self._wake = hub.Event()
         self._after_error = FIRST_AFTER_ERROR
@@ -167,11 +171,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         for stats in event.msg.body:
             if stats.table_id == learned and stats.priority == Priority.Learned:
                 continue  # the switch's own
-            key = openflow.key_of(stats)
+            key = self._wire_keys.get(stats.wire_key) or openflow.key_of(stats)
             flow = (self._flows.desired or {}).get(key)
             same = flow is not None and openflow.same_content(stats, flow)
             self._flows.dumped(key, stats.cookie, as_desired=same)
         if not openflow.more_to_come(event.msg):
+            self._wire_keys = {}
             self._flows.dump_ended()
             self._wake.set()
 
@@ -222,18 +227,20 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             # While the metadata port is being made anew, hooks that lead nowhere are better than
             # none: without them whoever else answers there on this network would be asked.
             self._metadata_ofport = state.bridge.metadata_ofport or self._metadata_ofport
-        self._flows.desired = desired_flows(self._config.flows, self._metadata_ofport, state.bound)
-        self._flows.undecided = state.bound.undecided
+        decided_by = self._metadata_ofport, state.bound
+        if decided_by != self._decided_by:
+            self._decided_by = decided_by
+            self._flows.desired = desired_flows(self._config.flows, *decided_by)
+            self._flows.undecided = state.bound.undecided
 
     def _send_changes(self) -> None:
         switch = self._switch
         if switch is None:
             return
         changes = self._flows.changes()
-        messages = [openflow.delete_message(switch, key) for key in changes.delete]
-        messages += [openflow.add_message(switch, flow) for flow in changes.add]
-        for message in messages:
-            switch.send_msg(message)  # may wait, and the connection be lost meanwhile: no matter
+        # May wait, and the connection be lost meanwhile: no matter.
+        openflow.send_all(switch, (openflow.delete_message(switch, key) for key in changes.delete))
+        openflow.send_all(switch, (openflow.add_message(switch, flow) for flow in changes.add))
         if changes:
             LOG.info(
                 "bridge %s: %d flows added, %d deleted",
@@ -250,6 +257,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     def _ask_for_dump(self) -> None:
         if self._switch is not None and self._flows.dump_may_start():
+            desired = self._flows.desired or {}
+            self._wire_keys = {openflow.wire_key(key): key for key in desired}
             self._switch.send_msg(openflow.dump_message(self._switch))
 
     def _is_management_socket(self, datapath: Datapath) -> bool:

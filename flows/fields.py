@@ -5,9 +5,8 @@ those of ovs-fields(7). An NXM header is vendor class (16 bits), field (7), has-
 of the value in bytes (8).
 """
 
+import socket
 from dataclasses import dataclass
-
-from netaddr import EUI, IPAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,9 @@ FIELDS = {
 
 
 def to_bytes(field: Field, value: int | str) -> bytes:
-    """A field's value in network byte order. Addresses are given as text."""
-    if isinstance(value, str):
-        value = int(EUI(value)) if field.bits == 48 else int(IPAddress(value))
-    return value.to_bytes(field.bits // 8, "big")
+    """A field's value in network byte order. Addresses are given as text, MACs with colons."""
+    if isinstance(value, int):
+        return value.to_bytes(field.bits // 8, "big")
+    if field.bits == 48:
+        return bytes.fromhex(value.replace(":", ""))
+    return socket.inet_pton(socket.AF_INET6 if field.bits == 128 else socket.AF_INET, value)

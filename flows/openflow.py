@@ -5,9 +5,11 @@ same API. Here flows become messages and messages become values; no decisions ar
 """
 
 import importlib
+import struct
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol, cast
 
 from netaddr import IPAddress
@@ -64,6 +66,9 @@ class Datapath(Protocol):
     def send_msg(self, message: Any) -> None:
         """Serialise a message and queue it for sending."""
 
+    def send(self, data: bytes) -> None:
+        """Queue serialised messages for sending."""
+
     def close(self) -> None:
         """End the connection."""
 
@@ -82,6 +87,16 @@ class UnixStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
+
+
+MESSAGES_AT_ONCE = 64
+
+
+def send_all(datapath: Datapath, messages: Iterable[Any]) -> None:
+    """Send many messages, several with each write, and hold no more than those in memory."""
+    remaining = iter(messages)
+    while batch := list(islice(remaining, MESSAGES_AT_ONCE)):
+        datapath.send(b"".join(map(to_bytes, batch)))
 
 
 def add_message(datapath: Datapath, flow: Flow) -> Any:
@@ -160,16 +175,76 @@ def key_of(message: Any) -> FlowKey:
     return FlowKey(message.table_id, message.priority, _from_match(message.match))
 
 
-def same_content(stats: Any, flow: Flow) -> bool:
+WireKey = tuple[int, int, bytes]
+"""A FlowKey whose match is as it goes over the wire: quickly compared with a dump's."""
+
+
+def wire_key(key: FlowKey) -> WireKey:
+    """The wire form of a key."""
+    return key.table, key.priority, _wire_of_match(key.match)
+
+
+class DumpedStats:
+    """A flow of a dump, in place of the library's OFPFlowStats, with the same attributes.
+
+    The library makes objects of everything in it, which takes longer than all else there is to do
+    about a flow. Here match and instructions stay bytes until somebody asks for them.
+    """
+
+    def __init__(self, entry: bytes) -> None:
+        values = struct.unpack_from(ofproto.OFP_FLOW_STATS_0_PACK_STR, entry)
+        self.length, self.table_id, self.priority = values[0], values[1], values[4]
+        self.flags, self.cookie, self.packet_count, self.byte_count = values[7:11]
+        self._match_at = ofproto.OFP_FLOW_STATS_0_SIZE
+        (match_length,) = struct.unpack_from("!2xH", entry, self._match_at)
+        self._instructions_at = self._match_at + match_length + -match_length % 8
+        self._entry = entry
+
+    @classmethod
+    def parser(cls, buf: bytes, offset: int) -> "DumpedStats":
+        """Read one out of a reply, as the library asks its own class to."""
+        (length,) = struct.unpack_from("!H", buf, offset)
+        return cls(bytes(buf[offset : offset + length]))
+
+    @property
+    def wire_key(self) -> WireKey:
+        """Its key."""
+        match = self._entry[self._match_at : self._instructions_at]
+        return self.table_id, self.priority, match
+
+    @property
+    def wire_of_instructions(self) -> bytes:
+        """What it does."""
+        return self._entry[self._instructions_at :]
+
+    @property
+    def match(self) -> Any:
+        """What it matches, made an object by the library."""
+        return parser.OFPMatch.parser(self._entry, self._match_at)
+
+    @property
+    def instructions(self) -> list[Any]:
+        """What it does, made objects by the library."""
+        instructions, at = [], self._instructions_at
+        while at < len(self._entry):
+            instructions.append(parser.OFPInstruction.parser(self._entry, at))
+            at += instructions[-1].len
+        return instructions
+
+
+parser.OFPFlowStatsReply.cls_stats_body_cls = DumpedStats
+
+
+def same_content(stats: DumpedStats, flow: Flow) -> bool:
     """Whether a dumped flow does exactly what `flow` does, under the same cookie."""
     return bool(
         stats.cookie == flow.cookie
         and stats.flags & ofproto.OFPFF_SEND_FLOW_REM
-        and _wire(stats.instructions) == _wire_of_actions(flow.actions)
+        and stats.wire_of_instructions == _wire(_instructions(flow.actions))
     )
 
 
-def restored_destination(stats: Any) -> str | None:
+def restored_destination(stats: DumpedStats) -> str | None:
     """The IP destination that a dumped flow, a learned one, loads into packets; None if none.
 
     The switch reports it as loads (NXAST_REG_LOAD, subtype 7) of at most 64 bits each, so that an
@@ -186,8 +261,42 @@ def restored_destination(stats: Any) -> str | None:
     return str(IPAddress(ipv6, 6)) if ipv6 else None
 
 
+_LibraryMatch: Any = parser.OFPMatch
+
+
+class _RawMatch(_LibraryMatch):  # type: ignore[misc]
+    """A match already encoded."""
+
+    def __init__(self, encoded: bytes) -> None:
+        self._encoded = encoded
+
+    def serialize(self, buf: bytearray, _offset: int) -> int:
+        """Append it to a message; returns its length."""
+        buf += self._encoded
+        return len(self._encoded)
+
+
 def _to_match(match: Match) -> Any:
-    return parser.OFPMatch(**dict(match.fields))
+    return _RawMatch(_wire_of_match(match))
+
+
+def _wire_of_match(match: Match) -> bytes:
+    """OFPMT_OXM with its padding. In the order of their numbers, prerequisites come first."""
+    body = b"".join(encoded for _number, encoded in sorted(_oxm(*each) for each in match.fields))
+    length = 4 + len(body)
+    return struct.pack("!HH", ofproto.OFPMT_OXM, length) + body + bytes(-length % 8)
+
+
+@lru_cache(maxsize=32768)
+def _oxm(name: str, value: MatchValue) -> tuple[int, bytes]:
+    """The number and the encoding of a field and its value.
+
+    Kept, for a port's addresses stand in most of its flows, and the library is slow with them.
+    """
+    number, plain, mask = ofproto.oxm_from_user(name, value)
+    buffer = bytearray()
+    ofproto.oxm_serialize(number, plain, mask, buffer, 0)
+    return number, bytes(buffer)
 
 
 def _from_match(match: Any) -> Match:
@@ -198,15 +307,15 @@ _LibraryAction: Any = parser.OFPAction
 
 
 class _RawAction(_LibraryAction):  # type: ignore[misc]
-    """An action the library has no class for, already encoded."""
+    """An action already encoded."""
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
         self.len = len(encoded)
 
-    def serialize(self, buf: bytearray, _offset: int) -> None:
-        """Append it to a message."""
-        buf += self._encoded
+    def serialize(self, buf: bytearray, offset: int) -> None:
+        """Write it into a message, of which what stands before it may still have to be written."""
+        buf += bytes(offset - len(buf)) + self._encoded
 
 
 def _instructions(actions: Iterable[Action]) -> list[Any]:
@@ -229,7 +338,11 @@ def _action(action: Action) -> Any:
         case SetField(field, value) if FIELDS[field].vendor_class == ERICSSON:
             return _RawAction(nicira.encode_set_field(action))
         case SetField(field, value):
-            return parser.OFPActionSetField(**{field: value})
+            _number, encoded = _oxm(field, value)
+            length = 4 + len(encoded)
+            padding = bytes(-length % 8)
+            head = struct.pack("!HH", ofproto.OFPAT_SET_FIELD, length + len(padding))
+            return _RawAction(head + encoded + padding)
         case Move():
             return parser.NXActionUnknown(nicira.REG_MOVE, nicira.encode_move(action))
         case Output(ofport):
@@ -240,11 +353,6 @@ def _action(action: Action) -> Any:
             return parser.NXActionUnknown(nicira.LEARN2, nicira.encode_learn(action))
         case _:
             raise TypeError(f"{action!r} is an instruction, not an action")
-
-
-@lru_cache(maxsize=65536)
-def _wire_of_actions(actions: tuple[Action, ...]) -> bytes:
-    return _wire(_instructions(actions))
 
 
 def _wire(instructions: Iterable[Any]) -> bytes:

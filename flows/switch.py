@@ -17,10 +17,14 @@ class SwitchFlows:
     read, what is installed is unknown until a dump has ended. `undecided` are ofports of which it
     is not known yet what they should have; whatever they have is left alone. `doubtful` says that
     the switch refused something, and what it has will be asked for.
+
+    Of thousands of flows a change touches ten: only of those in `_unsettled` it is not certain that
+    installed and desired are the same.
     """
 
     def __init__(self) -> None:
-        self.desired: Mapping[FlowKey, Flow] | None = None
+        self._desired: Mapping[FlowKey, Flow] | None = None
+        self._unsettled: set[FlowKey] = set()
         self.undecided: Collection[int] = ()
         self.doubtful = False
         self._dumping = False
@@ -28,9 +32,23 @@ class SwitchFlows:
         self._removed: set[FlowKey] = set()
 
     @property
+    def desired(self) -> Mapping[FlowKey, Flow] | None:
+        """What the switch should have, None as long as nobody knows."""
+        return self._desired
+
+    @desired.setter
+    def desired(self, flows: Mapping[FlowKey, Flow]) -> None:
+        # By identity, for the pipeline gives the same objects for a port that stays as it is. What
+        # is equal without being the same is found out when it is compared.
+        before, after = _by_identity(self._desired or {}), _by_identity(flows)
+        self._unsettled.update(before[each].key for each in before.keys() - after.keys())
+        self._unsettled.update(after[each].key for each in after.keys() - before.keys())
+        self._desired = flows
+
+    @property
     def known(self) -> bool:
         """Whether it is known what the switch should have, and what it has."""
-        return not self._dumping and self._installed is not None and self.desired is not None
+        return not self._dumping and self._installed is not None and self._desired is not None
 
     def connected(self) -> None:
         """A connection was made: nothing is known of what is at its other end."""
@@ -53,7 +71,7 @@ class SwitchFlows:
     def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
         """The dump holds a flow of ours, which is or is not just as desired."""
         if self._installed is not None:
-            flow = (self.desired or {}).get(key)
+            flow = (self._desired or {}).get(key)
             self._installed[key] = flow if flow is not None and as_desired else cookie
 
     def dump_ended(self) -> None:
@@ -61,10 +79,12 @@ class SwitchFlows:
         self._dumping = False
         for key in self._removed:
             self._forget(key)
+        self._unsettled = {*(self._installed or ()), *(self._desired or ())}
 
     def removed(self, key: FlowKey) -> None:
         """The switch says that a flow of ours was deleted, by whomever."""
         self._removed.add(key)
+        self._unsettled.add(key)
         self._forget(key)
 
     def _forget(self, key: FlowKey) -> None:
@@ -73,16 +93,25 @@ class SwitchFlows:
 
     def changes(self) -> Changes:
         """What to send now; from then on the switch is taken to have it."""
-        if self._dumping or self._installed is None or self.desired is None:
+        if self._dumping or self._installed is None or self._desired is None:
             return Changes()
-        changes = diff(self._installed, self.desired)
-        delete = tuple(key for key in changes.delete if not self._left_alone(key))
+        installed, desired = self._installed, self._desired
+        changes = diff(
+            {key: installed[key] for key in self._unsettled if key in installed},
+            {key: desired[key] for key in self._unsettled if key in desired},
+        )
+        self._unsettled = {key for key in changes.delete if self._left_alone(key)}
+        delete = tuple(key for key in changes.delete if key not in self._unsettled)
         for key in delete:
-            del self._installed[key]
+            del installed[key]
         for flow in changes.add:
-            self._installed[flow.key] = flow
+            installed[flow.key] = flow
         return Changes(delete, changes.add)
 
     def _left_alone(self, key: FlowKey) -> bool:
         flow = (self._installed or {})[key]
         return ofport_of(flow.cookie if isinstance(flow, Flow) else flow) in self.undecided
+
+
+def _by_identity(flows: Mapping[FlowKey, Flow]) -> dict[int, Flow]:
+    return dict(zip(map(id, flows.values()), flows.values(), strict=True))
