@@ -43,9 +43,18 @@ class ZooKeeperPlace:
         self.hosts = server.hosts
         self.client = KazooClient(server.hosts)
         self.client.start()
+        self._opened: list[Store] = []
 
     def open(self, on_fatal: Callable[[StoreError], None] | None = None) -> Store:
-        return open_store(self.url, on_fatal=on_fatal)
+        self._opened.append(open_store(self.url, on_fatal=on_fatal))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """Close all of it, so that nothing of a failed test goes on logging in the next one."""
+        for opened in self._opened:
+            opened.close()
+        self.client.stop()
+        self.client.close()
 
     def write(self, path: str, content: bytes) -> None:
         self.client.ensure_path(self.chroot + path)
@@ -72,8 +81,7 @@ def _show_log(zookeeper: ZooKeeper) -> Iterator[None]:
 def zookeeper_place(zookeeper: ZooKeeper) -> Iterator[ZooKeeperPlace]:
     place = ZooKeeperPlace(zookeeper)
     yield place
-    place.client.stop()
-    place.client.close()
+    place.close()
 
 
 @pytest.fixture
@@ -91,7 +99,6 @@ def test_following_goes_on_after_the_server_was_killed(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ovs_metadata.store.zookeeper.OPERATION_TIMEOUT", 1.0)
     store = place.open()
     records = [record(number) for number in range(1, 151)]
     for each in records[:100]:
@@ -104,8 +111,10 @@ def test_following_goes_on_after_the_server_was_killed(
 
     zookeeper.kill()
     wait_for(lambda: "lost the connection" in caplog.text, "the loss to be logged")
-    with pytest.raises(StoreUnavailable):
-        store.put(record(1, revision=2))
+    with monkeypatch.context() as hurried:
+        hurried.setattr("ovs_metadata.store.zookeeper.OPERATION_TIMEOUT", 1.0)
+        with pytest.raises(StoreUnavailable):
+            store.put(record(1, revision=2))
     # The write that failed waits in the client, and may be carried out yet.
     zookeeper.start()
 
