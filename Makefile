@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo test lint unit functional soak bench-flows clean
+.PHONY: demo test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store clean
 
 demo:
 	tools/demo
@@ -16,9 +16,31 @@ lint unit functional:
 soak:
 	PYTHONPATH=tools .venv/bin/python -m lab.soak
 
+# A proxy is sent whatever guests could send it, for ten minutes or SECONDS=…; docs/hostile-guests.md.
+fuzz:
+	PYTHONPATH=tools .venv/bin/python -m lab.fuzz --seconds $(or $(SECONDS),600)
+
 # How the controller and the agent fare with up to 4,000 ports: benchmarks/README.md.
 bench-flows:
 	PYTHONPATH=tools .venv/bin/python benchmarks/flows.py
+
+# What relaying a request costs, beside haproxy and Neutron's agent: benchmarks/README.md. ARGS are
+# options: make bench-proxy ARGS=--quick
+bench-proxy:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.proxy $(ARGS)
+
+# 200 guests boot at once and ask what cloud-init asks, of ours and of Neutron's agent. ARGS are
+# options: make bench-boot-storm ARGS="--guests 20"
+bench-boot-storm:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.boot_storm $(ARGS)
+
+# How much slower one guest is answered while another does its worst. ARGS are options.
+bench-worst-guest:
+	PYTHONPATH=tools .venv/bin/python benchmarks/worst_guest.py $(ARGS)
+
+# What hundreds of agents ask of a ZooKeeper: ARGS="--agents 500 --records 100000" for all of it.
+bench-store:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.store $(ARGS)
 
 # What tools/ and Python leave in the tree. The cache is ~/.cache/ovs-metadata.
 clean:

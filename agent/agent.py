@@ -1,30 +1,36 @@
-"""The agent: joins OVSDB and the store into the identity table, and keeps all parts in place.
+"""The agent of one hypervisor: does what the deployment's configuration says, as it changes.
 
-One asyncio event loop. Whatever happens anywhere, OVSDB's thread or the store's wakes two tasks,
-each of which looks at how things are: one tells the workers who stands behind which address, the
-other is the upkeep of the metadata port. The flow controller and the workers are child processes.
+One asyncio event loop. Enabled, it runs the `Service`; disabled, it removes every trace of it, and
+waits. As long as the configuration is not known (the store has not answered yet) it touches
+nothing: flows that are there stay.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
-from asyncio.subprocess import Process
-from typing import Any
 
-from ovs_metadata.agent.children import PYTHON, keep_running
-from ovs_metadata.agent.identities import identity_table
-from ovs_metadata.agent.upkeep import Upkeep
-from ovs_metadata.agent.workers import Workers
+from ovs_metadata.agent import cleanup
+from ovs_metadata.agent.admin import AdminListener
+from ovs_metadata.agent.cleanup import CleanupError
+from ovs_metadata.agent.deployment import Deployment
+from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.live import LiveDeployment
+from ovs_metadata.agent.liveness import Liveness, Status
+from ovs_metadata.agent.service import Service
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.status import About
+from ovs_metadata.agent.watchdog import give_signs, sign_interval
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.watch import PortWatcher
-from ovs_metadata.proxy.settings import Settings
-from ovs_metadata.store import open_store
+from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store.interface import Store, StoreError
 
 LOG = logging.getLogger(__name__)
 
-FLOWS_PATIENCE = 5.0
-"""Seconds the flow controller may take to end."""
+REFRESH_INTERVAL = 10.0
+"""Seconds between two looks at the configuration if the store tells of nothing: for files that keys
+name, and for what could not be removed."""
 
 
 class AgentError(Exception):
@@ -34,13 +40,16 @@ class AgentError(Exception):
 class Agent:
     """The agent of one hypervisor. `run` returns when a signal has asked it to end."""
 
-    def __init__(self, config: Config, settings: Settings, secret: bytes) -> None:
+    def __init__(self, config: Config, handover: Handover) -> None:
         self._config = config
-        self._secret = secret
-        self._workers = Workers(config.proxy_user, settings)
+        self._handover = handover
         self._changed = asyncio.Event()
-        self._ending = asyncio.Event()
+        self._ending = False
         self._failure: StoreError | None = None
+        self._service: Service | None = None
+        self._live: LiveDeployment | None = None
+        self._statistics = HostStatistics()
+        self._idle_because = ""
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end the children. The flows stay.
@@ -52,82 +61,133 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._ending.set)
+            loop.add_signal_handler(signum, self._end)
 
         def fail(error: StoreError) -> None:
             loop.call_soon_threadsafe(self._fail, error)
 
-        store = await asyncio.to_thread(
-            open_store, self._config.store_url, wait=None, on_fatal=fail
-        )
-        try:
-            await self._follow(store)
-        finally:
-            await asyncio.to_thread(store.close)
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._changed.set)
+
+        async with contextlib.AsyncExitStack() as opened:
+            interval = sign_interval()
+            if interval is not None:
+                signs = asyncio.create_task(give_signs(interval, self._handover.alive))
+                opened.callback(signs.cancel)
+            self._open_admin_listener(opened)
+            store = await asyncio.to_thread(
+                open_configured_store, self._config, wait=None, on_fatal=fail, snapshot="agent"
+            )
+            opened.push_async_callback(asyncio.to_thread, store.close)
+            live = await asyncio.to_thread(LiveDeployment, store, self._config.host, wake)
+            opened.push_async_callback(asyncio.to_thread, live.close)
+            self._live = live
+            liveness = Liveness(self._config, store, lambda: self._status(live))
+            opened.push_async_callback(liveness.close)
+            opened.push_async_callback(self._stop_serving)
+            await self._follow(store, live)
         if self._failure:
             raise AgentError(str(self._failure)) from self._failure
 
-    async def _follow(self, store: Store) -> None:
-        loop = asyncio.get_running_loop()
-        awake: list[Upkeep] = []
-
-        def changed() -> None:
-            self._changed.set()
-            for upkeep in awake:
-                upkeep.wake()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(changed)
-
-        watcher = await asyncio.to_thread(
-            PortWatcher, self._config.ovsdb_connection, self._config.bridge, store, wake
-        )
-        upkeep = Upkeep(watcher, self._workers, self._config.namespace, self._config.workers)
-        awake.append(upkeep)
-        keeping_up = asyncio.create_task(upkeep.run())
-        others = [
-            asyncio.create_task(self._ending.wait()),
-            asyncio.create_task(self._tell(watcher)),
-            *self._start_flows(),
-        ]
-        try:
-            done, _ = await asyncio.wait([keeping_up, *others], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # raises what a task has failed of, which none should
-        finally:
-            await _cancel(keeping_up)
-            # While workers finish what they have, they are still told of changes.
-            await self._workers.stop()
-            await _cancel(*others)
-            await asyncio.to_thread(watcher.close)
+    def _end(self) -> None:
+        self._handover.stopping()
+        self._ending = True
+        self._changed.set()
 
     def _fail(self, error: StoreError) -> None:
         self._failure = error
-        self._ending.set()
+        self._end()
 
-    async def _tell(self, watcher: PortWatcher) -> None:
-        """Tell the workers of every change, as soon as it is known."""
-        while True:
-            self._changed.clear()
-            self._workers.tell(identity_table(watcher.state().bound, self._secret))
-            await self._changed.wait()
+    def _open_admin_listener(self, opened: contextlib.AsyncExitStack) -> None:
+        """Listen for questions about this host; guests are served without it too."""
+        listen = self._config.admin_listen
+        if listen is None:
+            return
+        listener = AdminListener(listen, self._statistics, self._problems, self._about)
+        try:
+            listener.start()
+        except OSError as error:
+            LOG.error("there is no admin listener, for it cannot be at %s: %s", listen, error)
+            return
+        opened.push_async_callback(listener.close)
 
-    def _start_flows(self) -> list[asyncio.Task[None]]:
-        if self._config.controller == "external":
-            LOG.info("the flow controller is somebody else's to run")
-            return []
-        task = keep_running("flow controller", self._spawn_flows, FLOWS_PATIENCE)
-        return [asyncio.create_task(task)]
+    def _problems(self) -> list[str]:
+        """What keeps guests of this host from being served."""
+        if self._service:
+            return self._service.problems()
+        return [self._idle_because or "the agent is starting, or ending"]
 
-    async def _spawn_flows(self) -> Process:
-        config = ["--config", str(self._config.path)] if self._config.path else []
-        return await asyncio.create_subprocess_exec(
-            *(*PYTHON, "-m", "ovs_metadata.flows.launcher", "--child", *config),
-            stdin=asyncio.subprocess.DEVNULL,
+    def _about(self) -> About:
+        """What the admin listener tells of this agent."""
+        current = self._live.current if self._live else None
+        return About(
+            host=self._config.host,
+            bridge=self._config.bridge,
+            enabled=current.enabled if current else None,
+            generation=self._live.generation if self._live else "",
+            children=tuple(self._service.children()) if self._service else (),
         )
 
+    def _status(self, live: LiveDeployment) -> Status:
+        """What the store is told of this agent."""
+        return Status(
+            enabled=self._service is not None,
+            generation=live.generation,
+            ports_served=self._service.ports_served if self._service else 0,
+        )
 
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async def _follow(self, store: Store, live: LiveDeployment) -> None:
+        """Do what the configuration says, whenever something has changed."""
+        self._handover.ready()
+        while not self._ending:
+            self._changed.clear()
+            deployment = await asyncio.to_thread(live.refresh)
+            if deployment is None:
+                self._idle("the deployment's configuration is not known yet: waiting for it")
+            elif deployment.enabled:
+                self._serve(store, deployment)
+            else:
+                await self._stop_serving()
+                await self._remove_traces()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), REFRESH_INTERVAL)
+            if self._service:
+                self._service.check()
+
+    def _serve(self, store: Store, deployment: Deployment) -> None:
+        if self._service:
+            self._service.apply(deployment)
+            return
+        LOG.info("enabled: serving the instances of this host")
+        self._service = Service(
+            self._config,
+            store=store,
+            handover=self._handover,
+            deployment=deployment,
+            statistics=self._statistics,
+            on_end=self._changed.set,
+        )
+        self._service.start()
+        self._idle_because = ""
+
+    async def _stop_serving(self) -> None:
+        if self._service:
+            await self._service.stop()
+            self._service = None
+
+    async def _remove_traces(self) -> None:
+        """Have nothing of ours on this host; what cannot be removed is tried again."""
+        self._handover.forget()  # a socket that is kept keeps its namespace, too
+        try:
+            if await asyncio.to_thread(cleanup.has_traces, self._config):
+                await asyncio.to_thread(cleanup.remove_every_trace, self._config)
+            self._idle("disabled: nothing of ours is on this host")
+        except (CleanupError, OvsdbUnreachable, OSError) as error:
+            why = f"disabled, but something of ours may still be on this host: {error}"
+            self._idle(why, logging.ERROR)
+
+    def _idle(self, why: str, level: int = logging.INFO) -> None:
+        """Say why nobody is served, unless it was said last time."""
+        if why != self._idle_because:
+            LOG.log(level, "%s", why)
+        self._idle_because = why

@@ -8,6 +8,7 @@ import logging
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 LOG = logging.getLogger(__name__)
 
@@ -20,6 +21,20 @@ LONGEST_DELAY = 10.0
 
 STEADY_AFTER = 10.0
 """Seconds after which a child counts as running, so that its next end is its first again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child process as others are told of it: the last one of its name, running or ended."""
+
+    name: str
+    pid: int
+    running: bool
+
+
+def child(name: str, process: Process) -> Child:
+    """Return how a child process is."""
+    return Child(name, process.pid, process.returncode is None)
 
 
 async def keep_running(name: str, start: Callable[[], Awaitable[Process]], patience: float) -> None:

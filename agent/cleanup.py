@@ -3,12 +3,14 @@
 The store is not this host's, and stays. Blocking; runs once, with the agent stopped.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 
 from ovs_metadata.agent import plumbing
 from ovs_metadata.flows.bridge import forget_bridge, prepare_bridge
 from ovs_metadata.flows.cleanup import remove_flows
+from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
 
@@ -50,6 +52,27 @@ def remove_every_trace(config: Config) -> None:
     ovsdb.close()
     if failures:
         raise CleanupError("; ".join(failures))
+
+
+def has_traces(config: Config) -> bool:
+    """Whether something of ours is, or may be, on this host.
+
+    Flows are not looked for: for that the bridge must speak our version of OpenFlow, and where we
+    are not wanted nothing is changed. Our tables have been given names before they had flows.
+
+    Raises:
+        OvsdbUnreachable: OVSDB does not answer.
+    """
+    if plumbing.namespace_id(config.namespace) is not None:
+        return True
+    with contextlib.closing(Ovsdb(config.ovsdb_connection, config.bridge, lambda _: None)) as ovsdb:
+        bridge = ovsdb.bridge
+    if bridge is None:
+        return False
+    named = dict(bridge.table_names)
+    ours = table_names(config.flows.table_base).items()
+    port = bridge.metadata_port
+    return bool(port and port.ours) or any(named.get(number) == name for number, name in ours)
 
 
 def _remove_flows(config: Config) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import logging
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from typing import Any
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
+from ovs_metadata.agent.mounts import on_the_host
+from ovs_metadata.agent.steering import steer_by_ofport
 from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,
@@ -116,8 +117,10 @@ def ensure_namespace(name: str) -> int:
     """Make the namespace if there is none of that name; returns its identity."""
     identity = namespace_id(name)
     if identity is None:
-        (NAMESPACES / name).unlink(missing_ok=True)
-        _make_namespace(name)
+        try:
+            on_the_host(lambda: _make_namespace(name))
+        except OSError as error:
+            raise PlumbingError(f"cannot make network namespace {name}: {error}") from error
         identity = namespace_id(name)
         LOG.info("network namespace %s made", name)
     if identity is None:
@@ -126,30 +129,19 @@ def ensure_namespace(name: str) -> int:
 
 
 def _make_namespace(name: str) -> None:
-    """Make a namespace on a thread that ends with it.
+    """Make a namespace, on a thread that ends with this; raises OSError.
 
     pyroute2's own function forks, and a fork of an asyncio process shares its signal plumbing: the
     SIGTERM that ends the helper looks like one for us.
     """
-    failures: list[OSError] = []
-
-    def make() -> None:
-        try:
-            if _LIBC.unshare(netns.CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "unshare")  # noqa: TRY301
-            netns.attach(name, "thread-self")
-        except OSError as error:
-            failures.append(error)
-
-    maker = threading.Thread(target=make, name="namespace-maker")
-    maker.start()
-    maker.join()
-    if failures:
-        raise PlumbingError(f"cannot make network namespace {name}: {failures[0]}")
+    (NAMESPACES / name).unlink(missing_ok=True)
+    if _LIBC.unshare(netns.CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    netns.attach(name, "thread-self")
 
 
 @contextlib.contextmanager
-def _inside(namespace: str) -> Iterator[None]:
+def inside_namespace(namespace: str) -> Iterator[None]:
     """Put this thread, and no other, into a namespace: what it opens belongs there for good."""
     with contextlib.ExitStack() as descriptors:
         back, there = (
@@ -166,7 +158,7 @@ def _inside(namespace: str) -> Iterator[None]:
 def remove_namespace(name: str) -> None:
     """Remove the namespace, if there is one."""
     if (NAMESPACES / name).exists():
-        netns.remove(name)
+        on_the_host(lambda: netns.remove(name))
 
 
 def ensure_device(namespace: str) -> bool:
@@ -182,7 +174,7 @@ def ensure_device(namespace: str) -> bool:
             made_anew = _find_device(host)
             if made_anew is not None:
                 _move(host, made_anew, namespace)
-        with _inside(namespace), IPRoute() as inside:
+        with inside_namespace(namespace), IPRoute() as inside:
             device = _find_device(inside)
             if device is not None:
                 _configure(inside, device)
@@ -206,7 +198,7 @@ def _move(host: Any, index: int, namespace: str) -> None:
     The tap devices of the userspace datapath are persistent: the one of an ovs-vswitchd that has
     ended is still there, with nothing behind it.
     """
-    with _inside(namespace), IPRoute() as inside:
+    with inside_namespace(namespace), IPRoute() as inside:
         old = _find_device(inside)
         if old is not None:
             inside.link("del", index=old)
@@ -236,11 +228,20 @@ def open_listeners(namespace: str, ports: Sequence[int], count: int) -> list[lis
     """Open listening sockets inside the namespace: for each worker one of each family and port.
 
     A socket stays in the namespace it was made in, whoever uses it. Several listen on one address
-    and port (SO_REUSEPORT), so that the kernel spreads connections over the workers.
+    and port (SO_REUSEPORT), and each of a guest's connections goes to the same worker.
     """
     families = [_listen_ipv4, _listen_ipv6] if _ipv6_is_there() else [_listen_ipv4]
-    with _inside(namespace):
-        return [[listen(port) for port in ports for listen in families] for _ in range(count)]
+    with inside_namespace(namespace):
+        groups = [[listen(port) for port in ports for listen in families] for _ in range(count)]
+    for listener in groups[0]:
+        steer_by_ofport(listener, count)
+    return groups
+
+
+def listener_addresses(ports: Sequence[int]) -> list[tuple[str, int]]:
+    """Address and port of each socket that `open_listeners` opens for one worker, in its order."""
+    addresses = [SERVICE_IPV4, "::"] if _ipv6_is_there() else [SERVICE_IPV4]
+    return [(address, port) for port in ports for address in addresses]
 
 
 def _ipv6_is_there() -> bool:

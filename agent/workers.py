@@ -2,7 +2,8 @@
 
 Each worker gets its listening sockets, and one end of a socket pair over which it is fed: a
 snapshot first, then every change as it happens. A worker without a feed stops serving, so the
-agent's end of the pair lives exactly as long as the agent does. All on the event loop.
+agent's end of the pair lives exactly as long as the agent does. The other way, workers report what
+they count. All on the event loop.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ import socket
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 
-from ovs_metadata.agent.children import PYTHON, keep_running
+from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
 from ovs_metadata.agent.identities import changes
-from ovs_metadata.proxy import feed
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.proxy import feed, report
 from ovs_metadata.proxy.identity import Entry
 from ovs_metadata.proxy.settings import Settings
 
@@ -24,22 +26,41 @@ LOG = logging.getLogger(__name__)
 LARGEST_BACKLOG = 64 * 1024 * 1024
 """Bytes of feed a worker may leave unread; one that reads no more is of no use and is killed."""
 
+REPORTS_AT_ONCE = 10
+REPORTS_PER_SECOND = 2.0
+"""Reports a worker may send, which it does once a second: none can keep the agent busy."""
+
 
 class Workers:
     """The proxy workers of this host. `tell` may be called before and after `start`."""
 
-    def __init__(self, user: str, settings: Settings) -> None:
+    def __init__(
+        self, user: str, settings: Settings, statistics: HostStatistics | None = None
+    ) -> None:
+        """Make them; what they report goes to `statistics`."""
         self._user = user
+        self._statistics = statistics or HostStatistics()
         self._settings = settings
         self._table: Mapping[str, Entry] = {}
         self._feeds: dict[int, tuple[Process, asyncio.StreamWriter]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[socket.socket] = []
+        self._reports: set[asyncio.Task[None]] = set()
 
     @property
     def started(self) -> bool:
         """Whether workers have been started."""
         return bool(self._tasks)
+
+    def problem(self) -> str:
+        """What keeps guests from being served; empty if nothing does."""
+        serving, wanted = len(self._statistics.workers), len(self._tasks)
+        return "" if serving == wanted else f"{serving} of {wanted} proxy workers are serving"
+
+    def children(self) -> list[Child]:
+        """The worker processes, those that ended and were not started again yet included."""
+        feeds = sorted(self._feeds.items())
+        return [child(f"proxy worker {number}", process) for number, (process, _) in feeds]
 
     def start(self, listeners: Sequence[Sequence[socket.socket]]) -> None:
         """Start a worker for each group of listening sockets, and keep it running.
@@ -72,6 +93,7 @@ class Workers:
             for address, entry in changes(self._table, table).items()
         )
         self._table = dict(table)
+        self._statistics.table_changed(self._table)
         for process, writer in self._feeds.values():
             if process.returncode is not None:
                 continue  # the one that takes its place gets a snapshot
@@ -80,6 +102,14 @@ class Workers:
             if writer.transport.get_write_buffer_size() > LARGEST_BACKLOG:
                 LOG.error("proxy worker, pid %d, does not read its feed: killed", process.pid)
                 process.kill()
+
+    def apply(self, settings: Settings) -> None:
+        """Have all workers use these settings, for every request from now on."""
+        self._settings = settings
+        message = feed.encode(feed.SettingsChange(settings))
+        for process, writer in self._feeds.values():
+            if process.returncode is None:
+                writer.write(message)
 
     async def _spawn(self, number: int, group: Sequence[socket.socket]) -> Process:
         """Start one worker and send it its snapshot."""
@@ -93,11 +123,41 @@ class Workers:
                 pass_fds=[theirs.fileno(), *descriptors],
                 stdin=asyncio.subprocess.DEVNULL,
             )
-        _reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=report.MAX_LINE)
         writer.write(feed.encode(feed.Snapshot(self._settings, self._table)))
+        if number in self._feeds:
+            self._statistics.worker_restarted()
         self._close_feed(number)
         self._feeds[number] = process, writer
+        task = asyncio.create_task(self._read_reports(number, process, reader))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
         return process
+
+    async def _read_reports(
+        self, number: int, process: Process, reader: asyncio.StreamReader
+    ) -> None:
+        """Take in what a worker reports, until it ends."""
+        clock = asyncio.get_running_loop().time
+        started, count = clock(), 0
+        try:
+            while (line := await reader.readline()).endswith(b"\n"):
+                count += 1
+                if count > REPORTS_AT_ONCE + REPORTS_PER_SECOND * (clock() - started):
+                    raise report.ReportError("one too many")  # noqa: TRY301 - ends it as others do
+                self._statistics.report(number, report.decode(line))
+        except (report.ReportError, ValueError) as error:  # ValueError: a line that does not end
+            # It is of our own version: it is out of its mind, or not our program any more.
+            LOG.error(
+                "proxy worker %d, pid %d, sent a report that cannot be (%s): killed",
+                *(number, process.pid, error),
+            )
+            self._statistics.report_refused()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        except OSError as error:
+            LOG.debug("proxy worker %d: reading its reports: %s", number, error)
+        self._statistics.worker_ended(number)
 
     def _close_feed(self, number: int) -> None:
         _process, writer = self._feeds.pop(number, (None, None))

@@ -28,8 +28,9 @@ from ovs_metadata.host import config
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbRefused, OvsdbUnreachable
 from ovs_metadata.host.ports import Bound
+from ovs_metadata.host.sources import ConfigurationFollower, is_enabled
+from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.host.watch import HostState, PortWatcher
-from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._metadata_ofport: int | None = None
         self._decided_by: tuple[int | None, Bound] | None = None
         self._watcher: PortWatcher | None = None
+        self._deployment: ConfigurationFollower | None = None
+        self._enabled = True
         self._wake = hub.Event()
         self._after_error = FIRST_AFTER_ERROR
 
@@ -108,7 +111,10 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     def _watch(self) -> None:
         """Follow OVSDB and the store, from when both can be reached."""
-        store = open_store(self._config.store_url, wait=None, on_fatal=_end)
+        store = open_configured_store(self._config, wait=None, on_fatal=_end, snapshot="flows")
+        if self._config.controller == "external":
+            # As the agent's child this process lives only while metadata is enabled.
+            self._deployment = ConfigurationFollower(store, self._config.host, self._wake.set)
         waiting = False
         while self._watcher is None:
             try:
@@ -213,6 +219,10 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._send_changes()
 
     def _decide(self, watcher: PortWatcher) -> None:
+        if not self._is_enabled():
+            self._state = self._decided_by = self._metadata_ofport = None
+            self._flows.desired, self._flows.undecided = {}, ()
+            return
         state = watcher.state()
         if state == self._state:
             return
@@ -232,6 +242,16 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._decided_by = decided_by
             self._flows.desired = desired_flows(self._config.flows, *decided_by)
             self._flows.undecided = state.bound.undecided
+
+    def _is_enabled(self) -> bool:
+        """Whether the deployment wants flows; as long as that is not known they stay."""
+        sources = self._deployment.sources() if self._deployment else None
+        if sources is not None:
+            enabled = is_enabled(sources, self._enabled)
+            if enabled != self._enabled:
+                LOG.info("metadata is %s", "enabled" if enabled else "disabled: no flows")
+            self._enabled = enabled
+        return self._enabled
 
     def _send_changes(self) -> None:
         switch = self._switch

@@ -21,8 +21,8 @@ _PR_SET_PDEATHSIG = 1
 APPLICATION = "ovs_metadata.flows.app"
 
 
-def main() -> None:
-    """Entry point of the command."""
+def command_line() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="ovs-metadata-flows",
         description="Keep the metadata flows of one Open vSwitch bridge as they should be.",
@@ -33,7 +33,12 @@ def main() -> None:
         "--child", action="store_true", help="end when the process that started this one ends"
     )
     parser.add_argument("--version", action="version", version=__version__)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Entry point of the command."""
+    args = command_line().parse_args()
     try:
         settings = config.load(args.config)
     except config.ConfigError as error:

@@ -156,6 +156,17 @@ def barrier_message(datapath: Datapath) -> Any:
     return parser.OFPBarrierRequest(datapath)
 
 
+def packet_out_message(datapath: Datapath, ofport: int, frame: bytes) -> Any:
+    """The message that has the switch treat a frame as if it had come in by a port."""
+    return parser.OFPPacketOut(
+        datapath,
+        buffer_id=ofproto.OFP_NO_BUFFER,
+        in_port=ofport,
+        actions=[parser.OFPActionOutput(ofproto.OFPP_TABLE)],
+        data=frame,
+    )
+
+
 def removals_wanted_message(datapath: Datapath) -> Any:
     """The message that asks to be told of deleted flows, and of nothing else.
 

@@ -45,9 +45,8 @@ def _refusal(agent: Process) -> str:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"nova": {"metadata_url": "gopher://nova"}}, "gopher://nova"),
-        ({"nova": {"metadata_url": "http://"}}, "http://"),
-        ({"nova": {"shared_secret_file": "/nonexistent/secret"}}, "/nonexistent/secret"),
+        ({"agent": {"host": "a host"}}, "host"),
+        ({"nova": {"metadata_url": "http://nova:8775"}}, "[nova]"),
         ({"store": {"url": "redis://store"}}, "redis://store"),
         ({"store": {"url": "directory:relative"}}, "relative"),
         ({"ovs": {"ovsdb_connection": "unix:/nonexistent/db.sock"}}, "/nonexistent/db.sock"),
@@ -60,21 +59,6 @@ def _refusal(agent: Process) -> str:
 )
 def test_a_bad_value_is_refused_by_name(bare: Hypervisor, changes: Any, said: str) -> None:
     assert said in _refusal(_start(bare, **changes))
-
-
-def test_a_secret_that_everybody_may_read_is_refused(bare: Hypervisor) -> None:
-    bare.configure()
-    secret = bare.root / "shared-secret"
-    secret.chmod(0o644)
-    refusal = _refusal(_start_as_configured(bare))
-    assert "open to everybody" in refusal
-    assert secret.read_text() not in refusal
-
-
-def test_an_empty_secret_is_refused(bare: Hypervisor, tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.touch(0o600)
-    assert "empty" in _refusal(_start(bare, nova={"shared_secret_file": empty}))
 
 
 def test_a_store_of_an_unknown_version_is_refused(bare: Hypervisor, tmp_path: Path) -> None:
@@ -107,7 +91,8 @@ def test_a_bridge_that_is_not_there_yet_is_waited_for(lab_hypervisor: Factory) -
 
 def test_a_zookeeper_that_is_not_there_yet_is_waited_for(bare: Hypervisor) -> None:
     agent = _start(bare, store={"url": "zookeeper://127.0.0.1:1"})
-    bare.wait_until_serving()
+    wait_for(lambda: "configuration is not known yet" in agent.log.read_text(), "the agent to wait")
+    assert bare.flows() == ""
     assert agent.alive()
     assert "Traceback" not in agent.log.read_text()
     agent.stop()

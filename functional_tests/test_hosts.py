@@ -44,6 +44,11 @@ def test_the_life_of_two_guests(lab_hypervisor: Factory, start: object) -> None:
     hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
     wait_for(lambda: hypervisor.static_flows() == before, "the flows to come back")
 
+    hypervisor.deploy(enabled=False)
+    wait_for(lambda: not hypervisor.flows(), "the flows to go", 15)
+    hypervisor.deploy(enabled=True)
+    wait_for(lambda: hypervisor.static_flows() == before, "the flows to come back", 15)
+
     hypervisor.ovs.kill_vswitchd()
     hypervisor.ovs.start_vswitchd()
     wait_for(lambda: hypervisor.static_flows() == before, "the flows to come back", 15)

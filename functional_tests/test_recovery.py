@@ -141,7 +141,7 @@ def test_the_agent_ends_and_starts_again(
     assert hypervisor.static_flows() == flows
 
 
-def test_a_restart_of_the_agent_leaves_flows_in_place_while_records_are_not_known(
+def test_a_restarted_flow_controller_leaves_flows_in_place_while_records_are_not_known(
     serving: tuple[Hypervisor, Guest],
 ) -> None:
     """The old flows serve on until it is known that they are wrong."""
@@ -152,14 +152,30 @@ def test_a_restart_of_the_agent_leaves_flows_in_place_while_records_are_not_know
     # Nothing answers there, so records cannot be read.
     hypervisor.store_url = "zookeeper://127.0.0.1:2181"
     hypervisor.configure()
-    agent = hypervisor.start_agent()
-    wait_for(lambda: "connected to bridge" in agent.log.read_text(), "the flow controller")
+    # By itself: the agent waits for its configuration, and leaves all as it is.
+    controller = hypervisor.spawn("flows", *hypervisor.command("flows"))
+    wait_for(lambda: "connected to bridge" in controller.log.read_text(), "the flow controller")
     everything = hypervisor.static_flows()
     hypervisor.ovs.ofctl("del-flows --strict", hypervisor.bridge, "table=204,priority=0")
     # It is back: so the controller has compared all there is with all there should be.
     wait_for(lambda: hypervisor.static_flows() == everything, "the deleted flow")
     now = [flow for flow in hypervisor.flows_of(ofport) if ", table=203," not in flow]
     assert now == before
+
+
+def test_an_agent_that_does_not_know_its_configuration_leaves_all_in_place(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, _guest = serving
+    flows = hypervisor.static_flows()
+    hypervisor.processes["agent"].stop()
+    hypervisor.store_url = "zookeeper://127.0.0.1:2181"
+    hypervisor.configure()
+    agent = hypervisor.spawn("agent", *hypervisor.command("agent"))
+    wait_for(lambda: "configuration is not known" in agent.log.read_text(), "the agent to wait")
+    agent.stop()
+    assert hypervisor.static_flows() == flows
+    assert Path("/run/netns", hypervisor.metadata_namespace).exists()
 
 
 def test_a_metadata_port_open_to_all_is_closed_again(serving: tuple[Hypervisor, Guest]) -> None:

@@ -18,7 +18,9 @@ from ovs_metadata.store.errors import StoreError, StoreUnavailable, UnknownLayou
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import VERSION_NODE, port_path
 
-pytest.register_assert_rewrite("lab.store_contract", "lab.store_follow_contract")
+pytest.register_assert_rewrite(
+    "lab.store_contract", "lab.store_document_contract", "lab.store_follow_contract"
+)
 
 from lab.process import wait_for  # noqa: E402
 from lab.store_contract import StoreContract  # noqa: E402
@@ -112,7 +114,7 @@ def test_following_goes_on_after_the_server_was_killed(
     zookeeper.kill()
     wait_for(lambda: "lost the connection" in caplog.text, "the loss to be logged")
     with monkeypatch.context() as hurried:
-        hurried.setattr("ovs_metadata.store.zookeeper.OPERATION_TIMEOUT", 1.0)
+        hurried.setattr("ovs_metadata.store.zookeeper_requests.OPERATION_TIMEOUT", 1.0)
         with pytest.raises(StoreUnavailable):
             store.put(record(1, revision=2))
     # The write that failed waits in the client, and may be carried out yet.
@@ -160,7 +162,7 @@ def test_a_new_session_is_followed_like_the_old_one(zookeeper_place: ZooKeeperPl
     following = Followed(store)
     following.settle(record().port_id)
     # The server forgets a session when a second client with its id and password closes it.
-    session = store._client.client_id  # type: ignore[attr-defined]
+    session = store.nodes.client.client_id  # type: ignore[attr-defined]
     thief = KazooClient(zookeeper_place.hosts, client_id=session)
     thief.start()
     thief.stop()
@@ -235,7 +237,7 @@ from lab.store_support import Told, record
 from ovs_metadata.store import open_store
 
 store = open_store(sys.argv[1])
-assert type(store._client.handler).__name__ == "SequentialEventletHandler"
+assert type(store.nodes.client.handler).__name__ == "SequentialEventletHandler"
 told = Told()
 numbers = range(1, 301)
 follower = store.follow(told)

@@ -1,11 +1,19 @@
 """The whole path with a real ZooKeeper as the store, and without it for a while."""
 
 import contextlib
+import stat
+from pathlib import Path
 
+import pytest
 from hypervisor_fixtures import Factory
 
-from lab.process import wait_for
+from lab.certificates import Authority
+from lab.process import free_port, wait_for
 from lab.zookeeper import ZooKeeper
+from ovs_metadata.store import open_store
+from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.layout import port_path
+from ovs_metadata.store.security import read_security
 
 
 def test_guests_are_served_through_an_outage(lab_hypervisor: Factory) -> None:
@@ -34,5 +42,89 @@ def test_guests_are_served_through_an_outage(lab_hypervisor: Factory) -> None:
         hypervisor.store.delete(late.port_id)
         wait_for(lambda: not hypervisor.flows_of(ofport), "the late guest's flows to go", 15)
         assert guest.identity() == guest.instance_id
+        hypervisor.processes["agent"].stop()
+        hypervisor.close_store()
+
+
+def _wait_for_snapshot(file: Path, port_id: str) -> None:
+    def has_port() -> bool:
+        return file.exists() and port_path(port_id) in file.read_text()
+
+    wait_for(has_port, f"{file} to have port {port_id}")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_guests_are_served_by_an_agent_restarted_during_an_outage(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    with contextlib.ExitStack() as stack:
+        zookeeper = stack.enter_context(ZooKeeper())
+        hypervisor.start()
+        stack.enter_context(hypervisor.use_zookeeper(zookeeper))
+        hypervisor.configure()
+        hypervisor.start_metadata_service()
+        hypervisor.start_agent()
+        guest = hypervisor.add_guest("guest")
+        ofport = hypervisor.wait_until_served(guest)
+        assert guest.identity() == guest.instance_id
+        for name in ("agent", "flows"):
+            _wait_for_snapshot(hypervisor.root / "snapshots" / f"{name}.snapshot", guest.port_id)
+
+        zookeeper.kill()
+        hypervisor.processes["agent"].stop()
+        hypervisor.start_agent()
+        wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served", 20)
+        assert hypervisor.flows_of(ofport)
+        late = hypervisor.add_guest("late", record=False)
+        assert late.identity("--max-time", "1") is None
+
+        zookeeper.start()
+        hypervisor.put(late)
+        wait_for(lambda: late.identity() == late.instance_id, "the late guest to be served", 30)
+        assert guest.identity() == guest.instance_id
+        hypervisor.processes["agent"].stop()
+        hypervisor.close_store()
+
+
+def test_the_whole_path_works_with_tls_and_acls(lab_hypervisor: Factory, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("hypervisor")
+    auth_file = tmp_path / "auth"
+    auth_file.touch(mode=0o600)
+    auth_file.write_text("metadata:password of the lab\n")
+    port = free_port()
+    settings = [
+        f"secureClientPort={port}",
+        "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+        f"ssl.keyStore.location={authority.keystore('server')}",
+        f"ssl.trustStore.location={authority.certificate}",
+    ]
+    hypervisor = lab_hypervisor()
+    with contextlib.ExitStack() as stack:
+        zookeeper = stack.enter_context(ZooKeeper(settings=settings))
+        hypervisor.start()
+        hypervisor.close_store()
+        hypervisor.store_security = read_security(
+            auth_file, authority.certificate, certificate, key
+        )
+        stack.enter_context(hypervisor.use_zookeeper(zookeeper, port))
+        hypervisor.configure(
+            store={
+                "zookeeper_auth_file": auth_file,
+                "tls_ca_file": authority.certificate,
+                "tls_cert_file": certificate,
+                "tls_key_file": key,
+            }
+        )
+        hypervisor.start_metadata_service()
+        hypervisor.start_agent()
+        guest = hypervisor.add_guest("guest")
+        hypervisor.wait_until_served(guest)
+        assert guest.identity() == guest.instance_id
+        stranger = open_store(zookeeper.url, wait=None)
+        with pytest.raises(StoreError, match="denies access"):
+            stranger.get(guest.port_id)
+        stranger.close()
+        log = (hypervisor.root / "agent.log").read_text()
+        assert "password of the lab" not in log
         hypervisor.processes["agent"].stop()
         hypervisor.close_store()

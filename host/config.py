@@ -5,12 +5,15 @@ sample file. What belongs to the whole deployment lives in the store instead.
 """
 
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
+
+from ovs_metadata.host.listen import Listen, parse_listen
 
 DEFAULT_PATH = Path("/etc/ovs-metadata/agent.conf")
 
@@ -40,22 +43,40 @@ _OPTIONS: dict[str, list[Any]] = {
             help="Where port records live: directory:PATH, for one machine, or "
             "zookeeper://HOST:PORT,HOST:PORT/CHROOT.",
         ),
-    ],
-    "nova": [
-        cfg.ListOpt(
-            "metadata_url",
-            default=["http://localhost:8775"],
-            help="Nova metadata API. With several, the next is tried when one accepts no "
-            "connection.",
+        cfg.StrOpt(
+            "zookeeper_auth_file",
+            default="",
+            help="File with one line USER:PASSWORD, readable by its owner alone: the credentials "
+            "for ZooKeeper's ACLs (scheme digest). Empty: none.",
         ),
         cfg.StrOpt(
-            "shared_secret_file",
-            default="/etc/ovs-metadata/shared-secret",
-            help="File that holds Nova's [neutron] metadata_proxy_shared_secret, readable by root "
-            "alone.",
+            "tls_ca_file",
+            default="",
+            help="CA certificates that ZooKeeper's certificates must be signed by. Empty: no TLS.",
+        ),
+        cfg.StrOpt(
+            "tls_cert_file",
+            default="",
+            help="Certificate to show to ZooKeeper, if it asks for one.",
+        ),
+        cfg.StrOpt(
+            "tls_key_file", default="", help="Private key of that certificate, without password."
+        ),
+        cfg.StrOpt(
+            "snapshot_dir",
+            default="/var/lib/ovs-metadata",
+            help="Directory where what is followed in ZooKeeper is kept, for a restart while no "
+            "ZooKeeper answers. Empty: not kept.",
         ),
     ],
     "agent": [
+        cfg.StrOpt(
+            "host",
+            default="",
+            regex=r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,254})?$",
+            help="Name of this hypervisor in the store, as Nova and Neutron call it. Empty: the "
+            "machine's host name.",
+        ),
         cfg.StrOpt(
             "namespace",
             default="ovs-metadata",
@@ -75,6 +96,14 @@ _OPTIONS: dict[str, list[Any]] = {
             "user",
             default="nobody",
             help="User the proxy workers run as. It must not be root.",
+        ),
+    ],
+    "admin": [
+        cfg.StrOpt(
+            "listen",
+            default="127.0.0.1:9775",
+            help="Where metrics, health and ports are shown, to this host alone: a loopback "
+            "ADDRESS:PORT, or unix:PATH; empty for nowhere.",
         ),
     ],
     "flows": [
@@ -143,6 +172,17 @@ class FlowOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How the store is opened, beside its URL; None where nothing is configured."""
+
+    zookeeper_auth_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    snapshot_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The ini file as one value. See the options above for meanings and units."""
 
@@ -150,8 +190,8 @@ class Config:
     ovsdb_connection: str
     rundir: Path
     store_url: str
-    nova_metadata_urls: tuple[str, ...]
-    shared_secret_file: Path
+    store: StoreOptions
+    host: str
     namespace: str
     state_dir: Path
     debug: bool
@@ -160,6 +200,7 @@ class Config:
     controller: str
     flows: FlowOptions
     audit_interval: int
+    admin_listen: Listen | None
     path: Path | None = None
 
     @property
@@ -243,8 +284,14 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
         ovsdb_connection=conf.ovs.ovsdb_connection,
         rundir=Path(conf.ovs.rundir),
         store_url=conf.store.url,
-        nova_metadata_urls=tuple(conf.nova.metadata_url),
-        shared_secret_file=Path(conf.nova.shared_secret_file),
+        store=StoreOptions(
+            zookeeper_auth_file=_path(conf.store.zookeeper_auth_file),
+            tls_ca_file=_path(conf.store.tls_ca_file),
+            tls_cert_file=_path(conf.store.tls_cert_file),
+            tls_key_file=_path(conf.store.tls_key_file),
+            snapshot_dir=_path(conf.store.snapshot_dir),
+        ),
+        host=conf.agent.host or socket.gethostname(),
         namespace=conf.agent.namespace,
         state_dir=Path(conf.agent.state_dir),
         debug=conf.agent.debug,
@@ -258,8 +305,20 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
             learned_idle_timeout=conf.flows.learned_idle_timeout,
         ),
         audit_interval=conf.flows.audit_interval,
+        admin_listen=_admin_listen(conf.admin.listen),
         path=path,
     )
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _admin_listen(text: str) -> Listen | None:
+    try:
+        return parse_listen(text)
+    except ValueError as error:
+        raise ValueError(f"[admin] listen: {error}") from None
 
 
 def _reason(error: Exception, path: Path | None = None) -> str:

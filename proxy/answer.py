@@ -7,7 +7,12 @@ body is marked depends on the guest's side (RFC 9112, section 6).
 import enum
 from typing import NamedTuple
 
-from ovs_metadata.proxy.headers import HeaderList, is_persistent, sort_answer_headers
+from ovs_metadata.proxy.headers import (
+    HeaderList,
+    is_chunked,
+    is_persistent,
+    sort_answer_headers,
+)
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -48,30 +53,29 @@ class BadAnswerError(Exception):
 
 
 def digest_answer(
-    *, status: int, reason: bytes, version: str, headers: HeaderList, head_only: bool
+    status: int, reason: bytes, version: str, headers: HeaderList, *, head_only: bool
 ) -> AnswerHead:
     """Read the head of an answer; ``head_only`` says that the request was a HEAD.
 
     Raises:
         BadAnswerError: not HTTP/1.0 or 1.1, or a transfer coding this proxy cannot undo.
     """
-    if version not in {"1.0", "1.1"}:
+    http_1_1 = version == "1.1"
+    if not http_1_1 and version != "1.0":
         raise BadAnswerError(f"the answer is in HTTP/{version}")
-    sorted_headers = sort_answer_headers(headers)
-    encodings = [value.strip().lower() for value in sorted_headers.transfer_encodings]
-    if encodings not in ([], [b"chunked"]):
+    passed, content_length, encodings, connection = sort_answer_headers(headers)
+    if encodings and not is_chunked(encodings):
         raise BadAnswerError("the answer has a transfer coding other than chunked")
     return AnswerHead(
-        status=status,
-        reason=reason,
-        header_lines=sorted_headers.passed,
-        bodyless=head_only or status in {204, 304},
-        has_length=sorted_headers.content_length is not None,
-        chunked=bool(encodings),
+        status,
+        reason,
+        passed,
+        head_only or status in {204, 304},
+        content_length is not None,
+        bool(encodings),
         # The C parser cannot be told that a body is announced but will not come, as after HEAD. So
         # it cannot tell the next answer from such a body, and the connection is not used again.
-        persistent=not head_only
-        and is_persistent(http_1_1=version == "1.1", connection=sorted_headers.connection),
+        not head_only and is_persistent(http_1_1, connection),
     )
 
 
@@ -84,12 +88,16 @@ def choose_framing(head: AnswerHead, *, http_1_1: bool) -> Framing:
     return Framing.CHUNKED if http_1_1 else Framing.CLOSE
 
 
+# Looking up a member of an enumeration costs as much as a call, and this is on every answer's way.
+_CHUNKED, _CLOSE = Framing.CHUNKED, Framing.CLOSE
+
+
 def render_head(head: AnswerHead, framing: Framing, *, http_1_1: bool, keep_alive: bool) -> bytes:
     """Return the head of an answer as the guest gets it.
 
     The Connection header speaks of the guest's connection, whatever Nova does with its own.
     """
-    coding = b"Transfer-Encoding: chunked\r\n" if framing is Framing.CHUNKED else b""
+    coding = b"Transfer-Encoding: chunked\r\n" if framing is _CHUNKED else b""
     if not keep_alive:
         connection = b"Connection: close\r\n"
     elif http_1_1:
@@ -108,31 +116,29 @@ def render_head(head: AnswerHead, framing: Framing, *, http_1_1: bool, keep_aliv
 class AnswerEncoder:
     """Turns the parts of one answer into the bytes for a guest."""
 
-    def __init__(self, *, http_1_1: bool, keep_alive: bool) -> None:
+    __slots__ = ("_chunked", "_http_1_1", "keep_alive", "status")
+
+    def __init__(self, http_1_1: bool, keep_alive: bool) -> None:
         self._http_1_1 = http_1_1
         self._chunked = False
         self.keep_alive = keep_alive
         """Whether the guest's connection outlives this answer."""
-        self.started = False
-        """Whether the guest has been sent any of it."""
+        self.status = 0
+        """The status the guest has been sent; 0 as long as it was sent nothing."""
 
     def encode(self, part: AnswerPart) -> bytes:
         """Return what to send for a part: head, body and end in one."""
-        pieces = []
-        if part.head is not None:
-            self.started = True
-            framing = choose_framing(part.head, http_1_1=self._http_1_1)
-            self._chunked = framing is Framing.CHUNKED
-            if framing is Framing.CLOSE:
+        head, body, complete = part
+        start = b""
+        if head is not None:
+            self.status = head.status
+            framing = choose_framing(head, http_1_1=self._http_1_1)
+            self._chunked = framing is _CHUNKED
+            if framing is _CLOSE:
                 self.keep_alive = False
-            pieces.append(
-                render_head(part.head, framing, http_1_1=self._http_1_1, keep_alive=self.keep_alive)
-            )
+            start = render_head(head, framing, http_1_1=self._http_1_1, keep_alive=self.keep_alive)
         if not self._chunked:
-            pieces.append(part.body)
-        else:
-            if part.body:  # an empty chunk would be the last
-                pieces.append(b"%x\r\n%b\r\n" % (len(part.body), part.body))
-            if part.complete:
-                pieces.append(_LAST_CHUNK)
-        return b"".join(pieces)
+            return start + body
+        # An empty chunk would be the last.
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return b"".join((start, chunk, _LAST_CHUNK if complete else b""))

@@ -17,6 +17,21 @@ class AnswerParser:
     After an answer that is not persistent, the parser is of no more use.
     """
 
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_head",
+        "_head_only",
+        "_headers",
+        "_http",
+        "_informational",
+        "_max_head",
+        "_reason",
+        "_wire_size",
+        "started",
+        "surplus",
+    )
+
     def __init__(self, *, max_head: int) -> None:
         self._max_head = max_head
         self._http: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -56,8 +71,7 @@ class AnswerParser:
         """
         had_head = self._head is not None
         self.started = True
-        if not had_head:
-            self._wire_size += len(data)
+        self._wire_size += len(data)
         try:
             if self._http is not None:
                 self._http.feed_data(data)
@@ -67,8 +81,9 @@ class AnswerParser:
             self.surplus = True
         if self._head is None and self._wire_size > self._max_head:
             raise BadAnswerError(f"the answer's headers are over {self._max_head} bytes")
-        body = b"".join(self._body)
-        self._body.clear()
+        pieces = self._body
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         return AnswerPart(None if had_head else self._head, body, self._complete)
 
     def finish(self) -> bool:
@@ -96,18 +111,16 @@ class AnswerParser:
 
     def on_headers_complete(self) -> None:
         """Read the head, unless it is an informational one."""
-        if self._http is None or self._complete:
+        http = self._http
+        if http is None or self._complete:
             return
-        status = self._http.get_status_code()
+        status = http.get_status_code()
         if status < 200:
             self._informational = True
             return
+        version = http.get_http_version()
         self._head = digest_answer(
-            status=status,
-            reason=self._reason,
-            version=self._http.get_http_version(),
-            headers=self._headers,
-            head_only=self._head_only,
+            status, self._reason, version, self._headers, head_only=self._head_only
         )
         if self._head_only:
             self._complete = True

@@ -14,6 +14,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class GuestChannel:
     """Wraps an open transport."""
 
+    __slots__ = ("_reading_paused", "_transport")
+
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._reading_paused = False

@@ -1,6 +1,5 @@
 """Where Nova's metadata API listens, as a value made from its URL."""
 
-import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -55,11 +54,3 @@ def parse_endpoint(url: str) -> Endpoint:
         port=port or _DEFAULT_PORTS[parts.scheme],
         host_line=f"Host: {parts.netloc}\r\n".encode("ascii"),
     )
-
-
-def tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
-    """Return the TLS settings for an endpoint, None for plain http.
-
-    The certificate is verified against the system's authorities.
-    """
-    return ssl.create_default_context() if endpoint.scheme == "https" else None

@@ -35,11 +35,17 @@ class Failure(enum.Enum):
     HEAD_TOO_LARGE = _Answer(
         431, "Request Header Fields Too Large", "The request headers are too large."
     )
+    RATE_LIMITED = _Answer(
+        429, "Too Many Requests", "Too many requests. Please try again later.", retry=True
+    )
     BAD_ANSWER = _Answer(
         502, "Bad Gateway", "The metadata service gave no valid answer. Please try again."
     )
     TOO_MANY_CONNECTIONS = _Answer(
         503, "Service Unavailable", "Too many connections. Please try again.", retry=True
+    )
+    TOO_MANY_REQUESTS = _Answer(
+        503, "Service Unavailable", "Too many requests at once. Please try again.", retry=True
     )
     NOT_READY = _Answer(
         503,
@@ -61,7 +67,7 @@ class Failure(enum.Enum):
     )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def render_failure(failure: Failure, *, retry_after: int, head_only: bool = False) -> bytes:
     """Return the whole answer for a failure.
 

@@ -1,6 +1,7 @@
 """The feed: how the agent tells a worker its identity table and settings.
 
-One JSON object per line over an inherited socket pair, from the agent to the worker only:
+One JSON object per line over an inherited socket pair, from the agent to the worker (what goes the
+other way is in `ovs_metadata.proxy.report`):
 
     {"type": "snapshot", "settings": {…}, "identities": {address: entry, …}}    first, and once
     {"type": "identity", "address": address, "identity": entry or null}         one address changed

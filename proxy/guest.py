@@ -4,37 +4,24 @@ All of it runs on the event loop's thread. A connection lives until the guest or
 or its address leaves the identity table. Parsing and every decision about a request or an answer
 are elsewhere, as functions on values; here are the socket, the order of events and the deadlines.
 
-The phases of a connection, and what ends each:
-
-    READING    a request is awaited or arriving      whole request; idle, head or body timeout
-    HELD       its port's identity is pending        identity known; pending timeout
-    RELAYING   Nova is asked                         answer complete or failed; response timeout
-    FLUSHING   the guest has yet to read the answer  output buffer drained; send timeout
-    LINGERING  an error was answered, input is       guest closes; linger timeout
-               discarded so that it can be read
-    CLOSING    the last answer is being sent         sent; send timeout
-
-While not READING, at most one read's worth of further input is kept, and reading is paused then.
-So only a guest that pipelines can go away unnoticed until its turn comes.
+See `proxy.phase` for the phases it goes through. While it is not READING, at most one read's worth
+of further input is kept, and reading is paused then. So only a guest that pipelines can go away
+unnoticed until its turn comes.
 """
 
 import asyncio
-import enum
 import logging
 import math
-from dataclasses import dataclass
-from typing import cast
+from time import monotonic
 
 from ovs_metadata.proxy.answer import AnswerEncoder, AnswerPart
-from ovs_metadata.proxy.channel import GuestChannel
 from ovs_metadata.proxy.errors import Failure, render_failure
-from ovs_metadata.proxy.identity import Entry, Identity, IdentityTable, canonical_address
-from ovs_metadata.proxy.pool import UpstreamPool
-from ovs_metadata.proxy.registry import ConnectionRegistry
+from ovs_metadata.proxy.identity import Entry, Identity
+from ovs_metadata.proxy.phase import Phase
+from ovs_metadata.proxy.port_connection import GuestContext, PortConnection
 from ovs_metadata.proxy.request import Request, render_request
 from ovs_metadata.proxy.request_parser import Progress, RequestParser
-from ovs_metadata.proxy.settings import Settings
-from ovs_metadata.proxy.upstream import Exchange
+from ovs_metadata.proxy.transaction import Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -42,84 +29,65 @@ _log = logging.getLogger(__name__)
 # seconds: its request may already be on the way.
 _FIRST_REQUEST_GRACE = 1.0
 
-
-class Phase(enum.Enum):
-    """See the module's description."""
-
-    READING = enum.auto()
-    HELD = enum.auto()
-    RELAYING = enum.auto()
-    FLUSHING = enum.auto()
-    LINGERING = enum.auto()
-    CLOSING = enum.auto()
+# Looking up a member of an enumeration costs as much as a call, and these are on every request's
+# way.
+_READING, _RELAYING, _CLOSING = Phase.READING, Phase.RELAYING, Phase.CLOSING
+_IDLE = Progress.IDLE
 
 
-@dataclass(slots=True)
-class GuestContext:
-    """What all guest connections of a worker share. The settings are replaced as a whole."""
-
-    settings: Settings
-    table: IdentityTable
-    pool: UpstreamPool
-    registry: "ConnectionRegistry[GuestConnection]"
-    draining: bool = False
-
-
-class GuestConnection(asyncio.Protocol):
+class GuestConnection(PortConnection):
     """One accepted connection."""
 
+    __slots__ = (
+        "_continue_due",
+        "_discarded",
+        "_identity",
+        "_input_ended",
+        "_output_full",
+        "_parser",
+        "_progress",
+        "_served",
+        "_transaction",
+    )
+
     def __init__(self, context: GuestContext) -> None:
+        super().__init__(context)
         settings = context.settings
-        self._context = context
-        self._now = asyncio.get_running_loop().time
-        self._parser = RequestParser(
-            max_head=settings.max_head,
-            max_headers=settings.max_headers,
-            max_body=settings.max_body,
-        )
-        self._channel: GuestChannel | None = None
-        self._address = ""
-        self._phase = Phase.READING
-        self.deadline = math.inf
-        """When the present phase has lasted too long, in the event loop's time."""
+        self._parser = RequestParser(settings.max_head, settings.max_headers, settings.max_body)
         self._progress: Progress | None = None  # what the deadline of READING was set for
         self._output_full = False
         self._input_ended = False
         self._continue_due = False
         self._served = False
-        # Of the request in hand:
-        self._request: Request | None = None
-        self._identity: Identity | None = None
-        self._exchange: Exchange | None = None
-        self._answer: AnswerEncoder | None = None
+        self._discarded = 0
+        self._transaction: Transaction | None = None  # the request in hand
+        self._identity: Identity | None = None  # whose answer was or is being sent
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find out who it is, and refuse it if its port has too many connections."""
-        self._channel = GuestChannel(cast("asyncio.Transport", transport))
-        peer = transport.get_extra_info("peername")
-        if not peer:
+        beyond = self._join_port(transport)
+        if self._port is None:
             self.cut_off()  # gone before it was accepted
-            return
-        self._address = canonical_address(peer[0])
-        context = self._context
-        entry = context.table.get(self._address)
-        count = context.registry.add(self, address=self._address, entry=entry)
-        limit = context.settings.max_connections_per_port
-        if count <= limit:
+        elif not beyond:
             self._await_request()
-        elif count <= 2 * limit:
+            self._context.make_room()
+        elif beyond <= self._context.settings.max_connections_per_port:
             self._refuse(Failure.TOO_MANY_CONNECTIONS)
         else:
             self.cut_off()  # not even the refusals may pile up
 
     def data_received(self, data: bytes) -> None:
         """Read requests, or keep the bytes until the present one is done."""
-        if self._phase is Phase.READING:
+        if self._phase is _READING:
             self._parser.receive(data)
             self._proceed()
-        elif self._phase not in {Phase.LINGERING, Phase.CLOSING}:
+        elif self._phase is Phase.LINGERING:
+            self._discarded += len(data)
+            if self._discarded > self._context.settings.max_body:
+                self.cut_off()
+        elif self._phase is not _CLOSING:
             self._parser.receive(data)
             if self._channel is not None:
                 self._channel.pause_reading()
@@ -132,26 +100,27 @@ class GuestConnection(asyncio.Protocol):
         """
         self._input_ended = True
         if self._phase in {Phase.READING, Phase.LINGERING}:
-            self._phase = Phase.CLOSING
-            self._abandon()
+            self._end_at_once("GUEST_GONE")
             return False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         """Give up what was being done for the guest."""
-        self._phase = Phase.CLOSING
-        self._abandon()
+        self._end_at_once("GUEST_GONE")
         self._parser.close()
-        self._context.registry.remove(self)
-        self._channel = None
-        self.deadline = math.inf
+        self._leave_port()
 
     def pause_writing(self) -> None:
         """Stop reading from Nova while the guest does not read."""
         self._output_full = True
-        if self._exchange is not None:
-            self._exchange.pause()
-        self._set_deadline(self._context.settings.send_timeout)
+        settings = self._context.settings
+        self._set_deadline(settings.send_timeout)
+        transaction = self._transaction
+        if transaction is not None:
+            if transaction.exchange is not None:
+                transaction.exchange.pause()
+            # The event loop's time is the monotonic clock's.
+            self.deadline = min(self.deadline, transaction.started + settings.answer_timeout)
 
     def resume_writing(self) -> None:
         """Go on when the guest has caught up."""
@@ -161,9 +130,9 @@ class GuestConnection(asyncio.Protocol):
                 self._close()
             else:
                 self._await_request()
-        elif self._exchange is not None:
+        elif self._transaction is not None and self._transaction.exchange is not None:
             self._set_deadline(self._context.settings.response_timeout)
-            self._exchange.resume()
+            self._transaction.exchange.resume()
 
     # Called by the server.
 
@@ -172,14 +141,18 @@ class GuestConnection(asyncio.Protocol):
         phase = self._phase
         if self._now() < self.deadline:
             return
-        if phase is Phase.HELD or (phase is Phase.READING and self._continue_due):
+        if phase is Phase.HELD or (phase is _READING and self._continue_due):
             self._refuse(Failure.NOT_READY)
-        elif phase is Phase.READING:
-            if self._parser.progress is Progress.IDLE:
+        elif phase is Phase.QUEUED:
+            self._refuse(Failure.TOO_MANY_REQUESTS)
+        elif phase is _READING:
+            if self._parser.progress is _IDLE:
                 self._close()
             else:
                 self._refuse(Failure.REQUEST_TIMEOUT)
-        elif phase is Phase.RELAYING and not self._output_full:
+        elif phase is _RELAYING and not self._output_full:
+            if self._transaction is not None and self._transaction.exchange is not None:
+                self._transaction.exchange.complain_of_silence()
             self.exchange_failed(Failure.ENDPOINT_SILENT)
         else:
             self.cut_off()
@@ -193,14 +166,30 @@ class GuestConnection(asyncio.Protocol):
             if not self._identity.same_instance(now):
                 self.cut_off()  # the answer under way is not for whoever is there now
         elif isinstance(now, Identity):
-            if self._phase is Phase.HELD and self._request is not None:
-                self._relay(self._request, now)
-            elif self._phase is Phase.READING and self._continue_due:
+            if self._phase is Phase.HELD and self._transaction is not None:
+                self._queue(self._transaction, now)
+            elif self._phase is _READING and self._continue_due:
                 self._invite_body()
+
+    def turn_given(self) -> None:
+        """Go on: an earlier request of this port is done."""
+        self._has_turn = True
+        transaction = self._transaction
+        if transaction is None:
+            self._phase = _READING
+            self._begin_body()
+            self._resume_reading()
+            return
+        # Who stands behind the address may have changed while it waited.
+        entry = self._context.table.get(self.address)
+        if isinstance(entry, Identity):
+            self._relay(transaction, entry)
+        else:
+            self._refuse(Failure.NO_INTERFACE if entry is None else Failure.NOT_READY)
 
     def drain(self) -> None:
         """Close as soon as the request in hand, if any, is answered."""
-        if self._phase is Phase.READING and self._parser.progress is Progress.IDLE:
+        if self._phase is _READING and self._parser.progress is _IDLE:
             if self._served:
                 self._close()
             else:
@@ -208,26 +197,30 @@ class GuestConnection(asyncio.Protocol):
 
     def cut_off(self) -> None:
         """Close at once, whatever is in hand."""
-        self._phase = Phase.CLOSING
-        self._abandon()
+        self._end_at_once("CUT_OFF")
         if self._channel is not None:
             self._channel.reset()
 
     # Reading requests.
 
     def _await_request(self) -> None:
-        self._phase = Phase.READING
+        self._phase = _READING
         self._progress = None
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        """Read what is there already, and then more."""
         self._proceed()
-        if self._phase is Phase.READING and self._channel is not None:
+        if self._phase is _READING and self._channel is not None:
             self._channel.resume_reading()
 
     def _proceed(self) -> None:
         taken = self._parser.take()
-        if taken is None and self._input_ended:
-            self._close()
-        elif taken is None:
-            self._set_reading_deadline()
+        if taken is None:
+            if self._input_ended:
+                self._close()
+            else:
+                self._set_reading_deadline()
         elif isinstance(taken, Failure):
             self._refuse(taken, head_only=self._parser.refused_head)
         else:
@@ -239,18 +232,23 @@ class GuestConnection(asyncio.Protocol):
             return
         self._progress = progress
         settings = self._context.settings
-        if progress is Progress.IDLE:
-            self._set_deadline(settings.idle_timeout)
+        if progress is _IDLE:
+            self.deadline = self._now() + settings.idle_timeout
         elif progress is Progress.HEAD:
             self._set_deadline(settings.head_timeout)
-        else:
-            self._set_deadline(settings.body_timeout)
-            head = self._parser.head
-            if head is not None and head.expects_continue:
-                self._answer_expectation()
+        elif self._take_turn():
+            self._begin_body()
+        elif self._channel is not None:
+            self._channel.pause_reading()
+
+    def _begin_body(self) -> None:
+        self._set_deadline(self._context.settings.body_timeout)
+        head = self._parser.head
+        if head is not None and head.expects_continue:
+            self._answer_expectation()
 
     def _answer_expectation(self) -> None:
-        entry = self._context.table.get(self._address)
+        entry = self._context.table.get(self.address)
         if entry is None:
             self._refuse(Failure.NO_INTERFACE)
         elif isinstance(entry, Identity):
@@ -268,26 +266,40 @@ class GuestConnection(asyncio.Protocol):
     # Answering one.
 
     def _begin_request(self, request: Request) -> None:
-        self._request = request
+        transaction = self._transaction = Transaction(request)
         self._continue_due = False
         self._served = True
-        entry = self._context.table.get(self._address)
+        context = self._context
+        settings = context.settings
+        if settings.rate_limit and self._port is not None:
+            now = transaction.started
+            delay = self._port.delay(now, settings.rate_limit, settings.rate_limit_burst)
+            if delay:
+                retry_after = max(settings.retry_after, math.ceil(delay))
+                self._refuse(Failure.RATE_LIMITED, retry_after=retry_after)
+                return
+        entry = context.table.get(self.address)
         if isinstance(entry, Identity):
-            self._relay(request, entry)
+            self._queue(transaction, entry)
         elif entry is None:
             self._refuse(Failure.NO_INTERFACE)
         else:
-            _log.debug("a request from %s waits: %s", self._address, entry.reason)
+            _log.debug("a request from %s waits: %s", self.address, entry.reason)
             self._phase = Phase.HELD
-            self._set_deadline(self._context.settings.pending_timeout)
+            self._set_deadline(settings.pending_timeout)
 
-    def _relay(self, request: Request, identity: Identity) -> None:
-        self._phase = Phase.RELAYING
-        self._identity = identity
-        head = request.head
-        self._answer = AnswerEncoder(http_1_1=head.http_1_1, keep_alive=head.keep_alive)
-        exchange = self._context.pool.submit(render_request(request, identity), self)
-        self._exchange = exchange
+    def _queue(self, transaction: Transaction, identity: Identity) -> None:
+        """Ask Nova now, or when the port has fewer requests under way."""
+        if self._has_turn or self._take_turn():
+            self._relay(transaction, identity)
+
+    def _relay(self, transaction: Transaction, identity: Identity) -> None:
+        self._phase = _RELAYING
+        self._identity = transaction.identity = identity
+        request = transaction.request
+        transaction.answer = AnswerEncoder(request.head.http_1_1, request.head.keep_alive)
+        outgoing = render_request(request, identity, transaction.request_id)
+        exchange = transaction.exchange = self._context.pool.submit(outgoing, self)
         if exchange.connection is not None:
             self.request_sent()
         else:
@@ -297,32 +309,38 @@ class GuestConnection(asyncio.Protocol):
 
     def request_sent(self) -> None:
         """Start waiting for Nova."""
-        self._set_deadline(self._context.settings.response_timeout)
+        self.deadline = self._now() + self._context.settings.response_timeout
 
     def answer_received(self, part: AnswerPart) -> None:
         """Pass on a part of the answer, in one write."""
-        answer, channel = self._answer, self._channel
-        if answer is None or channel is None:
+        transaction, channel = self._transaction, self._channel
+        if transaction is None or transaction.answer is None or channel is None:
             return
+        answer = transaction.answer
         if self._context.draining:
             answer.keep_alive = False
         data = answer.encode(part)
-        # Before the write, which may set the shorter deadline of a full output buffer.
-        self._set_deadline(self._context.settings.response_timeout)
-        channel.write(data)
+        if not transaction.sent:
+            transaction.first_byte = monotonic()
+        transaction.sent += len(data)
         if part.complete:
-            self._answer_complete(keep_alive=answer.keep_alive)
+            channel.write(data)
+            self._answer_complete(transaction, keep_alive=answer.keep_alive)
+        else:
+            # Before the write, which may set the shorter deadline of a full output buffer.
+            self._set_deadline(self._context.settings.response_timeout)
+            channel.write(data)
 
     def exchange_failed(self, failure: Failure) -> None:
         """Say so to the guest, or cut an answer short that has already begun."""
-        if self._answer is not None and self._answer.started:
+        if self._transaction is not None and self._transaction.status:
             self.cut_off()
         else:
             self._refuse(failure)
 
-    def _answer_complete(self, *, keep_alive: bool) -> None:
-        # The identity stays: until the next request, it is the one whose answer is being sent.
-        self._exchange = self._request = self._answer = None
+    def _answer_complete(self, transaction: Transaction, *, keep_alive: bool) -> None:
+        self._finish(transaction, transaction.status, None)
+        self._leave_turn()
         if not keep_alive:
             self._close()
         elif self._output_full:
@@ -333,34 +351,56 @@ class GuestConnection(asyncio.Protocol):
 
     # Ending the connection.
 
-    def _refuse(self, failure: Failure, *, head_only: bool = False) -> None:
+    def _refuse(
+        self, failure: Failure, *, head_only: bool = False, retry_after: int | None = None
+    ) -> None:
         """Answer with an error of the proxy's own, and close once the guest could read it."""
-        channel, request = self._channel, self._request
+        channel, transaction = self._channel, self._transaction
         if channel is None or not channel.open:
             return
-        head_only = head_only or (request is not None and request.head.method == b"HEAD")
-        _log.debug("%s: answered with %s", self._address, failure.name)
-        self._abandon()
-        self._phase = Phase.LINGERING
+        _log.debug("%s: answered with %s", self.address, failure.name)
+        if transaction is not None and transaction.request.head.method == b"HEAD":
+            head_only = True
         settings = self._context.settings
-        channel.write_last(
-            render_failure(failure, retry_after=settings.retry_after, head_only=head_only)
+        data = render_failure(
+            failure, retry_after=retry_after or settings.retry_after, head_only=head_only
         )
+        status = failure.value.status
+        if status < 500:
+            self._blame()
+        if transaction is not None:
+            transaction.first_byte, transaction.sent = monotonic(), len(data)
+            self._abandon(status, failure.name)
+        elif failure is not Failure.TOO_MANY_CONNECTIONS:  # of which there is no request
+            now = monotonic()
+            self._context.observer.request_done(
+                *(self.address, self._port_id(), "", b"", b"", status, failure.name, len(data)),
+                *(now, now, now, b""),
+            )
+        self._leave_turn()
+        self._continue_due = False
+        self._identity = None
+        self._phase = Phase.LINGERING
+        channel.write_last(data)
         self._set_deadline(settings.linger_timeout)
 
-    def _close(self) -> None:
-        """Close once everything written is sent."""
-        self._phase = Phase.CLOSING
-        self._set_deadline(self._context.settings.send_timeout)
-        if self._channel is not None:
-            self._channel.close()
-
-    def _abandon(self) -> None:
-        exchange = self._exchange
-        self._exchange = self._request = self._identity = self._answer = None
+    def _end_at_once(self, cause: str) -> None:
+        transaction = self._transaction
+        self._abandon(0 if transaction is None else transaction.status, cause)
+        self._leave_turn()
         self._continue_due = False
-        if exchange is not None:
-            exchange.abandon()
+        self._identity = None
+        self._phase = _CLOSING
 
-    def _set_deadline(self, seconds: float) -> None:
-        self.deadline = self._now() + seconds
+    def _abandon(self, status: int, cause: str) -> None:
+        """Give up the request in hand, if there is one."""
+        transaction = self._transaction
+        if transaction is not None:
+            if transaction.exchange is not None:
+                transaction.exchange.abandon()
+            self._finish(transaction, status, cause)
+
+    def _finish(self, transaction: Transaction, status: int, cause: str | None) -> None:
+        """Report a request that is over."""
+        self._transaction = None
+        transaction.report(self._context.observer, self.address, self._port_id(), status, cause)

@@ -15,7 +15,6 @@ Towards the guest
   * hop-by-hop headers and those named by ``Connection`` are dropped, everything else passes.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
@@ -51,6 +50,27 @@ _HOP_BY_HOP = frozenset(
 # Request headers that are read here, or dropped, or both: everything that needs a closer look.
 _REQUEST_SPECIAL = _HOP_BY_HOP | _IDENTITY_NAMES | {b"host", b"expect", b"content-length"}
 
+# The usual spellings of what passes either way: recognised as a whole, without a closer look.
+_PLAIN = frozenset(
+    spelling
+    for name in (
+        b"Accept",
+        b"Accept-Encoding",
+        b"Accept-Language",
+        b"Content-Type",
+        b"Date",
+        b"Metadata",
+        b"Server",
+        b"User-Agent",
+        b"Vary",
+        b"X-Compute-Request-Id",
+    )
+    for spelling in (name, name.lower())
+)
+
+_NO_OPTIONS: frozenset[bytes] = frozenset()
+_ORDINARY_OPTIONS = frozenset({b"close", b"keep-alive"})
+
 
 class RequestHeaders(NamedTuple):
     """A request's headers, sorted into what passes and what this proxy acts on."""
@@ -65,22 +85,22 @@ class RequestHeaders(NamedTuple):
     """The options of the Connection headers, in lower case."""
 
 
-_NO_OPTIONS: frozenset[bytes] = frozenset()
-
-
 def sort_request_headers(headers: HeaderList) -> RequestHeaders:
     """Apply the rules for headers on their way from a guest to Nova."""
-    passed: list[tuple[bytes, bytes]] = []
+    passed: list[bytes] = []
     hosts = 0
     content_length = None
     transfer_encodings: list[bytes] = []
     expectations: list[bytes] = []
     connection = _NO_OPTIONS
     for name, value in headers:
+        if name in _PLAIN:
+            passed += (name, b": ", value, b"\r\n")
+            continue
         folded = name.translate(_FOLD)
         if folded not in _REQUEST_SPECIAL:
             if not folded.startswith(_IDENTITY_PREFIXES):
-                passed.append((folded, b"%b: %b\r\n" % (name, value)))
+                passed += (name, b": ", value, b"\r\n")
         elif b"_" in name:
             continue  # a disguise that the parser did not act on, and Nova must not
         elif folded == b"host":
@@ -89,19 +109,16 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
             connection |= connection_options(value)
         elif folded == b"content-length":
             content_length = value
-            # No option of Connection is the empty name, so this line cannot be nominated away.
-            passed.append((b"", b"%b: %b\r\n" % (name, value)))
+            passed += (name, b": ", value, b"\r\n")
         elif folded == b"transfer-encoding":
             transfer_encodings.append(value)
         elif folded == b"expect":
             expectations.append(value)
+    lines = b"".join(passed)
+    if not connection <= _ORDINARY_OPTIONS:
+        lines = sort_request_headers(_without(headers, connection)).passed
     return RequestHeaders(
-        passed=_join_lines(passed, connection),
-        hosts=hosts,
-        content_length=content_length,
-        transfer_encodings=transfer_encodings,
-        expectations=expectations,
-        connection=connection,
+        lines, hosts, content_length, transfer_encodings, expectations, connection
     )
 
 
@@ -117,44 +134,63 @@ class AnswerHeaders(NamedTuple):
 
 def sort_answer_headers(headers: HeaderList) -> AnswerHeaders:
     """Apply the rules for headers on their way from Nova to a guest."""
-    passed: list[tuple[bytes, bytes]] = []
+    passed: list[bytes] = []
     content_length = None
     transfer_encodings: list[bytes] = []
     connection = _NO_OPTIONS
     for name, value in headers:
+        if name in _PLAIN:
+            passed += (name, b": ", value, b"\r\n")
+            continue
         lower = name.lower()
-        if lower == b"content-length":
-            content_length = value
-            lower = b""
         if lower not in _HOP_BY_HOP:
-            passed.append((lower, b"%b: %b\r\n" % (name, value)))
+            passed += (name, b": ", value, b"\r\n")
+            if lower == b"content-length":
+                content_length = value
         elif lower == b"connection":
             connection |= connection_options(value)
         elif lower == b"transfer-encoding":
             transfer_encodings.append(value)
-    return AnswerHeaders(
-        passed=_join_lines(passed, connection),
-        content_length=content_length,
-        transfer_encodings=transfer_encodings,
-        connection=connection,
-    )
+    lines = b"".join(passed)
+    if not connection <= _ORDINARY_OPTIONS:
+        lines = sort_answer_headers(_without(headers, connection)).passed
+    return AnswerHeaders(lines, content_length, transfer_encodings, connection)
+
+
+def _without(headers: HeaderList, nominated: frozenset[bytes]) -> HeaderList:
+    """Leave out the headers that Connection nominates, and Connection itself.
+
+    Content-Length stays: it is about the body, not the connection, and Nova needs it.
+    """
+    dropped = {name.translate(_FOLD) for name in nominated} | {b"connection"}
+    dropped.discard(b"content-length")
+    return [header for header in headers if header[0].translate(_FOLD) not in dropped]
 
 
 def connection_options(value: bytes) -> frozenset[bytes]:
     """Split the value of a Connection header into its options, in lower case."""
+    known = _USUAL_OPTIONS.get(value)
+    if known is not None:
+        return known
     options = (option.strip(b" \t").lower() for option in value.split(b","))
     return frozenset(option for option in options if option)
 
 
-def is_persistent(*, http_1_1: bool, connection: frozenset[bytes]) -> bool:
+_USUAL_OPTIONS = {
+    b"close": frozenset({b"close"}),
+    b"keep-alive": frozenset({b"keep-alive"}),
+    b"Keep-Alive": frozenset({b"keep-alive"}),
+}
+"""What the usual values of Connection come to."""
+
+
+def is_persistent(http_1_1: bool, connection: frozenset[bytes]) -> bool:
     """Tell whether a connection may outlive this message (RFC 9112, section 9.3)."""
-    if b"close" in connection:
-        return False
-    return http_1_1 or b"keep-alive" in connection
+    if not connection:
+        return http_1_1
+    return b"close" not in connection and (http_1_1 or b"keep-alive" in connection)
 
 
-def _join_lines(lines: Iterable[tuple[bytes, bytes]], nominated: frozenset[bytes]) -> bytes:
-    if not nominated:
-        return b"".join([line for _, line in lines])
-    dropped = {name.translate(_FOLD) for name in nominated} | nominated
-    return b"".join([line for name, line in lines if name not in dropped])
+def is_chunked(transfer_encodings: list[bytes]) -> bool:
+    """Tell whether the values of Transfer-Encoding say "chunked" and nothing else."""
+    return [value.strip().lower() for value in transfer_encodings] == [b"chunked"]

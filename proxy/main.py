@@ -31,8 +31,10 @@ from ovs_metadata.proxy.feed import (
 )
 from ovs_metadata.proxy.identity import IdentityTable
 from ovs_metadata.proxy.privileges import PrivilegeError, allow_many_connections, become_user
+from ovs_metadata.proxy.reporter import Reporter
 from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.proxy.settings import Settings, split_urls
+from ovs_metadata.proxy.tls import TlsError
 
 _log = logging.getLogger("ovs_metadata.proxy")
 
@@ -43,14 +45,14 @@ class StartError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0 stopped as asked, 1 failed, 2 wrong usage."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     by_feed = options.feed_fd is not None
     if by_feed == (options.identities is not None):
-        _parser().error("give either --identities and --listen, or --feed-fd and --listen-fd")
+        command_line().error("give either --identities and --listen, or --feed-fd and --listen-fd")
     if by_feed and (options.listen_fd is None or options.listen or options.nova):
-        _parser().error("--feed-fd needs --listen-fd, and takes neither --listen nor --nova")
+        command_line().error("--feed-fd needs --listen-fd, and takes neither --listen nor --nova")
     if not by_feed and (not options.listen or options.listen_fd is not None):
-        _parser().error("--identities needs --listen, and takes no --listen-fd")
+        command_line().error("--identities needs --listen, and takes no --listen-fd")
     _set_up_logging(debug=options.debug)
     allow_many_connections()
     if options.user:
@@ -65,13 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run)
-    except (StartError, FeedError) as error:
+    except (StartError, FeedError, TlsError) as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="ovs-metadata-proxy",
         description="Relay instance metadata requests to Nova, each with the identity that stands "
@@ -151,14 +154,19 @@ async def _run_by_feed(options: argparse.Namespace) -> None:
     # The feed counts until the very end: while requests finish, identities may still change.
     follower = asyncio.create_task(_follow(messages, table, server))
     stopper = asyncio.create_task(_drain_on_signal(server))
-    done, pending = await asyncio.wait({follower, stopper}, return_when=asyncio.FIRST_COMPLETED)
+    reporter = Reporter(server, writer)
+    reporting = asyncio.create_task(reporter.run())
+    done, pending = await asyncio.wait(
+        {follower, stopper, reporting}, return_when=asyncio.FIRST_COMPLETED
+    )
     server.close()
-    writer.close()
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
+    await reporter.finish()
     if stopper not in done:
-        follower.result()  # raises what ended the feed
+        for task in done:
+            task.result()  # raises what ended the feed
 
 
 async def _follow(

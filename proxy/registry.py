@@ -1,62 +1,134 @@
-"""The guests' connections: counted per port, found by address.
+"""The guests' connections by port, and what a port may use of the worker.
 
-Belongs to the event loop's thread and lives as long as the worker.
+Belongs to the event loop's thread and lives as long as the worker. All connections of one port
+meet in the same worker (the agent has the kernel see to it), so what is counted here is the whole.
 """
 
-from collections import Counter, defaultdict
+import math
+from collections import deque
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from ovs_metadata.proxy.identity import Entry
 
 
 class Registered(Protocol):
-    """What the registry asks of a connection."""
+    """A guest's connection, as all that serves every one of them sees it."""
+
+    deadline: float
+    """When its present phase has lasted too long, in the event loop's time."""
+
+    @property
+    def address(self) -> str:
+        """The peer address."""
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """The entry behind the connection's address changed."""
 
+    def turn_given(self) -> None:
+        """The connection's request, which waited for its turn, has it."""
 
-ConnectionT = TypeVar("ConnectionT", bound=Registered)
+    def deadline_passed(self) -> None:
+        """The deadline may have passed."""
+
+    def drain(self) -> None:
+        """Close as soon as the request in hand, if any, is answered."""
+
+    def cut_off(self) -> None:
+        """Close at once, whatever is in hand."""
 
 
-class ConnectionRegistry(Generic[ConnectionT]):
-    """Counts connections by port (all addresses together), or by address if no port is known."""
+class Port:
+    """One port's connections, the requests it has under way, and how fast it asks."""
+
+    __slots__ = ("connections", "full_at", "name", "under_way", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.connections: set[Registered] = set()
+        self.under_way = 0
+        self.waiting: deque[Registered] = deque()
+        self.full_at = -math.inf
+
+    def delay(self, now: float, rate: float, burst: int) -> float:
+        """Count a request; return 0, or in how many seconds it would be within the rate limit.
+
+        A token bucket kept as the one moment at which it is full again (the generic cell rate
+        algorithm, ITU-T I.371). A request that is refused is not counted.
+        """
+        full_at = max(self.full_at, now)
+        excess = full_at - now - (burst - 1) / rate
+        # Sums of 1/rate are not exact, and a millionth of a second is nobody's burst.
+        if excess > 1e-6:
+            return excess
+        self.full_at = full_at + 1 / rate
+        return 0.0
+
+    def take_turn(self, connection: Registered, limit: int) -> bool:
+        """Begin a request if fewer than ``limit`` are under way; else it waits for its turn."""
+        if self.under_way < limit:
+            self.under_way += 1
+            return True
+        self.waiting.append(connection)
+        return False
+
+    def end_turn(self) -> None:
+        """End a request, and give its turn to who waits longest."""
+        if self.waiting:
+            self.waiting.popleft().turn_given()
+        else:
+            self.under_way -= 1
+
+    def leave_queue(self, connection: Registered) -> None:
+        """Wait no longer."""
+        self.waiting.remove(connection)
+
+
+class ConnectionRegistry:
+    """Connections by port (all addresses together), or by address where no port is known."""
 
     def __init__(self) -> None:
-        self._by_address: defaultdict[str, set[ConnectionT]] = defaultdict(set)
-        self._counted_as: dict[ConnectionT, tuple[str, str]] = {}
-        self._counts: Counter[str] = Counter()
+        self._ports: dict[str, Port] = {}
+        self._count = 0
 
-    def add(self, connection: ConnectionT, *, address: str, entry: Entry | None) -> int:
-        """Add a connection; return how many its port has now, itself included."""
-        key = address if entry is None else entry.port_id
-        self._by_address[address].add(connection)
-        self._counted_as[connection] = (address, key)
-        self._counts[key] += 1
-        return self._counts[key]
+    def add(self, connection: Registered, entry: Entry | None) -> Port:
+        """Add a connection; return its port, itself included."""
+        name = connection.address if entry is None else entry.port_id
+        port = self._ports.get(name)
+        if port is None:
+            port = self._ports[name] = Port(name)
+        port.connections.add(connection)
+        self._count += 1
+        return port
 
-    def remove(self, connection: ConnectionT) -> None:
-        """Forget a connection; one that was never added is no error."""
-        address, key = self._counted_as.pop(connection, (None, None))
-        if address is None or key is None:
-            return
-        self._by_address[address].discard(connection)
-        if not self._by_address[address]:
-            del self._by_address[address]
-        self._counts[key] -= 1
-        if not self._counts[key]:
-            del self._counts[key]
+    def remove(self, connection: Registered, port: Port) -> None:
+        """Forget a connection."""
+        port.connections.remove(connection)
+        self._count -= 1
+
+    def most_crowded(self) -> Port:
+        """The port that has the most connections; there must be one."""
+        return max(self._ports.values(), key=lambda port: len(port.connections))
+
+    def sweep(self, now: float) -> None:
+        """Forget ports that have no connection and have not asked for a while."""
+        for name, port in list(self._ports.items()):
+            if not port.connections and port.full_at <= now:
+                del self._ports[name]
 
     def __len__(self) -> int:
         """Return the number of connections."""
-        return len(self._counted_as)
+        return self._count
 
-    def __iter__(self) -> Iterator[ConnectionT]:
+    def __iter__(self) -> Iterator[Registered]:
         """Go through a copy, so that connections may leave meanwhile."""
-        return iter(list(self._counted_as))
+        return iter([each for port in self._ports.values() for each in port.connections])
 
     def identity_changed(self, address: str, before: Entry | None, now: Entry | None) -> None:
         """Tell every connection of an address; a listener of the identity table."""
-        for connection in list(self._by_address.get(address, ())):
-            connection.identity_changed(before, now)
+        # A connection that was there before its port was known is found by its address.
+        for name in {address, address if before is None else before.port_id}:
+            port = self._ports.get(name)
+            for connection in list(port.connections) if port else ():
+                if connection.address == address:
+                    connection.identity_changed(before, now)

@@ -9,11 +9,19 @@ is the rest.
 from typing import NamedTuple
 
 from ovs_metadata.proxy.errors import Failure
-from ovs_metadata.proxy.headers import HeaderList, is_persistent, sort_request_headers
+from ovs_metadata.proxy.headers import (
+    HeaderList,
+    is_chunked,
+    is_persistent,
+    sort_request_headers,
+)
 from ovs_metadata.proxy.identity import Identity
 
 # Methods that may be sent a second time when the first brought no answer (RFC 9110, 9.2.2).
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+# CONNECT would make this a tunnel, and TRACE would show the guest the identity headers.
+_REFUSED = frozenset({b"CONNECT", b"TRACE"})
 
 
 class RequestHead(NamedTuple):
@@ -26,7 +34,6 @@ class RequestHead(NamedTuple):
     """What of the guest's headers goes to Nova, each line with its CRLF."""
     http_1_1: bool
     keep_alive: bool
-    content_length: int | None
     chunked: bool
     expects_continue: bool
 
@@ -51,39 +58,32 @@ class OutgoingRequest(NamedTuple):
 
 
 def digest_head(
-    *, method: bytes, target: bytes, version: str, headers: HeaderList, max_body: int
+    method: bytes, target: bytes, version: str, headers: HeaderList, max_body: int
 ) -> RequestHead | Failure:
     """Decide on a request from its head alone."""
-    if method in {b"CONNECT", b"TRACE"}:
+    if method in _REFUSED:
         return Failure.METHOD_REFUSED
-    if version not in {"1.0", "1.1"}:
-        return Failure.VERSION_REFUSED
     http_1_1 = version == "1.1"
+    if not http_1_1 and version != "1.0":
+        return Failure.VERSION_REFUSED
     origin = origin_form(method, target)
-    sorted_headers = sort_request_headers(headers)
-    if origin is None or not _is_well_framed(
-        http_1_1=http_1_1,
-        hosts=sorted_headers.hosts,
-        transfer_encodings=sorted_headers.transfer_encodings,
+    passed, hosts, raw_length, encodings, expectations, connection = sort_request_headers(headers)
+    if (
+        origin is None
+        or (hosts != 1 and (http_1_1 or hosts > 1))
+        # Anything but exactly "chunked" is read differently by different servers.
+        or (encodings and not (http_1_1 and is_chunked(encodings)))
     ):
         return Failure.MALFORMED
     # An HTTP/1.0 client does not know 100-continue; its expectation is ignored (RFC 9110, 10.1.1).
-    expectations = [value.strip().lower() for value in sorted_headers.expectations if http_1_1]
-    if expectations and expectations != [b"100-continue"]:
+    expects_continue = http_1_1 and bool(expectations)
+    if expects_continue and [each.strip().lower() for each in expectations] != [b"100-continue"]:
         return Failure.EXPECTATION_REFUSED
-    raw_length = sorted_headers.content_length
-    length = None if raw_length is None else int(raw_length)
-    if length is not None and length > max_body:
+    if raw_length is not None and int(raw_length) > max_body:
         return Failure.BODY_TOO_LARGE
+    keep_alive = is_persistent(http_1_1, connection)
     return RequestHead(
-        method=method,
-        target=origin,
-        header_lines=sorted_headers.passed,
-        http_1_1=http_1_1,
-        keep_alive=is_persistent(http_1_1=http_1_1, connection=sorted_headers.connection),
-        content_length=length,
-        chunked=bool(sorted_headers.transfer_encodings),
-        expects_continue=bool(expectations),
+        method, origin, passed, http_1_1, keep_alive, bool(encodings), expects_continue
     )
 
 
@@ -110,23 +110,16 @@ def origin_form(method: bytes, target: bytes) -> bytes | None:
     return path if path.startswith(b"/") else b"/" + path
 
 
-def render_request(request: Request, identity: Identity) -> OutgoingRequest:
+def render_request(request: Request, identity: Identity, request_id: bytes) -> OutgoingRequest:
     """Return what Nova is sent for a request made from behind ``identity``'s port."""
-    head = request.head
+    head, body = request
+    method = head.method
     # Nova's password handler cannot read chunks, so a body always goes out with its length.
-    length = b"Content-Length: %d\r\n" % len(request.body) if head.chunked else b""
+    length = b"Content-Length: %d\r\n" % len(body) if head.chunked else b""
+    own = b"X-OpenStack-Request-ID: %b\r\n\r\n" % request_id
     return OutgoingRequest(
-        start=b"%b %b HTTP/1.1\r\n" % (head.method, head.target),
-        rest=b"".join((head.header_lines, length, identity.header_block, b"\r\n", request.body)),
-        head_only=head.method == b"HEAD",
-        idempotent=head.method in _IDEMPOTENT,
+        b"%b %b HTTP/1.1\r\n" % (method, head.target),
+        b"".join((head.header_lines, length, identity.header_block, own, body)),
+        method == b"HEAD",
+        method in _IDEMPOTENT,
     )
-
-
-def _is_well_framed(*, http_1_1: bool, hosts: int, transfer_encodings: list[bytes]) -> bool:
-    if hosts != 1 and (http_1_1 or hosts > 1):
-        return False
-    if not transfer_encodings:
-        return True
-    # Anything but exactly "chunked" is read differently by different servers.
-    return http_1_1 and [value.strip().lower() for value in transfer_encodings] == [b"chunked"]

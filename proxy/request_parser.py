@@ -15,7 +15,7 @@ from ovs_metadata.proxy.headers import HeaderList
 from ovs_metadata.proxy.request import Request, RequestHead, digest_head
 
 # How many bytes httptools is given at once. It cannot be told to stop after a request, so this
-# bounds how many pipelined requests are ever held.
+# bounds how many requests that follow a body are ever held.
 _MAX_PIECE = 16 * 1024
 
 
@@ -27,6 +27,10 @@ class Progress(enum.Enum):
     BODY = enum.auto()
 
 
+# Looking up a member of an enumeration costs as much as a call, and this is on every request's way.
+_IDLE, _HEAD, _BODY = Progress.IDLE, Progress.HEAD, Progress.BODY
+
+
 class _RefusedError(Exception):
     """Raised within a parser callback to stop the parser; the failure is already noted."""
 
@@ -34,7 +38,26 @@ class _RefusedError(Exception):
 class RequestParser:
     """Give it bytes by `receive`; `take` what they amount to, one request at a time."""
 
-    def __init__(self, *, max_head: int, max_headers: int, max_body: int) -> None:
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_failure",
+        "_headers",
+        "_http",
+        "_max_body",
+        "_max_head",
+        "_max_headers",
+        "_ready",
+        "_received",
+        "_target",
+        "_upgrading",
+        "_wire_size",
+        "head",
+        "progress",
+        "refused_head",
+    )
+
+    def __init__(self, max_head: int, max_headers: int, max_body: int) -> None:
         self._max_head = max_head
         self._max_headers = max_headers
         self._max_body = max_body
@@ -50,7 +73,7 @@ class RequestParser:
         self._begin()
 
     def _begin(self) -> None:
-        self.progress = Progress.IDLE
+        self.progress = _IDLE
         self.head = None
         self._target = b""
         self._headers: HeaderList = []
@@ -75,34 +98,36 @@ class RequestParser:
         failure there is nothing but that failure.
         """
         while not self._ready and self._failure is None and self._received:
-            if len(self._received) <= _MAX_PIECE:
-                piece, self._received = self._received, b""
-            else:
-                piece = self._received[:_MAX_PIECE]
-                self._received = self._received[_MAX_PIECE:]
+            received = self._received
+            size = _MAX_PIECE
+            if self.progress is not _BODY:
+                # Requests that were pipelined are not parsed before their turn.
+                end_of_head = received.find(b"\r\n\r\n", 0, _MAX_PIECE)
+                if end_of_head >= 0:
+                    size = end_of_head + 4
+            piece, self._received = received[:size], received[size:]
             self._feed(piece)
         return self._ready.popleft() if self._ready else self._failure
 
     def _feed(self, data: bytes) -> None:
         while data and self._http is not None and self._failure is None:
             self._wire_size += len(data)
-            upgrade_offset = None
             try:
                 self._http.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                upgrade_offset = int(upgrade.args[0])
+                data = self._without_upgrade() + data[int(upgrade.args[0]) :]
             except httptools.HttpParserError:
                 self._failure = self._failure or Failure.MALFORMED
                 return
-            self._check_size()
-            if upgrade_offset is None:
-                return
-            data = self._without_upgrade() + data[upgrade_offset:]
+            else:
+                data = b""
+            if self.progress is not _IDLE:
+                self._check_size()
 
     def _check_size(self) -> None:
-        if self.progress is Progress.HEAD and self._wire_size > self._max_head:
+        if self.progress is _HEAD and self._wire_size > self._max_head:
             self._failure = Failure.HEAD_TOO_LARGE
-        elif self.progress is Progress.BODY:
+        elif self.progress is _BODY:
             # Chunk headers, extensions and trailers. A body in one-byte chunks has five bytes of
             # them for each byte; beyond that they get the room of a head.
             framing = self._wire_size - self._body_size
@@ -115,8 +140,8 @@ class RequestParser:
         llhttp takes everything after such a head for the other protocol, a body included. Ignoring
         the wish (RFC 9110, section 7.8) therefore means to parse the head again without it.
         """
-        method, version = self._method(), self._version()
-        lines = [b"%b %b HTTP/%b\r\n" % (method, self._target, version.encode("ascii"))]
+        version = "" if self._http is None else self._http.get_http_version()
+        lines = [b"%b %b HTTP/%b\r\n" % (self._method(), self._target, version.encode("ascii"))]
         lines += [
             b"%b: %b\r\n" % (name, value)
             for name, value in self._headers
@@ -129,14 +154,11 @@ class RequestParser:
     def _method(self) -> bytes:
         return self._http.get_method() if self._http is not None else b""
 
-    def _version(self) -> str:
-        return self._http.get_http_version() if self._http is not None else ""
-
     # Called by httptools.
 
     def on_message_begin(self) -> None:
         """Note the first byte of a request."""
-        self.progress = Progress.HEAD
+        self.progress = _HEAD
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the request target."""
@@ -151,25 +173,23 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         """Decide on the request from its head."""
+        http = self._http
+        if http is None:
+            return
         # Of a piece that held the end of another request too, nothing has been counted.
         if self._wire_size > self._max_head - _MAX_PIECE and self._head_size() > self._max_head:
             self._refuse(Failure.HEAD_TOO_LARGE)
-        method = self._method()
-        if self._http is not None and self._http.should_upgrade() and method != b"CONNECT":
+        method = http.get_method()
+        if http.should_upgrade() and method != b"CONNECT":
             self._upgrading = True
             return
-        head = digest_head(
-            method=method,
-            target=self._target,
-            version=self._version(),
-            headers=self._headers,
-            max_body=self._max_body,
-        )
+        version = http.get_http_version()
+        head = digest_head(method, self._target, version, self._headers, self._max_body)
         if isinstance(head, Failure):
             self._refuse(head)
         else:
             self.head = head
-            self.progress = Progress.BODY
+            self.progress = _BODY
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
@@ -181,7 +201,8 @@ class RequestParser:
     def on_message_complete(self) -> None:
         """Put the request among those that are ready."""
         if self.head is not None:
-            self._ready.append(Request(self.head, b"".join(self._body)))
+            body = b"".join(self._body) if self._body else b""
+            self._ready.append(Request(self.head, body))
         if not self._upgrading:
             self._begin()
 

@@ -9,19 +9,26 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Iterable
 
 from tornado.ioloop import PeriodicCallback
 
-from ovs_metadata.proxy.guest import GuestConnection, GuestContext
+from ovs_metadata.proxy.guest import GuestConnection
 from ovs_metadata.proxy.identity import IdentityTable
+from ovs_metadata.proxy.observer import Observer
 from ovs_metadata.proxy.pool import UpstreamPool
+from ovs_metadata.proxy.port_connection import GuestContext
+from ovs_metadata.proxy.quarantine import Quarantine
 from ovs_metadata.proxy.registry import ConnectionRegistry
 from ovs_metadata.proxy.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+_RECEIVE_BUFFER = 16 * 1024
+"""Bytes the kernel keeps of what a guest has sent (socket(7); it doubles the number). Guests send
+little, and one that sends much shall not have the event loop read it by the quarter megabyte."""
 _SWEEP_INTERVAL = 0.1
 """Seconds between looks at the deadlines. It bounds how late a timeout may be noticed."""
 
@@ -29,10 +36,18 @@ _SWEEP_INTERVAL = 0.1
 class ProxyServer:
     """Serves metadata on the sockets it is given. Make it within a running event loop."""
 
-    def __init__(self, settings: Settings, table: IdentityTable) -> None:
-        registry: ConnectionRegistry[GuestConnection] = ConnectionRegistry()
+    def __init__(
+        self, settings: Settings, table: IdentityTable, observer: Observer | None = None
+    ) -> None:
+        registry = ConnectionRegistry()
         self._context = GuestContext(
-            settings=settings, table=table, pool=UpstreamPool(settings), registry=registry
+            settings=settings,
+            table=table,
+            pool=UpstreamPool(settings),
+            registry=registry,
+            quarantine=Quarantine(),
+            observer=observer or Observer(settings),
+            now=asyncio.get_running_loop().time,
         )
         self._registry = registry
         self._emptied = asyncio.Event()
@@ -57,8 +72,11 @@ class ProxyServer:
         """
         loop = asyncio.get_running_loop()
         self._sweeper.start()
+        self._context.quarantine.guard(tuple(self._sockets))
         for listener in self._sockets:
             listener.setblocking(False)
+            # Of connections that are accepted from now on.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             self._listeners.append(
                 await loop.create_server(
                     lambda: GuestConnection(self._context), sock=listener, backlog=_BACKLOG
@@ -69,6 +87,17 @@ class ProxyServer:
         """Use these settings for every request from now on."""
         self._context.settings = settings
         self._context.pool.apply(settings)
+        self._context.observer.apply(settings)
+
+    @property
+    def observer(self) -> Observer:
+        """What has been counted of the requests."""
+        return self._context.observer
+
+    @property
+    def pool(self) -> UpstreamPool:
+        """The connections to Nova."""
+        return self._context.pool
 
     @property
     def settings(self) -> Settings:
@@ -84,6 +113,7 @@ class ProxyServer:
         """Accept no more connections; those there are, go on."""
         for listener in self._listeners:
             listener.close()
+        self._context.quarantine.guard(())
         self._listeners.clear()
         self._sockets.clear()
 
@@ -112,6 +142,7 @@ class ProxyServer:
         for connection in self._registry:
             connection.cut_off()
         self._context.pool.close()
+        self._context.observer.flush()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -120,6 +151,9 @@ class ProxyServer:
             if connection.deadline <= now:
                 # By way of the loop, so that a failure with one does not spare the others.
                 loop.call_soon(connection.deadline_passed)
+        self._registry.sweep(time.monotonic())
         self._context.pool.sweep(now)
+        self._context.quarantine.sweep(now)
+        self._context.observer.flush()
         if not self._registry:
             self._emptied.set()

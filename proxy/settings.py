@@ -83,9 +83,13 @@ class Settings:
         30.0, "Seconds from the end of a request's headers to the end of its body."
     )
     send_timeout: float = setting(30.0, "Seconds a guest may leave an answer unread.")
+    answer_timeout: float = setting(
+        600.0, "Seconds a guest may take to read an answer, from the request to its last byte."
+    )
     linger_timeout: float = setting(
         1.0,
-        "Seconds input is still discarded after an error answer, so that the guest can read it.",
+        "Seconds input is still discarded after an error answer, so that the guest can read it; "
+        "at most max_body bytes of it.",
     )
     drain_timeout: float = setting(
         10.0, "Seconds requests in flight may take to finish when a worker is asked to stop."
@@ -99,10 +103,18 @@ class Settings:
         1024 * 1024, "Bytes of a request body; it is buffered before anything goes to Nova."
     )
     max_connections_per_port: int = setting(64, "Concurrent connections of one port.")
+    quarantine: float = setting(
+        5.0,
+        "Seconds without new connections for a port that within one second wastes more than twice "
+        "as many as it may have at once: by opening too many, or by what gets 4xx from the proxy.",
+    )
     max_connections: int = setting(
         4096,
         "Concurrent connections of guests to one worker. Beyond it, the port that has the most "
         "loses one.",
+    )
+    max_requests_per_port: int = setting(
+        2, "Requests of one port that are served at once; more of them wait for their turn."
     )
     rate_limit: float = setting(
         0.0, "Requests per second one port may make for long; 0: no limit.", minimum=0.0
@@ -128,9 +140,9 @@ class Settings:
         endpoints = tuple(parse_endpoint(url) for url in self.nova_metadata_urls)
         object.__setattr__(self, "endpoints", endpoints)
         for item in schema():
-            problem = _problem(item, getattr(self, item.name))
-            if problem:
-                raise ValueError(f"setting {item.name} must be {problem}")
+            wrong = problem(item, getattr(self, item.name))
+            if wrong:
+                raise ValueError(f"setting {item.name} must be {wrong}")
         if bool(self.nova_client_certificate) != bool(self.nova_client_key):
             raise ValueError("nova_client_certificate and nova_client_key need each other")
 
@@ -168,8 +180,8 @@ def split_urls(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
-    """What a value should be and is not. A secret is not repeated."""
+def problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
+    """Say what a value should be and is not; None if it is. A secret is not repeated."""
     minimum, choices = item.metadata["minimum"], item.metadata["choices"]
     shown = "what it is" if item.metadata["secret"] else repr(value)
     if item.type is bool:

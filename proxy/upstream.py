@@ -37,6 +37,9 @@ class ConnectionOwner(Protocol):
     def connection_gone(self, connection: "UpstreamConnection") -> None:
         """The connection is closed."""
 
+    def endpoint_silent(self) -> None:
+        """The endpoint accepted a request and was waited for in vain."""
+
     def exchange_broken(self, exchange: "Exchange", *, answered: bool, cause: str) -> None:
         """The connection failed the exchange; ``answered`` says if any byte had come."""
 
@@ -61,6 +64,11 @@ class Exchange:
         if self.connection is not None:
             self.connection.abort()
 
+    def complain_of_silence(self) -> None:
+        """Say that the answer, or its next part, has been waited for too long."""
+        if self.connection is not None:
+            self.connection.owner.endpoint_silent()
+
     def pause(self) -> None:
         """Stop reading the answer until `resume`."""
         if self.connection is not None:
@@ -75,13 +83,20 @@ class Exchange:
 class UpstreamConnection(asyncio.Protocol):
     """A connection to one of Nova's endpoints, serving one exchange at a time."""
 
-    def __init__(
-        self, owner: ConnectionOwner, endpoint: Endpoint, *, max_head: int, generation: int
-    ) -> None:
-        self._owner = owner
+    __slots__ = (
+        "_endpoint",
+        "_exchange",
+        "_parser",
+        "_persistent",
+        "_poller",
+        "_transport",
+        "idle_since",
+        "owner",
+    )
+
+    def __init__(self, owner: ConnectionOwner, endpoint: Endpoint, *, max_head: int) -> None:
+        self.owner = owner
         self._endpoint = endpoint
-        self.generation = generation
-        """Which of the pool's settings it was made under."""
         self.idle_since = 0.0
         self._parser = AnswerParser(max_head=max_head)
         self._transport: asyncio.Transport | None = None
@@ -164,7 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange in progress, if any: properly, or as broken."""
         exchange = self._exchange
-        self._owner.connection_gone(self)
+        self.owner.connection_gone(self)
         if exchange is not None and exc is None and self._parser.finish():
             self._exchange = None
             exchange.connection = None
@@ -184,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
             # An answer that came before the whole request was sent leaves the rest unread.
             and transport.get_write_buffer_size() == 0
         ):
-            self._owner.connection_free(self)
+            self.owner.connection_free(self)
         else:
             self.abort()
 
@@ -193,4 +208,4 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
         if exchange is not None:
             exchange.connection = None
-            self._owner.exchange_broken(exchange, answered=self._parser.started, cause=cause)
+            self.owner.exchange_broken(exchange, answered=self._parser.started, cause=cause)

@@ -3,14 +3,23 @@
 Use `open_store`, and the names of `ovs_metadata.store.interface`.
 """
 
+from pathlib import Path
+
 from ovs_metadata.store.interface import FatalCallback, Store
+from ovs_metadata.store.node_store import NodeStore
+from ovs_metadata.store.security import PLAIN, Security
 from ovs_metadata.store.url import DirectoryLocation, ZooKeeperLocation, parse_store_url
 
 __all__ = ["open_store"]
 
 
 def open_store(
-    url: str, *, wait: float | None = 10.0, on_fatal: FatalCallback | None = None
+    url: str,
+    *,
+    wait: float | None = 10.0,
+    on_fatal: FatalCallback | None = None,
+    security: Security = PLAIN,
+    snapshot: Path | None = None,
 ) -> Store:
     """Open the store a URL names (see `ovs_metadata.store.url`). Close it when done.
 
@@ -20,6 +29,9 @@ def open_store(
             background for as long as it takes, and followers work as soon as it succeeded.
         on_fatal: told, from a thread of the store's, when a follower finds a layout of an unknown
             version and gives up. It is logged in any case.
+        security: ZooKeeper's credentials and TLS (see `ovs_metadata.store.security`).
+        snapshot: file of this process's own, in which what it follows in ZooKeeper is kept, so
+            that followers can tell it after a restart during an outage; None keeps nothing.
 
     Raises:
         StoreUnavailable: the store did not answer in time.
@@ -30,10 +42,18 @@ def open_store(
         # Each process pays for one implementation only; kazoo alone takes longer to import than
         # most commands take to run.
         case DirectoryLocation(root):
-            from ovs_metadata.store.directory import DirectoryStore  # noqa: PLC0415
+            from ovs_metadata.store.directory import DirectoryNodes  # noqa: PLC0415
 
-            return DirectoryStore(root, on_fatal=on_fatal)
+            return NodeStore(DirectoryNodes(root, on_fatal=on_fatal))
         case ZooKeeperLocation(hosts, chroot):
-            from ovs_metadata.store.zookeeper import ZooKeeperStore  # noqa: PLC0415
+            from ovs_metadata.store.zookeeper import ZooKeeperNodes  # noqa: PLC0415
 
-            return ZooKeeperStore(hosts, chroot, wait=wait, on_fatal=on_fatal)
+            nodes = ZooKeeperNodes(
+                hosts,
+                chroot,
+                wait=wait,
+                on_fatal=on_fatal,
+                security=security,
+                snapshot=snapshot,
+            )
+            return NodeStore(nodes)

@@ -1,32 +1,38 @@
-"""The store in a directory: for one machine, a lab, the demo.
+"""The store's nodes as files of a directory: for one machine, a lab, the demo.
 
 Each node of the layout is a file below the root, replaced atomically (written aside, synced,
 renamed). Files are 0600 and directories 0700. Writers take turns by a lock file, over threads and
-processes; readers take no lock. Each follower is one thread that looks at its ports' files five
-times a second: no notification mechanism to depend on, and cheap for one host's ports.
+processes; readers take no lock. A name that begins with a dot is no node but one of those locks.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ovs_metadata.store import layout
-from ovs_metadata.store.errors import MalformedRecord, RecordNotFound, StoreUnavailable
-from ovs_metadata.store.follower import ThreadedFollower
-from ovs_metadata.store.interface import FatalCallback, Follower, Listener
-from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
-from ovs_metadata.store.revision import Outcome, Stored, may_delete, outcome_of_put
+from ovs_metadata.store.directory_announcement import DirectoryAnnouncement, is_alive
+from ovs_metadata.store.directory_follower import DirectoryFollower
+from ovs_metadata.store.errors import StoreUnavailable
+from ovs_metadata.store.files import replace_file, sync_directory
+from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
+from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.nodes import Node
+from ovs_metadata.store.record import MAX_DOCUMENT
 
-POLL_INTERVAL = 0.2
-"""Seconds between two looks at the followed files."""
+S = TypeVar("S")
 
-_Signature = tuple[int, int, int]
+LOCK_INTERVAL = 0.1
+"""Seconds between two attempts to take a lock that somebody else has."""
 
 
-class DirectoryStore:
-    """A `Store` below `root`, which is made with the first record.
+class DirectoryNodes:
+    """`Nodes` below `root`, which is made with the first write.
 
     Args:
         root: the directory.
@@ -40,96 +46,127 @@ class DirectoryStore:
     def __init__(self, root: Path, *, on_fatal: FatalCallback | None = None) -> None:
         self._root = root
         self._on_fatal = on_fatal
-        self._followers: list[Follower] = []
+        self._following = threading.Lock()
+        self._followers: list[DirectoryFollower[Any]] = []
+        self._announcements: list[DirectoryAnnouncement] = []
         self._check_layout()
 
-    def get(self, port_id: str) -> PortRecord:
-        """See `Store`."""
+    def read(self, path: str) -> Node | None:
+        """See `Nodes`."""
         self._check_layout()
-        match self._stored(port_id):
-            case PortRecord() as record:
-                return record
-            case MalformedRecord() as malformed:
-                raise malformed
-            case None:
-                raise RecordNotFound(port_id)
+        return self._node(path)
 
-    def put(self, record: PortRecord, *, force: bool = False) -> bool:
-        """See `Store`."""
+    def read_many(self, paths: Sequence[str]) -> Iterator[Node | None]:
+        """See `Nodes`."""
+        return map(self._node, paths)
+
+    def children(self, path: str) -> list[str]:
+        """See `Nodes`."""
+        self._check_layout()
+        with self._reported():
+            try:
+                names = os.listdir(self.file(path))
+            except FileNotFoundError:
+                return []
+        return sorted(name for name in names if not name.startswith("."))
+
+    def write(self, path: str, data: bytes, version: int | None) -> bool:
+        """See `Nodes`."""
         with self._writing():
-            outcome = outcome_of_put(self._stored(record.port_id), record, force=force)
-            if outcome is Outcome.WRITE:
-                self._write(layout.port_path(record.port_id), record.to_json())
-        return outcome is not Outcome.OUTDATED
+            if not self._is(path, version):
+                return False
+            self._replace(path, data)
+        return True
 
-    def delete(self, port_id: str, revision_number: int | None = None) -> bool:
-        """See `Store`."""
+    def delete(self, path: str, version: int) -> bool:
+        """See `Nodes`."""
         # Deleting from an empty store must not make its directories.
         if not self._check_layout():
             return False
         with self._writing():
-            if not may_delete(self._stored(port_id), revision_number):
+            if not self._is(path, version) or is_alive(self.file(path)):
                 return False
             with self._reported():
-                self.file(layout.port_path(port_id)).unlink()
+                self.file(path).unlink()
         return True
 
-    def port_ids(self) -> Iterator[str]:
-        """See `Store`."""
-        self._check_layout()
-        for shard in self._names(layout.PORTS):
-            yield from filter(is_port_id, self._names(layout.shard_path(shard)))
-
-    def follow(self, listener: Listener) -> Follower:
-        """See `Store`."""
-        follower = _DirectoryFollower(self, listener, self._on_fatal)
-        self._followers.append(follower)
+    def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
+        """See `Nodes`."""
+        follower = DirectoryFollower(self, kind, listener, self._on_fatal)
+        with self._following:
+            self._followers = [each for each in self._followers if not each.closed] + [follower]
         return follower
 
+    def announce(self, path: str, data: bytes) -> Announcement:
+        """See `Nodes`."""
+        with self._writing(), self._reported():
+            self._make_directories(self.file(path).parent)
+            announcement = DirectoryAnnouncement(self.file(path), lambda new: self._put(path, new))
+        self._announcements.append(announcement)
+        announcement.update(data)
+        return announcement
+
+    def alive(self, paths: Collection[str]) -> set[str]:
+        """See `Nodes`."""
+        with self._reported():
+            return {path for path in paths if is_alive(self.file(path))}
+
+    @contextlib.contextmanager
+    def lock(self, path: str, wait: float | None) -> Iterator[bool]:
+        """See `Nodes`."""
+        deadline = None if wait is None else time.monotonic() + wait
+        with contextlib.ExitStack() as stack:
+            with self._writing(), self._reported():
+                file = self.file(path)
+                self._make_directories(file.parent)
+                lock = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+                stack.callback(os.close, lock)
+            while not (held := _try_lock(lock)):
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
+                time.sleep(LOCK_INTERVAL)
+            yield held
+
     def close(self) -> None:
-        """See `Store`."""
+        """See `Nodes`."""
         while self._followers:
             self._followers.pop().close()
+        while self._announcements:
+            self._announcements.pop().close()
 
     def file(self, path: str) -> Path:
         """The file of a node of the layout."""
         return self._root / path.removeprefix("/")
 
-    def read(self, path: str) -> bytes | None:
+    def content(self, path: str) -> bytes | None:
         """The content of a node, None if it does not exist; no more of it than shows it too large.
 
         Raises:
             StoreUnavailable: it cannot be read.
         """
+        node = self._node(path)
+        return node.data if node else None
+
+    def _node(self, path: str) -> Node | None:
         with self._reported():
             try:
                 with self.file(path).open("rb") as file:
-                    return file.read(MAX_DOCUMENT + 1)
+                    data = file.read(MAX_DOCUMENT + 1)
+                    changed = os.fstat(file.fileno()).st_mtime
             except FileNotFoundError:
                 return None
+        return Node(data, _version(data), changed)
+
+    def _is(self, path: str, version: int | None) -> bool:
+        node = self._node(path)
+        return (node.version if node else None) == version
 
     def _check_layout(self) -> bool:
         """Whether there is a layout; raises UnknownLayout if it is of another version."""
-        content = self.read(layout.VERSION_NODE)
+        content = self.content(layout.VERSION_NODE)
         if content is not None:
             layout.check_version(content)
         return content is not None
-
-    def _stored(self, port_id: str) -> Stored:
-        data = self.read(layout.port_path(port_id)) if is_port_id(port_id) else None
-        if data is None:
-            return None
-        try:
-            return PortRecord.from_json(port_id, data)
-        except MalformedRecord as malformed:
-            return malformed
-
-    def _names(self, path: str) -> list[str]:
-        with self._reported():
-            try:
-                return sorted(os.listdir(self.file(path)))
-            except FileNotFoundError:
-                return []
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -145,22 +182,20 @@ class DirectoryStore:
                 stack.callback(os.close, lock)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._check_layout():
-                self._write(layout.VERSION_NODE, layout.version_content())
+                self._replace(layout.VERSION_NODE, layout.version_content())
             yield
 
-    def _write(self, path: str, content: bytes) -> None:
+    def _put(self, path: str, data: bytes) -> None:
+        with self._writing():
+            self._replace(path, data)
+
+    def _replace(self, path: str, content: bytes) -> None:
         """Replace a node. Only one writer at a time does, so the file aside has a fixed name."""
         file = self.file(path)
         aside = self.file(f"{layout.ROOT}/.new")
         with self._reported():
             self._make_directories(file.parent)
-            descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-            with open(descriptor, "wb") as output:
-                output.write(content)
-                output.flush()
-                os.fsync(descriptor)
-            aside.replace(file)
-            _sync_directory(file.parent)
+            replace_file(file, aside, content)
 
     def _make_directories(self, path: Path) -> None:
         """Make `path` and what is missing above it, each 0700 (mkdir gives that to the last)."""
@@ -168,7 +203,7 @@ class DirectoryStore:
             return
         self._make_directories(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -182,83 +217,18 @@ class DirectoryStore:
             ) from error
 
 
-class _DirectoryFollower(ThreadedFollower):
-    """Compares the signatures (see `_signature`) of the followed files with those last seen."""
+def _version(data: bytes) -> int:
+    """A node's version: a hash of its content.
 
-    def __init__(
-        self, store: DirectoryStore, listener: Listener, on_fatal: FatalCallback | None
-    ) -> None:
-        super().__init__(listener, on_fatal)
-        self._store = store
-        self._version_seen: _Signature | None = None
-        self._seen: dict[str, _Signature | None] = {}
-        self._files: dict[str, str] = {}
-        self._thread.start()
-
-    def _added(self, port_ids: set[str]) -> None:
-        for port_id in port_ids:
-            self._seen.pop(port_id, None)
-
-    def _pause(self) -> float:
-        return POLL_INTERVAL
-
-    def _read(self) -> set[str]:
-        try:
-            self._look_at_version()
-        except (OSError, StoreUnavailable) as error:
-            return {str(error)}
-        ports = self._reports.ports()
-        for gone in [port_id for port_id in list(self._seen) if port_id not in ports]:
-            self._seen.pop(gone, None)
-            self._files.pop(gone, None)
-        problems = set()
-        for port_id in ports:
-            try:
-                self._look_at(port_id)
-            except (OSError, StoreUnavailable) as error:
-                problems.add(str(error))
-        return problems
-
-    def _look_at_version(self) -> None:
-        """Check the layout whenever it changed. One that was there and is not is an outage."""
-        signature = _signature(self._store.file(layout.VERSION_NODE))
-        if signature == self._version_seen:
-            return
-        content = self._store.read(layout.VERSION_NODE)
-        if content is None:
-            raise StoreUnavailable(f"{self._store.file(layout.VERSION_NODE)} is gone")
-        layout.check_version(content)
-        self._version_seen = signature
-
-    def _look_at(self, port_id: str) -> None:
-        if port_id not in self._files:
-            if not is_port_id(port_id):
-                self._reports.tell(port_id, None)
-                return
-            # As text, once: making the path takes longer than looking at the file.
-            self._files[port_id] = str(self._store.file(layout.port_path(port_id)))
-        signature = _signature(self._files[port_id])
-        if port_id in self._seen and self._seen[port_id] == signature:
-            return
-        data = self._store.read(layout.port_path(port_id))
-        # Noted before it is told: a port that is followed anew just now is told or read again.
-        self._seen[port_id] = signature
-        self._reports.tell(port_id, data)
+    Files carry no count of their own. Who writes on condition of what was read before may as well
+    write when somebody has put just that back meanwhile.
+    """
+    return int.from_bytes(hashlib.sha256(data).digest()[:7])
 
 
-def _signature(file: Path | str) -> _Signature | None:
-    """What differs when a file was replaced or written to; None if there is none."""
+def _try_lock(descriptor: int) -> bool:
     try:
-        status = os.stat(file)
-    except FileNotFoundError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _sync_directory(path: Path) -> None:
-    """Make names in a directory survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

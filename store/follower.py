@@ -7,28 +7,38 @@ patched by eventlet. It ends in `close`, or when the store turns out to be of an
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Generic, TypeVar
 
 from ovs_metadata.store.errors import UnknownLayout
-from ovs_metadata.store.interface import FatalCallback, Listener
+from ovs_metadata.store.interface import FatalCallback
+from ovs_metadata.store.kind import Kind
 from ovs_metadata.store.reports import Reports
 
 LOG = logging.getLogger(__name__)
 
+S = TypeVar("S")
 
-class ThreadedFollower(ABC):
+
+class ThreadedFollower(ABC, Generic[S]):
     """A follower that reads in a thread of its own, whenever woken and after each pause."""
 
-    def __init__(self, listener: Listener, on_fatal: FatalCallback | None) -> None:
-        self._reports = Reports(listener)
+    def __init__(
+        self,
+        kind: Kind[S],
+        listener: Callable[[str, S], None],
+        on_fatal: FatalCallback | None,
+    ) -> None:
+        self._kind = kind
+        self._reports = Reports(kind, listener)
         self._on_fatal = on_fatal
         self._wake = threading.Event()
-        self._closed = False
+        self.closed = False
         self._problems: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="store-follower", daemon=True)
 
     @abstractmethod
-    def _added(self, port_ids: set[str]) -> None:
+    def _added(self, keys: set[str]) -> None:
         """Remember that these are to be read, whatever was read before. Any thread calls it."""
 
     @abstractmethod
@@ -45,19 +55,19 @@ class ThreadedFollower(ABC):
 
     def set_ports(self, port_ids: Collection[str]) -> None:
         """See `Follower`."""
-        self._added(self._reports.set_ports(port_ids))
+        self._added(self._reports.set_keys(port_ids))
         self._wake.set()
 
     def close(self) -> None:
         """See `Follower`. A listener may call it."""
-        self._closed = True
-        self._reports.set_ports(())
+        self.closed = True
+        self._reports.set_keys(())
         self._wake.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed:
+        while not self.closed:
             self._wake.wait(self._pause())
             self._wake.clear()
             try:

@@ -4,7 +4,10 @@
     /ovs_metadata/v2/ports/<first 2 hex>/<uuid>     port record, JSON
     /ovs_metadata/v2/config/templates/<name>        configuration for every hypervisor
     /ovs_metadata/v2/config/nodes/<host>            overrides for one hypervisor
-    /ovs_metadata/v2/agents/<host>                  this agent is alive
+    /ovs_metadata/v2/config/assignments/<host>      name of the template it uses beside the default
+    /ovs_metadata/v2/agents/<host>                  what this agent said last
+    /ovs_metadata/v2/agents/<host>/alive-<session>  ZooKeeper: ephemeral, there while it lives
+    /ovs_metadata/v2/locks/<name>                   there while somebody holds the lock
 
 Port records are sharded by the first two digits, because ZooKeeper lists a node's children in one
 reply of at most 1 MB, which some 25,000 UUIDs fill. Hosts and templates are few.
@@ -19,6 +22,10 @@ VERSION = "2"
 ROOT = "/ovs_metadata/v2"
 VERSION_NODE = f"{ROOT}/version"
 PORTS = f"{ROOT}/ports"
+CONFIG_TEMPLATES = f"{ROOT}/config/templates"
+CONFIG_NODES = f"{ROOT}/config/nodes"
+CONFIG_ASSIGNMENTS = f"{ROOT}/config/assignments"
+AGENTS = f"{ROOT}/agents"
 
 # One path component that means nothing special to ZooKeeper or a file system.
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,255}")
@@ -65,7 +72,7 @@ def config_template_path(name: str) -> str:
     Raises:
         ValueError: the name cannot name a node.
     """
-    return f"{ROOT}/config/templates/{_named(name)}"
+    return f"{CONFIG_TEMPLATES}/{_named(name)}"
 
 
 def config_node_path(host: str) -> str:
@@ -74,16 +81,34 @@ def config_node_path(host: str) -> str:
     Raises:
         ValueError: the name cannot name a node.
     """
-    return f"{ROOT}/config/nodes/{_named(host)}"
+    return f"{CONFIG_NODES}/{_named(host)}"
 
 
-def agent_path(host: str) -> str:
-    """The node that says the agent of this hypervisor is alive.
+def config_assignment_path(host: str) -> str:
+    """The node that holds the name of the template assigned to one hypervisor.
 
     Raises:
         ValueError: the name cannot name a node.
     """
-    return f"{ROOT}/agents/{_named(host)}"
+    return f"{CONFIG_ASSIGNMENTS}/{_named(host)}"
+
+
+def agent_path(host: str) -> str:
+    """The node in which the agent of this hypervisor says how it is.
+
+    Raises:
+        ValueError: the name cannot name a node.
+    """
+    return f"{AGENTS}/{_named(host)}"
+
+
+def lock_path(name: str) -> str:
+    """The node of a lock.
+
+    Raises:
+        ValueError: the name cannot name a node.
+    """
+    return f"{ROOT}/locks/{_named(name)}"
 
 
 def _named(name: str) -> str:

@@ -1,70 +1,66 @@
-"""What a listener is told: followed ports only, one call at a time, nothing twice in a row.
+"""What a listener is told: what is followed only, one call at a time, nothing twice in a row.
 
 Both implementations' followers read nodes in a thread of their own and hand what they find to
 `Reports`, which is safe to use from that thread and from those that call the follower.
 """
 
-import hashlib
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Generic, TypeVar
 
-from ovs_metadata.store.interface import Listener, PortState
-from ovs_metadata.store.record import MalformedRecord, PortRecord, is_port_id
+from ovs_metadata.store.kind import Kind
 
 LOG = logging.getLogger(__name__)
+
+S = TypeVar("S")
 
 _NOTHING_YET = object()
 
 
-class Reports:
-    """The followed ports, and what the listener was last told of each."""
+class Reports(Generic[S]):
+    """What is followed, by key (see `Kind`), and what the listener was last told of each."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, kind: Kind[S], listener: Callable[[str, S], None]) -> None:
+        self._kind = kind
         self._listener = listener
-        # Held during a call: this is what makes "not called any more" true when set_ports
-        # returns. Reentrant, so that a listener may change the ports.
+        # Held during a call: this is what makes "not called any more" true when set_keys
+        # returns. Reentrant, so that a listener may change what is followed.
         self._lock = threading.RLock()
         self._told: dict[str, object] = {}
 
-    def set_ports(self, port_ids: Collection[str]) -> set[str]:
-        """Follow these ports and no others; returns those that were not followed before."""
-        wanted = set(port_ids)
+    def set_keys(self, keys: Collection[str]) -> set[str]:
+        """Follow these and no others; returns those that were not followed before."""
+        wanted = set(keys)
         with self._lock:
             added = wanted - self._told.keys()
-            self._told = {port_id: self._told.get(port_id, _NOTHING_YET) for port_id in wanted}
+            self._told = {key: self._told.get(key, _NOTHING_YET) for key in wanted}
         return added
 
-    def ports(self) -> set[str]:
-        """The ports followed at present."""
+    def keys(self) -> set[str]:
+        """What is followed at present."""
         with self._lock:
             return set(self._told)
 
-    def tell(self, port_id: str, data: bytes | None) -> None:
-        """Tell the listener what stands in a port's node, unless it was told just that.
+    def untold(self) -> set[str]:
+        """What the listener was told nothing of so far."""
+        with self._lock:
+            return {key for key, told in self._told.items() if told is _NOTHING_YET}
+
+    def tell(self, key: str, data: bytes | None) -> None:
+        """Tell the listener what stands in a node, unless it was told just that.
 
         Args:
-            port_id: the port; nothing happens if it is not followed.
+            key: whose node; nothing happens if it is not followed.
             data: the node's content, None if there is no node.
         """
-        state, content = _state(port_id, data)
+        state, content = self._kind.state_of(key, data)
         with self._lock:
-            if port_id not in self._told or self._told[port_id] == content:
+            if key not in self._told or self._told[key] == content:
                 return
-            self._told[port_id] = content
+            self._told[key] = content
             try:
-                self._listener(port_id, state)
+                self._listener(key, state)
             except Exception:
-                # A mistake in one listener must not end the thread that serves all ports.
-                LOG.exception("port %s: the listener failed", port_id)
-
-
-def _state(port_id: str, data: bytes | None) -> tuple[PortState, object]:
-    """A port's state, and the value by which it is compared with others."""
-    if data is None or not is_port_id(port_id):
-        return None, None
-    try:
-        record = PortRecord.from_json(port_id, data)
-    except MalformedRecord as malformed:
-        return malformed, hashlib.sha256(data).digest()
-    return record, record
+                # A mistake in one listener must not end the thread that serves them all.
+                LOG.exception("%s: the listener failed", key)

@@ -7,6 +7,9 @@ from typing import Any
 from kazoo.client import KazooClient
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.retry import KazooRetry
+from kazoo.security import make_digest_acl
+
+from ovs_metadata.store.security import Security
 
 SESSION_TIMEOUT = 10.0
 """Seconds without an answer after which a server counts as lost (it may negotiate others)."""
@@ -35,13 +38,14 @@ class OncePerOutage(logging.Filter):
         return new
 
 
-def make_client(hosts: str, log: logging.Logger, once: OncePerOutage) -> Any:
+def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: Security) -> Any:
     """A KazooClient, not started, that connects for as long as it takes.
 
     Args:
         hosts: "host:port,host:port".
         log: where kazoo's warnings go.
         once: what keeps kazoo from repeating them; reset it when connected.
+        security: credentials, which what is written is then closed with, and TLS.
     """
     # A logger of this client's own, so that the filter is too. It stays out of the registry of
     # loggers, and so leaves nothing behind.
@@ -55,7 +59,28 @@ def make_client(hosts: str, log: logging.Logger, once: OncePerOutage) -> Any:
         handler=handler,
         connection_retry=make_retry(handler, max_delay=RECONNECT_DELAY),
         logger=kazoo_log,
+        **_protection(security),
     )
+
+
+def _protection(security: Security) -> dict[str, Any]:
+    """The arguments of a KazooClient that make it so."""
+    arguments: dict[str, Any] = {}
+    if security.credentials:
+        arguments["auth_data"] = [("digest", security.credentials)]
+        # And not the scheme "auth", which would include the TLS certificate as well.
+        user, _, password = security.credentials.partition(":")
+        arguments["default_acl"] = [make_digest_acl(user, password, all=True)]
+    if security.tls_ca:
+        arguments["use_ssl"] = True
+        arguments["ca"] = str(security.tls_ca)
+        # kazoo connects by address, so that names can only be checked where hosts are given as
+        # such in the certificates as well. The CA should be the ensemble's own.
+        arguments["verify_certs"] = True
+        if security.tls_cert and security.tls_key:
+            arguments["certfile"] = str(security.tls_cert)
+            arguments["keyfile"] = str(security.tls_key)
+    return arguments
 
 
 def make_retry(handler: Any, *, max_delay: float, deadline: float | None = None) -> Any:

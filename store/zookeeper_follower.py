@@ -1,158 +1,202 @@
-"""Follows ports in ZooKeeper: one watch per port, reads in batches.
+"""Follows nodes in ZooKeeper: one watch per node, reads in batches.
 
 A watch fires once and is set again by the read that it causes. kazoo forgets all watches when the
 connection is lost, and does not set them again on the next: then everything is read anew. So the
-only state is the set of ports to be read. What cannot be read stays in it.
+only state is the set of what is to be read. What cannot be read stays in it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from kazoo.exceptions import (
-    ConnectionClosedError,
-    ConnectionLoss,
-    KazooException,
-    NoNodeError,
-    SessionExpiredError,
+from kazoo.exceptions import NoNodeError
+
+from ovs_metadata.store.follower import ThreadedFollower
+from ovs_metadata.store.interface import FatalCallback
+from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.snapshot import Known, Snapshot
+from ovs_metadata.store.zookeeper_requests import (
+    BATCH,
+    CONNECTION_ERRORS,
+    Requests,
+    batches,
 )
 
-from ovs_metadata.store import layout
-from ovs_metadata.store.follower import ThreadedFollower
-from ovs_metadata.store.interface import FatalCallback, Listener
-from ovs_metadata.store.record import is_port_id
-
-BATCH = 100
-"""Reads under way at once. Requests wake kazoo's connection thread by one byte each through a
-socket pair, which takes no more than some hundreds of them before it blocks."""
-
-READ_TIMEOUT = 10.0
-"""Seconds after which a read counts as failed; a lost connection fails it at once."""
+READ_TIMEOUT = 60.0
+"""Seconds after which a read counts as failed. A lost connection, or a server that is silent, ends
+it long before. One that is busy, because all agents of a deployment have come back at once, would
+only be the busier if it were asked again."""
 
 RETRY_INTERVAL = 1.0
 """Seconds after which what could not be read is tried again."""
 
-_CONNECTION_ERRORS = (ConnectionLoss, SessionExpiredError, ConnectionClosedError)
+PATIENCE = 1.0
+"""Seconds without a connection after which what was never read is told from the snapshot. Longer
+than connecting takes when all is well, since what is in the snapshot may be out of date; shorter
+than a guest waits for an identity."""
+
+SPARE_WATCHES = 100
+"""Watches of nodes no longer followed that are put up with. Most of them go by themselves, with the
+node; to compare each time would cost more."""
+
+S = TypeVar("S")
 
 
-class ZooKeeperFollower(ThreadedFollower):
+class ZooKeeperFollower(ThreadedFollower[S]):
     """A `Follower` by watches.
 
     Args:
-        client: a KazooClient; whoever owns it calls `read_all` on each new connection.
-        path: the node's path for one of the layout.
-        check_layout: raises UnknownLayout or a KazooException.
+        requests: to one client; whoever owns it calls `read_all` on each new connection.
+        kind: what the keys are of.
         listener: what to tell.
         on_fatal: told when the layout is of an unknown version.
+        snapshot: what was last known; None if that is not kept.
     """
 
     def __init__(
         self,
-        client: Any,
-        path: Callable[[str], str],
-        check_layout: Callable[[], object],
-        listener: Listener,
+        requests: Requests,
+        kind: Kind[S],
+        listener: Callable[[str, S], None],
         on_fatal: FatalCallback | None,
+        snapshot: Snapshot | None,
     ) -> None:
-        super().__init__(listener, on_fatal)
-        self._client = client
-        self._path = path
-        self._check_layout = check_layout
+        super().__init__(kind, listener, on_fatal)
+        self._requests = requests
+        self._client = requests.client
+        self._snapshot = snapshot
         # Added to and taken from by several threads; each is a single operation of a set.
         self._to_read: set[str] = set()
-        # What a failed read may raise: an error of ZooKeeper's, or the handler's own timeout.
-        self._failures = (KazooException, client.handler.timeout_exception)
         self._thread.start()
 
     def read_all(self) -> None:
-        """Read every port anew: a new connection has no watches. Does not block."""
-        self._added(self._reports.ports())
+        """Read everything anew: a new connection has no watches. Does not block."""
+        self._added(self._reports.keys())
         self._wake.set()
 
-    def _added(self, port_ids: set[str]) -> None:
-        self._to_read.update(port_ids)
+    def close(self) -> None:
+        """See `Follower`."""
+        super().close()
+        if self._snapshot:
+            self._snapshot.save(now=True)
+
+    def _added(self, keys: set[str]) -> None:
+        self._to_read.update(keys)
 
     def _pause(self) -> float | None:
-        return RETRY_INTERVAL if self._to_read else None
+        pauses = [RETRY_INTERVAL] if self._to_read else []
+        if self._snapshot:
+            due = self._snapshot.save()
+            pauses += [] if due is None else [due]
+            if self._requests.disconnected_for() and self._reports.untold():
+                pauses.append(PATIENCE / 4)
+        return min(pauses, default=None)
 
     def _read(self) -> set[str]:
-        while self._to_read and self._client.connected and not self._closed:
+        if self._snapshot and self._requests.disconnected_for() > PATIENCE:
+            self._tell_from(self._snapshot)
+        while self._to_read and self._client.connected and not self.closed:
             batch = self._take_batch()
             try:
-                self._check_layout()
+                self._requests.check_layout(READ_TIMEOUT)
                 failed = self._read_batch(batch)
-            except self._failures as error:
+            except self._requests.failures as error:
                 self._to_read.update(batch)
                 return _problem(error)
             if failed:
                 return failed
+        return self._forget_watches()
+
+    def _forget_watches(self) -> set[str]:
+        """Remove the watches of what is no longer followed, once there are some of them."""
+        if not self._client.connected or self.closed:
+            return set()
+        watches = self._requests.watches
+        keys = self._reports.keys()
+        followed = {self._node(key) for key in keys if self._kind.is_key(key)}
+        left = watches.of(self._on_watch) - followed
+        try:
+            for batch in batches(sorted(left)) if len(left) > SPARE_WATCHES else ():
+                watches.forget(batch, self._on_watch, READ_TIMEOUT)
+        except self._requests.failures as error:
+            return _problem(error)
         return set()
 
+    def _tell_from(self, snapshot: Snapshot) -> None:
+        for key in filter(self._kind.is_key, self._reports.untold()):
+            known = snapshot.get(self._kind.path_of(key))
+            if known is not None:
+                self._reports.tell(key, known.data)
+
     def _take_batch(self) -> list[str]:
-        """Take up to BATCH ports out of those to be read; those no longer followed are dropped."""
-        followed = self._reports.ports()
+        """Take up to BATCH keys out of those to be read; those no longer followed are dropped."""
+        followed = self._reports.keys()
         batch: list[str] = []
         while self._to_read and len(batch) < BATCH:
-            port_id = self._to_read.pop()
-            if not is_port_id(port_id):
-                self._reports.tell(port_id, None)
-            elif port_id in followed:
-                batch.append(port_id)
+            key = self._to_read.pop()
+            if not self._kind.is_key(key):
+                self._reports.tell(key, None)
+            elif key in followed:
+                batch.append(key)
         return batch
 
     def _read_batch(self, batch: list[str]) -> set[str]:
-        """Read these ports' nodes, all at once, and tell what they hold."""
+        """Read these nodes, all at once, and tell what they hold."""
         problems: set[str] = set()
         absent = []
         reads = [
-            (port_id, self._client.get_async(self._node(port_id), watch=self._on_watch))
-            for port_id in batch
+            (key, self._requests.watches.get(self._node(key), self._on_watch)) for key in batch
         ]
-        for port_id, read in reads:
+        for key, read in reads:
             try:
-                data, _ = read.get(timeout=READ_TIMEOUT)
+                data, _ = self._requests.wait(read, READ_TIMEOUT)
             except NoNodeError:
-                absent.append(port_id)
-            except self._failures as error:
-                self._to_read.add(port_id)
-                problems |= _problem(error, port_id)
+                absent.append(key)
+            except self._requests.failures as error:
+                self._to_read.add(key)
+                problems |= _problem(error, self._kind.path_of(key))
             else:
-                self._reports.tell(port_id, data)
+                self._tell(key, data)
         return problems | self._await_creation(absent)
 
     def _await_creation(self, absent: list[str]) -> set[str]:
         """Set watches for nodes to appear: reading a node that is not there sets none."""
         problems: set[str] = set()
         checks = [
-            (port_id, self._client.exists_async(self._node(port_id), watch=self._on_watch))
-            for port_id in absent
+            (key, self._requests.watches.exists(self._node(key), self._on_watch)) for key in absent
         ]
-        for port_id, check in checks:
+        for key, check in checks:
             try:
-                appeared = check.get(timeout=READ_TIMEOUT)
-            except self._failures as error:
-                self._to_read.add(port_id)
-                problems |= _problem(error, port_id)
+                appeared = self._requests.wait(check, READ_TIMEOUT)
+            except self._requests.failures as error:
+                self._to_read.add(key)
+                problems |= _problem(error, self._kind.path_of(key))
                 continue
             if appeared:
-                self._to_read.add(port_id)
+                self._to_read.add(key)
             else:
-                self._reports.tell(port_id, None)
+                self._tell(key, None)
         return problems
 
-    def _node(self, port_id: str) -> str:
-        return self._path(layout.port_path(port_id))
+    def _tell(self, key: str, data: bytes | None) -> None:
+        if self._snapshot:
+            keep = data is not None or self._kind.absence_is_news
+            self._snapshot.note(self._kind.path_of(key), Known(data) if keep else None)
+        self._reports.tell(key, data)
+
+    def _node(self, key: str) -> str:
+        return self._requests.path(self._kind.path_of(key))
 
     def _on_watch(self, event: Any) -> None:
         """Something happened to a followed node. Runs in kazoo's callback thread."""
         # Without a path it is kazoo's word that the connection, and the watch with it, is gone.
         if event.path:
-            self._to_read.add(event.path.rpartition("/")[2])
+            self._requests.watches.fired(event.path)
+            self._to_read.add(self._kind.key_of(self._requests.layout_path(event.path)))
             self._wake.set()
 
 
-def _problem(error: Exception, port_id: str | None = None) -> set[str]:
+def _problem(error: Exception, path: str | None = None) -> set[str]:
     """What to log of a failed read: nothing of a lost connection, which the store itself logs."""
-    if isinstance(error, _CONNECTION_ERRORS):
+    if isinstance(error, CONNECTION_ERRORS):
         return set()
-    what = f"port {port_id}" if port_id else "the layout's version"
-    return {f"ZooKeeper: {what} cannot be read: {error!r}"}
+    return {f"ZooKeeper: {path or 'the version of the layout'} cannot be read: {error!r}"}

@@ -7,7 +7,9 @@ on one uvloop event loop within the test and is closed at its end.
 import asyncio
 import contextlib
 import functools
+import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -63,6 +65,12 @@ def identity_lines(number: int) -> bytes:
     ).encode()
 
 
+_REQUEST_ID_LINE = re.compile(rb"X-OpenStack-Request-ID: (req-[0-9a-f-]{36})\r\n")
+
+REQUEST_ID = b"req-c8cf5e43-9a43-4a3c-8ea5-2b3a9a6cd6f2"
+REQUEST_ID_LINE = b"X-OpenStack-Request-ID: " + REQUEST_ID + b"\r\n"
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(DEADLINE / 2):
@@ -88,7 +96,9 @@ class NovaConnection:
         for line in raw.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 raw += await self.reader.readexactly(int(line.partition(b":")[2]))
-        self.nova.requests.append(raw)
+        before, request_id, after = _REQUEST_ID_LINE.split(raw)
+        self.nova.requests.append(before + after)
+        self.nova.request_ids.append(request_id)
         return raw
 
     async def send(self, data: bytes) -> None:
@@ -106,6 +116,8 @@ class Nova:
 
     url: str
     requests: list[bytes] = field(default_factory=list)
+    """Without the request id, which nobody can know before."""
+    request_ids: list[bytes] = field(default_factory=list)
     connections: int = 0
     closed: int = 0
 
@@ -126,8 +138,18 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @contextlib.asynccontextmanager
-async def running_nova(script: Script, *, host: str = "127.0.0.1") -> AsyncIterator[Nova]:
-    """Run a scripted Nova. A script that returns, closes its connection."""
+async def running_nova(
+    script: Script,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    name: str = "",
+) -> AsyncIterator[Nova]:
+    """Run a scripted Nova. A script that returns, closes its connection.
+
+    With ``tls`` it speaks https; ``name`` is what its URL calls the host then.
+    """
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,8 +164,9 @@ async def running_nova(script: Script, *, host: str = "127.0.0.1") -> AsyncItera
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, host, 0, limit=4 * 1024 * 1024)
-    nova = Nova("http://{}:{}".format(*server.sockets[0].getsockname()[:2]))
+    server = await asyncio.start_server(serve, host, port, limit=4 * 1024 * 1024, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    nova = Nova(f"{'https' if tls else 'http'}://{name or host}:{port}")
     try:
         yield nova
     finally:

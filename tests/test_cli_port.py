@@ -11,9 +11,10 @@ import pytest
 
 from lab.store_support import record
 from ovs_metadata.agent.cli import main
-from ovs_metadata.store.directory import DirectoryStore
+from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import RecordNotFound
 from ovs_metadata.store.layout import VERSION_NODE, port_path
+from ovs_metadata.store.node_store import NodeStore
 
 PORT = record().port_id
 OPTIONS = {
@@ -31,7 +32,7 @@ SET = [
 class Command:
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.store = DirectoryStore(root)
+        self.store = NodeStore(DirectoryNodes(root))
 
     def __call__(
         self, *arguments: str, exit_code: int = 0, stdin: bytes | None = None

@@ -1,11 +1,13 @@
 """Reading the local configuration: what it holds, and what is said when it cannot be used."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from ovs_metadata.host import config
-from ovs_metadata.host.config import Config, ConfigError, FlowOptions
+from ovs_metadata.host.config import Config, ConfigError, FlowOptions, StoreOptions
+from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
 
 
 @pytest.fixture
@@ -20,8 +22,8 @@ def test_an_empty_file_gives_the_defaults(path: Path) -> None:
         ovsdb_connection="unix:/run/openvswitch/db.sock",
         rundir=Path("/run/openvswitch"),
         store_url="directory:/var/lib/ovs-metadata/store",
-        nova_metadata_urls=("http://localhost:8775",),
-        shared_secret_file=Path("/etc/ovs-metadata/shared-secret"),
+        store=StoreOptions(snapshot_dir=Path("/var/lib/ovs-metadata")),
+        host=socket.gethostname(),
         namespace="ovs-metadata",
         state_dir=Path("/run/ovs-metadata"),
         debug=False,
@@ -32,6 +34,7 @@ def test_an_empty_file_gives_the_defaults(path: Path) -> None:
             table_base=200, priority=20000, learned_limit=256, learned_idle_timeout=90
         ),
         audit_interval=30,
+        admin_listen=LoopbackAddress("127.0.0.1", 9775),
         path=path,
     )
 
@@ -51,12 +54,14 @@ rundir = /var/run/ovs
 
 [store]
 url = zookeeper://zk1:2181,zk2:2181/cloud
-
-[nova]
-metadata_url = http://nova1:8775, https://nova2
-shared_secret_file = /etc/secret
+zookeeper_auth_file = /etc/metadata/auth
+tls_ca_file = /etc/metadata/ca.pem
+tls_cert_file = /etc/metadata/cert.pem
+tls_key_file = /etc/metadata/key.pem
+snapshot_dir =
 
 [agent]
+host = compute-1.example
 namespace = metadata
 state_dir = /run/metadata
 debug = true
@@ -64,6 +69,9 @@ debug = true
 [proxy]
 workers = 5
 user = proxy
+
+[admin]
+listen = unix:/run/metadata/admin.sock
 
 [flows]
 controller = external
@@ -79,8 +87,14 @@ audit_interval = 2
         ovsdb_connection="tcp:127.0.0.1:6640",
         rundir=Path("/var/run/ovs"),
         store_url="zookeeper://zk1:2181,zk2:2181/cloud",
-        nova_metadata_urls=("http://nova1:8775", "https://nova2"),
-        shared_secret_file=Path("/etc/secret"),
+        store=StoreOptions(
+            zookeeper_auth_file=Path("/etc/metadata/auth"),
+            tls_ca_file=Path("/etc/metadata/ca.pem"),
+            tls_cert_file=Path("/etc/metadata/cert.pem"),
+            tls_key_file=Path("/etc/metadata/key.pem"),
+            snapshot_dir=None,
+        ),
+        host="compute-1.example",
         namespace="metadata",
         state_dir=Path("/run/metadata"),
         debug=True,
@@ -89,6 +103,7 @@ audit_interval = 2
         controller="external",
         flows=FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11),
         audit_interval=2,
+        admin_listen=UnixSocket(Path("/run/metadata/admin.sock")),
         path=path,
     )
 
@@ -119,10 +134,14 @@ def test_without_a_path_and_without_the_default_file_there_are_the_defaults(
     ("group", "option", "value"),
     [
         ("agent", "debug", "perhaps"),
+        ("agent", "host", "../compute"),
+        ("agent", "host", "a host"),
         ("proxy", "workers", "many"),
         ("proxy", "workers", "1.5"),
         ("proxy", "workers", "0"),
         ("proxy", "workers", "65"),
+        ("admin", "listen", "0.0.0.0:9775"),
+        ("admin", "listen", "9775"),
         ("flows", "controller", "nox"),
         ("flows", "flow_table_base", "0"),
         ("flows", "flow_table_base", "250"),

@@ -140,7 +140,7 @@ def test_an_end_before_the_end_is_told_apart_from_the_proper_one() -> None:
 @pytest.mark.parametrize("version", ["0.9", "2.0"])
 def test_only_http_1_is_understood(version: str) -> None:
     with pytest.raises(BadAnswerError, match=version):
-        digest_answer(status=200, reason=b"", version=version, headers=[], head_only=False)
+        digest_answer(200, b"", version, [], head_only=False)
 
 
 @pytest.mark.parametrize(

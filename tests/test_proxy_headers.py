@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxy_support import identity, identity_lines
+from proxy_support import REQUEST_ID, REQUEST_ID_LINE, identity, identity_lines
 
 from ovs_metadata.proxy.headers import (
     connection_options,
@@ -67,15 +67,15 @@ def test_nova_gets_each_identity_header_once_and_with_the_right_value(
     )
     if not isinstance(head, RequestHead):
         return  # refused for another reason; nothing reaches Nova
-    outgoing = render_request(Request(head, b""), identity(number))
+    outgoing = render_request(Request(head, b""), identity(number), REQUEST_ID)
     assert outgoing.rest.endswith(b"\r\n\r\n")
     lines = outgoing.rest.removesuffix(b"\r\n\r\n").split(b"\r\n")
     names = [fold(line.partition(b":")[0]) for line in lines]
     assert [names.count(name) for name in OURS] == [1, 1, 1, 1]
-    assert b"\r\n".join(lines[-4:]) + b"\r\n" == identity_lines(number)
+    assert b"\r\n".join(lines[-5:]) + b"\r\n" == identity_lines(number) + REQUEST_ID_LINE
     forbidden = (b"x-instance-id", b"x-tenant-id", b"x-metadata-provider", b"x-neutron-", b"x-ovn-")
-    assert not any(name.startswith(forbidden) for name in names[:-4])
-    assert b"x-openstack-request-id" not in names
+    assert not any(name.startswith(forbidden) for name in names[:-5])
+    assert b"x-openstack-request-id" not in names[:-5]
 
 
 @given(headers=st.lists(st.tuples(TOKENS.map(lambda token: b"Y" + token), VALUES), max_size=12))

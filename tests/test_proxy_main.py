@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from proxy_support import identity
 
 from ovs_metadata.proxy.feed import IdentityChange, SettingsChange, Snapshot, encode
+from ovs_metadata.proxy.report import decode
 from ovs_metadata.proxy.settings import Settings
 
 COMMAND = [sys.executable, "-m", "ovs_metadata.proxy.main"]
@@ -155,6 +157,22 @@ def test_by_feed_it_follows_every_change(nova: str) -> None:
         eventually(lambda: fetch(port)[0], 404)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=DEADLINE) == 0
+
+
+def test_by_feed_it_reports_what_it_has_done_and_the_rest_at_its_end(nova: str) -> None:
+    with fed_worker(snapshot(nova)) as (worker, feed, port):
+        reports = feed.makefile("rb")
+        feed.settimeout(DEADLINE)
+        eventually(lambda: fetch(port), (200, "instance-2"))
+        asked: Counter[tuple[int, str]] = Counter()
+        while not asked:
+            asked.update(decode(reports.readline()).counts.requests)
+        assert fetch(port, 3)[0] == 404
+        worker.send_signal(signal.SIGTERM)
+        for line in reports:
+            asked.update(decode(line).counts.requests)
+        assert worker.wait(timeout=DEADLINE) == 0
+        assert asked == {(200, "answered"): 1, (404, "no_interface"): 1}
 
 
 @pytest.mark.parametrize(

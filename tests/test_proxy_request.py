@@ -1,7 +1,7 @@
 """Decisions on a request, as pure functions."""
 
 import pytest
-from proxy_support import identity, identity_lines
+from proxy_support import REQUEST_ID, REQUEST_ID_LINE, identity, identity_lines
 
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.headers import HeaderList
@@ -77,11 +77,11 @@ def test_a_length_over_the_limit_is_refused_from_the_head() -> None:
 def test_only_idempotent_methods_may_be_repeated(method: bytes, *, idempotent: bool) -> None:
     head = digest(HOST, method=method)
     assert isinstance(head, RequestHead)
-    assert render_request(Request(head, b""), identity(2)).idempotent is idempotent
+    assert render_request(Request(head, b""), identity(2), REQUEST_ID).idempotent is idempotent
 
 
 def test_a_chunked_body_gets_its_length_even_if_it_is_empty() -> None:
     head = digest(HOST, (b"Transfer-Encoding", b"chunked"), method=b"POST")
     assert isinstance(head, RequestHead)
-    outgoing = render_request(Request(head, b""), identity(2))
-    assert outgoing.rest == b"Content-Length: 0\r\n" + identity_lines(2) + b"\r\n"
+    outgoing = render_request(Request(head, b""), identity(2), REQUEST_ID)
+    assert outgoing.rest == b"Content-Length: 0\r\n" + identity_lines(2) + REQUEST_ID_LINE + b"\r\n"

@@ -47,8 +47,13 @@ async def test_a_port_over_its_connection_limit_is_refused_and_others_are_not() 
 @on_loop
 async def test_refusals_do_not_pile_up() -> None:
     async with relay(answers(OK), max_connections_per_port=2) as (proxy, _):
-        for _ in range(30):
+        for _ in range(2 + 5):
             await proxy.guest(2)
+        await until(lambda: proxy.server.connection_count <= 2 * 2)
+        # Five turned away within a second are too many: nothing of it reaches the worker any more.
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await proxy.guest(2)
         other = await proxy.guest(3)
         assert await other.get() == OK
         assert proxy.server.connection_count <= 2 * 2 + 1

@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
-from proxy_support import OK, identity, on_loop, until
+from proxy_support import OK, REQUEST_ID, identity, on_loop, until
 
 from ovs_metadata.proxy.answer import AnswerPart
 from ovs_metadata.proxy.errors import Failure
@@ -42,11 +42,10 @@ def request(method: bytes = b"GET", body: bytes = b"") -> OutgoingRequest:
         header_lines=b"Content-Length: %d\r\n" % len(body),
         http_1_1=True,
         keep_alive=True,
-        content_length=len(body),
         chunked=False,
         expects_continue=False,
     )
-    return render_request(Request(head, body), identity(2))
+    return render_request(Request(head, body), identity(2), REQUEST_ID)
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ ARGUMENTS = ["--namespace", "ovs_metadata", "--wrap-width", "79"]
 COMMAND = f"oslo-config-generator {' '.join(ARGUMENTS)} --output-file etc/agent.conf.sample"
 
 # An option that is commented out: no blank after the #, unlike in a sentence.
-_COMMENTED_OUT = re.compile(r"^#(?=\w+ = )", re.MULTILINE)
+_COMMENTED_OUT = re.compile(r"^#(?=\w+ =)", re.MULTILINE)
 
 
 def generate() -> str:
@@ -35,7 +35,7 @@ def options_in(sample: str) -> set[tuple[str, str]]:
     for line in sample.splitlines():
         if header := re.fullmatch(r"\[(\w+)\]", line):
             section = header[1]
-        elif option := re.match(r"#(\w+) = ", line):
+        elif option := re.match(r"#(\w+) =", line):
             found.add((section, option[1]))
     return found
 

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 from ovs_metadata.store import open_store
-from ovs_metadata.store.directory import DirectoryStore
+from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import ROOT, port_path
+from ovs_metadata.store.node_store import NodeStore
 
-pytest.register_assert_rewrite("lab.store_contract", "lab.store_follow_contract")
+pytest.register_assert_rewrite(
+    "lab.store_contract", "lab.store_document_contract", "lab.store_follow_contract"
+)
 
 from lab.process import wait_for  # noqa: E402
 from lab.store_contract import StoreContract  # noqa: E402
@@ -31,6 +34,10 @@ from lab.store_support import (  # noqa: E402
 )
 
 __all__ = ["followed", "store"]
+
+
+def directory_store(root: Path) -> NodeStore:
+    return NodeStore(DirectoryNodes(root))
 
 
 class DirectoryPlace:
@@ -65,7 +72,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_only_its_owner_reads_it(root: Path) -> None:
-    DirectoryStore(root).put(record())
+    directory_store(root).put(record())
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in [root, *root.rglob("*")]}
     assert len(found) > 5
     for path, mode in found.items():
@@ -73,7 +80,7 @@ def test_only_its_owner_reads_it(root: Path) -> None:
 
 
 def test_nothing_but_nodes_and_the_lock_is_left_by_writing(root: Path) -> None:
-    store = DirectoryStore(root)
+    store = directory_store(root)
     for revision in range(3):
         store.put(record(revision=revision))
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
@@ -86,7 +93,7 @@ def test_nothing_but_nodes_and_the_lock_is_left_by_writing(root: Path) -> None:
 
 
 def test_what_a_killed_writer_left_does_no_harm(root: Path) -> None:
-    store = DirectoryStore(root)
+    store = directory_store(root)
     store.put(record(1))
     (root / ROOT.removeprefix("/") / ".new").write_bytes(b"half of a rec")
     assert store.put(record(2))
@@ -95,7 +102,7 @@ def test_what_a_killed_writer_left_does_no_harm(root: Path) -> None:
 
 
 def _write_all(root: Path, start: int) -> None:
-    store = DirectoryStore(root)
+    store = directory_store(root)
     for step in range(20):
         store.put(record(revision=1 + (step * 7 + start) % 20))
 
@@ -109,7 +116,7 @@ def test_writers_in_several_processes_end_at_the_highest_revision(root: Path) ->
         writer.join(timeout=60)
         writer.kill()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert DirectoryStore(root).get(record().port_id).revision_number == 20
+    assert directory_store(root).get(record().port_id).revision_number == 20
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,7 @@ def test_writers_in_several_processes_end_at_the_highest_revision(root: Path) ->
 def test_a_writer_waits_for_its_turn_and_decides_then(
     root: Path, operation: Callable[[Store], bool]
 ) -> None:
-    store = DirectoryStore(root)
+    store = directory_store(root)
     store.put(record(revision=1))
     newer = record(revision=3)
     with (root / ROOT.removeprefix("/") / ".lock").open() as lock, ThreadPoolExecutor(1) as pool:
@@ -132,7 +139,8 @@ def test_a_writer_waits_for_its_turn_and_decides_then(
         # An operation that does not wait for the lock is done long before this is over.
         with contextlib.suppress(TimeoutError):
             outcome.result(timeout=0.3)
-        store.file(port_path(newer.port_id)).write_bytes(newer.to_json())
+        newer_file = root / port_path(newer.port_id).removeprefix("/")
+        newer_file.write_bytes(newer.to_json())
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert outcome.result(timeout=10) is False
     assert store.get(newer.port_id) == newer
@@ -141,7 +149,7 @@ def test_a_writer_waits_for_its_turn_and_decides_then(
 def test_while_the_directory_is_away_the_last_known_stays(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = DirectoryStore(root)
+    store = directory_store(root)
     store.put(record(1))
     following = Followed(store)
     following.settle(record(1).port_id)
@@ -149,7 +157,7 @@ def test_while_the_directory_is_away_the_last_known_stays(
     away = root.rename(root.with_name("away"))
     wait_for(lambda: "is gone" in caplog.text, "the outage to be logged")
     before = list(told.calls)
-    DirectoryStore(away).put(record(1, revision=2))
+    directory_store(away).put(record(1, revision=2))
     away.rename(root)
     told.wait_for(record(1).port_id, record(1, revision=2))
     assert told.calls[len(before) :] == [(record(1).port_id, record(1, revision=2))]
@@ -161,14 +169,14 @@ def test_a_root_that_is_no_directory_is_said_in_one_line(tmp_path: Path) -> None
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(StoreUnavailable, match=r"store directory .*/file: Not a directory") as bad:
-        DirectoryStore(file)
+        directory_store(file)
     assert "\n" not in str(bad.value)
 
 
 def test_a_directory_in_a_records_place_disturbs_no_other_port(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = DirectoryStore(root)
+    store = directory_store(root)
     store.put(record(1))
     (root / port_path(record(2).port_id).removeprefix("/")).mkdir(parents=True)
     following = Followed(store)

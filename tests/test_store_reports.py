@@ -5,6 +5,7 @@ import threading
 from lab.process import wait_for
 from lab.store_support import Told, record
 from ovs_metadata.store.interface import PortState
+from ovs_metadata.store.kind import PORTS
 from ovs_metadata.store.reports import Reports
 
 PORT = record().port_id
@@ -13,31 +14,31 @@ DATA = record().to_json()
 
 def test_only_followed_ports_are_told() -> None:
     told = Told()
-    reports = Reports(told)
+    reports = Reports(PORTS, told)
     reports.tell(PORT, DATA)
-    assert reports.set_ports([PORT]) == {PORT}
-    assert reports.ports() == {PORT}
+    assert reports.set_keys([PORT]) == {PORT}
+    assert reports.keys() == {PORT}
     reports.tell(PORT, DATA)
-    assert reports.set_ports([]) == set()
+    assert reports.set_keys([]) == set()
     reports.tell(PORT, None)
     assert told.calls == [(PORT, record())]
 
 
 def test_a_port_that_stays_followed_is_not_new_and_not_told_again() -> None:
     told = Told()
-    reports = Reports(told)
-    reports.set_ports([PORT])
+    reports = Reports(PORTS, told)
+    reports.set_keys([PORT])
     reports.tell(PORT, None)
     other = record(2).port_id
-    assert reports.set_ports([PORT, other]) == {other}
+    assert reports.set_keys([PORT, other]) == {other}
     reports.tell(PORT, None)
     assert told.calls == [(PORT, None)]
 
 
 def test_a_record_with_unknown_keys_more_or_less_is_the_same_record() -> None:
     told = Told()
-    reports = Reports(told)
-    reports.set_ports([PORT])
+    reports = Reports(PORTS, told)
+    reports.set_keys([PORT])
     reports.tell(PORT, DATA)
     reports.tell(PORT, DATA.replace(b"{", b'{"later": 1, ', 1))
     assert told.calls == [(PORT, record())]
@@ -50,10 +51,10 @@ def test_setting_the_ports_waits_for_a_call_under_way() -> None:
         called.set()
         assert go_on.wait(timeout=10)
 
-    reports = Reports(listener)
-    reports.set_ports([PORT])
+    reports = Reports(PORTS, listener)
+    reports.set_keys([PORT])
     teller = threading.Thread(target=reports.tell, args=(PORT, DATA))
-    setter = threading.Thread(target=reports.set_ports, args=([],))
+    setter = threading.Thread(target=reports.set_keys, args=([],))
     teller.start()
     assert called.wait(timeout=10)
     setter.start()
@@ -63,4 +64,4 @@ def test_setting_the_ports_waits_for_a_call_under_way() -> None:
     for thread in (teller, setter):
         thread.join(timeout=10)
     assert waited
-    wait_for(lambda: reports.ports() == set(), "no port to be followed")
+    wait_for(lambda: reports.keys() == set(), "no port to be followed")

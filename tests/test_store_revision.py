@@ -1,12 +1,23 @@
 """Which record stays."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.store_support import record
 from ovs_metadata.store.errors import MalformedRecord
-from ovs_metadata.store.revision import Outcome, Stored, may_delete, outcome_of_put
+from ovs_metadata.store.revision import (
+    Deletion,
+    Outcome,
+    Stored,
+    Tombstone,
+    outcome_of_delete,
+    outcome_of_put,
+    stored,
+)
 
 OTHER = record(revision=2, instance=9)
 BAD = MalformedRecord(record().port_id, "nonsense")
@@ -22,6 +33,9 @@ BAD = MalformedRecord(record().port_id, "nonsense")
         (replace(OTHER, revision_number=3), Outcome.OUTDATED, Outcome.WRITE),
         (record(revision=3), Outcome.OUTDATED, Outcome.WRITE),
         (record(revision=2), Outcome.SAME, Outcome.SAME),
+        (Tombstone(1), Outcome.WRITE, Outcome.WRITE),
+        (Tombstone(2), Outcome.OUTDATED, Outcome.WRITE),
+        (Tombstone(3), Outcome.OUTDATED, Outcome.WRITE),
     ],
 )
 def test_putting_revision_two(stored: Stored, outcome: Outcome, forced: Outcome) -> None:
@@ -30,17 +44,70 @@ def test_putting_revision_two(stored: Stored, outcome: Outcome, forced: Outcome)
 
 
 @pytest.mark.parametrize(
-    ("stored", "revision", "deleted"),
+    ("stored", "revision", "outcome"),
     [
-        (None, None, False),
-        (None, 5, False),
-        (BAD, None, True),
-        (BAD, 0, True),
-        (record(revision=2), None, True),
-        (record(revision=2), 3, True),
-        (record(revision=2), 2, True),
-        (record(revision=2), 1, False),
+        (None, None, Deletion()),
+        (BAD, None, Deletion(remove=True, deleted=True)),
+        (record(revision=2), None, Deletion(remove=True, deleted=True)),
+        (Tombstone(2), None, Deletion()),
+        (None, 5, Deletion(leave=Tombstone(5))),
+        (BAD, 0, Deletion(leave=Tombstone(0), deleted=True)),
+        (record(revision=2), 3, Deletion(leave=Tombstone(3), deleted=True)),
+        (record(revision=2), 2, Deletion(leave=Tombstone(2), deleted=True)),
+        (record(revision=2), 1, Deletion()),
+        (Tombstone(2), 1, Deletion()),
+        (Tombstone(2), 2, Deletion()),
+        (Tombstone(2), 3, Deletion(leave=Tombstone(3))),
     ],
 )
-def test_deleting(stored: Stored, revision: int | None, deleted: bool) -> None:
-    assert may_delete(stored, revision) is deleted
+def test_deleting(stored: Stored, revision: int | None, outcome: Deletion) -> None:
+    assert outcome_of_delete(stored, revision) == outcome
+
+
+def test_a_record_and_a_tombstone_read_as_they_were_written() -> None:
+    for state in (record(), Tombstone(0), Tombstone(2**63 - 1)):
+        assert stored(record().port_id, state.to_json()) == state
+    assert stored(record().port_id, None) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"[" * 5000,
+        b'{"deleted": true}',
+        b'{"deleted": 1, "revision_number": 1}',
+        b'{"deleted": true, "revision_number": true}',
+        b'{"deleted": true, "revision_number": -1}',
+        b'{"deleted": true, "revision_number": 9223372036854775808}',
+        b'{"deleted": true, "revision_number": "1"}',
+    ],
+)
+def test_what_is_no_tombstone_is_malformed(data: bytes) -> None:
+    assert isinstance(stored(record().port_id, data), MalformedRecord)
+
+
+EVENTS = st.lists(st.tuples(st.booleans(), st.integers(min_value=0, max_value=6)), max_size=12)
+
+
+@given(EVENTS, st.randoms(use_true_random=False))
+def test_in_whatever_order_puts_and_deletes_arrive_the_newest_counts(
+    events: list[tuple[bool, int]], random: Random
+) -> None:
+    # Neutron's revisions: one state of the port each, and a delete is the last word of its own.
+    deleted = {revision: delete for delete, revision in events}
+    arriving = list(deleted.items())
+    random.shuffle(arriving)
+    state: Stored = None
+    for revision, delete in arriving:
+        if delete:
+            state = outcome_of_delete(state, revision).leave or state
+        elif outcome_of_put(state, record(revision=revision), force=False) is Outcome.WRITE:
+            state = record(revision=revision)
+    last = max(deleted, default=None)
+    if last is None:
+        assert state is None
+    else:
+        assert state == (Tombstone(last) if deleted[last] else record(revision=last))

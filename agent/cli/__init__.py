@@ -10,9 +10,11 @@ import logging
 import click
 
 import ovs_metadata
+from ovs_metadata.agent.cli.agents import agent
 from ovs_metadata.agent.cli.common import Settings
 from ovs_metadata.agent.cli.flows import flows
 from ovs_metadata.agent.cli.port import port
+from ovs_metadata.agent.cli.status import status
 from ovs_metadata.agent.cli.trace import trace
 
 
@@ -43,6 +45,8 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
     context.obj = Settings(config, store)
 
 
+main.add_command(agent)
 main.add_command(flows)
 main.add_command(port)
+main.add_command(status)
 main.add_command(trace)

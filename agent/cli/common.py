@@ -75,14 +75,21 @@ class Settings:
     @contextlib.contextmanager
     def open_store(self) -> Iterator[Store]:
         """The store, open for the time of the block; what it raises ends the command."""
-        from ovs_metadata.store import open_store  # noqa: PLC0415
-
-        url = self.store_url()
         try:
-            with contextlib.closing(open_store(url, wait=WAIT)) as store:
+            with contextlib.closing(self._open_store()) as store:
                 yield store
         except StoreError as error:
             raise Failure(str(error), _exit_status(error)) from error
+
+    def _open_store(self) -> Store:
+        if self.store is not None:
+            from ovs_metadata.store import open_store  # noqa: PLC0415
+
+            return open_store(self.store, wait=WAIT)
+        config = self.load_config()
+        from ovs_metadata.host.store import open_configured_store  # noqa: PLC0415
+
+        return open_configured_store(config, wait=WAIT)
 
 
 def port_state(store: Store, port_id: str) -> PortState:

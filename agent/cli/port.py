@@ -4,12 +4,15 @@ A deployment's records are Neutron's business, and are published by its service 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
+from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
 from ovs_metadata.agent.cli.common import (
+    UNREACHABLE,
     Failure,
     Settings,
     output_format,
@@ -17,6 +20,8 @@ from ovs_metadata.agent.cli.common import (
     print_json,
     print_table,
 )
+from ovs_metadata.agent.cli.port_row import COLUMNS, LONG, PortRow
+from ovs_metadata.agent.cli.port_sync import sync_ports
 from ovs_metadata.store.interface import MalformedRecord, RecordNotFound, Store
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 
@@ -34,6 +39,9 @@ port_id_argument = click.argument("port_id", metavar="PORT_ID", callback=_port_i
 @click.group()
 def port() -> None:
     """Port records: which instance stands behind a Neutron port."""
+
+
+port.add_command(sync_ports)
 
 
 @port.command("set")
@@ -126,28 +134,35 @@ def get_port(settings: Settings, port_id: str, output: str) -> None:
 
 
 @port.command("list")
+@click.option("--here", is_flag=True, help="Only ports that are on this host.")
+@click.option("--long", "everything", is_flag=True, help="Also project, MAC, network, revision.")
 @output_format
 @click.pass_obj
-def list_ports(settings: Settings, output: str) -> None:
-    """Show all port records; those that cannot be used with what is wrong with them."""
+def list_ports(settings: Settings, output: str, *, here: bool, everything: bool) -> None:
+    """Show all port records, and what the agent of this host knows of them.
+
+    That is ofport, port address, requests and the last answer of the ports on this host. Ports here
+    that have no record are shown, too. Records that cannot be used are shown with what is wrong
+    with them.
+    """
+    ports_here, silence = _ports_here(settings)
+    if here and silence:
+        raise Failure(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with settings.open_store() as store:
-        states = [(port_id, port_state(store, port_id)) for port_id in store.port_ids()]
-    # A record deleted since its id was listed is None.
-    found = [(port_id, state) for port_id, state in states if state is not None]
+        port_ids = ports_here.keys() if here else ports_here.keys() | store.port_ids()
+        found = {port_id: port_state(store, port_id) for port_id in sorted(port_ids)}
+    listed = [
+        PortRow(port_id, state, ports_here.get(port_id))
+        for port_id, state in found.items()
+        # A record deleted since its id was listed is None.
+        if state is not None or port_id in ports_here
+    ]
     if output == "json":
-        print_json(
-            [
-                {"port_id": port_id, "malformed": state.reason}
-                if isinstance(state, MalformedRecord)
-                else json.loads(state.to_json())
-                for port_id, state in found
-            ]
-        )
-    else:
-        print_table(
-            ["port", "instance", "project", "fixed IPs", "MAC", "network", "revision"],
-            (_row(port_id, state) for port_id, state in found),
-        )
+        print_json([row.document() for row in listed])
+        return
+    print_table(COLUMNS + (LONG if everything else []), (row.cells(everything) for row in listed))
+    if silence:
+        click.echo(f"\nof this host's ports no more is known: {silence}")
 
 
 @port.command("delete")
@@ -185,15 +200,10 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
         )
 
 
-def _row(port_id: str, state: PortRecord | MalformedRecord) -> list[str]:
-    if isinstance(state, MalformedRecord):
-        return [port_id, f"malformed: {state.reason}", "", "", "", "", ""]
-    return [
-        port_id,
-        state.device_id,
-        state.project_id,
-        "\n".join(state.fixed_ips),
-        state.mac_address,
-        state.network_id,
-        str(state.revision_number),
-    ]
+def _ports_here(settings: Settings) -> tuple[Mapping[str, dict[str, Any]], str]:
+    """What the agent of this host says of its ports, by port ID; or why it says nothing."""
+    try:
+        told = ask(settings.load_config().admin_listen, "/ports")
+    except (AgentSilent, Failure) as error:
+        return {}, str(error)
+    return {port["port_id"]: port for port in told["ports"]}, ""

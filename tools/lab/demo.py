@@ -29,6 +29,8 @@ NOVA_PORT = 8775
 META_DATA = "/openstack/latest/meta_data.json"
 URL = f"http://169.254.169.254{META_DATA}"
 
+SWITCH = "'agent.openstack.metadata.enabled : false'"
+
 TWIN = {"mac": "fa:16:3e:11:11:11", "address": "10.0.0.5/24"}
 THIRD = {"mac": "fa:16:3e:33:33:33", "address": "10.0.0.7/24"}
 GUESTS = {"one": TWIN, "two": TWIN, "three": THIRD}
@@ -169,12 +171,15 @@ class Demo:
         host = self.hypervisor
         in_host = f"nsenter --net=/run/netns/{host.namespace}"
         command = Path(sys.executable).parent / "ovs-metadata"
+        mn_conf = f"{command.with_name('mn-conf')} --config {host.config}"
         self._title("It stays up until Ctrl-C. Things to try:")
         for what, how in (
             ("ask as a guest", f"ip netns exec {host.guests[0].name} curl -i {URL}"),
             ("look at the flows", self._flows_command()),
             ("look at the bridge", f"ovs-vsctl --db={host.ovs.connection} show"),
             ("see the port records", f"{in_host} {command} --store {host.store_url} port list"),
+            ("see the configuration", f"{in_host} {mn_conf} dump -h {host.prefix}"),
+            ("switch it off on this host", f"{in_host} {mn_conf} set {SWITCH}"),
             ("delete all flows, and see them come back", self._delete_command()),
             ("read the logs", f"less {host.root}/*.log {host.ovs.root}/*.log"),
         ):

@@ -19,10 +19,15 @@ from lab.openvswitch import OpenVSwitch
 from lab.process import LabError, Process, run, wait_for
 from lab.relay import Relay
 from lab.zookeeper import ZooKeeper
+from ovs_metadata.agent.conf.schema import PREFIX
 from ovs_metadata.host.address import METADATA_PORT, port_address
+from ovs_metadata.host.documents import change
+from ovs_metadata.host.sources import DEFAULT_TEMPLATE
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
+from ovs_metadata.store.layout import config_template_path
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.security import PLAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 """The top of the source tree."""
@@ -68,6 +73,7 @@ class Hypervisor:
         self.ovs = OpenVSwitch(self.root / "openvswitch", self.namespace)
         self.store_url = f"directory:{self.root}/store"
         self._store_url_here = self.store_url
+        self.store_security = PLAIN
         self.config = self.root / "agent.conf"
         self.guests: list[Guest] = []
         self.processes: dict[str, Process] = {}
@@ -84,7 +90,7 @@ class Hypervisor:
         self.configure()
 
     def configure(self, **changes: dict[str, Any]) -> None:
-        """Write the agent's configuration; `changes` are options by group."""
+        """Write the agent's file, `changes` being options by group, and have it enabled."""
         secret = self.root / "shared-secret"
         secret.write_text(self.secret)
         secret.chmod(0o600)
@@ -94,9 +100,9 @@ class Hypervisor:
                 "ovsdb_connection": self.ovs.connection,
                 "rundir": self.ovs.rundir,
             },
-            "store": {"url": self.store_url},
-            "nova": {"metadata_url": self.nova, "shared_secret_file": secret},
+            "store": {"url": self.store_url, "snapshot_dir": self.root / "snapshots"},
             "agent": {
+                "host": self.prefix,
                 "namespace": self.metadata_namespace,
                 "state_dir": self.root / "state",
             },
@@ -110,16 +116,34 @@ class Hypervisor:
                 for group, options in groups.items()
             )
         )
+        self.deploy(enabled=True, nova_metadata_url=self.nova, shared_secret=self.secret)
 
-    def use_zookeeper(self, zookeeper: ZooKeeper) -> Relay:
+    def deploy(self, **values: bool | float | str | None) -> None:
+        """Set keys of the deployment's configuration, without their prefix; None unsets one.
+
+        As `mn-conf set -t default` does, but unchecked.
+        """
+        given = {f"{PREFIX}.{name}": value for name, value in values.items()}
+        change(
+            self.store,
+            config_template_path(DEFAULT_TEMPLATE),
+            lambda before: {
+                name: value for name, value in {**before, **given}.items() if value is not None
+            },
+        )
+
+    def use_zookeeper(self, zookeeper: ZooKeeper, port: int | None = None) -> Relay:
         """Have the agent use a ZooKeeper that runs outside the host's namespace.
 
+        On that port, if it listens on several. `store_security` is for whoever writes from here.
         Returns the way there, to be entered by the caller; the configuration is to be written
         afterwards.
         """
+        self.close_store()
         self.store_url = "zookeeper://127.0.0.1:2181"
-        self._store_url_here = zookeeper.url
-        return Relay(self.namespace, 2181, zookeeper.hosts)
+        hosts = f"{zookeeper.address}:{port}" if port else zookeeper.hosts
+        self._store_url_here = f"zookeeper://{hosts}"
+        return Relay(self.namespace, 2181, hosts)
 
     def close(self) -> None:
         """End and remove everything."""
@@ -156,10 +180,16 @@ class Hypervisor:
         pids = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
         found = {}
         for pid in pids:
-            for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
-                if word.startswith("ovs_metadata."):
-                    found[word] = int(pid)
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    if word.startswith("ovs_metadata."):
+                        found[word] = int(pid)
         return found
+
+    def mn_conf(self, *args: str) -> list[str | Path]:
+        """A command line of `mn-conf`, about this hypervisor's store."""
+        module = (sys.executable, "-m", "ovs_metadata.agent.cli.mn_conf")
+        return [*module, "--config", self.config, "--store", self._store_url_here, *args]
 
     def command(self, name: str, *args: str) -> list[str | Path]:
         """The command line of one of our commands, with this hypervisor's configuration."""
@@ -207,7 +237,7 @@ class Hypervisor:
     def store(self) -> Store:
         """The store the agent follows."""
         if self._store is None:
-            self._store = open_store(self._store_url_here)
+            self._store = open_store(self._store_url_here, security=self.store_security)
         return self._store
 
     def close_store(self) -> None:

@@ -37,6 +37,11 @@ class OpenVSwitch:
         """Its OVSDB, in OVSDB's connection notation."""
         return f"unix:{self.socket}"
 
+    @property
+    def vswitchd_pid(self) -> int:
+        """The process id of its ovs-vswitchd, 0 before it was started."""
+        return self._vswitchd.pid if self._vswitchd else 0
+
     def start(self) -> None:
         """Create the database and start both daemons."""
         self.rundir.mkdir(parents=True)

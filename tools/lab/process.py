@@ -86,8 +86,11 @@ class Process:
         log: Path,
         env: dict[str, str] | None = None,
         namespace: str | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it, inside a named network namespace if one is given.
+
+        `pass_fds` are descriptors that it inherits.
 
         nsenter and not `ip netns exec`: the latter has a mount namespace of its own, in which a
         namespace the agent makes would be invisible to everybody else.
@@ -103,6 +106,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
+                pass_fds=pass_fds,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, nothing shared
             )
         self.pid = self._popen.pid

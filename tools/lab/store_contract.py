@@ -17,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from lab.process import wait_for
+from lab.store_document_contract import AnnouncementContract, DocumentContract, LockContract
 from lab.store_follow_contract import FollowContract
 from lab.store_support import Place, Told, record
 from ovs_metadata.store.errors import MalformedRecord, RecordNotFound, StoreError, UnknownLayout
@@ -175,6 +176,72 @@ class RecordContract:
         place.write(f"{port_path(record(5).port_id)}.bak", b"")
         expected = sorted([*(each.port_id for each in records), record(5).port_id])
         assert list(store.port_ids()) == expected
+        found = dict(store.records())
+        assert list(found) == expected
+        assert isinstance(found.pop(record(5).port_id), MalformedRecord)
+        assert sorted(found.values(), key=lambda each: each.port_id) == sorted(
+            records, key=lambda each: each.port_id
+        )
+
+
+class TombstoneContract:
+    """A delete is not undone by what comes late."""
+
+    @pytest.mark.parametrize("stored", [None, record(revision=2)], ids=["absent", "there"])
+    def test_a_late_put_does_not_undo_a_delete(
+        self, store: Store, stored: PortRecord | None
+    ) -> None:
+        """Of the deleted revision or an older one; a newer one is a port in use again."""
+        if stored:
+            store.put(stored)
+        assert store.delete(record().port_id, 3) is bool(stored)
+        for revision in (1, 2, 3):
+            assert not store.put(record(revision=revision))
+        assert not store.delete(record().port_id, 3)
+        with pytest.raises(RecordNotFound):
+            store.get(record().port_id)
+        assert list(store.port_ids()) == []
+        assert store.put(record(revision=4))
+        assert store.get(record().port_id) == record(revision=4)
+
+    def test_an_operator_may_put_what_was_deleted(self, store: Store) -> None:
+        """By force, or having deleted it without a revision."""
+        store.put(record(revision=2))
+        store.delete(record().port_id, 2)
+        assert store.put(record(revision=1), force=True)
+        assert store.delete(record().port_id)
+        assert store.put(record(revision=1))
+
+    def test_of_a_put_and_a_delete_at_once_the_newer_wins(self, place: Place) -> None:
+        """Whichever comes first."""
+        writer, deleter = place.open(), place.open()
+        try:
+            for number in range(1, 31):
+                port = record(number, revision=5)
+                together = threading.Barrier(2)
+                revision = 5 if number % 2 else 4
+                with ThreadPoolExecutor(1) as pool:
+                    deleted = pool.submit(_after, together, deleter.delete, port.port_id, revision)
+                    _after(together, writer.put, port)
+                    deleted.result(timeout=30)
+                assert (port.port_id in writer.port_ids()) is (revision == 4)
+        finally:
+            writer.close()
+            deleter.close()
+
+    def test_tombstones_are_swept_when_they_are_old(self, place: Place, store: Store) -> None:
+        """And nothing else."""
+        store.put(record(1))
+        for number in (2, 3):
+            store.delete(record(number).port_id, 3)
+        place.write(port_path(record(4).port_id), b"nonsense")
+        assert store.sweep(older_than=3600) == 0
+        assert store.sweep(older_than=-3600) == 2
+        assert place.read(port_path(record(2).port_id)) is None
+        assert store.put(record(2, revision=1))
+        assert [port_id for port_id, _ in store.records()] == [
+            record(number).port_id for number in (1, 2, 4)
+        ]
 
 
 class LayoutContract:
@@ -228,5 +295,13 @@ class LayoutContract:
         assert told.calls == []
 
 
-class StoreContract(RecordContract, LayoutContract, FollowContract):
+class StoreContract(
+    RecordContract,
+    TombstoneContract,
+    LayoutContract,
+    FollowContract,
+    DocumentContract,
+    AnnouncementContract,
+    LockContract,
+):
     """All of it."""

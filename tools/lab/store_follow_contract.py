@@ -31,6 +31,10 @@ class FollowContract:
         followed.told.wait_for(record().port_id, None)
         store.put(record(revision=3))
         followed.told.wait_for(record().port_id, record(revision=3))
+        store.delete(record().port_id, revision_number=3)
+        followed.told.wait_for(record().port_id, None)
+        store.put(record(revision=4))
+        followed.told.wait_for(record().port_id, record(revision=4))
 
     def test_ports_not_followed_are_not_told(self, store: Store, followed: Followed) -> None:
         """Neither those never followed, nor those not followed any more."""

@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,14 +54,24 @@ class ZooKeeper:
             present one.
         address: what to listen on.
         port: where to listen; 0 picks one that is free here.
+        settings: lines for its configuration, for TLS or an ensemble.
+        heap: megabytes of memory for its objects.
     """
 
     def __init__(
-        self, namespace: str | None = None, address: str = "127.0.0.1", port: int = 0
+        self,
+        namespace: str | None = None,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        settings: Sequence[str] = (),
+        heap: int = 256,
     ) -> None:
         self.namespace = namespace
         self.address = address
         self.port = port or free_port(address)
+        self.settings = settings
+        self.heap = heap
         self.root = Path(tempfile.mkdtemp(prefix="lab-zookeeper-"))
         self.log = self.root / "zookeeper.log"
         self._process: Process | None = None
@@ -82,6 +93,11 @@ class ZooKeeper:
         Raises:
             LabError: the package is missing, or it does not answer in time.
         """
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it without waiting: a server of an ensemble does not serve before there are two."""
         if not (JARS / "zookeeper.jar").exists() or not shutil.which("java"):
             raise LabError("no ZooKeeper here: install Debian's packages zookeeper and default-jre")
         self._write_configuration()
@@ -89,16 +105,24 @@ class ZooKeeper:
         command = [
             # So that no server outlives a test run that was killed.
             *("setpriv", "--pdeathsig", "KILL"),
-            *("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            *("java", f"-Xmx{self.heap}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             *("-Dzookeeper.admin.enableServer=false", "-cp", classpath),
             *("org.apache.zookeeper.server.quorum.QuorumPeerMain", str(self.root / "zoo.cfg")),
         ]
         self._process = Process(command, self.log, namespace=self.namespace)
+
+    def wait(self) -> None:
+        """Wait until it serves; raises LabError, and ends it, if it does not in time."""
         try:
             wait_for(self._serves, "ZooKeeper to answer", timeout=60)
         except BaseException:
             self.kill()
             raise
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, if it runs."""
+        return self._process.pid if self._process else None
 
     def kill(self) -> None:
         """End it as a power failure would (SIGKILL), its data staying; `start` starts it again."""
@@ -149,13 +173,14 @@ class ZooKeeper:
             # Benchmarks connect hundreds of clients from one address.
             "maxClientCnxns=0\n"
             "4lw.commands.whitelist=srvr,wchs,mntr\n"
+            + "".join(f"{each}\n" for each in self.settings)
         )
 
     def _serves(self) -> bool:
         if self._process is None or not self._process.alive():
             raise LabError(f"ZooKeeper ended instead of answering; its log:\n{self.tail()}")
         # It says "imok" to ruok before it has read its data; a mode it has only when it serves.
-        return "Mode: standalone" in self.command("srvr")
+        return "\nMode: " in self.command("srvr")
 
     def command(self, word: str) -> str:
         """Its answer to one of ZooKeeper's four-letter commands; nothing if it does not answer."""

@@ -1,0 +1,192 @@
+"""The admin listener: metrics, health and ports over HTTP, for this host's own eyes.
+
+It listens in the host's network namespace, on loopback or a UNIX socket, so that no guest can reach
+it: theirs end in a namespace of its own. Nothing can be changed through it, and it tells no secret
+and no signature. It runs on the agent's event loop, from `start` to `close`.
+
+    /metrics         for Prometheus
+    /healthz         200 if this host serves metadata, otherwise 503; why, as JSON
+    /healthz/ready   the same
+    /healthz/live    200 as long as the agent's event loop runs
+    /ports           the ports of this host and what they were last answered, as JSON
+    /status          this host at a glance, as JSON
+    /                the same and more as a page for people
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.web import Application, RequestHandler
+
+from ovs_metadata import __version__
+from ovs_metadata.agent import status_page
+from ovs_metadata.agent.metrics import make_registry
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.status import About, HostStatus
+from ovs_metadata.host.listen import Listen, UnixSocket
+
+LOG = logging.getLogger(__name__)
+
+_SOCKET_MODE = 0o600
+
+_LARGEST_REQUEST = 16 * 1024
+_IDLE_TIMEOUT = 60.0
+"""Bounds of a request, in bytes, and of a connection's idleness, in seconds."""
+
+
+class AdminListener:
+    """Answers questions about this host."""
+
+    def __init__(
+        self,
+        listen: Listen,
+        statistics: HostStatistics,
+        problems: Callable[[], Sequence[str]],
+        about: Callable[[], About] = About,
+    ) -> None:
+        """Make it; `problems` says why this host is not ready, and nothing when it is."""
+        self._listen = listen
+        self._status = HostStatus(statistics, problems, about)
+        registry = make_registry(statistics, lambda: not problems())
+        health = {"problems": problems, "statistics": statistics}
+        application = Application(
+            [
+                ("/metrics", _Metrics, {"registry": registry}),
+                ("/healthz", _Health, health),
+                ("/healthz/ready", _Health, health),
+                ("/healthz/live", _Alive),
+                ("/ports", _Ports, {"statistics": statistics}),
+                ("/status", _Status, {"status": self._status}),
+                ("/", _Page, {"status": self._status}),
+            ],
+            default_handler_class=_Nothing,
+            log_function=_log_errors,
+        )
+        self._server = HTTPServer(
+            application,
+            max_header_size=_LARGEST_REQUEST,
+            max_body_size=_LARGEST_REQUEST,
+            idle_connection_timeout=_IDLE_TIMEOUT,
+        )
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: it cannot, the port being taken for example.
+        """
+        if isinstance(self._listen, UnixSocket):
+            path = str(self._listen.path)
+            self._server.add_socket(bind_unix_socket(path, mode=_SOCKET_MODE))
+        else:
+            self._server.add_sockets(bind_sockets(self._listen.port, self._listen.host))
+        self._status.start()
+        LOG.info("the admin listener is at %s", self._listen)
+
+    async def close(self) -> None:
+        """Stop listening, and end the connections there are."""
+        self._status.close()
+        self._server.stop()
+        await self._server.close_all_connections()
+        if isinstance(self._listen, UnixSocket):
+            self._listen.path.unlink(missing_ok=True)
+
+
+class _Handler(RequestHandler):
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "ovs-metadata-agent")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class _Metrics(_Handler):
+    def initialize(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def get(self) -> None:
+        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", content_type)
+        self.write(encode(self._registry))
+
+
+class _Health(_Handler):
+    def initialize(self, problems: Callable[[], Sequence[str]], statistics: HostStatistics) -> None:
+        self._problems = problems
+        self._statistics = statistics
+
+    def get(self) -> None:
+        problems = list(self._problems())
+        self.set_status(503 if problems else 200)
+        workers = self._statistics.workers
+        endpoints: list[dict[str, Any]] = [
+            {
+                "worker": number,
+                "url": endpoint.url,
+                "healthy": endpoint.healthy,
+                "last_error": endpoint.last_error,
+            }
+            for number, worker in sorted(workers.items())
+            for endpoint in worker.endpoints
+        ]
+        self.write(
+            {
+                "alive": True,
+                "ready": not problems,
+                "problems": problems,
+                "version": __version__,
+                "workers": len(workers),
+                "ports": self._statistics.ports_by_state(),
+                "endpoints": endpoints,
+            }
+        )
+
+
+class _Alive(_Handler):
+    def get(self) -> None:
+        self.write({"alive": True})
+
+
+class _Ports(_Handler):
+    def initialize(self, statistics: HostStatistics) -> None:
+        self._statistics = statistics
+
+    def get(self) -> None:
+        self.write({"ports": self._statistics.ports()})
+
+
+class _Status(_Handler):
+    def initialize(self, status: HostStatus) -> None:
+        self._status = status
+
+    def get(self) -> None:
+        self.write(self._status.document())
+
+
+class _Page(_Handler):
+    def initialize(self, status: HostStatus) -> None:
+        self._status = status
+
+    def get(self) -> None:
+        refreshed = self.get_query_argument("refresh", "on") != "off"
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", status_page.POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.write(status_page.render(self._status, refreshed=refreshed))
+
+
+class _Nothing(_Handler):
+    def prepare(self) -> None:
+        self.send_error(404)
+
+
+def _log_errors(handler: RequestHandler) -> None:
+    """Log only what went wrong here: a line for every scrape would tell nobody anything."""
+    request: HTTPServerRequest = handler.request
+    if handler.get_status() >= 500 and not isinstance(handler, _Health):
+        LOG.error("%s %s: answered with %d", request.method, request.path, handler.get_status())

@@ -1,0 +1,123 @@
+"""What the subcommands of `mn-conf` share: whose configuration is meant, exit statuses, errors."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from ovs_metadata.agent.cli.common import Failure, Settings
+from ovs_metadata.host.documents import MalformedDocument
+from ovs_metadata.host.sources import host_source_name, template_source_name
+from ovs_metadata.store import layout
+from ovs_metadata.store.interface import Store
+
+NO_SUCH_KEY = 11
+
+LOCAL = "local"
+"""The special name of this host."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A document: a host's own, or a template."""
+
+    host: str | None
+    template: str | None
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        if self.template is not None:
+            return template_source_name(self.template)
+        return host_source_name(self.host or "")
+
+    @property
+    def path(self) -> str:
+        """Where it is in the store."""
+        if self.template is not None:
+            return layout.config_template_path(self.template)
+        return layout.config_node_path(self.host or "")
+
+
+host_option = click.option(
+    "-h", "--host", metavar="HOST", help="Configuration of this host; local: the one you are on."
+)
+template_option = click.option(
+    "-t", "--template", metavar="NAME", help="This template; default: the whole deployment's."
+)
+schema_option = click.option(
+    "-s", "--schema", is_flag=True, help="Only what is built in: all keys, and their defaults."
+)
+own_option = click.option(
+    "-H", "--host-only", is_flag=True, help="Only what is set for the host itself."
+)
+json_option = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+comments_option = click.option(
+    "-c", "--comments", is_flag=True, help="Say what each key means, and where its value is from."
+)
+secrets_option = click.option("--show-secrets", is_flag=True, help="Print secrets as they are.")
+force_option = click.option("--force", is_flag=True, help="Accept keys that nothing here reads.")
+
+
+def reading_options(command: _Command) -> _Command:
+    """Add the options of the commands that show configuration."""
+    for option in reversed(
+        (
+            *(host_option, template_option, schema_option, own_option),
+            *(json_option, comments_option, secrets_option),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def host_of(settings: Settings, host: str | None) -> str:
+    """The name of a host; without one, and for `local`, this one's.
+
+    Raises:
+        BadParameter: it cannot be a host's name.
+    """
+    name = settings.load_config().host if host in {None, LOCAL} else host or ""
+    return _checked(name, layout.config_node_path, "'-h'")
+
+
+def target_of(settings: Settings, host: str | None, template: str | None) -> Target:
+    """The document that is meant; without either, this host's own.
+
+    Raises:
+        UsageError: both are given, or a name cannot be one.
+    """
+    if template is None:
+        return Target(host_of(settings, host), None)
+    if host is not None:
+        raise click.UsageError("-h and -t do not go together.")
+    return Target(None, _checked(template, layout.config_template_path, "'-t'"))
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The store, for the time of the block; what goes wrong with it ends the command."""
+    with settings.open_store() as store:
+        try:
+            yield store
+        except MalformedDocument as error:
+            raise Failure(
+                f"{error}; mn-conf set --clear with -h or -t replaces the document"
+            ) from error
+
+
+def warn(message: str) -> None:
+    """Say something beside the output."""
+    click.echo(f"mn-conf: {message}", err=True)
+
+
+def _checked(name: str, path_of: Callable[[str], str], option: str) -> str:
+    try:
+        path_of(name)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint=option) from error
+    return name

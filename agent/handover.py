@@ -1,0 +1,180 @@
+"""The listening sockets across a restart of the agent, kept by the service manager meanwhile.
+
+systemd's file descriptor store (sd_notify(3), FDSTORE=1) holds a copy of each listening socket.
+They come back when the agent is started again, after a crash as well (sd_listen_fds(3)), and what
+guests have begun to connect in between waits in their backlogs. Without a service manager, or with
+sockets that are not what is wanted any more, new ones are opened as ever.
+
+Blocking, but only for datagrams to a local socket. One object, from the agent's start to its end.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+LOG = logging.getLogger(__name__)
+
+_FIRST_INHERITED = 3
+"""SD_LISTEN_FDS_START of systemd."""
+
+_NAME = re.compile(r"listener-(\d+)-(\d+)")
+"""FDNAME of a socket: the number of its worker, and its own number in that worker's group."""
+
+_SIOCGSKNS = 0x894C
+"""Of linux/sockios.h: opens the network namespace of a socket. Needs CAP_NET_ADMIN."""
+
+Groups: TypeAlias = Sequence[Sequence[socket.socket]]
+"""The listening sockets of each worker, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a socket listens."""
+
+    namespace: int
+    """Identity (inode) of the network namespace. Not used again while a socket is in it."""
+    address: str
+    port: int
+
+
+def names(groups: Sequence[Sequence[object]]) -> list[list[str]]:
+    """What the sockets are called in the store. Their order is part of it."""
+    return [
+        [f"listener-{number}-{index}" for index in range(len(group))]
+        for number, group in enumerate(groups)
+    ]
+
+
+def fits(found: Mapping[str, Place], wanted: Sequence[Sequence[Place]]) -> bool:
+    """Whether sockets that came back are all of those that are wanted, and no others.
+
+    All or nothing: connections are spread over the sockets by their number and order.
+    """
+    expected = {
+        name: place
+        for group, named in zip(wanted, names(wanted), strict=True)
+        for place, name in zip(group, named, strict=True)
+    }
+    return bool(expected) and found == expected
+
+
+class Handover:
+    """What passes between the service manager and the agent."""
+
+    def __init__(self, manager: str, inherited: Mapping[str, socket.socket]) -> None:
+        """Make it; `from_environment` is the usual way.
+
+        Args:
+            manager: path of the manager's notification socket, or its name behind an @; empty:
+                there is none.
+            inherited: what came back from the store, by name.
+        """
+        self._manager = manager
+        self._inherited = dict(inherited)
+        self._stored = set(inherited)
+        self._complaint = ""
+
+    @classmethod
+    def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Handover":
+        """Take what the manager has passed to this process, out of its children's sight."""
+        manager = environ.pop("NOTIFY_SOCKET", "")
+        pid, count, colon_separated = (
+            environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+        )
+        inherited: dict[str, socket.socket] = {}
+        if pid == str(os.getpid()) and count.isdecimal():
+            for number, name in enumerate(colon_separated.split(":")[: int(count)]):
+                descriptor = _FIRST_INHERITED + number
+                os.set_inheritable(descriptor, False)
+                if _NAME.fullmatch(name):
+                    inherited[name] = socket.socket(fileno=descriptor)
+        return cls(manager, inherited)
+
+    def take(self, wanted: Sequence[Sequence[Place]]) -> list[list[socket.socket]] | None:
+        """The inherited sockets, if they are what is wanted; else they are closed, and None."""
+        inherited, self._inherited = self._inherited, {}
+        if not inherited:
+            return None
+        if fits({name: _place(each) for name, each in inherited.items()}, wanted):
+            LOG.info("listening on the %d sockets kept since the last run", len(inherited))
+            return [[inherited[name] for name in group] for group in names(wanted)]
+        LOG.info("the sockets kept since the last run are not the ones wanted now: closing them")
+        self._close(inherited.values())
+        self.forget()
+        return None
+
+    def keep(self, groups: Groups) -> None:
+        """Have the manager keep these sockets."""
+        for named, group in zip(names(groups), groups, strict=True):
+            for name, each in zip(named, group, strict=True):
+                if self._send(f"FDSTORE=1\nFDNAME={name}", each.fileno()):
+                    self._stored.add(name)
+
+    def forget(self) -> None:
+        """Have the manager keep no sockets any more; those never taken are closed."""
+        inherited, self._inherited = self._inherited, {}
+        self._close(inherited.values())
+        for name in sorted(self._stored):
+            self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+        self._stored.clear()
+
+    def ready(self) -> None:
+        """Tell the manager that the agent has done what there is to do at its start."""
+        self._send("READY=1")
+
+    def alive(self) -> None:
+        """Tell the manager's watchdog that the agent is alive."""
+        self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """Tell the manager that the agent is about to end."""
+        self._send("STOPPING=1")
+
+    @staticmethod
+    def _close(sockets: Iterable[socket.socket]) -> None:
+        for each in sockets:
+            # The manager has a copy still: this ends the listening of both. Else connections would
+            # go on being given to a socket that nobody accepts from.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _send(self, message: str, *descriptors: int) -> bool:
+        if not self._manager:
+            return False
+        address = "\0" + self._manager[1:] if self._manager.startswith("@") else self._manager
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.connect(address)
+                socket.send_fds(sender, [message.encode()], list(descriptors))
+        except OSError as error:
+            if str(error) != self._complaint:
+                LOG.warning("the service manager cannot be told anything: %s", error)
+            self._complaint = str(error)
+            return False
+        return True
+
+
+def namespace_of(sock: socket.socket) -> int:
+    """The identity of the network namespace a socket was made in; raises OSError."""
+    descriptor = fcntl.ioctl(sock, _SIOCGSKNS)
+    try:
+        return os.fstat(descriptor).st_ino
+    finally:
+        os.close(descriptor)
+
+
+def _place(sock: socket.socket) -> Place:
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return Place(0, "", 0)
+        address, port = sock.getsockname()[:2]
+        return Place(namespace_of(sock), address, port)
+    except OSError:
+        return Place(0, "", 0)  # nowhere: it fits nothing

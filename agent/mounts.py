@@ -1,0 +1,58 @@
+"""Doing what concerns mounts where the whole host sees it.
+
+A service manager may give the agent a mount namespace of its own, as systemd's ProtectSystem= does.
+A network namespace has its name by a mount in /run/netns: made in there, it would be nobody else's,
+and gone with the agent. Blocking; a thread for each call.
+"""
+
+import ctypes
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+_CLONE_FS = 0x200
+_CLONE_NEWNS = 0x20000
+"""Of linux/sched.h."""
+
+_HOST = Path("/proc/1/ns/mnt")
+_OURS = Path("/proc/thread-self/ns/mnt")
+
+
+def on_the_host(act: Callable[[], T]) -> T:
+    """Do something on a thread of its own, in the mount namespace of process 1; return its result.
+
+    Where that may not be entered, in a container for example, it is done in the present one. What
+    `act` raises is raised, and whatever else it does to its thread ends with it.
+    """
+
+    def enter_and_act() -> T:
+        try:
+            _enter_host()
+        except OSError as error:
+            LOG.info("network namespaces are named for this process alone, perhaps: %s", error)
+        return act()
+
+    with ThreadPoolExecutor(1, "on-the-host") as thread:
+        return thread.submit(enter_and_act).result()
+
+
+def _enter_host() -> None:
+    """Put this thread into the mount namespace of process 1; raises OSError.
+
+    Needs CAP_SYS_PTRACE to look at that process, CAP_SYS_ADMIN and CAP_SYS_CHROOT to enter.
+    """
+    if _HOST.stat().st_ino == _OURS.stat().st_ino:
+        return
+    with _HOST.open("rb") as host:
+        # Root and working directory are shared by all threads until one of them asks for its own.
+        if _LIBC.unshare(_CLONE_FS) != 0 or _LIBC.setns(host.fileno(), _CLONE_NEWNS) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(_HOST))

@@ -1,0 +1,183 @@
+"""Serving metadata on this host: from when the deployment enables it until it is disabled.
+
+Joins OVSDB and the store into the identity table, and keeps all parts in place. Whatever happens
+anywhere, OVSDB's thread or the store's wakes two tasks of the event loop, each of which looks at
+how things are: one tells the workers who stands behind which address, the other is the upkeep of
+the metadata port. The flow controller and the workers are child processes.
+"""
+
+import asyncio
+import contextlib
+import logging
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from typing import Any
+
+from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
+from ovs_metadata.agent.deployment import Deployment
+from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.identities import identity_table
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.upkeep import Upkeep
+from ovs_metadata.agent.workers import Workers
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.watch import PortWatcher
+from ovs_metadata.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+FLOWS_PATIENCE = 5.0
+"""Seconds the flow controller may take to end."""
+
+
+class Service:
+    """What serves, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        handover: Handover,
+        deployment: Deployment,
+        statistics: HostStatistics,
+        on_end: Callable[[], None],
+    ) -> None:
+        """Make it; `on_end` is called when it has ended, for a failure too."""
+        self._config = config
+        self._store = store
+        self._handover = handover
+        self._deployment = deployment
+        self._on_end = on_end
+        self._workers = Workers(config.proxy_user, deployment.settings, statistics)
+        self._upkeep: Upkeep | None = None
+        self._statistics = statistics
+        self._changed = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._flows: Process | None = None
+        self.ports_served = 0
+        """How many ports of this host are served."""
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._running = asyncio.create_task(self._run())
+        self._running.add_done_callback(lambda _: self._on_end())
+
+    def problems(self) -> list[str]:
+        """What keeps guests from being served; empty if nothing does."""
+        metadata_port = self._upkeep.problem if self._upkeep else "OVSDB has not been read yet"
+        return [problem for problem in (metadata_port, self._workers.problem()) if problem]
+
+    def children(self) -> list[Child]:
+        """The child processes there are."""
+        flows = [child("flow controller", self._flows)] if self._flows else []
+        return flows + self._workers.children()
+
+    def check(self) -> None:
+        """Raise what it has failed of, if it has.
+
+        Raises:
+            OvsdbUnreachable: OVSDB did not answer.
+            StoreError: the store cannot be used.
+        """
+        if self._running and self._running.done():
+            self._running.result()
+
+    async def stop(self) -> None:
+        """End the children, the workers when they have finished what they have.
+
+        Flows, port and namespace stay.
+        """
+        if self._running:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        self._statistics.table_changed({})
+        self._statistics.refused = {}
+
+    def apply(self, deployment: Deployment) -> None:
+        """Use this configuration from now on."""
+        if deployment.settings != self._deployment.settings:
+            self._workers.apply(deployment.settings)
+        if deployment.secret != self._deployment.secret:
+            self._changed.set()
+        self._deployment = deployment
+
+    async def _run(self) -> None:
+        """Serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        awake: list[Upkeep] = []
+
+        def changed() -> None:
+            self._changed.set()
+            for upkeep in awake:
+                upkeep.wake()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed)
+
+        watcher = await self._watch(wake)
+        upkeep = Upkeep(
+            *(watcher, self._workers, self._handover),
+            *(self._config.namespace, self._config.workers),
+        )
+        self._upkeep = upkeep
+        awake.append(upkeep)
+        keeping_up = asyncio.create_task(upkeep.run())
+        others = [asyncio.create_task(self._tell(watcher)), *self._start_flows()]
+        try:
+            done, _ = await asyncio.wait([keeping_up, *others], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what a task has failed of, which none should
+        finally:
+            await _cancel(keeping_up)
+            # While workers finish what they have, they are still told of changes.
+            await self._workers.stop()
+            await _cancel(*others)
+            await asyncio.to_thread(watcher.close)
+
+    async def _watch(self, wake: Callable[[], None]) -> PortWatcher:
+        config = self._config
+        making = asyncio.create_task(
+            asyncio.to_thread(
+                PortWatcher, config.ovsdb_connection, config.bridge, self._store, wake
+            )
+        )
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: what it makes has to be closed all the same.
+            with contextlib.suppress(OvsdbUnreachable):
+                await asyncio.to_thread((await making).close)
+            raise
+
+    async def _tell(self, watcher: PortWatcher) -> None:
+        """Tell the workers of every change, as soon as it is known."""
+        while True:
+            self._changed.clear()
+            bound = watcher.state().bound
+            self._workers.tell(identity_table(bound, self._deployment.secret))
+            self._statistics.refused = bound.refused
+            self.ports_served = len(bound.served)
+            await self._changed.wait()
+
+    def _start_flows(self) -> list[asyncio.Task[None]]:
+        if self._config.controller == "external":
+            LOG.info("the flow controller is somebody else's to run")
+            return []
+        task = keep_running("flow controller", self._spawn_flows, FLOWS_PATIENCE)
+        return [asyncio.create_task(task)]
+
+    async def _spawn_flows(self) -> Process:
+        config = ["--config", str(self._config.path)] if self._config.path else []
+        self._flows = await asyncio.create_subprocess_exec(
+            *(*PYTHON, "-m", "ovs_metadata.flows.launcher", "--child", *config),
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        return self._flows
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

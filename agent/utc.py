@@ -1,0 +1,9 @@
+"""Times as operators read them, and scripts too."""
+
+import datetime
+
+
+def utc(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601, in UTC and to the second."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,286 @@
+"""The deployment's configuration is applied while guests ask, on the whole path."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from hypervisor_fixtures import Factory
+
+from lab.guest import Guest
+from lab.hypervisor import Hypervisor
+from lab.process import Process, run, wait_for
+from lab.zookeeper import ZooKeeper
+from ovs_metadata.host.address import METADATA_PORT
+
+PREFIX = "agent.openstack.metadata"
+
+
+@pytest.fixture
+def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
+    """A hypervisor of its own with one guest, which is served."""
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    guest = hypervisor.add_guest("guest")
+    hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+    return hypervisor, guest
+
+
+@contextmanager
+def _asking(guest: Guest) -> Iterator[list[str | None]]:
+    """Have the guest ask who it is, all the time; yields what it was told."""
+    told: list[str | None] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            told.append(guest.identity())
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield told
+        now = len(told)
+        wait_for(lambda: len(told) > now + 2, "answers after the last change")
+    finally:
+        enough.set()
+        asker.join(30)
+
+
+def _metadata_service(hypervisor: Hypervisor, port: int, secret: str) -> Process:
+    """Another metadata service, about the same guests."""
+    secret_file = hypervisor.root / f"secret-{port}"
+    secret_file.write_text(secret)
+    service = hypervisor.spawn(
+        f"metadata-service-{port}",
+        *(sys.executable, "-m", "lab.metadata_service", "--listen", f"127.0.0.1:{port}"),
+        *("--instances", hypervisor.root / "instances.json", "--secret-file", secret_file),
+        PYTHONPATH=str(Path(__file__).parents[1] / "tools"),
+    )
+    wait_for(lambda: "instances at" in service.log.read_text(), "the metadata service")
+    return service
+
+
+def _said(hypervisor: Hypervisor, *words: str) -> None:
+    """Wait until the agent has logged a line with all of these words."""
+    log = hypervisor.processes["agent"].log
+    wait_for(
+        lambda: any(all(word in line for word in words) for line in log.read_text().splitlines()),
+        f"the agent to say {words}",
+    )
+
+
+def _traces(hypervisor: Hypervisor) -> dict[str, str]:
+    """What there is of ours on the host."""
+    bridge = hypervisor.bridge
+    found = {
+        "flows": hypervisor.flows(),
+        "ports": " ".join(
+            name
+            for name in hypervisor.ovs.vsctl("list-ports", bridge).split()
+            if name == METADATA_PORT
+        ),
+        "table names": hypervisor.ovs.vsctl("get", "bridge", bridge, "flow_tables").strip("{}\n "),
+        "namespace": str(Path("/run/netns", hypervisor.metadata_namespace).exists() or ""),
+        "children": " ".join(hypervisor.children()),
+    }
+    return {what: there for what, there in found.items() if there}
+
+
+def test_a_new_url_costs_no_request(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    children = hypervisor.children()
+    other = _metadata_service(hypervisor, 8776, hypervisor.secret)
+    with _asking(guest) as told:
+        hypervisor.deploy(nova_metadata_url="http://127.0.0.1:8776")
+        _said(hypervisor, "nova_metadata_url is now", "8776")
+        wait_for(lambda: len(told) > 5, "answers")
+        now = len(told)
+        hypervisor.processes["metadata-service"].stop()
+        wait_for(lambda: len(told) > now + 5, "answers by the other service")
+        assert other.alive()
+    assert set(told) == {guest.instance_id}
+    assert hypervisor.children() == children, "nothing was started again"
+
+
+def test_a_rotated_secret_signs_at_once(serving: tuple[Hypervisor, Guest]) -> None:
+    """Nova has the new secret at another address; in a deployment it is restarted with it."""
+    hypervisor, guest = serving
+    children = hypervisor.children()
+    _metadata_service(hypervisor, 8776, "the-new-secret")
+    with _asking(guest) as told:
+        hypervisor.deploy(nova_metadata_url="http://127.0.0.1:8776", shared_secret="the-new-secret")
+        _said(hypervisor, "nova_metadata_url is now", "8776")
+        now = len(told)
+        wait_for(lambda: len(told) > now + 5, "answers")
+    assert set(told[now + 2 :]) == {guest.instance_id}
+    hypervisor.deploy(shared_secret="not that of Nova")
+    wait_for(lambda: guest.curl("/openstack")[0] == 403, "signatures that Nova refuses")
+    assert hypervisor.children() == children, "nothing was started again"
+    for log in hypervisor.root.glob("*.log"):
+        assert "the-new-secret" not in log.read_text()
+        assert "not that of Nova" not in log.read_text()
+
+
+def test_a_limit_counts_from_the_next_request_on(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    hypervisor.deploy(max_body=10)
+    wait_for(
+        lambda: guest.curl("/openstack/latest/password", "--data", "x" * 11)[0] == 413,
+        "a body to be too large",
+    )
+    hypervisor.deploy(max_body=None)
+    wait_for(
+        lambda: guest.curl("/openstack/latest/password", "--data", "x" * 11)[0] not in {0, 413},
+        "a body not to be too large",
+    )
+
+
+def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = serving
+    agent = hypervisor.processes["agent"]
+    flows = hypervisor.static_flows()
+    pid = agent.pid
+    hypervisor.deploy(enabled=False)
+    wait_for(lambda: not _traces(hypervisor), "every trace to go")
+    _said(hypervisor, "disabled: nothing of ours is on this host")
+
+    # Neutron's own path, for example: a port of the guest's network that answers there.
+    neutrons = hypervisor.add_guest(
+        "neutron", record=False, mac="fa:16:3e:99:99:99", address="169.254.169.254/16"
+    )
+    neutrons.run("ip", "route", "add", guest.ip, "dev", "eth0")
+    echo = Process(
+        (sys.executable, "-m", "http.server", "80"),
+        hypervisor.root / "neutron.log",
+        {},
+        neutrons.name,
+    )
+    hypervisor.processes["neutron"] = echo
+    # It would find out by itself, some 10 s later.
+    guest.run("ip", "neigh", "flush", "dev", "eth0")
+    wait_for(lambda: guest.curl("/", "--max-time", "1")[0] == 200, "Neutron's own answer")
+    echo.stop()
+
+    hypervisor.deploy(enabled=True)
+    hypervisor.wait_until_serving()
+    hypervisor.wait_until_served(guest)
+    wait_for(lambda: guest.identity("--max-time", "1") == guest.instance_id, "an answer")
+    assert agent.pid == pid
+    assert hypervisor.processes["agent"].alive()
+    neutrons.unplug(hypervisor.ovs)
+    wait_for(lambda: len(hypervisor.static_flows()) == len(flows), "all flows")
+
+
+def test_a_host_that_is_not_enabled_is_not_touched(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start("protocols=OpenFlow10,OpenFlow14")
+    hypervisor.deploy(enabled=None)
+    before = hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge)
+    hypervisor.spawn("agent", *hypervisor.command("agent"))
+    _said(hypervisor, "disabled: nothing of ours is on this host")
+    assert hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge) == before
+    assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
+    assert hypervisor.children() == {}
+
+
+def test_disabled_while_the_agent_was_away(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _guest = serving
+    hypervisor.processes["agent"].stop()
+    assert hypervisor.flows(), "stopping leaves the flows"
+    hypervisor.deploy(enabled=False)
+    hypervisor.spawn("agent", *hypervisor.command("agent"))
+    wait_for(lambda: not _traces(hypervisor), "every trace to go")
+
+
+def test_a_bad_value_is_ignored_and_named(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    hypervisor.deploy(nova_metadata_url="gopher://nova", retry_after=2)
+    _said(hypervisor, "ERROR", "template default", "nova_metadata_url", "gopher://nova")
+    _said(hypervisor, "retry_after is now 2")
+    assert guest.identity() == guest.instance_id
+    listed = json.loads(run(*_ovs_metadata(hypervisor, "agent", "list", "--format", "json")))
+    assert [each["host"] for each in listed] == [hypervisor.prefix]
+    wait_for(
+        lambda: "gopher" in run(*_ovs_metadata(hypervisor, "agent", "list")),
+        "the agent to announce its last error",
+    )
+    hypervisor.deploy(nova_metadata_url=hypervisor.nova)
+    _said(hypervisor, "nothing is wrong with it any more")
+    assert guest.identity() == guest.instance_id
+
+
+def test_an_agent_says_how_it_is_and_that_it_is_no_more(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, _guest = serving
+    key = f"{PREFIX}.retry_after"
+
+    def listed() -> dict[str, object]:
+        (found,) = json.loads(run(*_ovs_metadata(hypervisor, "agent", "list", "--format", "json")))
+        assert isinstance(found, dict)
+        return found
+
+    run(*hypervisor.mn_conf("set", "-t", "default", f"{key} : 7"))
+    wait_for(lambda: listed()["up_to_date"] and listed()["ports_served"] == 1, "the announcement")
+    said = listed()
+    assert said["alive"]
+    assert said["enabled"]
+    assert said["bridge"] == hypervisor.bridge
+    assert run(*hypervisor.mn_conf("get", "-h", hypervisor.prefix, key)) == "7\n"
+    hypervisor.processes["agent"].stop()
+    assert not listed()["alive"]
+    assert listed()["ports_served"] == 1
+
+
+def _ovs_metadata(hypervisor: Hypervisor, *args: str) -> list[str | Path]:
+    command = Path(sys.executable).parent / "ovs-metadata"
+    return [command, "--store", hypervisor.store_url, *args]
+
+
+def test_with_zookeeper_and_without_it_for_a_while(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    with ExitStack() as stack:
+        zookeeper = stack.enter_context(ZooKeeper())
+        hypervisor.start()
+        stack.enter_context(hypervisor.use_zookeeper(zookeeper))
+        hypervisor.configure()
+        hypervisor.start_metadata_service()
+        hypervisor.start_agent()
+        guest = hypervisor.add_guest("guest")
+        hypervisor.wait_until_served(guest)
+        for seconds in ("2", "3"):
+            text = f"{PREFIX}.retry_after : {seconds}"
+            run(*hypervisor.mn_conf("set", "-t", f"template-{seconds}", text))
+            run(*hypervisor.mn_conf("template-set", "-t", f"template-{seconds}"))
+            _said(hypervisor, f"retry_after is now {seconds}")
+        run(*hypervisor.mn_conf("set", "-t", "template-3", f"{PREFIX}.retry_after : 4"))
+        _said(hypervisor, "retry_after is now 4")
+
+        zookeeper.kill()
+        assert guest.identity() == guest.instance_id
+        hypervisor.processes["agent"].stop()
+        hypervisor.processes["agent"].log.unlink()
+        hypervisor.start_agent()
+        wait_for(
+            lambda: guest.identity("--max-time", "1") == guest.instance_id,
+            "the guest to be served by what was known before",
+            30,
+        )
+        _said(hypervisor, "retry_after is now 4")
+
+        zookeeper.start()
+        hypervisor.close_store()
+        run(*hypervisor.mn_conf("template-clear"))
+        _said(hypervisor, "retry_after is now 1")
+        assert guest.identity() == guest.instance_id
+        hypervisor.processes["agent"].stop()
+        hypervisor.close_store()

@@ -1,0 +1,168 @@
+"""The service plugin in the real Neutron publishes what real API calls do to ports."""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+from neutron_fixtures import HOSTS, Deployment, deployment, running_neutron
+
+from lab.neutron import ApiServer
+from lab.process import wait_for
+from lab.zookeeper import ZooKeeper
+from ovs_metadata.store.record import PortRecord
+
+__all__ = ["deployment", "running_neutron"]
+
+pytestmark = pytest.mark.timeout(600)  # the first run installs Neutron
+
+
+def on(host: str) -> dict[str, Any]:
+    """What Nova says of a port when it has chosen the host."""
+    return {"binding:host_id": host}
+
+
+def record(deployment: Deployment, port_id: str) -> PortRecord | None:
+    found = deployment.published().get(port_id)
+    assert found is None or isinstance(found, PortRecord)
+    return found
+
+
+def test_a_port_is_followed_through_its_life(deployment: Deployment) -> None:
+    port = deployment.create()
+    wait_for(lambda: record(deployment, port["id"]), "the record to be published")
+    assert record(deployment, port["id"]) == PortRecord(
+        port_id=port["id"],
+        project_id=port["project_id"],
+        device_id="instance-1",
+        device_owner="compute:nova",
+        mac_address=port["mac_address"],
+        fixed_ips=(port["fixed_ips"][0]["ip_address"],),
+        network_id=deployment.network_id,
+        revision_number=port["revision_number"],
+    )
+
+    bound = deployment.update(port, **on(HOSTS[0]))
+    assert bound["binding:vif_type"] == "ovs"
+    deployment.wait_until_right()
+
+    addresses = [
+        {"subnet_id": deployment.subnet_id, "ip_address": "10.0.200.1"},
+        {"subnet_id": deployment.subnet_id, "ip_address": "10.0.200.2"},
+    ]
+    deployment.update(port, fixed_ips=addresses)
+    deployment.wait_until_right()
+    changed = record(deployment, port["id"])
+    assert changed is not None
+    assert set(changed.fixed_ips) == {"10.0.200.1", "10.0.200.2"}
+
+    deployment.update(port, device_id="instance-2")
+    deployment.wait_until_right()
+    reassigned = record(deployment, port["id"])
+    assert reassigned is not None
+    assert reassigned.device_id == "instance-2"
+
+    deployment.delete(port)
+    wait_for(lambda: record(deployment, port["id"]) is None, "the record to go")
+
+
+@pytest.mark.parametrize("way", ["update", "second binding"])
+def test_a_live_migration_keeps_the_record(deployment: Deployment, way: str) -> None:
+    port = deployment.create(**on(HOSTS[0]))
+    deployment.wait_until_right()
+    before = record(deployment, port["id"])
+    if way == "update":
+        deployment.update(port, **on(HOSTS[1]))
+    else:
+        bindings = f"ports/{port['id']}/bindings"
+        deployment.api.call("POST", bindings, {"binding": {"host": HOSTS[1]}})
+        deployment.api.call("PUT", f"{bindings}/{HOSTS[1]}/activate")
+        deployment.api.call("DELETE", f"{bindings}/{HOSTS[0]}")
+    deployment.wait_until_right()
+    after = record(deployment, port["id"])
+    assert before is not None
+    assert after is not None
+    assert (after.device_id, after.fixed_ips) == (before.device_id, before.fixed_ips)
+
+
+def test_only_ports_of_instances_are_published(deployment: Deployment) -> None:
+    other = deployment.create(device_owner="network:dhcp", device_id="dhcp-1")
+    spare = deployment.create(device_owner="", device_id="")
+    attached = deployment.create()
+    deployment.wait_until_right()
+    assert set(deployment.published()) == {attached["id"]}
+
+    deployment.update(spare, device_owner="compute:zone-2", device_id="instance-3")
+    deployment.update(attached, device_owner="", device_id="")
+    wait_for(lambda: set(deployment.published()) == {spare["id"]}, "the ports to change places")
+    deployment.update(attached, device_owner="compute:nova", device_id="instance-4")
+    deployment.wait_until_right()
+    assert set(deployment.published()) == {spare["id"], attached["id"]}
+    assert other["id"] not in deployment.published()
+
+
+def test_api_calls_go_on_through_an_outage(deployment: Deployment, zookeeper: ZooKeeper) -> None:
+    kept, removed = deployment.create(), deployment.create()
+    deployment.wait_until_right()
+    zookeeper.kill()
+    try:
+        deployment.create()
+        deployment.delete(removed)
+        deployment.delete(deployment.create())
+        for number in range(3):
+            deployment.update(kept, device_id=f"instance-{number}")
+    finally:
+        zookeeper.start()
+    deployment.wait_until_right(30)
+    assert removed["id"] not in deployment.published()
+
+
+def test_what_a_killed_worker_had_not_published_is_reconciled(
+    deployment: Deployment, zookeeper: ZooKeeper
+) -> None:
+    changed, removed = deployment.create(), deployment.create()
+    deployment.wait_until_right()
+    # Without a store nothing is published between the commit and the end of the process.
+    zookeeper.kill()
+    try:
+        created = deployment.create()
+        deployment.update(changed, device_id="instance-2")
+        deployment.delete(removed)
+        (worker,) = deployment.api.workers()
+        deployment.api.kill_worker(worker)
+    finally:
+        zookeeper.start()
+    wait_for(lambda: set(deployment.wanted()) == {created["id"], changed["id"]}, "Neutron", 60)
+    assert set(deployment.published()) == {changed["id"], removed["id"]}
+
+    reconciling = deployment.neutron.start_periodic_workers()
+    deployment.wait_until_right(60)
+    reconciling.kill(signal.SIGTERM)
+    assert reconciling.wait() == 0
+
+
+def test_two_servers_at_once_end_in_the_right_state(deployment: Deployment) -> None:
+    servers = [deployment.api, deployment.neutron.start_api(workers=2)]
+    ports = [deployment.create() for _ in range(3)]
+    *kept, removed = ports
+
+    def insist(call: Callable[[], object]) -> None:
+        # Neutron refuses a call when two servers write to the one SQLite file: then once more.
+        wait_for(lambda: call() or True, "Neutron's database", 60)
+
+    def work(number: int, api: ApiServer) -> None:
+        for turn in range(3):
+            for port in kept:
+                device = f"instance-{number}-{turn}"
+                insist(partial(deployment.update, port, api, device_id=device))
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        working = [pool.submit(work, *server) for server in enumerate(servers)]
+        insist(partial(deployment.delete, removed, servers[1]))
+        for work_done in working:
+            work_done.result()
+    deployment.wait_until_right(30)
+    assert set(deployment.published()) == {port["id"] for port in kept}
+    assert servers[1].process.stop() == 0

@@ -1,0 +1,153 @@
+"""ZooKeeper with TLS and ACLs: a real server configured for both."""
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.certificates import Authority
+from lab.process import free_port, wait_for
+from lab.store_support import Told, record
+from lab.zookeeper import ZooKeeper
+from ovs_metadata.store import open_store
+from ovs_metadata.store.errors import StoreError, StoreUnavailable
+from ovs_metadata.store.interface import Store
+from ovs_metadata.store.layout import AGENTS, agent_path, config_template_path
+from ovs_metadata.store.security import Security, read_security
+
+DEFAULT = config_template_path("default")
+
+_chroot = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def secure(authority: Authority) -> Iterator[tuple[ZooKeeper, int]]:
+    """A server that takes clients with a certificate of the authority's; and on which port."""
+    port = free_port()
+    settings = [
+        f"secureClientPort={port}",
+        "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+        f"ssl.keyStore.location={authority.keystore('server')}",
+        f"ssl.trustStore.location={authority.certificate}",
+        "ssl.clientAuth=need",
+    ]
+    with ZooKeeper(settings=settings) as server:
+        yield server, port
+
+
+@pytest.fixture
+def url(secure: tuple[ZooKeeper, int]) -> str:
+    """A chroot of the test's own."""
+    return f"zookeeper://127.0.0.1:{secure[1]}/protected/{next(_chroot)}"
+
+
+@pytest.fixture
+def security(authority: Authority, tmp_path: Path) -> Security:
+    auth_file = tmp_path / "auth"
+    auth_file.touch(mode=0o600)
+    auth_file.write_text("metadata:secret of the lab\n")
+    return read_security(auth_file, authority.certificate, *authority.sign("client"))
+
+
+def _use(store: Store) -> None:
+    """Everything a store does."""
+    told = Told()
+    assert store.put(record())
+    store.follow(told).set_ports([record().port_id])
+    told.wait_for(record().port_id, record())
+    assert store.write_document(DEFAULT, b"document", None)
+    store.announce(agent_path("hv-1"), b"here")
+    wait_for(lambda: [each.alive for each in store.announced(AGENTS)] == [True], "the announcement")
+    with store.lock("sync") as held:
+        assert held
+
+
+def test_everything_works_with_tls_and_credentials(url: str, security: Security) -> None:
+    store = open_store(url, security=security)
+    _use(store)
+    store.close()
+
+
+def test_what_is_written_with_credentials_is_closed_to_others(url: str, security: Security) -> None:
+    store = open_store(url, security=security)
+    _use(store)
+    for credentials in ("", "metadata:another secret", "somebody:secret of the lab"):
+        stranger = Security(credentials, security.tls_ca, security.tls_cert, security.tls_key)
+        with pytest.raises(StoreError, match=r"denies access.*credentials") as denied:
+            open_store(url, security=stranger)
+        assert "secret" not in str(denied.value)
+    store.close()
+
+
+def test_a_follower_that_is_denied_says_so_and_tells_nothing(
+    secure: tuple[ZooKeeper, int], url: str, security: Security, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(url, security=security)
+    store.put(record())
+    plain_url = url.replace(str(secure[1]), str(secure[0].port))
+    stranger = open_store(plain_url, wait=None)
+    told = Told()
+    stranger.follow(told).set_ports([record().port_id])
+    wait_for(lambda: "NoAuthError" in caplog.text, "the refusal to be logged")
+    assert told.calls == []
+    assert "secret of the lab" not in caplog.text
+    stranger.close()
+    store.close()
+
+
+def test_a_server_of_another_authority_is_not_trusted(
+    url: str, security: Security, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other")
+    security = Security("", other.certificate, security.tls_cert, security.tls_key)
+    with pytest.raises(StoreUnavailable):
+        open_store(url, security=security, wait=1.5)
+
+
+def test_a_client_without_certificate_is_refused(url: str, security: Security) -> None:
+    with pytest.raises(StoreUnavailable):
+        open_store(url, security=Security("", security.tls_ca), wait=1.5)
+
+
+USE_PATCHED = """
+import eventlet
+eventlet.monkey_patch()
+import sys
+from pathlib import Path
+from lab.store_support import Told, record
+from ovs_metadata.store import open_store
+from ovs_metadata.store.security import Security
+
+url, credentials, *files = sys.argv[1:]
+store = open_store(url, security=Security(credentials, *map(Path, files)))
+told = Told()
+store.follow(told).set_ports([record().port_id])
+told.wait_for(record().port_id, None)
+store.put(record())
+told.wait_for(record().port_id, record())
+store.close()
+print("followed")
+"""
+
+
+def test_it_works_in_a_process_patched_by_eventlet(url: str, security: Security) -> None:
+    tools = Path(__file__).parent.parent / "tools"
+    files = [security.tls_ca, security.tls_cert, security.tls_key]
+    done = subprocess.run(
+        [sys.executable, "-c", USE_PATCHED, url, security.credentials, *map(str, files)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tools)},
+    )
+    assert (done.stdout, done.returncode) == ("followed\n", 0), done.stderr

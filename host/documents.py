@@ -1,0 +1,134 @@
+"""Configuration documents: a JSON object each, as values; and changes to them that lose nothing.
+
+A document may be nested or have dotted names, which mean the same; it is written with dotted
+names, sorted. Plain JSON, so that an agent needs no HOCON to read what `mn-conf` has written.
+`change` reads, changes and compares-and-sets until nobody else was faster.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ovs_metadata.store.interface import Store, StoreError
+
+Values = Mapping[str, Any]
+"""Dotted key → bool, int, float, str or list."""
+
+LARGEST_DOCUMENT = 60 * 1024
+"""Bytes; a little less than a store takes."""
+
+ATTEMPTS = 1000
+"""How often a change is tried. Each failure means that another writer has succeeded."""
+
+
+class MalformedDocument(Exception):
+    """A document is no configuration; the message says why, and repeats nothing of it."""
+
+
+def decode(data: bytes | None) -> Values:
+    """The values of a document; none if it does not exist.
+
+    Raises:
+        MalformedDocument: it is no JSON object.
+    """
+    if data is None:
+        return {}
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise MalformedDocument("it is not JSON") from None
+    if not isinstance(document, dict):
+        raise MalformedDocument("it is not a JSON object")
+    return flatten(document)
+
+
+def encode(values: Values) -> bytes:
+    """The document of these values.
+
+    Raises:
+        MalformedDocument: it would be too large, or have a value that JSON has not.
+    """
+    try:
+        text = json.dumps(dict(values), indent=2, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError):
+        raise MalformedDocument("a value is neither true, false, number, text nor list") from None
+    data = text.encode() + b"\n"
+    if len(data) > LARGEST_DOCUMENT:
+        raise MalformedDocument(f"the document would be over {LARGEST_DOCUMENT} bytes")
+    return data
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as dotted keys. Of a key given twice the last value counts; null is none."""
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        key = prefix + name.strip('"')
+        if isinstance(value, Mapping):
+            values |= flatten(value, f"{key}.")
+        elif value is not None:
+            values[key] = value
+    return values
+
+
+def nested(values: Values) -> dict[str, Any]:
+    """Dotted keys as nested objects, in the order of names.
+
+    A key that is also the beginning of another one cannot be both a value and an object, and keeps
+    its dots.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in sorted(values.items()):
+        *parents, last = key.split(".")
+        node: Any = tree
+        for name in parents:
+            node = node.setdefault(name, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict) and last not in node:
+            node[last] = value
+        else:
+            tree[key] = value
+    return tree
+
+
+def below(values: Values, key: str) -> dict[str, Any]:
+    """The value of `key`, or all values of keys below it."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name == key or name.startswith(f"{key}.") or not key
+    }
+
+
+def change(store: Store, path: str, changed: Callable[[Values], Values]) -> None:
+    """Change the values of a stored document; `changed` may be called several times.
+
+    Raises:
+        MalformedDocument: what is stored or to be stored is no configuration.
+        StoreError: the store cannot be used.
+    """
+
+    def replaced(data: bytes | None) -> bytes | None:
+        values = changed(decode(data))
+        return encode(values) if values else None
+
+    replace(store, path, replaced)
+
+
+def replace(store: Store, path: str, replaced: Callable[[bytes | None], bytes | None]) -> None:
+    """Put what `replaced` makes of a document in its place; None deletes it, or is for none there.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
+    for _ in range(ATTEMPTS):
+        document = store.read_document(path)
+        before, version = (document.data, document.version) if document else (None, None)
+        data = replaced(before)
+        if data == before:
+            return
+        if data is not None:
+            done = store.write_document(path, data, version)
+        else:
+            done = version is None or store.delete_document(path, version)
+        if done:
+            return
+    raise StoreError(f"{path} was changed by others at each of {ATTEMPTS} attempts: try again")

@@ -1,0 +1,42 @@
+"""The store as this host's configuration has it."""
+
+from ovs_metadata.host.config import Config
+from ovs_metadata.store import open_store
+from ovs_metadata.store.interface import FatalCallback, Store
+from ovs_metadata.store.security import read_security
+
+
+def open_configured_store(
+    config: Config,
+    *,
+    wait: float | None = 10.0,
+    on_fatal: FatalCallback | None = None,
+    snapshot: str | None = None,
+) -> Store:
+    """Open it (see `ovs_metadata.store.open_store`).
+
+    Args:
+        config: the ini file.
+        wait: seconds to wait for the store; None does not wait.
+        on_fatal: told when a follower gives up.
+        snapshot: name of the calling process, of which there is one on the host, if it keeps what
+            it follows; None does not.
+
+    Raises:
+        StoreError: also when credentials or TLS files cannot be used.
+    """
+    options = config.store
+    security = read_security(
+        options.zookeeper_auth_file,
+        options.tls_ca_file,
+        options.tls_cert_file,
+        options.tls_key_file,
+    )
+    keep = options.snapshot_dir if snapshot else None
+    return open_store(
+        config.store_url,
+        wait=wait,
+        on_fatal=on_fatal,
+        security=security,
+        snapshot=keep / f"{snapshot}.snapshot" if keep else None,
+    )

@@ -1,0 +1,84 @@
+"""The access log: one line for each request, as text (logfmt) or JSON.
+
+Both forms have the same fields, in this order:
+
+    time           when the answer ended, UTC, ISO 8601 with milliseconds
+    peer           the peer address: the port address of the instance's port
+    port           the Neutron port, empty when no interface stands behind the peer address
+    instance       the instance, empty when it is not known
+    method, path   as the guest wrote them, the query included; empty when they could not be read
+    status         what the guest was answered, 0 for nothing
+    bytes          how many bytes of answer were written to the guest, its head included
+    duration_ms    from when the whole request was there to the end of the answer
+    first_byte_ms  from there to the first byte of the answer; null when there was none
+    request_id     sent to Nova as X-OpenStack-Request-ID
+    cause          "answered" for Nova's own answers; otherwise why there is none
+
+Neither bodies nor headers are logged, so no secret, signature or user data is. Whatever others
+choose stands in quotes and is escaped as in a JSON string, bytes above 0x7e as the code point of
+the same number: a guest can neither forge a line nor upset a terminal.
+"""
+
+import functools
+import time
+from json.encoder import encode_basestring_ascii
+
+LONGEST_PATH = 512
+"""Bytes of a path that are logged. What is longer is cut, and ends with an escaped ellipsis (which
+no path contains, since its bytes have no such code point)."""
+
+_LONGEST_METHOD = 32
+
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+
+TEMPLATES = {
+    "text": "time=%s peer=%s port=%s instance=%s method=%s path=%s status=%d bytes=%d"
+    " duration_ms=%.3f first_byte_ms=%s request_id=%s cause=%s\n",
+    "json": '{"time":"%s","peer":"%s","port":%s,"instance":%s,"method":%s,"path":%s,"status":%d'
+    ',"bytes":%d,"duration_ms":%.3f,"first_byte_ms":%s,"request_id":"%s","cause":"%s"}\n',
+    "off": "",
+}
+"""The form of a line by `Settings.access_log`. Port, instance, method and path bring their quotes
+along."""
+
+
+class Clock:
+    """The time of day as the log shows it; the part that seldom changes is kept."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def now(self) -> str:
+        """Return the time now, as ``2027-01-31T23:59:59.123Z``."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return self._text + _MILLISECONDS[int((now - second) * 1000)]
+
+
+@functools.lru_cache(maxsize=1024)
+def quote_name(name: str) -> str:
+    """Return the name of a port or an instance in quotes. The same ones come again and again."""
+    return _quote(name)
+
+
+@functools.lru_cache(maxsize=64)
+def quote_method(method: bytes) -> str:
+    """Return a method in quotes, cut to a length no real one has."""
+    return _quote(method[:_LONGEST_METHOD].decode("latin-1"))
+
+
+def quote_path(target: bytes) -> str:
+    """Return a path in quotes, cut to `LONGEST_PATH`."""
+    if len(target) <= LONGEST_PATH:
+        return _quote(target.decode("latin-1"))
+    return _quote(target[:LONGEST_PATH].decode("latin-1"))[:-1] + '\\u2026"'
+
+
+def _quote(text: str) -> str:
+    """A text as a JSON string in printable ASCII, quotes included."""
+    quoted: str = encode_basestring_ascii(text)
+    return quoted.replace("\x7f", "\\u007f") if "\x7f" in quoted else quoted

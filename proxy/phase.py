@@ -1,0 +1,27 @@
+"""The phases of a guest's connection, and what ends each of them.
+
+READING    a request is awaited or arriving      whole request; idle, head or body timeout
+HELD       its port's identity is pending        identity known; pending timeout
+QUEUED     its port has as many requests under   a turn; response timeout
+           way as it may have: the body is not
+           read, or Nova not asked
+RELAYING   Nova is asked                         answer complete or failed; response timeout
+FLUSHING   the guest has yet to read the answer  output buffer drained; send timeout
+LINGERING  an error was answered, input is       guest closes; linger timeout
+           discarded so that it can be read
+CLOSING    the last answer is being sent         sent; send timeout
+"""
+
+import enum
+
+
+class Phase(enum.Enum):
+    """See the module's description."""
+
+    READING = enum.auto()
+    HELD = enum.auto()
+    QUEUED = enum.auto()
+    RELAYING = enum.auto()
+    FLUSHING = enum.auto()
+    LINGERING = enum.auto()
+    CLOSING = enum.auto()

@@ -1,0 +1,66 @@
+"""One request of a guest and what became of it: a record, from its arrival to its report.
+
+Belongs to the connection it came by, and to the event loop's thread.
+"""
+
+from time import monotonic
+
+from ovs_metadata.proxy.answer import AnswerEncoder
+from ovs_metadata.proxy.identity import Identity
+from ovs_metadata.proxy.observer import Observer
+from ovs_metadata.proxy.request import Request
+from ovs_metadata.proxy.request_id import new_request_id
+from ovs_metadata.proxy.upstream import Exchange
+
+
+class Transaction:
+    """A whole request that is being served."""
+
+    __slots__ = (
+        "answer",
+        "exchange",
+        "first_byte",
+        "identity",
+        "request",
+        "request_id",
+        "sent",
+        "started",
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.request_id = new_request_id()
+        self.started = monotonic()
+        self.identity: Identity | None = None
+        """On whose behalf Nova was asked."""
+        self.exchange: Exchange | None = None
+        self.answer: AnswerEncoder | None = None
+        self.sent = 0
+        """Bytes of the answer handed to the guest's connection."""
+        self.first_byte = 0.0
+        """When the first of them was; 0 if none was."""
+
+    @property
+    def status(self) -> int:
+        """The status the guest has been sent; 0 as long as it was sent nothing."""
+        return 0 if self.answer is None else self.answer.status
+
+    def report(
+        self, observer: Observer, address: str, port_id: str, status: int, cause: str | None
+    ) -> None:
+        """Have it counted and logged, now that it is over; see `Observer.request_done`."""
+        head = self.request.head
+        observer.request_done(
+            address,
+            port_id,
+            "" if self.identity is None else self.identity.instance_id,
+            head.method,
+            head.target,
+            status,
+            cause,
+            self.sent,
+            self.started,
+            self.first_byte,
+            monotonic(),
+            self.request_id,
+        )

@@ -1,0 +1,190 @@
+"""Compares all of Neutron's ports with all port records, and says what to change. No threads.
+
+Both sides come in order of port id and are merged as they come, so that memory depends on a page of
+ports and not on the deployment. Neither stands still meanwhile: whatever differs in a way that a
+change made just now may explain is looked up once more before it is believed.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from operator import attrgetter
+from typing import Protocol
+
+from ovs_metadata.publisher.ports import Port, change_of, is_compute_port
+from ovs_metadata.store.interface import MalformedRecord, RecordNotFound, Store
+from ovs_metadata.store.record import PortRecord
+
+LOG = logging.getLogger(__name__)
+
+LOOKUP = 50
+"""Ports asked for at once by id: some 2 KB of an URL."""
+
+State = PortRecord | MalformedRecord | None
+
+content = attrgetter(
+    *(field.name for field in fields(PortRecord) if field.name != "revision_number")
+)
+"""What a record says of its port. Neutron raises the revision of a port also for changes of which
+it tells nobody and that leave the rest as it was, of its bindings and security groups for example.
+"""
+
+
+class Source(Protocol):
+    """Where Neutron's ports are read from. What it raises ends the comparison."""
+
+    def ports(self) -> Iterator[Port]:
+        """All ports, in order of id."""
+
+    def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
+        """Those of these ports that exist, by id; LOOKUP at most are asked for."""
+
+
+class Action(Enum):
+    """What there is to do about a port."""
+
+    NONE = "unchanged"
+    ADD = "add"
+    UPDATE = "update"
+    REMOVE = "remove"
+    LEAVE = "leave"
+    """The store is ahead of Neutron: the operator's to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the comparison says of one port.
+
+    record: what the store should hold. stored: what it held. force: write although the store would
+    keep what it has: Neutron was asked again, and the store is wrong.
+    """
+
+    action: Action
+    port_id: str
+    record: PortRecord | None = None
+    stored: State = None
+    force: bool = False
+
+
+def compare(source: Source, store: Store) -> Iterator[Finding]:
+    """Compare everything: a finding for each compute port and each record, nearly in order.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    doubtful: list[Finding] = []
+    for port_id, record, stored in _merge(_records(source), store.records()):
+        finding = _judge(port_id, record, stored)
+        if finding is not None:
+            yield finding
+            continue
+        doubtful.append(Finding(Action.LEAVE, port_id, record, stored))
+        if len(doubtful) == LOOKUP:
+            yield from _second_look(source, store, doubtful)
+            doubtful.clear()
+    yield from _second_look(source, store, doubtful)
+
+
+def apply(store: Store, finding: Finding) -> bool:
+    """Do what a finding says; whether the store took it.
+
+    It does not when something newer came in since, and then that is right.
+
+    Raises:
+        StoreError: the store cannot be reached or written.
+    """
+    match finding:
+        case Finding(action=Action.ADD | Action.UPDATE, record=PortRecord() as record):
+            return store.put(record, force=finding.force)
+        case Finding(action=Action.REMOVE):
+            stored = finding.stored
+            revision = stored.revision_number if isinstance(stored, PortRecord) else None
+            return store.delete(finding.port_id, revision)
+    return False
+
+
+def _records(source: Source) -> Iterator[PortRecord]:
+    """The records Neutron's compute ports should have, in order."""
+    for port in source.ports():
+        if is_compute_port(port):
+            record = change_of(port).record
+            if record is not None:
+                yield record
+
+
+def _merge(
+    wanted: Iterator[PortRecord], stored: Iterator[tuple[str, PortRecord | MalformedRecord]]
+) -> Iterator[tuple[str, PortRecord | None, State]]:
+    """Bring together what is of the same port, in order of ids."""
+    record, entry = next(wanted, None), next(stored, None)
+    while record is not None or entry is not None:
+        if entry is None or (record is not None and record.port_id < entry[0]):
+            assert record is not None  # noqa: S101 - for the type checker: the loop's condition
+            yield record.port_id, record, None
+            record = next(wanted, None)
+        elif record is None or entry[0] < record.port_id:
+            yield entry[0], None, entry[1]
+            entry = next(stored, None)
+        else:
+            yield entry[0], record, entry[1]
+            record, entry = next(wanted, None), next(stored, None)
+
+
+def _judge(port_id: str, record: PortRecord | None, stored: State) -> Finding | None:
+    """What is plain at first sight; None when Neutron must be asked again."""
+    if record is None:
+        # Created since Neutron was asked?
+        return None
+    if stored is None:
+        # A port deleted since has left a tombstone, which keeps the record out.
+        return Finding(Action.ADD, port_id, record)
+    if not isinstance(stored, MalformedRecord) and content(record) == content(stored):
+        return Finding(Action.NONE, port_id, record, stored)
+    if isinstance(stored, MalformedRecord) or record.revision_number > stored.revision_number:
+        return Finding(Action.UPDATE, port_id, record, stored)
+    # A newer record may be that of a change made since; of one revision, neither is believed.
+    return None
+
+
+def _second_look(source: Source, store: Store, doubtful: list[Finding]) -> Iterator[Finding]:
+    """Ask both sides again, Neutron last: no port has a record before it is in Neutron."""
+    if not doubtful:
+        return
+    states = {finding.port_id: _state(store, finding.port_id) for finding in doubtful}
+    ports = source.lookup([finding.port_id for finding in doubtful])
+    for finding in doubtful:
+        port = ports.get(finding.port_id)
+        record = change_of(port).record if port is not None else None
+        yield _decide(finding.port_id, record, states[finding.port_id])
+
+
+def _decide(port_id: str, record: PortRecord | None, stored: State) -> Finding:
+    if record is None:
+        action = Action.NONE if stored is None else Action.REMOVE
+        return Finding(action, port_id, None, stored)
+    if stored is None:
+        return Finding(Action.ADD, port_id, record)
+    if not isinstance(stored, MalformedRecord) and content(record) == content(stored):
+        return Finding(Action.NONE, port_id, record, stored)
+    if isinstance(stored, MalformedRecord) or record.revision_number > stored.revision_number:
+        return Finding(Action.UPDATE, port_id, record, stored)
+    if record.revision_number == stored.revision_number:
+        return Finding(Action.UPDATE, port_id, record, stored, force=True)
+    LOG.warning(
+        "the record of port %s has revision %s, and Neutron's port only %s: left as it is. If "
+        "Neutron's database was restored, run: ovs-metadata port sync --from-neutron --force",
+        port_id,
+        stored.revision_number,
+        record.revision_number,
+    )
+    return Finding(Action.LEAVE, port_id, record, stored)
+
+
+def _state(store: Store, port_id: str) -> State:
+    try:
+        return store.get(port_id)
+    except MalformedRecord as malformed:
+        return malformed
+    except RecordNotFound:
+        return None

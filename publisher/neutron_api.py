@@ -1,0 +1,108 @@
+"""Neutron's ports through its API, by openstacksdk: a `Source` for the comparison in bulk.
+
+One connection, used by the thread that compares. A request is tried again when Neutron is
+unreachable or says 503, a few times.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+import openstack
+from keystoneauth1 import exceptions as keystone
+from openstack import exceptions as sdk
+
+from ovs_metadata.publisher.paging import PAGE, MarkerGone, walk
+from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port
+
+HOST = "binding:host_id"
+"""Shown to administrators only, by Neutron's default policy."""
+
+RETRIES = 3
+
+T = TypeVar("T")
+
+
+class NeutronUnavailable(Exception):
+    """Neutron's API cannot be used; the message is one line that says why."""
+
+
+class ApiPorts:
+    """All ports Neutron's API shows to these credentials.
+
+    Args:
+        cloud: a cloud of clouds.yaml; None is the one that OS_CLOUD or the other OS_* name.
+        endpoint: Neutron's URL, to be used without any authentication, in a lab.
+
+    Raises:
+        NeutronUnavailable: the credentials are missing or refused, or Neutron does not answer.
+    """
+
+    def __init__(self, cloud: str | None = None, endpoint: str | None = None) -> None:
+        self._sees_everything = True
+        self._network: Any = reported(lambda: connect(cloud, endpoint).network)
+
+    @property
+    def sees_everything(self) -> bool:
+        """Whether every compute port so far was shown as it is to an administrator.
+
+        Others are shown their own project's ports only, and must not judge what is missing.
+        """
+        return self._sees_everything
+
+    def ports(self) -> Iterator[Port]:
+        """All ports, in order of id; raises NeutronUnavailable."""
+        for port in walk(self._page):
+            if is_compute_port(port) and HOST not in port:
+                self._sees_everything = False
+            yield port
+
+    def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
+        """Those of these ports that exist, by id; raises NeutronUnavailable."""
+        found = self._get({"id": list(port_ids)})
+        return {port["id"]: port for port in found}
+
+    def _page(self, marker: str | None) -> list[Port]:
+        query = {"sort_key": "id", "sort_dir": "asc", "limit": PAGE}
+        return self._get(query if marker is None else query | {"marker": marker})
+
+    def _get(self, query: dict[str, Any]) -> list[Port]:
+        answer = reported(
+            lambda: self._network.get(
+                "/ports",
+                params={**query, "fields": [*FIELDS, HOST]},
+                connect_retries=RETRIES,
+                status_code_retries=RETRIES,
+                retriable_status_codes=[503],
+            )
+        )
+        if answer.status_code == 404 and "marker" in query:
+            raise MarkerGone
+        reported(lambda: sdk.raise_from_response(answer))
+        try:
+            ports: list[Port] = answer.json()["ports"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise NeutronUnavailable(f"what answers at {answer.url} is not Neutron") from error
+        return ports
+
+
+def connect(cloud: str | None, endpoint: str | None) -> Any:
+    """A connection to a cloud of clouds.yaml (None: as OS_* say), or to Neutron's bare URL."""
+    if endpoint is None:
+        return openstack.connect(cloud=cloud)
+    return openstack.connect(
+        # Neither a clouds.yaml nor OS_*: no credentials are wanted.
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type="none",
+        # Neutron tells its versions, and thereby where version 2.0 is, at its root only.
+        network_endpoint_override=endpoint.rstrip("/").removesuffix("/v2.0"),
+    )
+
+
+def reported(action: Callable[[], T]) -> T:
+    """The result of an action; raises what the libraries raise as NeutronUnavailable."""
+    try:
+        return action()
+    except (sdk.SDKException, keystone.ClientException) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise NeutronUnavailable(f"Neutron: {lines[0]}") from error

@@ -1,0 +1,146 @@
+"""The service plugin: `service_plugins = …,ovs_metadata` in neutron.conf. Any core plugin will do.
+
+Loaded by each of Neutron's processes. In those that change ports, API workers and RPC workers, the
+callbacks hand what changed to a `Publisher`, which has a thread of its own. The reconciliation is a
+worker as Neutron knows them, and runs in neutron-periodic-workers. Nothing here reads or writes the
+store in a caller's thread, and nothing that goes wrong with it is seen by an API call.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from neutron_lib import context, worker
+from neutron_lib import exceptions as n_exc
+from neutron_lib.callbacks import events, registry, resources
+from neutron_lib.plugins import directory
+from neutron_lib.services import base
+from oslo_config import cfg
+from oslo_db import exception as db_exc
+
+from ovs_metadata.publisher import config
+from ovs_metadata.publisher.paging import PAGE, MarkerGone, walk
+from ovs_metadata.publisher.ports import (
+    FIELDS,
+    Change,
+    Port,
+    change_by_deletion,
+    change_by_update,
+)
+from ovs_metadata.publisher.publisher import Publisher
+from ovs_metadata.publisher.reconciliation import Reconciler
+from ovs_metadata.store import open_store
+from ovs_metadata.store.interface import Store
+from ovs_metadata.store.url import parse_store_url
+
+PLUGIN_TYPE = "ovs_metadata"
+
+
+class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron ships no types
+    """Publishes the record of each compute port, and removes it."""
+
+    # No API of its own.
+    supported_extension_aliases: list[str] = []  # noqa: RUF012 - Neutron's name and type
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = config.register(cfg.CONF)
+        # A mistake in these is to stop the server, and not to wait for the first port.
+        parse_store_url(settings.store_url)
+        security = config.security(settings)
+        # None: connecting goes on in the background.
+        opener = partial(open_store, settings.store_url, wait=None, security=security)
+        self._publisher = Publisher(opener)
+        registry.subscribe(self.port_written, resources.PORT, events.AFTER_CREATE)
+        registry.subscribe(self.port_written, resources.PORT, events.AFTER_UPDATE)
+        registry.subscribe(self.port_deleted, resources.PORT, events.AFTER_DELETE)
+        if settings.reconcile_interval:
+            self.add_worker(ReconciliationWorker(opener, settings.reconcile_interval))
+
+    @classmethod
+    def get_plugin_type(cls) -> str:
+        """Neutron's key for this plugin."""
+        return PLUGIN_TYPE
+
+    def get_plugin_description(self) -> str:
+        """What Neutron's API says of this plugin."""
+        return "Publishes port records for the OVS metadata agents"
+
+    def port_written(self, _resource: str, event: str, _trigger: object, payload: Any) -> None:
+        """Publish what a port has become. The states are the port before and after."""
+        created = event == events.AFTER_CREATE
+        original = None if created or len(payload.states) < 2 else payload.states[0]
+        self._submit(change_by_update(original, payload.latest_state))
+
+    def port_deleted(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
+        """Remove the record of a port that is gone."""
+        self._submit(change_by_deletion(payload.latest_state))
+
+    def _submit(self, change: Change | None) -> None:
+        if change is not None:
+            self._publisher.submit(change)
+
+
+class DatabasePorts:
+    """All ports as Neutron's database has them, through the core plugin: a `Source`."""
+
+    def ports(self) -> Iterator[Port]:
+        """All ports, in order of id."""
+        return walk(self._page)
+
+    def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
+        """Those of these ports that exist, by id."""
+        found = directory.get_plugin().get_ports(
+            context.get_admin_context(), filters={"id": list(port_ids)}, fields=FIELDS
+        )
+        return {port["id"]: port for port in found}
+
+    @staticmethod
+    def _page(marker: str | None) -> list[Port]:
+        try:
+            ports: list[Port] = directory.get_plugin().get_ports(
+                # A context of its own: its session would keep every port that was read.
+                context.get_admin_context(),
+                fields=FIELDS,
+                sorts=[("id", True)],
+                limit=PAGE,
+                marker=marker,
+            )
+        except n_exc.PortNotFound as gone:
+            raise MarkerGone from gone
+        return ports
+
+
+class ReconciliationWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron ships no types
+    """Runs a `Reconciler` in the process in which Neutron starts it, after the fork."""
+
+    def __init__(self, opener: Callable[[], Store], interval: float) -> None:
+        # 0: a thread of the process that has all such workers.
+        super().__init__(worker_process_count=0, desc="ovs_metadata reconciliation")
+        self._opener = opener
+        self._interval = interval
+        self._reconciler: Reconciler | None = None
+
+    def start(self, **_options: Any) -> None:
+        """Begin to reconcile."""
+        super().start(desc=self.desc)
+        self._reconciler = Reconciler(
+            self._opener,
+            DatabasePorts(),
+            self._interval,
+            failures=(db_exc.DBError, n_exc.NeutronException),
+        )
+        self._reconciler.start()
+
+    def stop(self) -> None:
+        """End it, soon."""
+        if self._reconciler is not None:
+            self._reconciler.stop()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        if self._reconciler is not None:
+            self._reconciler.wait()
+
+    def reset(self) -> None:
+        """Nothing is read anew: Neutron's processes are restarted for a new configuration."""

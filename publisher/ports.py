@@ -1,0 +1,119 @@
+"""From a Neutron port to what the store should hold of it. Values only: no I/O, no threads.
+
+A port here is a mapping with Neutron's field names (networking API v2, resource "port"): the API's
+answer, or the dictionary a core plugin hands to its callbacks.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ovs_metadata.store.record import MAX_REVISION, MalformedRecord, PortRecord
+
+LOG = logging.getLogger(__name__)
+
+Port = Mapping[str, Any]
+
+COMPUTE = "compute:"
+"""How the device owner of an instance's port begins; what follows is its availability zone."""
+
+FIELDS = (
+    "id",
+    "project_id",
+    "device_id",
+    "device_owner",
+    "mac_address",
+    "fixed_ips",
+    "network_id",
+    "revision_number",
+)
+"""What is asked of Neutron when it can be asked for less than the whole port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the store should hold of a port as of a revision: a record, or None."""
+
+    port_id: str
+    revision_number: int
+    record: PortRecord | None
+
+    def outdates(self, other: "Change") -> bool:
+        """Whether this says something newer; of one revision, that the port has no record."""
+        if self.revision_number == other.revision_number:
+            return self.record is None or other.record is not None
+        return self.revision_number > other.revision_number
+
+
+def is_compute_port(port: Port) -> bool:
+    """Whether the port belongs to an instance, which alone may have a record."""
+    owner = port.get("device_owner") or ""
+    return owner.startswith(COMPUTE) and bool(port.get("device_id"))
+
+
+def record_of(port: Port) -> PortRecord:
+    """The record of a compute port.
+
+    Raises:
+        MalformedRecord: a value is missing, or is nothing that a record may hold.
+    """
+    try:
+        return PortRecord(
+            port_id=port["id"],
+            project_id=port["project_id"],
+            device_id=port["device_id"],
+            device_owner=port["device_owner"],
+            mac_address=port["mac_address"],
+            fixed_ips=tuple(ip["ip_address"] for ip in port["fixed_ips"]),
+            network_id=port["network_id"],
+            revision_number=port["revision_number"],
+        )
+    except KeyError as error:
+        raise MalformedRecord(str(port.get("id")), f"Neutron's port has no {error}") from None
+
+
+def change_of(port: Port) -> Change:
+    """What the store should hold of a port that exists in Neutron.
+
+    A port that no record can be made of is to have none, and that is logged: the record it had
+    would be one of the past.
+
+    Raises:
+        MalformedRecord: it has no revision number, as when Neutron's plugin "revisions" is not
+            loaded, or no id.
+    """
+    port_id, revision_number = port.get("id"), port.get("revision_number")
+    if not isinstance(port_id, str) or not isinstance(revision_number, int):
+        raise MalformedRecord(
+            str(port_id),
+            "Neutron's port has no revision_number: its service plugin `revisions` must be loaded",
+        )
+    record = None
+    if is_compute_port(port):
+        try:
+            record = record_of(port)
+        except MalformedRecord as malformed:
+            LOG.warning("no record can be published: %s", malformed)
+    return Change(port_id.lower(), revision_number, record)
+
+
+def change_by_update(original: Port | None, port: Port) -> Change | None:
+    """What the store should hold after a port was created (`original` is None) or updated.
+
+    None is nothing: a port that neither is nor was an instance's is nobody's business.
+    """
+    if is_compute_port(port) or (original is not None and is_compute_port(original)):
+        return change_of(port)
+    return None
+
+
+def change_by_deletion(port: Port) -> Change | None:
+    """What the store should hold after a port was deleted: nothing, for good.
+
+    Neutron never gives an id again, and an update may have been committed after the revision that
+    the deletion knows of: so nothing that is still on its way may bring the record back.
+    """
+    if is_compute_port(port):
+        return Change(port["id"].lower(), MAX_REVISION, None)
+    return None

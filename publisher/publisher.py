@@ -1,0 +1,118 @@
+"""Publishes changes to the store, beside the threads that make them.
+
+One daemon thread per process, started by the first change and therefore after any fork: API
+servers load their application before or after they fork, and either must work. It opens the store,
+with the threads the store has, and closes it never. Changes that come in during an outage wait in
+the queue. What is lost with a killed process is for the reconciliation to find.
+"""
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from ovs_metadata.publisher.ports import Change
+from ovs_metadata.publisher.queue import ChangeQueue
+from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.1
+"""Seconds before what failed is tried again; doubled with each failure."""
+
+MAX_DELAY = 10.0
+"""Seconds at most between two attempts."""
+
+EXIT_TIMEOUT = 2.0
+"""Seconds an ending process gives what still waits."""
+
+
+class Publisher:
+    """Takes changes, and never makes the caller wait for the store.
+
+    Args:
+        open_store: opens the store, in the thread; it should not wait for a connection.
+    """
+
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
+        self._queue: ChangeQueue
+        self._thread: threading.Thread | None
+        self._starting: threading.Lock
+        # Whether the queue had no room for the last change.
+        self._full: bool
+        self._start_over()
+        # A forked child has neither the thread nor a right to the parent's connection, and what
+        # waits is published by the parent.
+        os.register_at_fork(after_in_child=self._start_over)
+
+    def submit(self, change: Change) -> None:
+        """Have a change published."""
+        if not self._queue.put(change):
+            if not self._full:
+                LOG.warning(
+                    "too many ports wait to be published; the changes of others are dropped until "
+                    "the next reconciliation"
+                )
+            self._full = True
+            return
+        self._full = False
+        if self._thread is None or not self._thread.is_alive():
+            with self._starting:
+                if self._thread is None or not self._thread.is_alive():
+                    self._start()
+
+    def flush(self, timeout: float = EXIT_TIMEOUT) -> bool:
+        """Wait for everything to be published, for so many seconds; whether it is."""
+        return self._thread is None or self._queue.wait_empty(timeout)
+
+    def _start_over(self) -> None:
+        self._queue = ChangeQueue()
+        self._thread = None
+        self._starting = threading.Lock()
+        self._full = False
+
+    def _start(self) -> None:
+        if self._thread is None:
+            atexit.register(self.flush)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._queue,), name="ovs-metadata-publisher", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, queue: ChangeQueue) -> None:
+        pause = threading.Event()
+        store: Store | None = None
+        delay = FIRST_DELAY
+        while True:
+            change = queue.take()
+            try:
+                store = store or self._open_store()
+                publish(store, change)
+            except StoreError as error:
+                if delay == FIRST_DELAY:
+                    LOG.warning("port records wait to be published: %s", error)
+                queue.give_back()
+                pause.wait(delay)
+                delay = min(2 * delay, MAX_DELAY)
+                continue
+            queue.settle()
+            if delay != FIRST_DELAY:
+                LOG.info("port records are published again")
+                delay = FIRST_DELAY
+
+
+def publish(store: Store, change: Change) -> bool:
+    """Bring the store to what a change says, unless it holds something newer.
+
+    Returns:
+        Whether the store now holds what the change says.
+
+    Raises:
+        StoreError: the store cannot be reached or written.
+    """
+    if change.record is not None:
+        return store.put(change.record)
+    return store.delete(change.port_id, change.revision_number)

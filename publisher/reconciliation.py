@@ -1,0 +1,121 @@
+"""Repairs what publishing missed: compares everything, at the start and at intervals.
+
+One thread, in a process of Neutron's that serves no API. Of several servers one at a time
+reconciles, by a lock in the store; one that finds another at work leaves its turn out, except
+for the first: what was lost with the server's last process is not for the others to have seen.
+"""
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+from ovs_metadata.publisher.comparison import Action, Source, apply, compare
+from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+LOCK = "reconciliation"
+"""The lock's name in the store."""
+
+TOMBSTONE_AGE = 24 * 3600.0
+"""Seconds after which no update of a deleted port can still be on its way."""
+
+RETRY_DELAY = 5.0
+"""Seconds after which a reconciliation that failed is tried again."""
+
+Done = Counter[Action]
+"""How many ports each action was taken for."""
+
+
+def reconcile(source: Source, store: Store, stop: threading.Event) -> Done:
+    """Compare everything and repair what differs, until stopped.
+
+    Raises:
+        StoreError: the store cannot be reached; what was done is done.
+    """
+    done: Done = Counter()
+    for finding in compare(source, store):
+        if stop.is_set():
+            return done
+        if finding.action not in {Action.NONE, Action.LEAVE}:
+            apply(store, finding)
+        done[finding.action] += 1
+    store.sweep(TOMBSTONE_AGE)
+    return done
+
+
+class Reconciler:
+    """Reconciles from `start` to `stop`.
+
+    Args:
+        open_store: opens the store, in the thread; it need not wait for a connection.
+        source: Neutron's ports.
+        interval: seconds between two reconciliations, one tenth more or less.
+        failures: what `source` raises when Neutron's database cannot be read; tried again.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        source: Source,
+        interval: float,
+        failures: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._open_store = open_store
+        self._source = source
+        self._interval = interval
+        self._failures: tuple[type[Exception], ...] = (StoreError, *failures)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="ovs-metadata-reconciliation", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have the thread end, soon."""
+        self._stop.set()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        store: Store | None = None
+        first, failing = True, False
+        while not self._stop.is_set():
+            pause = self._interval * random.uniform(0.9, 1.1)  # noqa: S311 - keeps servers apart
+            try:
+                store = store or self._open_store()
+                held = self._turn(store)
+                if first and not held:
+                    pause = min(pause, RETRY_DELAY)
+                first, failing = first and not held, False
+            except self._failures as error:
+                if not failing:
+                    LOG.warning("port records could not be reconciled, trying on: %s", error)
+                pause = min(pause, RETRY_DELAY)
+                failing = True
+            self._stop.wait(pause)
+        if store is not None:
+            store.close()
+
+    def _turn(self, store: Store) -> bool:
+        """Reconcile; False if another server is at it."""
+        with store.lock(LOCK) as held:
+            if not held:
+                LOG.debug("another server is reconciling port records")
+                return False
+            done = reconcile(self._source, store, self._stop)
+        repaired = sum(done[action] for action in (Action.ADD, Action.UPDATE, Action.REMOVE))
+        LOG.log(
+            logging.WARNING if repaired else logging.INFO,
+            "port records reconciled: %d right, %d added, %d updated, %d removed, %d left",
+            *(done[action] for action in Action),
+        )
+        return True

@@ -1,0 +1,62 @@
+"""Announcements in a directory: beside the entry's file, a lock that only the living hold.
+
+The kernel lets go of the lock with its holder, however that ends. No threads.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ovs_metadata.store.errors import StoreError
+
+LOG = logging.getLogger(__name__)
+
+
+class DirectoryAnnouncement:
+    """An `Announcement`: holds the lock from construction to `close`.
+
+    Args:
+        file: the entry; its directory must be there.
+        write: replaces the entry's content.
+    """
+
+    def __init__(self, file: Path, write: Callable[[bytes], None]) -> None:
+        self._file = file
+        self._write = write
+        # Shared, so that an entry has room for the next agent while the last one is still ending.
+        self._lock: int | None = os.open(_lock_of(file), os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+    def update(self, data: bytes) -> None:
+        """See `Announcement`."""
+        try:
+            self._write(data)
+        except StoreError as error:
+            LOG.warning("%s is not up to date: %s", self._file, error)
+
+    def close(self) -> None:
+        """See `Announcement`."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def is_alive(file: Path) -> bool:
+    """Whether somebody who announced this file lives; raises OSError when that cannot be found."""
+    try:
+        descriptor = os.open(_lock_of(file), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_of(file: Path) -> Path:
+    return file.with_name(f".{file.name}.alive")

@@ -1,0 +1,80 @@
+"""How a store in ZooKeeper is protected: digest credentials and TLS. Read once, from files.
+
+The credentials are in a file of their own, one line USER:PASSWORD that nobody but its owner may
+read, so that they stand in no configuration, no URL, no command line and no log. Nodes made with
+credentials are open to those who have the same ones, and to nobody else (ZooKeeper's ACL scheme
+"digest", all permissions).
+"""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ovs_metadata.store.errors import StoreError
+
+LARGEST_AUTH_FILE = 1024
+"""Bytes. Whatever is longer is another file than the one that was meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Everything there is. TLS is used when `tls_ca` is given.
+
+    credentials: "user:password" or nothing. tls_ca: file of the certificates that servers'
+    certificates must be signed by. tls_cert, tls_key: files of our own, both or none.
+    """
+
+    credentials: str = field(default="", repr=False)
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+PLAIN = Security()
+"""Nothing of it."""
+
+
+def read_security(
+    auth_file: Path | None = None,
+    tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+) -> Security:
+    """Read the credentials, and see whether the other files are there.
+
+    Raises:
+        StoreError: a file cannot be read, holds something else, or is open to others.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise StoreError("the store's TLS certificate and key are needed together, or not at all")
+    if tls_cert and not tls_ca:
+        raise StoreError("the store's TLS certificate is of no use without a CA file")
+    for path in filter(None, (tls_ca, tls_cert)):
+        _check_readable(path)
+    if tls_key:
+        _check_readable(tls_key, private=True)
+    return Security(_credentials(auth_file) if auth_file else "", tls_ca, tls_cert, tls_key)
+
+
+def _credentials(path: Path) -> str:
+    _check_readable(path, private=True)
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        text = ""
+    user, colon, password = text.partition(":")
+    if len(content) > LARGEST_AUTH_FILE or len(text.splitlines()) != 1 or not (user and password):
+        raise StoreError(f"ZooKeeper credentials {path}: not one line of the form USER:PASSWORD")
+    return user + colon + password
+
+
+def _check_readable(path: Path, *, private: bool = False) -> None:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if private and mode & stat.S_IRWXO:
+        raise StoreError(f"{path} is open to everybody: chmod 600 {path}")

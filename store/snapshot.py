@@ -1,0 +1,149 @@
+"""What was last known of the followed nodes, in a file: for a restart during an outage.
+
+A follower that has no connection tells from here what it cannot read; whatever it reads later
+replaces that. The file is of one process alone and of one store. It is mode 0600, because documents
+hold a secret, replaced atomically, and believed only if it is ours, whole, and of the same store;
+what its nodes hold is then validated as if it had been read from the store itself.
+
+Used by the followers' threads; any of them saves it.
+"""
+
+import base64
+import json
+import logging
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from ovs_metadata.store.files import replace_file
+
+LOG = logging.getLogger(__name__)
+
+FORMAT = 1
+
+MAX_NODES = 2048
+"""Nodes kept. Those no longer followed stay, since an instance rebooted during an outage unplugs
+its port and plugs it again, until so many others have come after them."""
+
+MAX_SIZE = 2 * MAX_NODES * 64 * 1024
+"""Bytes a file may have, or it is none of ours."""
+
+SAVE_INTERVAL = 1.0
+"""Seconds between two writes of the file, at least."""
+
+
+class Known(NamedTuple):
+    """What is known of a node: its content, None if there is none."""
+
+    data: bytes | None
+
+
+class Snapshot:
+    """The nodes, by the layout's path.
+
+    Args:
+        file: where they are kept. What is wrong with it is logged, and it counts as empty.
+        store: what tells the store from others.
+    """
+
+    def __init__(self, file: Path, store: str) -> None:
+        self._file = file
+        self._store = store
+        self._lock = threading.Lock()
+        self._changed = False
+        self._failed = ""
+        self._saved_at = -SAVE_INTERVAL
+        self._nodes = self._load()
+
+    def get(self, path: str) -> Known | None:
+        """What was last known of a node, None if nothing was."""
+        with self._lock:
+            return self._nodes.get(path)
+
+    def note(self, path: str, known: Known | None) -> None:
+        """This is known of a node from now on; None is nothing."""
+        with self._lock:
+            if self._nodes.get(path) == known:
+                return
+            # Taken out first, so that the latest is always last.
+            self._nodes.pop(path, None)
+            if known is not None:
+                self._nodes[path] = known
+                if len(self._nodes) > MAX_NODES:
+                    del self._nodes[next(iter(self._nodes))]
+            self._changed = True
+
+    def save(self, *, now: bool = False) -> float | None:
+        """Write the file if something changed, at most once a SAVE_INTERVAL unless `now`.
+
+        Returns:
+            Seconds after which it is to be called again; None if nothing is left to write.
+        """
+        with self._lock:
+            if not self._changed:
+                return None
+            due = self._saved_at + SAVE_INTERVAL - time.monotonic()
+            if due > 0 and not now:
+                return due
+            self._saved_at = time.monotonic()
+            try:
+                self._write()
+            except OSError as error:
+                if str(error) != self._failed:
+                    self._failed = str(error)
+                    LOG.warning("snapshot %s cannot be written: %s", self._file, error)
+                return SAVE_INTERVAL
+            self._failed = ""
+            self._changed = False
+        return None
+
+    def _write(self) -> None:
+        nodes = {
+            path: None if known.data is None else base64.b64encode(known.data).decode()
+            for path, known in self._nodes.items()
+        }
+        document = {"format": FORMAT, "store": self._store, "nodes": nodes}
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = self._file.with_name(f"{self._file.name}.new")
+        replace_file(self._file, aside, json.dumps(document).encode("ascii"))
+
+    def _load(self) -> dict[str, Known]:
+        try:
+            with self._file.open("rb") as file:
+                _check_ours(os.fstat(file.fileno()))
+                return parse_snapshot(file.read(MAX_SIZE), self._store)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            LOG.warning("snapshot %s is not used: %s", self._file, error)
+            return {}
+
+
+def _check_ours(status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise ValueError("somebody else may have written or read it")
+
+
+def parse_snapshot(data: bytes, store: str) -> dict[str, Known]:
+    """The nodes of a file's content; raises ValueError when it is not as we write it."""
+    document = json.loads(data)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError("not a snapshot of a format that is known")
+    if document.get("store") != store:
+        raise ValueError("it is of another store")
+    nodes = document.get("nodes")
+    if not isinstance(nodes, dict):
+        raise ValueError("it has no nodes")  # noqa: TRY004 - a mistake of the file's
+    return {path: _known(each) for path, each in nodes.items()}
+
+
+def _known(encoded: object) -> Known:
+    if encoded is None:
+        return Known(None)
+    if not isinstance(encoded, str):
+        raise ValueError("a node is neither text nor null")  # noqa: TRY004
+    # binascii.Error is a ValueError.
+    return Known(base64.b64decode(encoded, validate=True))

@@ -1,0 +1,142 @@
+"""The admin listener, asked over real sockets."""
+
+import asyncio
+import contextlib
+import json
+import stat
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proxy_support import identity, on_loop
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+from lab.process import free_port
+from ovs_metadata.agent.admin import AdminListener
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket
+
+SECRET = "signature-5"
+"""The signature of the identity that the tests serve."""
+
+
+@contextlib.asynccontextmanager
+async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterator[None]:
+    statistics = HostStatistics()
+    statistics.table_changed({"169.254.0.5": identity(5)})
+    listener = AdminListener(listen, statistics, lambda: problems)
+    listener.start()
+    try:
+        yield
+    finally:
+        await listener.close()
+
+
+async def ask(address: LoopbackAddress, path: str, **options: Any) -> HTTPResponse:
+    client = AsyncHTTPClient(force_instance=True)
+    try:
+        return await client.fetch(f"http://{address}{path}", raise_error=False, **options)
+    finally:
+        client.close()
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def address(request: pytest.FixtureRequest) -> LoopbackAddress:
+    return LoopbackAddress(request.param, free_port(request.param))
+
+
+def test_metrics_are_in_the_form_that_is_asked_for(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            plain = await ask(address, "/metrics")
+            assert plain.code == 200
+            assert plain.headers["Content-Type"].startswith("text/plain; version=")
+            assert b'ovs_metadata_ports{state="served"} 1.0' in plain.body
+            assert b"ovs_metadata_ready 1.0" in plain.body
+            assert b"\nprocess_cpu_seconds_total " in plain.body
+            wanted = {"Accept": "application/openmetrics-text; version=1.0.0"}
+            other = await ask(address, "/metrics", headers=wanted)
+            assert other.headers["Content-Type"].startswith("application/openmetrics-text")
+            assert other.body.endswith(b"# EOF\n")
+
+    check()
+
+
+def test_ready_is_not_alive(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            healthy = await ask(address, "/healthz")
+            assert (healthy.code, json.loads(healthy.body)["ready"]) == (200, True)
+            assert (await ask(address, "/healthz/ready")).code == 200
+            assert (await ask(address, "/healthz/live")).code == 200
+        async with listening(address, ["there is no bridge"]):
+            for path in ("/healthz", "/healthz/ready"):
+                answer = await ask(address, path)
+                assert answer.code == 503
+                found = json.loads(answer.body)
+                assert (found["alive"], found["ready"]) == (True, False)
+                assert found["problems"] == ["there is no bridge"]
+            assert (await ask(address, "/healthz/live")).code == 200
+            assert b"ovs_metadata_ready 0.0" in (await ask(address, "/metrics")).body
+
+    check()
+
+
+def test_nothing_is_told_that_is_secret_and_nothing_can_be_changed(
+    address: LoopbackAddress,
+) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for path in ("/metrics", "/healthz", "/ports", "/status", "/"):
+                answer = await ask(address, path)
+                assert answer.code == 200
+                assert SECRET.encode() not in answer.body
+                assert (await ask(address, path, method="POST", body=b"x")).code == 405
+            assert b"port-5" in (await ask(address, "/ports")).body
+            for path in ("/index.html", "/metrics/", "/ports/../metrics", "/etc/passwd"):
+                assert (await ask(address, path)).code == 404
+
+    check()
+
+
+def test_after_close_nobody_listens_any_more(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            _, kept = await asyncio.open_connection(address.host, address.port)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(address.host, address.port)
+        kept.close()
+
+    check()
+
+
+def test_a_place_that_is_taken_is_an_error(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            with pytest.raises(OSError, match="in use"):
+                AdminListener(address, HostStatistics(), list).start()
+
+    check()
+
+
+def test_a_unix_socket_is_for_its_owner_and_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+
+    @on_loop
+    async def check() -> None:
+        for _ in range(2):  # the second finds nothing of the first in its way
+            async with listening(UnixSocket(path)):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"GET /healthz/live HTTP/1.0\r\n\r\n")
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+                writer.close()
+            assert not path.exists()
+
+    check()

@@ -1,0 +1,144 @@
+"""Listening sockets kept by a service manager while the agent is started anew."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.process import wait_for
+from lab.service_manager import ServiceManager
+from ovs_metadata.agent.handover import Handover, Place, fits, names
+
+PLACES = st.builds(
+    Place,
+    namespace=st.integers(1, 3),
+    address=st.sampled_from(["169.254.169.254", "::"]),
+    port=st.sampled_from([9697, 9698]),
+)
+WANTED = st.lists(st.lists(PLACES, min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+def _found(wanted: list[list[Place]]) -> dict[str, Place]:
+    return {
+        name: place
+        for group, named in zip(wanted, names(wanted), strict=True)
+        for place, name in zip(group, named, strict=True)
+    }
+
+
+@given(WANTED)
+def test_the_very_sockets_that_are_wanted_fit(wanted: list[list[Place]]) -> None:
+    assert fits(_found(wanted), wanted)
+
+
+@given(WANTED, st.data())
+def test_with_one_missing_too_many_or_elsewhere_none_of_them_does(
+    wanted: list[list[Place]], data: st.DataObject
+) -> None:
+    found = _found(wanted)
+    name = data.draw(st.sampled_from(sorted(found)))
+    elsewhere = Place(4, found[name].address, found[name].port)
+    assert not fits({key: place for key, place in found.items() if key != name}, wanted)
+    assert not fits(found | {name: elsewhere}, wanted)
+    assert not fits(found | {"listener-9-9": found[name]}, wanted)
+
+
+def test_nothing_fits_if_nothing_is_wanted() -> None:
+    assert not fits({}, [])
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    with ServiceManager(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def listeners() -> Iterator[list[list[socket.socket]]]:
+    groups = [[socket.create_server(("127.0.0.1", 0)) for _ in range(2)] for _ in range(2)]
+    yield groups
+    for group in groups:
+        for each in group:
+            each.close()
+
+
+NAMES = ["listener-0-0", "listener-0-1", "listener-1-0", "listener-1-1"]
+
+
+def test_sockets_are_stored_under_names_that_tell_their_order(
+    tmp_path: Path, manager: ServiceManager, listeners: list[list[socket.socket]]
+) -> None:
+    handover = Handover(str(tmp_path / "notify"), {})
+    handover.keep(listeners)
+    handover.ready()
+    wait_for(lambda: manager.messages == ["READY=1"], "the message")
+    assert manager.stored == NAMES
+    handover.forget()
+    handover.stopping()
+    wait_for(lambda: manager.messages == ["READY=1", "STOPPING=1"], "the message")
+    assert manager.stored == []
+
+
+def test_without_a_service_manager_nothing_is_kept_and_nothing_fails(
+    listeners: list[list[socket.socket]],
+) -> None:
+    handover = Handover.from_environment({})
+    handover.keep(listeners)
+    handover.ready()
+    handover.forget()
+    assert handover.take([[Place(1, "::", 9697)]]) is None
+
+
+def test_a_service_manager_that_is_gone_is_complained_about_once(
+    tmp_path: Path, listeners: list[list[socket.socket]], caplog: pytest.LogCaptureFixture
+) -> None:
+    handover = Handover(str(tmp_path / "nobody"), {})
+    handover.keep(listeners)
+    handover.ready()
+    assert caplog.text.count("cannot be told") == 1
+
+
+def test_kept_sockets_that_are_not_wanted_stop_listening_at_once() -> None:
+    kept = socket.create_server(("127.0.0.1", 0))
+    address = kept.getsockname()
+    with kept.dup():  # the service manager's
+        handover = Handover("", {"listener-0-0": kept})
+        assert handover.take([[Place(1, "127.0.0.1", 1)]]) is None
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+
+
+def test_what_is_meant_for_another_process_is_left_alone() -> None:
+    environ = {"LISTEN_PID": str(os.getpid() + 1), "LISTEN_FDS": "1", "LISTEN_FDNAMES": NAMES[0]}
+    handover = Handover.from_environment(environ)
+    assert environ == {}
+    assert handover.take([[Place(1, "::", 9697)]]) is None
+
+
+CHILD = """
+import os, socket
+from ovs_metadata.agent.handover import Handover
+handover = Handover.from_environment()
+print(sorted(name for name in os.environ if "LISTEN" in name or "NOTIFY" in name))
+for name, each in sorted(handover._inherited.items()):
+    print(name, each.getsockname()[1], os.get_inheritable(each.fileno()))
+handover.ready()
+"""
+
+
+def test_sockets_come_back_to_the_next_process_by_their_names(
+    tmp_path: Path, manager: ServiceManager, listeners: list[list[socket.socket]]
+) -> None:
+    Handover(str(tmp_path / "notify"), {}).keep(listeners)
+    wait_for(lambda: manager.stored == NAMES, "the sockets")
+    child = manager.start([sys.executable, "-c", CHILD], tmp_path / "child.log")
+    assert child.wait() == 0, child.log_tail()
+    ports = [each.getsockname()[1] for group in listeners for each in group]
+    expected = [f"{name} {port} False" for name, port in zip(NAMES, ports, strict=True)]
+    assert child.log_tail().splitlines() == ["[]", *expected]
+    wait_for(lambda: manager.messages == ["READY=1"], "the message")

@@ -1,0 +1,105 @@
+"""What the agent does with what its workers say, with processes that play the worker."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ovs_metadata.agent import workers as agent_workers
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.workers import Workers
+from ovs_metadata.proxy.report import Report, encode
+from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.statistics import Statistics
+
+DEADLINE = 20.0
+
+PLAYER = """
+import socket, sys
+feed = socket.socket(fileno=int(sys.argv[sys.argv.index("--feed-fd") + 1]))
+feed.sendall({data!r} * {times})
+while feed.recv(65536):
+    pass
+"""
+"""Sends something and then stays until its feed ends, as a worker does."""
+
+
+def a_report() -> bytes:
+    statistics = Statistics()
+    statistics.request_done("port", 200, "answered", 0.1, 0.1)
+    return encode(Report(counts=statistics.take(), connections=7))
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    condition: Callable[[HostStatistics, Workers], bool],
+    times: int = 1,
+) -> HostStatistics:
+    """Run a worker that sends `data`, until the condition holds."""
+    code = PLAYER.format(data=data, times=times)
+    monkeypatch.setattr(agent_workers, "PYTHON", (sys.executable, "-c", code))
+    statistics = HostStatistics()
+
+    async def scenario() -> None:
+        workers = Workers("nobody", Settings(), statistics)
+        workers.start([[]])
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not condition(statistics, workers):
+                    await asyncio.sleep(0.01)
+        finally:
+            await workers.stop()
+        async with asyncio.timeout(DEADLINE):
+            while statistics.workers:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    return statistics
+
+
+def test_reports_are_taken_in_and_a_worker_that_reports_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problems: list[str] = []
+
+    def all_are_there(statistics: HostStatistics, workers: Workers) -> bool:
+        problems.append(workers.problem())
+        return statistics.totals.requests[200, "answered"] == 3 and not problems[-1]
+
+    statistics = play(monkeypatch, a_report(), all_are_there, times=3)
+    assert problems[0] == "0 of 1 proxy workers are serving"
+    assert statistics.totals.worker_restarts == 0
+    assert statistics.totals.reports_refused == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "times"),
+    [(b"nonsense\n", 1), (json.dumps({"requests": []}).encode() + b"\n", 1), (b"x", 3_000_000)],
+)
+def test_a_worker_that_talks_nonsense_is_killed(
+    data: bytes,
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    statistics = play(
+        monkeypatch, data, lambda statistics, _: statistics.totals.worker_restarts == 1, times
+    )
+    assert statistics.totals.reports_refused >= 1
+    assert "sent a report that cannot be" in caplog.text
+    assert "was killed by signal 9" in caplog.text
+    assert statistics.totals.requests[200, "answered"] == 0
+
+
+def test_a_worker_that_never_stops_reporting_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = play(
+        monkeypatch,
+        a_report(),
+        lambda statistics, _: statistics.totals.worker_restarts == 1,
+        times=1000,
+    )
+    assert statistics.totals.reports_refused >= 1
+    assert statistics.totals.requests[200, "answered"] < 100

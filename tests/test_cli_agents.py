@@ -1,0 +1,89 @@
+"""`ovs-metadata agent`: who is alive, who is not any more, and whose configuration is old."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ovs_metadata.agent.cli import agents, main
+from ovs_metadata.agent.conf.effective import effective, generation
+from ovs_metadata.store import open_store
+from ovs_metadata.store.interface import Store
+from ovs_metadata.store.layout import agent_path
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"directory:{tmp_path}/store"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+def _run(url: str, *args: str, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["--store", url, "agent", *args], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def _listed(url: str, *args: str) -> dict[str, dict[str, Any]]:
+    found = json.loads(_run(url, "list", "--format", "json", *args).stdout)
+    return {each["host"]: each for each in found}
+
+
+def _announcement(host: str, **changes: object) -> bytes:
+    document = {
+        "host": host,
+        "version": "1.2.3",
+        "bridge": "br-int",
+        "enabled": True,
+        "generation": generation(effective([]).values),
+        "ports_served": 12,
+        "last_error": "",
+    }
+    return json.dumps(document | changes).encode()
+
+
+def test_nobody(url: str) -> None:
+    assert _listed(url) == {}
+    assert "host" in _run(url, "list").stdout
+
+
+def test_the_living_and_the_dead(url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.announce(agent_path("a"), _announcement("a"))
+    store.announce(agent_path("b"), _announcement("b", generation="0", last_error="oh")).close()
+    found = _listed(url)
+    assert found["a"]["alive"]
+    assert found["a"]["up_to_date"]
+    assert found["a"]["ports_served"] == 12
+    assert not found["b"]["alive"]
+    assert not found["b"]["up_to_date"]
+    shown = _run(url, "list").stdout
+    assert "not the present one" in shown
+    assert "oh" in shown
+    monkeypatch.setattr(agents, "SHOWN_FOR", -60.0)
+    assert list(_listed(url)) == ["a"]
+    assert list(_listed(url, "--all")) == ["a", "b"]
+
+
+def test_what_nobody_understands_is_shown_as_such(url: str, store: Store) -> None:
+    store.announce(agent_path("a"), b"\xff")
+    assert _listed(url)["a"]["last_error"] == "not understood"
+    _run(url, "list")
+
+
+def test_the_dead_can_be_forgotten_and_nobody_else(url: str, store: Store) -> None:
+    store.announce(agent_path("a"), _announcement("a"))
+    store.announce(agent_path("b"), _announcement("b")).close()
+    assert "alive" in _run(url, "forget", "a", status=1).stderr
+    _run(url, "forget", "b")
+    _run(url, "forget", "b", status=4)
+    _run(url, "forget", "../b", status=2)
+    assert list(_listed(url)) == ["a"]

@@ -1,0 +1,106 @@
+"""Whose value is in force, and what happens to bad ones."""
+
+import pytest
+
+from ovs_metadata.agent.conf.effective import SCHEMA, effective, generation
+from ovs_metadata.agent.conf.schema import (
+    ENABLED,
+    NOVA_METADATA_URL,
+    PREFIX,
+    SHARED_SECRET,
+    known_keys,
+)
+from ovs_metadata.host.sources import Source
+
+TIMEOUT = f"{PREFIX}.connect_timeout"
+
+
+def test_without_documents_the_defaults_are_in_force() -> None:
+    found = effective([])
+    assert found.values == {name: key.default for name, key in known_keys().items()}
+    assert set(found.origins.values()) == {SCHEMA}
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "winner"),
+    [
+        (["host", "template", "default"], "host"),
+        (["template", "default"], "template"),
+        (["default"], "default"),
+    ],
+)
+def test_the_host_wins_over_its_template_and_that_over_the_default(
+    given: list[str], winner: str
+) -> None:
+    timeouts = {"host": 1, "template": 2, "default": 3}
+    sources = [
+        Source(name, {TIMEOUT: timeouts[name]} if name in given else {}) for name in timeouts
+    ]
+    found = effective(sources)
+    assert found.values[TIMEOUT] == timeouts[winner]
+    assert found.origins[TIMEOUT] == winner
+
+
+def test_each_key_is_decided_by_itself() -> None:
+    found = effective(
+        [Source("host h", {ENABLED: False}), Source("default", {ENABLED: True, TIMEOUT: 9})]
+    )
+    assert found.values[ENABLED] is False
+    assert found.values[TIMEOUT] == 9
+
+
+def test_a_bad_value_leaves_in_force_what_was() -> None:
+    before = effective([Source("default", {TIMEOUT: 7})]).values
+    sources = [Source("host h", {TIMEOUT: "soon"}), Source("default", {TIMEOUT: 8, ENABLED: True})]
+    found = effective(sources, before)
+    assert found.values[TIMEOUT] == 7
+    assert found.values[ENABLED] is True, "other keys are not held up by it"
+    (problem,) = found.problems
+    assert problem == f"host h: {TIMEOUT} must be a number above 0, not 'soon'"
+
+
+def test_a_bad_value_that_was_there_from_the_beginning_is_passed_over() -> None:
+    sources = [Source("host h", {TIMEOUT: "soon"}), Source("default", {TIMEOUT: 8})]
+    assert effective(sources).values[TIMEOUT] == 8
+    assert effective(sources[:1]).values[TIMEOUT] == known_keys()[TIMEOUT].default
+
+
+def test_a_bad_value_that_is_overridden_is_nobodys_business() -> None:
+    sources = [Source("host h", {TIMEOUT: 8}), Source("default", {TIMEOUT: "soon"})]
+    assert effective(sources).problems == ()
+
+
+def test_a_bad_secret_is_said_to_be_bad_and_not_said() -> None:
+    (problem,) = effective([Source("default", {SHARED_SECRET: ["s3cret"]})]).problems
+    assert SHARED_SECRET in problem
+    assert "s3cret" not in problem
+
+
+def test_unknown_keys_are_kept_and_those_under_our_prefix_complained_of() -> None:
+    found = effective([Source("default", {f"{PREFIX}.enabld": True, "zookeeper.hosts": "a"})])
+    assert found.values["zookeeper.hosts"] == "a"
+    (problem,) = found.problems
+    assert problem.endswith(f"did you mean {ENABLED}?")
+
+
+def test_secrets_do_not_show_in_a_representation() -> None:
+    source = Source("default", {SHARED_SECRET: "s3cret"})
+    assert "s3cret" not in repr(source)
+    assert "s3cret" not in repr(effective([source]))
+
+
+@pytest.mark.parametrize(
+    "values", [{SHARED_SECRET: "other"}, {ENABLED: True}, {NOVA_METADATA_URL: "http://b"}]
+)
+def test_the_generation_differs_with_every_value(values: dict[str, object]) -> None:
+    plain = effective([]).values
+    changed = effective([Source("default", values)]).values
+    assert generation(plain) == generation(dict(plain))
+    assert generation(changed) != generation(plain)
+
+
+def test_the_generation_is_about_what_is_in_force_wherever_it_comes_from() -> None:
+    here = effective([Source("host h", {TIMEOUT: 3}), Source("default", {"other.key": 1})])
+    there = effective([Source("default", {TIMEOUT: 3})])
+    assert generation(here.values) == generation(there.values)

@@ -1,0 +1,65 @@
+"""The sources of one host's configuration, read once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovs_metadata.host.documents import MalformedDocument, change, replace
+from ovs_metadata.host.sources import ENABLED, Source, is_enabled, read_sources
+from ovs_metadata.store import open_store
+from ovs_metadata.store.interface import Store
+from ovs_metadata.store.layout import (
+    config_assignment_path,
+    config_node_path,
+    config_template_path,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"directory:{tmp_path}/store")
+    yield opened
+    opened.close()
+
+
+def test_a_host_that_nobody_configured_has_empty_sources(store: Store) -> None:
+    assert read_sources(store, "h") == [Source("host h", {}), Source("template default", {})]
+
+
+def test_the_assigned_template_stands_between_host_and_default(store: Store) -> None:
+    for number, path in enumerate(
+        [config_node_path("h"), config_template_path("big"), config_template_path("default")]
+    ):
+        change(store, path, lambda _, number=number: {"a": number})  # type: ignore[misc]
+    replace(store, config_assignment_path("h"), lambda _: b"big\n")
+    assert read_sources(store, "h") == [
+        Source("host h", {"a": 0}),
+        Source("template big", {"a": 1}),
+        Source("template default", {"a": 2}),
+    ]
+
+
+def test_a_malformed_document_is_named(store: Store) -> None:
+    replace(store, config_template_path("default"), lambda _: b"{")
+    with pytest.raises(MalformedDocument, match="template default"):
+        read_sources(store, "h")
+
+
+@pytest.mark.parametrize(
+    ("values", "before", "expected"),
+    [
+        ([None, None], None, False),
+        ([None, True], None, True),
+        ([False, True], None, False),
+        ([True, False], None, True),
+        (["yes", True], None, True),
+        (["yes", True], False, False),
+        (["yes", None], True, True),
+        ([None, None], True, False),
+    ],
+)
+def test_whether_it_is_enabled(values: list[Any], before: bool | None, *, expected: bool) -> None:
+    sources = [Source("", {} if value is None else {ENABLED: value}) for value in values]
+    assert is_enabled(sources, before) is expected

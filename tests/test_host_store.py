@@ -1,0 +1,34 @@
+"""The store as the configuration has it."""
+
+from pathlib import Path
+
+import pytest
+
+from lab.store_support import record
+from ovs_metadata.host import config
+from ovs_metadata.host.store import open_configured_store
+from ovs_metadata.store.errors import StoreError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.conf"
+
+
+def test_it_is_the_store_of_the_url(path: Path, tmp_path: Path) -> None:
+    path.write_text(f"[store]\nurl = directory:{tmp_path}/store\nsnapshot_dir = {tmp_path}/state")
+    store = open_configured_store(config.load(path), snapshot="agent")
+    store.put(record())
+    store.close()
+    again = open_configured_store(config.load(path))
+    assert again.get(record().port_id) == record()
+    again.close()
+    # A directory needs no snapshot of itself.
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("option", ["zookeeper_auth_file", "tls_ca_file", "tls_key_file"])
+def test_files_that_cannot_be_used_are_refused_at_once(path: Path, option: str) -> None:
+    path.write_text(f"[store]\nurl = zookeeper://zk1.invalid\n{option} = /not/there")
+    with pytest.raises(StoreError):
+        open_configured_store(config.load(path), wait=None)

@@ -1,0 +1,25 @@
+"""docs/metrics.md tells of every metric and every cause there is, and of no other."""
+
+import re
+from pathlib import Path
+
+from ovs_metadata.agent.metrics import PREFIX, HostCollector
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.proxy.errors import Failure
+from ovs_metadata.proxy.report import CAUSES
+
+TEXT = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    families = HostCollector(HostStatistics(), lambda: True).collect()
+    suffixes = {"counter": "_total", "info": "_info"}
+    there = {family.name + suffixes.get(family.type, "") for family in families}
+    assert set(re.findall(rf"^\| `({PREFIX}\w+)` \|", TEXT, re.MULTILINE)) == there
+
+
+def test_every_cause_is_documented_with_its_status() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*)\|", TEXT.partition("The causes of")[2], re.M))
+    assert set(rows) == CAUSES
+    for failure in Failure:
+        assert rows[failure.name.lower()].strip() == str(failure.value.status)

@@ -1,0 +1,75 @@
+"""HOCON as MidoNet's operators write it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovs_metadata.agent.conf.hocon import HoconError, parse, render
+from ovs_metadata.host.documents import flatten
+
+WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
+VALUES = (
+    st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.text(st.characters(codec="ascii", exclude_categories=["C"]))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", {}),
+        ("a.b : 42", {"a.b": 42}),
+        ("a.b = 42", {"a.b": 42}),
+        ("a { b : 42, c = true }", {"a.b": 42, "a.c": True}),
+        ('{"a": {"b": 42}}', {"a.b": 42}),
+        ('{"a.b": 42}', {"a.b": 42}),
+        ("# a comment\na : 1 // another", {"a": 1}),
+        ("a : 1\na : 2", {"a": 2}),
+        ("a : some words", {"a": "some words"}),
+        ('a : "http://nova:8775"', {"a": "http://nova:8775"}),
+        ("a : http://nova:8775", {"a": "http://nova:8775"}),
+        ("a : [1, 2]", {"a": [1, 2]}),
+        ("a : 5s", {"a": 5.0}),
+        ("a : 100ms", {"a": 0.1}),
+        ("a : 2 minutes", {"a": 120.0}),
+        ('a : "5s"', {"a": "5s"}),
+        ("a : 1.5e3", {"a": 1500.0}),
+        ("a : null", {}),
+    ],
+)
+def test_what_is_read(text: str, values: dict[str, Any]) -> None:
+    assert parse(text) == values
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a : [s3cret", "s3cret", "a : p@ss s3cret$", "a : ${s3cret}", "[1]", "{" * 9],
+)
+def test_what_is_no_hocon_is_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(HoconError) as refused:
+        parse(text)
+    assert "s3cret" not in str(refused.value)
+    assert "HOCON" in str(refused.value)
+
+
+def test_where_it_ceases_to_be_hocon_is_said() -> None:
+    with pytest.raises(HoconError, match="line 2, column 6"):
+        parse("a : 1\nb : p@ss\n")
+
+
+@settings(deadline=None)  # pyhocon takes its time
+@given(st.dictionaries(WORDS, VALUES | st.dictionaries(WORDS, VALUES, min_size=1), max_size=5))
+def test_what_is_shown_can_be_read_back(tree: dict[str, Any]) -> None:
+    values = flatten(tree)
+    assert parse(render(values)) == values
+    assert parse(json.dumps(tree)) == values
+
+
+def test_comments_stand_above_their_key() -> None:
+    assert render({"a.b": "x", "a.c": 1}, {"a.b": ["what it is"]}) == (
+        '# what it is\na.b = "x"\n\na.c = 1\n'
+    )

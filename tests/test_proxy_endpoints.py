@@ -1,0 +1,220 @@
+"""Several endpoints of Nova: which is asked, which is left alone, and the way back to the first."""
+
+import socket
+import time
+
+import pytest
+from proxy_support import (
+    OK,
+    NovaConnection,
+    Script,
+    answers,
+    identity_lines,
+    on_loop,
+    running_nova,
+    running_proxy,
+    until,
+)
+from test_proxy_upstream import Receiver, request
+
+from ovs_metadata.proxy.errors import Failure, render_failure
+from ovs_metadata.proxy.pool import UpstreamPool
+from ovs_metadata.proxy.settings import Settings
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"
+NO_ENDPOINT = render_failure(Failure.NO_ENDPOINT, retry_after=1)
+BAD_ANSWER = render_failure(Failure.BAD_ANSWER, retry_after=1)
+
+
+def closed_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def unreachable() -> str:
+    return f"http://127.0.0.1:{closed_port()}"
+
+
+async def mute(connection: NovaConnection) -> None:
+    """Close once a request is there."""
+    await connection.request()
+
+
+@on_loop
+async def test_the_first_is_asked_again_as_soon_as_it_is_well_whatever_is_kept() -> None:
+    port = closed_port()
+    first_url = f"http://127.0.0.1:{port}"
+    async with (
+        running_nova(answers(OK)) as second,
+        running_proxy(first_url, second.url, endpoint_retry_interval=0.2) as proxy,
+    ):
+        guest = await proxy.guest()
+        for _ in range(5):
+            assert await guest.get() == OK
+        assert (second.connections, len(second.requests)) == (1, 5)
+        async with running_nova(answers(OK), port=port) as first:
+            # Nobody asks meanwhile: the pool itself finds out.
+            await until(lambda: first.connections == 1)
+            assert await guest.get() == OK
+            assert len(first.requests) == 1
+            assert second.closed == 0  # there would have been a connection to it
+        # And back, when the first goes away.
+        assert await guest.get() == OK
+        assert len(second.requests) == 6
+
+
+@pytest.mark.parametrize("what", [GET, POST])
+@on_loop
+async def test_a_request_that_found_no_connection_goes_to_the_next(what: bytes) -> None:
+    async with (
+        running_nova(answers(OK)) as second,
+        running_proxy(unreachable(), second.url) as proxy,
+    ):
+        guest = await proxy.guest()
+        await guest.send(what)
+        assert await guest.answer() == OK
+
+
+@on_loop
+async def test_one_that_does_not_answer_connections_holds_up_nobody_twice() -> None:
+    # A full backlog: the system neither accepts nor refuses.
+    with socket.socket() as full, socket.socket() as filler:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        filler.connect(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with (
+            running_nova(answers(OK)) as second,
+            running_proxy(
+                url, second.url, connect_timeout=1.0, endpoint_retry_interval=0.1
+            ) as proxy,
+        ):
+            guest = await proxy.guest()
+            assert await guest.get() == OK
+            begun = time.monotonic()
+            while time.monotonic() < begun + 1.5:  # several attempts are made meanwhile
+                asked = time.monotonic()
+                await guest.send(POST)  # needs a fresh connection each
+                assert await guest.answer() == OK
+                assert time.monotonic() < asked + 0.5
+
+
+@on_loop
+async def test_one_that_speaks_no_http_is_left_alone_for_the_interval() -> None:
+    async with (
+        running_nova(answers(b"SSH-2.0-OpenSSH_9.2\r\n")) as first,
+        running_nova(answers(OK)) as second,
+        running_proxy(first.url, second.url, endpoint_retry_interval=0.5) as proxy,
+    ):
+        assert await proxy.exchange(GET) == BAD_ANSWER
+        begun = time.monotonic()
+        guest = await proxy.guest()
+        while time.monotonic() < begun + 0.25:
+            assert await guest.get() == OK
+        assert len(first.requests) == 1
+        # The second's connections are not given up for it, but it gets its chance.
+        await until(lambda: first.connections > 1)
+        answer = await proxy.exchange(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        assert answer == BAD_ANSWER
+        assert len(first.requests) == 2
+
+
+@on_loop
+async def test_a_request_unanswered_by_one_is_answered_by_the_next() -> None:
+    async with (
+        running_nova(mute) as first,
+        running_nova(answers(OK)) as second,
+        running_proxy(first.url, second.url) as proxy,
+    ):
+        for number in (2, 3):
+            guest = await proxy.guest(number)
+            assert await guest.get() == OK
+    assert (len(first.requests), len(second.requests)) == (1, 2)
+    assert identity_lines(2) in first.requests[0]
+    assert identity_lines(2) in second.requests[0]
+
+
+@on_loop
+async def test_a_post_unanswered_by_one_is_not_sent_to_the_next() -> None:
+    async with (
+        running_nova(mute) as first,
+        running_nova(answers(OK)) as second,
+        running_proxy(first.url, second.url) as proxy,
+    ):
+        assert await proxy.exchange(POST) == BAD_ANSWER
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+@on_loop
+async def test_where_none_is_well_each_request_tries_them_all() -> None:
+    port = closed_port()
+    async with running_proxy(
+        unreachable(), f"http://127.0.0.1:{port}", endpoint_retry_interval=1000.0
+    ) as proxy:
+        assert await proxy.exchange(GET) == NO_ENDPOINT
+        async with running_nova(answers(OK), port=port):
+            guest = await proxy.guest()
+            assert await guest.get() == OK
+
+
+@pytest.mark.parametrize(
+    ("script", "error"), [(None, "Connect"), (mute, "ended"), (answers(b"x\r\n\r\n"), "")]
+)
+@on_loop
+async def test_what_is_wrong_with_an_endpoint_can_be_seen(
+    script: Script | None, error: str
+) -> None:
+    async with running_nova(script or mute) as nova, running_nova(answers(OK)) as second:
+        url = nova.url if script else unreachable()
+        pool = UpstreamPool(Settings(nova_metadata_urls=(url, second.url)))
+        begun = time.time()
+        first, last = pool.health()
+        assert (first.url, first.healthy, first.last_error) == (url, True, "")
+        receiver = Receiver()
+        pool.submit(request(), receiver)
+        await until(lambda: receiver.complete or receiver.failure is not None)
+        first, last = pool.health()
+        assert (first.url, first.healthy) == (url, False)
+        assert first.last_error
+        assert error in first.last_error
+        assert begun - 1 < first.since < time.time() + 1
+        assert (last.url, last.healthy, last.last_error) == (second.url, True, "")
+        pool.close()
+
+
+@on_loop
+async def test_a_kept_connection_that_nova_closes_says_nothing_against_it() -> None:
+    async def script(connection: NovaConnection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await connection.request()
+
+    async with running_nova(script) as nova:
+        pool = UpstreamPool(Settings(nova_metadata_urls=(nova.url,)))
+        for _ in range(4):
+            receiver = Receiver()
+            pool.submit(request(), receiver)
+            await until(lambda receiver=receiver: receiver.complete)  # type: ignore[misc]
+        assert pool.health()[0].healthy
+        assert nova.connections == 4
+        pool.close()
+
+
+@on_loop
+async def test_one_that_takes_requests_and_says_nothing_is_left_alone() -> None:
+    async def silent(connection: NovaConnection) -> None:
+        await connection.request()
+        await connection.request()
+
+    async with (
+        running_nova(silent) as first,
+        running_nova(answers(OK)) as second,
+        running_proxy(
+            first.url, second.url, response_timeout=0.3, endpoint_retry_interval=60.0
+        ) as proxy,
+    ):
+        assert (await proxy.exchange(GET)).startswith(b"HTTP/1.1 504 ")
+        assert await (await proxy.guest()).get() == OK
+        assert [each.healthy for each in proxy.server.pool.health()] == [False, True]

@@ -1,0 +1,216 @@
+"""What one port may use of the proxy, and that others do not notice."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import pytest
+from proxy_support import OK, NovaConnection, Proxy, answers, identity, on_loop, relay, until
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+class Gate:
+    """A Nova that answers when told to."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.asked = 0
+
+    async def script(self, connection: NovaConnection) -> None:
+        while await connection.request():
+            self.asked += 1
+            await self.open.wait()
+            await connection.send(OK)
+
+
+async def settle(proxy: Proxy) -> None:
+    """Wait until the proxy has read what the guests have sent so far, without asking Nova."""
+    assert (await proxy.exchange(b"?\r\n\r\n", 9)).startswith(b"HTTP/1.1 400 ")
+
+
+@on_loop
+async def test_over_the_rate_limit_a_port_is_told_when_to_come_back() -> None:
+    async with relay(answers(OK), rate_limit=0.5, rate_limit_burst=3) as (proxy, nova):
+        guest = await proxy.guest()
+        for _ in range(3):
+            assert await guest.get() == OK
+        await guest.send(GET)
+        refused = await guest.rest()
+        assert refused.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        assert b"\r\nRetry-After: 2\r\n" in refused
+        # It counts for the port, not for a connection, and for no other port.
+        assert (await proxy.exchange(GET)).startswith(b"HTTP/1.1 429 ")
+        assert await (await proxy.guest(3)).get() == OK
+        assert len(nova.requests) == 4
+
+
+@on_loop
+async def test_both_families_of_a_port_have_one_rate_limit() -> None:
+    entries = {"127.0.0.2": identity(2), "127.0.0.3": identity(2)}
+    limits = {"rate_limit": 0.5, "rate_limit_burst": 1}
+    async with relay(answers(OK), entries=entries, **limits) as (proxy, _nova):
+        assert await (await proxy.guest(2)).get() == OK
+        assert (await proxy.exchange(GET, 3)).startswith(b"HTTP/1.1 429 ")
+
+
+@on_loop
+async def test_without_a_rate_limit_nothing_is_counted() -> None:
+    async with relay(answers(OK), rate_limit_burst=1) as (proxy, _nova):
+        guest = await proxy.guest()
+        for _ in range(50):
+            assert await guest.get() == OK
+
+
+@on_loop
+async def test_a_port_has_only_so_many_requests_under_way() -> None:
+    gate = Gate()
+    async with relay(gate.script, max_requests_per_port=2) as (proxy, nova):
+        guests = [await proxy.guest(2) for _ in range(5)]
+        for guest in guests:
+            await guest.send(GET)
+        await until(lambda: gate.asked == 2)
+        other = await proxy.guest(3)
+        await other.send(GET)
+        await until(lambda: gate.asked == 3)
+        assert sum(b"instance-2" in request for request in nova.requests) == 2
+        gate.open.set()
+        assert [await guest.answer() for guest in guests] == [OK] * 5
+
+
+@on_loop
+async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
+    gate = Gate()
+    async with relay(gate.script, max_requests_per_port=1) as (proxy, nova):
+        first, leaving, last = [await proxy.guest(2) for _ in range(3)]
+        await first.send(GET)
+        await until(lambda: gate.asked == 1)
+        await leaving.send(GET)
+        await settle(proxy)
+        await last.send(GET)
+        await settle(proxy)
+        leaving.reset()
+        first.reset()  # and its turn goes to the next
+        await until(lambda: gate.asked == 2)
+        gate.open.set()
+        assert await last.answer() == OK
+        assert len(nova.requests) == 2
+
+
+@on_loop
+async def test_a_request_whose_turn_comes_is_answered_for_who_is_there_then() -> None:
+    gate = Gate()
+    async with relay(gate.script, max_requests_per_port=1) as (proxy, nova):
+        first, waiting = await proxy.guest(2), await proxy.guest(2)
+        await first.send(GET)
+        await until(lambda: gate.asked == 1)
+        await waiting.send(GET)
+        await settle(proxy)
+        rebuilt = replace(identity(2), instance_id="another")
+        proxy.table.set("127.0.0.2", rebuilt)  # what was under way is cut off
+        await until(lambda: gate.asked == 2)
+        gate.open.set()
+        assert await waiting.answer() == OK
+        assert b"X-Instance-ID: another\r\n" in nova.requests[1]
+
+
+@on_loop
+async def test_who_waits_too_long_for_its_turn_is_told_so() -> None:
+    gate = Gate()
+    limits = {"max_requests_per_port": 1, "response_timeout": 0.3}
+    async with relay(gate.script, **limits) as (proxy, _nova):
+        first, waiting = await proxy.guest(2), await proxy.guest(2)
+        await first.send(GET)
+        await until(lambda: gate.asked == 1)
+        await waiting.send(GET)
+        assert (await first.rest()).startswith(b"HTTP/1.1 504 ")
+        refused = await waiting.rest()
+        assert refused.startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 504 "))
+
+
+@on_loop
+async def test_beyond_all_connections_the_most_crowded_port_loses_one() -> None:
+    async with relay(answers(OK), max_connections=4) as (proxy, _nova):
+        crowd = [await proxy.guest(2) for _ in range(4)]
+        for guest in crowd:
+            assert await guest.get() == OK
+        newcomer = await proxy.guest(3)
+        assert await newcomer.get() == OK
+        await until(lambda: proxy.server.connection_count == 4)
+        assert len([guest for guest in crowd if guest.reader.at_eof()]) <= 1
+        assert await newcomer.get() == OK
+
+
+@on_loop
+async def test_an_answer_read_by_dribs_and_drabs_is_cut_off_in_the_end() -> None:
+    async def script(connection: NovaConnection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+        while True:
+            await connection.send(b"y" * 65536)
+
+    async with relay(script, answer_timeout=0.5, send_timeout=60.0) as (proxy, nova):
+        guest = await proxy.guest()
+        await guest.send(GET)
+        await until(lambda: len(nova.requests) == 1)
+        while proxy.server.connection_count:
+            await guest.reader.read(1024)
+            await asyncio.sleep(0.01)
+
+
+@on_loop
+async def test_what_is_discarded_after_an_error_is_bounded() -> None:
+    async with relay(answers(OK), max_body=100_000, linger_timeout=60.0) as (proxy, _nova):
+        guest = await proxy.guest()
+        await guest.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n")
+        assert (await guest.answer()).startswith(b"HTTP/1.1 413 ")
+        with contextlib.suppress(ConnectionError):
+            while proxy.server.connection_count:
+                await guest.send(b"x" * 10_000)
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n"
+
+
+@on_loop
+async def test_a_body_is_read_when_its_request_has_a_turn() -> None:
+    async with relay(answers(OK), max_requests_per_port=1) as (proxy, nova):
+        first, second = await proxy.guest(2), await proxy.guest(2)
+        await first.send(HEAD + b"\r\nabc")
+        await settle(proxy)
+        await second.send(HEAD + b"Expect: 100-continue\r\n\r\n")
+        await settle(proxy)
+        other = await proxy.guest(3)
+        await other.send(HEAD + b"\r\nabcdef")
+        assert await other.answer() == OK
+        await first.send(b"def")
+        assert await first.answer() == OK
+        # Not before that was it asked for its body.
+        assert await second.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await second.send(b"ghijkl")
+        assert await second.answer() == OK
+        assert [request[-6:] for request in nova.requests] == [b"abcdef", b"abcdef", b"ghijkl"]
+
+
+@on_loop
+async def test_who_goes_away_within_a_body_gives_its_turn_back() -> None:
+    async with relay(answers(OK), max_requests_per_port=1, body_timeout=0.3) as (proxy, _nova):
+        leaving, slow, last = [await proxy.guest(2) for _ in range(3)]
+        for guest in (leaving, slow):
+            await guest.send(HEAD + b"\r\nabc")
+            await settle(proxy)
+        await last.send(GET)
+        leaving.reset()
+        assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
+        assert await last.answer() == OK
+
+
+@on_loop
+async def test_who_keeps_asking_nonsense_gets_no_new_connections() -> None:
+    async with relay(answers(OK), max_connections_per_port=2) as (proxy, _nova):
+        for _ in range(5):
+            assert (await proxy.exchange(b"?\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await proxy.guest(2)
+        assert await (await proxy.guest(3)).get() == OK

@@ -1,0 +1,120 @@
+"""How a worker's reports get to the agent."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+from proxy_support import on_loop, until
+
+from ovs_metadata.proxy.identity import IdentityTable
+from ovs_metadata.proxy.report import Report, decode
+from ovs_metadata.proxy.reporter import Reporter
+from ovs_metadata.proxy.server import ProxyServer
+from ovs_metadata.proxy.settings import Settings
+
+URL = "http://127.0.0.1:1"
+
+LIMIT = 256 * 1024
+"""Bytes after which the agent of these tests reads no more of its own accord."""
+
+
+@contextlib.asynccontextmanager
+async def reporting() -> AsyncIterator[tuple[ProxyServer, Reporter, asyncio.StreamReader]]:
+    """A server that nobody asks, its reporter, and the agent's end."""
+    server = ProxyServer(Settings(nova_metadata_urls=(URL,), access_log="off"), IdentityTable())
+    ours, theirs = socket.socketpair()
+    agent, agent_writer = await asyncio.open_unix_connection(sock=ours, limit=LIMIT)
+    _reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    try:
+        yield server, Reporter(server, writer), agent
+    finally:
+        writer.close()
+        agent_writer.close()
+        server.close()
+
+
+def ask(server: ProxyServer, port_id: str = "port") -> None:
+    server.observer.statistics.request_done(port_id, 200, "answered", 0.1, 0.1)
+
+
+async def read(agent: asyncio.StreamReader) -> Report:
+    return decode(await agent.readline())
+
+
+@on_loop
+async def test_a_report_has_what_was_counted_since_the_last_one() -> None:
+    async with reporting() as (server, reporter, agent):
+        ask(server)
+        reporter.report()
+        first = await read(agent)
+        assert first.counts.requests == {(200, "answered"): 1}
+        assert [(endpoint.url, endpoint.healthy) for endpoint in first.endpoints] == [(URL, True)]
+        ask(server)
+        ask(server)
+        reporter.report()
+        assert (await read(agent)).counts.requests == {(200, "answered"): 2}
+
+
+@on_loop
+async def test_it_reports_at_once_and_then_again_and_again() -> None:
+    async with reporting() as (_, reporter, agent):
+        task = asyncio.create_task(reporter.run())
+        assert (await read(agent)).counts.requests == {}
+        await read(agent)
+        task.cancel()
+
+
+@on_loop
+async def test_counts_wait_for_an_agent_that_does_not_read() -> None:
+    async with reporting() as (server, reporter, agent):
+        asked = 0
+        while asked < 60_000:
+            for number in range(3000):
+                ask(server, f"{number:036}")
+            asked += 3000
+            reporter.report()
+            await asyncio.sleep(0)
+        assert not all_sent(reporter)
+        answered = 0
+
+        async def gather() -> None:
+            nonlocal answered
+            while answered < asked:
+                answered += sum((await read(agent)).counts.requests.values())
+
+        gathering = asyncio.create_task(gather())
+        await until(lambda: all_sent(reporter))
+        reporter.report()
+        await gathering
+        assert answered == asked
+
+
+def all_sent(reporter: Reporter) -> bool:
+    """Whether nothing waits for the agent to read it."""
+    return reporter._writer.transport.get_write_buffer_size() == 0
+
+
+@on_loop
+async def test_the_last_report_is_read_to_its_end() -> None:
+    async with reporting() as (server, reporter, agent):
+        ask(server)
+        await reporter.finish()
+        assert (await read(agent)).counts.requests == {(200, "answered"): 1}
+        assert await agent.readline() == b""
+        reporter.report()  # and nothing happens any more
+
+
+@on_loop
+async def test_an_agent_that_is_gone_is_no_error() -> None:
+    server = ProxyServer(Settings(access_log="off"), IdentityTable())
+    ours, theirs = socket.socketpair()
+    _reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    ours.close()
+    reporter = Reporter(server, writer)
+    for _ in range(3):
+        ask(server)
+        reporter.report()
+        await asyncio.sleep(0.01)
+    await reporter.finish()
+    server.close()

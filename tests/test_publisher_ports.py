@@ -1,0 +1,117 @@
+"""What the store should hold of a Neutron port."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from ovs_metadata.publisher.ports import (
+    Change,
+    change_by_deletion,
+    change_by_update,
+    change_of,
+    is_compute_port,
+    record_of,
+)
+from ovs_metadata.store.record import MAX_REVISION, MalformedRecord, PortRecord
+
+PORT_ID = "5f0b1cd8-6c5a-4a4c-9a77-3c1d2e4f5a6b"
+NETWORK_ID = "0e3c4a54-9d1b-4f0e-8a57-0c6c3f2b1a09"
+RECORD = PortRecord(
+    port_id=PORT_ID,
+    project_id="project-1",
+    device_id="instance-1",
+    device_owner="compute:nova",
+    mac_address="fa:16:3e:00:00:01",
+    fixed_ips=("10.0.0.5", "2001:db8::5"),
+    network_id=NETWORK_ID,
+    revision_number=3,
+)
+
+
+def port(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": PORT_ID,
+        "name": "of no interest",
+        "project_id": "project-1",
+        "device_id": "instance-1",
+        "device_owner": "compute:nova",
+        "mac_address": "FA-16-3E-00-00-01",
+        "fixed_ips": [
+            {"subnet_id": NETWORK_ID, "ip_address": "10.0.0.5"},
+            {"subnet_id": NETWORK_ID, "ip_address": "2001:DB8:0::5"},
+        ],
+        "network_id": NETWORK_ID,
+        "revision_number": 3,
+        **changes,
+    }
+
+
+SPARE = {"device_owner": "", "device_id": ""}
+
+
+def test_the_record_of_a_compute_port() -> None:
+    assert record_of(port()) == RECORD
+    assert change_of(port()) == Change(PORT_ID, 3, RECORD)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"device_owner": "compute:nova"}, True),
+        ({"device_owner": "compute:zone 2"}, True),
+        ({"device_owner": "compute:None"}, True),
+        ({"device_owner": "computer"}, False),
+        ({"device_owner": "network:dhcp"}, False),
+        ({"device_owner": "baremetal:none"}, False),
+        ({"device_owner": ""}, False),
+        ({"device_owner": None}, False),
+        ({"device_id": ""}, False),
+        ({"device_id": None}, False),
+    ],
+)
+def test_which_ports_are_compute_ports(values: dict[str, Any], expected: bool) -> None:
+    assert is_compute_port(port(**values)) is expected
+
+
+def test_a_port_no_record_can_be_made_of_is_to_have_none(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert change_of(port(project_id="")) == Change(PORT_ID, 3, None)
+    assert PORT_ID in caplog.text
+    assert "project_id" in caplog.text
+
+
+def test_a_port_without_a_field_is_refused() -> None:
+    whole = port()
+    del whole["mac_address"]
+    with pytest.raises(MalformedRecord, match="mac_address"):
+        record_of(whole)
+
+
+@pytest.mark.parametrize("values", [{"revision_number": None}, {"id": None}])
+def test_without_revision_or_id_nothing_can_be_said(values: dict[str, Any]) -> None:
+    with pytest.raises(MalformedRecord, match="`revisions` must be loaded"):
+        change_of(port(**values))
+
+
+def test_creating_and_updating_ports() -> None:
+    assert change_by_update(None, port()) == Change(PORT_ID, 3, RECORD)
+    assert change_by_update(None, port(**SPARE)) is None
+    assert change_by_update(port(**SPARE), port()) == Change(PORT_ID, 3, RECORD)
+    assert change_by_update(port(revision_number=2), port(**SPARE)) == Change(PORT_ID, 3, None)
+    assert change_by_update(port(**SPARE), port(**SPARE)) is None
+
+
+def test_deleting_ports() -> None:
+    assert change_by_deletion(port()) == Change(PORT_ID, MAX_REVISION, None)
+    assert change_by_deletion(port(**SPARE)) is None
+
+
+def test_the_newer_change_outdates_the_other_and_a_removal_the_record_of_its_revision() -> None:
+    older, newer = Change(PORT_ID, 3, RECORD), Change(PORT_ID, 4, RECORD)
+    removal = Change(PORT_ID, 3, None)
+    assert newer.outdates(older)
+    assert not older.outdates(newer)
+    assert removal.outdates(older)
+    assert not older.outdates(removal)
+    assert not removal.outdates(newer)

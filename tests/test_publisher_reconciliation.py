@@ -1,0 +1,149 @@
+"""Reconciling at the start and at intervals, one server at a time."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from lab.neutron_ports_stand_in import make_port
+from lab.process import wait_for
+from ovs_metadata.publisher import reconciliation
+from ovs_metadata.publisher.comparison import Action
+from ovs_metadata.publisher.ports import Port, record_of
+from ovs_metadata.publisher.reconciliation import LOCK, Reconciler, reconcile
+from ovs_metadata.store import open_store
+from ovs_metadata.store.interface import Store, StoreUnavailable
+
+Start = Callable[..., Reconciler]
+
+
+class Ports:
+    """Neutron's ports; counts how often they were read, and fails as often as it is told."""
+
+    def __init__(self, *ports: Port) -> None:
+        self.there = list(ports)
+        self.read = 0
+        self.failures = 0
+
+    def ports(self) -> Iterator[Port]:
+        self.read += 1
+        if self.failures:
+            self.failures -= 1
+            raise DatabaseGone("the database is away")
+        return iter(sorted(self.there, key=lambda port: str(port["id"])))
+
+    def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
+        return {port["id"]: port for port in self.there if port["id"] in port_ids}
+
+
+class DatabaseGone(Exception):
+    pass
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"directory:{tmp_path / 'store'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    with contextlib.closing(open_store(url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start(url: str) -> Iterator[Start]:
+    started: list[Reconciler] = []
+
+    def make(
+        source: Ports, interval: float = 3600, opener: Callable[[], Store] | None = None
+    ) -> Reconciler:
+        reconciler = Reconciler(
+            opener or (lambda: open_store(url)), source, interval, (DatabaseGone,)
+        )
+        started.append(reconciler)
+        reconciler.start()
+        return reconciler
+
+    yield make
+    for reconciler in started:
+        reconciler.stop()
+        reconciler.wait()
+
+
+def test_everything_that_differs_is_repaired(store: Store) -> None:
+    store.put(record_of(make_port(1, device_id="another", revision_number=2)))
+    store.put(record_of(make_port(2)))
+    done = reconcile(Ports(make_port(1), make_port(3)), store, threading.Event())
+    assert done == {Action.ADD: 1, Action.UPDATE: 1, Action.REMOVE: 1}
+    assert dict(store.records()) == {
+        make_port(number)["id"]: record_of(make_port(number)) for number in (1, 3)
+    }
+
+
+def test_old_tombstones_are_swept() -> None:
+    store = Mock(records=Mock(return_value=iter(())))
+    reconcile(Ports(), store, threading.Event())
+    store.sweep.assert_called_once_with(24 * 3600.0)
+
+
+def test_stopping_ends_it_between_two_ports(store: Store) -> None:
+    stop = threading.Event()
+    stop.set()
+    reconcile(Ports(make_port(1)), store, stop)
+    assert list(store.port_ids()) == []
+
+
+def test_it_runs_at_the_start_and_at_each_interval(start: Start, store: Store) -> None:
+    source = Ports(make_port(1))
+    start(source, interval=0.05)
+    wait_for(lambda: list(store.port_ids()) == [make_port(1)["id"]], "the first")
+    source.there.clear()
+    wait_for(lambda: not list(store.port_ids()), "another")
+
+
+def test_the_first_waits_for_another_server_to_be_done(
+    start: Start, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "RETRY_DELAY", 0.02)
+    source = Ports(make_port(1))
+    with store.lock(LOCK) as held:
+        assert held
+        opened = threading.Event()
+
+        def opener() -> Store:
+            opened.set()
+            return open_store(url)
+
+        start(source, opener=opener)
+        assert opened.wait(10)
+        assert source.read == 0
+    wait_for(lambda: list(store.port_ids()), "the first after the other's")
+
+
+def test_a_failure_is_said_once_and_tried_again(
+    start: Start,
+    store: Store,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(reconciliation, "RETRY_DELAY", 0.01)
+    outage = iter(range(2))
+
+    def opener() -> Store:
+        if next(outage, None) is not None:
+            raise StoreUnavailable("nobody is there")
+        return open_store(url)
+
+    source = Ports(make_port(1))
+    source.failures = 2
+    with caplog.at_level(logging.WARNING, reconciliation.__name__):
+        start(source, opener=opener)
+        wait_for(lambda: list(store.port_ids()), "the record after the outage")
+        wait_for(lambda: "1 added" in caplog.text, "the repair to be logged")
+    assert caplog.text.count("could not be reconciled") == 1

@@ -1,0 +1,147 @@
+"""What was last known, in a file."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_metadata.store.snapshot import MAX_NODES, Known, Snapshot, parse_snapshot
+
+STORE = "zk1:2181/cloud"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "agent.snapshot"
+
+
+def _again(file: Path, store: str = STORE) -> Snapshot:
+    return Snapshot(file, store)
+
+
+def test_what_was_noted_is_known_after_a_restart(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.note("/a", Known(b"\0\xff"))
+    snapshot.note("/absent", Known(None))
+    snapshot.note("/b", Known(b"b"))
+    snapshot.note("/b", None)
+    assert snapshot.save(now=True) is None
+    again = _again(file)
+    assert again.get("/a") == Known(b"\0\xff")
+    assert again.get("/absent") == Known(None)
+    assert again.get("/b") is None
+    assert again.get("/never") is None
+
+
+def test_only_its_owner_reads_it_and_nothing_else_is_left(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.note("/a", Known(b"secret"))
+    snapshot.save(now=True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_it_is_written_when_something_changed_and_not_too_often(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    assert snapshot.save() is None
+    assert not file.exists()
+    snapshot.note("/a", Known(b"1"))
+    assert snapshot.save() is None
+    snapshot.note("/a", Known(b"1"))
+    assert snapshot.save() is None
+    snapshot.note("/a", Known(b"2"))
+    due = snapshot.save()
+    assert due is not None
+    assert 0 < due <= 1
+    assert _again(file).get("/a") == Known(b"1")
+    assert snapshot.save(now=True) is None
+    assert _again(file).get("/a") == Known(b"2")
+
+
+def test_it_is_bounded_and_the_oldest_go_first(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    for number in range(MAX_NODES):
+        snapshot.note(f"/{number}", Known(b"1"))
+    snapshot.note("/0", Known(b"2"))
+    snapshot.note("/new", Known(b"1"))
+    assert snapshot.get("/0") == Known(b"2")
+    assert snapshot.get("/1") is None
+    assert snapshot.get("/2") == Known(b"1")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
+def test_a_file_open_to_others_is_not_believed(
+    file: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.note("/a", Known(b"1"))
+    snapshot.save(now=True)
+    file.chmod(mode)
+    assert _again(file).get("/a") is None
+    assert "not used: somebody else may" in caplog.text
+
+
+def test_a_file_of_another_store_is_not_believed(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.note("/a", Known(b"1"))
+    snapshot.save(now=True)
+    assert _again(file, "zk2:2181").get("/a") is None
+    assert "of another store" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"half of a",
+        b"[" * 100_000,
+        b"[]",
+        b'{"format": 2, "store": "zk1:2181/cloud", "nodes": {}}',
+        b'{"format": 1, "store": "zk1:2181/cloud", "nodes": []}',
+        b'{"format": 1, "store": "zk1:2181/cloud", "nodes": {"/a": 1}}',
+        b'{"format": 1, "store": "zk1:2181/cloud", "nodes": {"/a": "not base64"}}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_damaged_counts_as_empty_and_is_replaced(
+    file: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    snapshot = Snapshot(file, STORE)
+    assert snapshot.get("/a") is None
+    assert caplog.text.count("is not used") == 1
+    assert "\n" not in caplog.messages[0]
+    snapshot.note("/a", Known(b"1"))
+    snapshot.save(now=True)
+    assert _again(file).get("/a") == Known(b"1")
+
+
+def test_a_file_that_cannot_be_written_is_said_once_and_tried_again(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = Snapshot(file, STORE)
+    file.parent.write_bytes(b"in the way")
+    snapshot.note("/a", Known(b"1"))
+    assert snapshot.save(now=True) is not None
+    assert snapshot.save(now=True) is not None
+    assert caplog.text.count("cannot be written") == 1
+    file.parent.unlink()
+    assert snapshot.save(now=True) is None
+    assert _again(file).get("/a") == Known(b"1")
+
+
+@given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode))
+def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
+    try:
+        parse_snapshot(content, STORE)
+    except (ValueError, RecursionError):
+        return
+    raise AssertionError("nothing of this is a snapshot")

@@ -1,0 +1,45 @@
+"""An authority of the lab's own, and certificates signed by it, made by openssl."""
+
+from pathlib import Path
+
+from lab.process import run
+
+_EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+class Authority:
+    """Certificates and keys, PEM files below `directory`: `certificate` is the authority's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.certificate = directory / "ca.pem"
+        self._key = directory / "ca.key"
+        run(
+            *("openssl", "req", "-x509", "-days", "1", *_EC_KEY, "-subj", "/CN=lab authority"),
+            *("-keyout", self._key, "-out", self.certificate),
+        )
+
+    def sign(self, name: str) -> tuple[Path, Path]:
+        """A certificate for 127.0.0.1, signed by the authority, and its key."""
+        certificate, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
+        request = self._directory / f"{name}.csr"
+        run(
+            *("openssl", "req", "-new", *_EC_KEY, "-subj", f"/CN={name}"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", request),
+        )
+        run(
+            *("openssl", "x509", "-req", "-days", "1", "-in", request, "-out", certificate),
+            *("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
+            *("-copy_extensions", "copy"),
+        )
+        key.chmod(0o600)
+        return certificate, key
+
+    def keystore(self, name: str) -> Path:
+        """Such a certificate and its key in one file, as ZooKeeper's servers want them."""
+        certificate, key = self.sign(name)
+        both = self._directory / f"{name}-keystore.pem"
+        both.touch(mode=0o600)
+        both.write_text(key.read_text() + certificate.read_text())
+        return both

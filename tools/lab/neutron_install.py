@@ -1,0 +1,153 @@
+"""The real Neutron, installed once per machine and kept: a virtual environment, an empty database.
+
+One environment for Neutron's API, its periodic workers and its metadata agent. Neutron's
+migrations do not run on SQLite, so the tables are made from its models, and the database is marked
+as migrated by Neutron's own command; every run starts from a copy. Run as a command, it installs;
+no state is kept in memory.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cache import build_once, cache_directory
+from lab.process import LabError
+
+VERSION = "29.0.0"
+# kazoo is all that the service plugin asks for beyond what Neutron has itself.
+REQUIREMENTS = (f"neutron=={VERSION}", "gunicorn>=23", "kazoo>=2.10")
+# Part of the key, so that a change to how the database is made makes it anew.
+LAYOUT = "1"
+DATABASE = "neutron.sqlite"
+
+_CREATE_TABLES = """\
+import sys
+import sqlalchemy
+from neutron.db.migration.models import head
+engine = sqlalchemy.create_engine("sqlite:///" + sys.argv[1])
+with engine.connect() as connection:
+    # Kept in the file: readers do not wait for a writer, nor a writer for readers.
+    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+head.get_metadata().create_all(engine)
+"""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An installed Neutron: its virtual environment, and an empty database."""
+
+    venv: Path
+    database: Path
+
+    def program(self, name: str) -> Path:
+        """A program of that virtual environment."""
+        return self.venv / "bin" / name
+
+    @property
+    def paste_config(self) -> Path:
+        """The api-paste.ini Neutron ships: which middleware stands before the application."""
+        return self.venv / "etc" / "neutron" / "api-paste.ini"
+
+    def copy_database(self, directory: Path) -> None:
+        """Put an empty database into `directory`."""
+        shutil.copyfile(self.database, directory / DATABASE)
+
+
+def installation_directory() -> Path:
+    """Where this version, from these requirements, for this Python, belongs."""
+    key = "\n".join([*REQUIREMENTS, LAYOUT, platform.python_version()])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return cache_directory() / f"neutron-{VERSION}-{digest}"
+
+
+def install_neutron() -> Installation:
+    """Return the installed Neutron, installing it when there is none; says so on stderr.
+
+    Raises:
+        LabError: pip or making the database failed; the message names the log.
+    """
+    directory = build_once(installation_directory(), _build)
+    return _installation(directory)
+
+
+def database_config(directory: Path) -> str:
+    """The part of neutron.conf that names the database and what else lies in `directory`."""
+    return f"""\
+[DEFAULT]
+core_plugin = ml2
+transport_url = fake://
+state_path = {directory}
+
+[database]
+connection = sqlite:///{directory / DATABASE}?timeout=5
+sqlite_synchronous = false
+
+[oslo_concurrency]
+lock_path = {directory}
+"""
+
+
+def _installation(directory: Path) -> Installation:
+    return Installation(directory / "venv", directory / "database" / DATABASE)
+
+
+def _build(directory: Path) -> None:
+    installation = _installation(directory)
+    # Beside the directory: a failed build is removed, and its log must not be.
+    log = directory.with_name(directory.name + ".log")
+    log.unlink(missing_ok=True)
+    started = time.monotonic()
+    _tell(f"Installing Neutron {VERSION}, once, in two minutes or so; log: {log}")
+    _run([sys.executable, "-m", "venv", str(installation.venv)], log)
+    _run([str(installation.program("pip")), "install", *REQUIREMENTS], log)
+    _tell("Creating Neutron's database")
+    home = installation.database.parent
+    home.mkdir()
+    config = home / "neutron.conf"
+    config.write_text(database_config(home))
+    python = str(installation.program("python"))
+    _run([python, "-c", _CREATE_TABLES, str(installation.database)], log)
+    manage = str(installation.program("neutron-db-manage"))
+    _run([manage, f"--config-file={config}", "stamp", "heads"], log)
+    _tell(f"Neutron is installed after {time.monotonic() - started:.0f} s")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run(command: list[str], log: Path) -> None:
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(command)}\n".encode())
+        output.flush()
+        status = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ours would lead its pip and its Python astray.
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            check=False,
+        ).returncode
+    if status:
+        raise LabError(f"installing Neutron: {command[0]} exited {status}; see {log}")
+
+
+def main() -> int:
+    """Install; 1 and one line when that fails."""
+    try:
+        print(install_neutron().venv)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
