@@ -20,6 +20,7 @@ from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.store import remove_snapshots
 from ovs_metadata.store.interface import StoreError
 
 _FATAL = (
@@ -39,7 +40,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cleanup",
         action="store_true",
-        help="remove our flows, port and namespace from this host, and exit",
+        help="remove our flows, port, namespace and snapshots from this host, and exit",
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -57,6 +58,7 @@ def main() -> None:
         lock = take_lock(config.state_dir / "agent.lock", "agent")
         if args.cleanup:
             cleanup.remove_every_trace(config)
+            remove_snapshots(config)
         else:
             _serve(config)
         lock.close()

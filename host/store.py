@@ -1,9 +1,14 @@
 """The store as this host's configuration has it."""
 
+from pathlib import Path
+
 from ovs_metadata.host.config import Config
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import FatalCallback, Store
 from ovs_metadata.store.security import read_security
+
+SNAPSHOTS = ("agent", "flows")
+"""The processes of a host that keep what they follow."""
 
 
 def open_configured_store(
@@ -19,8 +24,8 @@ def open_configured_store(
         config: the ini file.
         wait: seconds to wait for the store; None does not wait.
         on_fatal: told when a follower gives up.
-        snapshot: name of the calling process, of which there is one on the host, if it keeps what
-            it follows; None does not.
+        snapshot: name of the calling process, one of `SNAPSHOTS`, if it keeps what it follows; None
+            does not.
 
     Raises:
         StoreError: also when credentials or TLS files cannot be used.
@@ -32,11 +37,23 @@ def open_configured_store(
         options.tls_cert_file,
         options.tls_key_file,
     )
-    keep = options.snapshot_dir if snapshot else None
     return open_store(
         config.store_url,
         wait=wait,
         on_fatal=on_fatal,
         security=security,
-        snapshot=keep / f"{snapshot}.snapshot" if keep else None,
+        snapshot=_snapshot(config, snapshot) if snapshot else None,
     )
+
+
+def remove_snapshots(config: Config) -> None:
+    """Remove what processes of this host have kept; raises OSError."""
+    for name in SNAPSHOTS:
+        path = _snapshot(config, name)
+        if path:
+            path.unlink(missing_ok=True)
+
+
+def _snapshot(config: Config, name: str) -> Path | None:
+    directory = config.store.snapshot_dir
+    return directory / f"{name}.snapshot" if directory else None

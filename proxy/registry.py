@@ -6,8 +6,8 @@ meet in the same worker (the agent has the kernel see to it), so what is counted
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
 
 from ovs_metadata.proxy.identity import Entry
 
@@ -38,13 +38,18 @@ class Registered(Protocol):
         """Close at once, whatever is in hand."""
 
 
+Later: TypeAlias = Callable[[Callable[[], None]], object]
+"""Calls a function after the pause between two turns."""
+
+
 class Port:
     """One port's connections, the requests it has under way, and how fast it asks."""
 
-    __slots__ = ("connections", "full_at", "name", "under_way", "waiting")
+    __slots__ = ("_later", "connections", "full_at", "name", "under_way", "waiting")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, later: Later) -> None:
         self.name = name
+        self._later = later
         self.connections: set[Registered] = set()
         self.under_way = 0
         self.waiting: deque[Registered] = deque()
@@ -73,7 +78,16 @@ class Port:
         return False
 
     def end_turn(self) -> None:
-        """End a request, and give its turn to who waits longest."""
+        """End a request; after a pause its turn goes to who waits longest.
+
+        The pause is what keeps a port that asks as fast as it can from having the worker to itself.
+        """
+        if self.waiting:
+            self._later(self._pass_turn_on)
+        else:
+            self.under_way -= 1
+
+    def _pass_turn_on(self) -> None:
         if self.waiting:
             self.waiting.popleft().turn_given()
         else:
@@ -87,7 +101,8 @@ class Port:
 class ConnectionRegistry:
     """Connections by port (all addresses together), or by address where no port is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: Later) -> None:
+        self._later = later
         self._ports: dict[str, Port] = {}
         self._count = 0
 
@@ -96,7 +111,7 @@ class ConnectionRegistry:
         name = connection.address if entry is None else entry.port_id
         port = self._ports.get(name)
         if port is None:
-            port = self._ports[name] = Port(name)
+            port = self._ports[name] = Port(name, self._later)
         port.connections.add(connection)
         self._count += 1
         return port
@@ -113,7 +128,7 @@ class ConnectionRegistry:
     def sweep(self, now: float) -> None:
         """Forget ports that have no connection and have not asked for a while."""
         for name, port in list(self._ports.items()):
-            if not port.connections and port.full_at <= now:
+            if not port.connections and not port.under_way and port.full_at <= now:
                 del self._ports[name]
 
     def __len__(self) -> int:

@@ -39,7 +39,10 @@ class ProxyServer:
     def __init__(
         self, settings: Settings, table: IdentityTable, observer: Observer | None = None
     ) -> None:
-        registry = ConnectionRegistry()
+        loop = asyncio.get_running_loop()
+        registry = ConnectionRegistry(
+            lambda function: loop.call_later(self._context.settings.turn_pause, function)
+        )
         self._context = GuestContext(
             settings=settings,
             table=table,
@@ -47,7 +50,7 @@ class ProxyServer:
             registry=registry,
             quarantine=Quarantine(),
             observer=observer or Observer(settings),
-            now=asyncio.get_running_loop().time,
+            now=loop.time,
         )
         self._registry = registry
         self._emptied = asyncio.Event()

@@ -116,6 +116,9 @@ class Settings:
     max_requests_per_port: int = setting(
         2, "Requests of one port that are served at once; more of them wait for their turn."
     )
+    turn_pause: float = setting(
+        0.002, "Seconds after a request of a port until the next one that waits has its turn."
+    )
     rate_limit: float = setting(
         0.0, "Requests per second one port may make for long; 0: no limit.", minimum=0.0
     )

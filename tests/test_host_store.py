@@ -6,7 +6,7 @@ import pytest
 
 from lab.store_support import record
 from ovs_metadata.host import config
-from ovs_metadata.host.store import open_configured_store
+from ovs_metadata.host.store import open_configured_store, remove_snapshots
 from ovs_metadata.store.errors import StoreError
 
 
@@ -32,3 +32,14 @@ def test_files_that_cannot_be_used_are_refused_at_once(path: Path, option: str) 
     path.write_text(f"[store]\nurl = zookeeper://zk1.invalid\n{option} = /not/there")
     with pytest.raises(StoreError):
         open_configured_store(config.load(path), wait=None)
+
+
+def test_snapshots_are_removed_and_nothing_else(path: Path, tmp_path: Path) -> None:
+    path.write_text(f"[store]\nurl = zookeeper://zk1.invalid\nsnapshot_dir = {tmp_path}/state")
+    state = tmp_path / "state"
+    state.mkdir()
+    for name in ("agent.snapshot", "flows.snapshot", "notes"):
+        (state / name).touch()
+    remove_snapshots(config.load(path))
+    remove_snapshots(config.load(path))
+    assert [each.name for each in state.iterdir()] == ["notes"]

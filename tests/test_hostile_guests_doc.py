@@ -20,7 +20,7 @@ OTHERS = {
     "retry_after",
 }
 SIZES = {"max_head", "max_body"}
-TIMES = {"quarantine"}
+TIMES = {"quarantine", "turn_pause"}
 
 
 def shown(name: str, value: Any) -> str:

@@ -1,6 +1,7 @@
 """Guests' connections by port, and what a port may use."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,10 @@ from proxy_support import identity
 
 from ovs_metadata.proxy.identity import Entry
 from ovs_metadata.proxy.registry import ConnectionRegistry, Port
+
+
+def at_once(function: Callable[[], None]) -> None:
+    function()
 
 
 class Connection:
@@ -33,7 +38,7 @@ class Connection:
 
 
 def test_connections_are_counted_by_port_over_all_its_addresses() -> None:
-    registry = ConnectionRegistry()
+    registry = ConnectionRegistry(at_once)
     over_ipv4, over_ipv6 = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
     port = registry.add(over_ipv4, identity(5))
     assert registry.add(over_ipv6, identity(5)) is port
@@ -46,7 +51,7 @@ def test_connections_are_counted_by_port_over_all_its_addresses() -> None:
 
 
 def test_the_most_crowded_port_is_the_one_with_most_connections() -> None:
-    registry = ConnectionRegistry()
+    registry = ConnectionRegistry(at_once)
     for number, count in ((5, 2), (6, 3), (7, 1)):
         for _ in range(count):
             registry.add(Connection(f"169.254.0.{number}"), identity(number))
@@ -54,7 +59,7 @@ def test_the_most_crowded_port_is_the_one_with_most_connections() -> None:
 
 
 def test_a_change_is_told_to_the_connections_of_that_address() -> None:
-    registry = ConnectionRegistry()
+    registry = ConnectionRegistry(at_once)
     first, second = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
     registry.add(first, identity(5))
     registry.add(second, identity(5))
@@ -65,7 +70,7 @@ def test_a_change_is_told_to_the_connections_of_that_address() -> None:
 
 
 def test_a_change_is_told_to_who_was_there_before_the_port_was_known() -> None:
-    registry = ConnectionRegistry()
+    registry = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     registry.add(connection, None)
     registry.identity_changed("169.254.0.5", None, identity(5))
@@ -74,7 +79,7 @@ def test_a_change_is_told_to_who_was_there_before_the_port_was_known() -> None:
 
 
 def test_nothing_is_left_of_connections_that_are_gone() -> None:
-    registry = ConnectionRegistry()
+    registry = ConnectionRegistry(at_once)
     for number in range(100):
         connection = Connection(f"169.254.0.{number}")
         registry.remove(connection, registry.add(connection, identity(number)))
@@ -84,7 +89,7 @@ def test_nothing_is_left_of_connections_that_are_gone() -> None:
 
 
 def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() -> None:
-    registry = ConnectionRegistry()
+    registry = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     port = registry.add(connection, identity(5))
     for _ in range(3):
@@ -105,7 +110,7 @@ def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() ->
 def test_no_more_than_the_burst_and_the_rate_pass(
     rate: float, burst: int, gaps: list[float]
 ) -> None:
-    port = Port("port")
+    port = Port("port", at_once)
     now = 1000.0
     allowed = []
     for gap in gaps:
@@ -115,7 +120,7 @@ def test_no_more_than_the_burst_and_the_rate_pass(
             allowed.append(now)
         else:
             # Who comes back when told to is served.
-            later = Port("later")
+            later = Port("later", at_once)
             later.full_at = port.full_at
             assert later.delay(now + delay, rate, burst) == 0
     for first in range(len(allowed)):
@@ -125,14 +130,14 @@ def test_no_more_than_the_burst_and_the_rate_pass(
 
 
 def test_a_whole_burst_passes_at_once() -> None:
-    port = Port("port")
+    port = Port("port", at_once)
     assert [port.delay(5.0, 2.0, 28) for _ in range(28)] == [0.0] * 28
     assert port.delay(5.0, 2.0, 28) == pytest.approx(0.5)
     assert port.full_at < math.inf
 
 
 def test_turns_go_to_who_waits_longest() -> None:
-    port = Port("port")
+    port = Port("port", at_once)
     first, second, third, fourth = (Connection("169.254.0.5") for _ in range(4))
     assert port.take_turn(first, limit=1)
     for waiting in (second, third, fourth):
@@ -143,4 +148,22 @@ def test_turns_go_to_who_waits_longest() -> None:
     port.end_turn()
     assert [each.turns for each in (second, third, fourth)] == [1, 0, 1]
     port.end_turn()
+    assert port.take_turn(first, limit=1)
+
+
+def test_a_turn_is_passed_on_after_a_pause_and_is_nobodys_meanwhile() -> None:
+    due: list[Callable[[], None]] = []
+    port = Port("port", due.append)
+    first, second, late = (Connection("169.254.0.5") for _ in range(3))
+    port.take_turn(first, limit=1)
+    port.take_turn(second, limit=1)
+    port.end_turn()
+    assert second.turns == 0
+    assert not port.take_turn(late, limit=1)
+    due.pop()()
+    assert (second.turns, late.turns) == (1, 0)
+    # Who has left in the pause leaves the turn free.
+    port.end_turn()
+    port.leave_queue(late)
+    due.pop()()
     assert port.take_turn(first, limit=1)
