@@ -53,7 +53,7 @@ class AdminListener:
         """Make it; `problems` says why this host is not ready, and nothing when it is."""
         self._listen = listen
         self._status = HostStatus(statistics, problems, about)
-        registry = make_registry(statistics, lambda: not problems())
+        registry = make_registry(statistics, lambda: not problems(), lambda: about().enabled)
         health = {"problems": problems, "statistics": statistics}
         application = Application(
             [

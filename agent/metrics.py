@@ -23,10 +23,14 @@ from ovs_metadata.proxy.report import BUCKETS, Histogram
 PREFIX = "ovs_metadata_"
 
 
-def make_registry(statistics: HostStatistics, is_ready: Callable[[], bool]) -> CollectorRegistry:
+def make_registry(
+    statistics: HostStatistics,
+    is_ready: Callable[[], bool],
+    is_enabled: Callable[[], bool | None] = lambda: None,
+) -> CollectorRegistry:
     """Return a registry of its own with all of the agent's metrics, its own process included."""
     registry = CollectorRegistry()
-    registry.register(HostCollector(statistics, is_ready))
+    registry.register(HostCollector(statistics, is_ready, is_enabled))
     ProcessCollector(registry=registry)
     return registry
 
@@ -34,16 +38,28 @@ def make_registry(statistics: HostStatistics, is_ready: Callable[[], bool]) -> C
 class HostCollector(Collector):
     """Collects the statistics of one host."""
 
-    def __init__(self, statistics: HostStatistics, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        statistics: HostStatistics,
+        is_ready: Callable[[], bool],
+        is_enabled: Callable[[], bool | None] = lambda: None,
+    ) -> None:
+        """Make it; whether the host is enabled is None while that is not known."""
         self._statistics = statistics
         self._is_ready = is_ready
+        self._is_enabled = is_enabled
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics as they are now."""
         yield InfoMetricFamily(PREFIX + "build", "The agent's version.", {"version": __version__})
         yield _gauge("ready", "1 if this host serves metadata, as /healthz says.", self._is_ready())
+        yield self._enabled()
         yield from _counters(self._statistics.totals)
         yield from _gauges(self._statistics)
+
+    def _enabled(self) -> Metric:
+        text = "1 if the deployment's configuration enables this host; absent while not known."
+        return GaugeMetricFamily(PREFIX + "enabled", text, value=self._is_enabled())
 
 
 def _counters(totals: Totals) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lab.neutron import HOSTS, ApiServer, Neutron
+from ovs_metadata.agent import dhcp_neutron
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs Neutron
 
@@ -302,3 +303,21 @@ def test_nothing_is_removed_without_a_restore_file(cloud: Cloud, tmp_path: Path)
         assert f"cannot write restore file {path}" in done.stderr
     assert existing.read_text() == "precious"
     assert cloud.dhcp_ports().keys() == {port["id"]}
+
+
+def test_collections_are_read_to_their_last_page(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dhcp_neutron, "PAGE", 2)
+    made = [cloud.network(f"network-{number}") for number in range(4)]
+    ports = {cloud.port(network)["id"] for network, _ in made}
+    agent = cloud.neutron.add_agent("DHCP agent", "neutron-dhcp-agent", HOSTS[0])
+    for network, _ in made[:3]:
+        cloud.api.call("POST", f"agents/{agent}/dhcp-networks", {"network_id": network})
+    neutron = dhcp_neutron.DhcpNeutron(endpoint=cloud.api.url)
+    found = neutron.ports()
+    assert len(found) == len(ports)
+    assert {port["id"] for port in found} == ports
+    around = neutron.surroundings()
+    assert around.subnets.keys() == {subnet for _, subnet in made}
+    assert [each.networks for each in around.agents] == [{network for network, _ in made[:3]}]

@@ -5,7 +5,7 @@ All of it runs on the event loop's thread. The pool lives as long as the worker.
 What is sent again, and when:
 
 - A request that found no connection was not sent, so it is tried with the next endpoint, whatever
-  its method. Only when no endpoint accepts a connection has it failed.
+  its method. Only when no endpoint has accepted a connection for a while has it failed.
 - A request whose connection broke before any byte of an answer is sent again if its method is
   idempotent, on a fresh connection. If the connection that broke was fresh, this happens once.
 - Other methods always get a fresh connection, so that Nova's closing of a kept one at the very
@@ -40,6 +40,9 @@ from ovs_metadata.proxy.tls import tls_context, tls_settings
 from ovs_metadata.proxy.upstream import AnswerReceiver, Exchange, UpstreamConnection
 
 _log = logging.getLogger(__name__)
+
+_PAUSE_BETWEEN_TRIALS = 0.25
+"""Seconds between two trials of a request that found no endpoint."""
 
 
 class EndpointConnections:
@@ -277,7 +280,11 @@ class UpstreamPool:
         return task
 
     async def _send_on_new(self, exchange: Exchange) -> None:
+        give_up_at = self.now() + self.settings.unavailable_timeout
         connection = await self._open_first()
+        while connection is None and self.now() < give_up_at:
+            await asyncio.sleep(_PAUSE_BETWEEN_TRIALS)
+            connection = await self._open_first()
         receiver = exchange.receiver
         if receiver is None:
             if connection is not None:

@@ -67,6 +67,12 @@ class Settings:
     response_timeout: float = setting(
         60.0, "Seconds Nova may be silent before or within an answer."
     )
+    unavailable_timeout: float = setting(
+        5.0,
+        "Seconds a request waits for an endpoint that accepts a connection, where none does; 0: it "
+        "does not wait.",
+        minimum=0.0,
+    )
     endpoint_retry_interval: float = setting(
         5.0, "Seconds an endpoint that failed is left alone, if another is there."
     )

@@ -276,6 +276,7 @@ async def running_proxy(
     if entries is None:
         entries = {f"127.0.0.{number}": identity(number) for number in range(2, 10)}
     table = IdentityTable(entries)
+    settings.setdefault("unavailable_timeout", 0.0)
     server = ProxyServer(Settings(nova_metadata_urls=urls, **settings), table)
     listener = socket.create_server(("127.0.0.1", 0))
     server.add_socket(listener)

@@ -18,6 +18,7 @@ OTHERS = {
     "upstream_max_idle",
     "upstream_idle_timeout",
     "retry_after",
+    "unavailable_timeout",
 }
 SIZES = {"max_head", "max_body"}
 TIMES = {"quarantine", "turn_pause"}

@@ -218,3 +218,15 @@ async def test_one_that_takes_requests_and_says_nothing_is_left_alone() -> None:
         assert (await proxy.exchange(GET)).startswith(b"HTTP/1.1 504 ")
         assert await (await proxy.guest()).get() == OK
         assert [each.healthy for each in proxy.server.pool.health()] == [False, True]
+
+
+@on_loop
+async def test_a_nova_that_is_back_in_time_was_never_away() -> None:
+    port = closed_port()
+    async with running_proxy(f"http://127.0.0.1:{port}", unavailable_timeout=30.0) as proxy:
+        guest = await proxy.guest()
+        await guest.send(POST)
+        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        async with running_nova(answers(OK), port=port) as nova:
+            assert await guest.answer() == OK
+            assert len(nova.requests) == 1

@@ -11,6 +11,7 @@ import click
 
 import ovs_metadata
 from ovs_metadata.agent.cli.agents import agent
+from ovs_metadata.agent.cli.cleanup import cleanup
 from ovs_metadata.agent.cli.common import Settings
 from ovs_metadata.agent.cli.flows import flows
 from ovs_metadata.agent.cli.port import port
@@ -46,6 +47,7 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
 
 
 main.add_command(agent)
+main.add_command(cleanup)
 main.add_command(flows)
 main.add_command(port)
 main.add_command(status)

@@ -22,7 +22,7 @@ from ovs_metadata.agent.cli.common import (
 )
 from ovs_metadata.agent.cli.port_row import COLUMNS, LONG, PortRow
 from ovs_metadata.agent.cli.port_sync import sync_ports
-from ovs_metadata.store.interface import MalformedRecord, RecordNotFound, Store
+from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound, Store
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 
 
@@ -149,13 +149,10 @@ def list_ports(settings: Settings, output: str, *, here: bool, everything: bool)
     if here and silence:
         raise Failure(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with settings.open_store() as store:
-        port_ids = ports_here.keys() if here else ports_here.keys() | store.port_ids()
-        found = {port_id: port_state(store, port_id) for port_id in sorted(port_ids)}
+        found: dict[str, PortState] = {} if here else dict(store.records())
+        found |= {id_: port_state(store, id_) for id_ in ports_here.keys() - found.keys()}
     listed = [
-        PortRow(port_id, state, ports_here.get(port_id))
-        for port_id, state in found.items()
-        # A record deleted since its id was listed is None.
-        if state is not None or port_id in ports_here
+        PortRow(port_id, state, ports_here.get(port_id)) for port_id, state in sorted(found.items())
     ]
     if output == "json":
         print_json([row.document() for row in listed])

@@ -57,10 +57,10 @@ class PortRow:
             return [""] * 5
         return [
             str(self._ofport or ""),
-            "\n".join(here["addresses"]),
+            here["addresses"][0],  # of IPv4; that of IPv6 is the same number
             str(here["requests"]),
             f"pending: {here['reason']}" if here["reason"] else last_answer(here),
-            here["last_time"] or "",
+            (here["last_time"] or "").replace("+00:00", "Z"),
         ]
 
     @property

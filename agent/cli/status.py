@@ -227,7 +227,7 @@ def _requests(agent: dict[str, Any]) -> str:
     if not recent:
         return total
     rates = (
-        f"{recent['requests_per_second']:.1f}/s, {recent['failed_per_second']:.1f}/s failed "
+        f"{recent['requests_per_second']:.1f}/s, {recent['failed_per_second']:.2f}/s failed "
         f"over {recent['seconds']:.0f} s"
     )
     median, slow = recent["median_first_byte_seconds"], recent["p95_first_byte_seconds"]

@@ -1,0 +1,198 @@
+"""The command `ovs-metadata cleanup`: what cannot be had of a real Neutron at will.
+
+The rest is in functional_tests/test_cleanup_dhcp.py.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import pytest
+
+from ovs_metadata.agent import dhcp_neutron
+from ovs_metadata.agent.cli import main
+from ovs_metadata.agent.cli.cleanup import cleanup as cleanup_group
+from ovs_metadata.agent.dhcp_neutron import Refused
+from ovs_metadata.agent.dhcp_ports import DHCP_OWNER, HOST, Loss, Surroundings
+from ovs_metadata.agent.dhcp_restore import (
+    RestoreFileError,
+    read_restore_file,
+    write_restore_file,
+)
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "cleanup.md"
+SCRIPT = ROOT / "tools" / "metadata" / "remove_dhcp_ports.sh"
+NOWHERE = "http://127.0.0.1:1"
+
+
+def port(number: int) -> dict[str, Any]:
+    return {
+        "id": f"port-{number}",
+        "network_id": f"network-{number}",
+        "device_owner": DHCP_OWNER,
+        "device_id": f"dhcp-{number}",
+        "mac_address": f"fa:16:3e:00:00:{number:02x}",
+        "fixed_ips": [],
+        HOST: "node-1",
+    }
+
+
+class Neutron:
+    """One that deletes some ports, and not others; an agent makes one anew at once."""
+
+    KEPT, ANEW, GONE = "port-1", "port-2", "port-3"
+
+    def __init__(self, *_cloud: object) -> None:
+        self.there = {each["id"]: each for each in map(port, range(5))}
+
+    def ports(self) -> list[dict[str, Any]]:
+        return list(self.there.values())
+
+    def surroundings(self) -> Surroundings:
+        return Surroundings((), {}, frozenset())
+
+    def delete(self, port_id: str) -> bool:
+        if port_id == self.KEPT:
+            raise Refused("409: not this one")
+        removed = self.there.pop(port_id)
+        if port_id == self.ANEW:
+            self.there["another"] = {**removed, "id": "another", "mac_address": "fa:16:3e:0:0:77"}
+        return port_id != self.GONE
+
+
+def cleanup(*arguments: str, exit_code: int) -> click.testing.Result:
+    result = click.testing.CliRunner().invoke(main, ["cleanup", *arguments])
+    assert result.exit_code == exit_code, (result.output, result.exception)
+    return result
+
+
+def test_what_is_not_gone_in_the_end_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Neutron)
+    restore_file = tmp_path / "restore.json"
+    result = cleanup(
+        *("dhcp-ports", "--yes", "--format", "json", "--restore-file", str(restore_file)),
+        exit_code=1,
+    )
+    document = json.loads(result.stdout)
+    outcome = {each["id"]: (each["result"], each["detail"]) for each in document["ports"]}
+    assert outcome == {
+        "port-0": ("removed", ""),
+        Neutron.KEPT: ("failed", "409: not this one"),
+        Neutron.ANEW: ("failed", "removed, and made anew at once: by a DHCP agent?"),
+        Neutron.GONE: ("was gone", ""),
+        "port-4": ("removed", ""),
+    }
+    assert document["restore_file"] == str(restore_file)
+    assert read_restore_file(restore_file) == [port(number) for number in range(5)]
+
+
+def test_only_an_administrator_sees_what_speaks_against_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = {name: value for name, value in port(1).items() if name != HOST}
+    monkeypatch.setattr(Neutron, "ports", lambda _self: [shown])
+    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Neutron)
+    assert "be an administrator" in cleanup("dhcp-ports", "--yes", exit_code=1).stderr
+
+
+def test_neutron_that_does_not_answer_is_told_from_a_failure() -> None:
+    result = cleanup("dhcp-ports", "--os-endpoint", NOWHERE, exit_code=3)
+    assert result.stderr.startswith("Error: Neutron: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--os-cloud", "one", "--os-endpoint", NOWHERE),
+        *(("--restore", "x", *option) for option in (("--force",), ("--network", "n"))),
+        *(("--restore", "x", option, "y") for option in ("--agent", "--restore-file")),
+    ],
+)
+def test_options_that_do_not_go_together(arguments: tuple[str, ...]) -> None:
+    cleanup("dhcp-ports", *arguments, exit_code=2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"format": 2, "ports": []}',
+        '{"format": 1}',
+        '{"format": 1, "ports": ["x"]}',
+        json.dumps({"format": 1, "ports": [{**port(1), "device_owner": "compute:nova"}]}),
+        json.dumps({"format": 1, "ports": [{**port(1), "network_id": None}]}),
+        json.dumps({"format": 1, "ports": [{"device_owner": DHCP_OWNER}]}),
+    ],
+)
+def test_what_is_no_restore_file_is_refused_before_neutron_is_asked(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    arguments = ("dhcp-ports", "--restore", str(path), "--yes", "--os-endpoint", NOWHERE)
+    assert f"{path} is no restore file" in cleanup(*arguments, exit_code=1).stderr
+
+
+def test_a_restore_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RestoreFileError, match="No such file"):
+        read_restore_file(tmp_path / "missing")
+
+
+def test_a_restore_file_is_its_owners_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_restore_file(tmp_path / "file", [port(1)], "2026-01-31T12:00:00Z")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_namespaces_are_for_root_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "must be run as root" in cleanup("dhcp-namespaces", exit_code=1).stderr
+
+
+def test_the_documentation_knows_every_warning_and_option() -> None:
+    text = DOCS.read_text()
+    options = {
+        option.opts[0]
+        for command in ("dhcp-ports", "dhcp-namespaces")
+        for option in cleanup_group.commands[command].params
+    }
+    names = options - {"--os-endpoint", "--restore-file"} | {loss.value for loss in Loss}
+    assert {name for name in names if name not in text} == set()
+
+
+def test_the_script_hands_over_to_the_command(tmp_path: Path) -> None:
+    command = tmp_path / "ovs-metadata"
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 5\n')
+    command.chmod(0o755)
+    done = _script(f"{tmp_path}:/usr/bin:/bin", "--network", "two words")
+    assert done.stdout.splitlines() == ["cleanup", "dhcp-ports", "--yes", "--network", "two words"]
+    assert done.returncode == 5
+
+
+def test_the_script_says_what_is_missing() -> None:
+    done = _script("/usr/bin:/bin")
+    assert done.stderr == "remove_dhcp_ports.sh: ovs-metadata is not in PATH\n"
+    assert done.returncode == 1
+
+
+def _script(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPT, *arguments],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )

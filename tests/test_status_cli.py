@@ -1,0 +1,211 @@
+"""`ovs-metadata status` and `port list`, beside an agent's admin listener and without one."""
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from proxy_support import identity
+
+from lab.process import free_port
+from lab.store_support import record
+from ovs_metadata.agent.admin import AdminListener
+from ovs_metadata.agent.children import Child
+from ovs_metadata.agent.cli import main
+from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.status import About
+from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket, parse_listen
+from ovs_metadata.host.lock import lock_holder, take_lock
+from ovs_metadata.proxy.health import EndpointHealth
+from ovs_metadata.proxy.identity import Pending
+from ovs_metadata.proxy.report import Report
+from ovs_metadata.proxy.statistics import Statistics
+from ovs_metadata.store import open_store
+
+WITHOUT_RECORD = "99999999-0000-4000-8000-000000000009"
+
+
+class Command:
+    """The command with a configuration of its own, on a host without Open vSwitch."""
+
+    def __init__(self, root: Path) -> None:
+        self.listen: Listen = UnixSocket(root / "admin.sock")
+        self.store = open_store(f"directory:{root}/store")
+        self.state = root / "state"
+        self.config = root / "agent.conf"
+        self.config.write_text(
+            f"[ovs]\novsdb_connection = unix:{root}/no-ovsdb.sock\n"
+            f"[store]\nurl = directory:{root}/store\n"
+            f"[agent]\nhost = cn-1\nstate_dir = {self.state}\n"
+            f"[admin]\nlisten = {self.listen}\n"
+        )
+
+    def __call__(self, *arguments: str, status: int = 0) -> Result:
+        result = CliRunner().invoke(
+            main, ["--config", str(self.config), *arguments], catch_exceptions=False
+        )
+        assert result.exit_code == status, result.output
+        return result
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    made = Command(tmp_path)
+    yield made
+    made.store.close()
+
+
+@contextlib.contextmanager
+def agent(listen: Listen, *, problems: tuple[str, ...] = (), host: str = "cn-1") -> Iterator[None]:
+    """The admin listener of an agent that serves one port, has one pending, and Nova failing."""
+    statistics = HostStatistics()
+    port_id = record(2).port_id
+    statistics.table_changed(
+        {
+            "169.254.0.5": identity(5, port=port_id),
+            "fe80::a9fe:5": identity(5, port=port_id),
+            "169.254.0.6": Pending(WITHOUT_RECORD, "no record yet"),
+        }
+    )
+    counted = Statistics()
+    counted.request_done(port_id, 429, "rate_limited", 0.1, 0.1)
+    nova = EndpointHealth("http://nova:8775", healthy=False, since=5.0, last_error="refused")
+    statistics.report(0, Report(counts=counted.take(), connections=3, endpoints=(nova,)))
+    children = (
+        Child("flow controller", 7, running=True),
+        Child("proxy worker 0", 8, running=False),
+    )
+    about = About(host, "br-int", True, "abc", children)
+    started, ended = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def listening() -> None:
+        listener = AdminListener(listen, statistics, lambda: problems, lambda: about)
+        listener.start()
+        started.set()
+        await ended.wait()
+        await listener.close()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(listening(),))
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+        loop.close()
+
+
+def test_status_without_anything_says_what_is_missing(command: Command) -> None:
+    text = command("status", status=1).stdout
+    assert text.startswith("Host cn-1, bridge br-int: NOT SERVING\n")
+    assert "problem: the agent is not running" in text
+    assert "problem: OVSDB at" in text
+    found = json.loads(command("status", "--format", "json", status=1).stdout)
+    assert (found["serving"], found["agent"], found["agent_pid"]) == (False, None, None)
+    assert (found["ports"], found["enabled"]) == (None, False)
+    assert any("disables" in problem for problem in found["problems"])
+
+
+def test_status_of_an_agent_that_serves(command: Command) -> None:
+    with agent(command.listen):
+        text = command("status").stdout
+        found = json.loads(command("status", "--format", "json").stdout)
+    assert text.startswith("Host cn-1, bridge br-int: serving\n")
+    assert "problem:" not in text
+    assert "1 served, 1 pending, 0 refused" in text
+    assert "http://nova:8775 failing for 1 of 1 workers since 1970-01-01T00:00:05Z" in text
+    assert "flow controller, proxy worker 0 (ended)" in text
+    assert (found["serving"], found["problems"]) == (True, [])
+    assert found["agent_pid"] == os.getpid()
+    warnings = " ".join(found["warnings"])
+    for expected in ("OVSDB at", "proxy worker 0 has ended", "http://nova:8775 fails: refused"):
+        assert expected in warnings
+
+
+def test_status_of_an_agent_that_does_not_serve(command: Command) -> None:
+    with agent(command.listen, problems=("there is no bridge",)):
+        text = command("status", status=1).stdout
+    assert "NOT SERVING\n  problem: there is no bridge\n" in text
+
+
+def test_an_agent_that_runs_and_tells_nothing_is_known_by_its_lock(command: Command) -> None:
+    with take_lock(command.state / "agent.lock", "agent"):
+        found = json.loads(command("status", "--format", "json", status=1).stdout)
+    assert found["agent_pid"] == os.getpid()
+    assert not any("not running" in problem for problem in found["problems"])
+    assert any("nobody answers" in warning for warning in found["warnings"])
+
+
+def test_the_agent_of_another_host_is_not_taken_for_ours(command: Command) -> None:
+    with agent(command.listen, host="cn-2"):
+        found = json.loads(command("status", "--format", "json", status=1).stdout)
+    assert found["agent"] is None
+
+
+def test_the_lock_is_looked_at_without_being_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "lock"
+    assert lock_holder(path) is None
+    with take_lock(path, "agent"):
+        assert lock_holder(path) == os.getpid()
+    assert lock_holder(path) is None
+
+
+def test_port_list_joins_records_and_what_the_agent_knows(command: Command) -> None:
+    for number in (2, 3):
+        command.store.put(record(number))
+    with agent(command.listen):
+        text = command("port", "list").stdout
+        everything = json.loads(command("port", "list", "--format", "json").stdout)
+        here = json.loads(command("port", "list", "--here", "--format", "json").stdout)
+        wide = command("port", "list", "--here", "--long").stdout
+    rows = {line.split()[0]: line for line in text.splitlines() if "-000" in line}
+    mine, other = rows[record(2).port_id], rows[record(3).port_id]
+    assert "169.254.0.5" in mine
+    assert "429 rate limited" in mine
+    assert "169.254" not in other
+    assert "pending: no record yet" in rows[WITHOUT_RECORD]
+    documents = {each["port_id"]: each for each in everything}
+    assert documents.keys() == {record(2).port_id, record(3).port_id, WITHOUT_RECORD}
+    assert documents[record(3).port_id] == json.loads(record(3).to_json())
+    of_mine = documents[record(2).port_id].pop("here")
+    assert documents[record(2).port_id] == json.loads(record(2).to_json())
+    assert (of_mine["ofport"], of_mine["requests"], of_mine["last_status"]) == (5, 1, 429)
+    assert {each["port_id"] for each in here} == {record(2).port_id, WITHOUT_RECORD}
+    assert record(2).mac_address in wide
+
+
+def test_port_list_without_an_agent_shows_the_records_and_says_so(command: Command) -> None:
+    command.store.put(record(2))
+    text = command("port", "list").stdout
+    assert record(2).port_id in text
+    assert "nobody answers at unix:" in text
+    assert json.loads(command("port", "list", "--format", "json").stdout) == [
+        json.loads(record(2).to_json())
+    ]
+    refused = command("port", "list", "--here", status=3)
+    assert "nobody answers" in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_whoever_answers_is_asked_and_not_believed(host: str, tmp_path: Path) -> None:
+    address = LoopbackAddress(host, free_port(host))
+    with pytest.raises(AgentSilent, match="nobody answers"):
+        ask(address, "/status")
+    with agent(address):
+        assert ask(address, "/status")["host"] == "cn-1"
+        with pytest.raises(AgentSilent, match=r"no agent's|has no /metrics"):
+            ask(address, "/metrics")
+        with pytest.raises(AgentSilent, match=r"no agent's|has no /nothing"):
+            ask(address, "/nothing")
+    with pytest.raises(AgentSilent, match="no admin listener"):
+        ask(parse_listen(""), "/status")
+    with pytest.raises(AgentSilent, match="nobody answers at unix:"):
+        ask(UnixSocket(tmp_path / "none.sock"), "/status")
