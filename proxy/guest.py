@@ -75,6 +75,7 @@ class GuestConnection(PortConnection):
             self._context.make_room()
         elif beyond <= self._context.settings.max_connections_per_port:
             self._refuse(Failure.TOO_MANY_CONNECTIONS)
+            self._context.make_room()
         else:
             self.cut_off()  # not even the refusals may pile up
 
@@ -159,12 +160,16 @@ class GuestConnection(PortConnection):
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """Act on a change of the identity table for this address."""
+        if before is None and now is not None:
+            self._change_port(now)
         under_way = self._phase in {Phase.RELAYING, Phase.FLUSHING, Phase.CLOSING}
         if now is None or (before is not None and before.port_id != now.port_id):
             self.cut_off()  # another port has the address now: nothing of this one's is for it
         elif under_way and self._identity is not None:
             if not self._identity.same_instance(now):
                 self.cut_off()  # the answer under way is not for whoever is there now
+            elif isinstance(now, Identity) and self._transaction is not None:
+                self._renew(self._transaction, now)
         elif isinstance(now, Identity):
             if self._phase is Phase.HELD and self._transaction is not None:
                 self._queue(self._transaction, now)
@@ -178,7 +183,8 @@ class GuestConnection(PortConnection):
         if transaction is None:
             self._phase = _READING
             self._begin_body()
-            self._resume_reading()
+            if self._phase is _READING:
+                self._resume_reading()
             return
         # Who stands behind the address may have changed while it waited.
         entry = self._context.table.get(self.address)
@@ -304,6 +310,14 @@ class GuestConnection(PortConnection):
             self.request_sent()
         else:
             self.deadline = math.inf  # the connect timeout is the pool's
+
+    def _renew(self, transaction: Transaction, identity: Identity) -> None:
+        """Sign a request anew that still waits for a connection: the secret may have changed."""
+        exchange = transaction.exchange
+        if exchange is not None and exchange.connection is None:
+            self._identity = transaction.identity = identity
+            request_id = transaction.request_id
+            exchange.request = render_request(transaction.request, identity, request_id)
 
     # Called by the pool and its connections.
 

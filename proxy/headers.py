@@ -21,7 +21,9 @@ HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
 # WSGI servers turn "-" into "_" in header names, so to them X_Instance_ID is X-Instance-ID. Rules
 # are therefore applied to names with both folded, and in lower case.
-_FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", b"abcdefghijklmnopqrstuvwxyz-")
+_FOLD = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+.^_`|~", b"abcdefghijklmnopqrstuvwxyz" + 14 * b"-"
+)
 
 # Whatever begins with one of these is the proxy's to say, not the guest's.
 _IDENTITY_PREFIXES = (
@@ -101,7 +103,7 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
         if folded not in _REQUEST_SPECIAL:
             if not folded.startswith(_IDENTITY_PREFIXES):
                 passed += (name, b": ", value, b"\r\n")
-        elif b"_" in name:
+        elif name.lower() != folded:
             continue  # a disguise that the parser did not act on, and Nova must not
         elif folded == b"host":
             hosts += 1

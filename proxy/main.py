@@ -179,7 +179,10 @@ async def _follow(
             else:
                 table.set(message.address, message.entry)
         elif isinstance(message, SettingsChange):
-            server.apply(message.settings)
+            try:
+                server.apply(message.settings)
+            except TlsError as error:  # the agent has tried them, so this is for the unforeseen
+                _log.error("the new settings are not used: %s", error)
 
 
 async def _start(server: ProxyServer) -> None:

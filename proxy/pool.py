@@ -42,7 +42,7 @@ from ovs_metadata.proxy.upstream import AnswerReceiver, Exchange, UpstreamConnec
 _log = logging.getLogger(__name__)
 
 _PAUSE_BETWEEN_TRIALS = 0.25
-"""Seconds between two trials of a request that found no endpoint."""
+"""Seconds between two trials while requests wait that found no endpoint."""
 
 
 class EndpointConnections:
@@ -152,6 +152,7 @@ class UpstreamPool:
         """The event loop's time."""
         self.settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trial: asyncio.Task[None] | None = None
         self._endpoints = self._make_endpoints(settings)
         self._preferred: EndpointConnections | None = self._endpoints[0]
 
@@ -282,9 +283,10 @@ class UpstreamPool:
     async def _send_on_new(self, exchange: Exchange) -> None:
         give_up_at = self.now() + self.settings.unavailable_timeout
         connection = await self._open_first()
-        while connection is None and self.now() < give_up_at:
-            await asyncio.sleep(_PAUSE_BETWEEN_TRIALS)
-            connection = await self._open_first()
+        while connection is None and (left := give_up_at - self.now()) > 0:
+            await asyncio.wait({self._next_trial()}, timeout=left)
+            if self._preferred is not None:
+                connection = await self._open_first()
         receiver = exchange.receiver
         if receiver is None:
             if connection is not None:
@@ -294,6 +296,18 @@ class UpstreamPool:
         else:
             connection.send(exchange)
             receiver.request_sent()
+
+    def _next_trial(self) -> asyncio.Task[None]:
+        """The one trial of all endpoints that all requests wait for that found none."""
+        if self._trial is None or self._trial.done():
+            self._trial = self._start(self._try_all())
+        return self._trial
+
+    async def _try_all(self) -> None:
+        await asyncio.sleep(_PAUSE_BETWEEN_TRIALS)
+        for each in self._endpoints:
+            if self._preferred is None:
+                await self._try_again(each)
 
     async def _open_first(self) -> UpstreamConnection | None:
         endpoints = self._endpoints

@@ -112,6 +112,12 @@ class PortConnection(asyncio.Protocol):
         self._blame()
         return beyond
 
+    def _change_port(self, entry: Entry) -> None:
+        """Be one of the port's that has turned out to be behind the address."""
+        if self._port is not None and not self._has_turn and self._phase is not Phase.QUEUED:
+            self._context.registry.remove(self, self._port)
+            self._port = self._context.registry.add(self, entry)
+
     def _leave_port(self) -> None:
         """Be no connection any more."""
         if self._port is not None:
@@ -150,7 +156,7 @@ class PortConnection(asyncio.Protocol):
             return
         if self._has_turn:
             self._has_turn = False
-            port.end_turn()
+            port.end_turn(self._context.settings.max_requests_per_port)
         elif self._phase is Phase.QUEUED:
             port.leave_queue(self)
 

@@ -77,12 +77,12 @@ class Port:
         self.waiting.append(connection)
         return False
 
-    def end_turn(self) -> None:
-        """End a request; after a pause its turn goes to who waits longest.
+    def end_turn(self, limit: int) -> None:
+        """End a request; after a pause its turn goes to who waits longest, within ``limit``.
 
         The pause is what keeps a port that asks as fast as it can from having the worker to itself.
         """
-        if self.waiting:
+        if self.waiting and self.under_way <= limit:
             self._later(self._pass_turn_on)
         else:
             self.under_way -= 1

@@ -87,9 +87,13 @@ class ProxyServer:
             )
 
     def apply(self, settings: Settings) -> None:
-        """Use these settings for every request from now on."""
-        self._context.settings = settings
+        """Use these settings for every request from now on.
+
+        Raises:
+            TlsError: a PEM text in them cannot be used; the old ones stay in force.
+        """
         self._context.pool.apply(settings)
+        self._context.settings = settings
         self._context.observer.apply(settings)
 
     @property

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 from proxy_support import (
@@ -9,6 +10,7 @@ from proxy_support import (
     NovaConnection,
     Script,
     answers,
+    identity,
     identity_lines,
     on_loop,
     running_nova,
@@ -20,6 +22,7 @@ from test_proxy_upstream import Receiver, request
 from ovs_metadata.proxy.errors import Failure, render_failure
 from ovs_metadata.proxy.pool import UpstreamPool
 from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.upstream import UpstreamConnection
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"
@@ -230,3 +233,42 @@ async def test_a_nova_that_is_back_in_time_was_never_away() -> None:
         async with running_nova(answers(OK), port=port) as nova:
             assert await guest.answer() == OK
             assert len(nova.requests) == 1
+
+
+@on_loop
+async def test_all_requests_that_wait_share_one_trial() -> None:
+    port = closed_port()
+    async with running_proxy(
+        f"http://127.0.0.1:{port}", unavailable_timeout=30.0, max_requests_per_port=50
+    ) as proxy:
+        guests = [await proxy.guest() for _ in range(20)]
+        for guest in guests:
+            await guest.send(GET)
+        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        tried = 0
+        pool = proxy.server.pool
+        original = pool._endpoints[0].open
+
+        async def count(settings: Settings) -> UpstreamConnection:
+            nonlocal tried
+            tried += 1
+            return await original(settings)
+
+        pool._endpoints[0].open = count  # type: ignore[method-assign]
+        await until(lambda: tried >= 2)
+        assert tried == 2
+        async with running_nova(answers(OK), port=port):
+            assert [await guest.answer() for guest in guests] == [OK] * 20
+
+
+@on_loop
+async def test_what_waits_for_nova_is_signed_as_it_is_when_it_is_sent() -> None:
+    port = closed_port()
+    async with running_proxy(f"http://127.0.0.1:{port}", unavailable_timeout=30.0) as proxy:
+        guest = await proxy.guest()
+        await guest.send(GET)
+        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        proxy.table.set("127.0.0.2", replace(identity(2), signature="rotated"))
+        async with running_nova(answers(OK), port=port) as nova:
+            assert await guest.answer() == OK
+            assert b"X-Instance-ID-Signature: rotated\r\n" in nova.requests[0]

@@ -143,3 +143,8 @@ def test_persistence_follows_version_and_options(
     *, http_1_1: bool, connection: set[bytes], persistent: bool
 ) -> None:
     assert is_persistent(http_1_1=http_1_1, connection=frozenset(connection)) is persistent
+
+
+@pytest.mark.parametrize("name", [b"X.Instance.ID", b"X+Tenant+ID", b"x~forwarded-for"])
+def test_no_spelling_that_some_server_might_fold_passes(name: bytes) -> None:
+    assert sort_request_headers([(name, b"evil")]).passed == b""

@@ -214,3 +214,33 @@ async def test_who_keeps_asking_nonsense_gets_no_new_connections() -> None:
             async with asyncio.timeout(0.3):
                 await proxy.guest(2)
         assert await (await proxy.guest(3)).get() == OK
+
+
+@on_loop
+async def test_a_connection_from_before_its_port_was_known_counts_for_its_port() -> None:
+    limits = {"rate_limit": 0.1, "rate_limit_burst": 2}
+    async with relay(answers(OK), entries={"127.0.0.9": identity(9)}, **limits) as (proxy, _nova):
+        early = await proxy.guest(2)
+        await settle(proxy)
+        proxy.table.set("127.0.0.2", identity(2))
+        assert await early.get() == OK
+        assert await (await proxy.guest(2)).get() == OK
+        assert (await proxy.exchange(GET)).startswith(b"HTTP/1.1 429 ")
+        await early.send(GET)
+        assert (await early.rest()).startswith(b"HTTP/1.1 429 ")
+
+
+@on_loop
+async def test_fewer_turns_are_in_force_although_requests_wait() -> None:
+    gate = Gate()
+    async with relay(gate.script, max_requests_per_port=3, turn_pause=0.001) as (proxy, _nova):
+        guests = [await proxy.guest(2) for _ in range(8)]
+        for guest in guests:
+            await guest.send(GET)
+        await until(lambda: gate.asked == 3)
+        settings = replace(proxy.server.settings, max_requests_per_port=1)
+        proxy.server.apply(settings)
+        gate.open.set()
+        assert [await guest.answer() for guest in guests] == [OK] * 8
+        (port,) = proxy.server._registry._ports.values()
+        await until(lambda: port.under_way == 0)

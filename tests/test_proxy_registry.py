@@ -143,11 +143,11 @@ def test_turns_go_to_who_waits_longest() -> None:
     for waiting in (second, third, fourth):
         assert not port.take_turn(waiting, limit=1)
     port.leave_queue(third)
-    port.end_turn()
+    port.end_turn(1)
     assert [each.turns for each in (second, third, fourth)] == [1, 0, 0]
-    port.end_turn()
+    port.end_turn(1)
     assert [each.turns for each in (second, third, fourth)] == [1, 0, 1]
-    port.end_turn()
+    port.end_turn(1)
     assert port.take_turn(first, limit=1)
 
 
@@ -157,13 +157,13 @@ def test_a_turn_is_passed_on_after_a_pause_and_is_nobodys_meanwhile() -> None:
     first, second, late = (Connection("169.254.0.5") for _ in range(3))
     port.take_turn(first, limit=1)
     port.take_turn(second, limit=1)
-    port.end_turn()
+    port.end_turn(1)
     assert second.turns == 0
     assert not port.take_turn(late, limit=1)
     due.pop()()
     assert (second.turns, late.turns) == (1, 0)
     # Who has left in the pause leaves the turn free.
-    port.end_turn()
+    port.end_turn(1)
     port.leave_queue(late)
     due.pop()()
     assert port.take_turn(first, limit=1)
