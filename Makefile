@@ -1,9 +1,12 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store clean
+.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store clean
 
 demo:
 	tools/demo
+
+docs:
+	tools/build-docs
 
 test:
 	tools/test

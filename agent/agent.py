@@ -143,7 +143,7 @@ class Agent:
             self._changed.clear()
             deployment = await asyncio.to_thread(live.refresh)
             if deployment is None:
-                self._idle("the deployment's configuration is not known yet: waiting for it")
+                self._wait_for_configuration(live.problem)
             elif deployment.enabled:
                 self._serve(store, deployment)
             else:
@@ -185,6 +185,12 @@ class Agent:
         except (CleanupError, OvsdbUnreachable, OSError) as error:
             why = f"disabled, but something of ours may still be on this host: {error}"
             self._idle(why, logging.ERROR)
+
+    def _wait_for_configuration(self, problem: str) -> None:
+        if problem:
+            self._idle(f"waiting until the configuration can be used: {problem}", logging.ERROR)
+        else:
+            self._idle("the deployment's configuration is not known yet: waiting for it")
 
     def _idle(self, why: str, level: int = logging.INFO) -> None:
         """Say why nobody is served, unless it was said last time."""

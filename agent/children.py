@@ -37,13 +37,16 @@ def child(name: str, process: Process) -> Child:
     return Child(name, process.pid, process.returncode is None)
 
 
-async def keep_running(name: str, start: Callable[[], Awaitable[Process]], patience: float) -> None:
+async def keep_running(
+    name: str, start: Callable[[], Awaitable[Process]], patience: Callable[[], float]
+) -> None:
     """Run a child until cancelled.
 
     Args:
         name: what to call it in the log.
         start: starts the process.
-        patience: seconds it may take to end after SIGTERM; then it gets SIGKILL.
+        patience: asked when it is to end, for the seconds it may take to do so after SIGTERM; then
+            it gets SIGKILL.
     """
     clock = asyncio.get_running_loop().time
     delay = FIRST_DELAY
@@ -58,7 +61,7 @@ async def keep_running(name: str, start: Callable[[], Awaitable[Process]], patie
             try:
                 status = await process.wait()
             except asyncio.CancelledError:
-                await _end(name, process, patience)
+                await _end(name, process, patience())
                 raise
             if clock() - started > STEADY_AFTER:
                 delay = FIRST_DELAY

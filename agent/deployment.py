@@ -4,6 +4,8 @@ A value made from the keys in force. The files that keys name are read here, by 
 root; workers get what is in them.
 """
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -46,13 +48,20 @@ def read_file(path: Path) -> str:
         DeploymentError: it cannot be read, or is something else.
     """
     try:
-        with path.open("rb") as file:
+        # Not blocking: to open a FIFO would wait for a writer, for ever.
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise DeploymentError(f"{path} is no regular file")
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise DeploymentError(f"{path}: {error.strerror}") from error
     if len(data) > LARGEST_FILE or not data.isascii():
         raise DeploymentError(f"{path} is no PEM file")
     return data.decode("ascii")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> Settings:
@@ -65,6 +74,27 @@ def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> S
     Raises:
         DeploymentError: the values do not go together, or a file is of no use.
     """
+    try:
+        made = _settings(values, read)
+        _check_tls(made)
+    except TlsError as error:
+        raise DeploymentError(f"{PREFIX}.{FILES[error.setting]}: {error.problem}") from error
+    except ValueError as error:
+        raise DeploymentError(str(error)) from error
+    return made
+
+
+def combination_problem(values: Values) -> str:
+    """What is wrong with valid values taken together, files not looked at; empty if nothing is."""
+    try:
+        _settings(values, str)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _settings(values: Values, read: Callable[[Path], str]) -> Settings:
+    """The settings that valid values and the files they name make; ValueError says why none."""
     chosen: dict[str, Any] = {
         item.name: values[f"{PREFIX}.{item.name}"]
         for item in settings.schema()
@@ -77,14 +107,7 @@ def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> S
             chosen[name] = read(Path(values[key])) if values[key] else ""
         except DeploymentError as error:
             raise DeploymentError(f"{key}: {error}") from error
-    try:
-        made = Settings(**chosen)
-        _check_tls(made)
-    except TlsError as error:
-        raise DeploymentError(f"{PREFIX}.{FILES[error.setting]}: {error.problem}") from error
-    except ValueError as error:
-        raise DeploymentError(str(error)) from error
-    return made
+    return Settings(**chosen)
 
 
 @lru_cache(maxsize=1)

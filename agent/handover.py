@@ -89,11 +89,15 @@ class Handover:
         )
         inherited: dict[str, socket.socket] = {}
         if pid == str(os.getpid()) and count.isdecimal():
-            for number, name in enumerate(colon_separated.split(":")[: int(count)]):
+            given = colon_separated.split(":")
+            for number in range(int(count)):
                 descriptor = _FIRST_INHERITED + number
-                os.set_inheritable(descriptor, False)
+                name = given[number] if number < len(given) else ""
                 if _NAME.fullmatch(name):
+                    os.set_inheritable(descriptor, False)
                     inherited[name] = socket.socket(fileno=descriptor)
+                else:
+                    os.close(descriptor)  # nobody here would ever use or close it
         return cls(manager, inherited)
 
     def take(self, wanted: Sequence[Sequence[Place]]) -> list[list[socket.socket]] | None:

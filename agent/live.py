@@ -5,7 +5,7 @@ it appears, and the last good value stays in force. Lives from construction to `
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ovs_metadata.agent.conf.effective import Effective, effective, generation
 from ovs_metadata.agent.conf.schema import SHARED_SECRET, known_keys
@@ -26,6 +26,8 @@ class LiveDeployment:
         """Start following. `on_change` is called from any thread when `refresh` is due."""
         self.current: Deployment | None = None
         """None as long as nothing is known that could be used."""
+        self.problem = ""
+        """Why nothing is known although the store has answered; empty otherwise."""
         self.generation = ""
         """Of the configuration last applied as a whole; empty before."""
         self._values: Values | None = None
@@ -39,15 +41,20 @@ class LiveDeployment:
     def refresh(self) -> Deployment | None:
         """Look at documents and files anew; returns what is in force now."""
         sources = self._follower.sources()
+        malformed = self._follower.problems()
         if sources is None:
-            return self.current
+            return self._wait(malformed, because=malformed)
         found = effective(sources, self._values)
-        problems = [*self._follower.problems(), *found.problems]
+        problems = [*malformed, *found.problems]
+        if found.undecided:
+            return self._wait(problems, because=found.undecided)
         settings: Settings | None = None
+        unusable = ""
         try:
             settings = proxy_settings(found.values)
         except DeploymentError as error:
-            problems.append(str(error))
+            unusable = str(error)
+            problems.append(unusable)
         self._complain(problems)
         self._log_changes(found)
         self._values = found.values
@@ -57,11 +64,20 @@ class LiveDeployment:
             settings = self.current.settings
         made = deployment_of(found.values, settings)
         if made is None:
-            return self.current
+            self.problem = unusable
+            return None
+        self.problem = ""
         if made.enabled and not made.secret and (not self.current or self.current.secret):
             LOG.warning("%s is empty: anybody can sign as Nova expects", SHARED_SECRET)
         self.current = made
         return made
+
+    def _wait(self, problems: Collection[str], because: Sequence[str]) -> Deployment | None:
+        """Leave all as it is, until the documents say what is wanted."""
+        if problems:
+            self._complain(problems)
+        self.problem = "" if self.current else "; ".join(because)
+        return self.current
 
     def _complain(self, problems: Iterable[str]) -> None:
         """Log each problem when it appears, and once when all are gone."""

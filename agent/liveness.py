@@ -1,10 +1,12 @@
 """What the agent says of itself in the store: that it is alive, and how it is doing.
 
 One JSON object per host, announced: the store knows whether who announced it still lives, and keeps
-what it said last. A task on the event loop; lives from construction to `close`.
+what it said last. A store that fails is tried again every second. A task on the event loop, which
+leaves the store to a thread; lives from construction to `close`.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -16,7 +18,9 @@ import ovs_metadata
 from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.config import Config
 from ovs_metadata.store import layout
-from ovs_metadata.store.interface import Announcement, Store
+from ovs_metadata.store.interface import Announcement, Store, StoreError
+
+LOG = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between two looks at the status; what changed is announced."""
@@ -56,13 +60,15 @@ class Liveness:
         self._status = status
         self._errors = LastError()
         self._announcement: Announcement | None = None
+        self._ending = asyncio.Event()
         logging.getLogger(ovs_metadata.__name__).addHandler(self._errors)
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """The agent ends: it is alive no longer."""
         logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
-        self._task.cancel()
+        # Not cancelled: what a thread is about to announce would stay announced.
+        self._ending.set()
         await asyncio.wait([self._task])
         if self._announcement:
             await asyncio.to_thread(self._announcement.close)
@@ -70,12 +76,25 @@ class Liveness:
     async def _run(self) -> None:
         told: tuple[Status, str] | None = None
         told_at = 0.0
-        while True:
-            await asyncio.sleep(INTERVAL)
+        complaint = ""
+        while not await self._ends_within(INTERVAL):
             news = self._status(), self._errors.message
-            if news != told or time.monotonic() - told_at > LONGEST_INTERVAL:
-                self._announce(*news)
-                told, told_at = news, time.monotonic()
+            if news == told and time.monotonic() - told_at <= LONGEST_INTERVAL:
+                continue
+            try:
+                await asyncio.to_thread(self._announce, *news)
+            except StoreError as error:
+                if str(error) != complaint:
+                    # No ERROR, which would be the next thing to announce.
+                    LOG.warning("the store is not told how this agent is: %s", error)
+                complaint = str(error)
+            else:
+                told, told_at, complaint = news, time.monotonic(), ""
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return self._ending.is_set()
 
     def _announce(self, status: Status, last_error: str) -> None:
         document = {

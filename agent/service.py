@@ -165,7 +165,7 @@ class Service:
         if self._config.controller == "external":
             LOG.info("the flow controller is somebody else's to run")
             return []
-        task = keep_running("flow controller", self._spawn_flows, FLOWS_PATIENCE)
+        task = keep_running("flow controller", self._spawn_flows, lambda: FLOWS_PATIENCE)
         return [asyncio.create_task(task)]
 
     async def _spawn_flows(self) -> Process:

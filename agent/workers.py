@@ -68,11 +68,10 @@ class Workers:
         The sockets stay open here too: connections that arrive while a worker is being started
         again wait for it.
         """
-        patience = self._settings.drain_timeout + 2
         for number, group in enumerate(listeners):
             self._listeners += group
             start = functools.partial(self._spawn, number, group)
-            task = keep_running(f"proxy worker {number}", start, patience)
+            task = keep_running(f"proxy worker {number}", start, self._patience)
             self._tasks.append(asyncio.create_task(task))
 
     async def stop(self) -> None:
@@ -110,6 +109,10 @@ class Workers:
         for process, writer in self._feeds.values():
             if process.returncode is None:
                 writer.write(message)
+
+    def _patience(self) -> float:
+        """Seconds a worker may take to finish the requests it has, by its present settings."""
+        return self._settings.drain_timeout + 2
 
     async def _spawn(self, number: int, group: Sequence[socket.socket]) -> Process:
         """Start one worker and send it its snapshot."""

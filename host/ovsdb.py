@@ -17,6 +17,7 @@ from ovs_metadata.host.ports import Interface
 with warnings.catch_warnings():
     # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    from ovs.db.idl import ROW_DELETE
     from ovsdbapp import exceptions
     from ovsdbapp.backend.ovs_idl import command, connection, idlutils, transaction
 
@@ -213,6 +214,8 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
         if row._table.name == "Bridge":
             self._ports = None
         port = row.uuid if row._table.name == "Port" else self._port_of.get(row.uuid)
+        if event == ROW_DELETE:
+            self._port_of.pop(row.uuid, None)
         if port is not None:
             self._read.pop(port, None)
 

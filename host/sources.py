@@ -33,13 +33,13 @@ class Source:
     values: Values = field(repr=False)
 
 
-def is_enabled(sources: Sequence[Source], before: bool | None = None) -> bool:
-    """Whether metadata is served; a bad value leaves it at what it was before, if that is known."""
+def is_enabled(sources: Sequence[Source], before: bool) -> bool:
+    """Whether metadata is served; a bad value leaves it at what it was before."""
     for source in sources:
         value = source.values.get(ENABLED)
         if isinstance(value, bool):
             return value
-        if value is not None and before is not None:
+        if value is not None:
             return before
     return False
 
@@ -88,7 +88,7 @@ class _Closeable(Protocol):
 
 
 class _Followed:
-    """One document: its last good values, or None before it was told for the first time."""
+    """One document: its last good values, or None before it was good for the first time."""
 
     def __init__(self, name: str, on_change: Callable[[], None]) -> None:
         self.name = name
@@ -101,7 +101,6 @@ class _Followed:
             self.values = decode(data)
             self.problem = None
         except MalformedDocument as error:
-            self.values = self.values or {}
             self.problem = f"{self.name}: {error}"
         self._on_change()
 
@@ -139,7 +138,10 @@ class ConfigurationFollower:
             template.close()
 
     def sources(self) -> list[Source] | None:
-        """All sources, the highest precedence first; None before each has been told."""
+        """All sources, the highest precedence first; None before each was good once.
+
+        A document that has been malformed from the beginning may say anything: nobody knows.
+        """
         with self._lock:
             followed = [self._node, *([self._template] if self._template else []), self._default]
             if not self._assigned:

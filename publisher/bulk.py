@@ -1,6 +1,6 @@
-"""Brings all port records to what Neutron says, by one command.
+"""Brings all port records to what Neutron says: for one command, and for the reconciliation.
 
-Writes go out several at once, over a few threads that end with the function. Nothing has to be
+Writes go out several at once, if wanted, over threads that end with the function. Nothing has to be
 remembered between two runs: one that was interrupted is continued by the next, which finds less to
 do.
 """
@@ -12,7 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ovs_metadata.publisher.comparison import Action, Finding, Source, apply, compare
+from ovs_metadata.publisher.comparison import (
+    Action,
+    Finding,
+    Source,
+    apply,
+    compare,
+    refused_by_mistake,
+)
 from ovs_metadata.store.interface import Store
 
 WRITERS = 8
@@ -22,7 +29,11 @@ BATCH = 256
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to: ports per action, and those the store refused for something newer."""
+    """What a run came to.
+
+    ports: per action that was taken, or would be in a dry run; removals also if they were refused
+    as too many. refused: ports for which the store refused it, having something newer.
+    """
 
     ports: Counter[Action] = field(default_factory=Counter)
     refused: int = 0
@@ -38,6 +49,8 @@ class TooManyRemovals(Exception):
 
     def __init__(self, outcome: Outcome, removals: int, records: int) -> None:
         self.outcome = outcome
+        self.removals = removals
+        self.records = records
         super().__init__(
             f"{removals} of {records} records have no compute port in Neutron, and none of them "
             "was removed: is this the right Neutron, are the credentials an administrator's? If "
@@ -53,8 +66,13 @@ def synchronise(
     force: bool,
     told: Callable[[Finding], None],
     may_remove: Callable[[], bool] = lambda: True,
+    stopped: Callable[[], bool] = lambda: False,
+    writers: int = WRITERS,
 ) -> Outcome:
     """Compare, and add, update and remove what differs; removals last, when all is known.
+
+    What was to be added and the store refused is looked up in Neutron once more, and added if the
+    port is there still, unless it has been deleted.
 
     Args:
         source: Neutron's ports.
@@ -64,6 +82,8 @@ def synchronise(
             are newer than Neutron's ports.
         told: each finding, as it comes.
         may_remove: asked after everything was compared, whether a missing port is really missing.
+        stopped: asked now and then; the run ends early, without removals, once it says yes.
+        writers: how many writes go out at once; for one there is no thread.
 
     Raises:
         StoreError: the store cannot be read or written.
@@ -71,34 +91,59 @@ def synchronise(
     """
     outcome = Outcome()
     removals: list[Finding] = []
+    records = 0
 
     def found() -> Iterator[Finding]:
+        nonlocal records
         for compared in compare(source, store):
+            if stopped():
+                return
             finding = compared
             if force and finding.action is Action.LEAVE:
                 finding = replace(finding, action=Action.UPDATE, force=True)
-            outcome.ports[finding.action] += 1
+            records += finding.action is not Action.ADD
             told(finding)
             if finding.action is Action.REMOVE:
                 removals.append(finding)
             elif finding.action in {Action.ADD, Action.UPDATE}:
                 yield finding
+            else:
+                outcome.ports[finding.action] += 1
 
-    outcome.refused += _apply_all(store, found(), dry_run=dry_run)
-    counts = outcome.ports
-    records = counts.total() - counts[Action.ADD]
+    def write(findings: Iterable[Finding]) -> list[Finding]:
+        """Do what they say and count it; those the store refused."""
+        refused = []
+        for finding, taken in _applied(store, findings, writers=0 if dry_run else writers):
+            if taken:
+                outcome.ports[finding.action] += 1
+            else:
+                refused.append(finding)
+        return refused
+
+    refused = write(found())
+    again = list(refused_by_mistake(source, [f for f in refused if f.action is Action.ADD]))
+    if force:
+        # Not even a deletion counts then: Neutron's database may have been restored.
+        again = [replace(finding, action=Action.UPDATE) for finding in again]
+    outcome.refused = len(refused) - len(again) + len(write(again))
+    if stopped():
+        return outcome
     if removals and not force and (2 * len(removals) > records or not may_remove()):
+        outcome.ports[Action.REMOVE] = len(removals)
         raise TooManyRemovals(outcome, len(removals), records)
-    outcome.refused += _apply_all(store, removals, dry_run=dry_run)
+    outcome.refused += len(write(itertools.takewhile(lambda _: not stopped(), removals)))
     return outcome
 
 
-def _apply_all(store: Store, findings: Iterable[Finding], *, dry_run: bool) -> int:
-    """Do what the findings say; how many the store refused."""
-    refused = 0
+def _applied(
+    store: Store, findings: Iterable[Finding], writers: int
+) -> Iterator[tuple[Finding, bool]]:
+    """Do what the findings say; whether the store took each. Without writers nothing is done."""
+    if writers < 2:
+        for finding in findings:
+            yield finding, not writers or apply(store, finding)
+        return
     iterator = iter(findings)
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with ThreadPoolExecutor(writers) as pool:
         while batch := list(itertools.islice(iterator, BATCH)):
-            if not dry_run:
-                refused += sum(not taken for taken in pool.map(partial(apply, store), batch))
-    return refused
+            yield from zip(batch, pool.map(partial(apply, store), batch), strict=True)

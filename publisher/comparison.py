@@ -6,8 +6,8 @@ change made just now may explain is looked up once more before it is believed.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from operator import attrgetter
 from typing import Protocol
@@ -57,7 +57,8 @@ class Finding:
     """What the comparison says of one port.
 
     record: what the store should hold. stored: what it held. force: write although the store would
-    keep what it has: Neutron was asked again, and the store is wrong.
+    keep what it has: Neutron was asked again, and the store is wrong. To add by force is to
+    disregard a tombstone, but not that of a deletion.
     """
 
     action: Action
@@ -95,6 +96,8 @@ def apply(store: Store, finding: Finding) -> bool:
         StoreError: the store cannot be reached or written.
     """
     match finding:
+        case Finding(action=Action.ADD, record=PortRecord() as record, force=True):
+            return store.undelete(record)
         case Finding(action=Action.ADD | Action.UPDATE, record=PortRecord() as record):
             return store.put(record, force=finding.force)
         case Finding(action=Action.REMOVE):
@@ -102,6 +105,21 @@ def apply(store: Store, finding: Finding) -> bool:
             revision = stored.revision_number if isinstance(stored, PortRecord) else None
             return store.delete(finding.port_id, revision)
     return False
+
+
+def refused_by_mistake(source: Source, refused: Sequence[Finding]) -> Iterator[Finding]:
+    """Of ports to add that the store refused, those that Neutron, asked again, still has.
+
+    They were removed although they exist, when Neutron was read wrongly: by force they come back.
+    """
+    for start in range(0, len(refused), LOOKUP):
+        some = refused[start : start + LOOKUP]
+        ports = source.lookup([finding.port_id for finding in some])
+        for finding in some:
+            port = ports.get(finding.port_id)
+            record = change_of(port).record if port is not None else None
+            if record is not None:
+                yield replace(finding, record=record, force=True)
 
 
 def _records(source: Source) -> Iterator[PortRecord]:

@@ -11,7 +11,7 @@ import openstack
 from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
-from ovs_metadata.publisher.paging import PAGE, MarkerGone, walk
+from ovs_metadata.publisher.paging import PAGE, MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port
 
 HOST = "binding:host_id"
@@ -51,10 +51,13 @@ class ApiPorts:
 
     def ports(self) -> Iterator[Port]:
         """All ports, in order of id; raises NeutronUnavailable."""
-        for port in walk(self._page):
-            if is_compute_port(port) and HOST not in port:
-                self._sees_everything = False
-            yield port
+        try:
+            for port in walk(self._page):
+                if is_compute_port(port) and HOST not in port:
+                    self._sees_everything = False
+                yield port
+        except PagingIgnored as error:
+            raise NeutronUnavailable(f"Neutron: {error}") from error
 
     def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
         """Those of these ports that exist, by id; raises NeutronUnavailable."""

@@ -16,12 +16,19 @@ class MarkerGone(Exception):
     """There is no port any more of the id that was to be the marker."""
 
 
+class PagingIgnored(Exception):
+    """Whoever is asked for pages does not begin them where it is told to."""
+
+
 def walk(read_page: Callable[[str | None], list[Port]]) -> Iterator[Port]:
     """All ports in order of id, each once.
 
     Args:
         read_page: returns the ports after a marker (None: from the first), in order of id, some at
             least unless there are none; raises MarkerGone.
+
+    Raises:
+        PagingIgnored: a page does not begin after its marker, so that there would be no end.
     """
     markers: list[str] = []
     last = ""
@@ -38,7 +45,13 @@ def _page_after(markers: list[str], read_page: Callable[[str | None], list[Port]
     """The page after the last marker that still exists, or else the first."""
     for marker in reversed(markers):
         try:
-            return read_page(marker)
+            page = read_page(marker)
         except MarkerGone:
             continue
+        if page and page[0]["id"] <= marker:
+            raise PagingIgnored(
+                f"the page of ports after {marker} begins with {page[0]['id']}: Neutron's core "
+                "plugin must heed the parameters sorts, limit and marker, as ML2 does"
+            )
+        return page
     return read_page(None)

@@ -17,6 +17,7 @@ from neutron_lib.plugins import directory
 from neutron_lib.services import base
 from oslo_config import cfg
 from oslo_db import exception as db_exc
+from sqlalchemy import exc as sqlalchemy_exc
 
 from ovs_metadata.publisher import config
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, walk
@@ -34,6 +35,11 @@ from ovs_metadata.store.interface import Store
 from ovs_metadata.store.url import parse_store_url
 
 PLUGIN_TYPE = "ovs_metadata"
+
+FAILURES = (db_exc.DBError, n_exc.NeutronException, sqlalchemy_exc.SQLAlchemyError)
+"""What reading the database fails with. oslo.db leaves some of SQLAlchemy's errors as they are, the
+timeout of a pool without a free connection among them.
+"""
 
 
 class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron ships no types
@@ -128,7 +134,7 @@ class ReconciliationWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron s
             self._opener,
             DatabasePorts(),
             self._interval,
-            failures=(db_exc.DBError, n_exc.NeutronException),
+            failures=FAILURES,
         )
         self._reconciler.start()
 

@@ -3,15 +3,18 @@
 One thread, in a process of Neutron's that serves no API. Of several servers one at a time
 reconciles, by a lock in the store; one that finds another at work leaves its turn out, except
 for the first: what was lost with the server's last process is not for the others to have seen.
+Unlike the command it writes one port at a time, in its own thread, whatever Neutron has made of
+threads in that process.
 """
 
 import logging
 import random
 import threading
-from collections import Counter
 from collections.abc import Callable
 
-from ovs_metadata.publisher.comparison import Action, Source, apply, compare
+from ovs_metadata.publisher.bulk import Outcome, TooManyRemovals, synchronise
+from ovs_metadata.publisher.comparison import Action, Source
+from ovs_metadata.publisher.paging import PagingIgnored
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.interface import Store
 
@@ -26,25 +29,39 @@ TOMBSTONE_AGE = 24 * 3600.0
 RETRY_DELAY = 5.0
 """Seconds after which a reconciliation that failed is tried again."""
 
-Done = Counter[Action]
-"""How many ports each action was taken for."""
 
+def reconcile(source: Source, store: Store, stop: threading.Event) -> Outcome:
+    """Compare everything and repair what differs, until stopped; what was done.
 
-def reconcile(source: Source, store: Store, stop: threading.Event) -> Done:
-    """Compare everything and repair what differs, until stopped.
+    Nothing is removed, and that is logged, if it were more than half of the records: it is likelier
+    that the database is empty, or another one, than that all those instances are gone.
 
     Raises:
         StoreError: the store cannot be reached; what was done is done.
     """
-    done: Done = Counter()
-    for finding in compare(source, store):
-        if stop.is_set():
-            return done
-        if finding.action not in {Action.NONE, Action.LEAVE}:
-            apply(store, finding)
-        done[finding.action] += 1
-    store.sweep(TOMBSTONE_AGE)
-    return done
+    try:
+        outcome = synchronise(
+            source,
+            store,
+            dry_run=False,
+            force=False,
+            told=lambda _finding: None,
+            stopped=stop.is_set,
+            writers=1,
+        )
+    except TooManyRemovals as refusal:
+        LOG.error(
+            "%d of %d port records have no compute port in Neutron's database, and none of them "
+            "was removed: is this the right database? If they are to go, run: ovs-metadata port "
+            "sync --from-neutron --force",
+            refusal.removals,
+            refusal.records,
+        )
+        outcome = refusal.outcome
+        del outcome.ports[Action.REMOVE]
+    if not stop.is_set():
+        store.sweep(TOMBSTONE_AGE)
+    return outcome
 
 
 class Reconciler:
@@ -86,6 +103,16 @@ class Reconciler:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._reconcile_until_stopped()
+        finally:
+            if not self._stop.is_set():
+                LOG.error(
+                    "port records are reconciled no longer, until this process is started anew",
+                    exc_info=True,
+                )
+
+    def _reconcile_until_stopped(self) -> None:
         store: Store | None = None
         first, failing = True, False
         while not self._stop.is_set():
@@ -96,6 +123,9 @@ class Reconciler:
                 if first and not held:
                     pause = min(pause, RETRY_DELAY)
                 first, failing = first and not held, False
+            except PagingIgnored as error:
+                # Neutron will be no different in a few seconds.
+                LOG.error("port records cannot be reconciled: %s", error)
             except self._failures as error:
                 if not failing:
                     LOG.warning("port records could not be reconciled, trying on: %s", error)
@@ -111,11 +141,12 @@ class Reconciler:
             if not held:
                 LOG.debug("another server is reconciling port records")
                 return False
-            done = reconcile(self._source, store, self._stop)
-        repaired = sum(done[action] for action in (Action.ADD, Action.UPDATE, Action.REMOVE))
+            outcome = reconcile(self._source, store, self._stop)
         LOG.log(
-            logging.WARNING if repaired else logging.INFO,
-            "port records reconciled: %d right, %d added, %d updated, %d removed, %d left",
-            *(done[action] for action in Action),
+            logging.WARNING if outcome.differences else logging.INFO,
+            "port records reconciled: %d right, %d added, %d updated, %d removed, %d left, "
+            "%d changed meanwhile",
+            *(outcome.ports[action] for action in Action),
+            outcome.refused,
         )
         return True

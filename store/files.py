@@ -9,10 +9,12 @@ def replace_file(file: Path, aside: Path, content: bytes) -> None:
 
     Args:
         file: what is replaced, or made.
-        aside: written first and then renamed; on the same file system, and nobody else's.
+        aside: written first and then renamed; on the same file system, and nobody else's. What an
+            interrupted run, or somebody else, has left there is removed and not written to.
         content: all of it.
     """
-    descriptor = os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    aside.unlink(missing_ok=True)
+    descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with open(descriptor, "wb") as output:
         output.write(content)
         output.flush()

@@ -141,6 +141,15 @@ class Store(Protocol):
             Whether the store now holds exactly this record.
         """
 
+    def undelete(self, record: PortRecord) -> bool:
+        """Store a record as `put` does, also over the tombstone of a removal that was a mistake.
+
+        The tombstone of a port deleted for good, of MAX_REVISION, keeps it out all the same.
+
+        Returns:
+            Whether the store now holds exactly this record.
+        """
+
     def delete(self, port_id: str, revision_number: int | None = None) -> bool:
         """Delete a record, but not one newer than `revision_number` if that is given.
 

@@ -5,7 +5,7 @@ All that is decided here is decided by compare-and-set: read a node, decide by a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from ovs_metadata.store import layout
@@ -28,6 +28,7 @@ from ovs_metadata.store.revision import (
     Tombstone,
     outcome_of_delete,
     outcome_of_put,
+    outcome_of_undelete,
     stored,
 )
 
@@ -51,14 +52,11 @@ class NodeStore:
 
     def put(self, record: PortRecord, *, force: bool = False) -> bool:
         """See `Store`."""
-        path = layout.port_path(record.port_id)
-        while True:
-            node = self.nodes.read(path)
-            outcome = outcome_of_put(_stored(record.port_id, node), record, force=force)
-            if outcome is not Outcome.WRITE:
-                return outcome is Outcome.SAME
-            if self.nodes.write(path, record.to_json(), node.version if node else None):
-                return True
+        return self._put(record, lambda stored: outcome_of_put(stored, record, force=force))
+
+    def undelete(self, record: PortRecord) -> bool:
+        """See `Store`."""
+        return self._put(record, lambda stored: outcome_of_undelete(stored, record))
 
     def delete(self, port_id: str, revision_number: int | None = None) -> bool:
         """See `Store`."""
@@ -147,6 +145,16 @@ class NodeStore:
     def close(self) -> None:
         """See `Store`."""
         self.nodes.close()
+
+    def _put(self, record: PortRecord, decide: Callable[[Stored], Outcome]) -> bool:
+        path = layout.port_path(record.port_id)
+        while True:
+            node = self.nodes.read(path)
+            outcome = decide(_stored(record.port_id, node))
+            if outcome is not Outcome.WRITE:
+                return outcome is Outcome.SAME
+            if self.nodes.write(path, record.to_json(), node.version if node else None):
+                return True
 
     def _ports(self) -> Iterator[tuple[str, Node]]:
         """All ports' nodes in order. A shard's are read at once, so that much is in memory."""

@@ -65,6 +65,16 @@ def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> Outcom
     return Outcome.OUTDATED
 
 
+def outcome_of_undelete(stored: Stored, record: PortRecord) -> Outcome:
+    """What putting `record` comes to if its port turned out to be there although it was removed.
+
+    A tombstone does not count, then, unless it is that of a deletion: that one has MAX_REVISION.
+    """
+    if isinstance(stored, Tombstone) and stored.revision_number < MAX_REVISION:
+        return Outcome.WRITE
+    return outcome_of_put(stored, record, force=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Deletion:
     """What a delete comes to.

@@ -88,9 +88,15 @@ class ZooKeeperAnnouncement:
             except NoNodeError:
                 requests.wait(client.create_async(node, data, makepath=True), WRITE_TIMEOUT)
             self._written = data
-        with contextlib.suppress(NodeExistsError):
+        try:
             marker = client.create_async(self._marker(), b"", ephemeral=True)
             requests.wait(marker, WRITE_TIMEOUT)
+        except NodeExistsError:
+            return
+        except NoNodeError:
+            # Somebody has deleted the node above it: the next attempt makes it anew.
+            self._written = None
+            raise
 
     def _marker(self) -> str:
         session = self._requests.client.client_id[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from kazoo.exceptions import NodeExistsError
 
-from ovs_metadata.store.zookeeper_requests import CONNECTION_ERRORS, Requests
+from ovs_metadata.store.zookeeper_requests import Requests
 
 LOCK_INTERVAL = 0.2
 """Seconds between two attempts to take a lock that somebody else has."""
@@ -28,31 +28,36 @@ def ephemeral_lock(requests: Requests, path: str, wait: float | None) -> Iterato
     try:
         yield held
     finally:
-        # In another session the node is gone, or somebody else's.
-        if held and requests.client.client_id == session:
-            _let_go(requests, path)
+        if held:
+            # In another session the node is gone, or somebody else's.
+            if requests.client.client_id == session:
+                _let_go(requests, path)
+            requests.locks.release(path)
 
 
 def _take(requests: Requests, path: str) -> bool:
     client, node = requests.client, requests.path(path)
-    lost = False
 
     def take() -> bool:
-        nonlocal lost
         requests.make_layout()
         try:
             requests.wait(client.create_async(node, b"", ephemeral=True, makepath=True))
         except NodeExistsError:
-            # Ours if the answer to an attempt to take it was lost with the connection. Otherwise
-            # it is somebody else's, perhaps another thread's of this very session.
-            status = requests.wait(client.exists_async(node)) if lost else None
+            # In our session it is what is left of an attempt to take it, or to let it go, whose
+            # answer was lost or late: no other thread has it.
+            status = requests.wait(client.exists_async(node))
             return status is not None and status.ephemeralOwner == client.client_id[0]
-        except CONNECTION_ERRORS:
-            lost = True
-            raise
         return True
 
-    return requests.run(take)
+    if not requests.locks.reserve(path):
+        return False
+    held = False
+    try:
+        held = requests.run(take)
+    finally:
+        if not held:
+            requests.locks.release(path)
+    return held
 
 
 def _let_go(requests: Requests, path: str) -> None:

@@ -4,6 +4,7 @@ No threads: they wait in the caller's. The chroot is prepended here and not left
 cannot make one of several levels.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -45,6 +46,29 @@ def batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
     return (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
 
 
+class Reservations:
+    """The locks that threads of one client have or are about to take, all in one session.
+
+    Any thread; nothing blocks for long.
+    """
+
+    def __init__(self) -> None:
+        self._paths: set[str] = set()
+        self._guard = threading.Lock()
+
+    def reserve(self, path: str) -> bool:
+        """Whether no other thread has it; it is the caller's then, until released."""
+        with self._guard:
+            free = path not in self._paths
+            self._paths.add(path)
+        return free
+
+    def release(self, path: str) -> None:
+        """Let another thread have it."""
+        with self._guard:
+            self._paths.discard(path)
+
+
 class Requests:
     """Requests of one client, all below one chroot.
 
@@ -57,6 +81,7 @@ class Requests:
     def __init__(self, client: Any, hosts: str, chroot: str) -> None:
         self.client = client
         self.watches = Watches(client)
+        self.locks = Reservations()
         self.closing = False
         self.failures = (KazooException, client.handler.timeout_exception)
         """What waiting for a request may raise: an error of ZooKeeper's, or the handler's own."""

@@ -33,7 +33,7 @@ def test_a_child_that_ends_is_started_again(monkeypatch: pytest.MonkeyPatch) -> 
     started: list[Process] = []
 
     async def scenario() -> None:
-        task = asyncio.create_task(keep_running("child", _python("exit(3)", started), 5))
+        task = asyncio.create_task(keep_running("child", _python("exit(3)", started), lambda: 5))
         await _until(lambda: len(started) >= 3)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -50,7 +50,7 @@ def test_each_restart_waits_longer_than_the_one_before(
     started: list[Process] = []
 
     async def scenario() -> None:
-        task = asyncio.create_task(keep_running("child", _python("exit(1)", started), 5))
+        task = asyncio.create_task(keep_running("child", _python("exit(1)", started), lambda: 5))
         await _until(lambda: len(started) >= 5)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -73,7 +73,7 @@ time.sleep(60)
     started: list[Process] = []
 
     async def scenario() -> None:
-        task = asyncio.create_task(keep_running("child", _python(code, started), TIMEOUT))
+        task = asyncio.create_task(keep_running("child", _python(code, started), lambda: TIMEOUT))
         await _until((tmp_path / "ready").exists)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -95,7 +95,7 @@ time.sleep(60)
     started: list[Process] = []
 
     async def scenario() -> None:
-        task = asyncio.create_task(keep_running("child", _python(code, started), 0.1))
+        task = asyncio.create_task(keep_running("child", _python(code, started), lambda: 0.1))
         await _until(ready.exists)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -116,7 +116,7 @@ def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monke
         return await start_python()
 
     async def scenario() -> None:
-        task = asyncio.create_task(keep_running("child", start, 5))
+        task = asyncio.create_task(keep_running("child", start, lambda: 5))
         await _until(lambda: bool(started))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

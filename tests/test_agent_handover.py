@@ -142,3 +142,29 @@ def test_sockets_come_back_to_the_next_process_by_their_names(
     expected = [f"{name} {port} False" for name, port in zip(NAMES, ports, strict=True)]
     assert child.log_tail().splitlines() == ["[]", *expected]
     wait_for(lambda: manager.messages == ["READY=1"], "the message")
+
+
+FOREIGN = """
+import os
+from ovs_metadata.agent.handover import Handover
+handover = Handover.from_environment()
+still_open = [number for number in (3, 4) if os.path.exists(f"/proc/self/fd/{number}")]
+print(sorted(handover._inherited), still_open)
+"""
+
+
+def test_descriptors_that_are_none_of_ours_are_closed(
+    tmp_path: Path, manager: ServiceManager
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        sender.connect(str(tmp_path / "notify"))
+        for name in ("somebody-elses", "listener-0-0"):
+            message = f"FDSTORE=1\nFDNAME={name}".encode()
+            socket.send_fds(sender, [message], [listener.fileno()])
+        wait_for(lambda: len(manager.stored) == 2, "the sockets")
+        child = manager.start([sys.executable, "-c", FOREIGN], tmp_path / "child.log")
+        assert child.wait() == 0, child.log_tail()
+    assert child.log_tail().splitlines() == ["['listener-0-0'] [4]"]

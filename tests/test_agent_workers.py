@@ -103,3 +103,41 @@ def test_a_worker_that_never_stops_reporting_is_killed(monkeypatch: pytest.Monke
     )
     assert statistics.totals.reports_refused >= 1
     assert statistics.totals.requests[200, "answered"] < 100
+
+
+SLOW_PLAYER = """
+import signal, socket, sys, time
+feed = socket.socket(fileno=int(sys.argv[sys.argv.index("--feed-fd") + 1]))
+def end(*_):
+    time.sleep({seconds})
+    print("drained", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+feed.sendall({data!r})
+while feed.recv(65536):
+    pass
+"""
+"""Takes its time to finish what it has."""
+
+
+def test_a_worker_may_take_as_long_to_drain_as_the_settings_say_when_it_is_to_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The two seconds that it gets beyond drain_timeout would not be enough.
+    code = SLOW_PLAYER.format(seconds=2.5, data=a_report())
+    monkeypatch.setattr(agent_workers, "PYTHON", (sys.executable, "-c", code))
+    statistics = HostStatistics()
+
+    async def scenario() -> None:
+        workers = Workers("nobody", Settings(drain_timeout=0.01), statistics)
+        workers.start([[]])
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not statistics.workers:
+                    await asyncio.sleep(0.01)
+            workers.apply(Settings(drain_timeout=10))
+        finally:
+            await workers.stop()
+
+    asyncio.run(scenario())
+    assert "killed" not in caplog.text

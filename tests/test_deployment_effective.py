@@ -104,3 +104,16 @@ def test_the_generation_is_about_what_is_in_force_wherever_it_comes_from() -> No
     here = effective([Source("host h", {TIMEOUT: 3}), Source("default", {"other.key": 1})])
     there = effective([Source("default", {TIMEOUT: 3})])
     assert generation(here.values) == generation(there.values)
+
+
+@pytest.mark.parametrize(("key", "bad"), [(ENABLED, "yes"), (SHARED_SECRET, " bad ")])
+def test_enabled_and_the_secret_are_never_guessed(key: str, bad: str) -> None:
+    sources = [Source("host h", {key: bad, TIMEOUT: "soon"}), Source("default", {ENABLED: True})]
+    found = effective(sources)
+    (undecided,) = found.undecided
+    assert undecided.startswith(f"host h: {key} must ")
+    assert undecided in found.problems
+    before = effective([Source("default", {ENABLED: True, SHARED_SECRET: "good"})]).values
+    later = effective(sources, before)
+    assert later.undecided == (), "it is known what was in force"
+    assert later.values[key] == before[key]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.certificates import Authority
+from lab.process import wait_for
 from ovs_metadata.agent.conf.schema import PREFIX
 from ovs_metadata.agent.deployment import Deployment, DeploymentError, read_file
 from ovs_metadata.agent.live import LiveDeployment
@@ -198,4 +200,70 @@ def test_what_is_no_pem_file_is_not_read(tmp_path: Path, content: bytes) -> None
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(DeploymentError, match="no PEM file"):
+        read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"{", "template default: it is not JSON"),
+        (json.dumps({f"{PREFIX}.enabled": "yes"}).encode(), f"{PREFIX}.enabled must be"),
+        (
+            json.dumps({f"{PREFIX}.enabled": True, f"{PREFIX}.shared_secret": " s3cret "}).encode(),
+            f"{PREFIX}.shared_secret must have no white space",
+        ),
+        (
+            json.dumps(
+                {f"{PREFIX}.enabled": True, f"{PREFIX}.nova_ca_file": "/nonexistent/ca.pem"}
+            ).encode(),
+            "nova_ca_file: /nonexistent/ca.pem: No such file",
+        ),
+    ],
+)
+def test_what_is_wrong_at_the_start_leaves_all_untouched_and_is_the_reason(
+    live: Live, content: bytes, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    replace(live.store, DEFAULT, lambda _: content)
+    live.live.close()
+    live.live = LiveDeployment(live.store, HOST, live.changed.set)
+    found: list[Deployment | None] = []
+
+    def refreshed() -> bool:
+        found.append(live.live.refresh())
+        return problem in live.live.problem
+
+    wait_for(refreshed, "the problem to be known")
+    assert set(found) == {None}, "not disabled: nobody said so"
+    assert live.live.refresh() is None, "nor the next time"
+    assert live.live.generation == ""
+    assert problem in caplog.text
+    assert "s3cret" not in live.live.problem + caplog.text
+    replace(live.store, DEFAULT, lambda _: b"{}")
+    assert not live.until(lambda _: True).enabled
+    assert live.live.problem == ""
+
+
+def test_a_template_that_cannot_be_read_when_it_is_assigned_changes_nothing(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    live.set(DEFAULT, enabled=True)
+    live.until(lambda found: found.enabled)
+    replace(live.store, config_template_path("big"), lambda _: b"{")
+    live.assign("big")
+    deployment = live.until(lambda _: "template big: it is not JSON" in caplog.text)
+    assert deployment.enabled
+    assert live.live.problem == "", "it is known what to do"
+    live.assign(None)
+    live.set(DEFAULT, retry_after=9)
+    live.until_retry_after(9)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(DeploymentError, match=f"{path}.*(no regular file|Is a directory)"):
         read_file(path)

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
+from lab.process import wait_for
 from ovs_metadata.host.documents import MalformedDocument, change, replace
-from ovs_metadata.host.sources import ENABLED, Source, is_enabled, read_sources
+from ovs_metadata.host.sources import (
+    ENABLED,
+    ConfigurationFollower,
+    Source,
+    is_enabled,
+    read_sources,
+)
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (
@@ -50,16 +57,32 @@ def test_a_malformed_document_is_named(store: Store) -> None:
 @pytest.mark.parametrize(
     ("values", "before", "expected"),
     [
-        ([None, None], None, False),
-        ([None, True], None, True),
-        ([False, True], None, False),
-        ([True, False], None, True),
-        (["yes", True], None, True),
+        ([None, True], False, True),
+        ([False, True], True, False),
+        ([True, False], False, True),
         (["yes", True], False, False),
         (["yes", None], True, True),
         ([None, None], True, False),
     ],
 )
-def test_whether_it_is_enabled(values: list[Any], before: bool | None, *, expected: bool) -> None:
+def test_whether_it_is_enabled(values: list[Any], before: bool, *, expected: bool) -> None:
     sources = [Source("", {} if value is None else {ENABLED: value}) for value in values]
     assert is_enabled(sources, before) is expected
+
+
+def test_a_document_malformed_from_the_beginning_leaves_open_what_is_wanted(store: Store) -> None:
+    path = config_template_path("default")
+    replace(store, path, lambda _: b"{")
+    told: list[None] = []
+    follower = ConfigurationFollower(store, "h", lambda: told.append(None))
+    try:
+        wait_for(lambda: len(told) >= 3, "the host's own document, its assignment and the template")
+        assert follower.problems() == ["template default: it is not JSON"]
+        assert follower.sources() is None
+        replace(store, path, lambda _: b"{}")
+        wait_for(lambda: follower.sources() is not None, "the mended document")
+        replace(store, path, lambda _: b"[]")
+        wait_for(follower.problems, "the document to be told of")
+        assert follower.sources() is not None, "what it last said stays"
+    finally:
+        follower.close()

@@ -267,3 +267,45 @@ def test_hosts_and_templates(mn_conf: MnConf) -> None:
     assert mn_conf("template-get").stdout == "default\n"
     mn_conf("template-clear", "-h", "a")
     assert mn_conf("template-get", "-a").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{PREFIX}.shared_secrt",
+        f"{PREFIX}.sharedSecret",
+        "zookeeper.Password",
+        "nova.private_key",
+    ],
+)
+def test_what_may_be_a_secret_is_masked_though_its_key_does_not_exist(
+    mn_conf: MnConf, name: str
+) -> None:
+    mn_conf("set", "--force", stdin=f'{name} : "s3cret"')
+    for args in (("dump",), ("dump", "-H", "-j"), ("get", "-c", name)):
+        shown = mn_conf(*args).output
+        assert "s3cret" not in shown
+        assert MASK in shown
+    assert "s3cret" in mn_conf("get", "--show-secrets", name).stdout
+
+
+def test_the_name_of_a_file_is_no_secret(mn_conf: MnConf) -> None:
+    mn_conf("set", "--force", stdin='zookeeper.tls_key_file : "/etc/key.pem"')
+    assert mn_conf("get", "zookeeper.tls_key_file").stdout == "/etc/key.pem\n"
+
+
+@pytest.mark.parametrize("target", [("-t", "default"), ("-t", "big"), ("-h", "compute-1")])
+def test_values_that_do_not_go_together_are_warned_of(
+    mn_conf: MnConf, target: tuple[str, str]
+) -> None:
+    said = "nova_client_certificate and nova_client_key need each other"
+    certificate, key = (f"{PREFIX}.nova_client_{name}_file" for name in ("certificate", "key"))
+    assert said in mn_conf("set", *target, f'{certificate} : "/c.pem"').stderr
+    assert said not in mn_conf("set", *target, f'{key} : "/k.pem"').stderr
+    assert said in mn_conf("unset", *target, certificate).stderr
+
+
+def test_what_a_template_lacks_the_default_one_may_have(mn_conf: MnConf) -> None:
+    mn_conf("set", "-t", "default", f'{PREFIX}.nova_client_key_file : "/k.pem"')
+    result = mn_conf("set", "-t", "big", f'{PREFIX}.nova_client_certificate_file : "/c.pem"')
+    assert result.stderr == ""

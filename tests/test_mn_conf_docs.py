@@ -1,6 +1,5 @@
-"""The documents about the configuration know every key, command and option there is."""
+"""The documents about `mn-conf` know every command and option there is."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import click
 import pytest
 
 from ovs_metadata.agent.cli.mn_conf import main
-from ovs_metadata.agent.conf.schema import known_keys
 
 DOCS = Path(__file__).parents[1] / "docs"
 MAN = (DOCS / "man/mn-conf.1").read_text()
@@ -33,10 +31,3 @@ def test_the_manual_page_has_every_option() -> None:
         for name in parameter.opts
     }
     assert options <= _words(MAN)
-
-
-def test_every_key_is_in_the_table_with_its_default() -> None:
-    table = (DOCS / "configuration.md").read_text()
-    for key in known_keys().values():
-        default = "empty" if key.default == "" else json.dumps(key.default).strip('"')
-        assert f"| `{key.short_name}` | {default} |" in table

@@ -1,5 +1,6 @@
 """HOCON as MidoNet's operators write it."""
 
+import importlib
 import json
 from typing import Any
 
@@ -73,3 +74,16 @@ def test_comments_stand_above_their_key() -> None:
     assert render({"a.b": "x", "a.c": 1}, {"a.b": ["what it is"]}) == (
         '# what it is\na.b = "x"\n\na.c = 1\n'
     )
+
+
+@pytest.mark.parametrize("implementation", ["datetime.timedelta", "dateutil.relativedelta"])
+def test_a_duration_is_seconds_whatever_pyhocon_makes_of_it(
+    implementation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where python-dateutil is installed, pyhocon takes its class."""
+    module, name = implementation.split(".")
+    if module == "dateutil":
+        module = "dateutil.relativedelta"
+    made_of = getattr(importlib.import_module(module), name)
+    monkeypatch.setattr("pyhocon.period_parser.period_impl", made_of)
+    assert parse("a : 90s\nb : 2 hours\nc : [1500ms]") == {"a": 90.0, "b": 7200.0, "c": [1.5]}

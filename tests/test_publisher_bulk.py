@@ -17,7 +17,7 @@ from ovs_metadata.publisher import neutron_api
 from ovs_metadata.publisher.ports import record_of
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import MAX_REVISION, PortRecord
 
 # openstacksdk about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -128,6 +128,27 @@ def test_removing_most_records_is_refused_unless_forced(sync: Sync) -> None:
     assert sync.records() == records(make_port(8), ports[0])
 
 
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_records_removed_by_mistake_come_back(sync: Sync, options: list[str]) -> None:
+    ports = [make_port(number) for number in range(5)]
+    sync.ports(*ports)
+    sync()
+    for port in ports:
+        assert sync.store.delete(port["id"], port["revision_number"])
+    assert "outdated" not in sync.counts(*options)
+    assert sync.records() == records(*ports)
+
+
+def test_a_deletion_that_neutron_told_of_is_overwritten_by_force_only(sync: Sync) -> None:
+    sync.store.delete(make_port(1)["id"], MAX_REVISION)
+    sync.ports(make_port(1))
+    assert sync.counts() == {"outdated": 1}
+    assert "1 ports compared: 0 unchanged, 0 added" in sync().stdout
+    assert sync.records() == {}
+    sync("--force")
+    assert sync.records() == records(make_port(1))
+
+
 def test_who_is_no_administrator_removes_nothing(sync: Sync) -> None:
     ports = [make_port(number) for number in range(4)]
     sync.ports(*ports)
@@ -192,7 +213,7 @@ def test_a_neutron_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> N
     result = click.testing.CliRunner().invoke(
         main, ["--store", f"directory:{tmp_path / 'store'}", *command]
     )
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr.startswith("Error: Neutron: ")
     assert result.stderr.count("\n") == 1
 
@@ -205,7 +226,7 @@ def test_missing_credentials_are_said_in_one_line(
     store = ["--store", f"directory:{tmp_path / 'store'}"]
     command = ["port", "sync", "--from-neutron", "--os-cloud", "nowhere"]
     result = click.testing.CliRunner().invoke(main, [*store, *command])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "nowhere" in result.stderr
     assert result.stderr.count("\n") == 1
 

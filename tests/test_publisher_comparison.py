@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lab.neutron_ports_stand_in import make_port
 from ovs_metadata.publisher.comparison import Action, Finding, apply, compare
-from ovs_metadata.publisher.paging import MarkerGone, walk
+from ovs_metadata.publisher.paging import MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
@@ -168,6 +168,14 @@ def test_doing_what_is_found_makes_the_store_right(
                 assert apply(store, finding)
         assert dict(store.records()) == {port["id"]: record_of(port) for port in source.listed}
         assert {action for action, _ in found(source, store).values()} <= {Action.NONE}
+
+
+def test_pages_that_do_not_begin_after_their_marker_end_the_walk() -> None:
+    ports: list[Port] = [{"id": "01"}, {"id": "02"}]
+    walked = walk(lambda _marker: ports)
+    assert [next(walked)["id"], next(walked)["id"]] == ["01", "02"]
+    with pytest.raises(PagingIgnored, match="after 02 begins with 01"):
+        next(walked)
 
 
 @given(data=st.data(), count=st.integers(0, 30), size=st.integers(1, 7))

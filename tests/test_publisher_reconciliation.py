@@ -13,10 +13,12 @@ from lab.neutron_ports_stand_in import make_port
 from lab.process import wait_for
 from ovs_metadata.publisher import reconciliation
 from ovs_metadata.publisher.comparison import Action
+from ovs_metadata.publisher.paging import walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.publisher.reconciliation import LOCK, Reconciler, reconcile
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store, StoreUnavailable
+from ovs_metadata.store.record import MAX_REVISION
 
 Start = Callable[..., Reconciler]
 
@@ -28,6 +30,7 @@ class Ports:
         self.there = list(ports)
         self.read = 0
         self.failures = 0
+        self.looked_up: dict[str, Port] | None = None
 
     def ports(self) -> Iterator[Port]:
         self.read += 1
@@ -37,7 +40,9 @@ class Ports:
         return iter(sorted(self.there, key=lambda port: str(port["id"])))
 
     def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
-        return {port["id"]: port for port in self.there if port["id"] in port_ids}
+        there = {port["id"]: port for port in self.there}
+        found = there if self.looked_up is None else self.looked_up
+        return {port_id: found[port_id] for port_id in port_ids if port_id in found}
 
 
 class DatabaseGone(Exception):
@@ -78,8 +83,9 @@ def start(url: str) -> Iterator[Start]:
 def test_everything_that_differs_is_repaired(store: Store) -> None:
     store.put(record_of(make_port(1, device_id="another", revision_number=2)))
     store.put(record_of(make_port(2)))
-    done = reconcile(Ports(make_port(1), make_port(3)), store, threading.Event())
-    assert done == {Action.ADD: 1, Action.UPDATE: 1, Action.REMOVE: 1}
+    outcome = reconcile(Ports(make_port(1), make_port(3)), store, threading.Event())
+    assert outcome.refused == 0
+    assert outcome.ports == {Action.ADD: 1, Action.UPDATE: 1, Action.REMOVE: 1}
     assert dict(store.records()) == {
         make_port(number)["id"]: record_of(make_port(number)) for number in (1, 3)
     }
@@ -91,6 +97,91 @@ def test_old_tombstones_are_swept() -> None:
     store.sweep.assert_called_once_with(24 * 3600.0)
 
 
+def removed_by_mistake(store: Store, *ports: Port) -> None:
+    """As a comparison does that read Neutron wrongly."""
+    for port in ports:
+        record = record_of(port)
+        assert store.put(record)
+        assert store.delete(record.port_id, record.revision_number)
+
+
+def test_what_was_removed_by_mistake_is_added_again(store: Store) -> None:
+    ports = [make_port(number) for number in range(5)]
+    removed_by_mistake(store, *ports)
+    outcome = reconcile(Ports(*ports), store, threading.Event())
+    assert outcome.ports == {Action.ADD: 5}
+    assert outcome.refused == 0
+    assert dict(store.records()) == {port["id"]: record_of(port) for port in ports}
+
+
+def test_a_port_deleted_while_ports_were_read_does_not_come_back(store: Store) -> None:
+    deleted, unbound = make_port(1), make_port(2)
+    # The one's tombstone is that of the deletion; the other's that of an update told just now.
+    store.delete(deleted["id"], MAX_REVISION)
+    removed_by_mistake(store, unbound)
+    source = Ports(deleted, unbound)
+    spare = {**unbound, "device_owner": "", "device_id": ""}
+    source.looked_up = {deleted["id"]: deleted, spare["id"]: spare}
+    outcome = reconcile(source, store, threading.Event())
+    assert outcome.ports == {}
+    assert outcome.refused == 2
+    assert list(store.port_ids()) == []
+
+
+def test_most_records_are_not_removed_and_the_command_that_would_is_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = [make_port(number) for number in range(5)]
+    reconcile(Ports(*ports), store, threading.Event())
+    with caplog.at_level(logging.ERROR):
+        outcome = reconcile(Ports(*ports[:2], make_port(9)), store, threading.Event())
+    assert outcome.ports == {Action.NONE: 2, Action.ADD: 1}
+    assert len(list(store.port_ids())) == 6
+    assert "3 of 5 port records" in caplog.text
+    assert "ovs-metadata port sync --from-neutron --force" in caplog.text
+    reconcile(Ports(*ports[:3], make_port(9)), store, threading.Event())
+    assert len(list(store.port_ids())) == 4
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_of_itself_is_an_error(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    def opener() -> Store:
+        raise ZeroDivisionError("a defect")
+
+    reconciler = start(Ports(), opener=opener)
+    reconciler.wait()
+    (logged,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert "reconciled no longer" in logged.message
+    assert "a defect" in caplog.text
+
+
+def test_a_thread_that_is_stopped_ends_quietly(
+    start: Start, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    reconciler = start(Ports(make_port(1)))
+    wait_for(lambda: list(store.port_ids()), "the first")
+    reconciler.stop()
+    reconciler.wait()
+    assert "no longer" not in caplog.text
+
+
+def test_a_core_plugin_without_pages_is_said_and_does_not_end_the_thread(
+    start: Start, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unpaged(Ports):
+        def ports(self) -> Iterator[Port]:
+            self.read += 1
+            if self.read == 1:
+                return walk(lambda _marker: self.there)
+            return super().ports()
+
+    start(Unpaged(make_port(1)), interval=0.05)
+    wait_for(lambda: list(store.port_ids()), "a second turn")
+    assert "sorts, limit and marker" in caplog.text
+
+
 def test_stopping_ends_it_between_two_ports(store: Store) -> None:
     stop = threading.Event()
     stop.set()
@@ -99,11 +190,11 @@ def test_stopping_ends_it_between_two_ports(store: Store) -> None:
 
 
 def test_it_runs_at_the_start_and_at_each_interval(start: Start, store: Store) -> None:
-    source = Ports(make_port(1))
+    source = Ports(make_port(1), make_port(2))
     start(source, interval=0.05)
-    wait_for(lambda: list(store.port_ids()) == [make_port(1)["id"]], "the first")
-    source.there.clear()
-    wait_for(lambda: not list(store.port_ids()), "another")
+    wait_for(lambda: len(list(store.port_ids())) == 2, "the first")
+    source.there.pop()
+    wait_for(lambda: list(store.port_ids()) == [make_port(1)["id"]], "another")
 
 
 def test_the_first_waits_for_another_server_to_be_done(

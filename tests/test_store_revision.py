@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lab.store_support import record
 from ovs_metadata.store.errors import MalformedRecord
+from ovs_metadata.store.record import MAX_REVISION
 from ovs_metadata.store.revision import (
     Deletion,
     Outcome,
@@ -16,6 +17,7 @@ from ovs_metadata.store.revision import (
     Tombstone,
     outcome_of_delete,
     outcome_of_put,
+    outcome_of_undelete,
     stored,
 )
 
@@ -41,6 +43,24 @@ BAD = MalformedRecord(record().port_id, "nonsense")
 def test_putting_revision_two(stored: Stored, outcome: Outcome, forced: Outcome) -> None:
     assert outcome_of_put(stored, record(revision=2), force=False) is outcome
     assert outcome_of_put(stored, record(revision=2), force=True) is forced
+
+
+@pytest.mark.parametrize(
+    ("stored", "outcome"),
+    [
+        (None, Outcome.WRITE),
+        (BAD, Outcome.WRITE),
+        (Tombstone(1), Outcome.WRITE),
+        (Tombstone(2), Outcome.WRITE),
+        (Tombstone(3), Outcome.WRITE),
+        (Tombstone(MAX_REVISION), Outcome.OUTDATED),
+        (record(revision=2), Outcome.SAME),
+        (OTHER, Outcome.OUTDATED),
+        (record(revision=3), Outcome.OUTDATED),
+    ],
+)
+def test_undeleting_revision_two(stored: Stored, outcome: Outcome) -> None:
+    assert outcome_of_undelete(stored, record(revision=2)) is outcome
 
 
 @pytest.mark.parametrize(

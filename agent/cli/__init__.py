@@ -13,7 +13,9 @@ import ovs_metadata
 from ovs_metadata.agent.cli.agents import agent
 from ovs_metadata.agent.cli.cleanup import cleanup
 from ovs_metadata.agent.cli.common import Settings
+from ovs_metadata.agent.cli.doctor import doctor
 from ovs_metadata.agent.cli.flows import flows
+from ovs_metadata.agent.cli.migrate import migrate
 from ovs_metadata.agent.cli.port import port
 from ovs_metadata.agent.cli.status import status
 from ovs_metadata.agent.cli.trace import trace
@@ -48,7 +50,9 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
 
 main.add_command(agent)
 main.add_command(cleanup)
+main.add_command(doctor)
 main.add_command(flows)
+main.add_command(migrate)
 main.add_command(port)
 main.add_command(status)
 main.add_command(trace)

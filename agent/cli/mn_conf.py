@@ -24,6 +24,7 @@ from ovs_metadata.agent.cli.mn_conf_target import (
     target_of,
     template_option,
     warn,
+    warn_of_combination,
 )
 from ovs_metadata.agent.cli.mn_conf_templates import (
     hosts,
@@ -40,7 +41,7 @@ from ovs_metadata.agent.conf.effective import (
     no_such_key,
 )
 from ovs_metadata.agent.conf.hocon import HoconError, parse, render
-from ovs_metadata.agent.conf.schema import LARGEST_SECRET, SHARED_SECRET, Key, known_keys
+from ovs_metadata.agent.conf.schema import LARGEST_SECRET, SHARED_SECRET, Key, known_keys, shown
 from ovs_metadata.host.documents import Values, below, change, decode, encode, nested, replace
 from ovs_metadata.host.sources import Source, read_source, read_sources
 
@@ -113,6 +114,7 @@ def set_values(
 
     with opened(settings) as store:
         replace(store, target.path, replaced)
+        warn_of_combination(store, target)
 
 
 @main.command("unset")
@@ -132,6 +134,7 @@ def unset(settings: Settings, *, key: str, host: str | None, template: str | Non
 
     with opened(settings) as store:
         change(store, target.path, without)
+        warn_of_combination(store, target)
     if not removed:
         if not below(known_keys(), key):
             raise Failure(no_such_key(key), NO_SUCH_KEY)
@@ -207,6 +210,7 @@ def import_file(
     _check(given, force=force)
     with opened(settings) as store:
         change(store, target.path, lambda values: {**values, **given})
+        warn_of_combination(store, target)
     click.echo(f"{len(given)} keys imported into {target.name}:")
     click.echo(render(_shown(given, secrets=False)), nl=False)
 
@@ -311,11 +315,7 @@ def _as_stored(source: Source) -> Effective:
 
 
 def _shown(values: Values, *, secrets: bool) -> dict[str, Any]:
-    known = known_keys()
-    return {
-        name: known[name].shown(value) if name in known and not secrets else value
-        for name, value in values.items()
-    }
+    return dict(values) if secrets else {name: shown(name, values[name]) for name in values}
 
 
 def _comments(values: Values, found: Effective) -> dict[str, list[str]]:

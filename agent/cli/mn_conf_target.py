@@ -8,8 +8,16 @@ from typing import Any, TypeVar
 import click
 
 from ovs_metadata.agent.cli.common import Failure, Settings
+from ovs_metadata.agent.conf.effective import effective
+from ovs_metadata.agent.deployment import combination_problem
 from ovs_metadata.host.documents import MalformedDocument
-from ovs_metadata.host.sources import host_source_name, template_source_name
+from ovs_metadata.host.sources import (
+    DEFAULT_TEMPLATE,
+    host_source_name,
+    read_source,
+    read_sources,
+    template_source_name,
+)
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Store
 
@@ -113,6 +121,31 @@ def opened(settings: Settings) -> Iterator[Store]:
 def warn(message: str) -> None:
     """Say something beside the output."""
     click.echo(f"mn-conf: {message}", err=True)
+
+
+def warn_of_combination(store: Store, target: Target) -> None:
+    """Say if the values now in force for who uses a document do not go together.
+
+    Only said, not refused: another command, or another document, may bring what is missing. The
+    files that keys name are each hypervisor's, and not looked at.
+    """
+    try:
+        if target.template is None:
+            sources = read_sources(store, target.host or "")
+        else:
+            names = dict.fromkeys((target.template, DEFAULT_TEMPLATE))
+            sources = [
+                read_source(store, template_source_name(name), layout.config_template_path(name))
+                for name in names
+            ]
+    except MalformedDocument as error:
+        warn(f"{error}: hosts that have never read it otherwise wait until it is mended")
+        return
+    problem = combination_problem(effective(sources).values)
+    if problem:
+        warn(
+            f"with {target.name}, {problem}: hosts use none of these settings until that is mended"
+        )
 
 
 def _checked(name: str, path_of: Callable[[str], str], option: str) -> str:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovs_metadata.agent.cli.common import Failure, Settings, output_format, print_json
+from ovs_metadata.agent.cli.common import (
+    UNREACHABLE,
+    Failure,
+    Settings,
+    output_format,
+    print_json,
+)
 from ovs_metadata.store.record import PortRecord
 
 if TYPE_CHECKING:
@@ -62,8 +68,8 @@ def sync_ports(
     The credentials must be an administrator's, who sees every port. May be interrupted and run
     again at any time.
 
-    Exit status: 0 done, 1 failure or refusal, 2 usage, 3 the store cannot be reached, 5 with
-    --dry-run when there is something to do.
+    Exit status: 0 done, 1 failure or refusal, 2 usage, 3 the store cannot be reached or
+    Neutron cannot be used, 5 with --dry-run when there is something to do.
     """
     assert from_neutron  # noqa: S101 - there is no other source yet
     if os_cloud and os_endpoint:
@@ -100,7 +106,7 @@ def sync_ports(
                 may_remove=lambda: source.sees_everything,
             )
     except NeutronUnavailable as error:
-        raise Failure(str(error)) from error
+        raise Failure(str(error), UNREACHABLE) from error
     except TooManyRemovals as error:
         refusal = error
         outcome = error.outcome
@@ -187,7 +193,7 @@ def _summarise(outcome: "Outcome", output: str, *, dry_run: bool, refused: bool)
     would = "would be " if dry_run else ""
     removed = "to be removed" if refused else f"{would}removed"
     click.echo(
-        f"{ports.total()} ports compared: {ports[Action.NONE]} unchanged, "
+        f"{ports.total() + outcome.refused} ports compared: {ports[Action.NONE]} unchanged, "
         f"{ports[Action.ADD]} {would}added, {ports[Action.UPDATE]} {would}updated, "
         f"{ports[Action.REMOVE]} {removed}"
     )

@@ -1,7 +1,8 @@
 """Which value is in force: this host's own, its template's, the default template's, the schema's.
 
 Pure functions. A bad value is passed over: what was in force before it came stays so, and if
-nothing was (the agent has just started), the next source is asked.
+nothing was (the agent has just started), the next source is asked. Of keys that must not be guessed
+that is said besides: nobody may act on such values.
 """
 
 import hashlib
@@ -11,11 +12,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ovs_metadata.agent.conf.schema import PREFIX, Key, known_keys, nearest
+from ovs_metadata.agent.conf.schema import (
+    ENABLED,
+    PREFIX,
+    SHARED_SECRET,
+    Key,
+    known_keys,
+    nearest,
+)
 from ovs_metadata.host.documents import Values
 from ovs_metadata.host.sources import Source
 
 SCHEMA = "schema"
+
+NEVER_GUESSED = (ENABLED, SHARED_SECRET)
+"""Keys whose next best value does harm: everything removed, or requests that anybody can sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,9 @@ class Effective:
     """Key → name of the source its value comes from."""
     problems: tuple[str, ...]
     """What was passed over, a line each. No secret is in them."""
+    undecided: tuple[str, ...] = ()
+    """Those of the problems that leave open what is wanted: a bad value of a key that is never
+    guessed, with nothing in force before it."""
 
 
 def effective(sources: Sequence[Source], before: Values | None = None) -> Effective:
@@ -40,14 +54,18 @@ def effective(sources: Sequence[Source], before: Values | None = None) -> Effect
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems: list[str] = []
+    undecided: list[str] = []
     for key in known.values():
+        passed_over = len(problems)
         values[key.name], origins[key.name] = _chosen(key, sources, before, problems)
+        if before is None and key.name in NEVER_GUESSED:
+            undecided += problems[passed_over:]
     for source in reversed(sources):
         for name, value in source.values.items():
             if name not in known:
                 values[name], origins[name] = value, source.name
     problems += unknown_keys(sources)
-    return Effective(values, origins, tuple(problems))
+    return Effective(values, origins, tuple(problems), tuple(undecided))
 
 
 def _chosen(

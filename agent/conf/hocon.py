@@ -68,8 +68,21 @@ def _plain(value: Any) -> Any:
     """A value as JSON has it."""
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
+    if type(value).__name__ == "relativedelta":
+        return _seconds(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {name.strip('"'): _plain(item) for name, item in value.items()}
     return value
+
+
+def _seconds(value: Any) -> Any:
+    """The length of a dateutil.relativedelta; months and years, which have none, as they are.
+
+    pyhocon makes one of a duration, and no timedelta, where python-dateutil is installed.
+    """
+    if value.years or value.months:
+        return value
+    parts = ("days", "hours", "minutes", "seconds", "microseconds")
+    return datetime.timedelta(**{part: getattr(value, part) for part in parts}).total_seconds()

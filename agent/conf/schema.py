@@ -26,6 +26,7 @@ __all__ = [
     "Key",
     "known_keys",
     "nearest",
+    "shown",
 ]
 
 PREFIX = "agent.openstack.metadata"
@@ -105,6 +106,25 @@ class Key:
 def known_keys() -> Mapping[str, Key]:
     """All keys by name, MidoNet's first."""
     return _KEYS
+
+
+def shown(name: str, value: object) -> object:
+    """The value of any key, known or not, as it may be shown: what may be a secret is masked."""
+    key = _KEYS.get(name)
+    if key is not None:
+        return key.shown(value)
+    return MASK if value and _may_be_secret(name) else value
+
+
+def _may_be_secret(name: str) -> bool:
+    """Whether a key that does not exist may hold a secret, that of a misspelt key for example."""
+    meant = nearest(name)
+    if meant is not None and _KEYS[meant].secret:
+        return True
+    word = name.lower()
+    return any(each in word for each in ("secret", "password")) or (
+        "_key" in word and not word.endswith("_file")
+    )
 
 
 def nearest(name: str) -> str | None:

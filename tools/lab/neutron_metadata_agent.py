@@ -44,7 +44,8 @@ class NeutronMetadataAgent:
         secret: what Nova shares with the agent.
         listen: address and port on which haproxy takes requests.
         namespace: the network namespace haproxy runs in; the caller's if None. The agent is reached
-            over a UNIX socket and runs in the caller's.
+            over a UNIX socket.
+        agent_namespace: the one the agent runs in, and reaches Nova from; the caller's if None.
         threads: requests the agent relays at once; None: as many as Neutron itself would allow,
             half the number of processors.
         ca: certificate (PEM) that an https `nova_url` is checked against.
@@ -63,6 +64,7 @@ class NeutronMetadataAgent:
         secret: str,
         listen: tuple[str, int],
         namespace: str | None = None,
+        agent_namespace: str | None = None,
         threads: int | None = None,
         ca: Path | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class NeutronMetadataAgent:
         self._secret = secret
         self._listen = listen
         self._namespace = namespace
+        self._agent_namespace = agent_namespace
         self._threads = threads
         self._ca = ca
         self._root = Path()
@@ -97,13 +100,18 @@ class NeutronMetadataAgent:
         self._stop()
 
     @property
+    def config(self) -> Path:
+        """The agent's metadata_agent.ini."""
+        return self._root / "metadata_agent.ini"
+
+    @property
     def processes(self) -> tuple[Process, ...]:
         """The processes, whose cost is that of this service."""
         return tuple(self._processes)
 
     def _start(self, python: Path) -> None:
-        config = self._root / "metadata_agent.ini"
-        config.write_text(self._config())
+        config = self.config
+        config.write_text(self._options())
         ports = self._root / "ports.json"
         ports.write_text(
             json.dumps(
@@ -115,7 +123,9 @@ class NeutronMetadataAgent:
         )
         # Without -P, other modules beside the program would be found before Neutron's own.
         program: list[str | Path] = [python, "-P", _PROGRAM]
-        self.agent = self._spawn([*program, "agent", ports, config], "agent.log")
+        self.agent = self._spawn(
+            [*program, "agent", ports, config], "agent.log", self._agent_namespace
+        )
         address, port = self._listen
         written = run(
             *(*program, "haproxy", NETWORK_ID, address, str(port), config), timeout=START_TIMEOUT
@@ -147,7 +157,7 @@ class NeutronMetadataAgent:
     def _socket(self) -> Path:
         return self._root / "metadata_proxy"
 
-    def _config(self) -> str:
+    def _options(self) -> str:
         nova = urlsplit(self._nova_url)
         threads = "" if self._threads is None else f"metadata_workers = {self._threads}\n"
         ca = f"auth_ca_cert = {self._ca}\n" if self._ca else ""

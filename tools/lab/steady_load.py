@@ -8,6 +8,7 @@ and on SIGTERM finishes the requests in hand and prints a summary, one line of J
 import argparse
 import asyncio
 import json
+import math
 import signal
 import sys
 import time
@@ -38,6 +39,8 @@ class Summary:
     """Seconds the slowest answer took, the connecting included."""
     unanswered_after: float = 0.0
     """Seconds the longest request took that got no answer."""
+    failing_for: float = 0.0
+    """Seconds from the beginning of the first request that failed to the end of the last one."""
     without_retry_after: int = 0
     """Answers with status 503 that do not say when to come again."""
 
@@ -84,6 +87,7 @@ class _Client:
         self.counts: Counter[str] = Counter()
         self.summary = Summary()
         self.stopping = asyncio.Event()
+        self._first_failed = math.inf
 
     async def run(self) -> None:
         while not self.stopping.is_set():
@@ -98,18 +102,26 @@ class _Client:
         except OSError as error:
             self.counts[type(error).__name__] += 1
             summary.unanswered_after = max(summary.unanswered_after, time.monotonic() - begun)
+            self._failed(begun)
             return
         head, _, body = answer.partition(b"\r\n\r\n")
         if not body:
             self.counts["no whole answer"] += 1
+            self._failed(begun)
             return
         if not self.counts:
             print("asking", flush=True)
         status = head.split(b" ", 2)[1].decode()
         self.counts[status] += 1
         summary.longest = max(summary.longest, time.monotonic() - begun)
+        if status != "200":
+            self._failed(begun)
         summary.strangers += status == "200" and self._instance not in body
         summary.without_retry_after += status == "503" and b"\r\nRetry-After:" not in head
+
+    def _failed(self, begun: float) -> None:
+        self._first_failed = min(self._first_failed, begun)
+        self.summary.failing_for = time.monotonic() - self._first_failed
 
 
 async def _exchange() -> bytes:

@@ -1,0 +1,143 @@
+"""What the doctor says: which hop is not as it should be, why, and what to do. Values."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Severity(IntEnum):
+    """How bad it is; the worst of them is the command's exit status."""
+
+    NOTE = -1
+    """Nothing is wrong; it may be what explains a guest without metadata all the same."""
+    WARNING = 1
+    """Guests are served. Something needs looking after, or will."""
+    ERROR = 2
+    """Some guest gets no metadata, or not its own, or will get none after a restart."""
+
+    @property
+    def word(self) -> str:
+        """For people and for JSON."""
+        return self.name.lower()
+
+
+class Hop(StrEnum):
+    """The hops, in the order in which they depend on each other."""
+
+    CONFIGURATION = "configuration"
+    STORE = "store"
+    SWITCH = "Open vSwitch"
+    AGENT = "agent"
+    METADATA_PORT = "metadata port"
+    PORT = "port"
+    FLOWS = "flows"
+    REQUEST = "request"
+    NOVA = "Nova"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that can be wrong: its name, where, how bad, what it is, and what to do."""
+
+    name: str
+    hop: Hop
+    severity: Severity
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault that was found. `subject`: of what, if there are several; `why`: what was seen."""
+
+    fault: Fault
+    why: str
+    subject: str = ""
+    lesser: bool = False
+    """Others of its kind are well, so that it is only a warning."""
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is, here."""
+        return Severity.WARNING if self.lesser else self.fault.severity
+
+    def document(self) -> dict[str, str]:
+        """For JSON."""
+        return {
+            "name": self.fault.name,
+            "hop": self.fault.hop.value,
+            "severity": self.severity.word,
+            "subject": self.subject,
+            "what": self.fault.what,
+            "why": self.why,
+            "remedy": self.fault.remedy,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HopReport:
+    """How one hop is. `seen` says what was seen of it; `skipped`, why it was not looked at."""
+
+    hop: Hop
+    findings: tuple[Finding, ...] = ()
+    seen: str = ""
+    skipped: str = ""
+
+    @property
+    def severity(self) -> Severity | None:
+        """The worst that was found; None if nothing was."""
+        return max((finding.severity for finding in self.findings), default=None)
+
+    @property
+    def state(self) -> str:
+        """In one word: right, warning, broken, or unknown."""
+        worst = self.severity
+        if worst is not None and worst > Severity.NOTE:
+            return "broken" if worst is Severity.ERROR else "warning"
+        return "unknown" if self.skipped else "right"
+
+    def document(self) -> dict[str, str]:
+        """For JSON."""
+        return {
+            "hop": self.hop.value,
+            "state": self.state,
+            "seen": self.seen,
+            "skipped": self.skipped,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All hops, and what it comes to. `subject` is the port in question, if one was named."""
+
+    host: str
+    subject: str
+    hops: tuple[HopReport, ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All of them, in the order of hops, what matters most first within each."""
+        return [
+            finding
+            for hop in self.hops
+            for finding in sorted(hop.findings, key=lambda each: -each.severity)
+        ]
+
+    @property
+    def exit_status(self) -> int:
+        """0 if nothing is wrong, 1 for warnings, 2 if something is broken."""
+        return max(0, *(int(finding.severity) for finding in self.findings), 0)
+
+    @property
+    def verdict(self) -> str:
+        """In one word: healthy, warnings, or broken."""
+        return ("healthy", "warnings", "broken")[self.exit_status]
+
+    def document(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "host": self.host,
+            "subject": self.subject,
+            "verdict": self.verdict,
+            "hops": [hop.document() for hop in self.hops],
+            "findings": [finding.document() for finding in self.findings],
+        }

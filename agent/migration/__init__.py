@@ -1,0 +1,1 @@
+"""Moving a hypervisor from Neutron's metadata agent to ours, and back."""

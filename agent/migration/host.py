@@ -1,0 +1,100 @@
+"""One host's own switch: its `enabled` in the store, and what came of it. Blocking.
+
+The host's own document is used, so that hosts can go over one by one, whatever templates say.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ovs_metadata.agent.conf.effective import effective, generation
+from ovs_metadata.agent.doctor.look_store import port_state
+from ovs_metadata.agent.doctor.look_switch import look_at_switch
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.documents import change
+from ovs_metadata.host.ports import ServedPort, bind, port_id_of
+from ovs_metadata.host.sources import ENABLED, read_sources
+from ovs_metadata.store import layout
+from ovs_metadata.store.interface import Store
+
+INTERVAL = 0.25
+"""Seconds between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What matters here of what an agent says of itself."""
+
+    alive: bool
+    enabled: bool
+    applied: bool
+    """Whether it applies the present configuration."""
+    ports_served: int
+    last_error: str
+
+
+def switch_host(store: Store, host: str, *, enabled: bool) -> None:
+    """Write a host's own `enabled`; raises StoreError, MalformedDocument."""
+    change(store, layout.config_node_path(host), lambda values: {**values, ENABLED: enabled})
+
+
+def announced(store: Store, host: str) -> Announcement | None:
+    """What the agent of a host says; None if there never was one, or it cannot be understood.
+
+    Raises:
+        StoreError: the store cannot be read.
+        MalformedDocument: the configuration of the host cannot be.
+    """
+    for each in store.announced(layout.AGENTS):
+        if each.name != host:
+            continue
+        try:
+            said = json.loads(each.data)
+        except ValueError:
+            return None
+        if not isinstance(said, dict):
+            return None
+        wanted = generation(effective(read_sources(store, host)).values)
+        return Announcement(
+            alive=each.alive,
+            enabled=said.get("enabled") is True,
+            applied=said.get("generation") == wanted,
+            ports_served=int(said.get("ports_served") or 0),
+            last_error=str(said.get("last_error", "")),
+        )
+    return None
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Ask until it is true, or `timeout` seconds have passed; returns whether it became true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(INTERVAL)
+    return True
+
+
+def nothing_left(config: Config) -> bool:
+    """Whether neither our metadata port nor a flow of ours is on this host's bridge."""
+    bridge = look_at_switch(config).bridge
+    if bridge is None:
+        return True
+    if bridge.metadata_port is not None and bridge.metadata_port.ours:
+        return False
+    try:
+        return not dump_flows(config, {})
+    except OSError:
+        return False
+
+
+def served_ports(config: Config, store: Store) -> list[ServedPort]:
+    """The ports of this host that are served, or would be; raises StoreError."""
+    bridge = look_at_switch(config).bridge
+    if bridge is None:
+        return []
+    port_ids = {port_id_of(interface) for interface in bridge.interfaces}
+    records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
+    return list(bind(bridge.interfaces, records).served.values())

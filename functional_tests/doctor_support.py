@@ -1,0 +1,193 @@
+"""What the doctor's tests share: the command on a hypervisor, and a Nova that may be anything."""
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from lab.forked_command import ForkedCommand
+from lab.guest import Guest
+from lab.hypervisor import SECRET, Hypervisor
+from lab.metadata_service import sign
+from lab.process import LabError, wait_for
+from ovs_metadata.agent.doctor.look_host import look_at_agent
+from ovs_metadata.agent.plumbing import inside_namespace
+from ovs_metadata.host.config import load
+
+CONTROLLER = "ovs_metadata.flows.launcher"
+WORKER = "ovs_metadata.proxy.main"
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    document: Any
+
+    @property
+    def names(self) -> set[str]:
+        """The faults that were found, notes left out."""
+        return {each["name"] for each in self.document["findings"] if each["severity"] != "note"}
+
+    def finding(self, name: str) -> Any:
+        (found,) = (each for each in self.document["findings"] if each["name"] == name)
+        return found
+
+    def state(self, hop: str) -> str:
+        (found,) = (each for each in self.document["hops"] if each["hop"] == hop)
+        return str(found["state"])
+
+
+@dataclass(frozen=True)
+class Ward:
+    """A hypervisor that serves one guest, and its doctor."""
+
+    hypervisor: Hypervisor
+    guest: Guest
+    command: ForkedCommand
+
+    def doctor(self, *arguments: str, config: Path | None = None) -> Result:
+        chosen = str(config or self.hypervisor.config)
+        status, out, err = self.command.run(
+            *("--config", chosen, "doctor", "--format", "json", *arguments)
+        )
+        assert not err, err
+        assert SECRET not in out
+        return Result(status, json.loads(out))
+
+    def text(self, *arguments: str) -> tuple[int, str]:
+        status, out, err = self.command.run(
+            "--config", self.hypervisor.config, "doctor", *arguments
+        )
+        assert not err, err
+        return status, out
+
+    def wait_until_served(self) -> None:
+        """Wait until the guest has its flows again; the doctor waits for the rest by itself."""
+        hypervisor = self.hypervisor
+        config = load(hypervisor.config)
+
+        def complete() -> bool:
+            found = look_at_agent(config)
+            return bool(found.agent and found.controller and found.workers)
+
+        wait_for(complete, "all processes")
+        hypervisor.wait_until_serving()
+        hypervisor.wait_until_served(self.guest)
+
+    def wait_until_well(self) -> None:
+        """Wait until nothing is wrong any more."""
+        self.wait_until_served()
+
+        def well() -> bool:
+            names = self.doctor(self.guest.port_id).names
+            if names:
+                raise LabError(f"the doctor says {', '.join(names)}")
+            return True
+
+        wait_for(well, "the guest to be well")
+
+
+@contextlib.contextmanager
+def ward(hypervisor: Hypervisor) -> Iterator[Ward]:
+    """Have it serve a guest."""
+    hypervisor.start()
+    # What the flow controller does not hear of, it finds at its next audit.
+    hypervisor.configure(flows={"audit_interval": 1})
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    guest = hypervisor.add_guest("guest")
+    hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+    modules = "ovs_metadata.agent.doctor.diagnosis"
+    with ForkedCommand(hypervisor.namespace, modules) as command:
+        yield Ward(hypervisor, guest, command)
+
+
+class _Quiet(BaseHTTPRequestHandler):
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Nova(_Quiet):
+    """Nova as far as authentication goes: everybody whose signature is right exists."""
+
+    def do_GET(self) -> None:
+        uuid = self.headers.get("X-Instance-ID", "")
+        if self.path == "/":
+            self.answer(200, b"1.0\nlatest")
+        elif self.headers.get("X-Instance-ID-Signature") == sign(SECRET, uuid):
+            self.answer(200, json.dumps({"uuid": uuid}).encode())
+        else:
+            self.answer(403, b"")
+
+
+class Unchecking(_Quiet):
+    """Nova without service_metadata_proxy: it looks at no signature, and knows nobody."""
+
+    def do_GET(self) -> None:
+        if self.path == "/":
+            self.answer(200, b"1.0\nlatest")
+        else:
+            self.answer(404, b"")
+
+
+class Failing(_Quiet):
+    """Nova without its database."""
+
+    def do_GET(self) -> None:
+        self.answer(500, b"")
+
+
+class OtherService(_Quiet):
+    """Some web server."""
+
+    def do_GET(self) -> None:
+        self.answer(404, b"")
+
+
+class NoHttp(_Quiet):
+    """Something else altogether."""
+
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.wfile.write(b"220 mail.example ESMTP\r\n")
+
+
+@contextlib.contextmanager
+def nova_at(
+    hypervisor: Hypervisor,
+    kind: type[BaseHTTPRequestHandler],
+    port: int,
+    certificate: tuple[Path, Path] | None = None,
+) -> Iterator[None]:
+    """Have something listen in the hypervisor's namespace; with a certificate and key, over TLS."""
+    with inside_namespace(hypervisor.namespace):
+        listener = socket.create_server(("127.0.0.1", port))
+    server = ThreadingHTTPServer(("127.0.0.1", port), kind, bind_and_activate=False)
+    server.socket.close()
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        listener = context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
+    server.socket = listener
+    server.handle_error = lambda *_args: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

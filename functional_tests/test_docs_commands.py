@@ -1,0 +1,173 @@
+"""What the documentation says to type works, typed as it stands there.
+
+On a machine of its own (lab.machine) with Open vSwitch, a stand-in for Nova and a guest plugged in
+under the ids the pages use. lab.docs_commands says which commands are run.
+"""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from lab.docs_commands import INPUT, Block, blocks
+from lab.guest import Guest
+from lab.hypervisor import instance_of
+from lab.machine import Machine
+from lab.metadata_instance import dump_instances
+from lab.process import LabError, wait_for
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT = "ovs-metadata-agent.service"
+BY_HAND = "by-hand.service"
+INSTALLING = re.compile(r"-m venv |pip install ")
+
+GUEST = Guest(
+    "guest",
+    mac="fa:16:3e:00:00:01",
+    address="10.0.0.5/24",
+    port_id="40ab441b-c21d-4c9c-b0af-6a8fc48ab733",
+    instance_id="f0517a6b-1cd5-4107-97bf-35269be6530b",
+    project_id="099e090f93274f049f52e81fa2ac8e51",
+    network_id="40ac49ec-c8a0-4a62-b533-e90b838b57f9",
+)
+"""The one that the pages speak of."""
+
+# A virtual environment is where the pages have it: this one, seen through the machine's overlay.
+SURROUNDINGS = f"""
+set -eu
+ln -s {ROOT}/.venv /opt/ovs-metadata
+echo 127.0.0.1 localhost controller "$(hostname)" >/etc/hosts
+mkdir -p /run/openvswitch
+ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
+    /run/openvswitch/conf.db
+systemd-run --quiet --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --disable-system
+systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools {ROOT}/.venv/bin/python -B \\
+    -m lab.metadata_service --instances /run/instances.json --secret-file /run/nova-secret
+ovs-vsctl --retry --no-wait init
+ovs-vsctl --timeout=20 add-br br-int -- set bridge br-int datapath_type=netdev
+ip netns add {GUEST.name}
+ip link add {GUEST.tap} type veth peer eth0 netns {GUEST.name}
+ip netns exec {GUEST.name} ethtool -K eth0 tx off >/dev/null
+ip -n {GUEST.name} link set eth0 address {GUEST.mac} up
+ip -n {GUEST.name} addr add {GUEST.address} dev eth0
+ip -n {GUEST.name} route add 169.254.169.254 dev eth0
+ip link set {GUEST.tap} up
+ovs-vsctl --timeout=20 add-port br-int {GUEST.tap} -- set interface {GUEST.tap} \\
+    external_ids:iface-id={GUEST.port_id} external_ids:vm-uuid={GUEST.instance_id}
+"""
+
+# As docs/install.md has it for the wheel, and served.
+INSTALLED = f"""
+set -eu
+for each in ovs-metadata mn-conf; do ln -s /opt/ovs-metadata/bin/$each /usr/bin/; done
+ln -s /opt/ovs-metadata/bin/ovs-metadata-agent /usr/sbin/
+install -D -m 644 packaging/agent.conf /etc/ovs-metadata/agent.conf
+install -D -m 644 -t /etc/systemd/system packaging/systemd/{UNIT}
+install -D -m 644 -t /etc/sysusers.d packaging/sysusers.d/ovs-metadata-agent.conf
+# The tree may be in a home directory.
+mkdir /etc/systemd/system/{UNIT}.d
+printf '[Service]\\nProtectHome=no\\n' >/etc/systemd/system/{UNIT}.d/tree.conf
+systemd-sysusers
+systemctl daemon-reload
+mn-conf set -t default 'agent.openstack.metadata.nova_metadata_url : "http://controller:8775"'
+mn-conf set -t default --secret-file /run/nova-secret
+mn-conf set -t default 'agent.openstack.metadata.enabled : true'
+ovs-metadata port set {GUEST.port_id} --instance {GUEST.instance_id} --project {GUEST.project_id} \\
+    --mac {GUEST.mac} --fixed-ip {GUEST.ip} --network {GUEST.network_id}
+systemctl start {UNIT}
+"""
+
+
+def pages(*exceptions: str) -> dict[str, Sequence[Block]]:
+    """Pages that have commands to run, and these."""
+    names = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+    found = {name: blocks(name, (ROOT / name).read_text()) for name in names}
+    return {name: some for name, some in found.items() if some and name not in exceptions}
+
+
+def machine_with_surroundings(machine: Machine) -> Machine:
+    machine.path("/run/instances.json").write_text(dump_instances([instance_of(GUEST)]))
+    machine.path("/run/nova-secret").write_text(INPUT)
+    machine.path("/run/nova-secret").chmod(0o600)
+    machine.run("sh", "-c", SURROUNDINGS)
+    return machine
+
+
+def serves(machine: Machine) -> bool:
+    """Whether the guest is told who it is; raises LabError while it cannot ask."""
+    url = "http://169.254.169.254/openstack/latest/meta_data.json"
+    ask = ("ip", "netns", "exec", GUEST.name, "curl", "-sS", "--max-time", "5", "--fail", url)
+    return GUEST.instance_id in machine.run(*ask)
+
+
+class Operator:
+    """Types what the pages say; the agent of the foreground is another terminal's."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._by_hand = False
+
+    def type(self, block: Block) -> None:
+        """Run a block; what was just changed may need a moment until the next command sees it."""
+        if block.foreground:
+            agent = f"/opt/ovs-metadata/bin/{block.text.strip()}"
+            self._machine.run("systemd-run", "--quiet", f"--unit={BY_HAND}", agent)
+            self._by_hand = True
+            wait_for(self._agent_is_there, f"{block}: the agent's metadata port", 30)
+            return
+        if self._by_hand and "ovs-metadata-agent" in block.text:
+            self._machine.run("systemctl", "stop", BY_HAND)
+            self._by_hand = False
+        wait_for(lambda: self._done(block), f"{block} to succeed", 20)
+
+    def _agent_is_there(self) -> bool:
+        return "169.254.169.254/16" in self._machine.run("ip", "-n", "ovs-metadata", "addr")
+
+    def _done(self, block: Block) -> bool:
+        # The machine reaches no package index; that our package installs is test_distributions'.
+        lines = [line for line in block.text.splitlines() if not INSTALLING.search(line)]
+        script = "\n".join(
+            (f"set -euo pipefail; cd {ROOT}", "PATH=$PATH:/opt/ovs-metadata/bin", *lines)
+        )
+        done = subprocess.run(
+            self._machine.command("bash", "-c", script),
+            input=INPUT,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        if done.returncode:
+            raise LabError(f"exit status {done.returncode}: {done.stdout}{done.stderr}")
+        assert "Traceback" not in done.stderr
+        return True
+
+
+def test_the_readme_leads_from_nothing_to_a_served_instance_and_back(tmp_path: Path) -> None:
+    with Machine(tmp_path / "machine") as machine:
+        machine_with_surroundings(machine)
+        operator = Operator(machine)
+        served = False
+        for block in pages()["README.md"]:
+            operator.type(block)
+            if "port set" in block.text:
+                wait_for(lambda: serves(machine), "the guest to be served", 30)
+                served = True
+        assert served
+        assert "ovs-metadata" not in machine.run("ip", "netns", "list")
+        assert "metadata" not in machine.run("ovs-vsctl", "list-ports", "br-int").split()
+
+
+@pytest.mark.parametrize("page", pages("README.md"))
+def test_commands_of_a_page_on_a_hypervisor_that_serves(page: str, tmp_path: Path) -> None:
+    with Machine(tmp_path / "machine") as machine:
+        machine_with_surroundings(machine)
+        machine.run("sh", "-c", f"cd {ROOT}; {INSTALLED}", timeout=120)
+        wait_for(lambda: serves(machine), "the guest to be served", 60)
+        operator = Operator(machine)
+        for block in pages()[page]:
+            operator.type(block)
+        wait_for(lambda: serves(machine), "the guest to be served after all commands", 30)

@@ -1,0 +1,176 @@
+"""`ovs-metadata doctor` on a healthy hypervisor, on broken ones, and before a real Nova."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from doctor_support import CONTROLLER, Ward, ward
+from hypervisor_fixtures import Factory, close_hypervisor, make_hypervisor
+
+from lab.guest import Guest
+from lab.hypervisor import instance_of
+from lab.nova import Nova
+from lab.process import wait_for
+from ovs_metadata.agent.doctor.checks_nova import check_nova
+from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
+from ovs_metadata.proxy.settings import Settings
+
+HOPS = [
+    *("configuration", "store", "Open vSwitch", "agent", "metadata port"),
+    *("port", "flows", "request", "Nova"),
+]
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Iterator[Ward]:
+    hypervisor = make_hypervisor()
+    try:
+        with ward(hypervisor) as made:
+            yield made
+    finally:
+        close_hypervisor(hypervisor)
+
+
+def test_nothing_is_wrong_with_a_healthy_host(healthy: Ward) -> None:
+    found = healthy.doctor()
+    assert found.document["findings"] == []
+    assert [(hop["hop"], hop["state"]) for hop in found.document["hops"]] == [
+        (name, "right") for name in HOPS
+    ]
+    assert (found.status, found.document["verdict"]) == (0, "healthy")
+
+
+@pytest.mark.parametrize("name", ["port_id", "instance_id", "tap", "ip"])
+def test_a_port_by_any_of_its_names(healthy: Ward, name: str) -> None:
+    found = healthy.doctor(getattr(healthy.guest, name))
+    assert found.document["findings"] == []
+    assert all(hop["state"] == "right" for hop in found.document["hops"])
+
+
+def test_ports_that_are_not_instances_are_no_trouble(healthy: Ward) -> None:
+    """As Neutron plugs for itself (DHCP, routers), and what others have on the bridge."""
+    hypervisor = healthy.hypervisor
+    hypervisor.ovs.vsctl(
+        *("add-port", hypervisor.bridge, "tapdhcp", "--", "set", "interface", "tapdhcp"),
+        *("type=internal", "external_ids:iface-id=0c6d2a52-b7a4-4c6c-b0d1-3c6f1cbf8d5e"),
+    )
+    hypervisor.ovs.vsctl(
+        *("add-port", hypervisor.bridge, "patch", "--", "set", "interface", "patch"),
+        *("type=patch", "options:peer=nowhere"),
+    )
+    try:
+        assert healthy.doctor().document["findings"] == []
+    finally:
+        hypervisor.ovs.vsctl("del-port", "tapdhcp", "--", "del-port", "patch")
+
+
+def tcp_counters(ward: Ward) -> dict[str, str]:
+    names, values = re.findall(r"^Tcp: (.*)$", ward.guest.run("cat", "/proc/net/snmp"), re.M)
+    return dict(zip(names.split(), values.split(), strict=True))
+
+
+def test_the_request_is_real_and_the_guest_sees_nothing_of_it(healthy: Ward) -> None:
+    log = healthy.hypervisor.processes["agent"].log
+    before, lines = tcp_counters(healthy), log.read_text().count("cause=answered")
+    found = healthy.doctor(healthy.guest.port_id)
+    assert found.state("request") == "right"
+    wait_for(lambda: log.read_text().count("cause=answered") == lines + 1, "the access log")
+    assert tcp_counters(healthy) == before
+    found = healthy.doctor("--no-request", healthy.guest.port_id)
+    assert found.state("request") == "unknown"
+    assert found.status == 0
+
+
+def test_it_leaves_no_flow_but_the_learned_one(healthy: Ward) -> None:
+    before = healthy.hypervisor.static_flows()
+    healthy.doctor()
+    assert healthy.hypervisor.static_flows() == before
+
+
+def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
+    silent = healthy.hypervisor.add_guest("silent")
+    healthy.hypervisor.wait_until_served(silent)
+    found = healthy.doctor(silent.port_id)
+    assert [each["name"] for each in found.document["findings"]] == ["guest-never-asked"]
+    assert found.status == 0
+    assert silent.identity() == silent.instance_id
+    wait_for(lambda: not healthy.doctor(silent.port_id).document["findings"], "it to be counted")
+
+
+def test_for_people_it_fits_on_a_screen(healthy: Ward) -> None:
+    environment = {**os.environ, "COLUMNS": "100"}
+    namespace = healthy.hypervisor.namespace
+    done = subprocess.run(
+        [
+            *("nsenter", f"--net=/run/netns/{namespace}"),
+            Path(sys.executable).parent / "ovs-metadata",
+            *("--config", healthy.hypervisor.config, "doctor", healthy.guest.port_id),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.rstrip().splitlines()
+    assert lines[0].endswith(": healthy")
+    assert len(lines) == 1 + len(HOPS)
+    assert max(map(len, lines)) <= 100
+
+
+def test_without_root_it_says_so() -> None:
+    program = (
+        "import os, sys; os.setuid(65534); from ovs_metadata.agent.cli import main; "
+        "main(['doctor'], prog_name='ovs-metadata')"
+    )
+    # Its modules may lie where only root can read, so they are loaded before root is given up.
+    program = f"import ovs_metadata.agent.cli.doctor, ovs_metadata.agent.cli; {program}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.startswith("Error: must be run as root")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_agent_and_without_open_vswitch(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    with ward(hypervisor) as patient:
+        controller = hypervisor.children()[CONTROLLER]
+        hypervisor.processes["agent"].stop()
+        wait_for(lambda: not Path(f"/proc/{controller}").exists(), "the controller's end")
+        found = patient.doctor(patient.guest.port_id)
+        # Flows, port and namespace stay, and so nothing else is wrong.
+        assert (found.names, found.status) == ({"agent-not-running"}, 2)
+        hypervisor.ovs.kill_vswitchd()
+        found = patient.doctor()
+        assert found.names == {"agent-not-running", "vswitchd-silent"}
+        assert found.state("flows") == "unknown"
+        hypervisor.ovs.kill_ovsdb()
+        assert patient.doctor().names == {"agent-not-running", "ovsdb-unreachable"}
+        status, text = patient.text()
+        assert status == 2
+        assert "to do: Start ovsdb-server" in text
+
+
+def test_what_a_real_nova_says_to_right_and_wrong_secrets(nova: Nova) -> None:
+    guest = Guest("known")
+    nova.create_instances([instance_of(guest)])
+    settings = Settings(nova_metadata_urls=(nova.url,))
+    known = Asker(guest.instance_id, guest.project_id, guest.ip)
+    stranger = Asker(guest.instance_id, "somebody-elses-project", guest.ip)
+    right, wrong = nova.secret.encode(), b"an-old-secret"
+    for secret, asker, expected in (
+        (right, known, []),
+        (right, nobody(), []),
+        (right, stranger, ["instance-unknown-to-nova"]),
+        (wrong, known, ["secret-refused"]),
+        (wrong, nobody(), ["secret-refused"]),
+    ):
+        seen = look_at_nova(settings, secret, asker)
+        assert [each.fault.name for each in check_nova(seen, settings)] == expected

@@ -1,0 +1,190 @@
+"""`ovs-metadata migrate` from a real Neutron metadata agent and its haproxy, and back to them.
+
+All the while a guest asks, over four connections at once. What may fail is stated in
+docs/migration.md, and measured here.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypervisor_fixtures import Factory
+
+from lab.guest import Guest
+from lab.hypervisor import SECRET, Hypervisor
+from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
+from lab.process import run, wait_for
+from lab.steady_load import Load
+from ovs_metadata.agent.conf.schema import MASK
+from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
+from ovs_metadata.store.layout import AGENTS
+
+DHCP_PORT = "10.0.0.2"
+DHCP_MAC = "fa:16:3e:00:00:02"
+CLIENTS = 4
+"""Connections of the guest at any time, and so the most requests in flight."""
+
+LONGEST_GAP = 3.0
+"""Seconds on the way back for which requests may fail, on a busy machine."""
+
+BY_DHCP_PORT, ON_THE_LINK, STARTED_WITH_US = (
+    "by the DHCP port's route",
+    "on the link",
+    "on the link, started with us",
+)
+
+
+def _migrate(hypervisor: Hypervisor, *arguments: str | Path) -> list[str | Path]:
+    """The command line that runs the command on that host."""
+    return [
+        *("nsenter", f"--net=/run/netns/{hypervisor.namespace}"),
+        *(Path(sys.executable).parent / "ovs-metadata", "--config", hypervisor.config),
+        *("migrate", *arguments),
+    ]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A hypervisor whose guest Neutron serves; our agent runs, and is not enabled."""
+
+    hypervisor: Hypervisor
+    guest: Guest
+    neutron: NeutronMetadataAgent
+
+    def migrate(self, *arguments: str | Path) -> str:
+        """Run the command on the host; returns what it printed."""
+        return run(*_migrate(self.hypervisor, *arguments), timeout=120)
+
+    def connections_of_neutron(self) -> int:
+        """How many connections Neutron's haproxy has been sent: PassiveOpens of proc_net_snmp."""
+        text = Path(f"/proc/{self.neutron.haproxy.pid}/net/snmp").read_text()
+        names, values = (line.split() for line in text.splitlines() if line.startswith("Tcp:"))
+        return int(values[names.index("PassiveOpens")])
+
+    def served_by_neutron(self) -> bool:
+        before = self.connections_of_neutron()
+        served = self.guest.identity("--max-time", "2") == self.guest.instance_id
+        return served and self.connections_of_neutron() > before
+
+
+@pytest.fixture
+def cloud(lab_hypervisor: Factory) -> Iterator[Cloud]:
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.deploy(enabled=None, nova_metadata_url=None, shared_secret=None)
+    hypervisor.start_metadata_service()
+    dhcp = hypervisor.add_guest("dhcp", mac=DHCP_MAC, address=f"{DHCP_PORT}/24", record=False)
+    # Neutron's own ports have no instance.
+    hypervisor.ovs.vsctl("remove", "interface", dhcp.tap, "external_ids", "vm-uuid")
+    hypervisor.ovs.vsctl("remove", "interface", dhcp.tap, "external_ids", "attached-mac")
+    dhcp.run("ip", "addr", "add", f"{SERVICE_IPV4}/32", "dev", "eth0")
+    guest = hypervisor.add_guest("guest")
+    with ExitStack() as stack:
+        neutron = stack.enter_context(
+            NeutronMetadataAgent(
+                {guest.ip: NeutronPort(guest.instance_id, guest.project_id)},
+                nova_url=hypervisor.nova,
+                secret=SECRET,
+                listen=(SERVICE_IPV4, SERVICE_PORT),
+                namespace=dhcp.name,
+                agent_namespace=hypervisor.namespace,
+                threads=2,
+            )
+        )
+        hypervisor.spawn("agent", *hypervisor.command("agent"))
+        made = Cloud(hypervisor, guest, neutron)
+        wait_for(made.served_by_neutron, "Neutron to serve the guest", 30)
+        wait_for(lambda: list(hypervisor.store.announced(AGENTS)), "our agent to say it lives", 30)
+        yield made
+
+
+@pytest.mark.parametrize("way", [BY_DHCP_PORT, ON_THE_LINK, STARTED_WITH_US])
+def test_there_and_back(cloud: Cloud, way: str) -> None:
+    hypervisor, guest = cloud.hypervisor, cloud.guest
+    if way == BY_DHCP_PORT:
+        guest.run("ip", "route", "replace", f"{SERVICE_IPV4}/32", "via", DHCP_PORT)
+    ini = ("--metadata-agent-ini", cloud.neutron.config)
+    planned = json.loads(cloud.migrate("plan", *ini, "--format", "json"))
+    prefix = "agent.openstack.metadata"
+    assert planned["configuration"] == {
+        f"{prefix}.nova_metadata_url": hypervisor.nova,
+        f"{prefix}.shared_secret": MASK,
+    }
+    assert {check["state"] for check in planned["checks"] if check["name"] != "store"} == {"ok"}
+    assert SECRET not in cloud.migrate("apply", *ini)
+    written = run(*hypervisor.mn_conf("get", "-t", "default", "--show-secrets"))
+    assert SECRET in written
+    assert "enabled" not in written
+    assert cloud.served_by_neutron(), "nothing is enabled"
+
+    load = Load(guest, hypervisor.root, CLIENTS)
+    assert "Verified by doctor" in cloud.migrate("enable")
+    summary = load.stop()
+    before = cloud.connections_of_neutron()
+    assert guest.identity() == guest.instance_id
+    assert cloud.connections_of_neutron() == before, "it is ours that answers"
+    assert summary.strangers == 0
+    assert summary.failed <= CLIENTS, summary
+
+    if way == STARTED_WITH_US:
+        guest.run("ip", "neigh", "flush", "dev", "eth0")
+        assert guest.identity() == guest.instance_id
+        assert METADATA_PORT_MAC in guest.run("ip", "neigh", "show", SERVICE_IPV4)
+    load = Load(guest, hypervisor.root, CLIENTS)
+    assert "Neutron's to serve" in cloud.migrate("back")
+    wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", LONGEST_GAP)
+    summary = load.stop()
+    assert summary.strangers == 0
+    assert summary.failing_for < LONGEST_GAP, summary
+    assert summary.longest < LONGEST_GAP, summary
+    assert hypervisor.flows() == ""
+
+
+def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.deploy(enabled=None, nova_metadata_url=None, shared_secret=None)
+    hypervisor.start_metadata_service()
+    hypervisor.spawn("agent", *hypervisor.command("agent"))
+    guest = hypervisor.add_guest("guest", record=False)
+    ini = hypervisor.root / "metadata_agent.ini"
+    ini.write_text("[DEFAULT]\nmetadata_proxy_shared_secret = not that of Nova\n")
+    ofctl, bridge = hypervisor.ovs.ofctl, hypervisor.bridge
+    ofctl("add-flow", bridge, "table=203,priority=1,actions=drop")
+    ofctl("add-flow", bridge, "table=0,priority=30000,udp,tp_dst=53,actions=NORMAL")
+    hypervisor.ovs.vsctl("add-port", bridge, METADATA_PORT)
+    wait_for(lambda: list(hypervisor.store.announced(AGENTS)), "our agent to say it lives", 30)
+
+    def checks() -> dict[str, dict[str, str]]:
+        command = _migrate(hypervisor, "plan", "--metadata-agent-ini", ini, "--format", "json")
+        found = json.loads(run(*command, check=False, timeout=60))["checks"]
+        return {check["name"]: check for check in found}
+
+    found = checks()
+    assert {name for name, check in found.items() if check["state"] == "failed"} == {
+        *("port name metadata", "tables 200 to 205", "port records", "Nova")
+    }
+    assert "203" in found["tables 200 to 205"]["text"]
+    assert guest.port_id in found["port records"]["text"]
+    assert "secret" in found["Nova"]["text"]
+
+    ofctl("del-flows", bridge, "table=203")
+    hypervisor.ovs.vsctl("del-port", METADATA_PORT)
+    hypervisor.put(guest)
+    hypervisor.add_guest("other", record=False, mac="fa:16:3e:00:00:06", address="10.0.0.6/24")
+    ini.write_text(f"[DEFAULT]\nmetadata_proxy_shared_secret = {SECRET}\n")
+    states = {name: check["state"] for name, check in checks().items()}
+    assert states == {
+        "root": "ok",
+        "store": "warning",
+        "Open vSwitch": "ok",
+        "port name metadata": "ok",
+        "tables 200 to 205": "warning",
+        "port records": "warning",
+        "agent": "ok",
+        "Nova": "ok",
+    }

@@ -1,0 +1,244 @@
+"""The Debian package: built, installed where a real systemd runs, used, and removed again.
+
+Nothing is installed on this machine: see lab.machine.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.guest import Guest
+from lab.machine import Machine
+from lab.process import LabError, run, wait_for
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT = "ovs-metadata-agent.service"
+PACKAGE = "ovs-metadata-agent"
+COMMANDS = (
+    *("mn-conf", "ovs-metadata", "ovs-metadata-agent", "ovs-metadata-flows"),
+    "ovs-metadata-proxy",
+)
+EXPOSURE = 40
+"""What `systemd-analyze security` may find of it, in tenths of its 10: below that it says OK."""
+
+GUEST = Guest("guest")
+pytestmark = pytest.mark.timeout(1200)  # the first of them builds the package
+
+ASK = ("ip", "netns", "exec", GUEST.name, "curl", "-sS", "--max-time", "5")
+
+HYPERVISOR = f"""
+set -eu
+mkdir -p /run/openvswitch /etc/openvswitch
+ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
+    /run/openvswitch/conf.db
+systemd-run --quiet --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --disable-system
+systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools \\
+    /usr/bin/python3 -B -m lab.echo_service 127.0.0.1 8775
+ovs-vsctl --retry --no-wait init
+ovs-vsctl --timeout=20 add-br br-int -- set bridge br-int datapath_type=netdev
+ip netns add {GUEST.name}
+ip link add {GUEST.tap} type veth peer eth0 netns {GUEST.name}
+ip netns exec {GUEST.name} ethtool -K eth0 tx off >/dev/null
+ip -n {GUEST.name} link set eth0 address {GUEST.mac} up
+ip -n {GUEST.name} addr add {GUEST.address} dev eth0
+ip -n {GUEST.name} route add 169.254.169.254 dev eth0
+ip link set {GUEST.tap} up
+ovs-vsctl --timeout=20 add-port br-int {GUEST.tap} -- set interface {GUEST.tap} \\
+    external_ids:iface-id={GUEST.port_id} external_ids:vm-uuid={GUEST.instance_id}
+"""
+
+RECORD = (
+    *("ovs-metadata", "port", "set", GUEST.port_id, "--instance", GUEST.instance_id),
+    *("--project", GUEST.project_id, "--mac", GUEST.mac, "--fixed-ip", GUEST.ip),
+    *("--network", GUEST.network_id),
+)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built package."""
+    into = tmp_path_factory.mktemp("package")
+    return Path(run(ROOT / "tools" / "build-deb", into, timeout=900).strip())
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine without the package."""
+    with Machine(tmp_path / "machine") as booted:
+        yield booted
+
+
+@pytest.fixture
+def hypervisor(machine: Machine, package: Path) -> Machine:
+    """A machine with the package, Open vSwitch, a guest, and something that stands in for Nova."""
+    machine.run("sh", "-c", HYPERVISOR)
+    install(machine, package)
+    return machine
+
+
+def install(machine: Machine, package: Path) -> str:
+    """Install the package as an operator does, what it depends on being there."""
+    shutil.copy(package, machine.path("/run"))
+    return machine.run("dpkg", "--install", f"/run/{package.name}", timeout=300)
+
+
+def answer(machine: Machine) -> dict[str, str]:
+    """The headers that Nova has got for the guest's request; raises LabError if it got none."""
+    output = machine.run(*ASK, "--fail", "http://169.254.169.254/")
+    return {name.lower(): value for name, value in json.loads(output)}
+
+
+def serves(machine: Machine) -> bool:
+    """Whether the guest is told who it is; raises LabError while it cannot ask."""
+    return answer(machine)["x-instance-id"] == GUEST.instance_id
+
+
+def journal(machine: Machine) -> str:
+    """What the agent has logged."""
+    return machine.run("journalctl", "--unit", UNIT, "--no-pager", "--output=cat")
+
+
+def turn_on(machine: Machine) -> None:
+    """Enable metadata for the deployment, and wait for it."""
+    machine.run("mn-conf", "set", "-t", "default", "agent.openstack.metadata.enabled : true")
+    machine.run(*RECORD)
+    wait_for(lambda: serves(machine), f"the guest to be served: {journal(machine)}", 60)
+
+
+def test_it_serves_as_a_service_within_its_bounds(hypervisor: Machine) -> None:
+    """From installation to a guest's answer, in the sandbox of the unit as it is shipped."""
+    assert hypervisor.show(UNIT, "ActiveState") == "active"
+    assert "ovs-metadata" not in hypervisor.run("ip", "netns", "list")
+    turn_on(hypervisor)
+
+    # The namespace has its name on the host, though the unit has a mount namespace of its own.
+    addresses = hypervisor.run("ip", "-n", "ovs-metadata", "addr", "show", "metadata")
+    assert "169.254.169.254/16" in addresses
+    assert "fe80::a9fe:a9fe/64" in addresses
+    accept_ra = ("cat", "/proc/sys/net/ipv6/conf/metadata/accept_ra")
+    assert hypervisor.run("ip", "netns", "exec", "ovs-metadata", *accept_ra).strip() == "0"
+
+    agent = hypervisor.show(UNIT, "MainPID")
+    status = hypervisor.run("cat", f"/proc/{agent}/status")
+    allowed = int(re.findall(r"^CapEff:\s*(\S+)", status, re.MULTILINE)[0], 16)
+    assert allowed.bit_count() == 7
+    writing = ("nsenter", f"--mount=/proc/{agent}/ns/mnt", "touch", "/etc/ovs-metadata/new")
+    with pytest.raises(LabError, match="Read-only file system"):
+        hypervisor.run(*writing)
+    users = hypervisor.run("ps", "-o", "user=", "-C", "python", "--no-headers", "-ww")
+    assert users.split().count("ovs-met+") == 2 or users.split().count("ovs-metadata") == 2
+
+    hypervisor.run("mn-conf", "set", "-t", "default", "agent.openstack.metadata.enabled : false")
+    wait_for(
+        lambda: "ovs-metadata" not in hypervisor.run("ip", "netns", "list"),
+        "the namespace to go when metadata is disabled",
+        30,
+    )
+
+
+def test_sockets_and_flows_outlive_a_restart(hypervisor: Machine) -> None:
+    """A restart keeps listening sockets in systemd; one that hangs is noticed and restarted."""
+    turn_on(hypervisor)
+    hypervisor.run("systemctl", "restart", UNIT)
+    wait_for(lambda: serves(hypervisor), "the guest to be served after a restart", 30)
+    assert "listening on the 8 sockets kept since the last run" in journal(hypervisor)
+
+    # The same unit, but for how long the watchdog waits.
+    hypervisor.path("/run/systemd/system").mkdir(exist_ok=True)
+    quick = hypervisor.path(f"/run/systemd/system/{UNIT}.d")
+    quick.mkdir()
+    (quick / "quick.conf").write_text("[Service]\nWatchdogSec=3\n")
+    hypervisor.run("systemctl", "daemon-reload")
+    hypervisor.run("systemctl", "restart", UNIT)
+    wait_for(lambda: serves(hypervisor), "the guest to be served with a quick watchdog", 30)
+    pid = hypervisor.show(UNIT, "MainPID")
+    hypervisor.run("kill", "-STOP", pid)
+    wait_for(lambda: hypervisor.show(UNIT, "MainPID") not in (pid, "0"), "the watchdog", 120)
+    wait_for(lambda: serves(hypervisor), "the guest to be served after a hang", 30)
+    assert hypervisor.show(UNIT, "NRestarts") == "1"
+
+
+def test_removed_it_leaves_nothing(machine: Machine, package: Path) -> None:
+    """Started by hand, as on a machine without systemd, then removed and purged."""
+    machine.run("sh", "-c", HYPERVISOR)
+    flows_before = machine.run("ovs-ofctl", "dump-flows", "br-int", "--no-stats")
+    before = files(machine)
+    install(machine, package)
+    machine.run("systemctl", "stop", UNIT)
+    machine.run("systemd-run", "--quiet", "--unit=by-hand", "ovs-metadata-agent")
+    turn_on(machine)
+    assert modes(machine) == {"agent.conf": "644", "ovs-metadata": "700"}
+
+    machine.run("systemctl", "stop", "by-hand")
+    machine.run("dpkg", "--remove", PACKAGE)
+    assert "metadata" not in machine.run("ovs-vsctl", "list-ports", "br-int").split()
+    assert "ovs-metadata" not in machine.run("ip", "netns", "list")
+    assert machine.run("ovs-ofctl", "dump-flows", "br-int", "--no-stats") == flows_before
+    assert machine.run("cat", "/etc/ovs-metadata/agent.conf")
+
+    machine.run("dpkg", "--purge", PACKAGE)
+    left = {path for path in files(machine) - before if not path.startswith(("var/log/", "run/"))}
+    # dpkg's own books, and those of users: Debian leaves the user, so that nobody gets its number.
+    assert {path for path in left if "ovs-metadata" in path} == set()
+    assert {path.split("/")[0] for path in left} <= {"etc", "var"}
+    assert machine.run("getent", "passwd", "ovs-metadata").endswith(":/usr/sbin/nologin\n")
+
+
+def files(machine: Machine) -> set[str]:
+    """What the machine has written so far, without what it has removed."""
+    found = set()
+    for directory, _, names in os.walk(machine.upper):
+        for path in (Path(directory) / name for name in names):
+            if path.is_symlink() or not path.is_char_device():
+                found.add(str(path.relative_to(machine.upper)))
+    return found
+
+
+def modes(machine: Machine) -> dict[str, str]:
+    """Who may read what: the configuration, and the directory of state."""
+    paths = ("/etc/ovs-metadata/agent.conf", "/var/lib/ovs-metadata")
+    lines = machine.run("stat", "--format=%n %a", *paths).splitlines()
+    return {Path(name).name: mode for name, mode in (line.split() for line in lines)}
+
+
+def test_commands_manual_pages_and_completions_are_installed(
+    machine: Machine, package: Path
+) -> None:
+    install(machine, package)
+    for command in COMMANDS:
+        if command != "ovs-metadata-proxy":
+            assert machine.run(command, "--version")
+        assert command in machine.run("man", "-E", "UTF-8", command)
+        warnings = f"man --warnings -E UTF-8 {command} 2>&1 >/dev/null"
+        assert machine.run("sh", "-c", warnings) == ""
+    completed = machine.run(
+        *("env", "COMP_WORDS=ovs-metadata po", "COMP_CWORD=1"),
+        *("_OVS_METADATA_COMPLETE=bash_complete", "ovs-metadata"),
+    )
+    assert "port" in completed
+    for directory, name in (
+        ("bash-completion/completions", "{}"),
+        ("zsh/vendor-completions", "_{}"),
+    ):
+        for command in COMMANDS:
+            script = f"/usr/share/{directory}/{name.format(command)}"
+            assert command in machine.run("cat", script), script
+
+
+def test_the_unit_is_right_and_tight(machine: Machine, package: Path) -> None:
+    install(machine, package)
+    done = subprocess.run(
+        machine.command("systemd-analyze", "verify", "--recursive-errors=no", UNIT),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    machine.run("systemd-analyze", "security", f"--threshold={EXPOSURE}", UNIT)

@@ -1,0 +1,75 @@
+"""What an agent does, and says, that cannot know what the deployment wants."""
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+import ovs_metadata
+from ovs_metadata.agent import cleanup
+from ovs_metadata.agent.agent import Agent
+from ovs_metadata.agent.conf.schema import PREFIX
+from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.live import LiveDeployment
+from ovs_metadata.agent.liveness import LastError
+from ovs_metadata.host import config
+from ovs_metadata.host.documents import replace
+from ovs_metadata.store import open_store
+from ovs_metadata.store.layout import config_template_path
+
+DEADLINE = 20.0
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"enabled": "yes"}, "enabled must be true or false"),
+        ({"enabled": True, "nova_ca_file": "/nonexistent/ca.pem"}, "ca.pem: No such file"),
+    ],
+)
+def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
+    values: dict[str, object], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched: list[object] = []
+
+    def has_traces(config: object) -> bool:
+        touched.append(config)
+        return False
+
+    monkeypatch.setattr(cleanup, "has_traces", has_traces)
+    store = open_store(f"directory:{tmp_path}/store")
+    document = json.dumps({f"{PREFIX}.{name}": value for name, value in values.items()}).encode()
+    replace(store, config_template_path("default"), lambda _: document)
+    file = tmp_path / "agent.conf"
+    file.write_text("[agent]\nhost = h\n")
+    last_error = LastError()
+    logging.getLogger(ovs_metadata.__name__).addHandler(last_error)
+
+    async def scenario() -> None:
+        agent = Agent(config.load(file), Handover("", {}))
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(agent._changed.set)
+
+        live = LiveDeployment(store, "h", wake)
+        following = asyncio.create_task(agent._follow(store, live))
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not any(reason in problem for problem in agent._problems()):
+                    await asyncio.sleep(0.01)
+            assert reason in last_error.message
+            assert agent._service is None
+        finally:
+            agent._end()
+            await following
+            await asyncio.to_thread(live.close)
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        logging.getLogger(ovs_metadata.__name__).removeHandler(last_error)
+        store.close()
+    assert touched == []

@@ -1,0 +1,60 @@
+"""Signs of life: how often they come, and from the event loop alone."""
+
+import asyncio
+import os
+import socket
+import time
+
+import pytest
+
+from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.watchdog import give_signs, sign_interval
+
+
+@pytest.mark.parametrize("pid", ["", str(os.getpid())])
+def test_several_signs_fit_into_the_time_the_watchdog_waits(pid: str) -> None:
+    environment = {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": pid, "HOME": "/root"}
+    assert sign_interval(environment) == 10.0
+    assert environment == {"HOME": "/root"}  # children are not watched
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"WATCHDOG_USEC": "0"},
+        {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"},
+    ],
+)
+def test_without_a_watchdog_of_our_own_there_are_no_signs(environment: dict[str, str]) -> None:
+    assert sign_interval(environment) is None
+
+
+def test_signs_end_while_the_event_loop_is_stuck_and_come_again() -> None:
+    given: list[float] = []
+
+    async def run() -> tuple[int, int]:
+        task = asyncio.create_task(give_signs(0.01, lambda: given.append(time.monotonic())))
+        async with asyncio.timeout(10):
+            while len(given) < 3:
+                await asyncio.sleep(0.001)
+            before = len(given)
+            time.sleep(0.1)  # what is tested: an event loop that is stuck
+            during = len(given) - before
+            while len(given) < before + 2:
+                await asyncio.sleep(0.001)
+        task.cancel()
+        return before, during
+
+    before, during = asyncio.run(run())
+    assert before >= 3
+    assert during == 0
+
+
+def test_a_sign_is_what_systemd_expects(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("n") / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        Handover(str(path), {}).alive()
+        assert manager.recv(100) == b"WATCHDOG=1"

@@ -1,0 +1,367 @@
+"""The doctor's checks: what is said of which facts, and nothing of a healthy host."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lab.store_support import record
+from ovs_metadata.agent.cli.flow_groups import Group, ListedFlow, State
+from ovs_metadata.agent.cli.verdict import Verdict
+from ovs_metadata.agent.doctor.checks_host import (
+    check_agent,
+    check_configuration,
+    check_metadata_port,
+    check_store,
+    check_switch,
+)
+from ovs_metadata.agent.doctor.checks_nova import check_nova
+from ovs_metadata.agent.doctor.checks_port import (
+    check_flows,
+    check_port,
+    check_request,
+    concerns_us,
+)
+from ovs_metadata.agent.doctor.facts import (
+    AdminFacts,
+    AgentFacts,
+    Deployment,
+    DeviceFacts,
+    EndpointFacts,
+    FlowFacts,
+    NamespaceFacts,
+    PortFacts,
+    ProcessFacts,
+    RequestFacts,
+    Step,
+    StoreFacts,
+    SwitchFacts,
+)
+from ovs_metadata.agent.doctor.finding import Diagnosis, Finding, Hop, HopReport, Severity
+from ovs_metadata.agent.doctor.guest_request import Answer
+from ovs_metadata.flows.values import FlowKey, Match
+from ovs_metadata.host.address import METADATA_PORT_MAC
+from ovs_metadata.host.config import load
+from ovs_metadata.host.ovsdb import Bridge, MetadataPort
+from ovs_metadata.host.ports import Interface, bind
+from ovs_metadata.proxy.errors import Failure
+from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.store.interface import MalformedRecord, PortState
+
+SECRET = b"very-secret"
+DEPLOYMENT = Deployment(
+    enabled=True,
+    enabled_origin="template default",
+    problems=(),
+    generation="abc",
+    secret=SECRET,
+    settings=Settings(),
+)
+STORE = StoreFacts("directory:/s", deployment=DEPLOYMENT, announced_generation="abc")
+AGENT = AgentFacts(1, ProcessFacts(10), ProcessFacts(11), (ProcessFacts(12),), AdminFacts())
+SWITCH = SwitchFacts(
+    bridge=Bridge("br-int", metadata_port=MetadataPort(1, ours=True, isolated=True))
+)
+LISTENING = (("169.254.169.254", 9697), ("::", 9697))
+NAMESPACE = NamespaceFacts(
+    "ovs-metadata",
+    exists=True,
+    device=DeviceFacts(True, METADATA_PORT_MAC, frozenset({"169.254.169.254"})),
+    wanted_addresses=("169.254.169.254",),
+    listening=frozenset(LISTENING),
+    wanted_listening=LISTENING,
+)
+RECORD = record()
+TAP = Interface("tap1", ofport=5, iface_id=RECORD.port_id, vm_uuid=RECORD.device_id, tag=1)
+TOLD = {"port_id": RECORD.port_id, "instance_id": RECORD.device_id, "state": "served"}
+
+
+def names(findings: Any) -> list[str]:
+    return [finding.fault.name for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"problems": ("x is bad",)}, ["value-ignored"]),
+        ({"enabled": False, "secret": b"", "settings": None}, ["disabled"]),
+        ({"settings": None, "settings_problem": "no such file"}, ["settings-unusable"]),
+        ({"secret": b""}, ["secret-empty"]),
+    ],
+)
+def test_configuration(changes: dict[str, Any], expected: list[str]) -> None:
+    store = replace(STORE, deployment=replace(DEPLOYMENT, **changes))
+    assert names(check_configuration(store, "")) == expected
+
+
+def test_configuration_that_is_not_known_is_no_fault_of_the_configuration() -> None:
+    assert names(check_configuration(StoreFacts("x", unreachable="gone"), "")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "agent", "expected"),
+    [
+        ({}, AGENT, []),
+        ({"unreachable": "no answer"}, AGENT, ["store-unreachable"]),
+        ({"unusable": "no such layout"}, AGENT, ["store-unusable"]),
+        ({"announced_generation": None}, AGENT, ["agent-not-announced"]),
+        ({"announced_generation": None}, replace(AGENT, agent=None), []),
+        ({"announced_generation": "old"}, AGENT, ["agent-behind"]),
+        ({"announced_generation": "old"}, replace(AGENT, agent=ProcessFacts(1, True)), []),
+    ],
+)
+def test_store(changes: dict[str, Any], agent: AgentFacts, expected: list[str]) -> None:
+    assert names(check_store(replace(STORE, **changes), agent)) == expected
+
+
+@pytest.mark.parametrize(
+    ("switch", "expected"),
+    [
+        (SWITCH, []),
+        (SwitchFacts(unreachable="gone"), ["ovsdb-unreachable"]),
+        (SwitchFacts(), ["bridge-missing"]),
+        (replace(SWITCH, silent="no socket"), ["vswitchd-silent"]),
+        (
+            SwitchFacts(bridge=Bridge("b", protocols=frozenset({"OpenFlow10"})), silent="refused"),
+            ["openflow-not-allowed"],
+        ),
+        (SwitchFacts(bridge=Bridge("b", protocols=frozenset({"OpenFlow13"}))), []),
+    ],
+)
+def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
+    assert names(check_switch(switch, load())) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"agent": None, "workers": (), "controller": None}, ["agent-not-running"]),
+        ({"agent": ProcessFacts(10, stopped=True), "admin": None}, ["agent-stuck"]),
+        ({"admin": AdminFacts(silent="nothing within 3 s")}, ["agent-stuck"]),
+        ({"admin": AdminFacts(unreachable="refused")}, ["admin-unreachable"]),
+        ({"admin": AdminFacts(ready=False, problems=("no bridge",))}, ["agent-not-ready"]),
+        ({"admin": None}, []),
+        ({"workers": ()}, ["workers-missing"]),
+        ({"workers": (ProcessFacts(12, stopped=True),)}, ["worker-stuck"]),
+        ({"controller": None}, ["controller-not-running"]),
+        ({"controller": ProcessFacts(11, stopped=True)}, ["controller-stuck"]),
+    ],
+)
+def test_agent(changes: dict[str, Any], expected: list[str]) -> None:
+    facts = replace(AGENT, **changes)
+    assert names(check_agent(facts, "os-ken", enabled=True)) == expected
+
+
+def test_an_agent_that_is_disabled_has_no_children_to_miss() -> None:
+    idle = AgentFacts(2, ProcessFacts(10), admin=AdminFacts(ready=False, problems=("disabled",)))
+    assert names(check_agent(idle, "os-ken", enabled=False)) == []
+
+
+def test_an_external_flow_controller_is_missed_without_the_agent_too() -> None:
+    found = check_agent(AgentFacts(2), "external", enabled=True)
+    assert names(found) == ["agent-not-running", "controller-not-running"]
+
+
+def with_port(**changes: Any) -> SwitchFacts:
+    port = replace(MetadataPort(1, ours=True, isolated=True), **changes)
+    return SwitchFacts(bridge=Bridge("br-int", metadata_port=port))
+
+
+def with_device(**changes: Any) -> NamespaceFacts:
+    assert NAMESPACE.device
+    return replace(NAMESPACE, device=replace(NAMESPACE.device, **changes))
+
+
+@pytest.mark.parametrize(
+    ("switch", "namespace", "expected"),
+    [
+        (SWITCH, NAMESPACE, []),
+        (SwitchFacts(bridge=Bridge("b")), NAMESPACE, ["metadata-port-missing"]),
+        (with_port(ours=False), NAMESPACE, ["metadata-port-foreign"]),
+        (with_port(isolated=False), NAMESPACE, ["metadata-port-not-isolated"]),
+        (with_port(ofport=None), NAMESPACE, ["metadata-port-without-ofport"]),
+        (SWITCH, NamespaceFacts("n"), ["namespace-missing"]),
+        (SWITCH, replace(NAMESPACE, device=None), ["device-missing"]),
+        (SWITCH, with_device(up=False, addresses=frozenset()), ["device-down"]),
+        (SWITCH, with_device(mac="02:00:00:00:00:01"), ["device-mac-wrong"]),
+        (SWITCH, with_device(addresses=frozenset()), ["address-missing"]),
+        (SWITCH, replace(NAMESPACE, listening=frozenset(LISTENING[:1])), ["not-listening"]),
+    ],
+)
+def test_metadata_port(switch: SwitchFacts, namespace: NamespaceFacts, expected: list[str]) -> None:
+    assert names(check_metadata_port(switch, namespace, agent_runs=True)) == expected
+
+
+def test_nobody_is_expected_to_listen_without_an_agent() -> None:
+    deaf = replace(NAMESPACE, listening=frozenset())
+    assert names(check_metadata_port(SWITCH, deaf, agent_runs=False)) == []
+
+
+def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes: Any) -> PortFacts:
+    bound = bind([interface], {RECORD.port_id: state})
+    port_id = RECORD.port_id if interface.iface_id == RECORD.port_id else None
+    facts = PortFacts(interface, port_id, state, bound, told=TOLD, asked=True)
+    return replace(facts, **changes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (port_facts(), []),
+        (port_facts(attached_mac=RECORD.mac_address.upper()), []),
+        (port_facts(replace(TAP, vm_uuid=None)), []),
+        (port_facts(told=None, asked=False), []),
+        (port_facts(replace(TAP, iface_id=None)), ["iface-id-missing"]),
+        (port_facts(replace(TAP, iface_id="tap")), ["iface-id-malformed"]),
+        (port_facts(state=replace(RECORD, device_owner="network:dhcp")), ["not-an-instance"]),
+        (port_facts(replace(TAP, ofport=None)), ["ofport-missing"]),
+        (port_facts(replace(TAP, ofport=-1)), ["ofport-missing"]),
+        (port_facts(rivals=("tap2",)), ["iface-id-twice"]),
+        (port_facts(replace(TAP, ofport=43518)), ["ofport-unservable"]),
+        (port_facts(replace(TAP, tag=4095)), ["dead-vlan"]),
+        (port_facts(link="is down"), ["link-down"]),
+        (port_facts(state=None), ["record-missing"]),
+        (port_facts(state=MalformedRecord("p", "nonsense")), ["record-malformed"]),
+        (port_facts(replace(TAP, ofport_request=9)), ["ofport-moving"]),
+        (port_facts(replace(TAP, vm_uuid="somebody-else")), ["record-of-other-instance"]),
+        (port_facts(state=replace(RECORD, fixed_ips=())), ["record-without-address"]),
+        (port_facts(attached_mac="fa:16:3e:00:00:99"), ["record-of-other-mac"]),
+        (port_facts(told=None), ["agent-sees-otherwise"]),
+        (port_facts(told=TOLD | {"instance_id": None, "reason": "?"}), ["agent-sees-otherwise"]),
+    ],
+)
+def test_port(facts: PortFacts, expected: list[str]) -> None:
+    assert names(check_port(facts)) == expected
+
+
+def test_which_ports_concern_us_when_none_is_named() -> None:
+    assert concerns_us(port_facts())
+    assert concerns_us(port_facts(state=None))
+    # What Neutron plugs for itself has no vm-uuid, and no record either.
+    assert not concerns_us(port_facts(replace(TAP, vm_uuid=None), state=None))
+    assert not concerns_us(port_facts(state=replace(RECORD, device_owner="network:dhcp")))
+
+
+def group(*states: State) -> Group:
+    key = FlowKey(0, 1, Match.of(in_port=5))
+    return Group(5, None, tuple(ListedFlow(key, 5, state, "the hook") for state in states))
+
+
+WRONG = {"IPv4": Verdict(False, "is dropped")}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (FlowFacts((group(State.INSTALLED, State.LEARNED),), own_requests=3), []),
+        (FlowFacts((group(State.MISSING, State.MISSING),)), ["flows-missing"]),
+        (FlowFacts((group(State.DIFFERENT),)), ["flows-different"]),
+        (FlowFacts((group(State.UNEXPECTED),)), ["flows-unexpected"]),
+        (FlowFacts((), request=WRONG), ["request-diverted"]),
+        (FlowFacts((), answer=WRONG), ["answer-diverted"]),
+        (FlowFacts((group(State.MISSING),), request=WRONG), ["flows-missing"]),
+        (FlowFacts((), own_requests=0), ["guest-never-asked"]),
+    ],
+)
+def test_flows(facts: FlowFacts, expected: list[str]) -> None:
+    assert names(check_flows(facts)) == expected
+
+
+def said(failure: Failure) -> Answer:
+    return Answer(True, status=failure.value.status, body=f"{failure.value.text}\n".encode())
+
+
+GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "counted", "expected"),
+    [
+        (GOOD, 1, []),
+        (GOOD, 0, ["flows-not-counting"]),
+        (Answer(False), 0, ["request-unanswered"]),
+        (Answer(False, refused=True), 1, ["request-refused"]),
+        (Answer(True), 1, ["no-answer-from-nova"]),
+        (said(Failure.NO_INTERFACE), 1, ["not-identified"]),
+        (said(Failure.NOT_READY), 1, ["not-identified"]),
+        (said(Failure.RATE_LIMITED), 1, ["over-limit"]),
+        (said(Failure.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
+        (said(Failure.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
+        # The same statuses, but of Nova's making.
+        (Answer(True, status=404, body=b"<html>"), 1, ["answered-with-error"]),
+        (Answer(True, status=503, body=b""), 1, ["answered-with-error"]),
+        (Answer(True, status=200, body=b'{"uuid": "other"}'), 1, ["wrong-instance"]),
+        (Answer(True, status=200, body=b"nonsense"), 1, ["wrong-instance"]),
+        (Answer(True, status=200, body=b"[]"), 1, ["wrong-instance"]),
+    ],
+)
+def test_request(answer: Answer, counted: int, expected: list[str]) -> None:
+    facts = RequestFacts(RECORD.device_id, answer, counted)
+    assert names(check_request(facts)) == expected
+
+
+def endpoint(signed: int | None = 404, unsigned: int | None = 403, **more: Any) -> EndpointFacts:
+    return EndpointFacts("http://nova:8775", signed=signed, unsigned=unsigned, **more)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (endpoint(), []),
+        (endpoint(200, of_instance="i"), []),
+        (endpoint(404, of_instance="i"), ["instance-unknown-to-nova"]),
+        (endpoint(403, 403), ["secret-refused"]),
+        (endpoint(404, 404, is_nova=True, of_instance="i"), ["secret-unchecked"]),
+        (endpoint(200, 200, is_nova=True), ["secret-unchecked"]),
+        (endpoint(404, 404, is_nova=False), ["nova-not-nova"]),
+        (endpoint(400), ["nova-not-nova"]),
+        (endpoint(500, 500, is_nova=False), ["nova-fails"]),
+        (endpoint(expires_in=3600.0), ["nova-certificate-expires"]),
+        (endpoint(expires_in=1e9), []),
+        *(
+            (endpoint(None, None, failed=step, why="so"), [name])
+            for step, name in {
+                Step.RESOLVE: "nova-unresolvable",
+                Step.CONNECT: "nova-unreachable",
+                Step.TLS: "nova-tls",
+                Step.ANSWER: "nova-silent",
+                Step.HTTP: "nova-not-http",
+            }.items()
+        ),
+    ],
+)
+def test_nova(seen: EndpointFacts, expected: list[str]) -> None:
+    assert names(check_nova([seen], Settings())) == expected
+
+
+def test_one_endpoint_that_is_well_makes_the_other_ones_fault_a_warning() -> None:
+    dead = endpoint(None, None, failed=Step.CONNECT, why="refused")
+    (alone,) = check_nova([dead], Settings())
+    assert alone.severity is Severity.ERROR
+    (beside,) = check_nova([dead, endpoint()], Settings())
+    assert beside.severity is Severity.WARNING
+
+
+def test_a_certificate_that_is_not_checked_is_a_warning_with_tls_only() -> None:
+    plain = Settings(nova_insecure=True)
+    assert names(check_nova([endpoint()], plain)) == []
+    tls = Settings(nova_insecure=True, nova_metadata_urls=("https://nova:8775",))
+    assert names(check_nova([endpoint()], tls)) == ["nova-tls-unchecked"]
+
+
+def test_the_worst_finding_is_the_exit_status() -> None:
+    def status(*findings: Finding) -> int:
+        hops = (HopReport(Hop.NOVA, findings), HopReport(Hop.STORE, skipped="not asked"))
+        return Diagnosis("h", "", hops).exit_status
+
+    (warning,) = check_nova([endpoint(expires_in=1.0)], Settings())
+    (error,) = check_nova([endpoint(403)], Settings())
+    (note,) = check_flows(FlowFacts((), own_requests=0))
+    assert [status(), status(note), status(note, warning), status(warning, error)] == [0, 0, 1, 2]
+
+
+def test_facts_do_not_show_the_secret() -> None:
+    assert SECRET.decode() not in repr(STORE)

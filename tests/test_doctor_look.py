@@ -1,0 +1,161 @@
+"""What the doctor reads off this host by itself: locks, sockets, Nova's answers, fake and real."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.metadata_instance import Instance
+from lab.metadata_service import MetadataService
+from lab.process import free_port, wait_for
+from ovs_metadata.agent.doctor import look_host, look_nova
+from ovs_metadata.agent.doctor.facts import Step
+from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
+from ovs_metadata.agent.doctor.settle import settled
+from ovs_metadata.host.config import Config, load
+from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
+from ovs_metadata.host.lock import take_lock
+from ovs_metadata.proxy.settings import Settings
+
+KNOWN = Instance(
+    uuid="4c1f61ac-4b0f-4f5c-9a53-8d0c6d2c38c4", project_id="p", name="n", hostname="n"
+)
+ASKER = Asker(KNOWN.uuid, "p", "10.0.0.5")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    path = tmp_path / "agent.conf"
+    path.write_text(f"[agent]\nstate_dir = {tmp_path}\n[admin]\nlisten =\n")
+    return load(path)
+
+
+def test_who_holds_the_lock_runs(config: Config) -> None:
+    assert look_host.look_at_agent(config).agent is None
+    lock = take_lock(config.state_dir / "agent.lock", "agent")
+    with lock:
+        found = look_host.look_at_agent(config)
+        assert found.agent
+        assert (found.agent.pid, found.agent.stopped) == (os.getpid(), False)
+        assert found.controller is None
+    # The file stays; what counts is that nobody holds it.
+    assert look_host.look_at_agent(config).agent is None
+
+
+def test_looking_takes_no_lock(config: Config) -> None:
+    look_host.look_at_agent(config)
+    take_lock(config.state_dir / "agent.lock", "agent").close()
+
+
+def test_a_stopped_process_is_seen_to_be(config: Config) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from ovs_metadata.host.lock import take_lock;"
+        "lock = take_lock(Path(sys.argv[1]), 'it'); print('ok', flush=True); time.sleep(60)"
+    )
+    lock = config.state_dir / "flows.lock"
+    with subprocess.Popen([sys.executable, "-c", program, lock], stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        try:
+            child.send_signal(signal.SIGSTOP)
+
+            def stopped() -> bool:
+                controller = look_host.look_at_agent(config).controller
+                return bool(controller and controller.pid == child.pid and controller.stopped)
+
+            wait_for(stopped, "it to be seen stopped")
+        finally:
+            child.kill()
+
+
+def test_listening_sockets_by_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as four:
+        assert ("127.0.0.1", four.getsockname()[1]) in set(look_host._listening())
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
+        assert ("::1", six.getsockname()[1]) in set(look_host._listening())
+
+
+def test_devices_here_and_elsewhere() -> None:
+    assert look_host.link_problem("lo") in {"", "is down"}
+    assert look_host.link_problem("no-such-device") is None
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_an_admin_listener_that_is_not_there(tmp_path: Path, kind: str) -> None:
+    nowhere = UnixSocket(tmp_path / "x") if kind == "unix" else LoopbackAddress("::1", free_port())
+    assert look_host.ask_admin(nowhere).unreachable
+
+
+def test_an_admin_listener_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_host, "ADMIN_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = look_host.ask_admin(LoopbackAddress("127.0.0.1", server.getsockname()[1]))
+    assert found.silent
+
+
+def test_something_else_in_the_admin_listeners_place() -> None:
+    with MetadataService([], "s") as service:
+        port = int(service.url.rpartition(":")[2])
+        found = look_host.ask_admin(LoopbackAddress("127.0.0.1", port))
+    assert "not our admin listener" in found.unreachable
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[MetadataService]:
+    with MetadataService([KNOWN], "the-secret") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("secret", "asker", "signed", "unsigned"),
+    [
+        (b"the-secret", ASKER, 200, 403),
+        (b"the-secret", nobody(), 404, 403),
+        (b"an-old-one", ASKER, 403, 403),
+        (b"", nobody(), 403, 403),
+    ],
+)
+def test_what_nova_says_to_secrets(
+    service: MetadataService, secret: bytes, asker: Asker, signed: int, unsigned: int
+) -> None:
+    (seen,) = look_at_nova(Settings(nova_metadata_urls=(service.url,)), secret, asker)
+    assert (seen.failed, seen.signed, seen.unsigned) == (None, signed, unsigned)
+    assert seen.of_instance == (ASKER.instance_id if asker is ASKER else "")
+
+
+def test_every_endpoint_is_asked(service: MetadataService) -> None:
+    urls = (f"http://127.0.0.1:{free_port()}", service.url, "http://name.invalid:1")
+    seen = look_at_nova(Settings(nova_metadata_urls=urls), b"the-secret", ASKER)
+    assert [each.failed for each in seen] == [Step.CONNECT, None, Step.RESOLVE]
+    assert [each.url for each in seen] == list(urls)
+
+
+def test_a_silent_nova(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_nova, "LONGEST_WAIT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for scheme, step in (("http", Step.ANSWER), ("https", Step.TLS)):
+            settings = Settings(
+                nova_metadata_urls=(f"{scheme}://127.0.0.1:{port}",), connect_timeout=0.1
+            )
+            (seen,) = look_at_nova(settings, b"s", ASKER)
+            assert seen.failed is step, seen.why
+
+
+def test_a_plain_http_server_is_no_tls(service: MetadataService) -> None:
+    url = service.url.replace("http:", "https:")
+    settings = Settings(nova_metadata_urls=(url,), connect_timeout=1.0)
+    (seen,) = look_at_nova(settings, b"s", ASKER)
+    assert seen.failed is Step.TLS
+
+
+def test_what_is_wrong_for_a_moment_only_is_not_wrong() -> None:
+    looks = iter([1, 2, 3])
+    assert settled(lambda: next(looks), lambda seen: seen < 2, patient=True) == 2
+    looks = iter([1, 2, 3])
+    assert settled(lambda: next(looks), lambda seen: seen < 2, patient=False) == 1

@@ -1,0 +1,336 @@
+"""What is read in Neutron's metadata_agent.ini, and what it becomes."""
+
+import json
+import struct
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_metadata.agent.cli import main
+from ovs_metadata.agent.conf.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
+from ovs_metadata.agent.migration.neighbours import questions
+from ovs_metadata.agent.migration.neutron_ini import (
+    NeutronIniError,
+    NeutronMetadata,
+    equivalent,
+    read_neutron_ini,
+    remarks,
+)
+from ovs_metadata.agent.migration.others_flows import flows_of_reply
+from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
+from ovs_metadata.host.documents import decode, encode
+from ovs_metadata.host.ports import ServedPort
+from ovs_metadata.store import open_store
+from ovs_metadata.store.layout import config_template_path
+from ovs_metadata.store.record import PortRecord
+
+SECRET = "what Nova knows"
+
+WHOLE = f"""\
+[DEFAULT]
+debug = false
+metadata_workers = 4
+nova_metadata_host = nova.example
+nova_metadata_port = 8443
+nova_metadata_protocol = https
+nova_metadata_insecure = false
+nova_client_cert = /etc/neutron/client.pem
+nova_client_priv_key = /etc/neutron/client.key
+auth_ca_cert = /etc/neutron/ca.pem
+metadata_proxy_shared_secret = {SECRET}
+[agent]
+report_interval = 30
+"""
+
+
+@pytest.fixture
+def ini(tmp_path: Path) -> Path:
+    path = tmp_path / "metadata_agent.ini"
+    path.write_text(WHOLE)
+    return path
+
+
+def test_all_options_are_taken_over(ini: Path) -> None:
+    assert equivalent(read_neutron_ini([ini])) == {
+        NOVA_METADATA_URL: "https://nova.example:8443",
+        SHARED_SECRET: SECRET,
+        f"{PREFIX}.nova_ca_file": "/etc/neutron/ca.pem",
+        f"{PREFIX}.nova_client_certificate_file": "/etc/neutron/client.pem",
+        f"{PREFIX}.nova_client_key_file": "/etc/neutron/client.key",
+    }
+    assert remarks(read_neutron_ini([ini])) == []
+
+
+def test_an_empty_file_is_neutrons_defaults(tmp_path: Path) -> None:
+    empty = tmp_path / "metadata_agent.ini"
+    empty.write_text("")
+    found = read_neutron_ini([empty])
+    assert found == NeutronMetadata()
+    assert equivalent(found) == {NOVA_METADATA_URL: "http://127.0.0.1:8775", SHARED_SECRET: ""}
+    loopback, secret = remarks(found)
+    assert "--nova-url" in loopback
+    assert "metadata_proxy_shared_secret" in secret
+
+
+def test_a_later_file_wins(ini: Path, tmp_path: Path) -> None:
+    other = tmp_path / "local.ini"
+    other.write_text("[DEFAULT]\nnova_metadata_ip = 192.0.2.7\n")
+    found = read_neutron_ini([ini, other])
+    assert found.port == 8443
+    assert found.secret == SECRET
+
+
+def test_the_old_name_of_the_host(tmp_path: Path) -> None:
+    old = tmp_path / "metadata_agent.ini"
+    old.write_text("[DEFAULT]\nnova_metadata_ip = 192.0.2.7\n")
+    assert read_neutron_ini([old]).host == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        (NeutronMetadata(host="2001:db8::1"), "http://[2001:db8::1]:8775"),
+        (NeutronMetadata("https", "nova.example", 443), "https://nova.example:443"),
+    ],
+)
+def test_urls(of: NeutronMetadata, expected: str) -> None:
+    assert equivalent(of)[NOVA_METADATA_URL] == expected
+
+
+def test_without_tls_certificates_mean_nothing() -> None:
+    of = NeutronMetadata(
+        host="nova", ca_file="/ca", certificate_file="/cert", key_file="/key", insecure=True
+    )
+    assert set(equivalent(of)) == {NOVA_METADATA_URL, SHARED_SECRET}
+
+
+def test_insecure_needs_no_authority() -> None:
+    of = NeutronMetadata("https", "nova", ca_file="/ca", insecure=True, secret=SECRET)
+    assert equivalent(of)[f"{PREFIX}.nova_insecure"] is True
+    assert f"{PREFIX}.nova_ca_file" not in equivalent(of)
+    (remark,) = remarks(of)
+    assert "insecure" in remark
+
+
+def test_a_certificate_without_its_key_is_not_shown() -> None:
+    of = NeutronMetadata("https", "nova", certificate_file="/cert", secret=SECRET)
+    assert f"{PREFIX}.nova_client_certificate_file" not in equivalent(of)
+    (remark,) = remarks(of)
+    assert "nova_client_priv_key" in remark
+
+
+def test_rate_limits_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "metadata_agent.ini"
+    path.write_text(
+        f"{WHOLE}[metadata_rate_limiting]\nrate_limit_enabled = true\n"
+        "base_window_duration = 10\nbase_query_rate_limit = 25\n"
+    )
+    (remark,) = remarks(read_neutron_ini([path]))
+    assert "2.5 requests per second" in remark
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[DEFAULT]\nnova_metadata_port = many\n", "nova_metadata_port"),
+        ("[DEFAULT]\nnova_metadata_protocol = gopher\n", "nova_metadata_protocol"),
+        ("[DEFAULT]\nnova_metadata_host = $nowhere\n", "nova_metadata_host"),
+        (f"metadata_proxy_shared_secret {SECRET}\n", "no ini file"),
+        (f"[DEFAULT]\nmetadata_proxy_shared_secret = $x{SECRET}\n", "shared_secret"),
+    ],
+)
+def test_what_is_wrong_is_named_and_no_secret(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "metadata_agent.ini"
+    path.write_text(text)
+    with pytest.raises(NeutronIniError) as caught:
+        read_neutron_ini([path])
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NeutronIniError, match="No such file"):
+        read_neutron_ini([tmp_path / "none.ini"])
+
+
+def test_a_value_that_is_none_of_ours() -> None:
+    with pytest.raises(NeutronIniError, match="nova_metadata_url must be"):
+        equivalent(NeutronMetadata(), "gopher://nova")
+    with pytest.raises(NeutronIniError, match="nova_ca_file must be"):
+        equivalent(NeutronMetadata("https", "nova", ca_file="ca.pem"))
+
+
+class Migrate:
+    """The command with a store of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.url = f"directory:{root}/store"
+        self.config = root / "agent.conf"
+        self.config.write_text(f"[store]\nurl = {self.url}\n[agent]\nhost = here\n")
+
+    def __call__(self, *arguments: str | Path) -> Result:
+        command = ["--config", str(self.config), "migrate", *map(str, arguments)]
+        return CliRunner().invoke(main, command)
+
+    def template(self, values: Mapping[str, object] | None = None) -> dict[str, object]:
+        path = config_template_path("default")
+        store = open_store(self.url)
+        try:
+            if values is not None:
+                assert store.write_document(path, encode(values), None)
+            document = store.read_document(path)
+            return dict(decode(document.data if document else None))
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def migrate(tmp_path: Path) -> Migrate:
+    return Migrate(tmp_path)
+
+
+def test_apply_writes_and_enables_nothing(migrate: Migrate, ini: Path) -> None:
+    for _twice in range(2):
+        result = migrate("apply", "--metadata-agent-ini", ini)
+        assert result.exit_code == 0, result.output
+        assert SECRET not in result.output
+        assert MASK in result.output
+    written = migrate.template()
+    assert written == equivalent(read_neutron_ini([ini]))
+    assert ENABLED not in written
+
+
+def test_apply_with_another_endpoint(migrate: Migrate, ini: Path) -> None:
+    url = "http://nova-1:8775,http://nova-2:8775"
+    result = migrate("apply", "--metadata-agent-ini", ini, "--nova-url", url)
+    assert result.exit_code == 0, result.output
+    assert migrate.template() == {NOVA_METADATA_URL: url, SHARED_SECRET: SECRET}
+
+
+def test_apply_replaces_nothing_unasked(migrate: Migrate, ini: Path) -> None:
+    before = {SHARED_SECRET: "another one", f"{PREFIX}.rate_limit": 7.0}
+    migrate.template(before)
+    result = migrate("apply", "--metadata-agent-ini", ini)
+    assert result.exit_code == 1
+    assert SHARED_SECRET in result.output
+    assert "another one" not in result.output
+    assert migrate.template() == before
+    assert migrate("apply", "--metadata-agent-ini", ini, "--force").exit_code == 0
+    assert migrate.template() == {**before, **equivalent(read_neutron_ini([ini]))}
+
+
+def test_apply_refuses_where_all_hosts_are_enabled(migrate: Migrate, ini: Path) -> None:
+    migrate.template({ENABLED: True})
+    result = migrate("apply", "--metadata-agent-ini", ini, "--force")
+    assert result.exit_code == 1
+    assert "enables all hosts already" in result.output
+    assert migrate.template() == {ENABLED: True}
+
+
+def test_plan_says_all_that_is_missing_and_changes_nothing(migrate: Migrate, ini: Path) -> None:
+    text = migrate.config.read_text()
+    migrate.config.write_text(
+        f"{text}state_dir = {migrate.config.parent}/state\n"
+        f"[ovs]\novsdb_connection = unix:{migrate.config.parent}/none.sock\n"
+    )
+    result = migrate(
+        *("plan", "--metadata-agent-ini", ini, "--nova-url", "http://127.0.0.1:1"),
+        *("--format", "json"),
+    )
+    assert result.exit_code == 1
+    document, _ = json.JSONDecoder().raw_decode(result.output)
+    assert document["configuration"][SHARED_SECRET] == MASK
+    failed = {check["name"] for check in document["checks"] if check["state"] == "failed"}
+    assert failed - {"root"} == {"Open vSwitch", "agent", "Nova"}
+    assert SECRET not in result.output
+    assert migrate.template() == {}
+
+
+def test_enable_stops_before_it_changes_anything(migrate: Migrate) -> None:
+    text = migrate.config.read_text()
+    migrate.config.write_text(
+        f"{text}state_dir = {migrate.config.parent}/state\n"
+        f"[ovs]\novsdb_connection = unix:{migrate.config.parent}/none.sock\n"
+    )
+    before = {NOVA_METADATA_URL: "http://127.0.0.1:1"}
+    migrate.template(before)
+    result = migrate("enable")
+    assert result.exit_code == 1
+    assert "nothing was changed" in result.output
+    assert "the new values" not in result.output
+
+
+def test_a_host_without_an_agent(migrate: Migrate) -> None:
+    result = migrate("back", "--host", "elsewhere", "--timeout", "1")
+    assert result.exit_code == 1
+    assert "elsewhere is disabled in the store, but its agent is not alive" in result.output
+
+
+FLOWS = st.lists(
+    st.tuples(st.integers(0, 254), st.integers(0, 65535), st.integers(0, 2**64 - 1), st.binary())
+)
+
+
+@given(FLOWS)
+def test_flows_of_a_reply(flows: list[tuple[int, int, int, bytes]]) -> None:
+    """Laid out as in the OpenFlow 1.3 specification, 7.3.5.2; the rest is of any kind."""
+    body = b"".join(
+        struct.pack(
+            *("!HBxIIHHHH4xQQQ", 48 + len(rest), table, 1, 2, priority, 3, 4, 5, cookie, 6, 7),
+        )
+        + rest
+        for table, priority, cookie, rest in flows
+    )
+    reply = struct.pack("!BBHIHH4x", 4, 19, 16, 1, 1, 0) + body
+    assert list(flows_of_reply(reply)) == [flow[:3] for flow in flows]
+
+
+def _port(*fixed_ips: str) -> ServedPort:
+    port_id = "11111111-0000-4000-8000-000000000001"
+    document = {
+        "port_id": port_id,
+        "project_id": "p",
+        "device_id": "22222222-0000-4000-8000-000000000002",
+        "device_owner": "compute:nova",
+        "mac_address": "fa:16:3e:00:00:01",
+        "fixed_ips": list(fixed_ips),
+        "network_id": "33333333-0000-4000-8000-000000000003",
+        "revision_number": 1,
+    }
+    record = PortRecord.from_json(port_id, json.dumps(document).encode())
+    return ServedPort(7, "tap1", record)
+
+
+def test_an_arp_request_in_the_name_of_a_guest() -> None:
+    frame, _ = questions(_port("10.0.0.5"))
+    mac = "fa163e000001"
+    ethernet, arp, rest = frame[:14], frame[14:42], frame[42:]
+    assert ethernet.hex() == "ffffffffffff" + mac + "0806"
+    assert arp[:8].hex() == "0001080006040001"
+    assert arp[8:18].hex() == mac + "0a000005"
+    assert arp[18:24] == bytes(6)
+    assert IPv4Address(arp[24:]) == IPv4Address(SERVICE_IPV4)
+    assert len(frame) == 60
+    assert not any(rest)
+
+
+def test_a_neighbour_solicitation_in_the_name_of_a_guest() -> None:
+    (frame,) = questions(_port("2001:db8::5"))
+    ethernet, header, message = frame[:14], frame[14:54], frame[54:]
+    assert ethernet.hex() == "3333fffea9fe" + "fa163e000001" + "86dd"
+    assert header[6:8] == bytes((58, 255))
+    assert IPv6Address(header[8:24]) == IPv6Address("fe80::f816:3eff:fe00:1")
+    assert IPv6Address(header[24:]) == IPv6Address("ff02::1:fffe:a9fe")
+    assert message[0] == 135
+    assert IPv6Address(message[8:24]) == IPv6Address(SERVICE_IPV6)
+    assert message[24:].hex() == "0101" + "fa163e000001"
+    checked = header[8:] + struct.pack("!II", len(message), 58) + message
+    total = sum(word for (word,) in struct.iter_unpack("!H", checked))
+    assert (total & 0xFFFF) + (total >> 16) == 0xFFFF, "RFC 1071: all words and the checksum"
