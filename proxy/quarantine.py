@@ -6,31 +6,23 @@ socket filter on the listening sockets drops its packets, and nothing of them re
 Connections it has already are not touched, nor is anybody else's.
 
 Belongs to the event loop's thread and lives as long as the worker.
-Format: socket(7), SO_ATTACH_FILTER; struct sock_filter of linux/filter.h.
 """
 
-import ctypes
 import ipaddress
 import logging
 import socket
-import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ovs_metadata.proxy.socket_program import ATTACH_FILTER, attach, load_ofport
+
 _log = logging.getLogger(__name__)
 
-_SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 
-# BPF_LD | BPF_H | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K.
-_LOAD_16_BITS, _JUMP_IF_EQUAL, _RETURN = 0x28, 0x15, 0x06
+_JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
+"""BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K"""
 _DROP, _PASS = 0, 0xFFFFFFFF
-
-_FROM_NETWORK_HEADER = 0xFFF00000
-"""SKF_NET_OFF: what is added to it is an offset from the start of the IP header."""
-
-_SOURCE_ENDS_AT = {socket.AF_INET: 16, socket.AF_INET6: 24}
-"""Where in the IP header the source address ends: RFC 791, section 3.1; RFC 8200, section 3."""
 
 _MOST = 1024
 """Ports at once. A program may have 4096 instructions, and each port takes two."""
@@ -93,16 +85,12 @@ class Quarantine:
 
 
 def _attach(listener: socket.socket, numbers: Iterable[int]) -> None:
-    source = _FROM_NETWORK_HEADER + _SOURCE_ENDS_AT[listener.family] - 2
-    instructions = [(_LOAD_16_BITS, 0, 0, source)]
+    program = [load_ofport(listener)]
     for number in numbers:
-        instructions += [(_JUMP_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DROP)]
-    instructions.append((_RETURN, 0, 0, _PASS))
-    code = b"".join(struct.pack("HBBI", *each) for each in instructions)
-    buffer = ctypes.create_string_buffer(code)
-    program = struct.pack("HL", len(instructions), ctypes.addressof(buffer))
+        program += [(_JUMP_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DROP)]
+    program.append((_RETURN, 0, 0, _PASS))
     try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        attach(listener, ATTACH_FILTER, program)
     except OSError as error:
         _log.warning("the kernel takes no filter for a listening socket: %s", error)
 

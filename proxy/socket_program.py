@@ -1,0 +1,47 @@
+"""Programs in classic BPF that the kernel runs for listening sockets, to tell ports apart.
+
+Formats: socket(7), SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF; struct sock_fprog and struct
+sock_filter of linux/filter.h.
+"""
+
+import ctypes
+import socket
+import struct
+from collections.abc import Sequence
+from typing import TypeAlias
+
+Instruction: TypeAlias = tuple[int, int, int, int]
+"""Operation, instructions to jump if true and if false, operand."""
+
+ATTACH_FILTER = 26
+ATTACH_REUSEPORT = 51
+"""Socket options of a program that says how much of a packet to keep, and of one that says which
+of the sockets that share an address gets it."""
+
+_LOAD_16_BITS = 0x28
+"""BPF_LD | BPF_H | BPF_ABS"""
+
+_FROM_NETWORK_HEADER = 0xFFF00000
+"""SKF_NET_OFF: what is added to it is an offset from the start of the IP header."""
+
+_SOURCE_ENDS_AT = {socket.AF_INET: 16, socket.AF_INET6: 24}
+"""Where in the IP header the source address ends: RFC 791, section 3.1; RFC 8200, section 3."""
+
+
+def load_ofport(listener: socket.socket) -> Instruction:
+    """The instruction that loads the last 16 bits of the peer's address, which are the ofport."""
+    return _LOAD_16_BITS, 0, 0, _FROM_NETWORK_HEADER + _SOURCE_ENDS_AT[listener.family] - 2
+
+
+def attach(listener: socket.socket, option: int, program: Sequence[Instruction]) -> None:
+    """Have the kernel run a program, in place of one that is there; raises OSError if it refuses.
+
+    Args:
+        listener: the socket.
+        option: `ATTACH_FILTER` or `ATTACH_REUSEPORT`.
+        program: at most 4096 instructions.
+    """
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    value = struct.pack("HL", len(program), ctypes.addressof(buffer))
+    listener.setsockopt(socket.SOL_SOCKET, option, value)
