@@ -67,9 +67,9 @@ ln -s /opt/ovs-metadata/bin/ovs-metadata-agent /usr/sbin/
 install -D -m 644 packaging/agent.conf /etc/ovs-metadata/agent.conf
 install -D -m 644 -t /etc/systemd/system packaging/systemd/{UNIT}
 install -D -m 644 -t /etc/sysusers.d packaging/sysusers.d/ovs-metadata-agent.conf
-# The tree may be in a home directory.
+# The tree may be in a home directory, or in /tmp.
 mkdir /etc/systemd/system/{UNIT}.d
-printf '[Service]\\nProtectHome=no\\n' >/etc/systemd/system/{UNIT}.d/tree.conf
+printf '[Service]\\nProtectHome=no\\nPrivateTmp=no\\n' >/etc/systemd/system/{UNIT}.d/tree.conf
 systemd-sysusers
 systemctl daemon-reload
 mn-conf set -t default 'agent.openstack.metadata.nova_metadata_url : "http://controller:8775"'
