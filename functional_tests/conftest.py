@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
-from hypervisor_fixtures import hypervisor, lab_hypervisor, pytest_runtest_makereport
+from hypervisor_fixtures import (
+    hypervisor,
+    lab_hypervisor,
+    pytest_runtest_makereport,
+    serving,
+)
 from nova_fixtures import nova
 
 from lab.zookeeper import ZooKeeper
 
-__all__ = ["hypervisor", "lab_hypervisor", "nova", "pytest_runtest_makereport"]
+__all__ = ["hypervisor", "lab_hypervisor", "nova", "pytest_runtest_makereport", "serving"]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 
 Factory = Callable[..., Hypervisor]
@@ -43,6 +44,19 @@ def lab_hypervisor() -> Iterator[Factory]:
     yield make
     for hypervisor in made:
         close_hypervisor(hypervisor)
+
+
+@pytest.fixture
+def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
+    """A hypervisor of its own with one guest, which is served."""
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    guest = hypervisor.add_guest("guest")
+    hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+    return hypervisor, guest
 
 
 @pytest.fixture(scope="module")

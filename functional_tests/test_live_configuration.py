@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import pytest
 from hypervisor_fixtures import Factory
 
 from lab.guest import Guest
@@ -17,19 +16,6 @@ from lab.zookeeper import ZooKeeper
 from ovs_metadata.host.address import METADATA_PORT
 
 PREFIX = "agent.openstack.metadata"
-
-
-@pytest.fixture
-def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
-    """A hypervisor of its own with one guest, which is served."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
-    hypervisor.start_metadata_service()
-    hypervisor.start_agent()
-    guest = hypervisor.add_guest("guest")
-    hypervisor.wait_until_served(guest)
-    assert guest.identity() == guest.instance_id
-    return hypervisor, guest
 
 
 @contextmanager

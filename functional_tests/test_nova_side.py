@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypervisor_fixtures import Factory
 
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
@@ -26,22 +25,11 @@ from ovs_metadata.proxy.settings import Settings
 CLIENTS = 4
 
 
-@pytest.fixture
-def served(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
-    """A hypervisor with one guest that is served."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
-    hypervisor.start_metadata_service()
-    hypervisor.start_agent()
-    guest = hypervisor.add_guest("guest")
-    hypervisor.wait_until_served(guest)
-    assert guest.identity() == guest.instance_id
-    return hypervisor, guest
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_nova_restarts_under_load(served: tuple[Hypervisor, Guest], signum: signal.Signals) -> None:
-    hypervisor, guest = served
+def test_nova_restarts_under_load(
+    serving: tuple[Hypervisor, Guest], signum: signal.Signals
+) -> None:
+    hypervisor, guest = serving
     # Longer than the stand-in takes to start on any machine.
     _set_patience(hypervisor, 30.0)
     load = Load(guest, hypervisor.root, CLIENTS)
@@ -58,8 +46,8 @@ def test_nova_restarts_under_load(served: tuple[Hypervisor, Guest], signum: sign
     assert summary.strangers == 0
 
 
-def test_a_nova_that_stays_away_is_said_to_be_away(served: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = served
+def test_a_nova_that_stays_away_is_said_to_be_away(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
     _set_patience(hypervisor, 0.5)
     load = Load(guest, hypervisor.root, CLIENTS)
     try:
@@ -76,8 +64,8 @@ def test_a_nova_that_stays_away_is_said_to_be_away(served: tuple[Hypervisor, Gue
     assert summary.strangers == 0
 
 
-def test_a_second_endpoint_takes_over_and_hands_back(served: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = served
+def test_a_second_endpoint_takes_over_and_hands_back(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
     second = _second_service(hypervisor)
     hypervisor.deploy(
         nova_metadata_url="http://127.0.0.1:8775,http://127.0.0.1:8776",
@@ -206,9 +194,9 @@ def test_a_worker_without_privileges_proves_itself_without_a_file_to_read(tmp_pa
 
 
 def test_the_files_that_the_configuration_names_are_used_and_followed(
-    served: tuple[Hypervisor, Guest],
+    serving: tuple[Hypervisor, Guest],
 ) -> None:
-    hypervisor, guest = served
+    hypervisor, guest = serving
     nova, ours = (_certificate(hypervisor.root, name) for name in ("nova", "proxy"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ours[0]))
     context.load_cert_chain(*nova)

@@ -13,19 +13,6 @@ from lab.process import run, wait_for
 from ovs_metadata.host.address import METADATA_PORT
 
 
-@pytest.fixture
-def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
-    """A hypervisor of its own with one guest, which is served."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
-    hypervisor.start_metadata_service()
-    hypervisor.start_agent()
-    guest = hypervisor.add_guest("guest")
-    hypervisor.wait_until_served(guest)
-    assert guest.identity() == guest.instance_id
-    return hypervisor, guest
-
-
 def _wait_until_answered(guest: Guest, timeout: float = 15.0) -> None:
     wait_for(
         lambda: guest.identity("--max-time", "1") == guest.instance_id,
