@@ -170,11 +170,12 @@ def test_the_page_tells_of_trouble(host: tuple[Hypervisor, Guest]) -> None:
     hypervisor.ovs.vsctl("del-br", hypervisor.bridge)
     wait_for(lambda: told(hypervisor).get("ready") is False, "the agent to notice", 15)
     # The page counts failures by its history, which is up to five seconds old.
-    wait_for(lambda: 'id="failures"' in fetched(hypervisor), "a sample with the failures", 15)
+    row = re.compile(r"<td>503</td><td>no endpoint</td><td class=\"number\">4</td>")
+    wait_for(lambda: row.search(fetched(hypervisor)), "a sample with all failures", 15)
     seen = browser.look(PAGE, hypervisor.namespace)
     assert "not serving metadata" in number(seen, "state")
     assert "there is no bridge" in seen.dom
-    assert re.search(r"<td>503</td><td>no endpoint</td><td class=\"number\">4</td>", seen.dom)
+    assert row.search(seen.dom)
     assert "failing for" in seen.dom
     assert seen.console == []
 

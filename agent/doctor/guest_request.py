@@ -26,6 +26,7 @@ from netaddr import EUI
 from ovs_metadata.agent.doctor.tcp import End, TcpClient
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config
 
@@ -41,13 +42,14 @@ FIRST_CLIENT_PORT, CLIENT_PORTS = 20000, 8192
 RESEND_INTERVAL = 1.0
 """Seconds after which what was sent last is sent again."""
 
-UNANSWERED_AFTER = 2.5
+UNANSWERED_AFTER = 5.0
 """Seconds within which the proxy has to accept the connection."""
 
-ATTEMPTS = 2
-"""Connections that must not be accepted, each from a port of its own, before that is said."""
-
 LARGEST_ANSWER = 1024 * 1024
+
+NO_FLOW = FlowKey(0, 0, Match())
+"""A flow we never have. Its deletion has the switch compare what it has cached with its flows."""
+
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
 _LARGEST_FRAME = 65536 + 64
@@ -88,16 +90,17 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
         def send(frames: list[bytes]) -> None:
             switch.send(*(openflow.packet_out_message(offline, ofport, frame) for frame in frames))
 
-        for _ in range(ATTEMPTS):
-            client = _client()
-            try:
-                send(client.start())
-                _converse(client, tap, send, timeout)
-            finally:
-                if not client.finished:
-                    send(client.abort())
-            if client.connected or client.refused:
-                break
+        client = _client()
+        try:
+            send(client.start())
+            # The way back is learned, but up to Open vSwitch 3.7 at least, what a packet-out
+            # teaches does not count as a change of flows: a cached decision to drop such answers
+            # would stand for as long as answers come.
+            switch.send(openflow.delete_message(offline, NO_FLOW))
+            _converse(client, tap, send, timeout)
+        finally:
+            if not client.finished:
+                send(client.abort())
         # Whatever was sent has been carried out when the switch answers this.
         switch.send(openflow.barrier_message(offline))
         switch.receive(openflow.BARRIER_REPLY)
