@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.bridge import prepare_bridge
-from ovs_metadata.flows.desired import desired_flows
+from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.tables import Priority, Table
@@ -93,7 +93,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
         self._state: HostState | None = None
-        self._metadata_ofport: int | None = None
+        self._metadata: MetadataNumber | None = None
         self._decided_by: tuple[int | None, Bound] | None = None
         self._watcher: PortWatcher | None = None
         self._deployment: ConfigurationFollower | None = None
@@ -220,7 +220,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     def _decide(self, watcher: PortWatcher) -> None:
         if not self._is_enabled():
-            self._state = self._decided_by = self._metadata_ofport = None
+            self._state = self._decided_by = self._metadata = None
             self._flows.desired, self._flows.undecided = {}, ()
             return
         state = watcher.state()
@@ -234,10 +234,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
                 LOG.error("bridge %s is not prepared: %s; trying again", state.bridge.name, error)
                 self._state = None
                 hub.spawn_after(FIRST_AFTER_ERROR, self._wake.set)
-            # While the metadata port is being made anew, hooks that lead nowhere are better than
-            # none: without them whoever else answers there on this network would be asked.
-            self._metadata_ofport = state.bridge.metadata_ofport or self._metadata_ofport
-        decided_by = self._metadata_ofport, state.bound
+        self._metadata = metadata_number(state.bridge, self._metadata)
+        decided_by = self._metadata.ofport if self._metadata else None, state.bound
         if decided_by != self._decided_by:
             self._decided_by = decided_by
             self._flows.desired = desired_flows(self._config.flows, *decided_by)

@@ -4,14 +4,43 @@ The flow controller sees to it that it has them, and operators' commands compare
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from uuid import UUID
 
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
+from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.ports import Bound
 from ovs_metadata.store.record import PortRecord
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataNumber:
+    """The metadata port's number, and the row of the bridge on which it had it."""
+
+    ofport: int
+    row: UUID | None
+
+
+def metadata_number(bridge: Bridge | None, before: MetadataNumber | None) -> MetadataNumber | None:
+    """Which number the flows are to name.
+
+    While the metadata port is being made anew, the one it had: hooks that lead nowhere are better
+    than none, for without them whoever else answers there on the network would be asked. But never
+    a number that is another interface's by now: its guest would be asked in the metadata port's
+    place. On a new bridge any guest may be given it.
+    """
+    if bridge is None:
+        return None
+    if bridge.metadata_ofport is not None:
+        return MetadataNumber(bridge.metadata_ofport, bridge.row)
+    taken = (each.ofport for each in bridge.interfaces)
+    if before is None or before.row != bridge.row or before.ofport in taken:
+        return None
+    return before
 
 
 def desired_flows(

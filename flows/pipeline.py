@@ -68,12 +68,16 @@ class Port:
 def pipeline(
     options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
 ) -> Mapping[FlowKey, Flow]:
-    """All flows that should stand in the switch; none while there is no metadata port."""
+    """All flows that should stand in the switch; none while there is no metadata port.
+
+    Nor are there any for a port that has the metadata port's number, as if for a moment two had it.
+    """
     if metadata_ofport is None:
         return {}
     flows = list(_shared_flows(options, metadata_ofport))
     for port in ports:
-        flows += _port_flows(options, metadata_ofport, port)
+        if port.ofport != metadata_ofport:
+            flows += _port_flows(options, metadata_ofport, port)
     return {flow.key: flow for flow in flows}
 
 

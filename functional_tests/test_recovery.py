@@ -61,6 +61,26 @@ def test_the_metadata_port_is_deleted(serving: tuple[Hypervisor, Guest]) -> None
     _wait_until_answered(guest)
 
 
+def test_an_instance_with_the_metadata_ports_number_is_not_asked_in_its_place(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = serving
+    number = hypervisor.ovs.ofport(METADATA_PORT)
+    agent = hypervisor.processes["agent"].pid
+    thief = hypervisor.add_guest("thief", plug=False)
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        hypervisor.ovs.vsctl("del-port", METADATA_PORT)
+        thief.plug(hypervisor.ovs, hypervisor.bridge, f"ofport_request={number}")
+        assert hypervisor.ovs.ofport(thief.tap) == number
+        # Nothing of the other guest's goes there, and nothing that comes from there is an answer.
+        wait_for(lambda: not hypervisor.static_flows(), "flows that name the number to go")
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    _wait_until_answered(guest)
+    _wait_until_answered(thief)
+
+
 def test_the_namespace_is_deleted(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     before = Path("/run/netns", hypervisor.metadata_namespace).stat().st_ino

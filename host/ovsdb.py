@@ -67,7 +67,8 @@ class Bridge:
     """One bridge as OVSDB shows it; `interfaces` are all but the metadata port's.
 
     `protocols` is empty when the bridge speaks all versions of OpenFlow. `table_names` holds the
-    numbers and names of Flow_Table.
+    numbers and names of Flow_Table. `row` names its row: a bridge deleted and made again has
+    another.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Bridge:
     table_names: tuple[tuple[int, str], ...] = ()
     interfaces: tuple[Interface, ...] = ()
     metadata_port: MetadataPort | None = None
+    row: UUID | None = None
 
     @property
     def metadata_ofport(self) -> int | None:
@@ -170,6 +172,7 @@ class Ovsdb:
             ),
             interfaces=tuple(each for each in found if isinstance(each, Interface)),
             metadata_port=next((each for each in found if isinstance(each, MetadataPort)), None),
+            row=row.uuid,
         )
 
 

@@ -73,11 +73,13 @@ class Guest:
         """Remove the namespace, and with it both ends of the pair."""
         run("ip", "netns", "del", self.name, check=False)
 
-    def plug(self, ovs: OpenVSwitch, bridge: str, **external_ids: str) -> int:
-        """Add its tap device to the bridge as Nova does; returns the ofport."""
+    def plug(self, ovs: OpenVSwitch, bridge: str, *columns: str, **external_ids: str) -> int:
+        """Add its tap device to the bridge as Nova does, with these columns; returns the ofport."""
         ids = {"iface-id": self.port_id, "vm-uuid": self.instance_id, "attached-mac": self.mac}
         settings = [f'external_ids:{key}="{value}"' for key, value in (ids | external_ids).items()]
-        ovs.vsctl("add-port", bridge, self.tap, "--", "set", "interface", self.tap, *settings)
+        ovs.vsctl(
+            "add-port", bridge, self.tap, "--", "set", "interface", self.tap, *settings, *columns
+        )
         return ovs.ofport(self.tap)
 
     def unplug(self, ovs: OpenVSwitch) -> None:
