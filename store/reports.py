@@ -42,6 +42,11 @@ class Reports(Generic[S]):
         with self._lock:
             return set(self._told)
 
+    def follows(self, key: str) -> bool:
+        """Whether this one is followed at present."""
+        with self._lock:
+            return key in self._told
+
     def untold(self) -> set[str]:
         """What the listener was told nothing of so far."""
         with self._lock:

@@ -25,8 +25,8 @@ LOG = logging.getLogger(__name__)
 FORMAT = 1
 
 MAX_NODES = 2048
-"""Nodes kept. Those no longer followed stay, since an instance rebooted during an outage unplugs
-its port and plugs it again, until so many others have come after them."""
+"""Nodes kept, unless more are followed. Those no longer followed stay as long as there is room,
+since an instance rebooted during an outage unplugs its port and plugs it again."""
 
 MAX_SIZE = 2 * MAX_NODES * 64 * 1024
 """Bytes a file may have, or it is none of ours."""
@@ -57,23 +57,39 @@ class Snapshot:
         self._failed = ""
         self._saved_at = -SAVE_INTERVAL
         self._nodes = self._load()
+        # Those that nobody follows, in the order in which they are given up.
+        self._released = dict.fromkeys(self._nodes)
 
     def get(self, path: str) -> Known | None:
-        """What was last known of a node, None if nothing was."""
+        """What was last known of a node that is followed, None if nothing was."""
         with self._lock:
+            self._released.pop(path, None)
             return self._nodes.get(path)
 
     def note(self, path: str, known: Known | None) -> None:
-        """This is known of a node from now on; None is nothing."""
+        """This is known from now on of a node that is followed; None is nothing."""
         with self._lock:
+            self._released.pop(path, None)
             if self._nodes.get(path) == known:
                 return
-            # Taken out first, so that the latest is always last.
-            self._nodes.pop(path, None)
-            if known is not None:
+            if known is None:
+                del self._nodes[path]
+            else:
                 self._nodes[path] = known
-                if len(self._nodes) > MAX_NODES:
-                    del self._nodes[next(iter(self._nodes))]
+                self._make_room()
+            self._changed = True
+
+    def release(self, path: str) -> None:
+        """A node is no longer followed, and is given up when there is no room for it."""
+        with self._lock:
+            if path in self._nodes:
+                self._released[path] = None
+                self._make_room()
+
+    def _make_room(self) -> None:
+        while len(self._nodes) > MAX_NODES and self._released:
+            path = next(iter(self._released))
+            del self._released[path], self._nodes[path]
             self._changed = True
 
     def save(self, *, now: bool = False) -> float | None:

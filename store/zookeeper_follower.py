@@ -5,7 +5,7 @@ connection is lost, and does not set them again on the next: then everything is 
 only state is the set of what is to be read. What cannot be read stays in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from kazoo.exceptions import NoNodeError
@@ -73,6 +73,13 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         self._added(self._reports.keys())
         self._wake.set()
 
+    def set_ports(self, port_ids: Collection[str]) -> None:
+        """See `Follower`."""
+        before = self._reports.keys()
+        super().set_ports(port_ids)
+        for key in before.difference(port_ids):
+            self._release(key)
+
     def close(self) -> None:
         """See `Follower`."""
         super().close()
@@ -129,13 +136,13 @@ class ZooKeeperFollower(ThreadedFollower[S]):
 
     def _take_batch(self) -> list[str]:
         """Take up to BATCH keys out of those to be read; those no longer followed are dropped."""
-        followed = self._reports.keys()
         batch: list[str] = []
         while self._to_read and len(batch) < BATCH:
+            # Before it is asked whether it is followed: it is followed before it is put in here.
             key = self._to_read.pop()
             if not self._kind.is_key(key):
                 self._reports.tell(key, None)
-            elif key in followed:
+            elif self._reports.follows(key):
                 batch.append(key)
         return batch
 
@@ -181,7 +188,13 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         if self._snapshot:
             keep = data is not None or self._kind.absence_is_news
             self._snapshot.note(self._kind.path_of(key), Known(data) if keep else None)
+            if not self._reports.follows(key):
+                self._release(key)
         self._reports.tell(key, data)
+
+    def _release(self, key: str) -> None:
+        if self._snapshot and self._kind.is_key(key):
+            self._snapshot.release(self._kind.path_of(key))
 
     def _node(self, key: str) -> str:
         return self._requests.path(self._kind.path_of(key))

@@ -62,15 +62,52 @@ def test_it_is_written_when_something_changed_and_not_too_often(file: Path) -> N
     assert _again(file).get("/a") == Known(b"2")
 
 
-def test_it_is_bounded_and_the_oldest_go_first(file: Path) -> None:
+def test_what_is_no_longer_followed_stays_while_there_is_room(file: Path) -> None:
     snapshot = Snapshot(file, STORE)
+    snapshot.note("/config", Known(b"1"))
+    for number in range(2 * MAX_NODES):
+        snapshot.note(f"/{number}", Known(b"1"))
+        snapshot.release(f"/{number}")
+    assert snapshot.get("/config") == Known(b"1")
+    assert snapshot.get(f"/{MAX_NODES}") is None
+    assert snapshot.get(f"/{MAX_NODES + 1}") == Known(b"1")
+    assert snapshot.get(f"/{2 * MAX_NODES - 1}") == Known(b"1")
+
+
+def test_what_is_followed_again_or_asked_for_stays(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    for path in ("/noted", "/asked", "/given-up"):
+        snapshot.note(path, Known(b"1"))
+        snapshot.release(path)
+    snapshot.note("/noted", Known(b"1"))
+    assert snapshot.get("/asked")
     for number in range(MAX_NODES):
         snapshot.note(f"/{number}", Known(b"1"))
-    snapshot.note("/0", Known(b"2"))
+    assert [bool(snapshot.get(path)) for path in ("/noted", "/asked", "/given-up")] == [
+        *(True, True, False)
+    ]
+
+
+def test_what_is_followed_is_kept_however_much_it_is(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    for number in range(MAX_NODES + 10):
+        snapshot.note(f"/{number}", Known(b"1"))
+    snapshot.save(now=True)
+    again = _again(file)
+    assert all(again.get(f"/{number}") for number in range(MAX_NODES + 10))
+
+
+def test_of_what_a_former_process_knew_that_goes_first_which_nobody_follows(file: Path) -> None:
+    before = Snapshot(file, STORE)
+    for number in range(MAX_NODES):
+        before.note(f"/{number}", Known(b"1"))
+    before.save(now=True)
+    snapshot = _again(file)
+    snapshot.note("/0", Known(b"1"))
     snapshot.note("/new", Known(b"1"))
-    assert snapshot.get("/0") == Known(b"2")
+    assert snapshot.get("/0")
     assert snapshot.get("/1") is None
-    assert snapshot.get("/2") == Known(b"1")
+    assert snapshot.get("/2")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
