@@ -11,11 +11,11 @@ import click
 from ovs_metadata.agent.cli.cleanup_report import Done, document, finish, progress, show
 from ovs_metadata.agent.cli.common import (
     NOT_FOUND,
-    UNREACHABLE,
     Failure,
     output_format,
     print_json,
 )
+from ovs_metadata.agent.cli.neutron_client import asking_neutron, neutron_options
 from ovs_metadata.agent.dhcp_ports import (
     HOST,
     DhcpAgent,
@@ -84,16 +84,7 @@ class Removal:
     type=click.Path(path_type=Path),
     help="Make the ports of a restore file anew instead, those that are not there.",
 )
-@click.option(
-    "--os-cloud",
-    metavar="NAME",
-    help="Cloud of clouds.yaml.  [default: OS_CLOUD, or what the other OS_* variables say]",
-)
-@click.option(
-    "--os-endpoint",
-    metavar="URL",
-    help="Neutron's URL, to be used without authentication, for labs.",
-)
+@neutron_options
 @output_format
 def dhcp_ports(
     *,
@@ -116,29 +107,20 @@ def dhcp_ports(
     Exit status: 0 done, or nothing to do; 1 failure or refusal; 2 usage; 3 Neutron cannot be used;
     4 there is no such network; 5 a dry run that found something to do.
     """
-    if os_cloud and os_endpoint:
-        raise click.UsageError("--os-cloud does not go with --os-endpoint.")
     if restore and (networks or hosts or force or restore_file):
         raise click.UsageError("--restore goes with --yes, --format and --os-… only.")
-    # openstacksdk takes longer to import than most commands take to run, and is an extra.
-    try:
+    with asking_neutron(os_cloud, os_endpoint):
         from ovs_metadata.agent.dhcp_neutron import DhcpNeutron  # noqa: PLC0415
-        from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise Failure(
-            f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
-        ) from error
-    try:
-        if restore:
-            _restore(restore, lambda: DhcpNeutron(os_cloud, os_endpoint), output, yes=yes)
-            return
-        neutron = DhcpNeutron(os_cloud, os_endpoint)
-        removal = _removal(neutron, networks, hosts)
-        _remove(neutron, removal, restore_file, output, yes=yes, force=force)
-    except NeutronUnavailable as error:
-        raise Failure(str(error), UNREACHABLE) from error
-    except RestoreFileError as error:
-        raise Failure(str(error)) from error
+
+        try:
+            if restore:
+                _restore(restore, lambda: DhcpNeutron(os_cloud, os_endpoint), output, yes=yes)
+                return
+            neutron = DhcpNeutron(os_cloud, os_endpoint)
+            removal = _removal(neutron, networks, hosts)
+            _remove(neutron, removal, restore_file, output, yes=yes, force=force)
+        except RestoreFileError as error:
+            raise Failure(str(error)) from error
 
 
 def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[str]) -> Removal:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ovs_metadata.agent.cli.common import (
-    UNREACHABLE,
     Failure,
     Settings,
     output_format,
     print_json,
 )
+from ovs_metadata.agent.cli.neutron_client import asking_neutron, neutron_options
 from ovs_metadata.store.record import PortRecord
 
 if TYPE_CHECKING:
@@ -34,16 +34,7 @@ _UNCHANGED = {"unchanged", "leave"}
 @click.option(
     "--from-neutron", is_flag=True, required=True, help="Take the ports from Neutron's API."
 )
-@click.option(
-    "--os-cloud",
-    metavar="NAME",
-    help="Cloud of clouds.yaml.  [default: OS_CLOUD, or what the other OS_* variables say]",
-)
-@click.option(
-    "--os-endpoint",
-    metavar="URL",
-    help="Neutron's URL, to be used without authentication, for labs.",
-)
+@neutron_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option(
     "--force",
@@ -72,23 +63,11 @@ def sync_ports(
     Neutron cannot be used, 5 with --dry-run when there is something to do.
     """
     assert from_neutron  # noqa: S101 - there is no other source yet
-    if os_cloud and os_endpoint:
-        raise click.UsageError("--os-cloud does not go with --os-endpoint.")
-    # openstacksdk takes longer to import than most commands take to run, and is an extra.
-    from ovs_metadata.publisher.bulk import TooManyRemovals, synchronise  # noqa: PLC0415
+    refusal = ""
+    with asking_neutron(os_cloud, os_endpoint):
+        from ovs_metadata.publisher.bulk import TooManyRemovals, synchronise  # noqa: PLC0415
+        from ovs_metadata.publisher.neutron_api import ApiPorts  # noqa: PLC0415
 
-    try:
-        from ovs_metadata.publisher.neutron_api import (  # noqa: PLC0415
-            ApiPorts,
-            NeutronUnavailable,
-        )
-    except ModuleNotFoundError as error:
-        raise Failure(
-            f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
-        ) from error
-
-    refusal: TooManyRemovals | None = None
-    try:
         source = ApiPorts(os_cloud, os_endpoint)
         with settings.open_store() as store, _progress() as advance:
 
@@ -97,22 +76,20 @@ def sync_ports(
                 if dry_run and output == "table" and finding.action.value not in _UNCHANGED:
                     click.echo(_line(finding))
 
-            outcome = synchronise(
-                source,
-                store,
-                dry_run=dry_run,
-                force=force,
-                told=told,
-                may_remove=lambda: source.sees_everything,
-            )
-    except NeutronUnavailable as error:
-        raise Failure(str(error), UNREACHABLE) from error
-    except TooManyRemovals as error:
-        refusal = error
-        outcome = error.outcome
-    _summarise(outcome, output, dry_run=dry_run, refused=refusal is not None)
-    if refusal is not None:
-        raise Failure(str(refusal))
+            try:
+                outcome = synchronise(
+                    source,
+                    store,
+                    dry_run=dry_run,
+                    force=force,
+                    told=told,
+                    may_remove=lambda: source.sees_everything,
+                )
+            except TooManyRemovals as error:
+                refusal, outcome = str(error), error.outcome
+    _summarise(outcome, output, dry_run=dry_run, refused=bool(refusal))
+    if refusal:
+        raise Failure(refusal)
     if dry_run and outcome.differences:
         raise click.exceptions.Exit(DIFFERENT)
 
