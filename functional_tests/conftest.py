@@ -6,14 +6,24 @@ import pytest
 from hypervisor_fixtures import (
     hypervisor,
     lab_hypervisor,
+    on_zookeeper,
     pytest_runtest_makereport,
     serving,
+    two_workers,
 )
 from nova_fixtures import nova
 
 from lab.zookeeper import ZooKeeper
 
-__all__ = ["hypervisor", "lab_hypervisor", "nova", "pytest_runtest_makereport", "serving"]
+__all__ = [
+    "hypervisor",
+    "lab_hypervisor",
+    "nova",
+    "on_zookeeper",
+    "pytest_runtest_makereport",
+    "serving",
+    "two_workers",
+]
 
 
 @pytest.fixture(scope="session")

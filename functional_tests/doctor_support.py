@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from hypervisor_fixtures import serve_guest
+
 from lab.forked_command import ForkedCommand
 from lab.guest import Guest
 from lab.hypervisor import SECRET, Hypervisor
@@ -98,12 +100,7 @@ def ward(hypervisor: Hypervisor) -> Iterator[Ward]:
     """Have it serve a guest."""
     hypervisor.start()
     # What the flow controller does not hear of, it finds at its next audit.
-    hypervisor.configure(flows={"audit_interval": 1})
-    hypervisor.start_metadata_service()
-    hypervisor.start_agent()
-    guest = hypervisor.add_guest("guest")
-    hypervisor.wait_until_served(guest)
-    assert guest.identity() == guest.instance_id
+    guest = serve_guest(hypervisor, flows={"audit_interval": 1})
     modules = "ovs_metadata.agent.doctor.diagnosis"
     with ForkedCommand(hypervisor.namespace, modules) as command:
         yield Ward(hypervisor, guest, command)

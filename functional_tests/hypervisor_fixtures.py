@@ -7,12 +7,14 @@ the tests of a module. When a test fails, everything about its hypervisors is pr
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
+from lab.zookeeper import ZooKeeper
 
 Factory = Callable[..., Hypervisor]
 
@@ -46,17 +48,52 @@ def lab_hypervisor() -> Iterator[Factory]:
         close_hypervisor(hypervisor)
 
 
-@pytest.fixture
-def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
-    """A hypervisor of its own with one guest, which is served."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
+def serve_guest(hypervisor: Hypervisor, **configuration: dict[str, Any]) -> Guest:
+    """Have a hypervisor that has been started serve a guest; options of its file, by group."""
+    hypervisor.configure(**configuration)
     hypervisor.start_metadata_service()
     hypervisor.start_agent()
     guest = hypervisor.add_guest("guest")
     hypervisor.wait_until_served(guest)
     assert guest.identity() == guest.instance_id
-    return hypervisor, guest
+    return guest
+
+
+@pytest.fixture
+def serving(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
+    """A hypervisor of its own with one guest, which is served."""
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    return hypervisor, serve_guest(hypervisor)
+
+
+@pytest.fixture
+def two_workers(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
+    """The same with two proxy workers."""
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    return hypervisor, serve_guest(hypervisor, proxy={"workers": 2})
+
+
+@dataclass(frozen=True)
+class OnZooKeeper:
+    """A hypervisor with one guest, which is served, and the ZooKeeper of its own that it uses."""
+
+    hypervisor: Hypervisor
+    guest: Guest
+    zookeeper: ZooKeeper
+
+
+@pytest.fixture
+def on_zookeeper(lab_hypervisor: Factory) -> Iterator[OnZooKeeper]:
+    """Whatever was made of the ZooKeeper, the agent is ended before it."""
+    hypervisor = lab_hypervisor()
+    with ZooKeeper() as zookeeper:
+        hypervisor.start()
+        with hypervisor.use_zookeeper(zookeeper):
+            yield OnZooKeeper(hypervisor, serve_guest(hypervisor), zookeeper)
+            hypervisor.processes["agent"].stop()
+            hypervisor.close_store()
 
 
 @pytest.fixture(scope="module")

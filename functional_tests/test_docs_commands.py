@@ -15,6 +15,7 @@ from lab.docs_commands import INPUT, Block, blocks
 from lab.guest import Guest
 from lab.hypervisor import instance_of
 from lab.machine import Machine
+from lab.machine_hypervisor import hypervisor_commands
 from lab.metadata_instance import dump_instances
 from lab.process import LabError, wait_for
 
@@ -35,28 +36,11 @@ GUEST = Guest(
 """The one that the pages speak of."""
 
 # A virtual environment is where the pages have it: this one, seen through the machine's overlay.
-SURROUNDINGS = f"""
-set -eu
+SURROUNDINGS = f"""{hypervisor_commands(GUEST)}
 ln -s {ROOT}/.venv /opt/ovs-metadata
 echo 127.0.0.1 localhost controller "$(hostname)" >/etc/hosts
-mkdir -p /run/openvswitch
-ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
-systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
-    /run/openvswitch/conf.db
-systemd-run --quiet --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --disable-system
 systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools {ROOT}/.venv/bin/python -B \\
     -m lab.metadata_service --instances /run/instances.json --secret-file /run/nova-secret
-ovs-vsctl --retry --no-wait init
-ovs-vsctl --timeout=20 add-br br-int -- set bridge br-int datapath_type=netdev
-ip netns add {GUEST.name}
-ip link add {GUEST.tap} type veth peer eth0 netns {GUEST.name}
-ip netns exec {GUEST.name} ethtool -K eth0 tx off >/dev/null
-ip -n {GUEST.name} link set eth0 address {GUEST.mac} up
-ip -n {GUEST.name} addr add {GUEST.address} dev eth0
-ip -n {GUEST.name} route add 169.254.169.254 dev eth0
-ip link set {GUEST.tap} up
-ovs-vsctl --timeout=20 add-port br-int {GUEST.tap} -- set interface {GUEST.tap} \\
-    external_ids:iface-id={GUEST.port_id} external_ids:vm-uuid={GUEST.instance_id}
 """
 
 # As docs/install.md has it for the wheel, and served.

@@ -4,15 +4,14 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from hypervisor_fixtures import Factory
+from hypervisor_fixtures import Factory, OnZooKeeper
 
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 from lab.process import Process, run, wait_for
-from lab.zookeeper import ZooKeeper
 from ovs_metadata.host.address import METADATA_PORT
 
 PREFIX = "agent.openstack.metadata"
@@ -193,10 +192,8 @@ def test_a_bad_value_is_ignored_and_named(serving: tuple[Hypervisor, Guest]) -> 
     _said(hypervisor, "ERROR", "template default", "nova_metadata_url", "gopher://nova")
     _said(hypervisor, "retry_after is now 2")
     assert guest.identity() == guest.instance_id
-    listed = json.loads(run(*_ovs_metadata(hypervisor, "agent", "list", "--format", "json")))
-    assert [each["host"] for each in listed] == [hypervisor.prefix]
     wait_for(
-        lambda: "gopher" in run(*_ovs_metadata(hypervisor, "agent", "list")),
+        lambda: "gopher" in str(_announced(hypervisor).get("last_error")),
         "the agent to announce its last error",
     )
     hypervisor.deploy(nova_metadata_url=hypervisor.nova)
@@ -210,21 +207,27 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
     hypervisor, _guest = serving
     key = f"{PREFIX}.retry_after"
 
-    def listed() -> dict[str, object]:
-        (found,) = json.loads(run(*_ovs_metadata(hypervisor, "agent", "list", "--format", "json")))
-        assert isinstance(found, dict)
-        return found
+    def is_up_to_date() -> bool:
+        said = _announced(hypervisor)
+        return bool(said and said["up_to_date"] and said["ports_served"] == 1)
 
     run(*hypervisor.mn_conf("set", "-t", "default", f"{key} : 7"))
-    wait_for(lambda: listed()["up_to_date"] and listed()["ports_served"] == 1, "the announcement")
-    said = listed()
+    wait_for(is_up_to_date, "the announcement")
+    said = _announced(hypervisor)
     assert said["alive"]
     assert said["enabled"]
     assert said["bridge"] == hypervisor.bridge
     assert run(*hypervisor.mn_conf("get", "-h", hypervisor.prefix, key)) == "7\n"
     hypervisor.processes["agent"].stop()
-    assert not listed()["alive"]
-    assert listed()["ports_served"] == 1
+    assert not _announced(hypervisor)["alive"]
+    assert _announced(hypervisor)["ports_served"] == 1
+
+
+def _announced(hypervisor: Hypervisor) -> dict[str, object]:
+    """What `agent list` shows of the one agent there is; empty before it has announced itself."""
+    found = json.loads(run(*_ovs_metadata(hypervisor, "agent", "list", "--format", "json")))
+    assert [each["host"] for each in found] in ([], [hypervisor.prefix])
+    return dict(found[0]) if found else {}
 
 
 def _ovs_metadata(hypervisor: Hypervisor, *args: str) -> list[str | Path]:
@@ -232,41 +235,30 @@ def _ovs_metadata(hypervisor: Hypervisor, *args: str) -> list[str | Path]:
     return [command, "--store", hypervisor.store_url, *args]
 
 
-def test_with_zookeeper_and_without_it_for_a_while(lab_hypervisor: Factory) -> None:
-    hypervisor = lab_hypervisor()
-    with ExitStack() as stack:
-        zookeeper = stack.enter_context(ZooKeeper())
-        hypervisor.start()
-        stack.enter_context(hypervisor.use_zookeeper(zookeeper))
-        hypervisor.configure()
-        hypervisor.start_metadata_service()
-        hypervisor.start_agent()
-        guest = hypervisor.add_guest("guest")
-        hypervisor.wait_until_served(guest)
-        for seconds in ("2", "3"):
-            text = f"{PREFIX}.retry_after : {seconds}"
-            run(*hypervisor.mn_conf("set", "-t", f"template-{seconds}", text))
-            run(*hypervisor.mn_conf("template-set", "-t", f"template-{seconds}"))
-            _said(hypervisor, f"retry_after is now {seconds}")
-        run(*hypervisor.mn_conf("set", "-t", "template-3", f"{PREFIX}.retry_after : 4"))
-        _said(hypervisor, "retry_after is now 4")
+def test_with_zookeeper_and_without_it_for_a_while(on_zookeeper: OnZooKeeper) -> None:
+    hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
+    for seconds in ("2", "3"):
+        text = f"{PREFIX}.retry_after : {seconds}"
+        run(*hypervisor.mn_conf("set", "-t", f"template-{seconds}", text))
+        run(*hypervisor.mn_conf("template-set", "-t", f"template-{seconds}"))
+        _said(hypervisor, f"retry_after is now {seconds}")
+    run(*hypervisor.mn_conf("set", "-t", "template-3", f"{PREFIX}.retry_after : 4"))
+    _said(hypervisor, "retry_after is now 4")
 
-        zookeeper.kill()
-        assert guest.identity() == guest.instance_id
-        hypervisor.processes["agent"].stop()
-        hypervisor.processes["agent"].log.unlink()
-        hypervisor.start_agent()
-        wait_for(
-            lambda: guest.identity("--max-time", "1") == guest.instance_id,
-            "the guest to be served by what was known before",
-            30,
-        )
-        _said(hypervisor, "retry_after is now 4")
+    on_zookeeper.zookeeper.kill()
+    assert guest.identity() == guest.instance_id
+    hypervisor.processes["agent"].stop()
+    hypervisor.processes["agent"].log.unlink()
+    hypervisor.start_agent()
+    wait_for(
+        lambda: guest.identity("--max-time", "1") == guest.instance_id,
+        "the guest to be served by what was known before",
+        30,
+    )
+    _said(hypervisor, "retry_after is now 4")
 
-        zookeeper.start()
-        hypervisor.close_store()
-        run(*hypervisor.mn_conf("template-clear"))
-        _said(hypervisor, "retry_after is now 1")
-        assert guest.identity() == guest.instance_id
-        hypervisor.processes["agent"].stop()
-        hypervisor.close_store()
+    on_zookeeper.zookeeper.start()
+    hypervisor.close_store()
+    run(*hypervisor.mn_conf("template-clear"))
+    _said(hypervisor, "retry_after is now 1")
+    assert guest.identity() == guest.instance_id

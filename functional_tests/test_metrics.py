@@ -6,7 +6,6 @@ import re
 import signal
 from pathlib import Path
 
-import pytest
 from hypervisor_fixtures import Factory
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -66,20 +65,6 @@ def counters(samples: Samples) -> Samples:
     return {key: value for key, value in samples.items() if key[0].endswith(ends)}
 
 
-@pytest.fixture
-def observed(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
-    """A hypervisor with two workers and one guest, which is served."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
-    hypervisor.configure(proxy={"workers": 2})
-    hypervisor.start_metadata_service()
-    hypervisor.start_agent()
-    guest = hypervisor.add_guest("guest")
-    hypervisor.wait_until_served(guest)
-    assert guest.identity() == guest.instance_id
-    return hypervisor, guest
-
-
 def worker_pids(hypervisor: Hypervisor) -> set[int]:
     agent = hypervisor.processes["agent"].pid
     pids = map(int, Path(f"/proc/{agent}/task/{agent}/children").read_text().split())
@@ -90,8 +75,8 @@ def worker_pids(hypervisor: Hypervisor) -> set[int]:
     }
 
 
-def test_counters_stay_right_when_workers_are_killed(observed: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = observed
+def test_counters_stay_right_when_workers_are_killed(two_workers: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = two_workers
     for _ in range(4):
         assert guest.identity() == guest.instance_id
     assert guest.curl("/nothing/of/the/kind")[0] == 404
@@ -120,8 +105,8 @@ def test_counters_stay_right_when_workers_are_killed(observed: tuple[Hypervisor,
     assert total(later, "request_duration_seconds_bucket", le="+Inf") == 9
 
 
-def test_what_the_proxy_answers_itself_has_its_cause(observed: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = observed
+def test_what_the_proxy_answers_itself_has_its_cause(two_workers: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = two_workers
     wait_for_total(hypervisor, 1, "requests_total")
     hypervisor.processes["metadata-service"].stop()
     assert guest.curl()[0] == 503
@@ -137,8 +122,8 @@ def test_what_the_proxy_answers_itself_has_its_cause(observed: tuple[Hypervisor,
     wait_for_total(hypervisor, 1, "requests_total", status="503", cause="not_ready")
 
 
-def test_ports_show_what_they_were_last_answered(observed: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = observed
+def test_ports_show_what_they_were_last_answered(two_workers: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = two_workers
     quiet = hypervisor.add_guest("quiet")
     hypervisor.wait_until_served(quiet)
     assert guest.curl("/nothing")[0] == 404
@@ -154,8 +139,8 @@ def test_ports_show_what_they_were_last_answered(observed: tuple[Hypervisor, Gue
     assert (ports[quiet.port_id]["requests"], ports[quiet.port_id]["last_time"]) == (0, None)
 
 
-def test_health_tells_ready_from_alive(observed: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, _ = observed
+def test_health_tells_ready_from_alive(two_workers: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _ = two_workers
     wait_for(lambda: ask(hypervisor, "/healthz")[0] == 200, "readiness")
     hypervisor.ovs.vsctl("del-br", hypervisor.bridge)
     wait_for(lambda: ask(hypervisor, "/healthz")[0] == 503, "its end")
@@ -169,8 +154,8 @@ def test_health_tells_ready_from_alive(observed: tuple[Hypervisor, Guest]) -> No
     wait_for(lambda: ask(hypervisor, "/healthz")[0] == 200, "readiness again", 20)
 
 
-def test_guests_cannot_reach_the_admin_listener(observed: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = observed
+def test_guests_cannot_reach_the_admin_listener(two_workers: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = two_workers
     for destination in ("169.254.169.254:9775", "[fe80::a9fe:a9fe%25eth0]:9775"):
         url = f"http://{destination}/metrics"
         # Through the switch: nothing but the service's port leads anywhere.
@@ -211,8 +196,8 @@ def test_the_admin_listener_can_be_a_unix_socket_or_nothing(lab_hypervisor: Fact
     assert ask(hypervisor, "/healthz/live")[0] == 0
 
 
-def test_each_request_is_a_line_of_the_log(observed: tuple[Hypervisor, Guest]) -> None:
-    hypervisor, guest = observed
+def test_each_request_is_a_line_of_the_log(two_workers: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = two_workers
     log = hypervisor.processes["agent"].log
     guest.curl('/a"b', "--header", "X-Secret: unspeakable", "--data", "body-of-the-request")
     line = wait_for(

@@ -15,6 +15,7 @@ import pytest
 
 from lab.guest import Guest
 from lab.machine import Machine
+from lab.machine_hypervisor import hypervisor_commands
 from lab.process import LabError, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,26 +33,9 @@ pytestmark = pytest.mark.timeout(1200)  # the first of them builds the package
 
 ASK = ("ip", "netns", "exec", GUEST.name, "curl", "-sS", "--max-time", "5")
 
-HYPERVISOR = f"""
-set -eu
-mkdir -p /run/openvswitch /etc/openvswitch
-ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
-systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
-    /run/openvswitch/conf.db
-systemd-run --quiet --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --disable-system
+HYPERVISOR = f"""{hypervisor_commands(GUEST)}
 systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools \\
     /usr/bin/python3 -B -m lab.echo_service 127.0.0.1 8775
-ovs-vsctl --retry --no-wait init
-ovs-vsctl --timeout=20 add-br br-int -- set bridge br-int datapath_type=netdev
-ip netns add {GUEST.name}
-ip link add {GUEST.tap} type veth peer eth0 netns {GUEST.name}
-ip netns exec {GUEST.name} ethtool -K eth0 tx off >/dev/null
-ip -n {GUEST.name} link set eth0 address {GUEST.mac} up
-ip -n {GUEST.name} addr add {GUEST.address} dev eth0
-ip -n {GUEST.name} route add 169.254.169.254 dev eth0
-ip link set {GUEST.tap} up
-ovs-vsctl --timeout=20 add-port br-int {GUEST.tap} -- set interface {GUEST.tap} \\
-    external_ids:iface-id={GUEST.port_id} external_ids:vm-uuid={GUEST.instance_id}
 """
 
 RECORD = (

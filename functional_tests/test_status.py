@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypervisor_fixtures import Factory
 
 from lab import browser
 from lab.guest import Guest
@@ -22,17 +21,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def host(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
+def host(two_workers: tuple[Hypervisor, Guest]) -> tuple[Hypervisor, Guest]:
     """A hypervisor with two workers and a guest that has asked thrice, in vain once."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
-    hypervisor.configure(proxy={"workers": 2})
-    hypervisor.start_metadata_service()
-    hypervisor.start_agent()
-    guest = hypervisor.add_guest("guest")
-    hypervisor.wait_until_served(guest)
-    for _ in range(2):
-        assert guest.identity() == guest.instance_id
+    hypervisor, guest = two_workers
+    assert guest.identity() == guest.instance_id
     assert guest.curl("/nothing")[0] == 404
     wait_for(lambda: told(hypervisor).get("requests") == 3, "the workers' reports", 15)
     return hypervisor, guest

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypervisor_fixtures import Factory
+from hypervisor_fixtures import Factory, OnZooKeeper
 
 from lab.certificates import Authority
 from lab.process import free_port, wait_for
@@ -16,34 +16,21 @@ from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.security import read_security
 
 
-def test_guests_are_served_through_an_outage(lab_hypervisor: Factory) -> None:
-    hypervisor = lab_hypervisor()
-    with contextlib.ExitStack() as stack:
-        zookeeper = stack.enter_context(ZooKeeper())
-        hypervisor.start()
-        stack.enter_context(hypervisor.use_zookeeper(zookeeper))
-        hypervisor.configure()
-        hypervisor.start_metadata_service()
-        hypervisor.start_agent()
-        guest = hypervisor.add_guest("guest")
-        hypervisor.wait_until_served(guest)
-        assert guest.identity() == guest.instance_id
+def test_guests_are_served_through_an_outage(on_zookeeper: OnZooKeeper) -> None:
+    hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
+    on_zookeeper.zookeeper.kill()
+    late = hypervisor.add_guest("late", record=False)
+    ofport = hypervisor.ovs.ofport(late.tap)
+    assert guest.identity() == guest.instance_id
+    assert late.identity("--max-time", "1") is None
 
-        zookeeper.kill()
-        late = hypervisor.add_guest("late", record=False)
-        ofport = hypervisor.ovs.ofport(late.tap)
-        assert guest.identity() == guest.instance_id
-        assert late.identity("--max-time", "1") is None
-
-        zookeeper.start()
-        hypervisor.put(late)
-        wait_for(lambda: hypervisor.flows_of(ofport), "the late guest's flows", 30)
-        wait_for(lambda: late.identity() == late.instance_id, "the late guest to be served", 15)
-        hypervisor.store.delete(late.port_id)
-        wait_for(lambda: not hypervisor.flows_of(ofport), "the late guest's flows to go", 15)
-        assert guest.identity() == guest.instance_id
-        hypervisor.processes["agent"].stop()
-        hypervisor.close_store()
+    on_zookeeper.zookeeper.start()
+    hypervisor.put(late)
+    wait_for(lambda: hypervisor.flows_of(ofport), "the late guest's flows", 30)
+    wait_for(lambda: late.identity() == late.instance_id, "the late guest to be served", 15)
+    hypervisor.store.delete(late.port_id)
+    wait_for(lambda: not hypervisor.flows_of(ofport), "the late guest's flows to go", 15)
+    assert guest.identity() == guest.instance_id
 
 
 def _wait_for_snapshot(file: Path, port_id: str) -> None:
@@ -54,35 +41,26 @@ def _wait_for_snapshot(file: Path, port_id: str) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_guests_are_served_by_an_agent_restarted_during_an_outage(lab_hypervisor: Factory) -> None:
-    hypervisor = lab_hypervisor()
-    with contextlib.ExitStack() as stack:
-        zookeeper = stack.enter_context(ZooKeeper())
-        hypervisor.start()
-        stack.enter_context(hypervisor.use_zookeeper(zookeeper))
-        hypervisor.configure()
-        hypervisor.start_metadata_service()
-        hypervisor.start_agent()
-        guest = hypervisor.add_guest("guest")
-        ofport = hypervisor.wait_until_served(guest)
-        assert guest.identity() == guest.instance_id
-        for name in ("agent", "flows"):
-            _wait_for_snapshot(hypervisor.root / "snapshots" / f"{name}.snapshot", guest.port_id)
+def test_guests_are_served_by_an_agent_restarted_during_an_outage(
+    on_zookeeper: OnZooKeeper,
+) -> None:
+    hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
+    ofport = hypervisor.ovs.ofport(guest.tap)
+    for name in ("agent", "flows"):
+        _wait_for_snapshot(hypervisor.root / "snapshots" / f"{name}.snapshot", guest.port_id)
 
-        zookeeper.kill()
-        hypervisor.processes["agent"].stop()
-        hypervisor.start_agent()
-        wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served", 20)
-        assert hypervisor.flows_of(ofport)
-        late = hypervisor.add_guest("late", record=False)
-        assert late.identity("--max-time", "1") is None
+    on_zookeeper.zookeeper.kill()
+    hypervisor.processes["agent"].stop()
+    hypervisor.start_agent()
+    wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served", 20)
+    assert hypervisor.flows_of(ofport)
+    late = hypervisor.add_guest("late", record=False)
+    assert late.identity("--max-time", "1") is None
 
-        zookeeper.start()
-        hypervisor.put(late)
-        wait_for(lambda: late.identity() == late.instance_id, "the late guest to be served", 30)
-        assert guest.identity() == guest.instance_id
-        hypervisor.processes["agent"].stop()
-        hypervisor.close_store()
+    on_zookeeper.zookeeper.start()
+    hypervisor.put(late)
+    wait_for(lambda: late.identity() == late.instance_id, "the late guest to be served", 30)
+    assert guest.identity() == guest.instance_id
 
 
 def test_the_whole_path_works_with_tls_and_acls(lab_hypervisor: Factory, tmp_path: Path) -> None:

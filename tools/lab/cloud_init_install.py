@@ -5,15 +5,12 @@ next boot. Its dependencies come from PyPI into a virtual environment beside it.
 it fetches; no state is kept in memory.
 """
 
-import hashlib
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import build_once, cache_directory
-from lab.process import LabError, run
+from lab.cache import build_once
+from lab.installing import Installer, installation_directory, main
 
 PACKAGE = "cloud-init"
 
@@ -40,55 +37,25 @@ def install_cloud_init() -> Installation:
     """Return the unpacked cloud-init, fetching it when there is none; says so on stderr.
 
     Raises:
-        LabError: apt-get or pip failed; the message names the log or holds what was said.
+        LabError: apt-get or pip failed; the message names the log.
     """
-    key = "\n".join([PACKAGE, *REQUIREMENTS, sys.version])
-    name = f"cloud-init-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    directory = build_once(cache_directory() / name, _build)
+    directory = build_once(installation_directory(PACKAGE, [PACKAGE, *REQUIREMENTS]), _build)
     return Installation(
         directory / "venv/bin/python", directory / "unpacked/usr/lib/python3/dist-packages"
     )
 
 
 def _build(directory: Path) -> None:
-    print("Fetching cloud-init and its dependencies (half a minute, once)", file=sys.stderr)
-    run("apt-get", "update", "-qq", timeout=120)
+    installer = Installer("cloud-init and its dependencies", directory, "half a minute")
+    installer.run("apt-get", "update", "-qq")
     # It downloads into the current directory, and nowhere else.
-    run("env", f"--chdir={directory}", "apt-get", "download", "-q", PACKAGE, timeout=120)
+    installer.run("env", f"--chdir={directory}", "apt-get", "download", "-q", PACKAGE)
     for package in directory.glob("*.deb"):
-        run("dpkg", "-x", package, directory / "unpacked")
+        installer.run("dpkg", "-x", package, directory / "unpacked")
         package.unlink()
-    venv = directory / "venv"
-    # Beside the directory: a failed build is removed, and its log must not be.
-    log = directory.with_name(directory.name + ".log")
-    commands: list[list[str | Path]] = [
-        [sys.executable, "-m", "venv", venv],
-        [venv / "bin/pip", "install", "--disable-pip-version-check", *REQUIREMENTS],
-    ]
-    with log.open("wb") as output:
-        for command in commands:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ours would lead its pip astray.
-                env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-                check=False,
-            )
-            if done.returncode:
-                raise LabError(f"cannot install what cloud-init needs: see {log}")
-
-
-def main() -> int:
-    """Install; 1 and one line when that fails."""
-    try:
-        print(install_cloud_init().modules)
-    except LabError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    installer.make_venv(directory / "venv", *REQUIREMENTS)
+    installer.done()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(lambda: install_cloud_init().modules))

@@ -6,18 +6,13 @@ as migrated by Neutron's own command; every run starts from a copy. Run as a com
 no state is kept in memory.
 """
 
-import hashlib
-import os
-import platform
 import shutil
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import build_once, cache_directory
-from lab.process import LabError
+from lab.cache import build_once
+from lab.installing import Installer, installation_directory, main, tell
 
 VERSION = "29.0.0"
 # kazoo is all that the service plugin asks for beyond what Neutron has itself.
@@ -59,21 +54,14 @@ class Installation:
         shutil.copyfile(self.database, directory / DATABASE)
 
 
-def installation_directory() -> Path:
-    """Where this version, from these requirements, for this Python, belongs."""
-    key = "\n".join([*REQUIREMENTS, LAYOUT, platform.python_version()])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return cache_directory() / f"neutron-{VERSION}-{digest}"
-
-
 def install_neutron() -> Installation:
     """Return the installed Neutron, installing it when there is none; says so on stderr.
 
     Raises:
         LabError: pip or making the database failed; the message names the log.
     """
-    directory = build_once(installation_directory(), _build)
-    return _installation(directory)
+    directory = installation_directory(f"neutron-{VERSION}", [*REQUIREMENTS, LAYOUT])
+    return _installation(build_once(directory, _build))
 
 
 def database_config(directory: Path) -> str:
@@ -99,55 +87,18 @@ def _installation(directory: Path) -> Installation:
 
 def _build(directory: Path) -> None:
     installation = _installation(directory)
-    # Beside the directory: a failed build is removed, and its log must not be.
-    log = directory.with_name(directory.name + ".log")
-    log.unlink(missing_ok=True)
-    started = time.monotonic()
-    _tell(f"Installing Neutron {VERSION}, once, in two minutes or so; log: {log}")
-    _run([sys.executable, "-m", "venv", str(installation.venv)], log)
-    _run([str(installation.program("pip")), "install", *REQUIREMENTS], log)
-    _tell("Creating Neutron's database")
+    installer = Installer(f"Neutron {VERSION}", directory, "two minutes")
+    installer.make_venv(installation.venv, *REQUIREMENTS)
+    tell("Creating Neutron's database")
     home = installation.database.parent
     home.mkdir()
     config = home / "neutron.conf"
     config.write_text(database_config(home))
-    python = str(installation.program("python"))
-    _run([python, "-c", _CREATE_TABLES, str(installation.database)], log)
-    manage = str(installation.program("neutron-db-manage"))
-    _run([manage, f"--config-file={config}", "stamp", "heads"], log)
-    _tell(f"Neutron is installed after {time.monotonic() - started:.0f} s")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _run(command: list[str], log: Path) -> None:
-    with log.open("ab") as output:
-        output.write(f"$ {' '.join(command)}\n".encode())
-        output.flush()
-        status = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Ours would lead its pip and its Python astray.
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-            check=False,
-        ).returncode
-    if status:
-        raise LabError(f"installing Neutron: {command[0]} exited {status}; see {log}")
-
-
-def main() -> int:
-    """Install; 1 and one line when that fails."""
-    try:
-        print(install_neutron().venv)
-    except LabError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    installer.run(installation.program("python"), "-c", _CREATE_TABLES, installation.database)
+    manage = installation.program("neutron-db-manage")
+    installer.run(manage, f"--config-file={config}", "stamp", "heads")
+    installer.done()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(lambda: install_neutron().venv))

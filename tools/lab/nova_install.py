@@ -6,18 +6,13 @@ connection templates, which name no directory and thus survive the copying. Run 
 installs; no state is kept in memory.
 """
 
-import hashlib
-import os
-import platform
 import shutil
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import build_once, cache_directory
-from lab.process import LabError
+from lab.cache import build_once
+from lab.installing import Installer, installation_directory, main, tell
 
 VERSION = "34.0.0"
 REQUIREMENTS = (f"nova=={VERSION}", "gunicorn>=23")
@@ -46,21 +41,14 @@ class Installation:
         return self.venv / "etc" / "nova" / "api-paste.ini"
 
 
-def installation_directory() -> Path:
-    """Where this version, from these requirements, for this Python, belongs."""
-    key = "\n".join([*REQUIREMENTS, LAYOUT, platform.python_version()])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return cache_directory() / f"nova-{VERSION}-{digest}"
-
-
 def install_nova() -> Installation:
     """Return the installed Nova, installing it when there is none; says so on stderr.
 
     Raises:
         LabError: pip or a migration failed; the message names the log.
     """
-    directory = build_once(installation_directory(), _build)
-    return _installation(directory)
+    directory = installation_directory(f"nova-{VERSION}", [*REQUIREMENTS, LAYOUT])
+    return _installation(build_once(directory, _build))
 
 
 def _installation(directory: Path) -> Installation:
@@ -69,14 +57,9 @@ def _installation(directory: Path) -> Installation:
 
 def _build(directory: Path) -> None:
     installation = _installation(directory)
-    # Beside the directory: a failed build is removed, and its log must not be.
-    log = directory.with_name(directory.name + ".log")
-    log.unlink(missing_ok=True)
-    started = time.monotonic()
-    _tell(f"Installing Nova {VERSION}, once, in two minutes or so; log: {log}")
-    _run([sys.executable, "-m", "venv", str(installation.venv)], log)
-    _run([str(installation.program("pip")), "install", *REQUIREMENTS], log)
-    _tell("Creating Nova's databases")
+    installer = Installer(f"Nova {VERSION}", directory, "two minutes")
+    installer.make_venv(installation.venv, *REQUIREMENTS)
+    tell("Creating Nova's databases")
     installation.databases.mkdir()
     config = installation.databases / "nova.conf"
     config.write_text(database_config(installation.databases))
@@ -89,9 +72,8 @@ def _build(directory: Path) -> None:
             *("--database_connection", "{scheme}:////{path}"),
         ],
     ):
-        manage = str(installation.program("nova-manage"))
-        _run([manage, f"--config-file={config}", *command], log)
-    _tell(f"Nova is installed after {time.monotonic() - started:.0f} s")
+        installer.run(installation.program("nova-manage"), f"--config-file={config}", *command)
+    installer.done()
 
 
 def database_config(directory: Path) -> str:
@@ -120,36 +102,5 @@ def copy_databases(installation: Installation, directory: Path) -> None:
         shutil.copyfile(installation.databases / name, directory / name)
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _run(command: list[str], log: Path) -> None:
-    with log.open("ab") as output:
-        output.write(f"$ {' '.join(command)}\n".encode())
-        output.flush()
-        status = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Ours would lead its pip and its Python astray.
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-            check=False,
-        ).returncode
-    if status:
-        raise LabError(f"installing Nova: {command[0]} exited {status}; see {log}")
-
-
-def main() -> int:
-    """Install; 1 and one line when that fails."""
-    try:
-        print(install_nova().venv)
-    except LabError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(lambda: install_nova().venv))
