@@ -15,7 +15,7 @@ from lab.neutron import HOSTS, ApiServer, Neutron
 from lab.process import LabError, wait_for
 from lab.zookeeper import ZooKeeper
 from ovs_metadata.publisher.comparison import content
-from ovs_metadata.publisher.ports import is_compute_port, record_of
+from ovs_metadata.publisher.ports import is_compute_port, of_trunk, record_of
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import MalformedRecord, Store, StoreError
 from ovs_metadata.store.record import PortRecord
@@ -63,7 +63,12 @@ class Deployment:
 
     def wanted(self) -> dict[str, PortRecord]:
         """The records there should be, by Neutron's API."""
-        ports = self.api.call("GET", "ports")["ports"]
+        parents = {
+            subport["port_id"]: trunk["port_id"]
+            for trunk in self.api.call("GET", "trunks")["trunks"]
+            for subport in trunk["sub_ports"]
+        }
+        ports = [of_trunk(port, parents) for port in self.api.call("GET", "ports")["ports"]]
         return {port["id"]: record_of(port) for port in ports if is_compute_port(port)}
 
     def published(self) -> dict[str, PortRecord | MalformedRecord]:

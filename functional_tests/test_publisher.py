@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from neutron_fixtures import HOSTS, Deployment, deployment, running_neutron
+from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neutron
 
 from lab.neutron import ApiServer
 from lab.process import wait_for
@@ -101,6 +101,38 @@ def test_only_ports_of_instances_are_published(deployment: Deployment) -> None:
     deployment.wait_until_right()
     assert set(deployment.published()) == {spare["id"], attached["id"]}
     assert other["id"] not in deployment.published()
+
+
+def test_a_trunks_sub_port_is_published_as_its_parents(deployment: Deployment) -> None:
+    parent = deployment.create()
+    first, second = (deployment.create(device_owner="", device_id="") for _ in range(2))
+
+    def in_trunk(port: dict[str, Any]) -> dict[str, Any]:
+        return {"port_id": port["id"], "segmentation_type": "vlan", "segmentation_id": 42}
+
+    trunk = {"port_id": parent["id"], "tenant_id": PROJECT, "sub_ports": [in_trunk(first)]}
+    made = deployment.api.call("POST", "trunks", {"trunk": trunk})["trunk"]
+    change = f"trunks/{made['id']}"
+    try:
+        # As the server does when the agent of the host wires them.
+        deployment.update(first, device_owner="trunk:subport", **on(HOSTS[0]))
+        wait_for(lambda: record(deployment, first["id"]), "the sub-port's record")
+        found = record(deployment, first["id"])
+        assert found is not None
+        assert (found.device_owner, found.device_id) == ("trunk:subport", parent["id"])
+        deployment.wait_until_right()
+
+        removed = {"sub_ports": [in_trunk(first)]}
+        deployment.api.call("PUT", f"{change}/remove_subports", removed)
+        wait_for(lambda: record(deployment, first["id"]) is None, "the record to go")
+
+        deployment.update(second, device_owner="trunk:subport")
+        deployment.api.call("PUT", f"{change}/add_subports", {"sub_ports": [in_trunk(second)]})
+        wait_for(lambda: record(deployment, second["id"]), "the other sub-port's record")
+        deployment.wait_until_right()
+    finally:
+        deployment.api.call("DELETE", change)
+    wait_for(lambda: set(deployment.published()) == {parent["id"]}, "only the parent's to stay")
 
 
 def test_api_calls_go_on_through_an_outage(deployment: Deployment, zookeeper: ZooKeeper) -> None:

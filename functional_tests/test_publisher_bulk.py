@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from neutron_fixtures import Deployment, deployment, running_neutron
+from neutron_fixtures import PROJECT, Deployment, deployment, running_neutron
 
 from ovs_metadata.publisher.ports import record_of
 
@@ -36,6 +36,23 @@ def test_what_the_plugin_publishes_is_what_the_command_would_write(deployment: D
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 ports compared: 3 unchanged")
     assert done.stderr == ""
+
+
+def test_sub_ports_are_known_by_their_trunks(deployment: Deployment) -> None:
+    parent, subport = deployment.create(), deployment.create(device_owner="", device_id="")
+    sub_ports = [{"port_id": subport["id"], "segmentation_type": "vlan", "segmentation_id": 42}]
+    trunk = {"port_id": parent["id"], "tenant_id": PROJECT, "sub_ports": sub_ports}
+    made = deployment.api.call("POST", "trunks", {"trunk": trunk})["trunk"]
+    try:
+        deployment.update(subport, device_owner="trunk:subport")
+        deployment.wait_until_right()
+        deployment.store.delete(subport["id"])
+        done = sync(deployment)
+        assert "1 unchanged, 1 added" in done.stdout, done.stderr
+        assert deployment.is_right()
+        assert deployment.store.get(subport["id"]).device_id == parent["id"]
+    finally:
+        deployment.api.call("DELETE", f"trunks/{made['id']}")
 
 
 def test_a_store_that_was_tampered_with_is_made_right(deployment: Deployment) -> None:

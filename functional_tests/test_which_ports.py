@@ -1,6 +1,7 @@
 """Which interfaces of the bridge are served, and what is said of those that cannot be."""
 
 import itertools
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -92,28 +93,44 @@ def test_a_hybrid_plugged_port_is_served(hypervisor: Hypervisor, guest: Guest) -
 
 
 def test_a_trunks_sub_port_is_served(hypervisor: Hypervisor, guest: Guest) -> None:
-    """Its interface on the integration bridge is a patch port (spi) from the trunk's bridge."""
+    """Its interface on the integration bridge is a patch port (spi) from the trunk's bridge.
+
+    So is its parent's (tpi), and Nova's vm-uuid is on the instance's device, on the trunk's bridge.
+    """
     trunk = f"tbr-{guest.port_id[:8]}"
-    inner, outer = f"spt-{guest.port_id[:8]}", f"spi-{guest.port_id[:8]}"
+    parent = Guest(f"{guest.name}-parent", instance_id=str(uuid.uuid4()))
+    spt, spi, tpt, tpi = (f"{kind}-{guest.port_id[:8]}" for kind in ("spt", "spi", "tpt", "tpi"))
     vsctl = hypervisor.ovs.vsctl
     hypervisor.ovs.add_bridge(trunk)
+    hypervisor.put(guest, device_owner="trunk:subport", device_id=parent.port_id)
     try:
         # The trunk's bridge tags what the guest sends, for a guest that has no VLAN devices.
         vsctl("add-port", trunk, guest.tap, "tag=42")
-        vsctl(
-            *("add-port", trunk, inner, "tag=42", "--", "set", "interface", inner, "type=patch"),
-            f"options:peer={outer}",
-        )
-        _add_port(
-            *(hypervisor, outer, "type=patch", f"options:peer={inner}"),
-            *(f"external_ids:iface-id={guest.port_id}",),
-            f"external_ids:vm-uuid={guest.instance_id}",
-        )
-        ofport = hypervisor.ovs.ofport(outer)
+        for inner, outer, port, settings in (
+            (spt, spi, guest, ("tag=42",)),
+            (tpt, tpi, parent, ()),
+        ):
+            vsctl(
+                *("add-port", trunk, inner, *settings, "--", "set", "interface", inner),
+                *("type=patch", f"options:peer={outer}"),
+            )
+            _add_port(
+                *(hypervisor, outer, "type=patch", f"options:peer={inner}"),
+                f"external_ids:iface-id={port.port_id}",
+            )
+        ofport = hypervisor.ovs.ofport(spi)
+        assert guest.identity("--max-time", "1") is None
+        assert not hypervisor.flows_of(ofport)
+
+        # The metadata service knows the guest of old: its instance is the parent's from now on.
+        hypervisor.put(parent, device_id=guest.instance_id, project_id=guest.project_id)
         wait_for(lambda: hypervisor.flows_of(ofport), "its flows")
         assert guest.identity() == guest.instance_id
+
+        hypervisor.store.delete(parent.port_id)
+        wait_for(lambda: not hypervisor.flows_of(ofport), "its flows to go with the parent's")
     finally:
-        vsctl("--if-exists", "del-port", outer)
+        vsctl("--if-exists", "del-port", spi, "--", "--if-exists", "del-port", tpi)
         vsctl("del-br", trunk)
 
 

@@ -5,8 +5,8 @@ own view of OVSDB and the store.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from uuid import UUID
 
@@ -19,6 +19,10 @@ DEAD_VLAN = 4095
 
 OWNER_PREFIX = "compute:"
 """device_owner of the ports of instances, whatever the availability zone behind the colon."""
+
+SUBPORT_OWNER = "trunk:subport"
+"""device_owner of a trunk's sub-ports. Neutron has no device_id for them; in their records it is
+the trunk's parent port, whose own record names the instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
     interfaces = list(interfaces)
     moving = _changing_hands(interfaces)
     claimed = [interface for interface in interfaces if interface.iface_id]
+    records = with_instances(records, {port_id_of(interface) for interface in claimed})
     # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
     claims = Counter(
         port_id_of(interface)
@@ -139,6 +144,36 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
                 pending[interface.ofport] = port_id
     undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
     return Bound(served, pending, undecided, refused)
+
+
+def with_instances(records: Records, followed: Collection[str | None]) -> Records:
+    """The records, with the instance in those of sub-ports: their parent port's, and its project.
+
+    A sub-port whose parent is no instance's on this host has no record (None), and is not in it at
+    all as long as the store has said nothing of a parent that is followed.
+    """
+    subports = {
+        port_id: state
+        for port_id, state in records.items()
+        if isinstance(state, PortRecord) and state.device_owner == SUBPORT_OWNER
+    }
+    if not subports:
+        return records
+    found = dict(records)
+    for port_id, subport in subports.items():
+        parent = records.get(subport.device_id)
+        if isinstance(parent, PortRecord) and parent.device_owner.startswith(OWNER_PREFIX):
+            found[port_id] = replace(
+                subport,
+                device_id=parent.device_id,
+                project_id=parent.project_id,
+                device_owner=parent.device_owner,
+            )
+        elif subport.device_id in records or subport.device_id not in followed:
+            found[port_id] = None
+        else:
+            del found[port_id]
+    return found
 
 
 def _changing_hands(interfaces: Iterable[Interface]) -> set[int]:

@@ -4,7 +4,7 @@ One connection, used by the thread that compares. A request is tried again when 
 unreachable or says 503, a few times.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import openstack
@@ -12,7 +12,7 @@ from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, PagingIgnored, walk
-from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port
+from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port, is_subport, of_trunk
 
 HOST = "binding:host_id"
 """Shown to administrators only, by Neutron's default policy."""
@@ -39,6 +39,7 @@ class ApiPorts:
 
     def __init__(self, cloud: str | None = None, endpoint: str | None = None) -> None:
         self._sees_everything = True
+        self._parents: Mapping[str, str] | None = None
         self._network: Any = reported(lambda: connect(cloud, endpoint).network)
 
     @property
@@ -62,17 +63,38 @@ class ApiPorts:
     def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
         """Those of these ports that exist, by id; raises NeutronUnavailable."""
         found = self._get({"id": list(port_ids)})
-        return {port["id"]: port for port in found}
+        return {port["id"]: port for port in self._of_trunks(found)}
+
+    def _of_trunks(self, ports: list[Port]) -> list[Port]:
+        """These ports, sub-ports with their trunk's parent; trunks are read once, when needed."""
+        if not any(map(is_subport, ports)):
+            return ports
+        if self._parents is None:
+            self._parents = self._read_parents()
+        return [of_trunk(port, self._parents) for port in ports]
+
+    def _read_parents(self) -> Mapping[str, str]:
+        """The parent port of every sub-port. Neutron cannot be asked for the trunks of some."""
+        found: dict[str, str] = {}
+        for trunk in walk(self._trunk_page):
+            found |= dict.fromkeys(
+                (each["port_id"] for each in trunk["sub_ports"]), trunk["port_id"]
+            )
+        return found
 
     def _page(self, marker: str | None) -> list[Port]:
-        query = {"sort_key": "id", "sort_dir": "asc", "limit": PAGE}
-        return self._get(query if marker is None else query | {"marker": marker})
+        return self._of_trunks(self._get(_page_after(marker)))
 
-    def _get(self, query: dict[str, Any]) -> list[Port]:
+    def _trunk_page(self, marker: str | None) -> list[Mapping[str, Any]]:
+        return self._get(_page_after(marker), "trunks", ("id", "port_id", "sub_ports"))
+
+    def _get(
+        self, query: dict[str, Any], kind: str = "ports", fields: Sequence[str] = (*FIELDS, HOST)
+    ) -> list[Mapping[str, Any]]:
         answer = reported(
             lambda: self._network.get(
-                "/ports",
-                params={**query, "fields": [*FIELDS, HOST]},
+                f"/{kind}",
+                params={**query, "fields": list(fields)},
                 connect_retries=RETRIES,
                 status_code_retries=RETRIES,
                 retriable_status_codes=[503],
@@ -82,10 +104,15 @@ class ApiPorts:
             raise MarkerGone
         reported(lambda: sdk.raise_from_response(answer))
         try:
-            ports: list[Port] = answer.json()["ports"]
+            found: list[Mapping[str, Any]] = answer.json()[kind]
         except (ValueError, KeyError, TypeError) as error:
             raise NeutronUnavailable(f"what answers at {answer.url} is not Neutron") from error
-        return ports
+        return found
+
+
+def _page_after(marker: str | None) -> dict[str, Any]:
+    query: dict[str, Any] = {"sort_key": "id", "sort_dir": "asc", "limit": PAGE}
+    return query if marker is None else query | {"marker": marker}
 
 
 def connect(cloud: str | None, endpoint: str | None) -> Any:

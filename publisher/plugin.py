@@ -6,10 +6,12 @@ worker as Neutron knows them, and runs in neutron-periodic-workers. Nothing here
 store in a caller's thread, and nothing that goes wrong with it is seen by an API call.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from neutron.objects import trunk
 from neutron_lib import context, worker
 from neutron_lib import exceptions as n_exc
 from neutron_lib.callbacks import events, registry, resources
@@ -27,12 +29,16 @@ from ovs_metadata.publisher.ports import (
     Port,
     change_by_deletion,
     change_by_update,
+    is_subport,
+    of_trunk,
 )
 from ovs_metadata.publisher.publisher import Publisher
 from ovs_metadata.publisher.reconciliation import Reconciler
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.url import parse_store_url
+
+LOG = logging.getLogger(__name__)
 
 PLUGIN_TYPE = "ovs_metadata"
 
@@ -60,6 +66,9 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         registry.subscribe(self.port_written, resources.PORT, events.AFTER_CREATE)
         registry.subscribe(self.port_written, resources.PORT, events.AFTER_UPDATE)
         registry.subscribe(self.port_deleted, resources.PORT, events.AFTER_DELETE)
+        for event in (events.AFTER_CREATE, events.AFTER_DELETE):
+            registry.subscribe(self.subports_changed, resources.SUBPORTS, event)
+            registry.subscribe(self.trunk_changed, resources.TRUNK, event)
         if settings.reconcile_interval:
             self.add_worker(ReconciliationWorker(opener, settings.reconcile_interval))
 
@@ -76,11 +85,32 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         """Publish what a port has become. The states are the port before and after."""
         created = event == events.AFTER_CREATE
         original = None if created or len(payload.states) < 2 else payload.states[0]
-        self._submit(change_by_update(original, payload.latest_state))
+        port = payload.latest_state
+        if is_subport(port):
+            self._publish_subports([port["id"]])
+        else:
+            self._submit(change_by_update(original, port))
 
     def port_deleted(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
         """Remove the record of a port that is gone."""
         self._submit(change_by_deletion(payload.latest_state))
+
+    def subports_changed(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
+        """Publish ports that are in a trunk now, or in none any more."""
+        self._publish_subports([each.port_id for each in payload.metadata["subports"]])
+
+    def trunk_changed(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
+        """The same of a trunk that comes with sub-ports, or goes with them."""
+        self._publish_subports([each.port_id for each in payload.latest_state.sub_ports])
+
+    def _publish_subports(self, port_ids: Collection[str]) -> None:
+        try:
+            ports = DatabasePorts().lookup(port_ids) if port_ids else {}
+        except FAILURES as error:
+            LOG.warning("sub-ports wait for the next reconciliation to be published: %s", error)
+            return
+        for port in ports.values():
+            self._submit(change_by_update(None, port))
 
     def _submit(self, change: Change | None) -> None:
         if change is not None:
@@ -92,14 +122,14 @@ class DatabasePorts:
 
     def ports(self) -> Iterator[Port]:
         """All ports, in order of id."""
-        return walk(self._page)
+        return walk(lambda marker: _of_trunks(self._page(marker)))
 
     def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
         """Those of these ports that exist, by id."""
         found = directory.get_plugin().get_ports(
             context.get_admin_context(), filters={"id": list(port_ids)}, fields=FIELDS
         )
-        return {port["id"]: port for port in found}
+        return {port["id"]: port for port in _of_trunks(found)}
 
     @staticmethod
     def _page(marker: str | None) -> list[Port]:
@@ -115,6 +145,25 @@ class DatabasePorts:
         except n_exc.PortNotFound as gone:
             raise MarkerGone from gone
         return ports
+
+
+def _of_trunks(ports: Collection[Port]) -> list[Port]:
+    """These ports, sub-ports with their trunk's parent."""
+    subports = [port["id"] for port in ports if is_subport(port)]
+    if not subports:
+        return list(ports)
+    admin = context.get_admin_context()
+    trunk_of = {
+        each.port_id: each.trunk_id for each in trunk.SubPort.get_objects(admin, port_id=subports)
+    }
+    trunks = trunk.Trunk.get_objects(admin, id=list(set(trunk_of.values()))) if trunk_of else []
+    parent_of = {each.id: each.port_id for each in trunks}
+    parents = {
+        port_id: parent_of[trunk_id]
+        for port_id, trunk_id in trunk_of.items()
+        if trunk_id in parent_of
+    }
+    return [of_trunk(port, parents) for port in ports]
 
 
 class ReconciliationWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron ships no types

@@ -18,6 +18,9 @@ Port = Mapping[str, Any]
 COMPUTE = "compute:"
 """How the device owner of an instance's port begins; what follows is its availability zone."""
 
+SUBPORT = "trunk:subport"
+"""The device owner of a trunk's sub-port. It has no device_id in Neutron; see `of_trunk`."""
+
 FIELDS = (
     "id",
     "project_id",
@@ -47,9 +50,30 @@ class Change:
 
 
 def is_compute_port(port: Port) -> bool:
-    """Whether the port belongs to an instance, which alone may have a record."""
+    """Whether the port belongs to an instance, which alone may have a record.
+
+    A sub-port does by the trunk it is in, if that is told: see `of_trunk`.
+    """
     owner = port.get("device_owner") or ""
-    return owner.startswith(COMPUTE) and bool(port.get("device_id"))
+    return (owner.startswith(COMPUTE) or owner == SUBPORT) and bool(port.get("device_id"))
+
+
+def is_subport(port: Port) -> bool:
+    """Whether the port is, or was until just now, in a trunk."""
+    return port.get("device_owner") == SUBPORT
+
+
+def of_trunk(port: Port, parents: Mapping[str, str]) -> Port:
+    """The port, a sub-port with its trunk's parent port as device_id.
+
+    Of the trunk only this is known to the store: which instance the parent is plugged into may
+    change without any change to the sub-port, and is in the parent's record.
+
+    Args:
+        port: any port.
+        parents: the parent port's id by that of a sub-port; of others it is in no trunk.
+    """
+    return {**port, "device_id": parents.get(port["id"], "")} if is_subport(port) else port
 
 
 def record_of(port: Port) -> PortRecord:
@@ -103,7 +127,7 @@ def change_by_update(original: Port | None, port: Port) -> Change | None:
 
     None is nothing: a port that neither is nor was an instance's is nobody's business.
     """
-    if is_compute_port(port) or (original is not None and is_compute_port(original)):
+    if any(is_compute_port(each) or is_subport(each) for each in (port, original) if each):
         return change_of(port)
     return None
 
@@ -114,6 +138,6 @@ def change_by_deletion(port: Port) -> Change | None:
     Neutron never gives an id again, and an update may have been committed after the revision that
     the deletion knows of: so nothing that is still on its way may bring the record back.
     """
-    if is_compute_port(port):
+    if is_compute_port(port) or is_subport(port):
         return Change(port["id"].lower(), MAX_REVISION, None)
     return None

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from ovs_metadata.publisher.ports import Change
+from ovs_metadata.publisher.ports import SUBPORT, Change
 from ovs_metadata.publisher.queue import ChangeQueue
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.interface import Store
@@ -113,6 +113,10 @@ def publish(store: Store, change: Change) -> bool:
     Raises:
         StoreError: the store cannot be reached or written.
     """
-    if change.record is not None:
-        return store.put(change.record)
-    return store.delete(change.port_id, change.revision_number)
+    record = change.record
+    if record is None:
+        return store.delete(change.port_id, change.revision_number)
+    if record.device_owner == SUBPORT:
+        # A port leaves a trunk and comes into one without any change to its revision.
+        return store.undelete(record)
+    return store.put(record)

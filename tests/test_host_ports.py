@@ -46,6 +46,58 @@ def test_the_ports_of_others_are_not_ours(owner: str) -> None:
     assert not bound.refused
 
 
+SUBPORT = dataclasses.replace(
+    RECORD,
+    port_id=OTHER_PORT,
+    project_id="p2",
+    device_id=PORT,
+    device_owner="trunk:subport",
+    mac_address="fa:16:3e:00:00:02",
+    fixed_ips=("10.1.0.5",),
+)
+SPI = Interface("spi", ofport=6, iface_id=OTHER_PORT)
+
+
+def test_a_trunks_sub_port_is_its_parents_instances() -> None:
+    served = bind([TAP, SPI], {PORT: RECORD, OTHER_PORT: SUBPORT}).served[6].record
+    assert (served.port_id, served.device_id, served.project_id) == (OTHER_PORT, INSTANCE, "p1")
+    assert (served.fixed_ips, served.mac_address) == (SUBPORT.fixed_ips, SUBPORT.mac_address)
+    moved = dataclasses.replace(RECORD, device_id="another")
+    assert bind([TAP, SPI], {PORT: moved, OTHER_PORT: SUBPORT}).served[6].record.device_id == (
+        "another"
+    )
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        None,
+        MalformedRecord(PORT, "nonsense"),
+        dataclasses.replace(RECORD, device_owner="network:dhcp"),
+        # In a trunk itself, or its own parent.
+        dataclasses.replace(SUBPORT, port_id=PORT, device_id=PORT),
+    ],
+)
+def test_a_sub_port_whose_parent_is_no_instances_waits(
+    parent: PortRecord | MalformedRecord | None,
+) -> None:
+    bound = bind([TAP, SPI], {PORT: parent, OTHER_PORT: SUBPORT})
+    assert 6 not in bound.served
+    assert bound.pending[6] == OTHER_PORT
+    assert 6 not in bound.undecided
+
+
+def test_a_sub_port_is_undecided_until_its_parents_record_was_read() -> None:
+    bound = bind([TAP, SPI], {OTHER_PORT: SUBPORT})
+    assert bound.undecided == {5, 6}
+
+
+def test_a_sub_port_whose_parent_is_not_here_waits() -> None:
+    bound = bind([SPI], {OTHER_PORT: SUBPORT})
+    assert bound.pending == {6: OTHER_PORT}
+    assert not bound.undecided
+
+
 def test_a_port_without_iface_id_is_not_ours() -> None:
     bound = bind([Interface("patch-tun", ofport=2)], {PORT: RECORD})
     assert bound == Bound()

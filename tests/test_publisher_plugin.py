@@ -55,6 +55,9 @@ class CorePlugin:
 
 
 MODULES: dict[str, dict[str, object]] = {
+    "neutron": {},
+    "neutron.objects": {},
+    "neutron.objects.trunk": {},
     "neutron_lib": {},
     "neutron_lib.context": {"get_admin_context": object},
     "neutron_lib.worker": {"BaseWorker": BaseWorker},

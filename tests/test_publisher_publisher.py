@@ -149,6 +149,16 @@ def test_what_waits_is_published_by_the_parent_and_not_by_the_child(url: str, st
     assert list(store.port_ids()) == [record(1).port_id]
 
 
+def test_a_port_that_comes_into_a_trunk_again_is_published_again(tmp_path: Path) -> None:
+    subport = replace(record(1), device_owner="trunk:subport", device_id=record(2).port_id)
+    with contextlib.closing(open_store(f"directory:{tmp_path}")) as store:
+        assert publish(store, change(subport))
+        assert publish(store, Change(subport.port_id, subport.revision_number, None))
+        assert publish(store, change(subport))
+        publish(store, removal(subport))
+        assert not publish(store, change(subport))
+
+
 # A directory store syncs each write to the disk.
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), updates=st.integers(1, 5), deleted=st.booleans())

@@ -10,7 +10,7 @@ from ovs_metadata.agent.cli.standing import Standing, chosen, standings
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
-from ovs_metadata.host.ports import Bound, bind, port_id_of
+from ovs_metadata.host.ports import Bound, Records, bind, port_id_of, with_instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,10 @@ def look(settings: Settings) -> Host:
     bridge = _bridge(config)
     port_ids = {port_id_of(interface) for interface in bridge.interfaces}
     with settings.open_store() as store:
-        records = {
+        records: Records = {
             port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
         }
+    records = with_instances(records, port_ids)
     bound = bind(bridge.interfaces, records)
     return Host(config, bridge, bound, standings(bridge.interfaces, records, bound))
 

@@ -237,7 +237,7 @@ notify_nova_on_port_status_changes = false
 notify_nova_on_port_data_changes = false
 api_paste_config = {self._installation.paste_config}
 default_log_levels = neutron=WARNING, stevedore=CRITICAL
-service_plugins = {PLUGIN if self._store_url else ""}
+service_plugins = {f"trunk,{PLUGIN}" if self._store_url else "trunk"}
 {rest}
 [ovs_metadata]
 store_url = {self._store_url}
