@@ -173,6 +173,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _dump_arrived(self, event: Any) -> None:
         if event.msg.datapath is not self._switch:
             return
+        self._flows.dump_begins()
         learned = self._config.flows.table_base + Table.Learned
         for stats in event.msg.body:
             if stats.table_id == learned and stats.priority == Priority.Learned:
@@ -189,8 +190,14 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     @_on(ofp_event.EventOFPFlowRemoved, handler.MAIN_DISPATCHER)
     def _flow_removed(self, event: Any) -> None:
         message = event.msg
-        if message.datapath is self._switch and message.reason == openflow.REMOVED_BY_DELETE:
-            self._flows.removed(openflow.key_of(message))
+        if message.datapath is not self._switch or message.reason != openflow.REMOVED_BY_DELETE:
+            return
+        if self._flows.dump_is_due():
+            return
+        self._flows.removed(openflow.key_of(message))
+        if self._flows.lost_many():
+            self._ask_for_dump()
+        else:
             self._wake.set()
 
     @_on(ofp_event.EventOFPErrorMsg, handler.MAIN_DISPATCHER)

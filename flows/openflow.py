@@ -52,6 +52,7 @@ set_ev_cls = handler.set_ev_cls
 App: Any = app_manager.RyuApp if LIBRARY == "ryu" else app_manager.OSKenApp
 
 REMOVED_BY_DELETE = ofproto.OFPRR_DELETE
+_LibraryRemoved: Any = parser.OFPFlowRemoved
 BARRIER_REPLY = ofproto.OFPT_BARRIER_REPLY
 MULTIPART_REPLY = ofproto.OFPT_MULTIPART_REPLY
 ERROR = ofproto.OFPT_ERROR
@@ -184,6 +185,42 @@ def more_to_come(message: Any) -> bool:
 def key_of(message: Any) -> FlowKey:
     """The key of a flow the switch reports, in a dump or in a FLOW_REMOVED."""
     return FlowKey(message.table_id, message.priority, _from_match(message.match))
+
+
+class _RemovedFlow(_LibraryRemoved):  # type: ignore[misc]
+    """A FLOW_REMOVED whose match stays bytes until somebody asks for it.
+
+    Thousands may come at once, of which most are never looked at. It goes by the library's name,
+    after which the library calls its event.
+    """
+
+    @classmethod
+    def parser(cls, datapath: Any, *header_and_data: Any) -> Any:
+        """Read one, as the library asks its own class to."""
+        *header, data = header_and_data
+        message = cls(datapath)
+        message.set_headers(*header)
+        message.set_buf(data)
+        fixed = struct.unpack_from(
+            ofproto.OFP_FLOW_REMOVED_PACK_STR0, message.buf, ofproto.OFP_HEADER_SIZE
+        )
+        message.cookie, message.priority, message.reason, message.table_id = fixed[:4]
+        return message
+
+    @property
+    def match(self) -> Any:
+        """What it matched, made an object by the library."""
+        return parser.OFPMatch.parser(
+            self.buf, ofproto.OFP_FLOW_REMOVED_SIZE - ofproto.OFP_MATCH_SIZE
+        )
+
+    @match.setter
+    def match(self, _none: None) -> None:
+        """Nothing: the library's constructor sets what it does not know yet."""
+
+
+_RemovedFlow.__name__ = _LibraryRemoved.__name__
+parser._MSG_PARSERS[ofproto.OFPT_FLOW_REMOVED] = _RemovedFlow.parser
 
 
 WireKey = tuple[int, int, bytes]

@@ -9,6 +9,10 @@ from ovs_metadata.flows.diff import Changes, diff
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 
+MANY = 100
+"""Flows lost behind our back after which all of them are asked for: that takes less than to be told
+of each of thousands."""
+
 
 class SwitchFlows:
     """Flows installed, as far as known, against flows desired.
@@ -28,6 +32,8 @@ class SwitchFlows:
         self.undecided: Collection[int] = ()
         self.doubtful = False
         self._dumping = False
+        self._dump_begun = False
+        self._lost = 0
         self._installed: dict[FlowKey, Flow | int] | None = None
         self._removed: set[FlowKey] = set()
 
@@ -63,10 +69,27 @@ class SwitchFlows:
         if self._dumping:
             return False
         self._dumping = True
+        self._dump_begun = False
+        self._lost = 0
         self.doubtful = False
         self._installed = {}
         self._removed = set()
         return True
+
+    def dump_begins(self) -> None:
+        """A part of the dump is there: what is removed from now on may be in it."""
+        self._dump_begun = True
+
+    def dump_is_due(self) -> bool:
+        """Whether a dump is asked for and nothing of it is there yet.
+
+        What is removed until then will not be in it, and need not be told.
+        """
+        return self._dumping and not self._dump_begun
+
+    def lost_many(self) -> bool:
+        """Whether so much that is desired was removed that a dump should be asked for."""
+        return self._lost > MANY
 
     def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
         """The dump holds a flow of ours, which is or is not just as desired."""
@@ -85,6 +108,7 @@ class SwitchFlows:
         """The switch says that a flow of ours was deleted, by whomever."""
         self._removed.add(key)
         self._unsettled.add(key)
+        self._lost += key in (self._desired or ())
         self._forget(key)
 
     def _forget(self, key: FlowKey) -> None:

@@ -10,6 +10,7 @@ from hypervisor_fixtures import Factory
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 from lab.process import run, wait_for
+from ovs_metadata.flows.switch import MANY
 from ovs_metadata.host.address import METADATA_PORT
 
 
@@ -59,6 +60,26 @@ def test_the_metadata_port_is_deleted(serving: tuple[Hypervisor, Guest]) -> None
     hypervisor, guest = serving
     hypervisor.ovs.vsctl("del-port", METADATA_PORT)
     _wait_until_answered(guest)
+
+
+def test_the_flows_of_many_ports_are_deleted_at_once(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    crowd = [Guest(f"{hypervisor.prefix}-{number}") for number in range(15)]
+    for each in crowd:
+        hypervisor.put(each)
+        hypervisor.ovs.vsctl(
+            *("add-port", hypervisor.bridge, each.tap, "--", "set", "interface", each.tap),
+            *("type=internal", f"external_ids:iface-id={each.port_id}"),
+        )
+        hypervisor.wait_until_served(each)
+    wait_for(lambda: guest.identity() == guest.instance_id, "all to settle")
+    before = hypervisor.static_flows()
+    assert len(before) > MANY
+    for _ in range(3):
+        hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
+        # Not by the audit, which is every 30 s.
+        wait_for(lambda: hypervisor.static_flows() == before, "all of them to be back", 5)
+        assert guest.identity() == guest.instance_id
 
 
 def test_an_instance_with_the_metadata_ports_number_is_not_asked_in_its_place(

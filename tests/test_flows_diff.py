@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.flows.diff import diff
-from ovs_metadata.flows.switch import SwitchFlows
+from ovs_metadata.flows.switch import MANY, SwitchFlows
 from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.values import Flow, FlowKey, Match, Output
 
@@ -107,6 +107,33 @@ def test_what_somebody_deleted_during_a_dump_comes_back() -> None:
     switch.dumped(_flow(1).key, _flow(1).cookie, as_desired=True)
     switch.dump_ended()
     assert switch.changes().add == (_flow(1),)
+
+
+def test_before_a_dump_has_begun_removals_need_not_be_told() -> None:
+    switch = SwitchFlows()
+    assert not switch.dump_is_due()
+    assert switch.dump_may_start()
+    assert switch.dump_is_due()
+    switch.dump_begins()
+    assert not switch.dump_is_due()
+    switch.dump_ended()
+    assert not switch.dump_is_due()
+
+
+def test_a_dump_is_wanted_when_many_flows_that_are_desired_were_removed() -> None:
+    wanted = [_flow(number) for number in range(1, MANY + 2)]
+    switch = SwitchFlows()
+    switch.desired = {flow.key: flow for flow in wanted}
+    # Flows of ports that have gone are no loss.
+    for number in range(1, 2 * MANY):
+        switch.removed(_flow(number, table=200).key)
+    assert not switch.lost_many()
+    for flow in wanted:
+        assert not switch.lost_many()
+        switch.removed(flow.key)
+    assert switch.lost_many()
+    assert switch.dump_may_start()
+    assert not switch.lost_many()
 
 
 def test_the_removal_of_what_is_no_longer_desired_is_no_news() -> None:
