@@ -74,11 +74,11 @@ def pipeline(
     """
     if metadata_ofport is None:
         return {}
-    flows = list(_shared_flows(options, metadata_ofport))
+    flows = {flow.key: flow for flow in _shared_flows(options, metadata_ofport)}
     for port in ports:
         if port.ofport != metadata_ofport:
-            flows += _port_flows(options, metadata_ofport, port)
-    return {flow.key: flow for flow in flows}
+            flows.update(_port_flows(options, metadata_ofport, port))
+    return flows
 
 
 @lru_cache(maxsize=4)
@@ -159,12 +159,13 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
 
 
 @lru_cache(maxsize=65536)
-def _port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> tuple[Flow, ...]:
-    return tuple(
-        flow
+def _port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> Mapping[FlowKey, Flow]:
+    """By key, for a mapping is put into another without asking for any hash again."""
+    return {
+        flow.key: flow
         for family in FAMILIES
         for flow in _flows_of_family(options, metadata_ofport, port, family)
-    )
+    }
 
 
 def _flows_of_family(

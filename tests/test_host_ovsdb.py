@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 from uuid import uuid4
 
+from ovs.db import types
+from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 
 from ovs_metadata.host.ovsdb import _Replica
@@ -11,12 +13,21 @@ from ovs_metadata.host.ports import Interface
 SCHEMA = {
     "name": "Open_vSwitch",
     "version": "0.0.1",
-    "tables": {"Bridge": {"columns": {"name": {"type": "string"}}}},
+    "tables": {
+        "Bridge": {"columns": {"name": {"type": "string"}}},
+        "Port": {"columns": {"name": {"type": "string"}}},
+    },
 }
 
 
 def _row(table: str, **columns: object) -> SimpleNamespace:
     return SimpleNamespace(uuid=uuid4(), _table=SimpleNamespace(name=table), **columns)
+
+
+def _has(bridge: SimpleNamespace, *ports: SimpleNamespace) -> None:
+    """As python-ovs keeps the column `ports`."""
+    values = {Atom(types.UuidType, port.uuid): None for port in ports}
+    bridge._data = {"ports": SimpleNamespace(values=values)}
 
 
 def test_interfaces_that_are_gone_are_forgotten() -> None:
@@ -25,11 +36,13 @@ def test_interfaces_that_are_gone_are_forgotten() -> None:
     replica = _Replica("unix:/nonexistent/db.sock", helper)
     interface = _row("Interface", name="tap1", ofport=[1], external_ids={}, ofport_request=[])
     port = _row("Port", name="tap1", tag=[], interfaces=[interface])
-    bridge = _row("Bridge", ports=[port])
+    bridge = _row("Bridge")
+    _has(bridge, port)
+    replica.tables["Port"].rows[port.uuid] = port
     for row in (interface, port, bridge):
         replica.notify(ROW_CREATE, row)
     assert replica.interfaces_of(bridge) == [Interface("tap1", 1, None, None, None)]
-    bridge.ports = []
+    _has(bridge)
     for row in (port, interface):
         replica.notify(ROW_DELETE, row)
     replica.notify("update", bridge)
