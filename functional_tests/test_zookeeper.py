@@ -1,7 +1,10 @@
 """The whole path with a real ZooKeeper as the store, and without it for a while."""
 
 import contextlib
+import os
+import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.security import read_security
+from ovs_metadata.store.zookeeper_client import SESSION_TIMEOUT
 
 
 def test_guests_are_served_through_an_outage(on_zookeeper: OnZooKeeper) -> None:
@@ -30,6 +34,33 @@ def test_guests_are_served_through_an_outage(on_zookeeper: OnZooKeeper) -> None:
     wait_for(lambda: late.identity() == late.instance_id, "the late guest to be served", 15)
     hypervisor.store.delete(late.port_id)
     wait_for(lambda: not hypervisor.flows_of(ofport), "the late guest's flows to go", 15)
+    assert guest.identity() == guest.instance_id
+
+
+def test_guests_are_served_while_a_partition_outlasts_the_session(
+    on_zookeeper: OnZooKeeper,
+) -> None:
+    hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
+    log = hypervisor.processes["agent"].log
+    pid = on_zookeeper.zookeeper.pid
+    assert pid
+    # A server that is stopped is one behind a network that swallows all it is sent.
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        end = time.monotonic() + SESSION_TIMEOUT + 5
+        while time.monotonic() < end:
+            assert guest.identity() == guest.instance_id
+        late = hypervisor.add_guest("late", record=False)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    # Both the agent and the flow controller have to begin anew.
+    wait_for(
+        lambda: log.read_text().count("ession has expired") >= 2, "the sessions to be over", 40
+    )
+    # The lab's own was over, too.
+    hypervisor.close_store()
+    hypervisor.put(late)
+    wait_for(lambda: late.identity("--max-time", "1") == late.instance_id, "the late guest", 30)
     assert guest.identity() == guest.instance_id
 
 
