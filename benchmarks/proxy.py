@@ -130,7 +130,7 @@ def run(options: argparse.Namespace, console: Console) -> dict[tuple[Case, str],
     for kind in options.upstreams:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bp-")))
-            lab = Lab(directory, stack, access_log=options.access_log)
+            lab = Lab(directory, stack, access_log=options.access_log, share=options.share)
             upstream = lab.upstream(kind)
             # The load does not speak https, so it can ask that upstream only through a proxy.
             names = [name for name in options.only if (kind, name) != ("https", "upstream")]
@@ -198,6 +198,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter: see the others")
     parser.add_argument(
         "--access-log", action="store_true", help="have workers and haproxy log each request"
+    )
+    parser.add_argument(
+        "--share",
+        type=int,
+        default=0,
+        metavar="PERCENT",
+        help="of a processor that each worker gets: tells what two do that one does, with --only "
+        "worker,workers-2",
     )
     parser.add_argument(
         "--format",

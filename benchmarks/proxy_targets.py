@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.proxy_share import limit
+
 from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
 from lab.process import LabError, Process, free_port, run, wait_for
 from lab.usage import Usage
@@ -123,12 +125,18 @@ def _cpu(pid: int) -> float:
 
 
 class Lab:
-    """Starts upstreams and targets in a directory of its own; the ExitStack ends them."""
+    """Starts upstreams and targets in a directory of its own; the ExitStack ends them.
 
-    def __init__(self, directory: Path, stack: ExitStack, *, access_log: bool) -> None:
+    `share`: of a processor that each worker gets, in percent; 0 for as much as there is.
+    """
+
+    def __init__(
+        self, directory: Path, stack: ExitStack, *, access_log: bool, share: int = 0
+    ) -> None:
         self._directory = directory
         self._stack = stack
         self._access_log = access_log
+        self._share = share
         self.guests = guests()
 
     def upstream(self, kind: str) -> Upstream:
@@ -171,7 +179,13 @@ class Lab:
             *(sys.executable, "-m", "ovs_metadata.proxy.main"),
             *("--identities", path, "--listen", place),
         ]
-        processes = [self._start(f"{name} {number}", command) for number in range(count)]
+        processes = []
+        for number in range(count):
+            # On the stack before the process: the cgroup goes when the process has.
+            room = self._stack.enter_context(ExitStack())
+            processes.append(self._start(f"{name} {number}", command))
+            if self._share:
+                limit(processes[-1].pid, self._share, room)
         # They share the port: that it is open says nothing of the second.
         for process in processes:
             wait_for(partial(_in_log, process, "listening on"), f"{name} to listen")
