@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,6 +212,13 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
         said = _announced(hypervisor)
         return bool(said and said["up_to_date"] and said["ports_served"] == 1)
 
+    # On the bridge, with records, and not served for all that: no guest is served as another.
+    hypervisor.put(hypervisor.add_guest("other", record=False), device_id=str(uuid.uuid4()))
+    hypervisor.put(hypervisor.add_guest("bare", record=False), fixed_ips=[])
+    wait_for(
+        lambda: _ports(hypervisor) == {"served": 1, "pending": 2, "refused": 0},
+        "the two ports to be known",
+    )
     run(*hypervisor.mn_conf("set", "-t", "default", f"{key} : 7"))
     wait_for(is_up_to_date, "the announcement")
     said = _announced(hypervisor)
@@ -221,6 +229,13 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
     hypervisor.processes["agent"].stop()
     assert not _announced(hypervisor)["alive"]
     assert _announced(hypervisor)["ports_served"] == 1
+
+
+def _ports(hypervisor: Hypervisor) -> dict[str, int]:
+    """How many ports the agent counts as what."""
+    command = [_ovs_metadata(hypervisor)[0], "--config", hypervisor.config, "status", "--format"]
+    inside = ("ip", "netns", "exec", hypervisor.namespace)
+    return dict(json.loads(run(*inside, *command, "json", check=False))["ports"] or {})
 
 
 def _announced(hypervisor: Hypervisor) -> dict[str, object]:

@@ -71,7 +71,7 @@ def test_it_is_said_once_as_soon_as_the_documents_can_be_read(
     assert "s3cret" not in caplog.text
 
 
-def test_it_ends_when_closed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_when_closed(store: Store) -> None:
     replace(store, DEFAULT, lambda _: b"{")
     check = ExposureCheck(store, "h")
     assert check.running
