@@ -3,11 +3,14 @@
 import json
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper
 
 from lab.guest import Guest
@@ -16,6 +19,13 @@ from lab.process import Process, run, wait_for
 from ovs_metadata.host.address import METADATA_PORT
 
 PREFIX = "agent.openstack.metadata"
+
+PROMISED = 1.0
+"""Seconds in which a change is applied; docs/configuration.md says so."""
+
+MARGIN = 2.0
+"""More seconds, for what is none of the agent's doing: the guest's curl, which is started in its
+namespace for each look, and other tests that keep the machine's few processors busy."""
 
 
 @contextmanager
@@ -126,6 +136,32 @@ def test_a_limit_counts_from_the_next_request_on(serving: tuple[Hypervisor, Gues
         lambda: guest.curl("/openstack/latest/password", "--data", "x" * 11)[0] not in {0, 413},
         "a body not to be too large",
     )
+
+
+@pytest.mark.parametrize("store", ["directory", "zookeeper"])
+def test_a_change_is_applied_as_soon_as_is_promised(
+    request: pytest.FixtureRequest, store: str
+) -> None:
+    """Measured from before the write to the first answer of a worker that has applied it."""
+    if store == "directory":
+        hypervisor, guest = request.getfixturevalue("serving")
+    else:
+        there: OnZooKeeper = request.getfixturevalue("on_zookeeper")
+        hypervisor, guest = there.hypervisor, there.guest
+    seconds = []
+    for largest in (10, 1000) * 3:
+        started = time.monotonic()
+        hypervisor.deploy(max_body=largest)
+        wait_for(partial(_takes, guest, largest), f"max_body to be {largest}")
+        seconds.append(time.monotonic() - started)
+    assert max(seconds) < PROMISED + MARGIN, seconds
+
+
+def _takes(guest: Guest, largest: int) -> bool:
+    """Whether a worker takes bodies up to that size, of 100 bytes or not; asks one."""
+    status, _ = guest.curl("/openstack/latest/password", "--data", "x" * 100)
+    assert status, "no answer"
+    return (status == 413) is (largest < 100)
 
 
 def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
