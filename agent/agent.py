@@ -14,6 +14,7 @@ from ovs_metadata.agent import cleanup
 from ovs_metadata.agent.admin import AdminListener
 from ovs_metadata.agent.cleanup import CleanupError
 from ovs_metadata.agent.deployment import Deployment
+from ovs_metadata.agent.exposure import ExposureCheck
 from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.live import LiveDeployment
 from ovs_metadata.agent.liveness import Liveness, Status
@@ -82,6 +83,7 @@ class Agent:
             live = await asyncio.to_thread(LiveDeployment, store, self._config.host, wake)
             opened.push_async_callback(asyncio.to_thread, live.close)
             self._live = live
+            opened.callback(ExposureCheck(store, self._config.host).close)
             liveness = Liveness(self._config, store, lambda: self._status(live))
             opened.push_async_callback(liveness.close)
             opened.push_async_callback(self._stop_serving)

@@ -56,8 +56,6 @@ class Service:
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._flows: Process | None = None
-        self.ports_served = 0
-        """How many ports of this host are served."""
 
     def start(self) -> None:
         """Begin to serve."""
@@ -68,6 +66,11 @@ class Service:
         """What keeps guests from being served; empty if nothing does."""
         metadata_port = self._upkeep.problem if self._upkeep else "OVSDB has not been read yet"
         return [problem for problem in (metadata_port, self._workers.problem()) if problem]
+
+    @property
+    def ports_served(self) -> int:
+        """How many ports of this host are served: those whose guests get an answer."""
+        return self._statistics.ports_by_state()["served"]
 
     def children(self) -> list[Child]:
         """The child processes there are."""
@@ -158,7 +161,6 @@ class Service:
             bound = watcher.state().bound
             self._workers.tell(identity_table(bound, self._deployment.secret))
             self._statistics.refused = bound.refused
-            self.ports_served = len(bound.served)
             await self._changed.wait()
 
     def _start_flows(self) -> list[asyncio.Task[None]]:

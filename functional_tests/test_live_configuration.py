@@ -3,10 +3,14 @@
 import json
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper
 
 from lab.guest import Guest
@@ -15,6 +19,13 @@ from lab.process import Process, run, wait_for
 from ovs_metadata.host.address import METADATA_PORT
 
 PREFIX = "agent.openstack.metadata"
+
+PROMISED = 1.0
+"""Seconds in which a change is applied; docs/configuration.md says so."""
+
+MARGIN = 2.0
+"""More seconds, for what is none of the agent's doing: the guest's curl, which is started in its
+namespace for each look, and other tests that keep the machine's few processors busy."""
 
 
 @contextmanager
@@ -127,6 +138,32 @@ def test_a_limit_counts_from_the_next_request_on(serving: tuple[Hypervisor, Gues
     )
 
 
+@pytest.mark.parametrize("store", ["directory", "zookeeper"])
+def test_a_change_is_applied_as_soon_as_is_promised(
+    request: pytest.FixtureRequest, store: str
+) -> None:
+    """Measured from before the write to the first answer of a worker that has applied it."""
+    if store == "directory":
+        hypervisor, guest = request.getfixturevalue("serving")
+    else:
+        there: OnZooKeeper = request.getfixturevalue("on_zookeeper")
+        hypervisor, guest = there.hypervisor, there.guest
+    seconds = []
+    for largest in (10, 1000) * 3:
+        started = time.monotonic()
+        hypervisor.deploy(max_body=largest)
+        wait_for(partial(_takes, guest, largest), f"max_body to be {largest}")
+        seconds.append(time.monotonic() - started)
+    assert max(seconds) < PROMISED + MARGIN, seconds
+
+
+def _takes(guest: Guest, largest: int) -> bool:
+    """Whether a worker takes bodies up to that size, of 100 bytes or not; asks one."""
+    status, _ = guest.curl("/openstack/latest/password", "--data", "x" * 100)
+    assert status, "no answer"
+    return (status == 413) is (largest < 100)
+
+
 def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
     serving: tuple[Hypervisor, Guest],
 ) -> None:
@@ -211,6 +248,13 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
         said = _announced(hypervisor)
         return bool(said and said["up_to_date"] and said["ports_served"] == 1)
 
+    # On the bridge, with records, and not served for all that: no guest is served as another.
+    hypervisor.put(hypervisor.add_guest("other", record=False), device_id=str(uuid.uuid4()))
+    hypervisor.put(hypervisor.add_guest("bare", record=False), fixed_ips=[])
+    wait_for(
+        lambda: _ports(hypervisor) == {"served": 1, "pending": 2, "refused": 0},
+        "the two ports to be known",
+    )
     run(*hypervisor.mn_conf("set", "-t", "default", f"{key} : 7"))
     wait_for(is_up_to_date, "the announcement")
     said = _announced(hypervisor)
@@ -221,6 +265,13 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
     hypervisor.processes["agent"].stop()
     assert not _announced(hypervisor)["alive"]
     assert _announced(hypervisor)["ports_served"] == 1
+
+
+def _ports(hypervisor: Hypervisor) -> dict[str, int]:
+    """How many ports the agent counts as what."""
+    command = [_ovs_metadata(hypervisor)[0], "--config", hypervisor.config, "status", "--format"]
+    inside = ("ip", "netns", "exec", hypervisor.namespace)
+    return dict(json.loads(run(*inside, *command, "json", check=False))["ports"] or {})
 
 
 def _announced(hypervisor: Hypervisor) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """ZooKeeper with TLS and ACLs: a real server configured for both."""
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -13,6 +14,7 @@ from lab.certificates import Authority
 from lab.process import free_port, wait_for
 from lab.store_support import Told, record
 from lab.zookeeper import ZooKeeper
+from ovs_metadata.agent.conf.schema import ENABLED, SHARED_SECRET
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import Store
@@ -116,6 +118,73 @@ def test_a_server_of_another_authority_is_not_trusted(
 def test_a_client_without_certificate_is_refused(url: str, security: Security) -> None:
     with pytest.raises(StoreUnavailable):
         open_store(url, security=Security("", security.tls_ca), wait=1.5)
+
+
+def test_only_what_is_written_without_credentials_can_be_read_by_anybody(
+    url: str, security: Security
+) -> None:
+    files = (security.tls_ca, security.tls_cert, security.tls_key)
+    url = url.replace("/protected/", "/open/")
+    with (
+        contextlib.closing(open_store(url, security=Security("", *files))) as open_to_all,
+        contextlib.closing(open_store(url, security=security)) as ours,
+    ):
+        assert open_to_all.write_document(DEFAULT, b"document", None)
+        assert ours.write_document(config_template_path("closed"), b"document", None)
+        for store in (open_to_all, ours):
+            assert store.is_open(DEFAULT)
+            assert not store.is_open(config_template_path("nobodys"))
+        assert not ours.is_open(config_template_path("closed"))
+
+
+def test_mn_conf_protects_what_it_writes_also_into_another_store(
+    url: str, security: Security, tmp_path: Path
+) -> None:
+    config = tmp_path / "agent.conf"
+    config.write_text(
+        f"[store]\nurl = zookeeper://nowhere.invalid\nzookeeper_auth_file = {tmp_path}/auth\n"
+        f"tls_ca_file = {security.tls_ca}\ntls_cert_file = {security.tls_cert}\n"
+        f"tls_key_file = {security.tls_key}\n"
+    )
+    done = _mn_conf("--config", config, "--store", url, "set", "-t", "default", *SECRET_GIVEN)
+    assert (done.returncode, done.stderr) == (0, "")
+    with contextlib.closing(open_store(url, security=security)) as store:
+        assert store.read_document(DEFAULT)
+        assert not store.is_open(DEFAULT)
+
+
+def test_mn_conf_says_when_anybody_can_read_the_secret(
+    secure: tuple[ZooKeeper, int], tmp_path: Path
+) -> None:
+    plain = f"zookeeper://127.0.0.1:{secure[0].port}/open/{next(_chroot)}"
+    config = tmp_path / "agent.conf"
+    config.write_text(f"[store]\nurl = {plain}\n")
+    done = _mn_conf("--config", config, "set", "-t", "default", *SECRET_GIVEN)
+    assert done.returncode == 0
+    assert "template default holds the shared secret" in done.stderr
+    assert "zookeeper_auth_file" in done.stderr
+    assert "s3cret" not in done.stderr
+    file = tmp_path / "exported"
+    file.write_text(f'{SHARED_SECRET} : "another"\n')
+    done = _mn_conf("--config", config, "import", "-h", "compute-1", "-f", file)
+    assert "host compute-1 holds the shared secret" in done.stderr
+    done = _mn_conf("--config", config, "set", "-t", "default", f"{ENABLED} : true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+SECRET_GIVEN = ("--secret-file", "-")
+
+
+def _mn_conf(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command; `SECRET_GIVEN` makes it set a secret."""
+    return subprocess.run(
+        [sys.executable, "-m", "ovs_metadata.agent.cli.mn_conf", *args],
+        input="s3cret\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 USE_PATCHED = """

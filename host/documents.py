@@ -25,6 +25,10 @@ class MalformedDocument(Exception):
     """A document is no configuration; the message says why, and repeats nothing of it."""
 
 
+class Unstorable(MalformedDocument):
+    """Values make no document; what is stored is as it was."""
+
+
 def decode(data: bytes | None) -> Values:
     """The values of a document; none if it does not exist.
 
@@ -46,15 +50,15 @@ def encode(values: Values) -> bytes:
     """The document of these values.
 
     Raises:
-        MalformedDocument: it would be too large, or have a value that JSON has not.
+        Unstorable: it would be too large, or have a value that JSON has not.
     """
     try:
         text = json.dumps(dict(values), indent=2, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
-        raise MalformedDocument("a value is neither true, false, number, text nor list") from None
+        raise Unstorable("a value is neither true, false, number, text nor list") from None
     data = text.encode() + b"\n"
     if len(data) > LARGEST_DOCUMENT:
-        raise MalformedDocument(f"the document would be over {LARGEST_DOCUMENT} bytes")
+        raise Unstorable(f"the document would be over {LARGEST_DOCUMENT} bytes")
     return data
 
 
@@ -102,7 +106,8 @@ def change(store: Store, path: str, changed: Callable[[Values], Values]) -> None
     """Change the values of a stored document; `changed` may be called several times.
 
     Raises:
-        MalformedDocument: what is stored or to be stored is no configuration.
+        MalformedDocument: what is stored is no configuration.
+        Unstorable: what is to be stored is none.
         StoreError: the store cannot be used.
     """
 

@@ -31,6 +31,10 @@ class Source:
 
     name: str
     values: Values = field(repr=False)
+    path: str = field(default="", compare=False)
+    """Where it is in the store, if it was read there."""
+    problem: str = ""
+    """Why it has no values though it should; empty otherwise."""
 
 
 def is_enabled(sources: Sequence[Source], before: bool) -> bool:
@@ -62,23 +66,40 @@ def assigned_template(data: bytes | None) -> str:
 def read_sources(store: Store, host: str) -> list[Source]:
     """Read a host's sources as they are now, the highest precedence first.
 
+    An assigned template whose name cannot be one is passed over, as the agent does.
+
     Raises:
+        ValueError: the name of the host cannot be one.
         MalformedDocument: one of them is no configuration; names it.
         StoreError: the store cannot be read.
     """
-    wanted = [(host_source_name(host), layout.config_node_path(host))]
+    sources = [read_source(store, host_source_name(host), layout.config_node_path(host))]
     assignment = store.read_document(layout.config_assignment_path(host))
     template = assigned_template(assignment.data if assignment else None)
-    names = [template, DEFAULT_TEMPLATE] if template != DEFAULT_TEMPLATE else [DEFAULT_TEMPLATE]
-    wanted += [(template_source_name(name), layout.config_template_path(name)) for name in names]
-    return [read_source(store, name, path) for name, path in wanted]
+    if template != DEFAULT_TEMPLATE:
+        sources.append(_read_assigned(store, host, template))
+    return [*sources, read_template(store, DEFAULT_TEMPLATE)]
+
+
+def read_template(store: Store, name: str) -> Source:
+    """Read a template; raises as `read_sources` does."""
+    return read_source(store, template_source_name(name), layout.config_template_path(name))
+
+
+def _read_assigned(store: Store, host: str, template: str) -> Source:
+    try:
+        layout.config_template_path(template)
+    except ValueError as error:
+        problem = f"{host_source_name(host)}: the template assigned to it is ignored: {error}"
+        return Source(template_source_name(ascii(template[:60])), {}, problem=problem)
+    return read_template(store, template)
 
 
 def read_source(store: Store, name: str, path: str) -> Source:
     """Read one document, to be called `name`; raises as `read_sources` does."""
     document = store.read_document(path)
     try:
-        return Source(name, decode(document.data if document else None))
+        return Source(name, decode(document.data if document else None), path)
     except MalformedDocument as error:
         raise MalformedDocument(f"{name}: {error}") from None
 

@@ -14,6 +14,7 @@ SNAPSHOTS = ("agent", "flows")
 def open_configured_store(
     config: Config,
     *,
+    url: str | None = None,
     wait: float | None = 10.0,
     on_fatal: FatalCallback | None = None,
     snapshot: str | None = None,
@@ -22,6 +23,7 @@ def open_configured_store(
 
     Args:
         config: the ini file.
+        url: another store than the file's, used with the file's credentials and TLS.
         wait: seconds to wait for the store; None does not wait.
         on_fatal: told when a follower gives up.
         snapshot: name of the calling process, one of `SNAPSHOTS`, if it keeps what it follows; None
@@ -38,7 +40,7 @@ def open_configured_store(
         options.tls_key_file,
     )
     return open_store(
-        config.store_url,
+        url or config.store_url,
         wait=wait,
         on_fatal=on_fatal,
         security=security,

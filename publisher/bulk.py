@@ -26,6 +26,9 @@ WRITERS = 8
 BATCH = 256
 """Writes under way, at most."""
 
+FEW_REMOVALS = 5
+"""So many are never too many: of few records a few that are left over soon are most."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -87,7 +90,7 @@ def synchronise(
 
     Raises:
         StoreError: the store cannot be read or written.
-        TooManyRemovals: more than half of the records, or any if they may not be, would be removed.
+        TooManyRemovals: most of the records, or any if they may not be, would be removed.
     """
     outcome = Outcome()
     removals: list[Finding] = []
@@ -128,11 +131,16 @@ def synchronise(
     outcome.refused = len(refused) - len(again) + len(write(again))
     if stopped():
         return outcome
-    if removals and not force and (2 * len(removals) > records or not may_remove()):
+    if removals and not force and (are_most(len(removals), records) or not may_remove()):
         outcome.ports[Action.REMOVE] = len(removals)
         raise TooManyRemovals(outcome, len(removals), records)
     outcome.refused += len(write(itertools.takewhile(lambda _: not stopped(), removals)))
     return outcome
+
+
+def are_most(removals: int, records: int) -> bool:
+    """Whether so many removals look like a mistake: more than half of the records, and not few."""
+    return removals > FEW_REMOVALS and 2 * removals > records
 
 
 def _applied(

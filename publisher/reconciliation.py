@@ -33,8 +33,8 @@ RETRY_DELAY = 5.0
 def reconcile(source: Source, store: Store, stop: threading.Event) -> Outcome:
     """Compare everything and repair what differs, until stopped; what was done.
 
-    Nothing is removed, and that is logged, if it were more than half of the records: it is likelier
-    that the database is empty, or another one, than that all those instances are gone.
+    Nothing is removed, and that is logged, if it were most of the records (`are_most`): it is
+    likelier that the database is empty, or another one, than that all those instances are gone.
 
     Raises:
         StoreError: the store cannot be reached; what was done is done.
@@ -131,6 +131,9 @@ class Reconciler:
                     LOG.warning("port records could not be reconciled, trying on: %s", error)
                 pause = min(pause, RETRY_DELAY)
                 failing = True
+            except Exception:
+                # A defect, ours or of what we use. Without this thread nothing would be repaired.
+                LOG.exception("port records could not be reconciled; the next turn tries again")
             self._stop.wait(pause)
         if store is not None:
             store.close()

@@ -90,6 +90,10 @@ class DirectoryNodes:
                 self.file(path).unlink()
         return True
 
+    def is_open(self, path: str) -> bool:  # noqa: ARG002 - of no path
+        """See `Nodes`: files are their owner's alone, as they are made."""
+        return False
+
     def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
         """See `Nodes`."""
         follower = DirectoryFollower(self, kind, listener, self._on_fatal)

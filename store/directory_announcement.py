@@ -3,6 +3,7 @@
 The kernel lets go of the lock with its holder, however that ends. No threads.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -45,17 +46,22 @@ class DirectoryAnnouncement:
 
 def is_alive(file: Path) -> bool:
     """Whether somebody who announced this file lives; raises OSError when that cannot be found."""
-    try:
-        descriptor = os.open(_lock_of(file), os.O_RDWR)
-    except FileNotFoundError:
+    with contextlib.ExitStack() as opened:
+        # One reader at a time: the lock of the dead is this one's for a moment, which would make
+        # them alive in the eyes of another.
+        try:
+            directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, directory)
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            lock = os.open(_lock_of(file), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        opened.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _lock_of(file: Path) -> Path:

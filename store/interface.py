@@ -185,6 +185,9 @@ class Store(Protocol):
     def delete_document(self, path: str, version: int) -> bool:
         """Delete a document if it is still of that version, and not that of a live announcer."""
 
+    def is_open(self, path: str) -> bool:
+        """Whether a document can be read by anybody who can connect; not if there is none."""
+
     def document_names(self, path: str) -> list[str]:
         """The names of the documents below a path, in order."""
 

@@ -113,6 +113,10 @@ class NodeStore:
         """See `Store`."""
         return self.nodes.delete(path, version)
 
+    def is_open(self, path: str) -> bool:
+        """See `Store`."""
+        return self.nodes.is_open(path)
+
     def document_names(self, path: str) -> list[str]:
         """See `Store`."""
         return self.nodes.children(path)

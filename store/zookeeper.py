@@ -103,6 +103,10 @@ class ZooKeeperNodes:
         """See `Nodes`."""
         return self._requests.delete(path, version)
 
+    def is_open(self, path: str) -> bool:
+        """See `Nodes`."""
+        return self._requests.is_open(path)
+
     def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
         """See `Nodes`."""
         follower = ZooKeeperFollower(self._requests, kind, listener, self._on_fatal, self._snapshot)

@@ -21,6 +21,7 @@ from kazoo.exceptions import (
     SessionExpiredError,
 )
 from kazoo.retry import RetryFailedError
+from kazoo.security import Permissions
 
 from ovs_metadata.store import layout
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
@@ -190,6 +191,21 @@ class Requests:
             return True
 
         return self.run(remove)
+
+    def is_open(self, path: str) -> bool:
+        """See `Nodes`."""
+
+        def read() -> bool:
+            self.check_layout()
+            try:
+                entries, _ = self.wait(self.client.get_acls_async(self.path(path)))
+            except NoNodeError:
+                return False
+            return any(
+                each.id.scheme == "world" and each.perms & Permissions.READ for each in entries
+            )
+
+        return self.run(read)
 
     def run(self, operation: Callable[[], T]) -> T:
         """Run an operation, again when the connection is lost under it, for a bounded time.

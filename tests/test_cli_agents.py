@@ -12,7 +12,12 @@ from ovs_metadata.agent.cli import agents, main
 from ovs_metadata.agent.conf.effective import effective, generation
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
-from ovs_metadata.store.layout import agent_path
+from ovs_metadata.store.layout import (
+    AGENTS,
+    agent_path,
+    config_assignment_path,
+    config_node_path,
+)
 
 
 @pytest.fixture
@@ -77,6 +82,29 @@ def test_what_nobody_understands_is_shown_as_such(url: str, store: Store) -> Non
     store.announce(agent_path("a"), b"\xff")
     assert _listed(url)["a"]["last_error"] == "not understood"
     _run(url, "list")
+
+
+@pytest.mark.parametrize("spoilt", ["assignment", "own document"])
+def test_what_is_wrong_with_one_host_hides_no_other(url: str, store: Store, spoilt: str) -> None:
+    for host in ("a", "b"):
+        store.announce(agent_path(host), _announcement(host, generation=""))
+    path, data = {
+        "assignment": (config_assignment_path("a"), b"../etc"),
+        "own document": (config_node_path("a"), b"{"),
+    }[spoilt]
+    assert store.write_document(path, data, None)
+    assert {host: each["up_to_date"] for host, each in _listed(url).items()} == {
+        "a": False,
+        "b": False,
+    }
+    assert "12" in _run(url, "list").stdout
+
+
+def test_a_name_that_no_host_can_have_hides_no_other(url: str, store: Store) -> None:
+    store.announce(agent_path("a"), _announcement("a"))
+    strange = f"{AGENTS}/not a host"
+    assert store.write_document(strange, _announcement("not a host"), None)
+    assert [each["up_to_date"] for each in _listed(url).values()] == [True, False]
 
 
 def test_the_dead_can_be_forgotten_and_nobody_else(url: str, store: Store) -> None:

@@ -48,6 +48,15 @@ def test_the_assigned_template_stands_between_host_and_default(store: Store) -> 
     ]
 
 
+def test_an_assignment_of_what_cannot_be_a_template_is_passed_over(store: Store) -> None:
+    change(store, config_template_path("default"), lambda _: {"a": 1})
+    replace(store, config_assignment_path("h"), lambda _: b"../etc\n")
+    host, template, default = read_sources(store, "h")
+    assert (host.values, template.values, default.values) == ({}, {}, {"a": 1})
+    assert "host h: the template assigned to it is ignored" in template.problem
+    assert not host.problem
+
+
 def test_a_malformed_document_is_named(store: Store) -> None:
     replace(store, config_template_path("default"), lambda _: b"{")
     with pytest.raises(MalformedDocument, match="template default"):

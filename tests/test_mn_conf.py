@@ -1,42 +1,13 @@
 """`mn-conf`, verb by verb, on a store in a directory."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from mn_conf_support import URL, MnConf, mn_conf
 
-from ovs_metadata.agent.cli.mn_conf import main
 from ovs_metadata.agent.conf.schema import ENABLED, MASK, PREFIX, SHARED_SECRET, known_keys
 
-URL = f"{PREFIX}.nova_metadata_url"
-
-
-class MnConf:
-    """The command, with a configuration file of its own that names host `compute-1`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.config = directory / "agent.conf"
-        self.config.write_text(
-            f"[store]\nurl = directory:{directory}/store\n[agent]\nhost = compute-1\n"
-        )
-
-    def __call__(self, *args: str, stdin: str | None = None, status: int = 0) -> Result:
-        result = CliRunner().invoke(
-            main, ["--config", str(self.config), *args], input=stdin, catch_exceptions=False
-        )
-        assert result.exit_code == status, result.output
-        return result
-
-    def value(self, *args: str) -> Any:
-        return json.loads(self("get", "-j", *args).stdout)
-
-
-@pytest.fixture
-def mn_conf(tmp_path: Path) -> MnConf:
-    return MnConf(tmp_path)
+__all__ = ["mn_conf"]
 
 
 def test_set_without_a_target_is_about_this_host(mn_conf: MnConf) -> None:
@@ -57,39 +28,11 @@ def test_set_clear_replaces_everything(mn_conf: MnConf) -> None:
     mn_conf("set", f"{ENABLED} : true")
     mn_conf("set", "-c", f"{PREFIX}.retry_after : 3")
     assert mn_conf.value("-H") == {"agent": {"openstack": {"metadata": {"retry_after": 3}}}}
-    mn_conf("set", "--clear", stdin="")
-    assert mn_conf.value("-H") == {}
 
 
 def test_the_words_of_an_argument_need_no_quotes(mn_conf: MnConf) -> None:
     mn_conf("set", f"{PREFIX}.connect_timeout", ":", "500ms")
     assert mn_conf.value(f"{PREFIX}.connect_timeout") == 0.5
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "said"),
-    [
-        (f"{PREFIX}.enabld : true", 11, f"did you mean {ENABLED}?"),
-        ("some.thing : 1", 11, "no key some.thing"),
-        (f"{ENABLED} : maybe", 1, "must be true or false, not 'maybe'"),
-        (f"{PREFIX}.max_body : -1", 1, "above 0"),
-        (f'{URL} : "nova:8775"', 1, "nova:8775"),
-        (f"{ENABLED} : [", 1, "not HOCON"),
-    ],
-)
-def test_what_is_not_right_is_refused_and_nothing_of_it_stored(
-    mn_conf: MnConf, text: str, status: int, said: str
-) -> None:
-    result = mn_conf("set", f"{PREFIX}.retry_after : 3\n{text}", status=status)
-    assert said in result.stderr
-    assert result.stdout == ""
-    assert mn_conf.value("-H") == {}
-
-
-def test_an_unknown_key_can_be_forced_but_no_bad_value(mn_conf: MnConf) -> None:
-    assert "did you mean" in mn_conf("set", "--force", f"{PREFIX}.enabld : true").stderr
-    assert mn_conf.value(f"{PREFIX}.enabld") is True
-    mn_conf("set", "--force", f"{ENABLED} : maybe", status=1)
 
 
 def test_the_precedence_is_host_template_default_schema(mn_conf: MnConf) -> None:
@@ -147,7 +90,10 @@ def test_comments_say_what_a_key_means_and_where_its_value_is_from(mn_conf: MnCo
         (("get", "-h", "../etc"), 2),
         (("set", "-t", ".hidden", "a:1"), 2),
         (("template-set", "-h", "x"), 2),
-        (("import", "-f", "/nonexistent"), 2),
+        (("import",), 2),
+        (("import", "-f", "/nonexistent"), 1),
+        (("import", "-f", "/"), 1),
+        (("set", "--secret-file", "/nonexistent"), 1),
     ],
 )
 def test_exit_statuses(mn_conf: MnConf, args: tuple[str, ...], status: int) -> None:
@@ -168,27 +114,6 @@ def test_unset_removes_all_below_a_key(mn_conf: MnConf) -> None:
     mn_conf("set", f"{ENABLED} : true\n{PREFIX}.retry_after : 3")
     mn_conf("unset", "agent.openstack")
     assert mn_conf.value("-H") == {}
-
-
-@pytest.mark.parametrize("secret_from", ["file", "standard input"])
-def test_the_secret_need_not_stand_on_a_command_line(mn_conf: MnConf, secret_from: str) -> None:
-    file = mn_conf.directory / "secret"
-    file.write_text("s3cret \n")
-    name = str(file) if secret_from == "file" else "-"
-    result = mn_conf("set", "-t", "default", "--secret-file", name, stdin="s3cret\n")
-    assert "s3cret" not in result.output
-    assert mn_conf("get", "--show-secrets", SHARED_SECRET).stdout == "s3cret\n"
-
-
-def test_a_secret_on_the_command_line_is_warned_of(mn_conf: MnConf) -> None:
-    result = mn_conf("set", f'{SHARED_SECRET} : "s3cret"')
-    assert "--secret-file" in result.stderr
-    assert "s3cret" not in result.stderr
-
-
-def test_an_empty_secret_file_is_refused(mn_conf: MnConf) -> None:
-    (mn_conf.directory / "secret").write_text("\n")
-    mn_conf("set", "--secret-file", str(mn_conf.directory / "secret"), status=1)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +141,7 @@ def test_the_mask_does_not_become_the_secret(mn_conf: MnConf) -> None:
 
 
 def test_a_bad_value_that_got_there_is_pointed_out(mn_conf: MnConf) -> None:
-    stored = mn_conf.directory / "store/ovs_metadata/v2/config/templates/default"
+    stored = mn_conf.stored("templates/default")
     mn_conf("set", "-t", "default", f"{ENABLED} : true")
     stored.write_text(json.dumps({ENABLED: "perhaps"}))
     result = mn_conf("get", ENABLED)
@@ -226,7 +151,7 @@ def test_a_bad_value_that_got_there_is_pointed_out(mn_conf: MnConf) -> None:
 
 
 def test_a_malformed_document_can_be_replaced(mn_conf: MnConf) -> None:
-    stored = mn_conf.directory / "store/ovs_metadata/v2/config/templates/default"
+    stored = mn_conf.stored("templates/default")
     mn_conf("set", "-t", "default", f"{ENABLED} : true")
     stored.write_text("{")
     assert "template default" in mn_conf("dump", status=1).stderr
@@ -235,21 +160,43 @@ def test_a_malformed_document_can_be_replaced(mn_conf: MnConf) -> None:
     assert mn_conf.value(ENABLED) is True
 
 
+def test_the_document_that_cannot_be_read_is_named(mn_conf: MnConf) -> None:
+    mn_conf("set", "-t", "big", f"{ENABLED} : true")
+    mn_conf.stored("templates/big").write_text("{")
+    for args in (("set", "-t", "big", f"{ENABLED} : true"), ("unset", "-t", "big", ENABLED)):
+        said = mn_conf(*args, status=1).stderr
+        assert "template big: it is not JSON" in said
+        assert "--clear" in said
+
+
+def test_a_template_that_cannot_be_one_is_passed_over_and_pointed_out(mn_conf: MnConf) -> None:
+    mn_conf("set", "-t", "default", f"{ENABLED} : true")
+    mn_conf("template-set", "-h", "compute-1", "-t", "big")
+    mn_conf.stored("assignments/compute-1").write_text("../../etc")
+    result = mn_conf("get", ENABLED)
+    assert result.stdout == "true\n"
+    assert "host compute-1: the template assigned to it is ignored" in result.stderr
+    assert "'../../etc'" in result.stderr
+
+
+def test_one_document_that_cannot_be_read_does_not_hide_the_hosts(mn_conf: MnConf) -> None:
+    for host in ("a", "b"):
+        mn_conf("set", "-h", host, f"{ENABLED} : true")
+    mn_conf.stored("nodes/a").write_text("{")
+    result = mn_conf("hosts")
+    assert "host a: it is not JSON" in result.stderr
+    assert "cannot be read" in result.stdout
+    assert ENABLED in result.stdout
+    assert json.loads(mn_conf("hosts", "-j").stdout) == [
+        {"host": "a", "template": "default", "own_keys": None},
+        {"host": "b", "template": "default", "own_keys": [ENABLED]},
+    ]
+
+
 def test_doc(mn_conf: MnConf) -> None:
     assert known_keys()[ENABLED].doc in mn_conf("doc", ENABLED).stdout
     everything = mn_conf("doc").stdout
     assert all(name in everything for name in known_keys())
-
-
-def test_import_takes_what_is_not_the_default(mn_conf: MnConf) -> None:
-    file = mn_conf.directory / "midonet.conf"
-    file.write_text(f'{ENABLED} : true\n{URL} : "http://localhost:8775"\n{SHARED_SECRET} : s3cret')
-    shown = mn_conf("import", "-t", "default", "-f", str(file)).output
-    assert "2 keys" in shown
-    assert "s3cret" not in shown
-    assert URL.rpartition(".")[2] not in mn_conf.value("-t", "default", PREFIX)
-    mn_conf("import", "-t", "default", "--all", "-f", str(file))
-    assert mn_conf.value("-t", "default", URL) == "http://localhost:8775"
 
 
 def test_hosts_and_templates(mn_conf: MnConf) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 
 from ovs_metadata.agent.conf.hocon import HoconError, parse, render
 from ovs_metadata.host.documents import flatten
+
+# pyhocon about itself.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")
 
 WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 VALUES = (
@@ -55,6 +59,30 @@ def test_what_is_no_hocon_is_refused_without_being_repeated(text: str) -> None:
         parse(text)
     assert "s3cret" not in str(refused.value)
     assert "HOCON" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a.b : 1 month", "a.b: a month"),
+        ("a : 2 years", "a: a month or a year"),
+        ("a : 99999999999 days", "longer than can be counted"),
+        ('include "/not/there"', "Cannot include file /not/there"),
+        ('a { include file("/not/there") }', "Cannot include file /not/there"),
+        ('include "/not/there"\na : 1', "Cannot include"),
+    ],
+)
+def test_what_would_be_something_else_or_nothing_is_refused(
+    text: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(HoconError, match=said):
+        parse(text)
+    assert caplog.text == ""
+
+
+def test_a_file_that_is_there_is_included(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("b : 2")
+    assert parse(f'a {{ include "{tmp_path}/other" }}') == {"a.b": 2}
 
 
 def test_where_it_ceases_to_be_hocon_is_said() -> None:

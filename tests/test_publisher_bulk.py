@@ -14,6 +14,7 @@ from lab.neutron_ports_stand_in import NeutronPorts, make_port
 from lab.process import free_port
 from ovs_metadata.agent.cli import common, main
 from ovs_metadata.publisher import neutron_api
+from ovs_metadata.publisher.bulk import are_most
 from ovs_metadata.publisher.ports import record_of
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
@@ -108,24 +109,32 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(sync: Sync) -> None
 
 
 def test_removing_most_records_is_refused_unless_forced(sync: Sync) -> None:
-    ports = [make_port(number) for number in range(4)]
+    ports = [make_port(number) for number in range(8)]
     sync.ports(*ports)
     sync()
     sync.ports()
     refused = sync(exit_code=1)
-    assert "4 of 4 records have no compute port" in refused.stderr
+    assert "8 of 8 records have no compute port" in refused.stderr
     assert "--force" in refused.stderr
-    assert len(sync.records()) == 4
-    sync.ports(make_port(8), *ports[:1])
+    assert len(sync.records()) == 8
+    sync.ports(make_port(90), *ports[:1])
     assert sync.counts(exit_code=1) == {
         "add": 1,
         "none": 1,
-        "remove": 3,
+        "remove": 7,
         "removals_refused": True,
     }
-    assert len(sync.records()) == 5
+    assert len(sync.records()) == 9
     sync("--force")
-    assert sync.records() == records(make_port(8), ports[0])
+    assert sync.records() == records(make_port(90), ports[0])
+
+
+@pytest.mark.parametrize(
+    ("removals", "records", "most"),
+    [(1, 1, False), (2, 3, False), (5, 5, False), (6, 6, True), (6, 11, True), (6, 12, False)],
+)
+def test_what_is_most_of_the_records(removals: int, records: int, *, most: bool) -> None:
+    assert are_most(removals, records) is most
 
 
 @pytest.mark.parametrize("options", [[], ["--force"]])

@@ -131,30 +131,61 @@ def test_a_port_deleted_while_ports_were_read_does_not_come_back(store: Store) -
 def test_most_records_are_not_removed_and_the_command_that_would_is_named(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ports = [make_port(number) for number in range(5)]
+    ports = [make_port(number) for number in range(11)]
     reconcile(Ports(*ports), store, threading.Event())
     with caplog.at_level(logging.ERROR):
-        outcome = reconcile(Ports(*ports[:2], make_port(9)), store, threading.Event())
-    assert outcome.ports == {Action.NONE: 2, Action.ADD: 1}
-    assert len(list(store.port_ids())) == 6
-    assert "3 of 5 port records" in caplog.text
+        outcome = reconcile(Ports(*ports[:5], make_port(90)), store, threading.Event())
+    assert outcome.ports == {Action.NONE: 5, Action.ADD: 1}
+    assert len(list(store.port_ids())) == 12
+    assert "6 of 11 port records" in caplog.text
     assert "ovs-metadata port sync --from-neutron --force" in caplog.text
-    reconcile(Ports(*ports[:3], make_port(9)), store, threading.Event())
-    assert len(list(store.port_ids())) == 4
+    reconcile(Ports(*ports[:6], make_port(90)), store, threading.Event())
+    assert len(list(store.port_ids())) == 7
+
+
+@pytest.mark.parametrize(("stale", "right"), [(1, 0), (2, 1), (5, 0)])
+def test_a_few_records_are_removed_even_if_they_are_most(
+    store: Store, caplog: pytest.LogCaptureFixture, stale: int, right: int
+) -> None:
+    ports = [make_port(number) for number in range(stale + right)]
+    reconcile(Ports(*ports), store, threading.Event())
+    outcome = reconcile(Ports(*ports[stale:]), store, threading.Event())
+    assert outcome.ports[Action.REMOVE] == stale
+    assert len(list(store.port_ids())) == right
+    assert caplog.text == ""
+
+
+def test_a_defect_is_logged_and_does_not_end_the_thread(
+    start: Start, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Defective(Ports):
+        def ports(self) -> Iterator[Port]:
+            self.read += 1
+            if self.read <= 2:
+                raise ZeroDivisionError("a defect")
+            return super().ports()
+
+    start(Defective(make_port(1)), interval=0.05)
+    wait_for(lambda: list(store.port_ids()), "the third turn")
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 2
+    assert all(record.exc_info for record in errors)
+    assert "a defect" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_ends_of_itself_is_an_error(
-    start: Start, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_thread_that_is_ended_is_an_error(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    class Exit(BaseException):
+        """As greenlets are ended by."""
+
     def opener() -> Store:
-        raise ZeroDivisionError("a defect")
+        raise Exit("from outside")
 
     reconciler = start(Ports(), opener=opener)
     reconciler.wait()
     (logged,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert "reconciled no longer" in logged.message
-    assert "a defect" in caplog.text
+    assert "from outside" in caplog.text
 
 
 def test_a_thread_that_is_stopped_ends_quietly(
@@ -177,9 +208,11 @@ def test_a_core_plugin_without_pages_is_said_and_does_not_end_the_thread(
                 return walk(lambda _marker: self.there)
             return super().ports()
 
-    start(Unpaged(make_port(1)), interval=0.05)
-    wait_for(lambda: list(store.port_ids()), "a second turn")
+    source = Unpaged(make_port(1))
+    start(source, interval=0.05)
+    wait_for(lambda: source.read > 1, "a second turn")
     assert "sorts, limit and marker" in caplog.text
+    wait_for(lambda: list(store.port_ids()), "the record")
 
 
 def test_stopping_ends_it_between_two_ports(store: Store) -> None:

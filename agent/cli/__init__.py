@@ -30,8 +30,8 @@ from ovs_metadata.agent.cli.trace import trace
 @click.option(
     "--store",
     metavar="URL",
-    help="Use this store and not the configured one: directory:/PATH or "
-    "zookeeper://HOST:PORT,HOST:PORT/CHROOT.",
+    help="Use this store and not the configured one: directory:/PATH, or "
+    "zookeeper://HOST:PORT,HOST:PORT/CHROOT with the configured credentials and TLS.",
 )
 @click.version_option(ovs_metadata.__version__, prog_name="ovs-metadata")
 @click.pass_context

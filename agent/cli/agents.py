@@ -80,13 +80,13 @@ def _described(store: Store, announced: Announced) -> dict[str, Any]:
     document: dict[str, Any] = said if isinstance(said, dict) else {"last_error": "not understood"}
     try:
         wanted = generation(effective(read_sources(store, announced.name)).values)
-    except MalformedDocument:
+    except (MalformedDocument, ValueError):  # ValueError: no host can be called so
         wanted = ""
     return document | {
         "host": announced.name,
         "alive": announced.alive,
         "changed": utc(announced.changed),
-        "up_to_date": document.get("generation") == wanted,
+        "up_to_date": bool(wanted) and document.get("generation") == wanted,
     }
 
 

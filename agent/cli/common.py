@@ -17,6 +17,7 @@ from ovs_metadata.store.errors import (
     StoreUnavailable,
 )
 from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,14 +83,15 @@ class Settings:
             raise Failure(str(error), _exit_status(error)) from error
 
     def _open_store(self) -> Store:
-        if self.store is not None:
+        if self.store is not None and isinstance(parse_store_url(self.store), DirectoryLocation):
+            # Neither credentials nor TLS count for it: no configuration need be readable.
             from ovs_metadata.store import open_store  # noqa: PLC0415
 
-            return open_store(self.store, wait=WAIT)
+            return open_store(self.store)
         config = self.load_config()
         from ovs_metadata.host.store import open_configured_store  # noqa: PLC0415
 
-        return open_configured_store(config, wait=WAIT)
+        return open_configured_store(config, url=self.store, wait=WAIT)
 
 
 def port_state(store: Store, port_id: str) -> PortState:

@@ -6,25 +6,35 @@ Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 11 there
 
 import json
 import logging
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 import ovs_metadata
 from ovs_metadata.agent.cli.common import Failure, Settings, print_json
+from ovs_metadata.agent.cli.mn_conf_given import (
+    check,
+    differing,
+    key_name,
+    parsed,
+    parsed_file,
+    secret_of,
+    standard_input,
+)
 from ovs_metadata.agent.cli.mn_conf_target import (
     NO_SUCH_KEY,
+    change_document,
     force_option,
     host_of,
     host_option,
     opened,
     reading_options,
+    sources_of,
     target_of,
     template_option,
     warn,
-    warn_of_combination,
+    warn_of_exposure,
 )
 from ovs_metadata.agent.cli.mn_conf_templates import (
     hosts,
@@ -40,9 +50,9 @@ from ovs_metadata.agent.conf.effective import (
     generation,
     no_such_key,
 )
-from ovs_metadata.agent.conf.hocon import HoconError, parse, render
-from ovs_metadata.agent.conf.schema import LARGEST_SECRET, SHARED_SECRET, Key, known_keys, shown
-from ovs_metadata.host.documents import Values, below, change, decode, encode, nested, replace
+from ovs_metadata.agent.conf.hocon import render
+from ovs_metadata.agent.conf.schema import SHARED_SECRET, Key, known_keys, shown
+from ovs_metadata.host.documents import Values, below, nested
 from ovs_metadata.host.sources import Source, read_source, read_sources
 
 
@@ -53,7 +63,11 @@ from ovs_metadata.host.sources import Source, read_source, read_sources
     help="Configuration file that says where the store is.  "
     "[default: /etc/ovs-metadata/agent.conf, if it exists]",
 )
-@click.option("--store", metavar="URL", help="Use this store and not the configured one.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Use this store and not the configured one, with the same credentials and TLS.",
+)
 @click.version_option(ovs_metadata.__version__, prog_name="mn-conf")
 @click.pass_context
 def main(context: click.Context, config: str | None, store: str | None) -> None:
@@ -76,11 +90,15 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
 @click.option("-c", "--clear", is_flag=True, help="Replace all there is, instead of adding to it.")
 @click.option(
     "--secret-file",
-    type=click.File("r"),
+    type=click.Path(allow_dash=True),
     help="Set the shared secret to what is in this file, - for standard input. It then stands on "
     "no command line.",
 )
-@force_option
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Accept keys that nothing here reads, and with --clear also to set nothing.",
+)
 @click.pass_obj
 def set_values(
     settings: Settings,
@@ -89,36 +107,35 @@ def set_values(
     host: str | None,
     template: str | None,
     clear: bool,
-    secret_file: TextIO | None,
+    secret_file: str | None,
     force: bool,
 ) -> None:
     """Set keys, given as HOCON: an argument, or standard input if there is none."""
     target = target_of(settings, host, template)
     given: dict[str, Any] = {}
     if text:
-        given |= _parsed(" ".join(text))
+        given |= parsed(" ".join(text))
         if SHARED_SECRET in given:
             warn(
                 "a secret on the command line can be seen by other users; better give it on "
                 "standard input, or with --secret-file"
             )
     elif secret_file is None:
-        given |= _parsed(_standard_input())
+        given |= parsed(standard_input())
     if secret_file is not None:
-        given[SHARED_SECRET] = _secret(secret_file)
-    _check(given, force=force)
-
-    def replaced(data: bytes | None) -> bytes | None:
-        values = given if clear else {**decode(data), **given}
-        return encode(values) if values else None
-
+        given[SHARED_SECRET] = secret_of(secret_file)
+    if not given and not (clear and force):
+        all_the_same = f"; --force clears {target.name} all the same" if clear else ""
+        raise Failure(f"there is nothing to set{all_the_same}")
+    check(given, force=force)
     with opened(settings) as store:
-        replace(store, target.path, replaced)
-        warn_of_combination(store, target)
+        change_document(store, target, lambda values: {**values, **given}, anew=clear)
+        if given.get(SHARED_SECRET):
+            warn_of_exposure(store, target)
 
 
 @main.command("unset")
-@click.argument("key")
+@click.argument("key", callback=key_name)
 @host_option
 @template_option
 @click.pass_obj
@@ -133,8 +150,7 @@ def unset(settings: Settings, *, key: str, host: str | None, template: str | Non
         return {name: value for name, value in values.items() if name not in removed}
 
     with opened(settings) as store:
-        change(store, target.path, without)
-        warn_of_combination(store, target)
+        change_document(store, target, without)
     if not removed:
         if not below(known_keys(), key):
             raise Failure(no_such_key(key), NO_SUCH_KEY)
@@ -142,7 +158,7 @@ def unset(settings: Settings, *, key: str, host: str | None, template: str | Non
 
 
 @main.command("get")
-@click.argument("key", required=False)
+@click.argument("key", required=False, callback=key_name)
 @reading_options
 @click.pass_obj
 def get(settings: Settings, /, key: str | None, **options: Any) -> None:
@@ -159,7 +175,7 @@ def dump(settings: Settings, /, **options: Any) -> None:
 
 
 @main.command("doc")
-@click.argument("key", required=False)
+@click.argument("key", required=False, callback=key_name)
 @click.pass_obj
 def doc(_settings: Settings, key: str | None) -> None:
     """Say what a key means, or all of them."""
@@ -177,10 +193,12 @@ def doc(_settings: Settings, key: str | None) -> None:
     "--file",
     "path",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="File of HOCON or JSON.",
 )
-@click.option("-a", "--all", "everything", is_flag=True, help="Also values that are the default.")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Also values that are in force already."
+)
 @host_option
 @template_option
 @force_option
@@ -194,66 +212,31 @@ def import_file(
     template: str | None,
     force: bool,
 ) -> None:
-    """Set the keys of a file, those that differ from what is built in."""
+    """Set the keys of a file, those that differ from what is in force there."""
     target = target_of(settings, host, template)
-    try:
-        given = _parsed(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: {error}") from error
-    known = known_keys()
-    if not everything:
-        given = {
-            name: value
-            for name, value in given.items()
-            if name not in known or known[name].default != value
-        }
-    _check(given, force=force)
+    given = parsed_file(path)
+    check(given, force=force)
+    imported: Values = {}
+
+    def merged(values: Values) -> Values:
+        nonlocal imported
+        imported = given
+        if not everything:
+            in_force = effective(sources_of(store, target)).values
+            # A bad value of its own is not in force, and to be replaced all the same.
+            imported = differing(given, {**in_force, **values})
+        return {**values, **imported}
+
     with opened(settings) as store:
-        change(store, target.path, lambda values: {**values, **given})
-        warn_of_combination(store, target)
-    click.echo(f"{len(given)} keys imported into {target.name}:")
-    click.echo(render(_shown(given, secrets=False)), nl=False)
-
-
-def _parsed(text: str) -> Values:
-    try:
-        return parse(text)
-    except HoconError as error:
-        raise Failure(str(error)) from error
-
-
-def _standard_input() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise Failure("standard input is not text") from error
-
-
-def _secret(file: TextIO) -> str:
-    try:
-        secret = file.read(LARGEST_SECRET + 2).strip()
-    except UnicodeDecodeError as error:
-        raise Failure("the secret file is not text") from error
-    if not secret:
-        raise Failure("the secret file is empty")
-    return secret
-
-
-def _check(given: Values, *, force: bool) -> None:
-    """End the command if a key is unknown or a value bad; say all that is wrong."""
-    known = known_keys()
-    unknown = [no_such_key(name) for name in given if name not in known]
-    if unknown and not force:
-        raise Failure("; ".join(unknown) + "; --force sets it all the same", NO_SUCH_KEY)
-    for line in unknown:
-        warn(line)
-    problems = [
-        f"{name} {problem}"
-        for name, value in given.items()
-        if name in known and (problem := known[name].problem(value))
-    ]
-    if problems:
-        raise Failure("; ".join(problems))
+        change_document(store, target, merged)
+        if imported.get(SHARED_SECRET):
+            warn_of_exposure(store, target)
+    click.echo(f"{len(imported)} keys imported into {target.name}:")
+    click.echo(render(_shown(imported, secrets=False)), nl=False)
+    skipped = [name for name in given if name not in imported]
+    if skipped:
+        click.echo(f"{len(skipped)} in force there already, with these values:")
+        click.echo("".join(f"    {name}\n" for name in skipped), nl=False)
 
 
 def _show(

@@ -10,12 +10,21 @@ import click
 from ovs_metadata.agent.cli.common import Failure, Settings
 from ovs_metadata.agent.conf.effective import effective
 from ovs_metadata.agent.deployment import combination_problem
-from ovs_metadata.host.documents import MalformedDocument
+from ovs_metadata.agent.exposure import exposure
+from ovs_metadata.host.documents import (
+    MalformedDocument,
+    Unstorable,
+    Values,
+    decode,
+    encode,
+    replace,
+)
 from ovs_metadata.host.sources import (
     DEFAULT_TEMPLATE,
+    Source,
     host_source_name,
-    read_source,
     read_sources,
+    read_template,
     template_source_name,
 )
 from ovs_metadata.store import layout
@@ -112,10 +121,56 @@ def opened(settings: Settings) -> Iterator[Store]:
     with settings.open_store() as store:
         try:
             yield store
+        except Unstorable as error:
+            raise Failure(f"nothing was changed: {error}") from error
         except MalformedDocument as error:
             raise Failure(
                 f"{error}; mn-conf set --clear with -h or -t replaces the document"
             ) from error
+
+
+def sources_of(store: Store, target: Target) -> list[Source]:
+    """What is in force with a document: for its host, or for hosts that use the template."""
+    if target.template is None:
+        return read_sources(store, target.host or "")
+    return [
+        read_template(store, name) for name in dict.fromkeys((target.template, DEFAULT_TEMPLATE))
+    ]
+
+
+def change_document(
+    store: Store, target: Target, changed: Callable[[Values], Values], *, anew: bool = False
+) -> None:
+    """Change the values of a document, and say what may be wrong with them then.
+
+    Args:
+        store: where it is.
+        target: which one.
+        changed: makes the new values of the present ones; may be called several times.
+        anew: what is there does not matter, not even whether it can be read.
+
+    Raises:
+        MalformedDocument: what is stored is no configuration; names it.
+        Unstorable: what is to be stored is none.
+        StoreError: the store cannot be used.
+    """
+
+    def replaced(data: bytes | None) -> bytes | None:
+        try:
+            before = {} if anew else decode(data)
+        except MalformedDocument as error:
+            raise MalformedDocument(f"{target.name}: {error}") from None
+        values = changed(before)
+        return encode(values) if values else None
+
+    replace(store, target.path, replaced)
+    _warn_of_combination(store, target)
+
+
+def warn_of_exposure(store: Store, target: Target) -> None:
+    """Say if others than the deployment can read a document that was given the shared secret."""
+    if store.is_open(target.path):
+        warn(exposure(target.name))
 
 
 def warn(message: str) -> None:
@@ -123,21 +178,14 @@ def warn(message: str) -> None:
     click.echo(f"mn-conf: {message}", err=True)
 
 
-def warn_of_combination(store: Store, target: Target) -> None:
+def _warn_of_combination(store: Store, target: Target) -> None:
     """Say if the values now in force for who uses a document do not go together.
 
     Only said, not refused: another command, or another document, may bring what is missing. The
     files that keys name are each hypervisor's, and not looked at.
     """
     try:
-        if target.template is None:
-            sources = read_sources(store, target.host or "")
-        else:
-            names = dict.fromkeys((target.template, DEFAULT_TEMPLATE))
-            sources = [
-                read_source(store, template_source_name(name), layout.config_template_path(name))
-                for name in names
-            ]
+        sources = sources_of(store, target)
     except MalformedDocument as error:
         warn(f"{error}: hosts that have never read it otherwise wait until it is mended")
         return

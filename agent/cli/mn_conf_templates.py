@@ -1,5 +1,6 @@
 """`mn-conf hosts` and `template-*`: which host uses which template, and who has own values."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,8 +14,8 @@ from ovs_metadata.agent.cli.mn_conf_target import (
     target_of,
     warn,
 )
-from ovs_metadata.host.documents import decode, replace
-from ovs_metadata.host.sources import DEFAULT_TEMPLATE, assigned_template
+from ovs_metadata.host.documents import MalformedDocument, decode, replace
+from ovs_metadata.host.sources import DEFAULT_TEMPLATE, assigned_template, host_source_name
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Store
 
@@ -26,11 +27,7 @@ def hosts(settings: Settings, *, as_json: bool) -> None:
     """Show the hosts that have values of their own, or a template."""
     with opened(settings) as store:
         assigned = _assignments(store)
-        own = {
-            host: sorted(decode(document.data))
-            for host in store.document_names(layout.CONFIG_NODES)
-            if (document := store.read_document(layout.config_node_path(host)))
-        }
+        own = {host: _keys(host, data) for host, data in _documents(store, layout.CONFIG_NODES)}
     names = sorted(assigned | own)
     if as_json:
         found: list[dict[str, Any]] = [
@@ -46,7 +43,7 @@ def hosts(settings: Settings, *, as_json: bool) -> None:
     print_table(
         ["host", "template", "keys of its own"],
         (
-            [host, assigned.get(host, DEFAULT_TEMPLATE), "\n".join(own.get(host, []))]
+            [host, assigned.get(host, DEFAULT_TEMPLATE), _listed(own.get(host, []))]
             for host in names
         ),
     )
@@ -125,5 +122,26 @@ def _assigned(store: Store, host: str) -> str:
 def _assignments(store: Store) -> dict[str, str]:
     """Host → template, of the hosts that have one."""
     return {
-        host: _assigned(store, host) for host in store.document_names(layout.CONFIG_ASSIGNMENTS)
+        host: assigned_template(data) for host, data in _documents(store, layout.CONFIG_ASSIGNMENTS)
     }
+
+
+def _documents(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
+    """The documents below a path, by name, whatever somebody has called them."""
+    for name in store.document_names(path):
+        document = store.read_document(f"{path}/{name}")
+        if document:
+            yield name, document.data
+
+
+def _keys(host: str, data: bytes) -> list[str] | None:
+    """The keys of a host's own document; None, and a warning, if it is none."""
+    try:
+        return sorted(decode(data))
+    except MalformedDocument as error:
+        warn(f"{host_source_name(host)}: {error}; mn-conf set --clear -h {host} replaces it")
+        return None
+
+
+def _listed(keys: list[str] | None) -> str:
+    return "cannot be read" if keys is None else "\n".join(keys)

@@ -53,7 +53,7 @@ def effective(sources: Sequence[Source], before: Values | None = None) -> Effect
     known = known_keys()
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    problems: list[str] = []
+    problems = [source.problem for source in sources if source.problem]
     undecided: list[str] = []
     for key in known.values():
         passed_over = len(problems)

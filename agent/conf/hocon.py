@@ -4,8 +4,11 @@ What pyhocon says of a syntax error is not repeated but for the position: it quo
 may hold the secret.
 """
 
+import contextlib
 import datetime
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 from ovs_metadata.host.documents import Values, flatten, nested
@@ -27,16 +30,37 @@ def parse(text: str) -> Values:
     from pyparsing import ParseBaseException  # noqa: PLC0415
 
     try:
-        tree = pyhocon.ConfigFactory.parse_string(text)
+        with _every_include():
+            tree = pyhocon.ConfigFactory.parse_string(text)
     except ParseBaseException as error:
         where = f"line {error.lineno}, column {error.column}"
         raise HoconError(f"not HOCON (key : value), at {where}") from None
+    except OverflowError:
+        raise HoconError("a duration is longer than can be counted") from None
     except (ConfigException, OSError, RecursionError, ValueError, TypeError) as error:
         # A substitution that leads nowhere, an include that is not there, nesting without end.
         raise HoconError(f"not HOCON (key : value): {type(error).__name__}") from None
     if not isinstance(tree, dict):
         raise HoconError("not HOCON (key : value), but a list")
-    return {key: _plain(value) for key, value in flatten(tree).items()}
+    return {key: _plain_of(key, value) for key, value in flatten(tree).items()}
+
+
+@contextlib.contextmanager
+def _every_include() -> Iterator[None]:
+    """Raise HoconError if pyhocon passes over an include, of which it says so in its log only."""
+    refused: list[str] = []
+    log = logging.getLogger("pyhocon.config_parser")
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: refused.append(record.getMessage())  # type: ignore[method-assign]
+    propagating, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagating
+    if refused:
+        raise HoconError("; ".join(refused))
 
 
 def render(values: Values, comments: dict[str, list[str]] | None = None) -> str:
@@ -64,6 +88,15 @@ def _literal(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _plain_of(key: str, value: Any) -> Any:
+    try:
+        return _plain(value)
+    except OverflowError:
+        raise HoconError(f"{key}: a duration longer than can be counted") from None
+    except ValueError as error:
+        raise HoconError(f"{key}: {error}") from None
+
+
 def _plain(value: Any) -> Any:
     """A value as JSON has it."""
     if isinstance(value, datetime.timedelta):
@@ -78,11 +111,11 @@ def _plain(value: Any) -> Any:
 
 
 def _seconds(value: Any) -> Any:
-    """The length of a dateutil.relativedelta; months and years, which have none, as they are.
+    """The length of a dateutil.relativedelta; ValueError for months and years, which have none.
 
     pyhocon makes one of a duration, and no timedelta, where python-dateutil is installed.
     """
     if value.years or value.months:
-        return value
+        raise ValueError("a month or a year is of no certain length: say days")
     parts = ("days", "hours", "minutes", "seconds", "microseconds")
     return datetime.timedelta(**{part: getattr(value, part) for part in parts}).total_seconds()
