@@ -57,7 +57,7 @@ class Conversation:
 def _noise(size: int) -> st.SearchStrategy[bytes]:
     """At most so many bytes, of no guest in particular.
 
-    hypothesis takes some of its examples out of the source of what it tests: the marks, for example.
+    hypothesis takes some of its examples out of the tested source: the marks, for example.
     """
     return st.binary(max_size=size).filter(
         lambda data: not any(mark in data for mark in MARKS.values())
