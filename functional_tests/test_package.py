@@ -25,6 +25,7 @@ COMMANDS = (
     *("mn-conf", "ovs-metadata", "ovs-metadata-agent", "ovs-metadata-flows"),
     "ovs-metadata-proxy",
 )
+SHARED = "/usr/share/ovs-metadata-agent"
 EXPOSURE = 40
 """What `systemd-analyze security` may find of it, in tenths of its 10: below that it says OK."""
 
@@ -214,6 +215,28 @@ def test_commands_manual_pages_and_completions_are_installed(
         for command in COMMANDS:
             script = f"/usr/share/{directory}/{name.format(command)}"
             assert command in machine.run("cat", script), script
+
+
+@pytest.mark.parametrize(
+    "command", [("port", "sync", "--from-neutron"), ("cleanup", "dhcp-ports")], ids=" ".join
+)
+def test_commands_that_ask_neutron_lack_nothing_but_neutron(
+    machine: Machine, package: Path, command: tuple[str, ...]
+) -> None:
+    """What doctor and docs/migration.md tell operators to run, run where they are told."""
+    install(machine, package)
+    asking = machine.command("ovs-metadata", *command, "--os-endpoint", "http://127.0.0.1:9")
+    done = subprocess.run(asking, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "not installed" not in done.stderr
+
+
+def test_what_is_beside_the_commands_is_installed(machine: Machine, package: Path) -> None:
+    install(machine, package)
+    assert "--restore-file" in machine.run(f"{SHARED}/remove_dhcp_ports.sh", "--help")
+    for path in (ROOT / "packaging" / "monitoring").iterdir():
+        assert machine.run("cat", f"{SHARED}/monitoring/{path.name}") == path.read_text()
 
 
 def test_the_unit_is_right_and_tight(machine: Machine, package: Path) -> None:
