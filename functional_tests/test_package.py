@@ -15,7 +15,7 @@ import pytest
 
 from lab.guest import Guest
 from lab.machine import Machine
-from lab.machine_hypervisor import hypervisor_commands
+from lab.machine_hypervisor import START_OVSDB, hypervisor_commands
 from lab.process import LabError, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,6 +174,26 @@ def test_removed_it_leaves_nothing(machine: Machine, package: Path) -> None:
     assert {path for path in left if "ovs-metadata" in path} == set()
     assert {path.split("/")[0] for path in left} <= {"etc", "var"}
     assert machine.run("getent", "passwd", "ovs-metadata").endswith(":/usr/sbin/nologin\n")
+
+
+def test_what_could_not_be_removed_with_it_is_removed_as_it_says(hypervisor: Machine) -> None:
+    """Without OVSDB nothing can be; with it again, ovs-vswitchd still has our flows."""
+    turn_on(hypervisor)
+    hypervisor.run("systemctl", "stop", "ovsdb")
+    removing = hypervisor.command("dpkg", "--remove", PACKAGE)
+    done = subprocess.run(removing, capture_output=True, text=True, check=False)
+    hypervisor.run("sh", "-c", START_OVSDB)
+    assert done.returncode == 0, done.stderr
+    ours = "cookie=0xa9fe000000000000/0xffff000000000000"
+    flows = ("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "br-int", ours)
+    assert "table=0" in hypervisor.run(*flows)
+    commands = re.findall(r"^  (ovs-.*)$", done.stderr, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        hypervisor.run("sh", "-c", command)
+    assert "table=0" not in hypervisor.run(*flows)
+    assert "metadata" not in hypervisor.run("ovs-vsctl", "list-ports", "br-int").split()
+    assert "ovs-metadata" not in hypervisor.run("ip", "netns", "list")
 
 
 def files(machine: Machine) -> set[str]:
