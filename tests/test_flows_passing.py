@@ -20,7 +20,7 @@ def test_all_hooks_of_instances_and_no_others_are_for_new_connections() -> None:
 def test_the_hook_of_a_connection_takes_that_one_where_the_others_went() -> None:
     flows = pipeline(OPTIONS, 1, [PORT])
     for version in (4, 6):
-        hook = hook_of(OPTIONS, Connection(version, 2, 40000))  # type: ignore[arg-type]
+        hook = hook_of(OPTIONS, Connection(version, 2, 40000))
         assert not leads_past_others(hook.key, hook.cookie)
         (general,) = [
             flow
