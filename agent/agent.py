@@ -149,7 +149,7 @@ class Agent:
             elif deployment.enabled:
                 self._serve(store, deployment)
             else:
-                await self._stop_serving()
+                await self._stop_serving(for_good=True)
                 await self._remove_traces()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), REFRESH_INTERVAL)
@@ -172,9 +172,9 @@ class Agent:
         self._service.start()
         self._idle_because = ""
 
-    async def _stop_serving(self) -> None:
+    async def _stop_serving(self, *, for_good: bool = False) -> None:
         if self._service:
-            await self._service.stop()
+            await self._service.stop(for_good=for_good)
             self._service = None
 
     async def _remove_traces(self) -> None:

@@ -12,46 +12,66 @@ from ovs_metadata.flows.bridge import forget_bridge, prepare_bridge
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
+from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused, OvsdbUnreachable
+from ovs_metadata.host.store import remove_snapshots
 
 LOG = logging.getLogger(__name__)
+
+_Step = tuple[str, Callable[[], None]]
+"""What is to be removed, and how."""
 
 
 class CleanupError(Exception):
     """Something is still there; the message says what, and why."""
 
 
-def remove_every_trace(config: Config) -> None:
+def remove_every_trace(config: Config, *, snapshots: bool = False) -> None:
     """Remove it all; what is not there is no error. One obstacle does not keep the rest from going.
 
+    Args:
+        config: this host's.
+        snapshots: whether what is kept of the store goes, too; the shared secret is in it.
+
     Raises:
-        OvsdbUnreachable: OVSDB does not answer.
         CleanupError: some of it could not be removed.
     """
-    ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
-    steps: list[tuple[str, Callable[[], None]]] = []
-    if ovsdb.bridge is None:
-        LOG.info("there is no bridge %s, so nothing of ours is on it", config.bridge)
-    else:
-        bridge = ovsdb.bridge
-        steps = [
-            # To delete flows the bridge has to speak our version of OpenFlow.
-            ("protocol", lambda: prepare_bridge(ovsdb, bridge, config.flows.table_base)),
-            ("flows", lambda: _remove_flows(config)),
-            ("table names", lambda: forget_bridge(ovsdb, config.flows.table_base)),
-            ("metadata port", lambda: plumbing.remove_metadata_port(ovsdb)),
-        ]
-    steps.append(("network namespace", lambda: plumbing.remove_namespace(config.namespace)))
     failures = []
-    for what, remove in steps:
+    steps: list[_Step] = []
+    with contextlib.ExitStack() as opened:
         try:
-            remove()
-            LOG.info("%s: done", what)
-        except (OSError, OvsdbRefused) as error:
-            failures.append(f"{what}: {error}")
-    ovsdb.close()
+            ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
+        except OvsdbUnreachable as error:
+            # Without it ovs-vswitchd does not listen to anybody who wants flows removed, either.
+            failures.append(f"flows, table names and metadata port: {error}")
+        else:
+            opened.callback(ovsdb.close)
+            steps = _on_the_bridge(config, ovsdb)
+        steps.append(("network namespace", lambda: plumbing.remove_namespace(config.namespace)))
+        if snapshots:
+            steps.append(("snapshots", lambda: remove_snapshots(config)))
+        for what, remove in steps:
+            try:
+                remove()
+                LOG.info("%s: done", what)
+            except (OSError, OvsdbRefused) as error:
+                failures.append(f"{what}: {error}")
     if failures:
         raise CleanupError("; ".join(failures))
+
+
+def _on_the_bridge(config: Config, ovsdb: Ovsdb) -> list[_Step]:
+    bridge = ovsdb.bridge
+    if bridge is None:
+        LOG.info("there is no bridge %s, so nothing of ours is on it", config.bridge)
+        return []
+    table_base = config.flows.table_base
+    return [
+        # To delete flows the bridge has to speak our version of OpenFlow.
+        ("protocol", lambda: prepare_bridge(ovsdb, bridge, table_base)),
+        ("flows", lambda: _remove_flows(config)),
+        ("table names", lambda: forget_bridge(ovsdb, table_base)),
+        ("metadata port", lambda: plumbing.remove_metadata_port(ovsdb)),
+    ]
 
 
 def has_traces(config: Config) -> bool:

@@ -154,13 +154,25 @@ def select(
 def recreating(
     agents: Iterable[DhcpAgent], ports: Collection[Document]
 ) -> dict[DhcpAgent, list[str]]:
-    """Active agents that would make some of these ports anew, with the networks of those."""
-    networks = {port["network_id"] for port in ports}
-    return {
-        agent: sorted(agent.networks & networks)
-        for agent in agents
-        if agent.active and agent.networks & networks
-    }
+    """Active agents that would make some of these ports anew, with the networks of those.
+
+    An agent makes its own ports anew, not those of another that hosts the network as well; what is
+    in reserve, or bound nowhere, may be any agent's.
+    """
+    found = {}
+    for agent in agents:
+        networks = {
+            port["network_id"]
+            for port in ports
+            if port["network_id"] in agent.networks and _may_be_of(agent, port)
+        }
+        if agent.active and networks:
+            found[agent] = sorted(networks)
+    return found
+
+
+def _may_be_of(agent: DhcpAgent, port: Document) -> bool:
+    return port.get("device_id") == RESERVED or not port.get(HOST) or is_of_host(port, agent.host)
 
 
 def route_losses(ports: Iterable[Document], around: Surroundings) -> list[RouteLoss]:

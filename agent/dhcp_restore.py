@@ -13,7 +13,7 @@ from ovs_metadata.agent.dhcp_ports import DHCP_OWNER, Document
 
 FORMAT = 1
 
-_NEEDED = ("id", "network_id", "mac_address")
+_NEEDED = ("id", "network_id", "mac_address", "device_id")
 
 
 class RestoreFileError(Exception):
@@ -59,4 +59,9 @@ def _is_dhcp_port(port: object) -> bool:
         isinstance(port, dict)
         and port.get("device_owner") == DHCP_OWNER
         and all(isinstance(port.get(name), str) for name in _NEEDED)
+        and isinstance(port.get("fixed_ips"), list)
+        and all(
+            isinstance(fixed, dict) and isinstance(fixed.get("ip_address"), str)
+            for fixed in port["fixed_ips"]
+        )
     )

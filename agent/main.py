@@ -20,7 +20,6 @@ from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
-from ovs_metadata.host.store import remove_snapshots
 from ovs_metadata.store.interface import StoreError
 
 _FATAL = (
@@ -57,8 +56,7 @@ def main() -> None:
         # Held until the process ends: a second agent would share the first one's guests.
         lock = take_lock(config.state_dir / "agent.lock", "agent")
         if args.cleanup:
-            cleanup.remove_every_trace(config)
-            remove_snapshots(config)
+            cleanup.remove_every_trace(config, snapshots=True)
         else:
             _serve(config)
         lock.close()

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
+from ovs_metadata.agent.connections import guests_connections
 from ovs_metadata.agent.deployment import Deployment
 from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.identities import identity_table
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.upkeep import Upkeep
 from ovs_metadata.agent.workers import Workers
+from ovs_metadata.flows.passing import let_pass
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.watch import PortWatcher
@@ -56,6 +58,7 @@ class Service:
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._flows: Process | None = None
+        self._for_good = False
 
     def start(self) -> None:
         """Begin to serve."""
@@ -87,11 +90,13 @@ class Service:
         if self._running and self._running.done():
             self._running.result()
 
-    async def stop(self) -> None:
+    async def stop(self, *, for_good: bool = False) -> None:
         """End the children, the workers when they have finished what they have.
 
-        Flows, port and namespace stay.
+        Flows, port and namespace stay. But `for_good` has new connections pass us by before the
+        workers accept no more: they are for whoever else answers at the service address.
         """
+        self._for_good = for_good
         if self._running:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -127,17 +132,29 @@ class Service:
         self._upkeep = upkeep
         awake.append(upkeep)
         keeping_up = asyncio.create_task(upkeep.run())
-        others = [asyncio.create_task(self._tell(watcher)), *self._start_flows()]
+        telling, flows = asyncio.create_task(self._tell(watcher)), self._start_flows()
+        tasks = [keeping_up, telling, *flows]
         try:
-            done, _ = await asyncio.wait([keeping_up, *others], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises what a task has failed of, which none should
         finally:
             await _cancel(keeping_up)
+            if self._for_good and flows:
+                await _cancel(*flows)
+                await self._let_pass()
             # While workers finish what they have, they are still told of changes.
             await self._workers.stop()
-            await _cancel(*others)
+            await _cancel(telling, *flows)
             await asyncio.to_thread(watcher.close)
+
+    async def _let_pass(self) -> None:
+        """Have the switch take new connections elsewhere."""
+        config = self._config
+        try:
+            await asyncio.to_thread(let_pass, config, lambda: guests_connections(config.namespace))
+        except OSError as error:
+            LOG.warning("new connections are refused until all flows are removed: %s", error)
 
     async def _watch(self, wake: Callable[[], None]) -> PortWatcher:
         config = self._config

@@ -37,6 +37,16 @@ function ovs_metadata_store_password {
     printf '%s\n' "${OVS_METADATA_STORE_PASSWORD-${SERVICE_PASSWORD:-}}"
 }
 
+# Set an option to what is on standard input. iniset has the value in sed's arguments, which everybody
+# on the machine can read: here only the shell itself sees it.
+function ovs_metadata_iniset_secret {
+    local file=$1 mark=@ovs-metadata-secret@ value text
+    IFS= read -r value
+    iniset "$file" "$2" "$3" "$mark"
+    text=$(<"$file")
+    printf '%s\n' "${text//"$mark"/"$value"}" >"$file"
+}
+
 # stack pre-install
 # -----------------
 
@@ -187,7 +197,7 @@ function configure_ovs_metadata_nova {
     set +o xtrace
     secret=${OVS_METADATA_SHARED_SECRET:-$(generate_hex_string 16)}
     iniset "$NOVA_CONF" neutron service_metadata_proxy True
-    iniset "$NOVA_CONF" neutron metadata_proxy_shared_secret "$secret"
+    ovs_metadata_iniset_secret "$NOVA_CONF" neutron metadata_proxy_shared_secret <<<"$secret"
     ovs_metadata_command mn-conf set -t default --secret-file - "agent.openstack.metadata {
         nova_metadata_url : \"$OVS_METADATA_NOVA_URL\"
         enabled : true

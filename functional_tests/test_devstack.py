@@ -230,6 +230,10 @@ def check_controller(node: DevstackNode, printed: str) -> None:
     assert found == f"{secret}\n"
     assert secret not in printed
     assert PASSWORD not in printed
+    arguments = (node.logs / "iniset.log").read_text()
+    assert "service_metadata_proxy True" in arguments
+    assert secret not in arguments
+    assert PASSWORD not in arguments
     auth = node.conf_dir / "zookeeper-auth"
     assert auth.read_text() == f"ovs-metadata:{PASSWORD}\n"
     assert (auth.stat().st_mode & 0o777, auth.owner()) == (0o600, "nobody")

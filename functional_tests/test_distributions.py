@@ -1,6 +1,7 @@
 """Wheel and sdist: what is in them, and that they install, alone and beside Neutron."""
 
 import json
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -35,7 +36,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             target.symlink_to(source.readlink())
         elif source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
+            shutil.copy(source, target)
     run(sys.executable, "-m", "build", "--outdir", into, copy, timeout=300)
     (wheel,), (sdist,) = into.glob("*.whl"), into.glob("*.tar.gz")
     return wheel, sdist
@@ -83,6 +84,9 @@ def test_the_sdist_holds_files_where_the_tree_has_links(built: tuple[Path, Path]
     names = {each.name.partition("/")[2] for each in members if each.isfile()}
     assert {f"src/{name}" for name in modules()} <= names
     assert {"packaging/agent.conf", "etc/agent.conf.sample", "docs/install.md"} <= names
+    monitoring = (ROOT / "packaging" / "monitoring").iterdir()
+    assert {str(path.relative_to(ROOT)) for path in monitoring} <= names
+    assert "tools/metadata/remove_dhcp_ports.sh" in names
     assert not [name for name in names if name.startswith(("tests/", "functional_tests/"))]
 
 
@@ -97,6 +101,19 @@ def test_a_fresh_environment_has_commands_that_work(installed: Path) -> None:
     assert Path(where.strip()).is_relative_to(installed.parent)
     for module in ("agent.main", "flows.launcher", "proxy.main"):
         run(installed / "python", "-P", "-c", f"import ovs_metadata.{module}")
+
+
+def test_manual_pages_and_completions_are_made_with_what_the_sdist_holds(
+    built: tuple[Path, Path], installed: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(built[1]) as sdist:
+        sdist.extractall(tmp_path / "sdist", filter="data")
+    (tree,) = (tmp_path / "sdist").iterdir()
+    python = f"PYTHON={installed / 'python'}"
+    run("env", python, tree / "tools" / "generate-man-pages", tmp_path / "man")
+    assert {path.stem for path in (tmp_path / "man").iterdir()} == COMMANDS
+    run(tree / "tools" / "generate-completions", installed, tmp_path / "completions")
+    assert {path.name for path in (tmp_path / "completions" / "bash").iterdir()} == COMMANDS
 
 
 def test_it_installs_into_neutrons_environment_and_changes_nothing_there(

@@ -43,26 +43,32 @@ systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools {ROOT}/.venv/bi
     -m lab.metadata_service --instances /run/instances.json --secret-file /run/nova-secret
 """
 
-# As docs/install.md has it for the wheel, and served.
-INSTALLED = f"""
-set -eu
-for each in ovs-metadata mn-conf; do ln -s /opt/ovs-metadata/bin/$each /usr/bin/; done
-ln -s /opt/ovs-metadata/bin/ovs-metadata-agent /usr/sbin/
-install -D -m 644 packaging/agent.conf /etc/ovs-metadata/agent.conf
-install -D -m 644 -t /etc/systemd/system packaging/systemd/{UNIT}
-install -D -m 644 -t /etc/sysusers.d packaging/sysusers.d/ovs-metadata-agent.conf
-# The tree may be in a home directory, or in /tmp.
-mkdir /etc/systemd/system/{UNIT}.d
+# The tree, and with it the virtual environment, may be in a home directory, or in /tmp.
+SEES_THE_TREE = f"""
+mkdir -p /etc/systemd/system/{UNIT}.d
 printf '[Service]\\nProtectHome=no\\nPrivateTmp=no\\n' >/etc/systemd/system/{UNIT}.d/tree.conf
-systemd-sysusers
-systemctl daemon-reload
+"""
+
+KNOWN = f"""
+ovs-metadata port set {GUEST.port_id} --instance {GUEST.instance_id} --project {GUEST.project_id} \\
+    --mac {GUEST.mac} --fixed-ip {GUEST.ip} --network {GUEST.network_id}
+"""
+
+CONFIGURED = """
+set -eu
 mn-conf set -t default 'agent.openstack.metadata.nova_metadata_url : "http://controller:8775"'
 mn-conf set -t default --secret-file /run/nova-secret
 mn-conf set -t default 'agent.openstack.metadata.enabled : true'
-ovs-metadata port set {GUEST.port_id} --instance {GUEST.instance_id} --project {GUEST.project_id} \\
-    --mac {GUEST.mac} --fixed-ip {GUEST.ip} --network {GUEST.network_id}
-systemctl start {UNIT}
 """
+
+NEUTRONS_FILE = f"""\
+[DEFAULT]
+nova_metadata_host = controller
+metadata_proxy_shared_secret = {INPUT}
+"""
+
+README, INSTALLING_IT, MIGRATION = "README.md", "docs/install.md", "docs/migration.md"
+"""Pages whose commands need something else than a host that serves."""
 
 
 def pages(*exceptions: str) -> dict[str, Sequence[Block]]:
@@ -74,8 +80,9 @@ def pages(*exceptions: str) -> dict[str, Sequence[Block]]:
 
 def machine_with_surroundings(machine: Machine) -> Machine:
     machine.path("/run/instances.json").write_text(dump_instances([instance_of(GUEST)]))
-    machine.path("/run/nova-secret").write_text(INPUT)
-    machine.path("/run/nova-secret").chmod(0o600)
+    for path in ("/run/nova-secret", "/root/shared-secret"):
+        machine.path(path).write_text(INPUT)
+        machine.path(path).chmod(0o600)
     machine.run("sh", "-c", SURROUNDINGS)
     return machine
 
@@ -135,7 +142,7 @@ def test_the_readme_leads_from_nothing_to_a_served_instance_and_back(tmp_path: P
         machine_with_surroundings(machine)
         operator = Operator(machine)
         served = False
-        for block in pages()["README.md"]:
+        for block in pages()[README]:
             operator.type(block)
             if "port set" in block.text:
                 wait_for(lambda: serves(machine), "the guest to be served", 30)
@@ -145,13 +152,41 @@ def test_the_readme_leads_from_nothing_to_a_served_instance_and_back(tmp_path: P
         assert "metadata" not in machine.run("ovs-vsctl", "list-ports", "br-int").split()
 
 
-@pytest.mark.parametrize("page", pages("README.md"))
+def installed(machine: Machine) -> Operator:
+    """Install as docs/install.md has it for the wheel, with a guest whose record there is."""
+    machine_with_surroundings(machine)
+    machine.run("sh", "-c", SEES_THE_TREE)
+    operator = Operator(machine)
+    for block in pages()[INSTALLING_IT]:
+        operator.type(block)
+    machine.run("sh", "-c", KNOWN)
+    return operator
+
+
+def test_a_host_goes_over_and_back_as_the_page_on_migration_says(tmp_path: Path) -> None:
+    """Without a Neutron; it has left its configuration."""
+    with Machine(tmp_path / "machine") as machine:
+        operator = installed(machine)
+        ini = machine.path("/etc/neutron/metadata_agent.ini")
+        ini.parent.mkdir()
+        ini.write_text(NEUTRONS_FILE)
+        served = False
+        for block in pages()[MIGRATION]:
+            operator.type(block)
+            if "migrate enable" in block.text:
+                wait_for(lambda: serves(machine), "the guest to be served", 30)
+                served = True
+        assert served
+        assert "ovs-metadata" not in machine.run("ip", "netns", "list")
+        assert "metadata" not in machine.run("ovs-vsctl", "list-ports", "br-int").split()
+
+
+@pytest.mark.parametrize("page", pages(README, INSTALLING_IT, MIGRATION))
 def test_commands_of_a_page_on_a_hypervisor_that_serves(page: str, tmp_path: Path) -> None:
     with Machine(tmp_path / "machine") as machine:
-        machine_with_surroundings(machine)
-        machine.run("sh", "-c", f"cd {ROOT}; {INSTALLED}", timeout=120)
+        operator = installed(machine)
+        machine.run("sh", "-c", CONFIGURED)
         wait_for(lambda: serves(machine), "the guest to be served", 60)
-        operator = Operator(machine)
         for block in pages()[page]:
             operator.type(block)
         wait_for(lambda: serves(machine), "the guest to be served after all commands", 30)

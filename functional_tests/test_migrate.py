@@ -1,10 +1,12 @@
 """`ovs-metadata migrate` from a real Neutron metadata agent and its haproxy, and back to them.
 
 All the while a guest asks, over four connections at once. What may fail is stated in
-docs/migration.md, and measured here.
+docs/migration.md, and measured here; `pytest --log-cli-level=INFO` shows the figures.
 """
 
 import json
+import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,23 +15,29 @@ from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import Factory
+from netaddr import EUI
 
 from lab.guest import Guest
+from lab.guest_client import ANY_IPV4, accepted, begin
 from lab.hypervisor import SECRET, Hypervisor
 from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
-from lab.process import run, wait_for
-from lab.steady_load import Load
+from lab.process import LabError, Process, run, wait_for
+from lab.steady_load import REQUEST, TOOLS, Load
 from ovs_metadata.agent.conf.schema import MASK
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.store.layout import AGENTS
 
+LOG = logging.getLogger(__name__)
+
 DHCP_PORT = "10.0.0.2"
 DHCP_MAC = "fa:16:3e:00:00:02"
+OTHER_ADDRESS = "10.0.0.77/24"
+SLOW_PORT = 8776
 CLIENTS = 4
 """Connections of the guest at any time, and so the most requests in flight."""
 
 LONGEST_GAP = 3.0
-"""Seconds on the way back for which requests may fail, on a busy machine."""
+"""Seconds on the way back that an answer may take, on a busy machine."""
 
 BY_DHCP_PORT, ON_THE_LINK, STARTED_WITH_US = (
     "by the DHCP port's route",
@@ -124,6 +132,7 @@ def test_there_and_back(cloud: Cloud, way: str) -> None:
     load = Load(guest, hypervisor.root, CLIENTS)
     assert "Verified by doctor" in cloud.migrate("enable")
     summary = load.stop()
+    LOG.info("there: %s", summary)
     before = cloud.connections_of_neutron()
     assert guest.identity() == guest.instance_id
     assert cloud.connections_of_neutron() == before, "it is ours that answers"
@@ -138,10 +147,87 @@ def test_there_and_back(cloud: Cloud, way: str) -> None:
     assert "Neutron's to serve" in cloud.migrate("back")
     wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", LONGEST_GAP)
     summary = load.stop()
+    LOG.info("back, %s: %s", way, summary)
     assert summary.strangers == 0
-    assert summary.failing_for < LONGEST_GAP, summary
+    assert summary.failed <= CLIENTS, summary
     assert summary.longest < LONGEST_GAP, summary
     assert hypervisor.flows() == ""
+
+
+def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud) -> None:
+    """Nova takes its time for us, and not for Neutron, which answers all who come meanwhile."""
+    hypervisor, guest = cloud.hypervisor, cloud.guest
+    slow = hypervisor.spawn(
+        "slow-service",
+        *(sys.executable, "-m", "lab.metadata_service", "--listen", f"127.0.0.1:{SLOW_PORT}"),
+        *("--instances", hypervisor.root / "instances.json"),
+        *("--secret-file", hypervisor.root / "shared-secret"),
+        PYTHONPATH=str(TOOLS),
+    )
+    wait_for(lambda: "instances at" in slow.log.read_text(), "the slow service")
+    url = f"http://127.0.0.1:{SLOW_PORT}"
+    hypervisor.deploy(nova_metadata_url=url, shared_secret=SECRET, max_requests_per_port=8)
+    assert "Verified by doctor" in cloud.migrate("enable")
+    guest.run("ip", "addr", "add", OTHER_ADDRESS, "dev", "eth0")
+    link_local = str(EUI(guest.mac).ipv6_link_local())
+    in_flight = [begin(guest, source) for source in (ANY_IPV4, OTHER_ADDRESS[:-3], link_local)]
+    with ExitStack() as stack:
+        for connection in in_flight:
+            stack.enter_context(connection)
+        assert len(accepted(in_flight, 10)) == len(in_flight)
+        slow.kill(signal.SIGSTOP)
+        for connection in in_flight:
+            connection.settimeout(30)
+            connection.sendall(REQUEST)
+        wait_for(lambda: _asked(slow) == len(in_flight), "the requests to be on their way")
+        back = hypervisor.spawn("back", *_migrate(hypervisor, "back")[2:])
+        wait_for(cloud.served_by_neutron, "Neutron to serve the guest", LONGEST_GAP)
+        for _ in range(20):
+            assert cloud.served_by_neutron()
+        assert back.alive(), "requests are in flight"
+        slow.kill(signal.SIGCONT)
+        for connection in in_flight:
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert guest.instance_id.encode() in answer
+    assert back.wait(30) == 0
+    assert hypervisor.flows() == ""
+
+
+def _asked(service: Process) -> int:
+    """How many requests the slow service has not read."""
+    lines = Path(f"/proc/{service.pid}/net/tcp").read_text().splitlines()[1:]
+    sockets = [line.split() for line in lines]
+    place = f"0100007F:{SLOW_PORT:04X}"
+    # Established, with something in the receive queue.
+    return sum(
+        each[1] == place and each[3] == "01" and int(each[4].split(":")[1], 16) > 0
+        for each in sockets
+    )
+
+
+def test_back_where_the_agent_was_killed(cloud: Cloud) -> None:
+    hypervisor = cloud.hypervisor
+    hypervisor.deploy(nova_metadata_url=hypervisor.nova, shared_secret=SECRET)
+    cloud.migrate("enable")
+    hypervisor.processes["agent"].kill(signal.SIGKILL)
+    hypervisor.processes["agent"].wait()
+    assert cloud.guest.identity("--max-time", "1") is None
+    said = cloud.migrate("back", "--timeout", "5")
+    assert "No agent runs here" in said
+    assert "Neutron's to serve" in said
+    wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", LONGEST_GAP)
+    assert hypervisor.flows() == ""
+    assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
+
+
+def test_back_does_not_take_what_it_cannot_see_for_gone(cloud: Cloud) -> None:
+    hypervisor = cloud.hypervisor
+    hypervisor.deploy(nova_metadata_url=hypervisor.nova, shared_secret=SECRET)
+    cloud.migrate("enable")
+    hypervisor.ovs.kill_ovsdb()
+    with pytest.raises(LabError, match="may be in its guests' way: OVSDB at"):
+        cloud.migrate("back", "--timeout", "20")
 
 
 def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:

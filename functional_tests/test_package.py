@@ -15,7 +15,7 @@ import pytest
 
 from lab.guest import Guest
 from lab.machine import Machine
-from lab.machine_hypervisor import hypervisor_commands
+from lab.machine_hypervisor import START_OVSDB, hypervisor_commands
 from lab.process import LabError, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +25,7 @@ COMMANDS = (
     *("mn-conf", "ovs-metadata", "ovs-metadata-agent", "ovs-metadata-flows"),
     "ovs-metadata-proxy",
 )
+SHARED = "/usr/share/ovs-metadata-agent"
 EXPOSURE = 40
 """What `systemd-analyze security` may find of it, in tenths of its 10: below that it says OK."""
 
@@ -175,6 +176,26 @@ def test_removed_it_leaves_nothing(machine: Machine, package: Path) -> None:
     assert machine.run("getent", "passwd", "ovs-metadata").endswith(":/usr/sbin/nologin\n")
 
 
+def test_what_could_not_be_removed_with_it_is_removed_as_it_says(hypervisor: Machine) -> None:
+    """Without OVSDB nothing can be; with it again, ovs-vswitchd still has our flows."""
+    turn_on(hypervisor)
+    hypervisor.run("systemctl", "stop", "ovsdb")
+    removing = hypervisor.command("dpkg", "--remove", PACKAGE)
+    done = subprocess.run(removing, capture_output=True, text=True, check=False)
+    hypervisor.run("sh", "-c", START_OVSDB)
+    assert done.returncode == 0, done.stderr
+    ours = "cookie=0xa9fe000000000000/0xffff000000000000"
+    flows = ("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "br-int", ours)
+    assert "table=0" in hypervisor.run(*flows)
+    commands = re.findall(r"^  (ovs-.*)$", done.stderr, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        hypervisor.run("sh", "-c", command)
+    assert "table=0" not in hypervisor.run(*flows)
+    assert "metadata" not in hypervisor.run("ovs-vsctl", "list-ports", "br-int").split()
+    assert "ovs-metadata" not in hypervisor.run("ip", "netns", "list")
+
+
 def files(machine: Machine) -> set[str]:
     """What the machine has written so far, without what it has removed."""
     found = set()
@@ -214,6 +235,28 @@ def test_commands_manual_pages_and_completions_are_installed(
         for command in COMMANDS:
             script = f"/usr/share/{directory}/{name.format(command)}"
             assert command in machine.run("cat", script), script
+
+
+@pytest.mark.parametrize(
+    "command", [("port", "sync", "--from-neutron"), ("cleanup", "dhcp-ports")], ids=" ".join
+)
+def test_commands_that_ask_neutron_lack_nothing_but_neutron(
+    machine: Machine, package: Path, command: tuple[str, ...]
+) -> None:
+    """What doctor and docs/migration.md tell operators to run, run where they are told."""
+    install(machine, package)
+    asking = machine.command("ovs-metadata", *command, "--os-endpoint", "http://127.0.0.1:9")
+    done = subprocess.run(asking, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "not installed" not in done.stderr
+
+
+def test_what_is_beside_the_commands_is_installed(machine: Machine, package: Path) -> None:
+    install(machine, package)
+    assert "--restore-file" in machine.run(f"{SHARED}/remove_dhcp_ports.sh", "--help")
+    for path in (ROOT / "packaging" / "monitoring").iterdir():
+        assert machine.run("cat", f"{SHARED}/monitoring/{path.name}") == path.read_text()
 
 
 def test_the_unit_is_right_and_tight(machine: Machine, package: Path) -> None:

@@ -267,6 +267,20 @@ def test_cleanup_goes_on_where_it_can(serving: tuple[Hypervisor, Guest]) -> None
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
 
 
+def test_cleanup_without_ovsdb_removes_the_rest(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _guest = serving
+    hypervisor.processes["agent"].stop()
+    snapshot = hypervisor.root / "snapshots" / "agent.snapshot"
+    snapshot.parent.mkdir(exist_ok=True)
+    snapshot.write_text("with the secret in it")
+    hypervisor.ovs.kill_ovsdb()
+    cleanup = hypervisor.spawn("cleanup", *hypervisor.command("agent", "--cleanup"))
+    assert cleanup.wait() == 1
+    assert "flows, table names and metadata port: OVSDB at" in cleanup.log_tail(1)
+    assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
+    assert not snapshot.exists()
+
+
 def test_cleanup_leaves_nothing(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, _guest = serving
     theirs = "cookie=0x77,table=0,priority=9,udp actions=drop"

@@ -29,6 +29,7 @@ PORT = {
     "binding:host_id": "node-1",
     "fixed_ips": [{"subnet_id": "s1", "ip_address": "10.0.0.2"}],
 }
+NODE_1 = uuid.uuid5(uuid.NAMESPACE_DNS, "node-1")
 SUBNET = {
     "id": "s1",
     "network_id": "n1",
@@ -74,6 +75,24 @@ def test_an_active_agent_makes_the_ports_of_its_networks_anew(
 ) -> None:
     agent = DhcpAgent("a1", "node-1", active, frozenset(networks))
     assert recreating([agent], [PORT]) == ({agent: expected} if expected else {})
+
+
+@pytest.mark.parametrize(
+    ("port", "refused"),
+    [
+        ({}, True),
+        ({"binding:host_id": "node-2"}, False),
+        ({"binding:host_id": ""}, True),
+        ({"binding:host_id": "node-2", "device_id": RESERVED}, True),
+        ({"binding:host_id": "node-2", "device_id": f"dhcp{NODE_1}-n1"}, True),
+    ],
+)
+def test_an_agent_makes_no_ports_anew_that_are_anothers(
+    port: dict[str, str], refused: bool
+) -> None:
+    """Of a network that two agents host (dhcp_agents_per_network), one may be gone for good."""
+    agent = DhcpAgent("a1", "node-1", True, frozenset({"n1"}))
+    assert bool(recreating([agent], [{**PORT, **port}])) is refused
 
 
 @pytest.mark.parametrize(

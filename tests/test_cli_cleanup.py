@@ -6,13 +6,14 @@ The rest is in functional_tests/test_cleanup_dhcp.py.
 import json
 import os
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
 import click.testing
 import pytest
 
-from ovs_metadata.agent import dhcp_neutron
+from ovs_metadata.agent import dhcp_namespaces, dhcp_neutron
 from ovs_metadata.agent.cli import main
 from ovs_metadata.agent.cli.cleanup import cleanup as cleanup_group
 from ovs_metadata.agent.dhcp_neutron import Refused
@@ -22,6 +23,7 @@ from ovs_metadata.agent.dhcp_restore import (
     read_restore_file,
     write_restore_file,
 )
+from ovs_metadata.publisher.neutron_api import NeutronUnavailable
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "cleanup.md"
@@ -92,6 +94,67 @@ def test_what_is_not_gone_in_the_end_is_a_failure(
     assert read_restore_file(restore_file) == [port(number) for number in range(5)]
 
 
+def test_what_was_done_is_told_although_neutron_is_gone_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Vanishing(Neutron):
+        def delete(self, port_id: str) -> bool:
+            if port_id == "port-2":
+                raise NeutronUnavailable("Neutron: connection reset")
+            return super().delete(port_id)
+
+    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Vanishing)
+    restore_file = tmp_path / "restore.json"
+    yes = ("dhcp-ports", "--yes", "--restore-file", str(restore_file))
+    result = cleanup(*yes, "--format", "json", exit_code=3)
+    outcome = {each["id"]: each["result"] for each in json.loads(result.stdout)["ports"]}
+    assert outcome == {
+        "port-0": "removed",
+        Neutron.KEPT: "failed",
+        "port-2": "failed",
+        "port-3": "not tried",
+        "port-4": "not tried",
+    }
+    assert result.stderr.endswith("Error: Neutron: connection reset\n")
+
+
+def test_what_was_removed_is_told_if_nobody_can_look_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Vanishing(Neutron):
+        def ports(self) -> list[dict[str, Any]]:
+            if len(self.there) < 5:
+                raise NeutronUnavailable("Neutron: connection reset")
+            return super().ports()
+
+    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Vanishing)
+    yes = ("dhcp-ports", "--yes", "--restore-file", str(tmp_path / "restore.json"))
+    result = cleanup(*yes, "--format", "json", exit_code=3)
+    outcome = [each["result"] for each in json.loads(result.stdout)["ports"]]
+    assert outcome == ["removed", "failed", "removed", "was gone", "removed"]
+
+
+def test_what_was_restored_is_told_although_neutron_is_gone_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Vanishing(Neutron):
+        def __init__(self, *_cloud: object) -> None:
+            self.there = {}
+
+        def create(self, made: dict[str, Any]) -> str:
+            if made["network_id"] != "network-0":
+                raise NeutronUnavailable("Neutron: connection reset")
+            return "new"
+
+    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Vanishing)
+    path = tmp_path / "restore.json"
+    write_restore_file(path, [port(number) for number in range(3)], "now")
+    restore = ("dhcp-ports", "--restore", str(path), "--yes", "--format", "json")
+    result = cleanup(*restore, exit_code=3)
+    outcome = [each["result"] for each in json.loads(result.stdout)["ports"]]
+    assert outcome == ["restored", "failed", "not tried"]
+
+
 def test_only_an_administrator_sees_what_speaks_against_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -131,6 +194,9 @@ def test_options_that_do_not_go_together(arguments: tuple[str, ...]) -> None:
         json.dumps({"format": 1, "ports": [{**port(1), "device_owner": "compute:nova"}]}),
         json.dumps({"format": 1, "ports": [{**port(1), "network_id": None}]}),
         json.dumps({"format": 1, "ports": [{"device_owner": DHCP_OWNER}]}),
+        json.dumps({"format": 1, "ports": [{**port(1), "device_id": None}]}),
+        json.dumps({"format": 1, "ports": [{**port(1), "fixed_ips": [{"subnet_id": "s"}]}]}),
+        json.dumps({"format": 1, "ports": [{**port(1), "fixed_ips": None}]}),
     ],
 )
 def test_what_is_no_restore_file_is_refused_before_neutron_is_asked(
@@ -154,6 +220,25 @@ def test_a_restore_file_is_its_owners_whatever_the_umask(tmp_path: Path) -> None
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_namespace_that_vanishes_meanwhile_does_not_end_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names alone, for which nobody need be root; one of them is a directory."""
+    gone, stubborn, stale = (tmp_path / f"qdhcp-{uuid.UUID(int=number)}" for number in range(3))
+    stubborn.mkdir()
+    stale.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(dhcp_namespaces, "find", lambda _directory: [gone, stubborn, stale])
+    result = cleanup(
+        *("dhcp-namespaces", "--yes", "--directory", str(tmp_path), "--format", "json"),
+        exit_code=1,
+    )
+    done = json.loads(result.stdout)["namespaces"]
+    assert [each["result"] for each in done] == ["was gone", "failed", "removed"]
+    assert "directory" in done[1]["detail"]
+    assert not stale.exists()
 
 
 def test_namespaces_are_for_root_to_see(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_every_command_an_operator_needs_is_in_a_block_that_is_run() -> None:
         for block in blocks(str(page.relative_to(ROOT)), page.read_text())
         for command in commands(block)
     }
-    subcommands = ("agent", "doctor", "flows", "port", "status", "trace")
+    subcommands = ("agent", "cleanup", "doctor", "flows", "migrate", "port", "status", "trace")
     assert run >= {
         "mn-conf",
         "ovs-metadata-agent",

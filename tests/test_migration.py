@@ -1,6 +1,7 @@
 """What is read in Neutron's metadata_agent.ini, and what it becomes."""
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from ovs_metadata.agent.cli import main
 from ovs_metadata.agent.conf.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
+from ovs_metadata.agent.migration import neutron_ini
+from ovs_metadata.agent.migration.host import what_is_left
 from ovs_metadata.agent.migration.neighbours import questions
 from ovs_metadata.agent.migration.neutron_ini import (
     NeutronIniError,
@@ -22,6 +25,7 @@ from ovs_metadata.agent.migration.neutron_ini import (
     remarks,
 )
 from ovs_metadata.agent.migration.others_flows import flows_of_reply
+from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.documents import decode, encode
 from ovs_metadata.host.ports import ServedPort
@@ -179,6 +183,14 @@ class Migrate:
         command = ["--config", str(self.config), "migrate", *map(str, arguments)]
         return CliRunner().invoke(main, command)
 
+    def without_open_vswitch(self) -> None:
+        """Have it look for Open vSwitch and an agent where there are none."""
+        root = self.config.parent
+        self.config.write_text(
+            f"{self.config.read_text()}state_dir = {root}/state\nnamespace = {root.name}\n"
+            f"[ovs]\novsdb_connection = unix:{root}/none.sock\nrundir = {root}\n"
+        )
+
     def template(self, values: Mapping[str, object] | None = None) -> dict[str, object]:
         path = config_template_path("default")
         store = open_store(self.url)
@@ -226,6 +238,36 @@ def test_apply_replaces_nothing_unasked(migrate: Migrate, ini: Path) -> None:
     assert migrate.template() == {**before, **equivalent(read_neutron_ini([ini]))}
 
 
+INSECURE = f"{PREFIX}.nova_insecure"
+
+
+def test_what_the_file_says_no_more_is_not_kept(migrate: Migrate, ini: Path) -> None:
+    """What is not in the file is at Neutron's default, and differs from what is configured."""
+    ini.write_text(WHOLE.replace("nova_metadata_insecure = false", "nova_metadata_insecure = true"))
+    assert migrate("apply", "--metadata-agent-ini", ini).exit_code == 0
+    assert migrate.template()[INSECURE] is True
+    ini.write_text(
+        "[DEFAULT]\nnova_metadata_host = nova.example\nnova_metadata_port = 8443\n"
+        f"nova_metadata_protocol = https\nmetadata_proxy_shared_secret = {SECRET}\n"
+    )
+    result = migrate("apply", "--metadata-agent-ini", ini)
+    assert result.exit_code == 1
+    stale = [INSECURE, *(f"{PREFIX}.nova_client_{name}_file" for name in ("certificate", "key"))]
+    assert f"configured differently already: {', '.join(stale)};" in result.output
+
+    result = migrate("apply", "--metadata-agent-ini", ini, "--force")
+    assert result.exit_code == 0, result.output
+    assert migrate.template() == equivalent(read_neutron_ini([ini]))
+    for name in stale:
+        assert f"note: {name} is at its default again\n" in result.output
+
+
+def test_a_key_at_its_default_is_no_difference(migrate: Migrate, ini: Path) -> None:
+    migrate.template({INSECURE: False})
+    assert migrate("apply", "--metadata-agent-ini", ini).exit_code == 0
+    assert migrate.template() == {INSECURE: False, **equivalent(read_neutron_ini([ini]))}
+
+
 def test_apply_refuses_where_all_hosts_are_enabled(migrate: Migrate, ini: Path) -> None:
     migrate.template({ENABLED: True})
     result = migrate("apply", "--metadata-agent-ini", ini, "--force")
@@ -235,11 +277,7 @@ def test_apply_refuses_where_all_hosts_are_enabled(migrate: Migrate, ini: Path) 
 
 
 def test_plan_says_all_that_is_missing_and_changes_nothing(migrate: Migrate, ini: Path) -> None:
-    text = migrate.config.read_text()
-    migrate.config.write_text(
-        f"{text}state_dir = {migrate.config.parent}/state\n"
-        f"[ovs]\novsdb_connection = unix:{migrate.config.parent}/none.sock\n"
-    )
+    migrate.without_open_vswitch()
     result = migrate(
         *("plan", "--metadata-agent-ini", ini, "--nova-url", "http://127.0.0.1:1"),
         *("--format", "json"),
@@ -253,12 +291,46 @@ def test_plan_says_all_that_is_missing_and_changes_nothing(migrate: Migrate, ini
     assert migrate.template() == {}
 
 
+def test_plan_checks_what_enable_will_use(
+    migrate: Migrate, ini: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is what has been applied, whatever the file says by now."""
+    monkeypatch.setattr(neutron_ini, "DEFAULT_FILE", ini)
+    ini.write_text(re.sub("nova_client_.*", "", WHOLE))
+    migrate.without_open_vswitch()
+    plan = ("plan", "--format", "json")
+
+    def planned(*arguments: str | Path) -> tuple[dict[str, object], list[str]]:
+        document, _ = json.JSONDecoder().raw_decode(migrate(*plan, *arguments).output)
+        return document["configuration"], document["remarks"]
+
+    configuration, remarks = planned()
+    assert configuration[NOVA_METADATA_URL] == "https://nova.example:8443"
+    assert remarks == []
+
+    migrate.template({NOVA_METADATA_URL: "http://127.0.0.1:1", SHARED_SECRET: "another"})
+    configuration, remarks = planned()
+    assert configuration == {NOVA_METADATA_URL: "http://127.0.0.1:1", SHARED_SECRET: MASK}
+    differences = [
+        f'{NOVA_METADATA_URL} is configured as "http://127.0.0.1:1"; Neutron has '
+        '"https://nova.example:8443"',
+        f"{SHARED_SECRET} is another one than Neutron has",
+        f'{PREFIX}.nova_ca_file is configured as ""; Neutron has "/etc/neutron/ca.pem"',
+    ]
+    assert remarks == [f"this is what is configured already, and not {ini}", *differences]
+
+    configuration, remarks = planned("--metadata-agent-ini", ini)
+    assert configuration[NOVA_METADATA_URL] == "https://nova.example:8443"
+    assert remarks == differences
+
+    ini.write_text("[DEFAULT]\nnova_metadata_port = many\n")
+    configuration, remarks = planned()
+    assert configuration[NOVA_METADATA_URL] == "http://127.0.0.1:1"
+    assert "nova_metadata_port" in remarks[-1]
+
+
 def test_enable_stops_before_it_changes_anything(migrate: Migrate) -> None:
-    text = migrate.config.read_text()
-    migrate.config.write_text(
-        f"{text}state_dir = {migrate.config.parent}/state\n"
-        f"[ovs]\novsdb_connection = unix:{migrate.config.parent}/none.sock\n"
-    )
+    migrate.without_open_vswitch()
     before = {NOVA_METADATA_URL: "http://127.0.0.1:1"}
     migrate.template(before)
     result = migrate("enable")
@@ -267,10 +339,39 @@ def test_enable_stops_before_it_changes_anything(migrate: Migrate) -> None:
     assert "the new values" not in result.output
 
 
+def test_back_removes_what_it_can_where_no_agent_runs(migrate: Migrate) -> None:
+    migrate.without_open_vswitch()
+    text = migrate.config.read_text()
+    snapshots = migrate.config.parent / "snapshots"
+    snapshots.mkdir()
+    snapshot = snapshots / "agent.snapshot"
+    snapshot.write_text("a secret")
+    migrate.config.write_text(text.replace("[store]\n", f"[store]\nsnapshot_dir = {snapshots}\n"))
+    result = migrate("back")
+    assert result.exit_code == 1
+    assert "here is disabled, and no agent runs" in result.output
+    assert "OVSDB at" in result.output
+    assert not snapshot.exists()
+
+
+def test_nobody_knows_what_is_left_where_ovsdb_does_not_answer(migrate: Migrate) -> None:
+    migrate.without_open_vswitch()
+    assert "is unreachable" in what_is_left(config.load(migrate.config))
+
+
+def test_back_without_permission_is_told_in_a_line(migrate: Migrate) -> None:
+    migrate.without_open_vswitch()
+    (migrate.config.parent / "state").write_text("no directory")
+    result = migrate("back")
+    assert result.exit_code == 1
+    assert "whether an agent runs here is not to be seen: [Errno" in result.output
+
+
 def test_a_host_without_an_agent(migrate: Migrate) -> None:
     result = migrate("back", "--host", "elsewhere", "--timeout", "1")
     assert result.exit_code == 1
     assert "elsewhere is disabled in the store, but its agent is not alive" in result.output
+    assert "ovs-metadata migrate back on that host" in result.output
 
 
 FLOWS = st.lists(

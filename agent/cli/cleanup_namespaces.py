@@ -106,14 +106,17 @@ def _dealt_with(path: Path, bridge: str, plugged: set[str] | None, *, yes: bool)
     """Look, and remove it at once if it is stale."""
     from ovs_metadata.agent.dhcp_namespaces import contents, remove, why_in_use  # noqa: PLC0415
 
-    reasons = why_in_use(contents(path), bridge, plugged)
-    if reasons:
-        return Done(path.name, "in use", "; ".join(reasons))
-    if not yes:
-        return Done(path.name, "stale")
     try:
+        reasons = why_in_use(contents(path), bridge, plugged)
+        if reasons:
+            return Done(path.name, "in use", "; ".join(reasons))
+        if not yes:
+            return Done(path.name, "stale")
         remove(path)
     except OSError as error:
+        # A DHCP agent, or its cleanup, removes them as well.
+        if not path.exists():
+            return Done(path.name, "was gone")
         return Done(path.name, "failed", str(error))
     return Done(path.name, "removed")
 

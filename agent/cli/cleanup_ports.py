@@ -1,7 +1,8 @@
 """`ovs-metadata cleanup dhcp-ports`: removes Neutron's DHCP ports, or brings them back."""
 
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from ovs_metadata.agent.utc import utc
 
 if TYPE_CHECKING:
     from ovs_metadata.agent.dhcp_neutron import DhcpNeutron
+    from ovs_metadata.publisher.neutron_api import NeutronUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _remove(
     _warn(removal)
     refused = bool(removal.recreating) and not force
     written: Path | None = None
+    outage: NeutronUnavailable | None = None
     if not yes or refused:
         done = [Done(port, "to be removed") for port in ports]
     else:
@@ -167,8 +170,10 @@ def _remove(
             written = restore_file or Path(f"dhcp-ports-{now.replace(':', '')}.json")
             write_restore_file(written, ports, now)
             click.echo(f"restore file: {written}", err=True)
-        done = [_delete(neutron, port) for port in progress("Removing DHCP ports", ports)]
-        done = _looked_again(neutron, done)
+        delete = functools.partial(_delete, neutron)
+        done, outage = _each(progress("Removing DHCP ports", ports), delete)
+        if outage is None:
+            done, outage = _looked_again(neutron, done)
     if output == "json":
         print_json(document(done, dry_run=not yes) | _objections(removal, written, refused))
     else:
@@ -178,6 +183,8 @@ def _remove(
             "nothing was removed, since DHCP agents are alive that would make ports anew: stop "
             "or disable them, or take their networks away; or give --force"
         )
+    if outage:
+        raise outage
     finish(done, dry_run=not yes)
 
 
@@ -190,15 +197,43 @@ def _delete(neutron: "DhcpNeutron", port: Document) -> Done:
         return Done(port, "failed", str(refusal))
 
 
-def _looked_again(neutron: "DhcpNeutron", done: list[Done]) -> list[Done]:
+def _each(
+    ports: Iterable[Document], do: Callable[[Document], Done]
+) -> "tuple[list[Done], NeutronUnavailable | None]":
+    """Do it to one port after the other, until Neutron cannot be used any more: then, why not."""
+    from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
+
+    done: list[Done] = []
+    outage: NeutronUnavailable | None = None
+    for port in ports:
+        if outage is not None:
+            done.append(Done(port, "not tried"))
+            continue
+        try:
+            done.append(do(port))
+        except NeutronUnavailable as error:
+            outage = error
+            done.append(Done(port, "failed", str(error)))
+    return done, outage
+
+
+def _looked_again(
+    neutron: "DhcpNeutron", done: list[Done]
+) -> "tuple[list[Done], NeutronUnavailable | None]":
     """The outcome, after a look at whether somebody has made ports anew already."""
-    existing = neutron.ports() if done else []
-    return [
+    from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
+
+    try:
+        existing = neutron.ports() if done else []
+    except NeutronUnavailable as error:
+        return done, error
+    looked = [
         each
         if each.failed or not is_there(each.port, existing)
         else Done(each.port, "failed", "removed, and made anew at once: by a DHCP agent?")
         for each in done
     ]
+    return looked, None
 
 
 def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, yes: bool) -> None:
@@ -208,14 +243,19 @@ def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, y
     there = [port for port in ports if is_there(port, existing)]
     missing = [port for port in ports if port not in there]
     done = [Done(port, "is there") for port in there]
+    outage: NeutronUnavailable | None = None
     if yes:
-        done += [_create(neutron, port) for port in progress("Restoring DHCP ports", missing)]
+        create = functools.partial(_create, neutron)
+        made, outage = _each(progress("Restoring DHCP ports", missing), create)
+        done += made
     else:
         done += [Done(port, "to be restored") for port in missing]
     if output == "json":
         print_json(document(done, dry_run=not yes))
     else:
         show(done, f"{len(ports)} DHCP ports in {path}")
+    if outage:
+        raise outage
     finish(done, dry_run=not yes)
 
 

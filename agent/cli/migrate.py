@@ -1,5 +1,6 @@
 """`ovs-metadata migrate`: from Neutron's metadata agent to ours, host by host, and back."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -7,13 +8,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ovs_metadata.agent.cli.common import Failure, Settings, output_format, print_json
+from ovs_metadata.agent.cli.migrate_values import (
+    from_neutron,
+    in_force,
+    masked,
+    show_values,
+    wanted_values,
+)
 from ovs_metadata.agent.cli.mn_conf_target import host_of, opened
 
 if TYPE_CHECKING:
     from ovs_metadata.agent.doctor.finding import Diagnosis
     from ovs_metadata.agent.migration.host import Announcement
     from ovs_metadata.agent.migration.prerequisites import Check
+    from ovs_metadata.host.config import Config
+    from ovs_metadata.host.ports import ServedPort
     from ovs_metadata.store.interface import Store
+
+_IN_THE_WAY = (
+    ", and until then its flows keep requests from Neutron's proxy: ovs-metadata migrate back on "
+    "that host, or ovs-metadata-agent --cleanup, removes them"
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -64,18 +79,19 @@ def migrate() -> None:
 def plan(settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, output: str) -> None:
     """Show what would be configured, and check this host. Changes nothing.
 
-    Where there is no metadata_agent.ini, and none is named, what is configured already is checked.
+    What is configured already is checked, as enable would, and compared with metadata_agent.ini.
+    As long as nothing is, or if a file or endpoint is named, that is checked instead.
 
     Exit status: 0 this host can be enabled, 1 it cannot, 2 usage, 3 the store cannot be reached.
     """
     with opened(settings) as store:
-        values, notes = _wanted(settings, store, files, nova_url)
+        values, notes = wanted_values(settings, store, files, nova_url)
         checks = _checked(settings, store, values)
     if output == "json":
-        shown = {"configuration": _masked(values), "remarks": notes}
+        shown = {"configuration": masked(values), "remarks": notes}
         print_json({**shown, "checks": [check.document() for check in checks]})
     else:
-        _show_values(values, notes)
+        show_values(values, notes)
         _show_checks(checks)
     _stop_at_failures(checks)
 
@@ -91,11 +107,13 @@ def apply(
 
     Refuses if that template enables all hosts, for they would be using it at once.
     """
+    from ovs_metadata.agent.migration.neutron_ini import differing  # noqa: PLC0415
     from ovs_metadata.host.documents import change  # noqa: PLC0415
     from ovs_metadata.host.sources import DEFAULT_TEMPLATE, ENABLED  # noqa: PLC0415
     from ovs_metadata.store.layout import config_template_path  # noqa: PLC0415
 
-    values, notes = _from_neutron(files, nova_url)
+    values, notes = from_neutron(files, nova_url)
+    removed: list[str] = []
 
     def changed(before: Mapping[str, Any]) -> Mapping[str, Any]:
         if before.get(ENABLED):
@@ -103,17 +121,19 @@ def apply(
                 f'the template "{DEFAULT_TEMPLATE}" enables all hosts already: this is no '
                 "migration; change values with mn-conf"
             )
-        other = [name for name, value in values.items() if before.get(name, value) != value]
+        other = differing(before, values)
         if other and not force:
             raise Failure(
                 f"configured differently already: {', '.join(other)}; see mn-conf get -t "
                 f"{DEFAULT_TEMPLATE}, or replace them with --force"
             )
-        return {**before, **values}
+        removed[:] = [name for name in other if name not in values]
+        kept = {name: value for name, value in before.items() if name not in removed}
+        return {**kept, **values}
 
     with opened(settings) as store:
         change(store, config_template_path(DEFAULT_TEMPLATE), changed)
-    _show_values(values, notes)
+    show_values(values, [*(f"{name} is at its default again" for name in removed), *notes])
     click.echo(
         f'\nWritten into the template "{DEFAULT_TEMPLATE}"; nothing is enabled. Next, on each '
         "hypervisor:\n  ovs-metadata migrate enable"
@@ -139,7 +159,7 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
     name, here = _host(settings, host)
     with opened(settings) as store:
         if here:
-            checks = _checked(settings, store, _in_force(store, name))
+            checks = _checked(settings, store, in_force(store, name))
             _show_checks(checks)
             if not force:
                 _stop_at_failures(checks)
@@ -161,78 +181,44 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
 def back(settings: Settings, *, host: str | None, timeout: float) -> None:
     """Have a hypervisor's guests served by Neutron's metadata agent again.
 
-    Whatever the templates say, this host is then disabled. Requests in flight are finished.
+    Whatever the templates say, this host is then disabled. Requests in flight are finished. Where
+    no agent runs on the host you are on, what it has left is removed by this command itself.
 
-    Exit status: 0 nothing of ours is in the way any more, 1 something is, 2 usage, 3 the store
-    cannot be reached.
+    Exit status: 0 nothing of ours is in the way any more, 1 something is or may be, 2 usage, 3 the
+    store cannot be reached.
     """
-    from ovs_metadata.agent.migration.host import (  # noqa: PLC0415
-        nothing_left,
-        served_ports,
-        switch_host,
-        wait_until,
-    )
-    from ovs_metadata.agent.migration.neighbours import ask_for_guests  # noqa: PLC0415
+    from ovs_metadata.agent.migration.host import served_ports, switch_host  # noqa: PLC0415
 
     name, here = _host(settings, host)
     config = settings.load_config()
     with opened(settings) as store:
         ports = served_ports(config, store) if here else []
         switch_host(store, name, enabled=False)
-        _wait_for_agent(store, name, timeout, enabled=False)
+        if not here:
+            _wait_for_agent(store, name, timeout, enabled=False)
+        elif _removed_without_agent(name, config):
+            _ask_for_guests(config, ports, timeout)
+        else:
+            # Not only when the last request in flight is finished.
+            begun = time.monotonic()
+            _ask_for_guests(config, ports, timeout)
+            left = timeout - (time.monotonic() - begun)
+            _wait_for_agent(store, name, max(left, 1.0), enabled=False)
     if here:
-        if not wait_until(lambda: nothing_left(config), timeout):
-            raise Failure(
-                f"{name} is disabled, but flows or the metadata port are still there after "
-                f"{timeout:g} s: see the agent's log; with the agent stopped, "
-                "ovs-metadata-agent --cleanup removes them"
-            )
+        _wait_until_nothing_is_left(name, config, timeout)
+    click.echo(f"{name} is disabled: its guests are Neutron's to serve.")
+
+
+def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float) -> None:
+    """Have guests ask anew for the service's MAC, as soon as nothing of ours would answer."""
+    from ovs_metadata.agent.migration.host import lets_pass, wait_until  # noqa: PLC0415
+    from ovs_metadata.agent.migration.neighbours import ask_for_guests  # noqa: PLC0415
+
+    if wait_until(lambda: lets_pass(config), timeout):
         try:
             ask_for_guests(config, ports)
         except OSError as error:
             click.echo(f"guests keep our MAC address for up to a minute: {error}", err=True)
-    click.echo(f"{name} is disabled: its guests are Neutron's to serve.")
-
-
-def _from_neutron(
-    files: tuple[Path, ...], nova_url: str | None
-) -> tuple[Mapping[str, Any], list[str]]:
-    """Neutron's configuration as keys of ours, and what is to be said of it."""
-    from ovs_metadata.agent.migration.neutron_ini import (  # noqa: PLC0415
-        DEFAULT_FILE,
-        NeutronIniError,
-        equivalent,
-        read_neutron_ini,
-        remarks,
-    )
-
-    try:
-        neutron = read_neutron_ini(files or (DEFAULT_FILE,))
-        return equivalent(neutron, nova_url), remarks(neutron, nova_url)
-    except NeutronIniError as error:
-        raise Failure(str(error)) from error
-
-
-def _wanted(
-    settings: Settings, store: "Store", files: tuple[Path, ...], nova_url: str | None
-) -> tuple[Mapping[str, Any], list[str]]:
-    """What is to be in force: as Neutron has it, or else as it is configured already."""
-    from ovs_metadata.agent.migration.neutron_ini import DEFAULT_FILE  # noqa: PLC0415
-
-    if files or nova_url or DEFAULT_FILE.exists():
-        return _from_neutron(files, nova_url)
-    values = _in_force(store, settings.load_config().host)
-    return values, [f"there is no {DEFAULT_FILE} here: this is what is configured already"]
-
-
-def _in_force(store: "Store", host: str) -> Mapping[str, Any]:
-    """What is configured for a host, wherever it is from."""
-    from ovs_metadata.host.sources import read_sources  # noqa: PLC0415
-
-    values: dict[str, Any] = {}
-    for source in reversed(read_sources(store, host)):
-        values |= source.values
-    return values
 
 
 def _checked(settings: Settings, store: "Store", values: Mapping[str, Any]) -> "list[Check]":
@@ -261,15 +247,48 @@ def _wait_for_agent(store: "Store", host: str, timeout: float, *, enabled: bool)
     if said is None or not said.alive:
         raise Failure(
             f"{host} is {word} in the store, but its agent is not alive: it will do so when it is "
-            "started"
+            f"started{'' if enabled else _IN_THE_WAY}"
         )
     if not done():
         error = f": {said.last_error}" if said.last_error else ""
         raise Failure(
-            f"{host} is {word} in the store, but its agent has not done so within {timeout:g} s"
-            f"{error}; see its log"
+            f"{host} is {word} in the store, but its agent has not done so in time{error}; see its "
+            "log"
         )
     return said
+
+
+def _removed_without_agent(host: str, config: "Config") -> bool:
+    """Have nothing left here if no agent runs that would see to it; whether none runs."""
+    from ovs_metadata.agent.cleanup import CleanupError  # noqa: PLC0415
+    from ovs_metadata.agent.migration.host import remove_without_agent  # noqa: PLC0415
+
+    try:
+        without = remove_without_agent(config)
+    except OSError as error:
+        raise Failure(
+            f"{host} is disabled in the store; whether an agent runs here is not to be seen: "
+            f"{error}; run this as root"
+        ) from error
+    except CleanupError as error:
+        raise Failure(
+            f"{host} is disabled, and no agent runs to remove what is here; not all of it could be "
+            f"removed: {error}; once that is mended, run this again"
+        ) from error
+    if without:
+        click.echo("No agent runs here: what it had left was removed.")
+    return without
+
+
+def _wait_until_nothing_is_left(host: str, config: "Config", timeout: float) -> None:
+    from ovs_metadata.agent.migration.host import wait_until, what_is_left  # noqa: PLC0415
+
+    if not wait_until(lambda: not what_is_left(config), timeout):
+        raise Failure(
+            f"{host} is disabled, but after {timeout:g} s something of ours may be in its guests' "
+            f"way: {what_is_left(config)}; see the agent's log; with the agent stopped, "
+            "ovs-metadata-agent --cleanup removes it"
+        )
 
 
 def _verify(settings: Settings, timeout: float) -> None:
@@ -295,23 +314,6 @@ def _verify(settings: Settings, timeout: float) -> None:
             "the host is enabled, and something is broken: ovs-metadata doctor says more; "
             "ovs-metadata migrate back gives the guests back to Neutron's agent"
         )
-
-
-def _masked(values: Mapping[str, Any]) -> dict[str, Any]:
-    from ovs_metadata.agent.conf.schema import known_keys  # noqa: PLC0415
-
-    known = known_keys()
-    return {
-        name: known[name].shown(value) if name in known else value for name, value in values.items()
-    }
-
-
-def _show_values(values: Mapping[str, Any], notes: list[str]) -> None:
-    from ovs_metadata.agent.conf.hocon import render  # noqa: PLC0415
-
-    click.echo(render(_masked(values)), nl=False)
-    for note in notes:
-        click.echo(f"note: {note}")
 
 
 def _show_checks(checks: "list[Check]") -> None:

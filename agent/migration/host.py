@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ovs_metadata.agent.cleanup import remove_every_trace
 from ovs_metadata.agent.conf.effective import effective, generation
 from ovs_metadata.agent.doctor.look_store import port_state
 from ovs_metadata.agent.doctor.look_switch import look_at_switch
 from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.passing import leads_past_others
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.documents import change
+from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ports import ServedPort, bind, port_id_of
 from ovs_metadata.host.sources import ENABLED, read_sources
 from ovs_metadata.store import layout
@@ -77,17 +80,54 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
     return True
 
 
-def nothing_left(config: Config) -> bool:
-    """Whether neither our metadata port nor a flow of ours is on this host's bridge."""
-    bridge = look_at_switch(config).bridge
-    if bridge is None:
-        return True
-    if bridge.metadata_port is not None and bridge.metadata_port.ours:
-        return False
+def what_is_left(config: Config) -> str:
+    """Why guests of this host may not get past us yet; empty if nothing of ours is on the bridge.
+
+    Flows and metadata port are in the way; that nobody can be asked about them may be as well.
+    """
+    switch = look_at_switch(config)
+    if switch.unreachable or switch.silent:
+        return switch.unreachable or switch.silent
+    if switch.bridge is None:
+        return ""
+    port = switch.bridge.metadata_port
+    if port is not None and port.ours:
+        return "the metadata port is still there"
     try:
-        return not dump_flows(config, {})
+        return "flows are still there" if dump_flows(config, {}) else ""
+    except OSError as error:
+        return f"{config.management_socket}: {error.strerror or error}"
+
+
+def lets_pass(config: Config) -> bool:
+    """Whether guests' new connections get past us: all of our hooks for them are gone.
+
+    So they are as well where nobody can be asked: without ovs-vswitchd there are no flows.
+    """
+    try:
+        flows = dump_flows(config, {})
     except OSError:
+        return True
+    return not any(leads_past_others(flow.key, flow.cookie) for flow in flows)
+
+
+def remove_without_agent(config: Config) -> bool:
+    """Remove every trace of us from this host if no agent runs on it that would.
+
+    Returns whether none runs. What is kept of the store goes as well: it says that this host is
+    enabled, and an agent that is started while the store does not answer would believe it.
+
+    Raises:
+        CleanupError: some of it could not be removed.
+        OSError: the agent's lock cannot be had, for want of permission for example.
+    """
+    try:
+        lock = take_lock(config.state_dir / "agent.lock", "agent")
+    except AlreadyRunning:
         return False
+    with lock:
+        remove_every_trace(config, snapshots=True)
+    return True
 
 
 def served_ports(config: Config, store: Store) -> list[ServedPort]:

@@ -16,6 +16,13 @@ from ovs_metadata.agent.conf.schema import NOVA_METADATA_URL, PREFIX, SHARED_SEC
 
 DEFAULT_FILE = Path("/etc/neutron/metadata_agent.ini")
 
+KEYS = (
+    *(NOVA_METADATA_URL, SHARED_SECRET),
+    *(f"{PREFIX}.nova_insecure", f"{PREFIX}.nova_ca_file"),
+    *(f"{PREFIX}.nova_client_certificate_file", f"{PREFIX}.nova_client_key_file"),
+)
+"""The keys that metadata_agent.ini speaks of, whether an option stands in it or not."""
+
 _OPTIONS: list[Any] = [
     # Called nova_metadata_ip until Neutron 12.
     cfg.HostAddressOpt(
@@ -142,14 +149,12 @@ def equivalent(neutron: NeutronMetadata, nova_url: str | None = None) -> Mapping
     tls = "https://" in url
     # Neutron's agent shows a certificate only if it has the key as well.
     client = tls and bool(neutron.certificate_file and neutron.key_file)
-    found: dict[str, Any] = {
-        NOVA_METADATA_URL: url,
-        SHARED_SECRET: neutron.secret,
-        f"{PREFIX}.nova_insecure": tls and neutron.insecure,
-        f"{PREFIX}.nova_ca_file": neutron.ca_file if tls and not neutron.insecure else "",
-        f"{PREFIX}.nova_client_certificate_file": neutron.certificate_file if client else "",
-        f"{PREFIX}.nova_client_key_file": neutron.key_file if client else "",
-    }
+    values = (
+        *(url, neutron.secret),
+        *(tls and neutron.insecure, neutron.ca_file if tls and not neutron.insecure else ""),
+        *(neutron.certificate_file if client else "", neutron.key_file if client else ""),
+    )
+    found: dict[str, Any] = dict(zip(KEYS, values, strict=True))
     known = known_keys()
     for name, value in found.items():
         problem = known[name].problem(value)
@@ -161,6 +166,19 @@ def equivalent(neutron: NeutronMetadata, nova_url: str | None = None) -> Mapping
         for name, value in found.items()
         if name in always or value != known[name].default
     }
+
+
+def differing(configured: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The keys of metadata_agent.ini that are configured to something else than is wanted.
+
+    Those that are not configured do not count; wanted is the default of those not in `wanted`.
+    """
+    known = known_keys()
+    return [
+        name
+        for name in KEYS
+        if name in configured and configured[name] != wanted.get(name, known[name].default)
+    ]
 
 
 def remarks(neutron: NeutronMetadata, nova_url: str | None = None) -> list[str]:

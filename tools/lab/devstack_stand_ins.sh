@@ -172,9 +172,15 @@ function _ini {
     fi
 }
 
-function iniset { _untraced _ini set "$@"; }
+function iniset { _untraced _iniset "$@"; }
 function iniget { _untraced _ini get "$@"; }
 function inidelete { _untraced _ini delete "$@"; }
+
+# devstack's gives what it is given to sed, where everybody on the machine can read it: kept for tests.
+function _iniset {
+    printf '%s\n' "$*" >>"$LOG_DIR/iniset.log"
+    _ini set "$@"
+}
 
 # Run a command without showing it, as devstack does within such functions.
 function _untraced {

@@ -2,6 +2,12 @@
 
 from lab.guest import Guest
 
+START_OVSDB = """
+systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
+    /run/openvswitch/conf.db
+"""
+"""The command that starts Open vSwitch's database, which is there."""
+
 
 def hypervisor_commands(guest: Guest) -> str:
     """The commands, for `sh` in the machine, that start Open vSwitch and plug the guest in."""
@@ -9,8 +15,7 @@ def hypervisor_commands(guest: Guest) -> str:
 set -eu
 mkdir -p /run/openvswitch /etc/openvswitch
 ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
-systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
-    /run/openvswitch/conf.db
+{START_OVSDB}
 systemd-run --quiet --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --disable-system
 ovs-vsctl --retry --no-wait init
 ovs-vsctl --timeout=20 add-br br-int -- set bridge br-int datapath_type=netdev

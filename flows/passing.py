@@ -1,0 +1,78 @@
+"""Lets guests' new connections pass the hooks, while those that are there still get to the proxy.
+
+For a host that is being disabled: whoever else answers at the service address is asked at once,
+and no request in flight is cut off. Blocking; runs once, without a flow controller, which would put
+the hooks back.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from ovs_metadata.flows import openflow
+from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.family import FAMILIES
+from ovs_metadata.flows.pipeline import UNTAGGED
+from ovs_metadata.flows.tables import Table, cookie, ofport_of
+from ovs_metadata.flows.values import Flow, FlowKey, GotoTable, Match
+from ovs_metadata.host.address import SERVICE_PORT, IpVersion
+from ovs_metadata.host.config import Config, FlowOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A guest's connection to the proxy: the ofport it comes in at, and its own TCP port."""
+
+    version: IpVersion
+    ofport: int
+    tcp_port: int
+
+
+def let_pass(config: Config, connections: Callable[[], Collection[Connection]]) -> None:
+    """Replace all hooks of instances' ports by those of `connections`, which is asked twice.
+
+    Raises:
+        OSError: the management socket cannot be reached, falls silent, or refuses.
+    """
+    hooks = [
+        flow.key for flow in dump_flows(config, {}) if leads_past_others(flow.key, flow.cookie)
+    ]
+    offline = openflow.offline_datapath()
+    with Conversation(config.management_socket) as switch:
+
+        def keep(these: Collection[Connection]) -> None:
+            flows = (hook_of(config.flows, each) for each in these)
+            switch.send(*(openflow.add_message(offline, flow) for flow in flows))
+            switch.send(openflow.barrier_message(offline))
+            switch.receive(openflow.BARRIER_REPLY)
+
+        kept = frozenset(connections())
+        keep(kept)
+        switch.send(*(openflow.delete_message(offline, key) for key in hooks))
+        keep(())
+        # And those begun meanwhile.
+        keep(frozenset(connections()) - kept)
+
+
+def leads_past_others(key: FlowKey, of_cookie: int) -> bool:
+    """Whether a flow of ours is a hook that takes what is new from an instance's port."""
+    return key.table == 0 and ofport_of(of_cookie) != 0 and "tcp_src" not in dict(key.match.fields)
+
+
+def hook_of(options: FlowOptions, connection: Connection) -> Flow:
+    """The hook for one connection alone."""
+    (family,) = (each for each in FAMILIES if each.version == connection.version)
+    match = Match.of(
+        in_port=connection.ofport,
+        vlan_vid=UNTAGGED,
+        **family.tcp,
+        **{family.destination: family.service},
+        tcp_dst=SERVICE_PORT,
+        tcp_src=connection.tcp_port,
+    )
+    return Flow(
+        FlowKey(0, options.priority, match),
+        (GotoTable(options.table_base + Table.ToProxy),),
+        cookie(connection.ofport),
+        "hook: a connection that is there, while the host is being disabled",
+    )

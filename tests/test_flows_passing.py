@@ -1,0 +1,32 @@
+"""Which flows are hooks for new connections; functional tests have the switch and the guests."""
+
+from ovs_metadata.flows.ofctl import render
+from ovs_metadata.flows.passing import Connection, hook_of, leads_past_others
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.host.config import FlowOptions
+
+OPTIONS = FlowOptions()
+PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
+
+
+def test_all_hooks_of_instances_and_no_others_are_for_new_connections() -> None:
+    flows = pipeline(OPTIONS, 1, [PORT])
+    chosen = [flow for key, flow in flows.items() if leads_past_others(key, flow.cookie)]
+    assert {flow.note.partition(":")[0] for flow in chosen} == {"hook"}
+    in_table_0 = [key for key in flows if key.table == 0]
+    assert len(chosen) == len(in_table_0) - 1, "that of the metadata port is not"
+
+
+def test_the_hook_of_a_connection_takes_that_one_where_the_others_went() -> None:
+    flows = pipeline(OPTIONS, 1, [PORT])
+    for version in (4, 6):
+        hook = hook_of(OPTIONS, Connection(version, 2, 40000))
+        assert not leads_past_others(hook.key, hook.cookie)
+        (general,) = [
+            flow
+            for key, flow in flows.items()
+            if key.table == 0
+            and set(key.match.fields) == set(hook.key.match.fields) - {("tcp_src", 40000)}
+        ]
+        assert (hook.actions, hook.cookie) == (general.actions, general.cookie)
+        assert "tp_src=40000" in render(hook)
