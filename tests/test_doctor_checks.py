@@ -31,6 +31,7 @@ from ovs_metadata.agent.doctor.facts import (
     EndpointFacts,
     FlowFacts,
     NamespaceFacts,
+    PacketFacts,
     PortFacts,
     ProcessFacts,
     RequestFacts,
@@ -237,6 +238,13 @@ def test_port(facts: PortFacts, expected: list[str]) -> None:
     assert names(check_port(facts)) == expected
 
 
+def test_an_interface_without_a_number_is_no_trouble_where_another_has_one() -> None:
+    (found,) = check_port(port_facts(replace(TAP, name="qvo1", ofport=-1), rivals=("tap1",)))
+    assert (found.fault.name, found.severity) == ("ofport-missing", Severity.WARNING)
+    assert found.subject == "interface qvo1"
+    assert "tap1" in found.why
+
+
 def test_which_ports_concern_us_when_none_is_named() -> None:
     assert concerns_us(port_facts())
     assert concerns_us(port_facts(state=None))
@@ -245,25 +253,34 @@ def test_which_ports_concern_us_when_none_is_named() -> None:
     assert not concerns_us(port_facts(state=replace(RECORD, device_owner="network:dhcp")))
 
 
-def group(*states: State) -> Group:
-    key = FlowKey(0, 1, Match.of(in_port=5))
-    return Group(5, None, tuple(ListedFlow(key, 5, state, "the hook") for state in states))
+def group(*states: State, ofport: int = 5) -> Group:
+    key = FlowKey(0, 1, Match.of(in_port=ofport))
+    return Group(ofport, None, tuple(ListedFlow(key, 5, state, "the hook") for state in states))
 
 
 WRONG = {"IPv4": Verdict(False, "is dropped")}
 
 
+def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
+    return (PacketFacts(ofport, f"port {ofport}", **changes),)
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (FlowFacts((group(State.INSTALLED, State.LEARNED),), own_requests=3), []),
+        (FlowFacts((group(State.INSTALLED, State.LEARNED),), packets(own_requests=3)), []),
         (FlowFacts((group(State.MISSING, State.MISSING),)), ["flows-missing"]),
         (FlowFacts((group(State.DIFFERENT),)), ["flows-different"]),
         (FlowFacts((group(State.UNEXPECTED),)), ["flows-unexpected"]),
-        (FlowFacts((), request=WRONG), ["request-diverted"]),
-        (FlowFacts((), answer=WRONG), ["answer-diverted"]),
-        (FlowFacts((group(State.MISSING),), request=WRONG), ["flows-missing"]),
-        (FlowFacts((), own_requests=0), ["guest-never-asked"]),
+        (FlowFacts((), packets(request=WRONG)), ["request-diverted"]),
+        (FlowFacts((), packets(answer=WRONG)), ["answer-diverted"]),
+        (FlowFacts((group(State.MISSING),), packets(request=WRONG)), ["flows-missing"]),
+        (FlowFacts((group(State.MISSING, ofport=0),), packets(request=WRONG)), ["flows-missing"]),
+        (
+            FlowFacts((group(State.MISSING, ofport=6),), packets(request=WRONG)),
+            ["flows-missing", "request-diverted"],
+        ),
+        (FlowFacts((), packets(own_requests=0)), ["guest-never-asked"]),
     ],
 )
 def test_flows(facts: FlowFacts, expected: list[str]) -> None:
@@ -299,7 +316,7 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
     ],
 )
 def test_request(answer: Answer, counted: int, expected: list[str]) -> None:
-    facts = RequestFacts(RECORD.device_id, answer, counted)
+    facts = RequestFacts(RECORD.port_id, RECORD.device_id, answer, counted)
     assert names(check_request(facts)) == expected
 
 
@@ -359,7 +376,7 @@ def test_the_worst_finding_is_the_exit_status() -> None:
 
     (warning,) = check_nova([endpoint(expires_in=1.0)], Settings())
     (error,) = check_nova([endpoint(403)], Settings())
-    (note,) = check_flows(FlowFacts((), own_requests=0))
+    (note,) = check_flows(FlowFacts((), packets(own_requests=0)))
     assert [status(), status(note), status(note, warning), status(warning, error)] == [0, 0, 1, 2]
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 
-from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable, _Replica
+from ovs_metadata.host.ovsdb import _COLUMNS, Ovsdb, OvsdbUnreachable, _Replica
 from ovs_metadata.host.ports import Interface
 
 SCHEMA = {
@@ -84,11 +84,11 @@ def schema_only(connection: socket.socket) -> None:
     request = json.loads(connection.recv(4096))
     if request["params"] != ["Open_vSwitch"]:
         return
-    columns = ("name", "ports", "datapath_id", "protocols", "flow_tables", "bridges", "interfaces")
-    columns += ("tag", "trunks", "vlan_mode", "external_ids", "ofport", "ofport_request", "type")
-    table = {"columns": {column: {"type": "string"} for column in columns}}
-    tables = ("Open_vSwitch", "Bridge", "Port", "Interface", "Flow_Table")
-    schema = SCHEMA | {"tables": dict.fromkeys(tables, table)}
+    tables = {
+        table: {"columns": {column: {"type": "string"} for column in columns}}
+        for table, columns in _COLUMNS.items()
+    }
+    schema = SCHEMA | {"tables": tables}
     reply = {"id": request["id"], "result": schema, "error": None}
     connection.sendall(json.dumps(reply).encode())
 

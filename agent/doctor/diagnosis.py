@@ -201,4 +201,6 @@ def _without_echo(report: HopReport) -> HopReport:
     kept = tuple(each for each in report.findings if each.fault is faults_port.WRONG_INSTANCE)
     if kept == report.findings:
         return report
-    return HopReport(report.hop, kept, skipped=f"{report.seen}: the other findings explain it")
+    return HopReport(
+        report.hop, kept, skipped=f"{report.seen or report.skipped}: the other findings explain it"
+    )

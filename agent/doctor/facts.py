@@ -146,21 +146,34 @@ class PortFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowFacts:
-    """Flows in the switch compared with those that should be there, and where packets end."""
+class PacketFacts:
+    """Where the packets of one port end. `title`: of the port."""
 
-    groups: tuple[Group, ...]
+    ofport: int
+    title: str
     request: Mapping[str, Verdict] = field(default_factory=dict)
     """By family, IPv4 and IPv6."""
     answer: Mapping[str, Verdict] = field(default_factory=dict)
     own_requests: int | None = None
-    """Packets from the instance's own addresses; None if no port was looked at."""
+    """Packets from the instance's own addresses; None if nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """Flows in the switch compared with those that should be there, and where packets end."""
+
+    groups: tuple[Group, ...]
+    packets: tuple[PacketFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """A request that was sent into the switch. `counted`: packets that the port's hooks met."""
+    """A request that was sent into the switch for the port called `title`.
 
+    counted: packets that the port's hooks met.
+    """
+
+    title: str
     instance_id: str
     answer: Answer
     counted: int
