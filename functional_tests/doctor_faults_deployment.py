@@ -91,6 +91,7 @@ def other_project(patient: Ward) -> Iterator[None]:
 CASES = [
     # The deployment's configuration.
     Case("value-ignored", deployed(rate_limit="much"), word="", status=1),
+    Case("value-ignored", deployed(enabled="perhaps"), status=1),
     Case("settings-unusable", deployed(nova_ca_file="/nowhere/ca.pem"), word=""),
     Case("secret-empty", deployed(shared_secret=""), frozenset({"secret-refused"})),
     Case("document-malformed", malformed_document, word=""),

@@ -15,6 +15,7 @@ from ovs_metadata.agent.doctor.checks_host import (
     check_metadata_port,
     check_store,
     check_switch,
+    is_enabled,
 )
 from ovs_metadata.agent.doctor.checks_nova import check_nova
 from ovs_metadata.agent.doctor.checks_port import (
@@ -94,11 +95,36 @@ def names(findings: Any) -> list[str]:
 )
 def test_configuration(changes: dict[str, Any], expected: list[str]) -> None:
     store = replace(STORE, deployment=replace(DEPLOYMENT, **changes))
-    assert names(check_configuration(store, "")) == expected
+    assert names(check_configuration(store, AGENT, "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "admin", "workers", "enabled"),
+    [
+        (True, AdminFacts(enabled=False), AGENT.workers, True),
+        (False, AdminFacts(enabled=True), AGENT.workers, False),
+        (None, AdminFacts(enabled=False), AGENT.workers, False),
+        (None, AdminFacts(enabled=True), (), True),
+        (None, AdminFacts(silent="nothing within 3 s"), AGENT.workers, True),
+        (None, None, AGENT.workers, True),
+        (None, None, (), None),
+    ],
+)
+def test_where_a_bad_value_leaves_it_open_the_agent_says_whether_it_is_enabled(
+    stored: bool | None,
+    admin: AdminFacts | None,
+    workers: tuple[ProcessFacts, ...],
+    enabled: bool | None,
+) -> None:
+    deployment = replace(DEPLOYMENT, enabled=stored)
+    agent = replace(AGENT, admin=admin, workers=workers)
+    assert is_enabled(deployment, agent) is enabled
+    found = names(check_configuration(replace(STORE, deployment=deployment), agent, ""))
+    assert found == (["disabled"] if enabled is False else [])
 
 
 def test_configuration_that_is_not_known_is_no_fault_of_the_configuration() -> None:
-    assert names(check_configuration(StoreFacts("x", unreachable="gone"), "")) == []
+    assert names(check_configuration(StoreFacts("x", unreachable="gone"), AGENT, "")) == []
 
 
 @pytest.mark.parametrize(

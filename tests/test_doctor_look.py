@@ -1,5 +1,7 @@
 """What the doctor reads off this host by itself: locks, sockets, Nova's answers, fake and real."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -13,14 +15,16 @@ import pytest
 from lab.metadata_instance import Instance
 from lab.metadata_service import MetadataService
 from lab.process import free_port, wait_for
-from ovs_metadata.agent.doctor import look_host, look_nova
+from ovs_metadata.agent.doctor import look_host, look_nova, look_store
 from ovs_metadata.agent.doctor.facts import Step
 from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
 from ovs_metadata.agent.doctor.settle import settled
 from ovs_metadata.host.config import Config, load
 from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
 from ovs_metadata.host.lock import take_lock
+from ovs_metadata.host.sources import ENABLED
 from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.store import layout, open_store
 
 KNOWN = Instance(
     uuid="4c1f61ac-4b0f-4f5c-9a53-8d0c6d2c38c4", project_id="p", name="n", hostname="n"
@@ -83,6 +87,20 @@ def test_listening_sockets_by_address() -> None:
 def test_devices_here_and_elsewhere() -> None:
     assert look_host.link_problem("lo") in {"", "is down"}
     assert look_host.link_problem("no-such-device") is None
+
+
+@pytest.mark.parametrize(("stored", "enabled"), [(None, False), (True, True), ("yes", None)])
+def test_a_bad_value_of_enabled_is_not_taken_for_the_next_one(
+    tmp_path: Path, config: Config, stored: bool | str | None, enabled: bool | None
+) -> None:
+    url = f"directory:{tmp_path}/store"
+    with contextlib.closing(open_store(url)) as store:
+        values = {} if stored is None else {ENABLED: stored}
+        path = layout.config_node_path(config.host)
+        assert store.write_document(path, json.dumps(values).encode(), None)
+        deployment = look_store.look_into(store, config, url).deployment
+    assert deployment
+    assert deployment.enabled is enabled
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])

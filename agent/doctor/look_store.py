@@ -62,8 +62,9 @@ def _deployment(store: Store, host: str) -> Deployment:
         settings = proxy_settings(found.values)
     except DeploymentError as error:
         problem = str(error)
+    left_open = any(ENABLED in problem for problem in found.undecided)
     return Deployment(
-        enabled=found.values[ENABLED],
+        enabled=None if left_open else found.values[ENABLED],
         enabled_origin=found.origins[ENABLED],
         problems=found.problems,
         generation=generation(found.values),
