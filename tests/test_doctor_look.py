@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from lab.metadata_instance import Instance
 from lab.metadata_service import MetadataService
 from lab.process import free_port, wait_for
+from lab.store_support import record
 from ovs_metadata.agent.doctor import look_host, look_nova, look_store
 from ovs_metadata.agent.doctor.facts import Step
 from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
@@ -101,6 +103,16 @@ def test_a_bad_value_of_enabled_is_not_taken_for_the_next_one(
         deployment = look_store.look_into(store, config, url).deployment
     assert deployment
     assert deployment.enabled is enabled
+
+
+@pytest.mark.parametrize("word", ["2001:db8::5", "2001:DB8::0:5", "2001:0db8:0:0::0005"])
+def test_records_are_found_however_their_address_is_spelt(tmp_path: Path, word: str) -> None:
+    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
+        stored = replace(record(2), fixed_ips=("2001:db8::5",))
+        store.put(stored)
+        assert look_store.records_named(store, word) == [stored]
+        assert look_store.records_named(store, "2001:db8::6") == []
+        assert look_store.records_named(store, "tap5") == []
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
