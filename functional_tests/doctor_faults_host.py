@@ -10,6 +10,7 @@ from doctor_support import (
     AGENT,
     CONTROLLER,
     STOPPED_AGENT,
+    STOPPED_CONTROLLER,
     WORKER,
     Case,
     Injection,
@@ -18,7 +19,7 @@ from doctor_support import (
     stopped_process,
 )
 
-from lab.process import run
+from lab.process import run, wait_for
 
 
 @contextlib.contextmanager
@@ -31,6 +32,19 @@ def no_controller(patient: Ward) -> Iterator[None]:
 
 def stopped_ovsdb(patient: Ward) -> AbstractContextManager[None]:
     return stopped_process(patient.hypervisor.ovs.ovsdb_pid)
+
+
+@contextlib.contextmanager
+def openflow_10_only(patient: Ward) -> Iterator[None]:
+    hypervisor = patient.hypervisor
+    set_bridge = ("set", "bridge", hypervisor.bridge)
+    before = hypervisor.ovs.vsctl("get", "bridge", hypervisor.bridge, "protocols").strip()
+    with stopped(CONTROLLER)(patient):
+        hypervisor.ovs.vsctl(*set_bridge, "protocols=OpenFlow10")
+        try:
+            yield
+        finally:
+            hypervisor.ovs.vsctl(*set_bridge, f"protocols={before}")
 
 
 # Faults of the metadata port, while nobody sets it right again.
@@ -76,6 +90,49 @@ def namespace_removed(patient: Ward) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def foreign_to_an_agent(patient: Ward) -> Iterator[None]:
+    """The metadata port is somebody else's, and the agent has noticed."""
+    ovs = patient.hypervisor.ovs
+    ovs.vsctl("clear", "port", "metadata", "external_ids")
+    try:
+        wait_for(lambda: "agent-not-ready" in patient.doctor("--no-request").names, "the agent")
+        yield
+    finally:
+        ovs.vsctl("set", "port", "metadata", "external_ids:ovs-metadata=metadata-port")
+
+
+@contextlib.contextmanager
+def no_number(patient: Ward) -> Iterator[None]:
+    """ovs-vswitchd cannot make the metadata port's device: there is another of its name."""
+    hypervisor = patient.hypervisor
+    inside = ("ip", "-n", hypervisor.namespace, "link")
+    with stopped(AGENT)(patient):
+        hypervisor.ovs.vsctl("del-port", "metadata")
+        run(*inside, "add", "metadata", "type", "veth", "peer", "name", "metadata-peer")
+        hypervisor.ovs.vsctl(
+            *("add-port", hypervisor.bridge, "metadata", "vlan_mode=trunk", "trunks=4095"),
+            *("external_ids:ovs-metadata=metadata-port", "--"),
+            *("set", "interface", "metadata", "type=internal"),
+        )
+        try:
+            yield
+        finally:
+            hypervisor.ovs.vsctl("del-port", "metadata")
+            run(*inside, "del", "metadata")
+
+
+@contextlib.contextmanager
+def another_namespace(patient: Ward) -> Iterator[None]:
+    """One of the same name, in which nobody listens."""
+    with namespace_removed(patient):
+        run("ip", "netns", "add", patient.hypervisor.metadata_namespace)
+        try:
+            yield
+        finally:
+            run("ip", "netns", "del", patient.hypervisor.metadata_namespace)
+
+
 CASES = [
     # Processes.
     Case("agent-stuck", stopped(AGENT)),
@@ -84,6 +141,7 @@ CASES = [
     Case("controller-not-running", no_controller, STOPPED_AGENT, word=""),
     # Open vSwitch.
     Case("ovsdb-unreachable", stopped_ovsdb),
+    Case("openflow-not-allowed", openflow_10_only, STOPPED_CONTROLLER),
     # The metadata port.
     Case("device-down", in_namespace("link", "set", "metadata", "down"), STOPPED_AGENT),
     Case(
@@ -110,6 +168,9 @@ CASES = [
         ),
         STOPPED_AGENT,
     ),
+    Case("agent-not-ready", foreign_to_an_agent, frozenset({"metadata-port-foreign"})),
+    Case("metadata-port-without-ofport", no_number, STOPPED_AGENT),
+    Case("not-listening", another_namespace, STOPPED_AGENT | {"device-missing"}),
     Case("metadata-port-missing", on_bridge("del-port", "metadata"), STOPPED_AGENT),
     Case("namespace-missing", namespace_removed, STOPPED_AGENT),
 ]

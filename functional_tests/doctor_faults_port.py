@@ -2,20 +2,23 @@
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
-from doctor_faults_deployment import deployed
+from doctor_faults_deployment import deployed, instead_of_nova
 from doctor_support import (
     CONTROLLER,
     STOPPED_CONTROLLER,
     Case,
+    FailsForGuests,
     Injection,
+    NonsenseForGuests,
     Ward,
     nothing,
     stopped,
 )
 
 from lab.process import run, wait_for
+from ovs_metadata.agent.doctor.guest_request import SOURCE_MAC
 from ovs_metadata.store.layout import port_path
 
 OTHER_UUID = "4f0cd6b4-49f8-4d2f-9eb6-1a6a4c1c2b11"
@@ -169,6 +172,29 @@ def malformed_record(patient: Ward) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def foreign_flow(patient: Ward, match: str, actions: str) -> Iterator[None]:
+    """A flow before our hooks, for TCP from the guest's port that matches besides."""
+    hypervisor = patient.hypervisor
+    ofport = hypervisor.ovs.ofport(patient.guest.tap)
+    where = f"table=0,priority=30000,tcp,in_port={ofport}{match}"
+    flow = f"cookie=0x77,{where} actions={actions}"
+    hypervisor.ovs.ofctl("add-flow", hypervisor.bridge, flow)
+    try:
+        yield
+    finally:
+        hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, "cookie=0x77/-1")
+
+
+def of_the_doctor(actions: str) -> Injection:
+    """A foreign flow that only requests of the doctor's meet."""
+    return lambda patient: foreign_flow(patient, f",dl_src={SOURCE_MAC}", actions)
+
+
+def instead_of_the_hook(patient: Ward) -> AbstractContextManager[None]:
+    return foreign_flow(patient, ",nw_dst=169.254.169.254,tp_dst=80", "goto_table:200")
+
+
+@contextlib.contextmanager
 def limited(patient: Ward) -> Iterator[None]:
     with deployed(rate_limit=0.001, rate_limit_burst=1)(patient):
         wait_for(lambda: patient.guest.curl()[0] == 429, "the rate limit")
@@ -219,5 +245,9 @@ CASES = [
     Case("record-without-address", record_with(fixed_ips=[])),
     Case("not-an-instance", record_with(device_owner="network:dhcp")),
     # Requests.
+    Case("request-unanswered", of_the_doctor("drop")),
+    Case("flows-not-counting", instead_of_the_hook, status=1),
+    Case("no-answer-from-nova", instead_of_nova(NonsenseForGuests)),
+    Case("answered-with-error", instead_of_nova(FailsForGuests)),
     Case("over-limit", limited, status=1),
 ]

@@ -193,6 +193,27 @@ class Failing(_Quiet):
         self.answer(500, b"")
 
 
+class FailsForGuests(Nova):
+    """Nova, but what comes through the proxy (which the doctor itself asks without) is no good."""
+
+    def do_GET(self) -> None:
+        if self.headers.get("Accept"):
+            self.fail()
+        else:
+            super().do_GET()
+
+    def fail(self) -> None:
+        self.answer(500, b"")
+
+
+class NonsenseForGuests(FailsForGuests):
+    """The same with an answer that is no HTTP."""
+
+    def fail(self) -> None:
+        self.wfile.write(b"220 mail.example ESMTP\r\n")
+        self.close_connection = True
+
+
 class OtherService(_Quiet):
     """Some web server."""
 

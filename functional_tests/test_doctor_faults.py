@@ -12,7 +12,9 @@ from pathlib import Path
 import doctor_faults_deployment
 import doctor_faults_host
 import doctor_faults_port
+import doctor_faults_store
 import pytest
+from doctor_faults_store import StoreCase, only_in_a_copy
 from doctor_support import Case, Ward, ward
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
@@ -82,6 +84,17 @@ def test_a_fault_is_named(patient: Ward, case: Case) -> None:
         word = case.word.format(port=guest.port_id, instance=guest.instance_id, tap=guest.tap)
         found = patient.doctor(*([word] if word else []))
         assert found.names == {case.name, *case.also}
+        assert found.status == case.status
+
+
+@pytest.mark.parametrize("case", doctor_faults_store.CASES, ids=lambda case: case.name)
+def test_a_fault_that_a_copy_of_the_store_shows(
+    patient: Ward, tmp_path: Path, case: StoreCase
+) -> None:
+    patient.wait_until_served()
+    with only_in_a_copy(patient, tmp_path, case) as config:
+        found = patient.doctor(patient.guest.port_id, config=config)
+        assert found.names == {case.name}
         assert found.status == case.status
 
 

@@ -264,6 +264,14 @@ def test_port(facts: PortFacts, expected: list[str]) -> None:
     assert names(check_port(facts)) == expected
 
 
+def test_why_a_number_is_about_to_change() -> None:
+    (asks,) = check_port(port_facts(replace(TAP, ofport_request=9)))
+    assert asks.why == "it has number 5, and 9 is asked for"
+    other = replace(TAP, name="tap2", iface_id=None, ofport=6, ofport_request=5)
+    (asked,) = check_port(port_facts(bound=bind([TAP, other], {RECORD.port_id: RECORD})))
+    assert asked.why == "another interface asks for its number, 5"
+
+
 def test_an_interface_without_a_number_is_no_trouble_where_another_has_one() -> None:
     (found,) = check_port(port_facts(replace(TAP, name="qvo1", ofport=-1), rivals=("tap1",)))
     assert (found.fault.name, found.severity) == ("ofport-missing", Severity.WARNING)

@@ -78,6 +78,8 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         return
     if interface.ofport in port.bound.pending:
         why = f"it has number {interface.ofport}, and {interface.ofport_request} is asked for"
+        if interface.ofport_request in {None, interface.ofport}:
+            why = f"another interface asks for its number, {interface.ofport}"
         yield finding(faults.OFPORT_MOVING, why)
         return
     served = ServedPort(interface.ofport or 0, interface.name, record, interface.vm_uuid)

@@ -63,7 +63,7 @@ OFPORT_MOVING = Fault(
     Hop.PORT,
     _ERROR,
     "The interface is about to get another OpenFlow number.",
-    "Ask again in a moment. If it stays so, two interfaces ask for one number (ofport_request).",
+    "Ask again in a moment. If it stays so, the log of ovs-vswitchd says why it does not do it.",
 )
 DEAD_VLAN = Fault(
     "dead-vlan",
