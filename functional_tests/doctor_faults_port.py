@@ -1,6 +1,7 @@
 """Faults of one port: interface, record, flows, a request; made on purpose."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 
@@ -17,6 +18,7 @@ from doctor_support import (
     stopped,
 )
 
+from lab.inside import inside
 from lab.process import run, wait_for
 from ovs_metadata.agent.doctor.guest_request import SOURCE_MAC
 from ovs_metadata.store.layout import port_path
@@ -195,6 +197,31 @@ def instead_of_the_hook(patient: Ward) -> AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
+def connections_used_up(patient: Ward) -> Iterator[None]:
+    """Twice as many connections as the port may have: the next is reset.
+
+    The second has been answered with an error, and is kept as long as the guest lets it be.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(deployed(max_connections_per_port=1, linger_timeout=60)(patient))
+
+        def is_one_too_many() -> bool:
+            with inside(patient.guest.name):
+                pair = [socket.create_connection(("169.254.169.254", 80), 5) for _ in range(2)]
+            for each in pair:
+                stack.callback(each.close)
+            pair[1].settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                return b" 503 " in pair[1].recv(4096)
+            for each in pair:
+                each.close()
+            return False
+
+        wait_for(is_one_too_many, "the second of two connections to be turned away")
+        yield
+
+
+@contextlib.contextmanager
 def limited(patient: Ward) -> Iterator[None]:
     with deployed(rate_limit=0.001, rate_limit_burst=1)(patient):
         wait_for(lambda: patient.guest.curl()[0] == 429, "the rate limit")
@@ -246,6 +273,7 @@ CASES = [
     Case("not-an-instance", record_with(device_owner="network:dhcp")),
     # Requests.
     Case("request-unanswered", of_the_doctor("drop")),
+    Case("request-refused", connections_used_up),
     Case("flows-not-counting", instead_of_the_hook, status=1),
     Case("no-answer-from-nova", instead_of_nova(NonsenseForGuests)),
     Case("answered-with-error", instead_of_nova(FailsForGuests)),

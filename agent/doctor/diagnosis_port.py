@@ -147,7 +147,8 @@ class PortWalk:
         if bridge is None or bridge.metadata_ofport is None:
             return HopReport(Hop.REQUEST, skipped="there is no metadata port")
         found: list[Finding] = []
-        answered, unasked = [], []
+        answered: dict[str, list[str]] = {}
+        unasked = []
         for served in self._served[:MOST_ASKED]:
             try:
                 facts = self._asked(look, served, patience)
@@ -160,10 +161,11 @@ class PortWalk:
                 found += check_request(facts)
                 status = facts.answer.status
                 how = f"with status {status}" if status else "by nobody"
-                answered.append(f"sent in by {served.interface}, answered {how}")
+                answered.setdefault(how, []).append(served.interface)
         if self._served[MOST_ASKED:]:
             unasked.append(f"not sent for {len(self._served) - MOST_ASKED} more ports")
-        seen = "; ".join([*answered, *unasked])
+        asked = [f"sent in by {', '.join(by)}, answered {how}" for how, by in answered.items()]
+        seen = "; ".join([*asked, *unasked])
         return HopReport(Hop.REQUEST, tuple(found), seen, skipped=seen if unasked else "")
 
     def _asked(self, look: SwitchLook, served: ServedPort, patience: float) -> RequestFacts:
