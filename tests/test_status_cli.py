@@ -21,7 +21,7 @@ from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.status import About
 from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket, parse_listen
-from ovs_metadata.host.lock import lock_holder, take_lock
+from ovs_metadata.host.lock import take_lock
 from ovs_metadata.host.sources import ENABLED
 from ovs_metadata.proxy.health import EndpointHealth
 from ovs_metadata.proxy.identity import Pending
@@ -161,14 +161,6 @@ def test_the_agent_of_another_host_is_not_taken_for_ours(command: Command) -> No
     with agent(command.listen, host="cn-2"):
         found = json.loads(command("status", "--format", "json", status=1).stdout)
     assert found["agent"] is None
-
-
-def test_the_lock_is_looked_at_without_being_taken(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "lock"
-    assert lock_holder(path) is None
-    with take_lock(path, "agent"):
-        assert lock_holder(path) == os.getpid()
-    assert lock_holder(path) is None
 
 
 def test_port_list_joins_records_and_what_the_agent_knows(command: Command) -> None:
