@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +27,7 @@ from ovs_metadata.host.config import load
 
 CONTROLLER = "ovs_metadata.flows.launcher"
 WORKER = "ovs_metadata.proxy.main"
+AGENT = "ovs-metadata-agent"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,48 @@ def ward(hypervisor: Hypervisor) -> Iterator[Ward]:
         yield Ward(hypervisor, guest, command)
 
 
+Injection = Callable[[Ward], AbstractContextManager[None]]
+"""Brings a fault about for the time of a block."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, how to bring it about, what else follows from it, and whom to ask for."""
+
+    name: str
+    inject: Injection
+    also: frozenset[str] = frozenset()
+    word: str = "{port}"
+    status: int = 2
+
+
+STOPPED_AGENT = frozenset({"agent-stuck"})
+STOPPED_CONTROLLER = frozenset({"controller-stuck"})
+
+
+@contextlib.contextmanager
+def stopped_process(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def stopped(name: str) -> Injection:
+    def inject(patient: Ward) -> AbstractContextManager[None]:
+        hypervisor = patient.hypervisor
+        pid = hypervisor.processes["agent"].pid if name == AGENT else hypervisor.children()[name]
+        return stopped_process(pid)
+
+    return inject
+
+
+@contextlib.contextmanager
+def nothing(_patient: Ward) -> Iterator[None]:
+    yield
+
+
 class _Quiet(BaseHTTPRequestHandler):
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
@@ -145,6 +191,27 @@ class Failing(_Quiet):
 
     def do_GET(self) -> None:
         self.answer(500, b"")
+
+
+class FailsForGuests(Nova):
+    """Nova, but what comes through the proxy (which the doctor itself asks without) is no good."""
+
+    def do_GET(self) -> None:
+        if self.headers.get("Accept"):
+            self.fail()
+        else:
+            super().do_GET()
+
+    def fail(self) -> None:
+        self.answer(500, b"")
+
+
+class NonsenseForGuests(FailsForGuests):
+    """The same with an answer that is no HTTP."""
+
+    def fail(self) -> None:
+        self.wfile.write(b"220 mail.example ESMTP\r\n")
+        self.close_connection = True
 
 
 class OtherService(_Quiet):

@@ -1,10 +1,13 @@
 """A real host at a glance: the command, the list of ports, and the page in a real browser."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +44,13 @@ def fetched(hypervisor: Hypervisor) -> str:
     return run("ip", "netns", "exec", hypervisor.namespace, "curl", "--silent", PAGE)
 
 
-def command(hypervisor: Hypervisor, *arguments: str) -> tuple[int, str]:
+def command(hypervisor: Hypervisor, *arguments: str, config: Path | None = None) -> tuple[int, str]:
     """Run `ovs-metadata` on the host; its exit status and what it printed."""
     done = subprocess.run(
         [
             *("ip", "netns", "exec", hypervisor.namespace),
-            *(Path(sys.executable).parent / "ovs-metadata", "--config", hypervisor.config),
+            Path(sys.executable).parent / "ovs-metadata",
+            *("--config", config or hypervisor.config),
             *arguments,
         ],
         capture_output=True,
@@ -94,6 +98,53 @@ def test_status_with_the_agent_up_and_down(host: tuple[Hypervisor, Guest]) -> No
     text = command(hypervisor, "status")[1]
     assert "NOT SERVING" in text
     assert "1 served, 1 pending, 0 refused, if the agent ran" in text
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_an_agent_that_does_nothing_does_not_serve(host: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, _ = host
+    agent = hypervisor.processes["agent"]
+    with stopped(agent.pid):
+        found = status(hypervisor, 1)
+    (problem,) = found["problems"]
+    assert f"pid {agent.pid} is stopped" in problem
+    assert found["agent_pid"] == agent.pid
+
+
+def test_without_an_answer_the_processes_tell(
+    host: tuple[Hypervisor, Guest], tmp_path: Path
+) -> None:
+    """A listener that is configured has to answer; without one workers and controller count."""
+    hypervisor, _ = host
+    text = hypervisor.config.read_text()
+    children = hypervisor.children()
+
+    def looked(listen: str, expected: int) -> dict[str, Any]:
+        config = tmp_path / "agent.conf"
+        config.write_text(f"{text}\n[admin]\nlisten = {listen}\n")
+        code, out = command(hypervisor, "status", "--format", "json", config=config)
+        assert code == expected, out
+        return dict(json.loads(out))
+
+    found = looked("[::1]:9", 1)
+    assert "does not answer: nobody answers at [::1]:9" in found["problems"][0]
+    found = looked("", 0)
+    assert (found["problems"], found["enabled"]) == ([], True)
+    assert "no admin listener" in found["warnings"][0]
+    for name, problem in (
+        ("ovs_metadata.proxy.main", "A proxy worker is stopped"),
+        ("ovs_metadata.flows.launcher", "The flow controller is stopped"),
+    ):
+        with stopped(children[name]):
+            assert problem in looked("", 1)["problems"][0]
 
 
 def test_status_of_a_host_that_is_disabled(host: tuple[Hypervisor, Guest]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from ovs_metadata.host.address import METADATA_PORT
+from ovs_metadata.host.ovsdb_schema import schema_helper
 from ovs_metadata.host.ports import Interface
 
 with warnings.catch_warnings():
@@ -20,7 +21,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     from ovs.db.idl import ROW_DELETE
     from ovsdbapp import exceptions
-    from ovsdbapp.backend.ovs_idl import command, connection, idlutils, transaction
+    from ovsdbapp.backend.ovs_idl import command, connection, transaction
 
 _COLUMNS = {
     "Open_vSwitch": ["bridges"],
@@ -103,6 +104,7 @@ class Ovsdb:
     ) -> None:
         """Connect; raises OvsdbUnreachable when nothing answers within `timeout` seconds.
 
+        That long it may take to tell its schema, then its contents, and later to take a change.
         `on_change` gets the bridge, or None when there is none of that name: once before this
         returns, then from the connection's thread whenever anything about it changed.
         """
@@ -110,12 +112,12 @@ class Ovsdb:
         self._on_change = on_change
         self._last: Bridge | None = None
         try:
-            helper = idlutils.get_schema_helper(target, "Open_vSwitch")
+            helper = schema_helper(target, timeout)
             for table, columns in _COLUMNS.items():
                 helper.register_columns(table, columns)
             self.idl = _Replica(target, helper)
             self._connection = connection.Connection(self.idl, timeout)
-            self._connection.start()
+            self._start(timeout)
         except Exception as error:
             # python-ovs has no exception of its own for "no answer".
             raise OvsdbUnreachable(f"OVSDB at {target} is unreachable: {error}") from error
@@ -132,6 +134,9 @@ class Ovsdb:
     def close(self) -> None:
         """Stop the thread and drop the connection."""
         self.idl.on_change = None
+        # What waits there while OVSDB does not answer would have `stop` wait for ever.
+        while self._connection.txns.get_nowait() is not None:
+            pass
         self._connection.stop(timeout=5)
 
     def transact(self, write: Write) -> None:
@@ -148,6 +153,16 @@ class Ovsdb:
             change.commit()
         except (exceptions.OvsdbAppException, RuntimeError) as error:
             raise OvsdbRefused(f"OVSDB refused a change: {error}") from error
+
+    def _start(self, timeout: float) -> None:
+        """Fetch the contents, and start the thread; raises Exception, and leaves nothing open."""
+        try:
+            self._connection.start()
+        except BaseException as error:
+            self.idl.close()
+            if isinstance(error, exceptions.TimeoutException):
+                raise OSError(f"it does not tell its contents within {timeout:g} s") from error
+            raise
 
     def _changed(self) -> None:
         state = self._read()

@@ -15,6 +15,7 @@ from ovs_metadata.agent.doctor.checks_host import (
     check_metadata_port,
     check_store,
     check_switch,
+    is_enabled,
 )
 from ovs_metadata.agent.doctor.checks_nova import check_nova
 from ovs_metadata.agent.doctor.checks_port import (
@@ -31,6 +32,7 @@ from ovs_metadata.agent.doctor.facts import (
     EndpointFacts,
     FlowFacts,
     NamespaceFacts,
+    PacketFacts,
     PortFacts,
     ProcessFacts,
     RequestFacts,
@@ -93,11 +95,36 @@ def names(findings: Any) -> list[str]:
 )
 def test_configuration(changes: dict[str, Any], expected: list[str]) -> None:
     store = replace(STORE, deployment=replace(DEPLOYMENT, **changes))
-    assert names(check_configuration(store, "")) == expected
+    assert names(check_configuration(store, AGENT, "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "admin", "workers", "enabled"),
+    [
+        (True, AdminFacts(enabled=False), AGENT.workers, True),
+        (False, AdminFacts(enabled=True), AGENT.workers, False),
+        (None, AdminFacts(enabled=False), AGENT.workers, False),
+        (None, AdminFacts(enabled=True), (), True),
+        (None, AdminFacts(silent="nothing within 3 s"), AGENT.workers, True),
+        (None, None, AGENT.workers, True),
+        (None, None, (), None),
+    ],
+)
+def test_where_a_bad_value_leaves_it_open_the_agent_says_whether_it_is_enabled(
+    stored: bool | None,
+    admin: AdminFacts | None,
+    workers: tuple[ProcessFacts, ...],
+    enabled: bool | None,
+) -> None:
+    deployment = replace(DEPLOYMENT, enabled=stored)
+    agent = replace(AGENT, admin=admin, workers=workers)
+    assert is_enabled(deployment, agent) is enabled
+    found = names(check_configuration(replace(STORE, deployment=deployment), agent, ""))
+    assert found == (["disabled"] if enabled is False else [])
 
 
 def test_configuration_that_is_not_known_is_no_fault_of_the_configuration() -> None:
-    assert names(check_configuration(StoreFacts("x", unreachable="gone"), "")) == []
+    assert names(check_configuration(StoreFacts("x", unreachable="gone"), AGENT, "")) == []
 
 
 @pytest.mark.parametrize(
@@ -237,6 +264,21 @@ def test_port(facts: PortFacts, expected: list[str]) -> None:
     assert names(check_port(facts)) == expected
 
 
+def test_why_a_number_is_about_to_change() -> None:
+    (asks,) = check_port(port_facts(replace(TAP, ofport_request=9)))
+    assert asks.why == "it has number 5, and 9 is asked for"
+    other = replace(TAP, name="tap2", iface_id=None, ofport=6, ofport_request=5)
+    (asked,) = check_port(port_facts(bound=bind([TAP, other], {RECORD.port_id: RECORD})))
+    assert asked.why == "another interface asks for its number, 5"
+
+
+def test_an_interface_without_a_number_is_no_trouble_where_another_has_one() -> None:
+    (found,) = check_port(port_facts(replace(TAP, name="qvo1", ofport=-1), rivals=("tap1",)))
+    assert (found.fault.name, found.severity) == ("ofport-missing", Severity.WARNING)
+    assert found.subject == "interface qvo1"
+    assert "tap1" in found.why
+
+
 def test_which_ports_concern_us_when_none_is_named() -> None:
     assert concerns_us(port_facts())
     assert concerns_us(port_facts(state=None))
@@ -245,25 +287,34 @@ def test_which_ports_concern_us_when_none_is_named() -> None:
     assert not concerns_us(port_facts(state=replace(RECORD, device_owner="network:dhcp")))
 
 
-def group(*states: State) -> Group:
-    key = FlowKey(0, 1, Match.of(in_port=5))
-    return Group(5, None, tuple(ListedFlow(key, 5, state, "the hook") for state in states))
+def group(*states: State, ofport: int = 5) -> Group:
+    key = FlowKey(0, 1, Match.of(in_port=ofport))
+    return Group(ofport, None, tuple(ListedFlow(key, 5, state, "the hook") for state in states))
 
 
 WRONG = {"IPv4": Verdict(False, "is dropped")}
 
 
+def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
+    return (PacketFacts(ofport, f"port {ofport}", **changes),)
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (FlowFacts((group(State.INSTALLED, State.LEARNED),), own_requests=3), []),
+        (FlowFacts((group(State.INSTALLED, State.LEARNED),), packets(own_requests=3)), []),
         (FlowFacts((group(State.MISSING, State.MISSING),)), ["flows-missing"]),
         (FlowFacts((group(State.DIFFERENT),)), ["flows-different"]),
         (FlowFacts((group(State.UNEXPECTED),)), ["flows-unexpected"]),
-        (FlowFacts((), request=WRONG), ["request-diverted"]),
-        (FlowFacts((), answer=WRONG), ["answer-diverted"]),
-        (FlowFacts((group(State.MISSING),), request=WRONG), ["flows-missing"]),
-        (FlowFacts((), own_requests=0), ["guest-never-asked"]),
+        (FlowFacts((), packets(request=WRONG)), ["request-diverted"]),
+        (FlowFacts((), packets(answer=WRONG)), ["answer-diverted"]),
+        (FlowFacts((group(State.MISSING),), packets(request=WRONG)), ["flows-missing"]),
+        (FlowFacts((group(State.MISSING, ofport=0),), packets(request=WRONG)), ["flows-missing"]),
+        (
+            FlowFacts((group(State.MISSING, ofport=6),), packets(request=WRONG)),
+            ["flows-missing", "request-diverted"],
+        ),
+        (FlowFacts((), packets(own_requests=0)), ["guest-never-asked"]),
     ],
 )
 def test_flows(facts: FlowFacts, expected: list[str]) -> None:
@@ -299,7 +350,7 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
     ],
 )
 def test_request(answer: Answer, counted: int, expected: list[str]) -> None:
-    facts = RequestFacts(RECORD.device_id, answer, counted)
+    facts = RequestFacts(RECORD.port_id, RECORD.device_id, answer, counted)
     assert names(check_request(facts)) == expected
 
 
@@ -359,7 +410,7 @@ def test_the_worst_finding_is_the_exit_status() -> None:
 
     (warning,) = check_nova([endpoint(expires_in=1.0)], Settings())
     (error,) = check_nova([endpoint(403)], Settings())
-    (note,) = check_flows(FlowFacts((), own_requests=0))
+    (note,) = check_flows(FlowFacts((), packets(own_requests=0)))
     assert [status(), status(note), status(note, warning), status(warning, error)] == [0, 0, 1, 2]
 
 

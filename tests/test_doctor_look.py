@@ -1,11 +1,14 @@
 """What the doctor reads off this host by itself: locks, sockets, Nova's answers, fake and real."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,17 @@ import pytest
 from lab.metadata_instance import Instance
 from lab.metadata_service import MetadataService
 from lab.process import free_port, wait_for
-from ovs_metadata.agent.doctor import look_host, look_nova
+from lab.store_support import record
+from ovs_metadata.agent.doctor import look_host, look_nova, look_store
 from ovs_metadata.agent.doctor.facts import Step
 from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
 from ovs_metadata.agent.doctor.settle import settled
 from ovs_metadata.host.config import Config, load
 from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
 from ovs_metadata.host.lock import take_lock
+from ovs_metadata.host.sources import ENABLED
 from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.store import layout, open_store
 
 KNOWN = Instance(
     uuid="4c1f61ac-4b0f-4f5c-9a53-8d0c6d2c38c4", project_id="p", name="n", hostname="n"
@@ -83,6 +89,30 @@ def test_listening_sockets_by_address() -> None:
 def test_devices_here_and_elsewhere() -> None:
     assert look_host.link_problem("lo") in {"", "is down"}
     assert look_host.link_problem("no-such-device") is None
+
+
+@pytest.mark.parametrize(("stored", "enabled"), [(None, False), (True, True), ("yes", None)])
+def test_a_bad_value_of_enabled_is_not_taken_for_the_next_one(
+    tmp_path: Path, config: Config, stored: bool | str | None, enabled: bool | None
+) -> None:
+    url = f"directory:{tmp_path}/store"
+    with contextlib.closing(open_store(url)) as store:
+        values = {} if stored is None else {ENABLED: stored}
+        path = layout.config_node_path(config.host)
+        assert store.write_document(path, json.dumps(values).encode(), None)
+        deployment = look_store.look_into(store, config, url).deployment
+    assert deployment
+    assert deployment.enabled is enabled
+
+
+@pytest.mark.parametrize("word", ["2001:db8::5", "2001:DB8::0:5", "2001:0db8:0:0::0005"])
+def test_records_are_found_however_their_address_is_spelt(tmp_path: Path, word: str) -> None:
+    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
+        stored = replace(record(2), fixed_ips=("2001:db8::5",))
+        store.put(stored)
+        assert look_store.records_named(store, word) == [stored]
+        assert look_store.records_named(store, "2001:db8::6") == []
+        assert look_store.records_named(store, "tap5") == []
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])

@@ -1,13 +1,25 @@
-"""The replica of OVSDB: what it remembers of rows that are gone."""
+"""The replica of OVSDB: what it remembers of rows that are gone; and who answers as OVSDB may not.
 
+The servers here speak as much of JSON-RPC as it takes to say nothing, or nonsense.
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
+import pytest
 from ovs.db import types
 from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 
-from ovs_metadata.host.ovsdb import _Replica
+from ovs_metadata.host.ovsdb import _COLUMNS, Ovsdb, OvsdbUnreachable, _Replica
 from ovs_metadata.host.ports import Interface
 
 SCHEMA = {
@@ -49,3 +61,141 @@ def test_interfaces_that_are_gone_are_forgotten() -> None:
     assert replica.interfaces_of(bridge) == []
     assert not replica._port_of
     replica.close()
+
+
+def silence(_connection: socket.socket) -> None:
+    """Say nothing."""
+
+
+def end(connection: socket.socket) -> None:
+    """Close the connection when asked something."""
+    connection.recv(4096)
+    connection.close()
+
+
+def nonsense(connection: socket.socket) -> None:
+    """Say what is no JSON."""
+    connection.sendall(b"220 mail.example ESMTP\r\n")
+
+
+def other_database(connection: socket.socket) -> None:
+    """Refuse to tell the schema."""
+    request = json.loads(connection.recv(4096))
+    reply = {"id": request["id"], "result": None, "error": "unknown database"}
+    connection.sendall(json.dumps(reply).encode())
+
+
+def chatter(connection: socket.socket) -> None:
+    """Say something all the time, but no schema."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b'{"id": "echo", "method": "echo", "params": []}')
+
+
+def schema_only(connection: socket.socket) -> None:
+    """Tell the schema, and nothing more."""
+    request = json.loads(connection.recv(4096))
+    if request["params"] != ["Open_vSwitch"]:
+        return
+    tables = {
+        table: {"columns": {column: {"type": "string"} for column in columns}}
+        for table, columns in _COLUMNS.items()
+    }
+    schema = SCHEMA | {"tables": tables}
+    reply = {"id": request["id"], "result": schema, "error": None}
+    connection.sendall(json.dumps(reply).encode())
+
+
+@contextlib.contextmanager
+def server(path: Path, behaviour: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Something that listens there; its name for OVSDB's clients."""
+    connections = []
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connections.append(listener.accept()[0])
+                behaviour(connections[-1])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"unix:{path}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "why"),
+    [
+        (silence, r"says nothing within 0\.2 s"),
+        (end, "closes the connection"),
+        (nonsense, "is unreachable"),
+        (other_database, "no schema for Open_vSwitch: unknown database"),
+        (chatter, r"says nothing within 0\.2 s"),
+        (schema_only, r"does not tell its contents within 0\.2 s"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_who_does_not_answer_as_ovsdb_is_not_waited_for(
+    tmp_path: Path, behaviour: Callable[[socket.socket], None], why: str
+) -> None:
+    with (
+        server(tmp_path / "db.sock", behaviour) as target,
+        pytest.raises(OvsdbUnreachable, match=f"^OVSDB at {target} .*{why}"),
+    ):
+        Ovsdb(target, "br-int", lambda _bridge: None, timeout=0.2)
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    with pytest.raises(OvsdbUnreachable, match="No such file or directory"):
+        Ovsdb(f"unix:{tmp_path}/db.sock", "br-int", lambda _bridge: None)
+
+
+def test_of_several_servers_each_is_asked(tmp_path: Path) -> None:
+    with server(tmp_path / "one.sock", silence) as one:
+        target = f"{one},unix:{tmp_path}/two.sock"
+        with pytest.raises(OvsdbUnreachable, match=r"one\.sock: it takes .*two\.sock: No such"):
+            Ovsdb(target, "br-int", lambda _bridge: None, timeout=0.2)
+
+
+PATCHED = """
+import eventlet
+eventlet.monkey_patch()
+import sys, time
+from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable
+
+ticks = []
+
+def tick():
+    while True:
+        ticks.append(1)
+        time.sleep(0.01)
+
+eventlet.spawn(tick)
+try:
+    Ovsdb(sys.argv[1], "br-int", lambda _bridge: None, timeout=0.5)
+except OvsdbUnreachable as error:
+    print(error)
+assert len(ticks) > 5, len(ticks)
+"""
+
+
+def test_a_process_patched_by_eventlet_goes_on_while_one_thread_waits(tmp_path: Path) -> None:
+    with server(tmp_path / "db.sock", silence) as target:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", PATCHED, target],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "says nothing within 0.5 s" in done.stdout

@@ -21,12 +21,13 @@ from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.status import About
 from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket, parse_listen
-from ovs_metadata.host.lock import lock_holder, take_lock
+from ovs_metadata.host.lock import take_lock
+from ovs_metadata.host.sources import ENABLED
 from ovs_metadata.proxy.health import EndpointHealth
 from ovs_metadata.proxy.identity import Pending
 from ovs_metadata.proxy.report import Report
 from ovs_metadata.proxy.statistics import Statistics
-from ovs_metadata.store import open_store
+from ovs_metadata.store import layout, open_store
 
 WITHOUT_RECORD = "99999999-0000-4000-8000-000000000009"
 
@@ -141,21 +142,25 @@ def test_an_agent_that_runs_and_tells_nothing_is_known_by_its_lock(command: Comm
         found = json.loads(command("status", "--format", "json", status=1).stdout)
     assert found["agent_pid"] == os.getpid()
     assert not any("not running" in problem for problem in found["problems"])
-    assert any("nobody answers" in warning for warning in found["warnings"])
+    assert any("does not answer: nobody answers" in problem for problem in found["problems"])
+
+
+def test_a_bad_value_of_enabled_leaves_it_open_and_is_not_taken_for_the_next_one(
+    command: Command,
+) -> None:
+    path = layout.config_node_path("cn-1")
+    assert command.store.write_document(path, json.dumps({ENABLED: "yes"}).encode(), None)
+    found = json.loads(command("status", "--format", "json", status=1).stdout)
+    assert found["enabled"] is None
+    assert not any("disables" in problem for problem in found["problems"])
+    with agent(command.listen):
+        assert json.loads(command("status", "--format", "json").stdout)["enabled"] is True
 
 
 def test_the_agent_of_another_host_is_not_taken_for_ours(command: Command) -> None:
     with agent(command.listen, host="cn-2"):
         found = json.loads(command("status", "--format", "json", status=1).stdout)
     assert found["agent"] is None
-
-
-def test_the_lock_is_looked_at_without_being_taken(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "lock"
-    assert lock_holder(path) is None
-    with take_lock(path, "agent"):
-        assert lock_holder(path) == os.getpid()
-    assert lock_holder(path) is None
 
 
 def test_port_list_joins_records_and_what_the_agent_knows(command: Command) -> None:

@@ -20,7 +20,7 @@ from ovs_metadata.store.interface import PortState, Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
     from ovs_metadata.host.config import Config
 
@@ -121,15 +121,22 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         # As Text, so that brackets in a value are not taken for markup.
         table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    click.echo("\n".join(rendered(table)))
 
 
-def console() -> "Console":
-    """Where tables for people go: folded to a terminal's width, or COLUMNS; else whole lines."""
+def rendered(*what: "RenderableType") -> list[str]:
+    """The lines these take: folded to a terminal's width, or COLUMNS; else whole lines.
+
+    Without the blanks that fill up a table's rows.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     folded = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if folded else 10_000)
+    screen = Console(width=None if folded else 10_000)
+    with screen.capture() as captured:
+        for each in what:
+            screen.print(each)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def _exit_status(error: StoreError) -> int:

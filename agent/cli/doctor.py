@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovs_metadata.agent.cli.common import Failure, Settings, console, output_format, print_json
+from ovs_metadata.agent.cli.common import Failure, Settings, output_format, print_json, rendered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
 
     from ovs_metadata.agent.doctor.finding import Diagnosis, Finding, HopReport
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 CANNOT_TELL = 3
 """Exit status where nothing can be found out."""
 
-SHOWN = 6
-"""Findings that are told in full on a screen."""
+SCREEN = 30
+"""Lines that the report may have, if there is more than one finding."""
 
 _MARKS = {
     "right": ("✓", "green"),
@@ -74,24 +76,33 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
 
 
 def _print(diagnosis: "Diagnosis") -> None:
+    """What is wrong first of all, and the rest as far as it fits on a screen."""
     from rich.text import Text  # noqa: PLC0415
 
-    screen = console()
     of_what = f"port {diagnosis.subject} on " if diagnosis.subject else ""
-    screen.print(Text(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}", "bold"))
-    screen.print(_table(diagnosis.hops))
+    title = Text(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}", "bold")
+    lines = rendered(title, _table(diagnosis.hops))
     findings = diagnosis.findings
-    for finding in findings[:SHOWN]:
-        screen.print(_told(finding))
-    if len(findings) > SHOWN:
-        screen.print(Text(f"and {len(findings) - SHOWN} more: --format json has all of them"))
+    for number, finding in enumerate(findings):
+        told = ([] if number else [""]) + rendered(*_told(finding))
+        more = number + 1 < len(findings)
+        if number and len(lines) + len(told) + more > SCREEN:
+            left = len(findings) - number
+            lines.append(f"and {left} more: --format json has all of them")
+            break
+        lines += told
+    click.echo("\n".join(lines))
 
 
 def _table(hops: "tuple[HopReport, ...]") -> "RenderableType":
+    """A line for each hop, and no more."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis" if _can_print("…") else "crop")
     for each in hops:
         mark, style = _MARKS[each.state]
         names = dict.fromkeys(finding.fault.name for finding in each.findings)
@@ -111,14 +122,12 @@ def _can_print(mark: str) -> bool:
     return True
 
 
-def _told(finding: "Finding") -> "RenderableType":
+def _told(finding: "Finding") -> "Iterator[RenderableType]":
     from rich.padding import Padding  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     style = {"error": "bold red", "warning": "yellow", "note": "dim"}[finding.severity.word]
-    text = Text.assemble(
-        (f"{finding.severity.word}: {finding.fault.name}", style),
-        f" {finding.subject}".rstrip(),
-        f"\n{finding.fault.what}\nwhy:  {finding.why}\nto do: {finding.fault.remedy}",
-    )
-    return Padding(text, (1, 0, 0, 0))
+    title = (f"{finding.severity.word}: {finding.fault.name}", style)
+    yield Text.assemble(title, f" {finding.subject}".rstrip())
+    for line in (finding.fault.what, f"why: {finding.why}", f"to do: {finding.fault.remedy}"):
+        yield Padding(Text(line), (0, 0, 0, 2))

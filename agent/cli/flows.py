@@ -12,9 +12,9 @@ from ovs_metadata.agent.cli.common import (
     UNREACHABLE,
     Failure,
     Settings,
-    console,
     output_format,
     print_json,
+    rendered,
 )
 
 if TYPE_CHECKING:
@@ -176,4 +176,4 @@ def _print_flows(listed: Iterable["ListedFlow"], names: Mapping[int, str]) -> No
         )
         table.add_row(*(Text(cell) for cell in cells), style=style)
     if table.row_count:
-        console().print(table)
+        click.echo("\n".join(rendered(table)))

@@ -10,6 +10,7 @@ from ovs_metadata.agent.cli.common import FAILURE, Failure, Settings, output_for
 
 if TYPE_CHECKING:
     from ovs_metadata.agent.cli.host import Host
+    from ovs_metadata.agent.doctor.facts import AgentFacts
     from ovs_metadata.host.config import Config
 
 MOST_LISTED = 20
@@ -26,8 +27,8 @@ def status(context: click.Context, output: str) -> None:
 
     Works with the agent down, and says so.
 
-    Exit status: 0 the host serves metadata, 1 it does not, 2 usage. A host that is disabled does
-    not.
+    Exit status: 0 the host serves metadata, 1 it does not, or that cannot be told, 2 usage. A host
+    that is disabled does not.
     """
     settings: Settings = context.obj
     report = _look(settings.load_config(), settings).report()
@@ -43,16 +44,24 @@ def status(context: click.Context, output: str) -> None:
 class Seen:
     """What was seen of this host; what could not be is None, and why is said beside it.
 
-    `running` is the agent's pid, 0 if it does not run, None if that cannot be told.
+    `processes` are looked at if the agent tells nothing; `silence` is why it does not.
     """
 
     config: "Config"
     told: dict[str, Any] | None
     silence: str
-    running: int | None
+    processes: "AgentFacts | None"
     host: "Host | None"
     unseen: str
     enabled: bool | None
+
+    @property
+    def agent_pid(self) -> int | None:
+        """The agent's pid; None if it does not run, or that cannot be told."""
+        if self.told:
+            return int(self.told["pid"])
+        agent = self.processes.agent if self.processes else None
+        return agent.pid if agent else None
 
     def report(self) -> dict[str, Any]:
         """Return it as one JSON object; it is described in docs/status.md."""
@@ -64,7 +73,7 @@ class Seen:
             "problems": problems,
             "warnings": self._warnings(),
             "enabled": self.enabled,
-            "agent_pid": self.running or None,
+            "agent_pid": self.agent_pid,
             "agent": self.told,
             "metadata_ofport": self.host.metadata_ofport if self.host else None,
             "ports": self.told["ports"] if self.told else self._ports(),
@@ -72,12 +81,10 @@ class Seen:
         }
 
     def _problems(self) -> list[str]:
-        """What keeps guests from being served."""
+        """What keeps guests from being served, or from telling whether they are."""
         if self.told:
             return list(self.told["problems"])
-        problems = []
-        if self.running == 0:
-            problems.append(f"the agent is not running, so guests get no answers; {START_IT}")
+        problems = self._of_processes()
         if self.enabled is False:
             problems.append("the deployment's configuration disables the service on this host")
         if self.host is None:
@@ -86,12 +93,27 @@ class Seen:
             problems.append(self.host.why_no_metadata_port)
         return problems
 
+    def _of_processes(self) -> list[str]:
+        """What is wrong with the agent and its children, which do not tell it themselves."""
+        from ovs_metadata.agent.doctor.checks_host import check_agent  # noqa: PLC0415
+
+        if self.processes is None:
+            return [f"whether the agent runs cannot be told: {self.silence}"]
+        agent = self.processes.agent
+        if agent is None:
+            return [f"the agent is not running, so guests get no answers; {START_IT}"]
+        enabled = self.enabled is not False
+        found = check_agent(self.processes, self.config.controller, enabled=enabled)
+        problems = [f"{finding.fault.what.rstrip('.')}: {finding.why}" for finding in found]
+        if self.config.admin_listen and not agent.stopped:
+            problems.append(f"the agent, pid {agent.pid}, does not answer: {self.silence}")
+        return problems
+
     def _warnings(self) -> list[str]:
         """What is wrong besides."""
         warnings = []
-        if not self.told and self.running != 0:
-            who = f"the agent, pid {self.running}" if self.running else "whether the agent runs"
-            warnings.append(f"{who}, could not be asked: {self.silence}")
+        if not self.told and self.agent_pid and not self.config.admin_listen:
+            warnings.append(f"the agent, pid {self.agent_pid}, could not be asked: {self.silence}")
         if self.told and self.host is None:
             warnings.append(self.unseen)
         for child in self.told["children"] if self.told else ():
@@ -119,32 +141,50 @@ class Seen:
 
 def _look(config: "Config", settings: Settings) -> Seen:
     from ovs_metadata.agent.cli.host import look  # noqa: PLC0415
-    from ovs_metadata.host.lock import lock_holder  # noqa: PLC0415
 
-    told, silence, running, host, unseen = None, "", None, None, ""
+    told, silence, processes, host, unseen = None, "", None, None, ""
     try:
         told = ask(config.admin_listen, "/status")
-        running = told["pid"]
         if told["host"] != config.host:
             silence = f"it is the agent of host {told['host']} that answers"
-            told, running = None, None
+            told = None
     except AgentSilent as error:
         silence = str(error)
-    if told is None:
-        try:
-            running = lock_holder(config.state_dir / "agent.lock") or 0
-        except OSError as error:
-            silence += f"; {config.state_dir}: {error.strerror}"
     try:
         host = look(settings)
     except Failure as failure:
         unseen = failure.message
-    enabled = told["enabled"] if told else _is_enabled(config, settings)
-    return Seen(config, told, silence, running, host, unseen, enabled)
+    if told:
+        return Seen(config, told, silence, None, host, unseen, told["enabled"])
+    enabled = _is_enabled(config, settings)
+    try:
+        processes = _processes(config, enabled)
+    except OSError as error:
+        silence += f"; {config.state_dir}: {error.strerror}"
+    if enabled is None and processes:
+        enabled = processes.keeps_enabled
+    return Seen(config, told, silence, processes, host, unseen, enabled)
+
+
+def _processes(config: "Config", enabled: bool | None) -> "AgentFacts":
+    """The agent and its children; again for a moment if one is missing that may be about to start.
+
+    Raises:
+        OSError: one may not look.
+    """
+    from ovs_metadata.agent.doctor.checks_host import check_agent  # noqa: PLC0415
+    from ovs_metadata.agent.doctor.look_host import look_at_processes  # noqa: PLC0415
+    from ovs_metadata.agent.doctor.settle import settled  # noqa: PLC0415
+
+    def wrong(facts: "AgentFacts") -> bool:
+        found = check_agent(facts, config.controller, enabled=enabled is not False)
+        return facts.at_work and any(found)
+
+    return settled(lambda: look_at_processes(config), wrong, patient=True)
 
 
 def _is_enabled(config: "Config", settings: Settings) -> bool | None:
-    """Whether the deployment's configuration enables this host; None if it cannot be read."""
+    """Whether the deployment's configuration enables this host; None if it leaves that open."""
     from ovs_metadata.agent.conf.effective import effective  # noqa: PLC0415
     from ovs_metadata.agent.conf.schema import ENABLED  # noqa: PLC0415
     from ovs_metadata.host.documents import MalformedDocument  # noqa: PLC0415
@@ -152,9 +192,11 @@ def _is_enabled(config: "Config", settings: Settings) -> bool | None:
 
     try:
         with settings.open_store() as store:
-            return bool(effective(read_sources(store, config.host)).values[ENABLED])
+            found = effective(read_sources(store, config.host))
     except (Failure, MalformedDocument):
         return None
+    left_open = any(ENABLED in problem for problem in found.undecided)
+    return None if left_open else bool(found.values[ENABLED])
 
 
 def _print(report: dict[str, Any]) -> None:

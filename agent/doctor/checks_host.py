@@ -20,21 +20,35 @@ from ovs_metadata.host.config import Config
 from ovs_metadata.host.sources import ENABLED
 
 
-def check_configuration(store: StoreFacts, user_problem: str) -> Iterator[Finding]:
+def is_enabled(deployment: Deployment | None, agent: AgentFacts) -> bool | None:
+    """Whether the service is enabled: as stored, or where that leaves it open, as the agent has it.
+
+    None if neither tells.
+    """
+    stored = deployment.enabled if deployment else None
+    return agent.keeps_enabled if stored is None else stored
+
+
+def check_configuration(
+    store: StoreFacts, agent: AgentFacts, user_problem: str
+) -> Iterator[Finding]:
     """The host's own file, and the deployment's documents."""
     if user_problem:
         yield Finding(faults.PROXY_USER_UNUSABLE, user_problem)
     if store.malformed:
         yield Finding(faults.DOCUMENT_MALFORMED, store.malformed)
     if store.deployment:
-        yield from _check_deployment(store.deployment)
+        yield from _check_deployment(store.deployment, agent)
 
 
-def _check_deployment(deployment: Deployment) -> Iterator[Finding]:
+def _check_deployment(deployment: Deployment, agent: AgentFacts) -> Iterator[Finding]:
     for problem in deployment.problems:
         yield Finding(faults.VALUE_IGNORED, problem)
-    if not deployment.enabled:
-        yield Finding(faults.DISABLED, f"{ENABLED} is false, says {deployment.enabled_origin}")
+    if is_enabled(deployment, agent) is False:
+        who = deployment.enabled_origin
+        if deployment.enabled is None:
+            who = "the agent, which keeps what it was before a bad value"
+        yield Finding(faults.DISABLED, f"{ENABLED} is false, says {who}")
         return
     if deployment.settings is None:
         yield Finding(faults.SETTINGS_UNUSABLE, deployment.settings_problem)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
-from ovs_metadata.agent.cli.flow_groups import Group, State
+from ovs_metadata.agent.cli.flow_groups import Group, ListedFlow, State
 from ovs_metadata.agent.doctor import faults_port as faults
-from ovs_metadata.agent.doctor.facts import FlowFacts, PortFacts, RequestFacts
+from ovs_metadata.agent.doctor.facts import FlowFacts, PacketFacts, PortFacts, RequestFacts
 from ovs_metadata.agent.doctor.finding import Fault, Finding
 from ovs_metadata.host.address import why_unservable
 from ovs_metadata.host.ports import DEAD_VLAN, OWNER_PREFIX, ServedPort
@@ -42,7 +42,7 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
         why = f"its device_owner is {port.state.device_owner!r}"
         yield finding(faults.NOT_AN_INSTANCE, why)
     elif interface.ofport is None or interface.ofport <= 0:
-        yield finding(faults.OFPORT_MISSING, f"interface {name} has no ofport")
+        yield _without_ofport(port)
     elif port.rivals:
         why = f"interfaces {', '.join(sorted([name, *port.rivals]))} have this iface-id"
         yield finding(faults.IFACE_ID_TWICE, why)
@@ -53,6 +53,16 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
             yield finding(faults.DEAD_VLAN, f"port {name} has tag {DEAD_VLAN}")
         if port.link:
             yield finding(faults.LINK_DOWN, f"device {name} {port.link}")
+
+
+def _without_ofport(port: PortFacts) -> Finding:
+    """Of no consequence where another interface of the same port has one."""
+    name = port.interface.name
+    why = f"interface {name} has no ofport"
+    if not port.rivals:
+        return Finding(faults.OFPORT_MISSING, why, port.title)
+    why += f", and {', '.join(sorted(port.rivals))} with the same iface-id has"
+    return Finding(faults.OFPORT_MISSING, why, f"interface {name}", lesser=True)
 
 
 def _of_record(port: PortFacts) -> Iterator[Finding]:
@@ -68,6 +78,8 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         return
     if interface.ofport in port.bound.pending:
         why = f"it has number {interface.ofport}, and {interface.ofport_request} is asked for"
+        if interface.ofport_request in {None, interface.ofport}:
+            why = f"another interface asks for its number, {interface.ofport}"
         yield finding(faults.OFPORT_MOVING, why)
         return
     served = ServedPort(interface.ofport or 0, interface.name, record, interface.vm_uuid)
@@ -102,22 +114,31 @@ _FAULT_OF_STATE = {
 
 
 def check_flows(facts: FlowFacts) -> list[Finding]:
-    """The flows in the switch, and where the packets of the port in question end."""
+    """The flows in the switch, and where the packets of the ports in question end."""
     found = list(_of_groups(facts.groups))
-    if not any(each.fault is not faults.FLOWS_UNEXPECTED for each in found):
+    astray = {group.ofport for group in facts.groups if any(map(_lets_astray, group.flows))}
+    for port in facts.packets:
         # A missing flow is why a packet goes astray, and not a second fault.
-        found += [
-            Finding(fault, f"over {family}, it {verdict.words}")
-            for fault, verdicts in (
-                (faults.REQUEST_DIVERTED, facts.request),
-                (faults.ANSWER_DIVERTED, facts.answer),
-            )
-            for family, verdict in verdicts.items()
-            if not verdict.right
-        ]
-    if facts.own_requests == 0:
-        found.append(Finding(faults.GUEST_NEVER_ASKED, "the flows for it have counted nothing"))
+        if not astray & {0, port.ofport}:
+            found += _of_verdicts(port)
+        if port.own_requests == 0:
+            why = "the flows for it have counted nothing"
+            found.append(Finding(faults.GUEST_NEVER_ASKED, why, port.title))
     return found
+
+
+def _lets_astray(flow: ListedFlow) -> bool:
+    return flow.state in {State.MISSING, State.DIFFERENT}
+
+
+def _of_verdicts(port: PacketFacts) -> Iterator[Finding]:
+    for fault, verdicts in (
+        (faults.REQUEST_DIVERTED, port.request),
+        (faults.ANSWER_DIVERTED, port.answer),
+    ):
+        for family, verdict in verdicts.items():
+            if not verdict.right:
+                yield Finding(fault, f"over {family}, it {verdict.words}", port.title)
 
 
 def _of_groups(groups: Iterable[Group]) -> Iterator[Finding]:
@@ -150,33 +171,37 @@ _FAULT_OF_ANSWER = {
 
 def check_request(facts: RequestFacts) -> Iterator[Finding]:
     """What a request that was sent into the switch was answered."""
+
+    def finding(fault: Fault, why: str) -> Finding:
+        return Finding(fault, why, facts.title)
+
     answer = facts.answer
     if answer.status is None:
         if answer.refused:
-            yield Finding(faults.REQUEST_REFUSED, "the connection was reset")
+            yield finding(faults.REQUEST_REFUSED, "the connection was reset")
         elif answer.connected:
             why = "the proxy accepted the connection, and gave no whole answer"
-            yield Finding(faults.NO_ANSWER_FROM_NOVA, why)
+            yield finding(faults.NO_ANSWER_FROM_NOVA, why)
         else:
-            yield Finding(faults.REQUEST_UNANSWERED, "nobody accepted the connection")
+            yield finding(faults.REQUEST_UNANSWERED, "nobody accepted the connection")
         return
     if answer.status == HTTPStatus.OK:
         uuid = _uuid_of(answer.body)
         if uuid != facts.instance_id:
             why = f"it is about {uuid or 'nobody'}, the record names {facts.instance_id}"
-            yield Finding(faults.WRONG_INSTANCE, why)
+            yield finding(faults.WRONG_INSTANCE, why)
     else:
-        yield _of_error(answer.status, answer.body)
+        yield finding(*_of_error(answer.status, answer.body))
     if facts.counted <= 0:
-        yield Finding(faults.FLOWS_NOT_COUNTING, "its packet count is what it was before")
+        yield finding(faults.FLOWS_NOT_COUNTING, "its packet count is what it was before")
 
 
-def _of_error(status: int, body: bytes) -> Finding:
+def _of_error(status: int, body: bytes) -> tuple[Fault, str]:
     text = body.decode("utf-8", errors="replace").strip()
     for failure, fault in _FAULT_OF_ANSWER.items():
         if (failure.value.status, failure.value.text) == (status, text):
-            return Finding(fault, f"the proxy answers {status}: {text}")
-    return Finding(faults.ANSWERED_WITH_ERROR, f"the answer has status {status}")
+            return fault, f"the proxy answers {status}: {text}"
+    return faults.ANSWERED_WITH_ERROR, f"the answer has status {status}"
 
 
 def _uuid_of(body: bytes) -> str | None:

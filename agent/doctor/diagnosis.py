@@ -13,6 +13,7 @@ from ovs_metadata.agent.doctor.checks_host import (
     check_metadata_port,
     check_store,
     check_switch,
+    is_enabled,
 )
 from ovs_metadata.agent.doctor.checks_nova import check_nova
 from ovs_metadata.agent.doctor.diagnosis_port import PortWalk
@@ -71,8 +72,8 @@ class _Walk:
         self._store = None if seen.problem else store
         self._store_facts = seen
         self._deployment = seen.deployment
-        self._enabled = seen.deployment is None or seen.deployment.enabled
         self._agent = look_host.look_at_agent(config)
+        self._enabled = is_enabled(seen.deployment, self._agent) is not False
         self._switch = look_at_switch(config)
 
     def walk(self) -> Diagnosis:
@@ -119,9 +120,9 @@ class _Walk:
             check_proxy_user(self._config.proxy_user)
         except ConfigError as error:
             user_problem = str(error)
-        found = check_configuration(self._store_facts, user_problem)
+        found = check_configuration(self._store_facts, self._agent, user_problem)
         seen = f"{self._config.path or 'defaults, for there is no file'}"
-        if self._deployment:
+        if self._deployment and self._deployment.enabled:
             seen += f"; enabled by {self._deployment.enabled_origin}"
         return HopReport(Hop.CONFIGURATION, tuple(found), seen)
 
@@ -201,4 +202,6 @@ def _without_echo(report: HopReport) -> HopReport:
     kept = tuple(each for each in report.findings if each.fault is faults_port.WRONG_INSTANCE)
     if kept == report.findings:
         return report
-    return HopReport(report.hop, kept, skipped=f"{report.seen}: the other findings explain it")
+    return HopReport(
+        report.hop, kept, skipped=f"{report.seen or report.skipped}: the other findings explain it"
+    )

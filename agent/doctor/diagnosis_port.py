@@ -1,10 +1,11 @@
 """Walks the hops that belong to one port: interface and record, flows, a request.
 
-Without a port's name all ports of the host are looked at, and one that is well stands for them
-where only one can be tried out. Blocking, one thread.
+Ports that were named are tried out each by itself, as far as nothing is wrong with them. Without a
+name all ports of the host are looked at, and one that is well stands for them where they are tried
+out. Blocking, one thread.
 """
 
-from collections.abc import Iterable
+import itertools
 from dataclasses import replace
 
 from ovs_metadata.agent.doctor import faults_port as faults
@@ -34,6 +35,9 @@ from ovs_metadata.host.ports import ServedPort
 from ovs_metadata.store.interface import Store, StoreError
 from ovs_metadata.store.record import PortRecord
 
+MOST_ASKED = 8
+"""Ports for which requests are sent: one that is not answered takes seconds."""
+
 
 class PortWalk:
     """`port`, `flows` and `request` are called in this order, on a bridge that is there."""
@@ -45,8 +49,10 @@ class PortWalk:
         self._agent = agent
         self._switch = switch
         self._look: SwitchLook | None = None
-        self._served: ServedPort | None = None
-        """The port in question, or the one that stands for all, if nothing is wrong with it."""
+        self._only: frozenset[int] | None = None
+        """The ofports of the ports in question; None for all."""
+        self._served: tuple[ServedPort, ...] = ()
+        """The ports to try out: nothing is wrong with them."""
 
     def port(self, store: Store) -> HopReport:
         """Interfaces and records."""
@@ -64,28 +70,32 @@ class PortWalk:
             return HopReport(Hop.PORT, skipped=str(error))
         self._look = SwitchLook(self._config, bridge, bound, records)
         found = self._of_ports(chosen)
-        ill = {finding.subject for finding in found}
-        well = [port for port in chosen if port.title not in ill]
-        if well:
-            self._served = bound.served.get(well[0].interface.ofport or 0)
+        well = [port.interface for port, of_port in zip(chosen, found, strict=True) if not of_port]
+        served = [bound.served[each.ofport or 0] for each in well if each.ofport in bound.served]
+        self._served = tuple(served if self._word else served[:1])
         seen = ", ".join(map(_described, chosen))
-        if not self._word:
+        if self._word:
+            self._only = frozenset(port.interface.ofport or 0 for port in chosen)
+        else:
             seen = f"{len(well)} of {len(chosen)} ports of instances are as they should be"
-        return HopReport(Hop.PORT, found, seen)
+        return HopReport(Hop.PORT, tuple(itertools.chain(*found)), seen)
 
-    def _of_ports(self, ports: list[PortFacts]) -> tuple[Finding, ...]:
-        """Findings of these; the agent, which may be a moment behind, is asked again."""
+    def _of_ports(self, ports: list[PortFacts]) -> list[list[Finding]]:
+        """Findings of each; the agent, which may be a moment behind, is asked again."""
 
-        def check(some: Iterable[PortFacts]) -> tuple[Finding, ...]:
-            return tuple(finding for port in some for finding in check_port(port))
+        def lags(found: list[list[Finding]]) -> bool:
+            return any(
+                each.fault is faults.AGENT_SEES_OTHERWISE for each in itertools.chain(*found)
+            )
 
-        def lags(found: tuple[Finding, ...]) -> bool:
-            return any(each.fault is faults.AGENT_SEES_OTHERWISE for each in found)
-
-        found = check(ports)
+        found = [check_port(port) for port in ports]
         if not lags(found):
             return found
-        return settled(lambda: check(self._told_anew(ports)), lags, patient=self._agent.at_work)
+        return settled(
+            lambda: [check_port(port) for port in self._told_anew(ports)],
+            lags,
+            patient=self._agent.at_work,
+        )
 
     def _told_anew(self, ports: list[PortFacts]) -> list[PortFacts]:
         listen = self._config.admin_listen
@@ -110,8 +120,8 @@ class PortWalk:
         )
 
     def flows(self) -> HopReport:
-        """Flows, and where the port's packets would end."""
-        bridge, look, only = self._switch.bridge, self._look, bool(self._word)
+        """Flows, and where the ports' packets would end."""
+        bridge, look = self._switch.bridge, self._look
         if bridge is None or bridge.metadata_ofport is None:
             return HopReport(Hop.FLOWS, skipped="there is no metadata port that flows could name")
         if look is None:
@@ -122,40 +132,54 @@ class PortWalk:
 
         try:
             facts = settled(
-                lambda: look.flows(self._served, only=only), wrong, patient=self._agent.at_work
+                lambda: look.flows(self._served, self._only), wrong, patient=self._agent.at_work
             )
         except (OSError, VswitchdError) as error:
             return HopReport(Hop.FLOWS, skipped=str(error))
-        if not only:
-            facts = replace(facts, own_requests=None)
         count = sum(len(group.flows) for group in facts.groups)
         return HopReport(Hop.FLOWS, tuple(check_flows(facts)), f"{count} are as they should be")
 
     def request(self, patience: float) -> HopReport:
-        """One request, which may take `patience` seconds."""
-        bridge, look, served = self._switch.bridge, self._look, self._served
-        if look is None or served is None:
+        """One request for each port to try out, which may take `patience` seconds."""
+        bridge, look = self._switch.bridge, self._look
+        if look is None or not self._served:
             return HopReport(Hop.REQUEST, skipped="there is no port it could be sent for")
         if bridge is None or bridge.metadata_ofport is None:
             return HopReport(Hop.REQUEST, skipped="there is no metadata port")
-        try:
-            before = look.counted(served.ofport)
-            answer = ask(self._config, served.ofport, served.interface, patience)
-            counted = look.counted(served.ofport) - before
-        except NotPossible as error:
-            return HopReport(Hop.REQUEST, skipped=str(error))
-        except OSError as error:
-            return HopReport(Hop.REQUEST, skipped=f"the switch does not take it: {error}")
-        facts = RequestFacts(served.record.device_id, answer, counted)
-        status = f"with status {answer.status}" if answer.status else "by nobody"
-        seen = f"sent in by {served.interface}, answered {status}"
-        return HopReport(Hop.REQUEST, tuple(check_request(facts)), seen)
+        found: list[Finding] = []
+        answered: dict[str, list[str]] = {}
+        unasked = []
+        for served in self._served[:MOST_ASKED]:
+            try:
+                facts = self._asked(look, served, patience)
+            except NotPossible as error:
+                unasked.append(str(error))
+            except OSError as error:
+                unasked.append(f"the switch does not take it: {error}")
+                break
+            else:
+                found += check_request(facts)
+                status = facts.answer.status
+                how = f"with status {status}" if status else "by nobody"
+                answered.setdefault(how, []).append(served.interface)
+        if self._served[MOST_ASKED:]:
+            unasked.append(f"not sent for {len(self._served) - MOST_ASKED} more ports")
+        asked = [f"sent in by {', '.join(by)}, answered {how}" for how, by in answered.items()]
+        seen = "; ".join([*asked, *unasked])
+        return HopReport(Hop.REQUEST, tuple(found), seen, skipped=seen if unasked else "")
+
+    def _asked(self, look: SwitchLook, served: ServedPort, patience: float) -> RequestFacts:
+        """One request; raises NotPossible and OSError."""
+        before = look.counted(served.ofport)
+        answer = ask(self._config, served.ofport, served.interface, patience)
+        counted = look.counted(served.ofport) - before
+        return RequestFacts(served.record.port_id, served.record.device_id, answer, counted)
 
     def asker(self) -> Asker | None:
         """On whose behalf Nova may be asked: a port that should be served."""
-        record: PortRecord | None = self._served.record if self._served else None
-        if record is None:
+        if not self._served:
             return None
+        record = self._served[0].record
         return Asker(record.device_id, record.project_id, record.primary or "")
 
 

@@ -21,10 +21,11 @@ from ovs_metadata.store.interface import PortState
 class Deployment:
     """What the documents of the deployment come to on this host.
 
-    settings: None if they cannot be used, for the reason in `settings_problem`.
+    enabled: None if a bad value leaves it open. settings: None if they cannot be used, for the
+    reason in `settings_problem`.
     """
 
-    enabled: bool
+    enabled: bool | None
     enabled_origin: str
     problems: tuple[str, ...]
     generation: str
@@ -74,13 +75,17 @@ class ProcessFacts:
 
 @dataclass(frozen=True, slots=True)
 class AdminFacts:
-    """What the admin listener says. `unreachable` and `silent`: why it says nothing."""
+    """What the admin listener says. `unreachable` and `silent`: why it says nothing.
+
+    enabled: whether the service is, as the agent keeps it; None if it does not know yet.
+    """
 
     unreachable: str = ""
     silent: str = ""
     ready: bool = True
     problems: tuple[str, ...] = ()
     ports: Sequence[Mapping[str, Any]] = ()
+    enabled: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,15 @@ class AgentFacts:
     controller: ProcessFacts | None = None
     workers: tuple[ProcessFacts, ...] = ()
     admin: AdminFacts | None = None
+
+    @property
+    def keeps_enabled(self) -> bool | None:
+        """Whether the service is enabled as the agent keeps it; None if that cannot be told.
+
+        There are workers only while it is.
+        """
+        told = self.admin.enabled if self.admin else None
+        return True if told is None and self.workers else told
 
     @property
     def at_work(self) -> bool:
@@ -146,21 +160,34 @@ class PortFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowFacts:
-    """Flows in the switch compared with those that should be there, and where packets end."""
+class PacketFacts:
+    """Where the packets of one port end. `title`: of the port."""
 
-    groups: tuple[Group, ...]
+    ofport: int
+    title: str
     request: Mapping[str, Verdict] = field(default_factory=dict)
     """By family, IPv4 and IPv6."""
     answer: Mapping[str, Verdict] = field(default_factory=dict)
     own_requests: int | None = None
-    """Packets from the instance's own addresses; None if no port was looked at."""
+    """Packets from the instance's own addresses; None if nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """Flows in the switch compared with those that should be there, and where packets end."""
+
+    groups: tuple[Group, ...]
+    packets: tuple[PacketFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """A request that was sent into the switch. `counted`: packets that the port's hooks met."""
+    """A request that was sent into the switch for the port called `title`.
 
+    counted: packets that the port's hooks met.
+    """
+
+    title: str
     instance_id: str
     answer: Answer
     counted: int

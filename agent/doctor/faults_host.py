@@ -99,7 +99,8 @@ OVSDB_UNREACHABLE = Fault(
     Hop.SWITCH,
     _ERROR,
     "OVSDB does not answer.",
-    "Start ovsdb-server, or correct [ovs] ovsdb_connection.",
+    "Start ovsdb-server, or correct [ovs] ovsdb_connection. If it runs and says nothing, kill "
+    "-CONT its pid if somebody stopped it; otherwise restart it.",
 )
 BRIDGE_MISSING = Fault(
     "bridge-missing",

@@ -49,7 +49,7 @@ OFPORT_MISSING = Fault(
     _ERROR,
     "Open vSwitch has not added the interface to the bridge.",
     "ovs-vsctl get interface NAME error, and the log of ovs-vswitchd, say why: mostly its device "
-    "does not exist.",
+    "does not exist. Remove one that is left over: ovs-vsctl del-port NAME.",
 )
 OFPORT_UNSERVABLE = Fault(
     "ofport-unservable",
@@ -63,7 +63,7 @@ OFPORT_MOVING = Fault(
     Hop.PORT,
     _ERROR,
     "The interface is about to get another OpenFlow number.",
-    "Ask again in a moment. If it stays so, two interfaces ask for one number (ofport_request).",
+    "Ask again in a moment. If it stays so, the log of ovs-vswitchd says why it does not do it.",
 )
 DEAD_VLAN = Fault(
     "dead-vlan",
@@ -196,8 +196,9 @@ REQUEST_UNANSWERED = Fault(
     Hop.REQUEST,
     _ERROR,
     "A request sent into the switch for the port gets no answer.",
-    "If nothing before this hop is wrong, compare the counters of ovs-metadata flows PORT before "
-    "and after a request: the last one that counts is where it ends.",
+    "Ask again in two minutes: the port may have used up its learned flows ([flows] "
+    "learned_limit), or be shut out for some seconds for wasting connections (quarantine). If it "
+    "stays so: the last counter of ovs-metadata flows PORT that a request moves is where it ends.",
 )
 REQUEST_REFUSED = Fault(
     "request-refused",

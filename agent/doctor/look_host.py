@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -48,16 +49,20 @@ _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 
 def look_at_agent(config: Config) -> AgentFacts:
     """The agent, its children, and what it says."""
+    facts = look_at_processes(config)
+    if config.admin_listen and facts.agent and not facts.agent.stopped:
+        return replace(facts, admin=ask_admin(config.admin_listen))
+    return facts
+
+
+def look_at_processes(config: Config) -> AgentFacts:
+    """The agent and its children; raises OSError if one may not look at the lock files."""
     agent = _holder(config.state_dir / "agent.lock")
-    admin = None
-    if config.admin_listen and agent and not agent.stopped:
-        admin = ask_admin(config.admin_listen)
     return AgentFacts(
         wanted_workers=config.workers,
         agent=agent,
         controller=_holder(config.state_dir / "flows.lock"),
         workers=tuple(_workers_of(agent.pid)) if agent else (),
-        admin=admin,
     )
 
 
@@ -79,11 +84,16 @@ def _holder(lock: Path) -> ProcessFacts | None:
 
 def _has_open(pid: int, wanted: os.stat_result) -> bool:
     """Whether a process has that file open: inode numbers alone may be another file system's."""
-    with contextlib.suppress(OSError):  # it has just ended
-        for descriptor in (PROC / str(pid) / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                if os.path.samestat(descriptor.stat(), wanted):
-                    return True
+    try:
+        descriptors = list((PROC / str(pid) / "fd").iterdir())
+    except PermissionError:  # only root may look, and for others the number has to do
+        return True
+    except OSError:  # it has just ended
+        return False
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(descriptor.stat(), wanted):
+                return True
     return False
 
 
@@ -127,10 +137,12 @@ def ask_admin(listen: Listen) -> AdminFacts:
     try:
         status, health = _get(listen, "/healthz")
         _, ports = _get(listen, "/ports")
+        _, told = _get(listen, "/status")
         return AdminFacts(
             ready=status == HTTPStatus.OK,
             problems=tuple(health["problems"]),
             ports=tuple(ports["ports"]),
+            enabled=told["enabled"],
         )
     except TimeoutError:
         return AdminFacts(silent=f"nothing is said at {listen} within {ADMIN_TIMEOUT:g} s")

@@ -2,6 +2,8 @@
 
 import json
 
+from netaddr import INET_PTON, AddrFormatError, IPAddress
+
 from ovs_metadata.agent.conf.effective import effective, generation
 from ovs_metadata.agent.conf.schema import SHARED_SECRET
 from ovs_metadata.agent.deployment import DeploymentError, proxy_settings
@@ -62,8 +64,9 @@ def _deployment(store: Store, host: str) -> Deployment:
         settings = proxy_settings(found.values)
     except DeploymentError as error:
         problem = str(error)
+    left_open = any(ENABLED in problem for problem in found.undecided)
     return Deployment(
-        enabled=found.values[ENABLED],
+        enabled=None if left_open else found.values[ENABLED],
         enabled_origin=found.origins[ENABLED],
         problems=found.problems,
         generation=generation(found.values),
@@ -104,7 +107,7 @@ def records_named(store: Store, word: str) -> list[PortRecord]:
 
     Only a port's is found at once; for others all records are read. Raises StoreError.
     """
-    lower = word.lower()
+    lower, address = word.lower(), canonical_address(word)
     try:
         direct = port_state(store, lower)
     except ValueError:  # it is no UUID
@@ -115,5 +118,13 @@ def records_named(store: Store, word: str) -> list[PortRecord]:
         record
         for _, record in store.records()
         if isinstance(record, PortRecord)
-        and (record.device_id.lower() == lower or lower in record.fixed_ips)
+        and (record.device_id.lower() == lower or address in record.fixed_ips)
     ]
+
+
+def canonical_address(word: str) -> str | None:
+    """The word as records spell addresses; None when it is none."""
+    try:
+        return str(IPAddress(word, flags=INET_PTON))
+    except (ValueError, AddrFormatError):
+        return None

@@ -1,13 +1,13 @@
 """Looks at Open vSwitch: OVSDB, flows, and where packets would end. Blocking, changes nothing."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ovs_metadata.agent.cli.flow_groups import groups
 from ovs_metadata.agent.cli.standing import standings
 from ovs_metadata.agent.cli.verdict import Bridge as TracedBridge
 from ovs_metadata.agent.cli.verdict import Verdict, of_answer, of_request
-from ovs_metadata.agent.doctor.facts import FlowFacts, SwitchFacts
+from ovs_metadata.agent.doctor.facts import FlowFacts, PacketFacts, SwitchFacts
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows
@@ -60,8 +60,10 @@ class SwitchLook:
             config.flows, bridge.metadata_ofport, bound
         )
 
-    def flows(self, port: ServedPort | None, *, only: bool) -> FlowFacts:
-        """All flows, or `only` those for all ports and this one's; traces are of this port.
+    def flows(self, ports: Iterable[ServedPort], only: frozenset[int] | None) -> FlowFacts:
+        """All flows, or `only` those for all ports and for these ofports; and traces of `ports`.
+
+        How often instances asked is looked at only where ports were named.
 
         Raises:
             OSError: the management socket cannot be reached, falls silent, or refuses.
@@ -71,12 +73,20 @@ class SwitchLook:
         found = tuple(
             group
             for group in groups(self._desired, dumped, self._standings)
-            if not only or group.ofport in {0, port.ofport if port else 0}
+            if only is None or group.ofport in only | {0}
         )
-        if port is None:
-            return FlowFacts(found)
-        request, answer = self._traces(port)
-        return FlowFacts(found, request, answer, _own_requests(dumped, port.ofport, self._config))
+        return FlowFacts(
+            found,
+            tuple(
+                PacketFacts(
+                    port.ofport,
+                    port.record.port_id,
+                    *self._traces(port),
+                    None if only is None else _own_requests(dumped, port.ofport, self._config),
+                )
+                for port in ports
+            ),
+        )
 
     def counted(self, ofport: int) -> int:
         """Packets that a port's hooks have met; raises OSError."""

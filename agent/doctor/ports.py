@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from netaddr import INET_PTON, AddrFormatError, IPAddress
-
 from ovs_metadata.agent.doctor.facts import AdminFacts, PortFacts
 from ovs_metadata.agent.doctor.look_host import link_problem
-from ovs_metadata.agent.doctor.look_store import port_state
+from ovs_metadata.agent.doctor.look_store import canonical_address, port_state
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.ports import Bound, Interface, Records, bind, port_id_of
 from ovs_metadata.store.interface import Store
@@ -54,7 +52,7 @@ def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterable[str]:
 
 def named(ports: Iterable[PortFacts], word: str) -> list[PortFacts]:
     """Those that a word names: port's or instance's UUID, interface's name, or fixed IP."""
-    lower, address = word.lower(), _address(word)
+    lower, address = word.lower(), canonical_address(word)
     return [port for port in ports if lower in _names(port) or address in _addresses(port)]
 
 
@@ -67,11 +65,3 @@ def _names(port: PortFacts) -> set[str]:
 
 def _addresses(port: PortFacts) -> tuple[str, ...]:
     return port.state.fixed_ips if isinstance(port.state, PortRecord) else ()
-
-
-def _address(word: str) -> str | None:
-    """The word as records spell addresses; None when it is none."""
-    try:
-        return str(IPAddress(word, flags=INET_PTON))
-    except (ValueError, AddrFormatError):
-        return None

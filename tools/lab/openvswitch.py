@@ -42,6 +42,11 @@ class OpenVSwitch:
         """The process id of its ovs-vswitchd, 0 before it was started."""
         return self._vswitchd.pid if self._vswitchd else 0
 
+    @property
+    def ovsdb_pid(self) -> int:
+        """The process id of its ovsdb-server, 0 before it was started."""
+        return self._ovsdb.pid if self._ovsdb else 0
+
     def start(self) -> None:
         """Create the database and start both daemons."""
         self.rundir.mkdir(parents=True)
