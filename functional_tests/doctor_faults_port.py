@@ -55,6 +55,19 @@ def flow(command: str, text: str, *, controller_stopped: bool = True) -> Injecti
     return inject
 
 
+def no_good_for_guests(kind: type) -> Injection:
+    """A Nova that is well but for what comes through the proxy."""
+
+    @contextlib.contextmanager
+    def inject(patient: Ward) -> Iterator[None]:
+        with instead_of_nova(kind)(patient):
+            # By nothing else does it show that the workers ask there.
+            wait_for(lambda: patient.guest.curl("/any")[0] in {500, 502}, "the workers to know")
+            yield
+
+    return inject
+
+
 # Faults of the port and its record.
 
 
@@ -268,6 +281,7 @@ CASES = [
     Case("record-of-other-mac", interface('external_ids:attached-mac="fa:16:3e:99:99:99"')),
     Case("record-missing", no_record),
     Case("record-missing", no_record, word=""),
+    Case("record-missing", record_with(device_owner="trunk:subport", device_id=OTHER_UUID)),
     Case("record-malformed", malformed_record),
     Case("record-without-address", record_with(fixed_ips=[])),
     Case("not-an-instance", record_with(device_owner="network:dhcp")),
@@ -275,7 +289,7 @@ CASES = [
     Case("request-unanswered", of_the_doctor("drop")),
     Case("request-refused", connections_used_up),
     Case("flows-not-counting", instead_of_the_hook, status=1),
-    Case("no-answer-from-nova", instead_of_nova(NonsenseForGuests)),
-    Case("answered-with-error", instead_of_nova(FailsForGuests)),
+    Case("no-answer-from-nova", no_good_for_guests(NonsenseForGuests)),
+    Case("answered-with-error", no_good_for_guests(FailsForGuests)),
     Case("over-limit", limited, status=1),
 ]

@@ -106,7 +106,8 @@ def test_an_interface_that_is_left_over(first: Ward) -> None:
             assert finding["subject"] == f"interface {name}"
             assert guest.tap in finding["why"]
             request = seen(found, "request")
-            assert guest.tap in request
+            # Without a name any port that is well stands for all.
+            assert not word or guest.tap in request
             assert request.endswith("answered with status 200")
     finally:
         ovs.vsctl("del-port", name)

@@ -91,7 +91,7 @@ RECORD_MISSING = Fault(
     "record-missing",
     Hop.PORT,
     _ERROR,
-    "The store has no record of the port.",
+    "The store has no record of the port, or of the parent port of the trunk it is in.",
     "See that Neutron's server has the ovs_metadata service plugin and reaches the store; "
     "ovs-metadata port sync --from-neutron writes what is missing.",
 )

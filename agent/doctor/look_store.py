@@ -12,7 +12,7 @@ from ovs_metadata.host.config import Config
 from ovs_metadata.host.documents import MalformedDocument
 from ovs_metadata.host.sources import ENABLED, read_sources
 from ovs_metadata.host.store import open_configured_store
-from ovs_metadata.store import layout, open_store
+from ovs_metadata.store import layout
 from ovs_metadata.store.interface import (
     MalformedRecord,
     PortState,
@@ -29,7 +29,7 @@ WAIT = 5.0
 
 def open_it(config: Config, url: str | None) -> Store:
     """The store of that URL, or else the configured one; raises StoreError."""
-    return open_store(url, wait=WAIT) if url else open_configured_store(config, wait=WAIT)
+    return open_configured_store(config, url=url, wait=WAIT)
 
 
 def look_into(store: Store, config: Config, url: str) -> StoreFacts:

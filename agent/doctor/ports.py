@@ -6,7 +6,7 @@ from ovs_metadata.agent.doctor.facts import AdminFacts, PortFacts
 from ovs_metadata.agent.doctor.look_host import link_problem
 from ovs_metadata.agent.doctor.look_store import canonical_address, port_state
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import Bound, Interface, Records, bind, port_id_of
+from ovs_metadata.host.ports import Bound, Interface, Records, bind, port_id_of, with_instances
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.record import PortRecord
 
@@ -19,7 +19,8 @@ def look_at_ports(
 ) -> tuple[list[PortFacts], Records, Bound]:
     """All ports of the bridge, their records, and what is bound; raises StoreError."""
     port_ids = {port_id_of(interface) for interface in bridge.interfaces} - {None}
-    records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id}
+    read: Records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id}
+    records = with_instances(read, port_ids)
     bound = bind(bridge.interfaces, records)
     asked = bool(admin and not admin.silent and not admin.unreachable)
     told = {each["port_id"]: each for each in admin.ports} if admin else {}
