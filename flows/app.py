@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import openflow, reported
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
@@ -89,7 +89,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._config = config.from_conf(openflow.host_conf)
         self._lock = _only_one(self._config.state_dir)
         self._flows = SwitchFlows()
-        self._wire_keys: dict[openflow.WireKey, FlowKey] = {}
+        self._wire_keys: dict[reported.WireKey, FlowKey] = {}
         self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
         self._state: HostState | None = None
@@ -178,9 +178,9 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         for stats in event.msg.body:
             if stats.table_id == learned and stats.priority == Priority.Learned:
                 continue  # the switch's own
-            key = self._wire_keys.get(stats.wire_key) or openflow.key_of(stats)
+            key = self._wire_keys.get(stats.wire_key) or reported.key_of(stats)
             flow = (self._flows.desired or {}).get(key)
-            same = flow is not None and openflow.same_content(stats, flow)
+            same = flow is not None and reported.same_content(stats, flow)
             self._flows.dumped(key, stats.cookie, as_desired=same)
         if not openflow.more_to_come(event.msg):
             self._wire_keys = {}
@@ -194,7 +194,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             return
         if self._flows.dump_is_due():
             return
-        self._flows.removed(openflow.key_of(message))
+        self._flows.removed(reported.key_of(message))
         if self._flows.lost_many():
             self._ask_for_dump()
         else:
@@ -283,7 +283,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _ask_for_dump(self) -> None:
         if self._switch is not None and self._flows.dump_may_start():
             desired = self._flows.desired or {}
-            self._wire_keys = {openflow.wire_key(key): key for key in desired}
+            self._wire_keys = {reported.wire_key(key): key for key in desired}
             self._switch.send_msg(openflow.dump_message(self._switch))
 
     def _is_management_socket(self, datapath: Datapath) -> bool:

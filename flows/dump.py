@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import openflow, reported
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.tables import Priority, Table
 from ovs_metadata.flows.values import Flow, FlowKey
@@ -42,7 +42,7 @@ def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFl
             message = openflow.from_bytes(switch.receive(openflow.MULTIPART_REPLY))
             more = openflow.more_to_come(message)
             for stats in message.body:
-                key = openflow.key_of(stats)
+                key = reported.key_of(stats)
                 flow = desired.get(key)
                 learned = key.table == learned_in and key.priority == Priority.Learned
                 flows.append(
@@ -51,9 +51,9 @@ def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFl
                         cookie=stats.cookie,
                         packets=stats.packet_count,
                         octets=stats.byte_count,
-                        as_desired=flow is not None and openflow.same_content(stats, flow),
+                        as_desired=flow is not None and reported.same_content(stats, flow),
                         learned=learned,
-                        restores=openflow.restored_destination(stats) if learned else None,
+                        restores=reported.restored_destination(stats) if learned else None,
                     )
                 )
     return flows

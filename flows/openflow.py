@@ -10,9 +10,7 @@ import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Protocol, cast
-
-from netaddr import IPAddress
+from typing import Any, Protocol
 
 from ovs_metadata.flows import nicira
 from ovs_metadata.flows.fields import ERICSSON, FIELDS
@@ -52,7 +50,6 @@ set_ev_cls = handler.set_ev_cls
 App: Any = app_manager.RyuApp if LIBRARY == "ryu" else app_manager.OSKenApp
 
 REMOVED_BY_DELETE = ofproto.OFPRR_DELETE
-_LibraryRemoved: Any = parser.OFPFlowRemoved
 BARRIER_REPLY = ofproto.OFPT_BARRIER_REPLY
 MULTIPART_REPLY = ofproto.OFPT_MULTIPART_REPLY
 ERROR = ofproto.OFPT_ERROR
@@ -182,133 +179,6 @@ def more_to_come(message: Any) -> bool:
     return bool(message.flags & ofproto.OFPMPF_REPLY_MORE)
 
 
-def key_of(message: Any) -> FlowKey:
-    """The key of a flow the switch reports, in a dump or in a FLOW_REMOVED."""
-    return FlowKey(message.table_id, message.priority, _from_match(message.match))
-
-
-class _RemovedFlow(_LibraryRemoved):  # type: ignore[misc]
-    """A FLOW_REMOVED whose match stays bytes until somebody asks for it.
-
-    Thousands may come at once, of which most are never looked at. It goes by the library's name,
-    after which the library calls its event.
-    """
-
-    @classmethod
-    def parser(cls, datapath: Any, *header_and_data: Any) -> Any:
-        """Read one, as the library asks its own class to."""
-        *header, data = header_and_data
-        message = cls(datapath)
-        message.set_headers(*header)
-        message.set_buf(data)
-        fixed = struct.unpack_from(
-            ofproto.OFP_FLOW_REMOVED_PACK_STR0, message.buf, ofproto.OFP_HEADER_SIZE
-        )
-        message.cookie, message.priority, message.reason, message.table_id = fixed[:4]
-        return message
-
-    @property
-    def match(self) -> Any:
-        """What it matched, made an object by the library."""
-        return parser.OFPMatch.parser(
-            self.buf, ofproto.OFP_FLOW_REMOVED_SIZE - ofproto.OFP_MATCH_SIZE
-        )
-
-    @match.setter
-    def match(self, _none: None) -> None:
-        """Nothing: the library's constructor sets what it does not know yet."""
-
-
-_RemovedFlow.__name__ = _LibraryRemoved.__name__
-parser._MSG_PARSERS[ofproto.OFPT_FLOW_REMOVED] = _RemovedFlow.parser
-
-
-WireKey = tuple[int, int, bytes]
-"""A FlowKey whose match is as it goes over the wire: quickly compared with a dump's."""
-
-
-def wire_key(key: FlowKey) -> WireKey:
-    """The wire form of a key."""
-    return key.table, key.priority, _wire_of_match(key.match)
-
-
-class DumpedStats:
-    """A flow of a dump, in place of the library's OFPFlowStats, with the same attributes.
-
-    The library makes objects of everything in it, which takes longer than all else there is to do
-    about a flow. Here match and instructions stay bytes until somebody asks for them.
-    """
-
-    def __init__(self, entry: bytes) -> None:
-        values = struct.unpack_from(ofproto.OFP_FLOW_STATS_0_PACK_STR, entry)
-        self.length, self.table_id, self.priority = values[0], values[1], values[4]
-        self.flags, self.cookie, self.packet_count, self.byte_count = values[7:11]
-        self._match_at = ofproto.OFP_FLOW_STATS_0_SIZE
-        (match_length,) = struct.unpack_from("!2xH", entry, self._match_at)
-        self._instructions_at = self._match_at + match_length + -match_length % 8
-        self._entry = entry
-
-    @classmethod
-    def parser(cls, buf: bytes, offset: int) -> "DumpedStats":
-        """Read one out of a reply, as the library asks its own class to."""
-        (length,) = struct.unpack_from("!H", buf, offset)
-        return cls(bytes(buf[offset : offset + length]))
-
-    @property
-    def wire_key(self) -> WireKey:
-        """Its key."""
-        match = self._entry[self._match_at : self._instructions_at]
-        return self.table_id, self.priority, match
-
-    @property
-    def wire_of_instructions(self) -> bytes:
-        """What it does."""
-        return self._entry[self._instructions_at :]
-
-    @property
-    def match(self) -> Any:
-        """What it matches, made an object by the library."""
-        return parser.OFPMatch.parser(self._entry, self._match_at)
-
-    @property
-    def instructions(self) -> list[Any]:
-        """What it does, made objects by the library."""
-        instructions, at = [], self._instructions_at
-        while at < len(self._entry):
-            instructions.append(parser.OFPInstruction.parser(self._entry, at))
-            at += instructions[-1].len
-        return instructions
-
-
-parser.OFPFlowStatsReply.cls_stats_body_cls = DumpedStats
-
-
-def same_content(stats: DumpedStats, flow: Flow) -> bool:
-    """Whether a dumped flow does exactly what `flow` does, under the same cookie."""
-    return bool(
-        stats.cookie == flow.cookie
-        and stats.flags & ofproto.OFPFF_SEND_FLOW_REM
-        and stats.wire_of_instructions == _wire(_instructions(flow.actions))
-    )
-
-
-def restored_destination(stats: DumpedStats) -> str | None:
-    """The IP destination that a dumped flow, a learned one, loads into packets; None if none.
-
-    The switch reports it as loads (NXAST_REG_LOAD, subtype 7) of at most 64 bits each, so that an
-    IPv6 address comes in two. Their ofs_nbits is first bit << 6 | number of bits - 1.
-    """
-    loaded = {"ipv4_dst_nxm": 0, "ipv6_dst_nxm": 0}
-    for instruction in stats.instructions:
-        for action in getattr(instruction, "actions", ()):
-            if isinstance(action, parser.NXActionRegLoad) and action.dst in loaded:
-                loaded[action.dst] |= action.value << (action.ofs_nbits >> 6)
-    ipv4, ipv6 = loaded.values()
-    if ipv4:
-        return str(IPAddress(ipv4, 4))
-    return str(IPAddress(ipv6, 6)) if ipv6 else None
-
-
 _LibraryMatch: Any = parser.OFPMatch
 
 
@@ -325,11 +195,14 @@ class _RawMatch(_LibraryMatch):  # type: ignore[misc]
 
 
 def _to_match(match: Match) -> Any:
-    return _RawMatch(_wire_of_match(match))
+    return _RawMatch(wire_of_match(match))
 
 
-def _wire_of_match(match: Match) -> bytes:
-    """OFPMT_OXM with its padding. In the order of their numbers, prerequisites come first."""
+def wire_of_match(match: Match) -> bytes:
+    """A match as it goes over the wire: OFPMT_OXM with its padding.
+
+    In the order of their numbers, prerequisites come first.
+    """
     body = b"".join(encoded for _number, encoded in sorted(_oxm(*each) for each in match.fields))
     length = 4 + len(body)
     return struct.pack("!HH", ofproto.OFPMT_OXM, length) + body + bytes(-length % 8)
@@ -345,10 +218,6 @@ def _oxm(name: str, value: MatchValue) -> tuple[int, bytes]:
     buffer = bytearray()
     ofproto.oxm_serialize(number, plain, mask, buffer, 0)
     return number, bytes(buffer)
-
-
-def _from_match(match: Any) -> Match:
-    return Match.of(**{name: cast("MatchValue", value) for name, value in match.items()})
 
 
 _LibraryAction: Any = parser.OFPAction
@@ -403,9 +272,10 @@ def _action(action: Action) -> Any:
             raise TypeError(f"{action!r} is an instruction, not an action")
 
 
-def _wire(instructions: Iterable[Any]) -> bytes:
+def wire_of_actions(actions: Iterable[Action]) -> bytes:
+    """The instructions that carry these out, as they go over the wire."""
     buffer = bytearray()
-    for instruction in instructions:
+    for instruction in _instructions(actions):
         instruction.serialize(buffer, len(buffer))
     return bytes(buffer)
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from hypervisor_fixtures import serve_guest
+from hypervisor_fixtures import close_hypervisor, make_hypervisor, serve_guest
 
 from lab.forked_command import ForkedCommand
 from lab.guest import Guest
@@ -150,6 +150,17 @@ def stopped(name: str) -> Injection:
 @contextlib.contextmanager
 def nothing(_patient: Ward) -> Iterator[None]:
     yield
+
+
+@contextlib.contextmanager
+def ward_of_its_own() -> Iterator[Ward]:
+    """The same on a hypervisor that is made for it."""
+    hypervisor = make_hypervisor()
+    try:
+        with ward(hypervisor) as made:
+            yield made
+    finally:
+        close_hypervisor(hypervisor)
 
 
 class _Quiet(BaseHTTPRequestHandler):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from doctor_support import CONTROLLER, Ward, ward
-from hypervisor_fixtures import Factory, close_hypervisor, make_hypervisor
+from doctor_support import CONTROLLER, Ward, ward, ward_of_its_own
+from hypervisor_fixtures import Factory
 
 from lab.guest import Guest
 from lab.hypervisor import instance_of
@@ -36,12 +36,8 @@ HOPS = [
 
 @pytest.fixture(scope="module")
 def healthy() -> Iterator[Ward]:
-    hypervisor = make_hypervisor()
-    try:
-        with ward(hypervisor) as made:
-            yield made
-    finally:
-        close_hypervisor(hypervisor)
+    with ward_of_its_own() as made:
+        yield made
 
 
 def test_nothing_is_wrong_with_a_healthy_host(healthy: Ward) -> None:

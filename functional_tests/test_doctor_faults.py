@@ -15,20 +15,15 @@ import doctor_faults_port
 import doctor_faults_store
 import pytest
 from doctor_faults_store import StoreCase, only_in_a_copy
-from doctor_support import Case, Ward, ward
-from hypervisor_fixtures import close_hypervisor, make_hypervisor
+from doctor_support import Case, Ward, ward_of_its_own
 
 CASES = [*doctor_faults_deployment.CASES, *doctor_faults_host.CASES, *doctor_faults_port.CASES]
 
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[Ward]:
-    hypervisor = make_hypervisor()
-    try:
-        with ward(hypervisor) as made:
-            yield made
-    finally:
-        close_hypervisor(hypervisor)
+    with ward_of_its_own() as made:
+        yield made
 
 
 # Faults of the host's own file, which need no running agent to be restarted.

@@ -6,20 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from doctor_support import CONTROLLER, Result, Ward, stopped, ward
-from hypervisor_fixtures import close_hypervisor, make_hypervisor
+from doctor_support import CONTROLLER, Result, Ward, stopped, ward_of_its_own
 
 from lab.guest import Guest
 
 
 @pytest.fixture(scope="module")
 def first() -> Iterator[Ward]:
-    hypervisor = make_hypervisor()
-    try:
-        with ward(hypervisor) as made:
-            yield made
-    finally:
-        close_hypervisor(hypervisor)
+    with ward_of_its_own() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
