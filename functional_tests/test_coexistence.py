@@ -104,6 +104,8 @@ def test_the_protocols_are_overwritten(lab_hypervisor: Factory) -> None:
     wait_for(
         lambda: "OpenFlow13" in vsctl("get", "bridge", bridge, "protocols"), "OpenFlow 1.3", 1.0
     )
+    # ovs-vswitchd may not have read that yet, and refuses our version.
+    wait_for(lambda: hypervisor.ovs.ofctl("dump-flows", bridge), "the bridge to speak it")
     hypervisor.ovs.ofctl("del-flows", bridge)
     assert time_to_recover(hypervisor, guests, flows) < WITHIN
     assert vsctl("get", "bridge", bridge, "protocols").strip() == (

@@ -194,14 +194,12 @@ def back(settings: Settings, *, host: str | None, timeout: float) -> None:
     with opened(settings) as store:
         ports = served_ports(config, store) if here else []
         switch_host(store, name, enabled=False)
-        if not here:
-            _wait_for_agent(store, name, timeout, enabled=False)
-        elif _removed_without_agent(name, config):
-            _ask_for_guests(config, ports, timeout)
-        else:
+        begun = time.monotonic()
+        agent_runs = not (here and _removed_without_agent(name, config))
+        if here:
             # Not only when the last request in flight is finished.
-            begun = time.monotonic()
             _ask_for_guests(config, ports, timeout)
+        if agent_runs:
             left = timeout - (time.monotonic() - begun)
             _wait_for_agent(store, name, max(left, 1.0), enabled=False)
     if here:
@@ -210,12 +208,20 @@ def back(settings: Settings, *, host: str | None, timeout: float) -> None:
 
 
 def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float) -> None:
-    """Have guests ask anew for the service's MAC, as soon as nothing of ours would answer."""
+    """Have guests ask anew for the service's MAC, as soon as nothing of ours would answer.
+
+    Twice: who has heard a MAC just now may take no other for a while.
+    """
     from ovs_metadata.agent.migration.host import lets_pass, wait_until  # noqa: PLC0415
-    from ovs_metadata.agent.migration.neighbours import ask_for_guests  # noqa: PLC0415
+    from ovs_metadata.agent.migration.neighbours import (  # noqa: PLC0415
+        ASK_AGAIN_AFTER,
+        ask_for_guests,
+    )
 
     if wait_until(lambda: lets_pass(config), timeout):
         try:
+            ask_for_guests(config, ports)
+            time.sleep(ASK_AGAIN_AFTER)
             ask_for_guests(config, ports)
         except OSError as error:
             click.echo(f"guests keep our MAC address for up to a minute: {error}", err=True)

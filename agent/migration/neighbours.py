@@ -19,6 +19,10 @@ from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ports import ServedPort
 
+ASK_AGAIN_AFTER = 1.2
+"""Seconds after which guests are to be asked for once more. Linux keeps to an answer for a second
+before it believes another (locktime, see arp(7)), and may have had ours just before."""
+
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
