@@ -176,6 +176,7 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
             stack.enter_context(connection)
         assert len(accepted(in_flight, 10)) == len(in_flight)
         slow.kill(signal.SIGSTOP)
+        wait_for(lambda: _is_stopped(slow), "the slow service to stop")
         for connection in in_flight:
             connection.settimeout(30)
             connection.sendall(REQUEST)
@@ -192,6 +193,12 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
             assert guest.instance_id.encode() in answer
     assert back.wait(30) == 0
     assert hypervisor.flows() == ""
+
+
+def _is_stopped(service: Process) -> bool:
+    """Whether none of its threads runs any more, which is a moment after it was told."""
+    states = (stat.read_text() for stat in Path(f"/proc/{service.pid}/task").glob("*/stat"))
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
 
 
 def _asked(service: Process) -> int:
