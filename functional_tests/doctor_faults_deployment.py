@@ -14,10 +14,10 @@ from doctor_support import (
     Unchecking,
     Ward,
     nova_at,
-    stopped_process,
 )
 
 from lab.certificates import Authority
+from lab.process import stopped_process
 from ovs_metadata.host.sources import DEFAULT_TEMPLATE
 from ovs_metadata.store.layout import config_template_path
 

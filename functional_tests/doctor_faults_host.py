@@ -16,10 +16,9 @@ from doctor_support import (
     Injection,
     Ward,
     stopped,
-    stopped_process,
 )
 
-from lab.process import run, wait_for
+from lab.process import run, stopped_process, wait_for
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import ssl
 import threading
@@ -20,7 +18,7 @@ from lab.forked_command import ForkedCommand
 from lab.guest import Guest
 from lab.hypervisor import SECRET, Hypervisor
 from lab.metadata_service import sign
-from lab.process import LabError, wait_for
+from lab.process import LabError, stopped_process, wait_for
 from ovs_metadata.agent.doctor.look_host import look_at_agent
 from ovs_metadata.agent.plumbing import inside_namespace
 from ovs_metadata.host.config import load
@@ -127,15 +125,6 @@ class Case:
 
 STOPPED_AGENT = frozenset({"agent-stuck"})
 STOPPED_CONTROLLER = frozenset({"controller-stuck"})
-
-
-@contextlib.contextmanager
-def stopped_process(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def stopped(name: str) -> Injection:

@@ -21,7 +21,7 @@ from lab.guest import Guest
 from lab.guest_client import ANY_IPV4, accepted, begin
 from lab.hypervisor import SECRET, Hypervisor
 from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
-from lab.process import LabError, Process, run, wait_for
+from lab.process import LabError, Process, run, stopped_process, wait_for
 from lab.steady_load import REQUEST, TOOLS, Load
 from ovs_metadata.agent.conf.schema import MASK
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
@@ -175,30 +175,22 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
         for connection in in_flight:
             stack.enter_context(connection)
         assert len(accepted(in_flight, 10)) == len(in_flight)
-        slow.kill(signal.SIGSTOP)
-        wait_for(lambda: _is_stopped(slow), "the slow service to stop")
-        for connection in in_flight:
-            connection.settimeout(30)
-            connection.sendall(REQUEST)
-        wait_for(lambda: _asked(slow) == len(in_flight), "the requests to be on their way")
-        back = hypervisor.spawn("back", *_migrate(hypervisor, "back")[2:])
-        wait_for(cloud.served_by_neutron, "Neutron to serve the guest", LONGEST_GAP)
-        for _ in range(20):
-            assert cloud.served_by_neutron()
-        assert back.alive(), "requests are in flight"
-        slow.kill(signal.SIGCONT)
+        with stopped_process(slow.pid):
+            for connection in in_flight:
+                connection.settimeout(30)
+                connection.sendall(REQUEST)
+            wait_for(lambda: _asked(slow) == len(in_flight), "the requests to be on their way")
+            back = hypervisor.spawn("back", *_migrate(hypervisor, "back")[2:])
+            wait_for(cloud.served_by_neutron, "Neutron to serve the guest", LONGEST_GAP)
+            for _ in range(20):
+                assert cloud.served_by_neutron()
+            assert back.alive(), "requests are in flight"
         for connection in in_flight:
             answer = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
             assert guest.instance_id.encode() in answer
     assert back.wait(30) == 0
     assert hypervisor.flows() == ""
-
-
-def _is_stopped(service: Process) -> bool:
-    """Whether none of its threads runs any more, which is a moment after it was told."""
-    states = (stat.read_text() for stat in Path(f"/proc/{service.pid}/task").glob("*/stat"))
-    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
 
 
 def _asked(service: Process) -> int:

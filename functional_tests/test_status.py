@@ -1,13 +1,10 @@
 """A real host at a glance: the command, the list of ports, and the page in a real browser."""
 
-import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import pytest
 from lab import browser
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
+from lab.process import run, stopped_process, wait_for
 
 PAGE = "http://127.0.0.1:9775/"
 
@@ -100,19 +97,10 @@ def test_status_with_the_agent_up_and_down(host: tuple[Hypervisor, Guest]) -> No
     assert "1 served, 1 pending, 0 refused, if the agent ran" in text
 
 
-@contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_an_agent_that_does_nothing_does_not_serve(host: tuple[Hypervisor, Guest]) -> None:
     hypervisor, _ = host
     agent = hypervisor.processes["agent"]
-    with stopped(agent.pid):
+    with stopped_process(agent.pid):
         found = status(hypervisor, 1)
     (problem,) = found["problems"]
     assert f"pid {agent.pid} is stopped" in problem
@@ -143,7 +131,7 @@ def test_without_an_answer_the_processes_tell(
         ("ovs_metadata.proxy.main", "A proxy worker is stopped"),
         ("ovs_metadata.flows.launcher", "The flow controller is stopped"),
     ):
-        with stopped(children[name]):
+        with stopped_process(children[name]):
             assert problem in looked("", 1)["problems"][0]
 
 

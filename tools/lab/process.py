@@ -155,3 +155,19 @@ def namespace(name: str) -> Iterator[str]:
         yield name
     finally:
         run("ip", "netns", "del", name)
+
+
+@contextlib.contextmanager
+def stopped_process(pid: int) -> Iterator[None]:
+    """Have a process stand still: from when none of its threads runs any more, to the end."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: _stands_still(pid), f"process {pid} to stop")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _stands_still(pid: int) -> bool:
+    states = (stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
