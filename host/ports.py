@@ -12,17 +12,10 @@ from uuid import UUID
 
 from ovs_metadata.host.address import why_unservable
 from ovs_metadata.store.interface import PortState
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import COMPUTE, SUBPORT, PortRecord
 
 DEAD_VLAN = 4095
 """Tag that Neutron's agent gives a port it has not wired yet."""
-
-OWNER_PREFIX = "compute:"
-"""device_owner of the ports of instances, whatever the availability zone behind the colon."""
-
-SUBPORT_OWNER = "trunk:subport"
-"""device_owner of a trunk's sub-ports. Neutron has no device_id for them; in their records it is
-the trunk's parent port, whose own record names the instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,7 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
             )
             continue
         record = records.get(port_id)
-        if isinstance(record, PortRecord) and not record.device_owner.startswith(OWNER_PREFIX):
+        if isinstance(record, PortRecord) and not record.device_owner.startswith(COMPUTE):
             continue
         if claims[port_id] > 1:
             refused[interface.name] = (
@@ -155,14 +148,14 @@ def with_instances(records: Records, followed: Collection[str | None]) -> Record
     subports = {
         port_id: state
         for port_id, state in records.items()
-        if isinstance(state, PortRecord) and state.device_owner == SUBPORT_OWNER
+        if isinstance(state, PortRecord) and state.device_owner == SUBPORT
     }
     if not subports:
         return records
     found = dict(records)
     for port_id, subport in subports.items():
         parent = records.get(subport.device_id)
-        if isinstance(parent, PortRecord) and parent.device_owner.startswith(OWNER_PREFIX):
+        if isinstance(parent, PortRecord) and parent.device_owner.startswith(COMPUTE):
             found[port_id] = replace(
                 subport,
                 device_id=parent.device_id,

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ovs_metadata.store.record import MAX_REVISION, MalformedRecord, PortRecord
+from ovs_metadata.store.record import (
+    COMPUTE,
+    MAX_REVISION,
+    SUBPORT,
+    MalformedRecord,
+    PortRecord,
+)
 
 LOG = logging.getLogger(__name__)
 
 Port = Mapping[str, Any]
-
-COMPUTE = "compute:"
-"""How the device owner of an instance's port begins; what follows is its availability zone."""
-
-SUBPORT = "trunk:subport"
-"""The device owner of a trunk's sub-port. It has no device_id in Neutron; see `of_trunk`."""
 
 FIELDS = (
     "id",

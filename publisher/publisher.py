@@ -12,10 +12,11 @@ import os
 import threading
 from collections.abc import Callable
 
-from ovs_metadata.publisher.ports import SUBPORT, Change
+from ovs_metadata.publisher.ports import Change
 from ovs_metadata.publisher.queue import ChangeQueue
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.interface import Store
+from ovs_metadata.store.record import SUBPORT
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,14 @@ from netaddr import EUI, INET_PTON, AddrFormatError, IPAddress, mac_unix_expande
 
 from ovs_metadata.store.errors import MalformedRecord
 
-__all__ = ["MAX_DOCUMENT", "MalformedRecord", "PortRecord", "is_port_id"]
+__all__ = ["COMPUTE", "MAX_DOCUMENT", "SUBPORT", "MalformedRecord", "PortRecord", "is_port_id"]
+
+COMPUTE = "compute:"
+"""How the device_owner of an instance's port begins; what follows is its availability zone."""
+
+SUBPORT = "trunk:subport"
+"""device_owner of a trunk's sub-port. Neutron has no device_id for one; in a record it is the id of
+its trunk's parent port, whose own record names the instance."""
 
 MAX_DOCUMENT = 64 * 1024
 """Bytes a record's document may have."""

@@ -9,7 +9,6 @@ from ovs_metadata.agent.identities import identity_table
 from ovs_metadata.host.address import port_address
 from ovs_metadata.host.ports import (
     DEAD_VLAN,
-    OWNER_PREFIX,
     Bound,
     Interface,
     Records,
@@ -18,7 +17,7 @@ from ovs_metadata.host.ports import (
 )
 from ovs_metadata.proxy.identity import Entry, Pending
 from ovs_metadata.store.interface import MalformedRecord
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import COMPUTE, PortRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +93,12 @@ def _why_not(
     interface: Interface, record: PortRecord | MalformedRecord | None, bound: Bound
 ) -> str:
     """The first thing that is in the way."""
-    owner = record.device_owner if isinstance(record, PortRecord) else OWNER_PREFIX
+    owner = record.device_owner if isinstance(record, PortRecord) else COMPUTE
     reasons = {
         bound.refused.get(interface.name, ""): interface.name in bound.refused,
         "it has no external_ids:iface-id, so it belongs to no Neutron port": not interface.iface_id,
-        f"its device owner is {owner!r}: only ports of instances ({OWNER_PREFIX}…) are served": (
-            not owner.startswith(OWNER_PREFIX)
+        f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served": (
+            not owner.startswith(COMPUTE)
         ),
         f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet": (
             interface.tag == DEAD_VLAN

@@ -9,16 +9,16 @@ from ovs_metadata.agent.doctor import faults_port as faults
 from ovs_metadata.agent.doctor.facts import FlowFacts, PacketFacts, PortFacts, RequestFacts
 from ovs_metadata.agent.doctor.finding import Fault, Finding
 from ovs_metadata.host.address import why_unservable
-from ovs_metadata.host.ports import DEAD_VLAN, OWNER_PREFIX, ServedPort
+from ovs_metadata.host.ports import DEAD_VLAN, ServedPort
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.store.interface import MalformedRecord
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import COMPUTE, PortRecord
 
 
 def concerns_us(port: PortFacts) -> bool:
     """Whether it is an instance's: its record says so, or Nova has written on the interface."""
     if isinstance(port.state, PortRecord):
-        return port.state.device_owner.startswith(OWNER_PREFIX)
+        return port.state.device_owner.startswith(COMPUTE)
     return port.interface.vm_uuid is not None
 
 
