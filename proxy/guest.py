@@ -312,9 +312,9 @@ class GuestConnection(PortConnection):
             self.deadline = math.inf  # the connect timeout is the pool's
 
     def _renew(self, transaction: Transaction, identity: Identity) -> None:
-        """Sign a request anew that still waits for a connection: the secret may have changed."""
+        """Replace the request in hand: whenever it is sent (again), it carries this identity."""
         exchange = transaction.exchange
-        if exchange is not None and exchange.connection is None:
+        if exchange is not None:
             self._identity = transaction.identity = identity
             request_id = transaction.request_id
             exchange.request = render_request(transaction.request, identity, request_id)

@@ -1,5 +1,6 @@
 """Several endpoints of Nova: which is asked, which is left alone, and the way back to the first."""
 
+import asyncio
 import socket
 import time
 from dataclasses import replace
@@ -272,3 +273,29 @@ async def test_what_waits_for_nova_is_signed_as_it_is_when_it_is_sent() -> None:
         async with running_nova(answers(OK), port=port) as nova:
             assert await guest.answer() == OK
             assert b"X-Instance-ID-Signature: rotated\r\n" in nova.requests[0]
+
+
+@on_loop
+async def test_what_is_sent_again_is_signed_as_it_is_when_it_is_sent_again() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(connection: NovaConnection) -> None:
+        await connection.request()
+        if asked.is_set():
+            await connection.send(OK)
+            await connection.request()
+        else:
+            asked.set()
+            await go_on.wait()  # and closes, as a Nova that is restarted with the new secret
+
+    async with running_nova(script) as nova, running_proxy(nova.url) as proxy:
+        guest = await proxy.guest()
+        await guest.send(GET)
+        await asked.wait()
+        now = replace(identity(2), signature="rotated", fixed_ip="10.0.0.77")
+        proxy.table.set("127.0.0.2", now)
+        go_on.set()
+        assert await guest.answer() == OK
+    assert identity_lines(2) in nova.requests[0]
+    assert b"X-Instance-ID-Signature: rotated\r\n" in nova.requests[1]
+    assert b"X-Forwarded-For: 10.0.0.77\r\n" in nova.requests[1]
