@@ -1,0 +1,89 @@
+"""What others wrote is data: texts that are shown, and JSON that is read. Pure functions.
+
+Others are the store, OVSDB, Neutron, Nova, a configuration file, a guest, a worker. Any part of
+this project may import this module; it imports none of them.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+MAX_DEPTH = 32
+"""Objects and lists within each other that JSON may have. What we write has at most six."""
+
+
+class UnreadableJson(ValueError):
+    """The data is no JSON that is accepted; the message says why, and quotes nothing of it."""
+
+
+def escaped(text: str) -> str:
+    """Return the text on one line, with each character that is not printable as an escape.
+
+    Those are control characters (C0, DEL, C1), ends of lines and paragraphs, bidirectional controls
+    and other invisible characters, and lone surrogates. The notation is that of `repr`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def parse_json(data: bytes | str, limit: int) -> Any:
+    """Parse JSON that somebody else wrote.
+
+    Args:
+        data: the text, or its bytes in UTF-8.
+        limit: bytes, or characters of a text, that are accepted.
+
+    Raises:
+        UnreadableJson: the data is too long, no JSON, nested deeper than MAX_DEPTH, or has a number
+            that JSON has not.
+    """
+    if len(data) > limit:
+        raise UnreadableJson(f"{len(data)} bytes, more than the {limit} allowed")
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise UnreadableJson(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise UnreadableJson(f"not JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:  # an integer of thousands of digits, or a number of `_finite`
+        raise UnreadableJson(f"not JSON: {error}") from None
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Raise UnreadableJson if the value is nested too deeply for a function that calls itself."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> UnreadableJson:
+    return UnreadableJson(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
