@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,7 +90,15 @@ def test_a_partition_is_noticed_and_heals(
     assert server.pid
     # To a client, a server that is stopped is one behind a network that swallows all it is sent.
     os.kill(server.pid, signal.SIGSTOP)
+    # Until that is noticed, the server may know more: nothing is confirmed.
+    early = threading.Event()
+    following.follower.confirm(early.set)
+    assert "lost the connection" in caplog.text or not early.is_set()
     wait_for(lambda: "lost the connection" in caplog.text, "the silence to be noticed", 20)
+    # Nobody can be asked any more: what was last known is all there is to know.
+    confirmed = threading.Event()
+    following.follower.confirm(confirmed.set)
+    assert confirmed.wait(10)
     late = Told()
     store.follow(late).set_ports([record().port_id])
     late.wait_for(record().port_id, record())

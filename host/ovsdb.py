@@ -5,6 +5,8 @@ by itself; after each batch of changes it makes a `Bridge` value of them and tel
 on that thread. Lives from construction to `close`. Works in processes patched by eventlet, too.
 """
 
+import contextlib
+import queue
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ with warnings.catch_warnings():
     # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     from ovs.db.idl import ROW_DELETE
+    from ovs.jsonrpc import Message
     from ovsdbapp import exceptions
     from ovsdbapp.backend.ovs_idl import command, connection, transaction
 
@@ -139,6 +142,18 @@ class Ovsdb:
             pass
         self._connection.stop(timeout=5)
 
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        """Call back once `on_change` has seen everything committed before this call.
+
+        Any thread may call it; it does not block. The call comes from the connection's thread. It
+        does not come while OVSDB does not answer; after a reconnection it comes after the new
+        contents. Calls that come before the previous answer share one round trip.
+        """
+        self.idl.wanted.put(on_confirmed)
+        # If it is full, the thread is awake, and looks at what is wanted after the work it has.
+        with contextlib.suppress(queue.Full):
+            self._connection.txns.put(_Nudge(self.idl), block=False)
+
     def transact(self, write: Write) -> None:
         """Run `write` on the connection's thread and commit what it did.
 
@@ -193,16 +208,24 @@ class Ovsdb:
 
 
 class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
-    """The IDL, telling once per batch of messages that something changed.
+    """The IDL: calls `on_change` once per batch of messages, and confirms what it has seen.
 
     Rows are slow to read, and of a thousand ports one changes: what was read of a port is kept
     until its row, or that of an interface of its, changes.
+
+    A confirmation is an echo (RFC 7047, section 4.1.11) on the connection that the updates come by.
+    ovsdb-server executes requests one at a time, and before it takes a request from a connection it
+    writes all updates due on that connection (ovsdb/jsonrpc-server.c). So the reply follows every
+    update of what was committed before the echo was sent.
     """
 
     on_change: Callable[[], None] | None = None
 
     def __init__(self, target: str, helper: Any) -> None:
         super().__init__(target, helper)
+        self.wanted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._echo: _Echo | None = None
+        self._seen_seqno: int | None = None
         self._ports: list[Any] | None = None
         self._read: dict[UUID, tuple[Interface, ...]] = {}
         self._port_of: dict[UUID, UUID] = {}
@@ -252,9 +275,68 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
 
     def run(self) -> bool:
         changed = bool(super().run())
-        if changed and self.on_change:
+        # Not by `changed`: an exception above may have hidden a change from the last call.
+        if self.on_change and self.change_seqno != self._seen_seqno:
+            seqno = self.change_seqno
             self.on_change()
+            self._seen_seqno = seqno
+        self.confirm_wanted()
         return changed
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an echo is under way."""
+        return self._echo is not None and self._echo.sent
+
+    def confirm_wanted(self) -> None:
+        """Call back those whose echo has been answered, and send one for those who still wait."""
+        if self._echo is not None and self._echo.answered:
+            callbacks, self._echo = self._echo.callbacks, None
+            for callback in callbacks:
+                callback()
+        if self._echo is None and not self.wanted.empty():
+            self._echo = _Echo()
+        if self._echo is None or self._echo.sent or self.state != self.IDL_S_MONITORING:
+            return
+        while not self.wanted.empty():
+            self._echo.callbacks.append(self.wanted.get())
+        message = Message.create_request("echo", [])
+        if not self._session.send(message):
+            self._outstanding_txns[message.id] = self._echo
+            self._echo.sent = True
+
+
+class _Echo:
+    """An echo among python-ovs's outstanding transactions, which get their replies in order."""
+
+    sent = False
+    answered = False
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[], None]] = []
+
+    def _process_reply(self, _message: Any) -> None:
+        self.answered = True
+
+    @property
+    def _status(self) -> None:
+        return None
+
+    @_status.setter
+    def _status(self, _value: Any) -> None:
+        """The connection is lost, and the echo with it (python-ovs says TRY_AGAIN)."""
+        self.sent = False
+
+
+class _Nudge:
+    """Wakes the connection's thread: ovsdbapp takes it for a transaction."""
+
+    def __init__(self, replica: _Replica) -> None:
+        self.results: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._replica = replica
+
+    def do_commit(self) -> None:
+        self._replica.confirm_wanted()
 
 
 class _Command(command.BaseCommand):  # type: ignore[misc]

@@ -139,6 +139,13 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
     return Bound(served, pending, undecided, refused)
 
 
+def is_instances(record: PortState) -> bool:
+    """Whether a record is that of an instance's port, or of a sub-port of one."""
+    return isinstance(record, PortRecord) and (
+        record.device_owner.startswith(COMPUTE) or record.device_owner == SUBPORT
+    )
+
+
 def with_instances(records: Records, followed: Collection[str | None]) -> Records:
     """The records, with the instance in those of sub-ports: their parent port's, and its project.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
-from ovs_metadata.host.ports import Bound, bind, port_id_of
+from ovs_metadata.host.ports import Bound, bind, is_instances, port_id_of
 from ovs_metadata.store.interface import MalformedRecord, PortState, Store
 
 LOG = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class PortWatcher:
         self._bridge: Bridge | None = None
         self._followed: frozenset[str] = frozenset()
         self._records: dict[str, PortState] = {}
+        self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
         self._complaints: dict[str, str] = {}
         self._had_bridge: bool | None = None
         self._follower = store.follow(self._record_changed)
@@ -57,6 +58,37 @@ class PortWatcher:
         """The bridge as OVSDB last showed it."""
         with self._lock:
             return self._bridge
+
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        """Call back once `state` is no older than this call, in all that identities depend on.
+
+        Any thread may call it; it does not block. The call comes from OVSDB's thread or the
+        store's, after `on_change` for whatever there was to see. It does not come while OVSDB does
+        not answer.
+
+        The store is asked where that costs nothing (a directory), and where the record is the only
+        word on a port's instance. Elsewhere OVSDB's vm-uuid, which has just been confirmed, agrees
+        with the record or the port is not served.
+        """
+
+        def ovsdb_confirmed() -> None:
+            if self._follower.confirms_cheaply or not self._corroborated():
+                self._follower.confirm(on_confirmed)
+            else:
+                on_confirmed()
+
+        self.ovsdb.confirm(ovsdb_confirmed)
+
+    def _corroborated(self) -> bool:
+        """Whether OVSDB itself names the instance of each port that has a record of one."""
+        with self._lock:
+            if self._agreed is None:
+                self._agreed = not any(
+                    is_instances(self._records.get(port_id_of(interface) or ""))
+                    for interface in (self._bridge.interfaces if self._bridge else ())
+                    if not interface.vm_uuid
+                )
+            return self._agreed
 
     def state(self) -> HostState:
         """How things stand now. Says in the log what is refused, once for each reason."""
@@ -82,6 +114,7 @@ class PortWatcher:
         )
         with self._lock:
             self._bridge = bridge
+            self._agreed = None
             self._followed = port_ids
             self._records = {
                 port_id: record for port_id, record in self._records.items() if port_id in port_ids
@@ -96,6 +129,7 @@ class PortWatcher:
             # What is told of a port that has just gone is not kept: it may be old when it is back.
             if port_id in self._followed:
                 self._records[port_id] = record
+                self._agreed = None
         self._on_change()
 
     def _complain(self, bound: Bound) -> None:

@@ -35,6 +35,8 @@ class Files(Protocol):
 class DirectoryFollower(ThreadedFollower[S]):
     """Compares the signatures (see `_signature`) of the followed files with those last seen."""
 
+    confirms_cheaply = True
+
     def __init__(
         self,
         files: Files,
@@ -55,6 +57,12 @@ class DirectoryFollower(ThreadedFollower[S]):
 
     def _pause(self) -> float:
         return POLL_INTERVAL
+
+    def _catch_up(self) -> bool:
+        return True  # each read looks at all files
+
+    def _caught_up(self) -> bool:
+        return True  # what cannot be read is an outage
 
     def _read(self) -> set[str]:
         try:

@@ -5,6 +5,7 @@ patched by eventlet. It ends in `close`, or when the store turns out to be of an
 """
 
 import logging
+import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
@@ -23,6 +24,8 @@ S = TypeVar("S")
 class ThreadedFollower(ABC, Generic[S]):
     """A follower that reads in a thread of its own, whenever woken and after each pause."""
 
+    confirms_cheaply: bool
+
     def __init__(
         self,
         kind: Kind[S],
@@ -33,6 +36,7 @@ class ThreadedFollower(ABC, Generic[S]):
         self._reports = Reports(kind, listener)
         self._on_fatal = on_fatal
         self._wake = threading.Event()
+        self._unconfirmed: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.closed = False
         self._problems: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="store-follower", daemon=True)
@@ -58,6 +62,23 @@ class ThreadedFollower(ABC, Generic[S]):
         self._added(self._reports.set_keys(port_ids))
         self._wake.set()
 
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        """See `Follower`."""
+        self._unconfirmed.put(on_confirmed)
+        self._wake.set()
+
+    @abstractmethod
+    def _catch_up(self) -> bool:
+        """Have the next `_read` read whatever was written before this call.
+
+        Returns:
+            Whether it will. If not, those who wait for a confirmation go on waiting.
+        """
+
+    @abstractmethod
+    def _caught_up(self) -> bool:
+        """Whether the last `_read` has read all there was to read, or there is no store to ask."""
+
     def close(self) -> None:
         """See `Follower`. A listener may call it."""
         self.closed = True
@@ -70,6 +91,8 @@ class ThreadedFollower(ABC, Generic[S]):
         while not self.closed:
             self._wake.wait(self._pause())
             self._wake.clear()
+            waiting = [self._unconfirmed.get() for _ in range(self._unconfirmed.qsize())]
+            up_to_date = bool(waiting) and self._catch_up()
             try:
                 self._note(self._read())
             except UnknownLayout as error:
@@ -77,6 +100,11 @@ class ThreadedFollower(ABC, Generic[S]):
                 if self._on_fatal is not None:
                     self._on_fatal(error)
                 return
+            for on_confirmed in waiting:
+                if up_to_date and self._caught_up():
+                    on_confirmed()
+                else:
+                    self._unconfirmed.put(on_confirmed)
 
     def _note(self, problems: set[str]) -> None:
         """Log each problem when it appears, and once when all are gone."""

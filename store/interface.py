@@ -109,6 +109,17 @@ class Follower(Protocol):
         OVS interface may carry anything in iface-id) is told as having no record.
         """
 
+    confirms_cheaply: bool
+    """Whether `confirm` stays on this machine."""
+
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        """Call back once the listener knows of everything written before this call.
+
+        Any thread may call it; it does not block. The call comes from the follower's thread. While
+        there is no connection to the store, what was last known is all there is to know, and the
+        call comes at once. It does not come after `close`.
+        """
+
     def close(self) -> None:
         """Stop. Once this returns the listener is not called again."""
 

@@ -26,6 +26,9 @@ READ_TIMEOUT = 60.0
 it long before. One that is busy, because all agents of a deployment have come back at once, would
 only be the busier if it were asked again."""
 
+SYNC_TIMEOUT = 5.0
+"""Seconds a sync may take before it is tried again."""
+
 RETRY_INTERVAL = 1.0
 """Seconds after which what could not be read is tried again."""
 
@@ -44,6 +47,10 @@ S = TypeVar("S")
 class ZooKeeperFollower(ThreadedFollower[S]):
     """A `Follower` by watches.
 
+    It catches up by a sync of its server with ZooKeeper's leader. A server writes to a connection
+    in the order of transactions (ZooKeeper Programmer's Guide, "ZooKeeper Watches"), so the events
+    of everything that was written before the sync come before its answer.
+
     Args:
         requests: to one client; whoever owns it calls `read_all` on each new connection.
         kind: what the keys are of.
@@ -51,6 +58,8 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         on_fatal: told when the layout is of an unknown version.
         snapshot: what was last known; None if that is not kept.
     """
+
+    confirms_cheaply = False
 
     def __init__(
         self,
@@ -90,13 +99,24 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         self._to_read.update(keys)
 
     def _pause(self) -> float | None:
-        pauses = [RETRY_INTERVAL] if self._to_read else []
+        pauses = [RETRY_INTERVAL] if self._to_read or self._unconfirmed.qsize() else []
         if self._snapshot:
             due = self._snapshot.save()
             pauses += [] if due is None else [due]
             if self._requests.disconnected_for() and self._reports.untold():
                 pauses.append(PATIENCE / 4)
         return min(pauses, default=None)
+
+    def _catch_up(self) -> bool:
+        try:
+            if self._client.connected:
+                self._requests.sync(SYNC_TIMEOUT)
+        except self._requests.failures:
+            return not self._client.connected
+        return True
+
+    def _caught_up(self) -> bool:
+        return not self._to_read or not self._client.connected
 
     def _read(self) -> set[str]:
         if self._snapshot and self._requests.disconnected_for() > PATIENCE:

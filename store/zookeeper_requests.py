@@ -20,6 +20,7 @@ from kazoo.exceptions import (
     NotEmptyError,
     SessionExpiredError,
 )
+from kazoo.protocol.states import Callback
 from kazoo.retry import RetryFailedError
 from kazoo.security import Permissions
 
@@ -248,6 +249,16 @@ class Requests:
     def wait(self, result: Any, timeout: float | None = None) -> Any:
         """Wait for the answer to a request, so many seconds; None: what an operation may take."""
         return result.get(timeout=OPERATION_TIMEOUT if timeout is None else timeout)
+
+    def sync(self, timeout: float) -> None:
+        """Return once all events of what was written before this call have been handled."""
+        handler = self.client.handler
+        self.wait(self.client.sync_async("/"), timeout)
+        # kazoo handles events one at a time, in the order of a queue.
+        handled = handler.event_object()
+        handler.dispatch_callback(Callback("watch", handled.set, ()))
+        if not handled.wait(timeout):
+            raise handler.timeout_exception(f"events are not handled within {timeout:g} s")
 
     def make_layout(self) -> None:
         """Write the layout's version unless it is there."""

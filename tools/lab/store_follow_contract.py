@@ -36,6 +36,28 @@ class FollowContract:
         store.put(record(revision=4))
         followed.told.wait_for(record().port_id, record(revision=4))
 
+    def test_what_is_confirmed_holds_all_that_was_written_before(
+        self, store: Store, followed: Followed
+    ) -> None:
+        """Each time, however soon after the write the confirmation is asked for."""
+        port_id = record().port_id
+        store.put(record())
+        followed.settle(port_id)
+        for revision in range(2, 40):
+            store.put(record(revision=revision))
+            confirmed = threading.Event()
+            seen: list[PortState] = []
+
+            def on_confirmed(
+                seen: list[PortState] = seen, confirmed: threading.Event = confirmed
+            ) -> None:
+                seen += followed.told.of(port_id)[-1:]
+                confirmed.set()
+
+            followed.follower.confirm(on_confirmed)
+            assert confirmed.wait(10)
+            assert seen == [record(revision=revision)]
+
     def test_ports_not_followed_are_not_told(self, store: Store, followed: Followed) -> None:
         """Neither those never followed, nor those not followed any more."""
         store.put(record(1))

@@ -1,0 +1,182 @@
+"""A confirmation by a real ovsdb-server comes after all that was committed before it was asked for.
+
+ovsdb-server is kept busy meanwhile by transactions of other clients, and by updates that come back.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.openvswitch import SCHEMA, OpenVSwitch
+from lab.ovsdb_client import NewPort, OvsdbClient
+from lab.process import run, wait_for
+from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+
+ROUNDS = 100
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[OpenVSwitch]:
+    """An ovsdb-server without ovs-vswitchd, with a bridge in it."""
+    switch = OpenVSwitch(tmp_path / "ovs", "")
+    switch.rundir.mkdir(parents=True)
+    run("ovsdb-tool", "create", switch.database, SCHEMA)
+    switch.start_ovsdb()
+    switch.vsctl("--no-wait", "add-br", "br-int")
+    try:
+        yield switch
+    finally:
+        if switch.ovsdb_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(switch.ovsdb_pid, signal.SIGCONT)
+        switch.stop()
+
+
+class Seen:
+    """The names of the interfaces that `on_change` was last called with."""
+
+    def __init__(self) -> None:
+        self.names: frozenset[str] = frozenset()
+
+    def __call__(self, bridge: Bridge | None) -> None:
+        self.names = frozenset(each.name for each in bridge.interfaces) if bridge else frozenset()
+
+
+def confirmed(ovsdb: Ovsdb, seen: Seen, timeout: float = 20.0) -> frozenset[str]:
+    """What had been seen when the confirmation came."""
+    came = threading.Event()
+    at_that_time: list[frozenset[str]] = []
+
+    def note() -> None:
+        at_that_time.append(seen.names)
+        came.set()
+
+    ovsdb.confirm(note)
+    assert came.wait(timeout)
+    return at_that_time[0]
+
+
+@contextlib.contextmanager
+def load(database: OpenVSwitch, clients: int = 1) -> Iterator[None]:
+    """Clients that write all the time, each on a connection of its own."""
+    stop = threading.Event()
+
+    def write(number: int) -> None:
+        client = OvsdbClient(database.connection, "br-int")
+        try:
+            for turn in itertools.count():
+                if stop.is_set():
+                    return
+                client.add([NewPort(f"l{number}x{turn % 7}y{each}", {}) for each in range(2)])
+                for each in range(2):
+                    client.unplug(f"l{number}x{turn % 7}y{each}")
+        finally:
+            client.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_it_follows_everything_that_was_committed_before(database: OpenVSwitch) -> None:
+    seen = Seen()
+    ovsdb = Ovsdb(database.connection, "br-int", seen)
+    client = OvsdbClient(database.connection, "br-int")
+    try:
+        with load(database):
+            for number in range(ROUNDS // 4):
+                name = f"tap{number}"
+                client.add([NewPort(name, {})])
+                assert name in confirmed(ovsdb, seen)
+                client.unplug(name)
+                assert name not in confirmed(ovsdb, seen)
+    finally:
+        client.close()
+        ovsdb.close()
+
+
+def test_a_confirmation_that_is_under_way_serves_nobody_who_comes_later(
+    database: OpenVSwitch,
+) -> None:
+    seen = Seen()
+    ovsdb = Ovsdb(database.connection, "br-int", seen)
+    client = OvsdbClient(database.connection, "br-int")
+    came: list[str] = []
+    try:
+        for number in range(ROUNDS):
+            before, after = threading.Event(), threading.Event()
+            name = f"tap{number}"
+            ovsdb.confirm(before.set)
+            client.add([NewPort(name, {})])
+
+            def note(name: str = name, after: threading.Event = after) -> None:
+                came.append(name if name in seen.names else "too early")
+                after.set()
+
+            ovsdb.confirm(note)
+            assert before.wait(20)
+            assert after.wait(20)
+            client.unplug(name)
+        assert came == [f"tap{number}" for number in range(ROUNDS)]
+    finally:
+        client.close()
+        ovsdb.close()
+
+
+def test_it_does_not_come_while_ovsdb_does_not_answer(database: OpenVSwitch) -> None:
+    seen = Seen()
+    ovsdb = Ovsdb(database.connection, "br-int", seen)
+    came = threading.Event()
+    try:
+        os.kill(database.ovsdb_pid, signal.SIGSTOP)
+        ovsdb.confirm(came.set)
+        wait_for(lambda: ovsdb.idl.is_waiting, "the question to be sent")
+        assert not came.is_set()
+        os.kill(database.ovsdb_pid, signal.SIGCONT)
+        assert came.wait(20)
+    finally:
+        ovsdb.close()
+
+
+def test_after_a_reconnection_it_follows_the_new_contents(database: OpenVSwitch) -> None:
+    seen = Seen()
+    ovsdb = Ovsdb(database.connection, "br-int", seen)
+    came = threading.Event()
+    at_that_time: list[frozenset[str]] = []
+
+    def note() -> None:
+        at_that_time.append(seen.names)
+        came.set()
+
+    try:
+        os.kill(database.ovsdb_pid, signal.SIGSTOP)
+        ovsdb.confirm(note)  # whatever becomes of this one, it is lost with the connection
+        database.kill_ovsdb()
+        run("ovsdb-tool", "transact", database.database, _add_port("tap1"))
+        database.start_ovsdb()
+        assert came.wait(30)
+        assert at_that_time == [frozenset({"br-int", "tap1"})]
+    finally:
+        ovsdb.close()
+
+
+def _add_port(name: str) -> str:
+    return (
+        '["Open_vSwitch",'
+        f'{{"op":"insert","table":"Interface","row":{{"name":"{name}"}},"uuid-name":"i"}},'
+        f'{{"op":"insert","table":"Port","row":{{"name":"{name}","interfaces":["named-uuid","i"]}},'
+        '"uuid-name":"p"},'
+        '{"op":"mutate","table":"Bridge","where":[],"mutations":[["ports","insert",["named-uuid","p"]]]}]'
+    )
