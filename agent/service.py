@@ -52,7 +52,10 @@ class Service:
         self._handover = handover
         self._deployment = deployment
         self._on_end = on_end
-        self._workers = Workers(config.proxy_user, deployment.settings, statistics)
+        self._workers = Workers(
+            config.proxy_user, deployment.settings, statistics, confirm=self._confirm
+        )
+        self._watcher: PortWatcher | None = None
         self._upkeep: Upkeep | None = None
         self._statistics = statistics
         self._changed = asyncio.Event()
@@ -124,7 +127,7 @@ class Service:
         def wake() -> None:
             loop.call_soon_threadsafe(changed)
 
-        watcher = await self._watch(wake)
+        watcher = self._watcher = await self._watch(wake)
         upkeep = Upkeep(
             *(watcher, self._workers, self._handover),
             *(self._config.namespace, self._config.workers),
@@ -174,11 +177,33 @@ class Service:
     async def _tell(self, watcher: PortWatcher) -> None:
         """Tell the workers of every change, as soon as it is known."""
         while True:
-            self._changed.clear()
-            bound = watcher.state().bound
-            self._workers.tell(identity_table(bound, self._deployment.secret))
-            self._statistics.refused = bound.refused
+            self._tell_now(watcher)
             await self._changed.wait()
+
+    def _tell_now(self, watcher: PortWatcher) -> None:
+        self._changed.clear()
+        bound = watcher.state().bound
+        self._workers.tell(identity_table(bound, self._deployment.secret))
+        self._statistics.refused = bound.refused
+
+    def _confirm(self, on_confirmed: Callable[[], None]) -> None:
+        """Call back once the workers know of everything committed before; see `Confirm`."""
+        watcher = self._watcher
+        if watcher is None:
+            return  # there are workers only once there is a watcher
+        loop = asyncio.get_running_loop()
+
+        def confirmed() -> None:
+            # Changes wake this loop before the confirmation does, in the same order.
+            if self._changed.is_set():
+                self._tell_now(watcher)
+            on_confirmed()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the agent has ended
+                loop.call_soon_threadsafe(confirmed)
+
+        watcher.confirm(wake)
 
     def _start_flows(self) -> list[asyncio.Task[None]]:
         if self._config.controller == "external":

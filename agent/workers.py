@@ -12,7 +12,7 @@ import functools
 import logging
 import socket
 from asyncio.subprocess import Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
 from ovs_metadata.agent.identities import changes
@@ -26,6 +26,9 @@ LOG = logging.getLogger(__name__)
 LARGEST_BACKLOG = 64 * 1024 * 1024
 """Bytes of feed a worker may leave unread; one that reads no more is of no use and is killed."""
 
+Confirm = Callable[[Callable[[], None]], None]
+"""Calls back, on the event loop, once workers know of all that the sources had committed before."""
+
 REPORTS_AT_ONCE = 10
 REPORTS_PER_SECOND = 2.0
 """Reports a worker may send, which it does once a second: none can keep the agent busy."""
@@ -35,9 +38,17 @@ class Workers:
     """The proxy workers of this host. `tell` may be called before and after `start`."""
 
     def __init__(
-        self, user: str, settings: Settings, statistics: HostStatistics | None = None
+        self,
+        user: str,
+        settings: Settings,
+        statistics: HostStatistics | None = None,
+        *,
+        confirm: Confirm | None = None,
     ) -> None:
-        """Make them; what they report goes to `statistics`."""
+        """Make them; what they report goes to `statistics`, and `confirm` confirms identities."""
+        self._confirm = confirm
+        self._unconfirmed: list[asyncio.StreamWriter] = []
+        self._confirming: list[asyncio.StreamWriter] = []
         self._user = user
         self._statistics = statistics or HostStatistics()
         self._settings = settings
@@ -110,6 +121,33 @@ class Workers:
             if process.returncode is None:
                 writer.write(message)
 
+    def _asked_to_confirm(self, writer: asyncio.StreamWriter) -> None:
+        """A worker asks for a confirmation.
+
+        Raises:
+            ReportError: it waits for one already.
+        """
+        if writer in self._unconfirmed or writer in self._confirming:
+            raise report.ReportError("it asks for two confirmations at once")
+        self._unconfirmed.append(writer)
+        if not self._confirming:
+            self._begin_to_confirm()
+
+    def _begin_to_confirm(self) -> None:
+        """Confirm to those who have asked so far. Those who ask meanwhile wait for the next."""
+        if self._confirm is not None:
+            self._confirming, self._unconfirmed = self._unconfirmed, []
+            self._confirm(self._confirmed)
+
+    def _confirmed(self) -> None:
+        message = feed.encode(feed.Confirmed())
+        for writer in self._confirming:
+            if not writer.is_closing():
+                writer.write(message)
+        self._confirming = []
+        if self._unconfirmed:
+            self._begin_to_confirm()
+
     def _patience(self) -> float:
         """Seconds a worker may take to finish the requests it has, by its present settings."""
         return self._settings.drain_timeout + 2
@@ -145,6 +183,9 @@ class Workers:
         started, count = clock(), 0
         try:
             while (line := await reader.readline()).endswith(b"\n"):
+                if line == feed.ASK_TO_CONFIRM:
+                    self._asked_to_confirm(self._feeds[number][1])
+                    continue
                 count += 1
                 if count > REPORTS_AT_ONCE + REPORTS_PER_SECOND * (clock() - started):
                     raise report.ReportError("one too many")  # noqa: TRY301 - ends it as others do

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.confirming import confirming
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 from lab.inside import inside
@@ -175,7 +176,7 @@ def test_a_worker_without_privileges_proves_itself_without_a_file_to_read(tmp_pa
     tmp_path.chmod(0o700)
     feed, its_feed = socket.socketpair()
     listener = socket.create_server(("127.0.0.1", 0))
-    with feed, its_feed, listener, https, _https(context, https):
+    with feed, its_feed, listener, https, _https(context, https), confirming(feed):
         worker = Process(
             [
                 *(sys.executable, "-m", "ovs_metadata.proxy.main", "--user", "nobody"),

@@ -39,6 +39,18 @@ def test_the_soak_notices_when_identities_do_not_follow_the_ports(soak: Soak) ->
     assert any(_is_another_guests(soak, answer.guest, answer.body) for answer in verdict.wrong)
 
 
+@pytest.mark.parametrize("without", ["haste"], indirect=True)
+def test_an_agent_that_lags_behind_ovsdb_misleads_nobody(soak: Soak) -> None:
+    verdict = soak.run(answers=8_000, timeout=90, only=["swap_numbers"])
+    assert not verdict.wrong, report(soak, verdict)
+
+
+@pytest.mark.parametrize("without", ["confirmation"], indirect=True)
+def test_the_soak_notices_when_answers_do_not_wait_for_a_confirmation(soak: Soak) -> None:
+    verdict = soak.run(answers=8_000, timeout=90, only=["swap_numbers"])
+    assert any(_is_another_guests(soak, answer.guest, answer.body) for answer in verdict.wrong)
+
+
 def _is_another_guests(soak: Soak, guest: str, instance: str) -> bool:
     hypervisor: Hypervisor = soak.hypervisor
     return instance in {each.instance_id for each in hypervisor.guests if each.name != guest}

@@ -53,6 +53,12 @@ class Failure(enum.Enum):
         "The metadata of this instance is not ready yet. Please try again.",
         retry=True,
     )
+    NOT_CONFIRMED = _Answer(
+        503,
+        "Service Unavailable",
+        "The identity of this instance cannot be confirmed at present. Please try again.",
+        retry=True,
+    )
     NO_ENDPOINT = _Answer(
         503,
         "Service Unavailable",

@@ -1,11 +1,15 @@
 """The feed: how the agent tells a worker its identity table and settings.
 
-One JSON object per line over an inherited socket pair, from the agent to the worker (what goes the
-other way is in `ovs_metadata.proxy.report`):
+One JSON object per line over an inherited socket pair, from the agent to the worker:
 
     {"type": "snapshot", "settings": {…}, "identities": {address: entry, …}}    first, and once
     {"type": "identity", "address": address, "identity": entry or null}         one address changed
     {"type": "settings", "settings": {…}}                                       all of them
+    {"type": "confirmed"}                 the messages before this one hold all that the sources
+                                          had committed when the worker asked for it
+
+The worker asks by the line ASK_TO_CONFIRM, once at a time; its other lines are reports
+(`ovs_metadata.proxy.report`).
 
 An entry is an object with port_id, instance_id, project_id, fixed_ip and signature, or with port_id
 and pending, the reason why there is no identity (yet). The agent uses the encoding functions, the
@@ -23,6 +27,11 @@ from ovs_metadata.proxy.settings import Settings
 
 MAX_LINE = 64 * 1024 * 1024
 """The longest line a worker accepts, in bytes. A snapshot has some 300 bytes per address."""
+
+ASK_TO_CONFIRM = b"confirm\n"
+"""The worker's line that asks for a confirmation (`ovs_metadata.proxy.confirmation`)."""
+
+_CONFIRMED = b'{"type":"confirmed"}\n'
 
 _IDENTITY_KEYS = ("port_id", "instance_id", "project_id", "fixed_ip", "signature")
 
@@ -54,11 +63,18 @@ class SettingsChange:
     settings: Settings
 
 
-Message: TypeAlias = Snapshot | IdentityChange | SettingsChange
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The confirmation that the worker asked for."""
+
+
+Message: TypeAlias = Snapshot | IdentityChange | SettingsChange | Confirmed
 
 
 def encode(message: Message) -> bytes:
     """Return a message as a line of the feed, with its newline."""
+    if isinstance(message, Confirmed):
+        return _CONFIRMED
     if isinstance(message, Snapshot):
         data: dict[str, Any] = {
             "type": "snapshot",
@@ -81,6 +97,8 @@ def decode(line: bytes) -> Message:
     Raises:
         FeedError: it is not a message. What it says is not repeated, for it may hold signatures.
     """
+    if line == _CONFIRMED:
+        return Confirmed()
     try:
         data = json.loads(line)
     except ValueError:  # UnicodeDecodeError included

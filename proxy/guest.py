@@ -14,6 +14,7 @@ import logging
 import math
 from time import monotonic
 
+from ovs_metadata.proxy import confirmation
 from ovs_metadata.proxy.answer import AnswerEncoder, AnswerPart
 from ovs_metadata.proxy.errors import Failure, render_failure
 from ovs_metadata.proxy.identity import Entry, Identity
@@ -108,6 +109,7 @@ class GuestConnection(PortConnection):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         """Give up what was being done for the guest."""
         self._end_at_once("GUEST_GONE")
+        self._context.confirmations.forget(self)
         self._parser.close()
         self._leave_port()
 
@@ -131,9 +133,11 @@ class GuestConnection(PortConnection):
                 self._close()
             else:
                 self._await_request()
-        elif self._transaction is not None and self._transaction.exchange is not None:
+            return
+        transaction = self._transaction
+        if transaction is not None and transaction.exchange is not None and not transaction.held:
             self._set_deadline(self._context.settings.response_timeout)
-            self._transaction.exchange.resume()
+            transaction.exchange.resume()
 
     # Called by the server.
 
@@ -146,6 +150,8 @@ class GuestConnection(PortConnection):
             self._refuse(Failure.NOT_READY)
         elif phase is Phase.QUEUED:
             self._refuse(Failure.TOO_MANY_REQUESTS)
+        elif phase is Phase.CONFIRMING or (self._transaction and self._transaction.held):
+            self._refuse(Failure.NOT_CONFIRMED)
         elif phase is _READING:
             if self._parser.progress is _IDLE:
                 self._close()
@@ -179,14 +185,30 @@ class GuestConnection(PortConnection):
     def turn_given(self) -> None:
         """Go on: an earlier request of this port is done."""
         self._has_turn = True
-        transaction = self._transaction
-        if transaction is None:
-            self._phase = _READING
-            self._begin_body()
-            if self._phase is _READING:
-                self._resume_reading()
+        if self._transaction is not None:
+            self._relay_after_wait(self._transaction)
             return
-        # Who stands behind the address may have changed while it waited.
+        self._phase = _READING
+        self._begin_body()
+        if self._phase is _READING:
+            self._resume_reading()
+
+    def confirmed(self) -> None:
+        """Go on: the identity table is no older than the request."""
+        transaction = self._transaction
+        if transaction is None or not self._context.confirmations.is_confirmed(transaction.ticket):
+            return  # it was another request that waited
+        if self._phase is Phase.CONFIRMING:
+            self._relay_after_wait(transaction)
+            return
+        held, transaction.held = transaction.held, []
+        for part in held:
+            self._deliver(transaction, part)
+        if self._transaction is transaction and not self._output_full and transaction.exchange:
+            transaction.exchange.resume()
+
+    def _relay_after_wait(self, transaction: Transaction) -> None:
+        # Another port may have the address since then.
         entry = self._context.table.get(self.address)
         if isinstance(entry, Identity):
             self._relay(transaction, entry)
@@ -272,7 +294,8 @@ class GuestConnection(PortConnection):
     # Answering one.
 
     def _begin_request(self, request: Request) -> None:
-        transaction = self._transaction = Transaction(request)
+        ticket = self._context.confirmations.ticket()
+        transaction = self._transaction = Transaction(request, ticket)
         self._continue_due = False
         self._served = True
         context = self._context
@@ -300,6 +323,9 @@ class GuestConnection(PortConnection):
             self._relay(transaction, identity)
 
     def _relay(self, transaction: Transaction, identity: Identity) -> None:
+        if not transaction.is_safe and self._must_wait(transaction):
+            self._phase = Phase.CONFIRMING
+            return
         self._phase = _RELAYING
         self._identity = transaction.identity = identity
         request = transaction.request
@@ -310,6 +336,16 @@ class GuestConnection(PortConnection):
             self.request_sent()
         else:
             self.deadline = math.inf  # the connect timeout is the pool's
+
+    def _must_wait(self, transaction: Transaction) -> bool:
+        """Whether a request's confirmation has yet to come; if so, `confirmed` is called then."""
+        confirmations = self._context.confirmations
+        if confirmations.is_confirmed(transaction.ticket):
+            return False
+        if not transaction.held:
+            confirmations.wait(transaction.ticket, self)
+            self._set_deadline(confirmation.TIMEOUT)
+        return True
 
     def _renew(self, transaction: Transaction, identity: Identity) -> None:
         """Replace the request in hand: whenever it is sent (again), it carries this identity."""
@@ -326,11 +362,22 @@ class GuestConnection(PortConnection):
         self.deadline = self._now() + self._context.settings.response_timeout
 
     def answer_received(self, part: AnswerPart) -> None:
-        """Pass on a part of the answer, in one write."""
-        transaction, channel = self._transaction, self._channel
-        if transaction is None or transaction.answer is None or channel is None:
+        """Pass on a part of the answer, or keep it until the identity is confirmed."""
+        transaction = self._transaction
+        if transaction is None:
             return
-        answer = transaction.answer
+        if self._must_wait(transaction):
+            transaction.held.append(part)
+            if transaction.exchange is not None:
+                transaction.exchange.pause()
+        else:
+            self._deliver(transaction, part)
+
+    def _deliver(self, transaction: Transaction, part: AnswerPart) -> None:
+        """Pass on a part of the answer, in one write."""
+        answer, channel = transaction.answer, self._channel
+        if answer is None or channel is None:
+            return
         if self._context.draining:
             answer.keep_alive = False
         data = answer.encode(part)

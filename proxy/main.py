@@ -19,8 +19,11 @@ from pathlib import Path
 
 import uvloop
 
+from ovs_metadata.proxy.confirmation import Confirmations
 from ovs_metadata.proxy.feed import (
+    ASK_TO_CONFIRM,
     MAX_LINE,
+    Confirmed,
     FeedError,
     IdentityChange,
     Message,
@@ -147,12 +150,13 @@ async def _run_by_feed(options: argparse.Namespace) -> None:
     if not isinstance(snapshot, Snapshot):
         raise FeedError("the feed must begin with a snapshot")
     table = IdentityTable(snapshot.identities)
-    server = ProxyServer(snapshot.settings, table)
+    confirmations = Confirmations(lambda: writer.write(ASK_TO_CONFIRM))
+    server = ProxyServer(snapshot.settings, table, confirmations=confirmations)
     server.add_sockets(listeners)
     await _start(server)
     _log.info("serving %d addresses", len(table))
     # The feed counts until the very end: while requests finish, identities may still change.
-    follower = asyncio.create_task(_follow(messages, table, server))
+    follower = asyncio.create_task(_follow(messages, table, server, confirmations))
     stopper = asyncio.create_task(_drain_on_signal(server))
     reporter = Reporter(server, writer)
     reporting = asyncio.create_task(reporter.run())
@@ -170,10 +174,18 @@ async def _run_by_feed(options: argparse.Namespace) -> None:
 
 
 async def _follow(
-    messages: AsyncIterator[Message], table: IdentityTable, server: ProxyServer
+    messages: AsyncIterator[Message],
+    table: IdentityTable,
+    server: ProxyServer,
+    confirmations: Confirmations,
 ) -> None:
     async for message in messages:
-        if isinstance(message, IdentityChange):
+        if isinstance(message, Confirmed):
+            try:
+                confirmations.come()
+            except ValueError as error:
+                raise FeedError(str(error)) from None
+        elif isinstance(message, IdentityChange):
             if message.entry is None:
                 table.remove(message.address)
             else:

@@ -5,6 +5,9 @@ HELD       its port's identity is pending        identity known; pending timeout
 QUEUED     its port has as many requests under   a turn; response timeout
            way as it may have: the body is not
            read, or Nova not asked
+CONFIRMING it asks for a change, and Nova is    confirmation; its timeout
+           not asked before the identity is
+           confirmed
 RELAYING   Nova is asked                         answer complete or failed; response timeout
 FLUSHING   the guest has yet to read the answer  output buffer drained; send timeout
 LINGERING  an error was answered, input is       guest closes; linger timeout
@@ -21,6 +24,7 @@ class Phase(enum.Enum):
     READING = enum.auto()
     HELD = enum.auto()
     QUEUED = enum.auto()
+    CONFIRMING = enum.auto()
     RELAYING = enum.auto()
     FLUSHING = enum.auto()
     LINGERING = enum.auto()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ovs_metadata.proxy.channel import GuestChannel
+from ovs_metadata.proxy.confirmation import Confirmations
 from ovs_metadata.proxy.identity import Entry, IdentityTable, canonical_address
 from ovs_metadata.proxy.observer import Observer
 from ovs_metadata.proxy.phase import Phase
@@ -34,6 +35,7 @@ class GuestContext:
     registry: ConnectionRegistry
     quarantine: Quarantine
     observer: Observer
+    confirmations: Confirmations
     now: Callable[[], float]
     """The event loop's time, in seconds."""
     draining: bool = False

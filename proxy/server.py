@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from tornado.ioloop import PeriodicCallback
 
+from ovs_metadata.proxy.confirmation import Confirmations
 from ovs_metadata.proxy.guest import GuestConnection
 from ovs_metadata.proxy.identity import IdentityTable
 from ovs_metadata.proxy.observer import Observer
@@ -37,7 +38,12 @@ class ProxyServer:
     """Serves metadata on the sockets it is given. Make it within a running event loop."""
 
     def __init__(
-        self, settings: Settings, table: IdentityTable, observer: Observer | None = None
+        self,
+        settings: Settings,
+        table: IdentityTable,
+        observer: Observer | None = None,
+        *,
+        confirmations: Confirmations | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         registry = ConnectionRegistry(
@@ -50,6 +56,7 @@ class ProxyServer:
             registry=registry,
             quarantine=Quarantine(),
             observer=observer or Observer(settings),
+            confirmations=confirmations or Confirmations(),
             now=loop.time,
         )
         self._registry = registry

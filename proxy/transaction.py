@@ -5,12 +5,14 @@ Belongs to the connection it came by, and to the event loop's thread.
 
 from time import monotonic
 
-from ovs_metadata.proxy.answer import AnswerEncoder
+from ovs_metadata.proxy.answer import AnswerEncoder, AnswerPart
 from ovs_metadata.proxy.identity import Identity
 from ovs_metadata.proxy.observer import Observer
 from ovs_metadata.proxy.request import Request
 from ovs_metadata.proxy.request_id import new_request_id
 from ovs_metadata.proxy.upstream import Exchange
+
+_SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 class Transaction:
@@ -20,15 +22,21 @@ class Transaction:
         "answer",
         "exchange",
         "first_byte",
+        "held",
         "identity",
         "request",
         "request_id",
         "sent",
         "started",
+        "ticket",
     )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, ticket: int) -> None:
         self.request = request
+        self.ticket = ticket
+        """Of the confirmation that its answer waits for; see `proxy.confirmation`."""
+        self.held: list[AnswerPart] = []
+        """What has come of the answer before the confirmation."""
         self.request_id = new_request_id()
         self.started = monotonic()
         self.identity: Identity | None = None
@@ -39,6 +47,11 @@ class Transaction:
         """Bytes of the answer handed to the guest's connection."""
         self.first_byte = 0.0
         """When the first of them was; 0 if none was."""
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the request asks for no change (RFC 9110, section 9.2.1)."""
+        return self.request.head.method in _SAFE_METHODS
 
     @property
     def status(self) -> int:

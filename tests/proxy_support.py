@@ -17,6 +17,7 @@ from typing import Any, ParamSpec
 
 import uvloop
 
+from ovs_metadata.proxy.confirmation import Confirmations
 from ovs_metadata.proxy.identity import Entry, Identity, IdentityTable
 from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.proxy.settings import Settings
@@ -270,14 +271,19 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def running_proxy(
-    *urls: str, entries: dict[str, Entry] | None = None, **settings: Any
+    *urls: str,
+    entries: dict[str, Entry] | None = None,
+    confirmations: Confirmations | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Proxy]:
     """Run a proxy in front of these endpoints; guests 2 to 9 are known unless entries are given."""
     if entries is None:
         entries = {f"127.0.0.{number}": identity(number) for number in range(2, 10)}
     table = IdentityTable(entries)
     settings.setdefault("unavailable_timeout", 0.0)
-    server = ProxyServer(Settings(nova_metadata_urls=urls, **settings), table)
+    server = ProxyServer(
+        Settings(nova_metadata_urls=urls, **settings), table, confirmations=confirmations
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     server.add_socket(listener)
     await server.start()

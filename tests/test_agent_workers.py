@@ -9,7 +9,8 @@ import pytest
 
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.statistics import HostStatistics
-from ovs_metadata.agent.workers import Workers
+from ovs_metadata.agent.workers import Confirm, Workers
+from ovs_metadata.proxy.feed import ASK_TO_CONFIRM
 from ovs_metadata.proxy.report import Report, encode
 from ovs_metadata.proxy.settings import Settings
 from ovs_metadata.proxy.statistics import Statistics
@@ -37,15 +38,19 @@ def play(
     data: bytes,
     condition: Callable[[HostStatistics, Workers], bool],
     times: int = 1,
+    *,
+    player: str = "",
+    count: int = 1,
+    confirm: Confirm | None = None,
 ) -> HostStatistics:
-    """Run a worker that sends `data`, until the condition holds."""
-    code = PLAYER.format(data=data, times=times)
+    """Run workers that send `data`, until the condition holds."""
+    code = (player or PLAYER).format(data=data, times=times)
     monkeypatch.setattr(agent_workers, "PYTHON", (sys.executable, "-c", code))
     statistics = HostStatistics()
 
     async def scenario() -> None:
-        workers = Workers("nobody", Settings(), statistics)
-        workers.start([[]])
+        workers = Workers("nobody", Settings(), statistics, confirm=confirm)
+        workers.start([[]] * count)
         try:
             async with asyncio.timeout(DEADLINE):
                 while not condition(statistics, workers):
@@ -141,3 +146,63 @@ def test_a_worker_may_take_as_long_to_drain_as_the_settings_say_when_it_is_to_en
 
     asyncio.run(scenario())
     assert "killed" not in caplog.text
+
+
+ASKING_PLAYER = """
+import socket, sys
+feed = socket.socket(fileno=int(sys.argv[sys.argv.index("--feed-fd") + 1]))
+lines = feed.makefile("rb")
+lines.readline()
+feed.sendall({data!r} * {times})
+for line in lines:
+    if line == b'{{"type":"confirmed"}}\\n':
+        feed.sendall({data!r})
+"""
+"""Asks for a confirmation, and again whenever one has come."""
+
+
+class Sources:
+    """Confirm at the event loop's next turn; note how many confirmations were under way at once."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.under_way = 0
+        self.most = 0
+
+    def __call__(self, on_confirmed: Callable[[], None]) -> None:
+        self.begun += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        asyncio.get_running_loop().call_soon(self._end, on_confirmed)
+
+    def _end(self, on_confirmed: Callable[[], None]) -> None:
+        self.under_way -= 1
+        on_confirmed()
+
+
+def test_workers_get_their_confirmations_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = Sources()
+    statistics = play(
+        monkeypatch,
+        ASK_TO_CONFIRM,
+        lambda _statistics, _workers: sources.begun >= 50,
+        player=ASKING_PLAYER,
+        count=2,
+        confirm=sources,
+    )
+    assert sources.most == 1
+    assert statistics.totals.reports_refused == 0
+
+
+def test_a_worker_that_asks_for_two_confirmations_at_once_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    play(
+        monkeypatch,
+        ASK_TO_CONFIRM,
+        lambda statistics, _: statistics.totals.reports_refused >= 1,
+        times=2,
+        player=ASKING_PLAYER,
+        confirm=lambda _never: None,
+    )
+    assert "asks for two confirmations at once" in caplog.text

@@ -338,6 +338,7 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
         (Answer(True), 1, ["no-answer-from-nova"]),
         (said(Failure.NO_INTERFACE), 1, ["not-identified"]),
         (said(Failure.NOT_READY), 1, ["not-identified"]),
+        (said(Failure.NOT_CONFIRMED), 1, ["not-confirmed"]),
         (said(Failure.RATE_LIMITED), 1, ["over-limit"]),
         (said(Failure.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
         (said(Failure.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),

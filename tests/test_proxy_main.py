@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import json
+import queue
 import signal
 import socket
 import subprocess
@@ -12,11 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from proxy_support import identity
 
+from lab.confirming import confirming
 from ovs_metadata.proxy.feed import IdentityChange, SettingsChange, Snapshot, encode
 from ovs_metadata.proxy.report import decode
 from ovs_metadata.proxy.settings import Settings
@@ -125,20 +127,31 @@ def test_by_hand_it_serves_a_file_until_it_is_told_to_stop(nova: str, tmp_path: 
     assert "Traceback" not in log
 
 
+class FedWorker(NamedTuple):
+    """A worker, its feed, where it listens, and the reports it sends, None at their end."""
+
+    process: subprocess.Popen[str]
+    feed: socket.socket
+    port: int
+    reports: "queue.SimpleQueue[bytes | None]"
+
+
 @contextlib.contextmanager
-def fed_worker(snapshot: bytes) -> Iterator[tuple[subprocess.Popen[str], socket.socket, int]]:
+def fed_worker(snapshot: bytes) -> Iterator[FedWorker]:
     ours, theirs = socket.socketpair()
+    ours.settimeout(DEADLINE)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     fds = (theirs.fileno(), listener.fileno())
     with (
         ours,
+        confirming(ours) as lines,
         process("--feed-fd", str(fds[0]), "--listen-fd", str(fds[1]), fds=fds) as worker,
     ):
         theirs.close()
         listener.close()
         ours.sendall(snapshot)
-        yield worker, ours, port
+        yield FedWorker(worker, ours, port, lines)
 
 
 def snapshot(nova: str) -> bytes:
@@ -147,7 +160,7 @@ def snapshot(nova: str) -> bytes:
 
 
 def test_by_feed_it_follows_every_change(nova: str) -> None:
-    with fed_worker(snapshot("http://127.0.0.1:1")) as (worker, feed, port):
+    with fed_worker(snapshot("http://127.0.0.1:1")) as (worker, feed, port, _):
         eventually(lambda: fetch(port)[0], 503)
         feed.sendall(encode(SettingsChange(Settings(nova_metadata_urls=(nova,)))))
         eventually(lambda: fetch(port), (200, "instance-2"))
@@ -160,16 +173,14 @@ def test_by_feed_it_follows_every_change(nova: str) -> None:
 
 
 def test_by_feed_it_reports_what_it_has_done_and_the_rest_at_its_end(nova: str) -> None:
-    with fed_worker(snapshot(nova)) as (worker, feed, port):
-        reports = feed.makefile("rb")
-        feed.settimeout(DEADLINE)
+    with fed_worker(snapshot(nova)) as (worker, _feed, port, reports):
         eventually(lambda: fetch(port), (200, "instance-2"))
         asked: Counter[tuple[int, str]] = Counter()
         while not asked:
-            asked.update(decode(reports.readline()).counts.requests)
+            asked.update(decode(reports.get(timeout=DEADLINE) or b"").counts.requests)
         assert fetch(port, 3)[0] == 404
         worker.send_signal(signal.SIGTERM)
-        for line in reports:
+        while line := reports.get(timeout=DEADLINE):
             asked.update(decode(line).counts.requests)
         assert worker.wait(timeout=DEADLINE) == 0
         assert asked == {(200, "answered"): 1, (404, "no_interface"): 1}
@@ -181,7 +192,7 @@ def test_by_feed_it_reports_what_it_has_done_and_the_rest_at_its_end(nova: str) 
 def test_when_the_feed_ends_it_stops_serving_and_fails(
     nova: str, last: bytes, complaint: str
 ) -> None:
-    with fed_worker(snapshot(nova)) as (worker, feed, port):
+    with fed_worker(snapshot(nova)) as (worker, feed, port, _):
         eventually(lambda: fetch(port), (200, "instance-2"))
         if last:
             feed.sendall(last)
@@ -196,7 +207,7 @@ def test_when_the_feed_ends_it_stops_serving_and_fails(
 
 
 def test_without_a_snapshot_it_does_not_listen() -> None:
-    with fed_worker(b"") as (worker, feed, port):
+    with fed_worker(b"") as (worker, feed, port, _):
         feed.shutdown(socket.SHUT_WR)
         assert worker.wait(timeout=DEADLINE) == 1
         with pytest.raises(ConnectionRefusedError):

@@ -159,6 +159,7 @@ def _title(group: Group) -> str:
 _FAULT_OF_ANSWER = {
     Failure.NO_INTERFACE: faults.NOT_IDENTIFIED,
     Failure.NOT_READY: faults.NOT_IDENTIFIED,
+    Failure.NOT_CONFIRMED: faults.NOT_CONFIRMED,
     Failure.RATE_LIMITED: faults.OVER_LIMIT,
     Failure.TOO_MANY_CONNECTIONS: faults.OVER_LIMIT,
     Failure.TOO_MANY_REQUESTS: faults.OVER_LIMIT,

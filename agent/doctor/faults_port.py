@@ -214,6 +214,14 @@ NOT_IDENTIFIED = Fault(
     "The proxy does not know who asks.",
     "Restart the agent if this stays so although nothing is wrong with port and record.",
 )
+NOT_CONFIRMED = Fault(
+    "not-confirmed",
+    Hop.REQUEST,
+    _ERROR,
+    "The agent does not confirm to the proxy that identities are up to date.",
+    "See that ovsdb-server and the agent answer: ovs-vsctl show, ovs-metadata status. Guests get "
+    "their answers again as soon as both do.",
+)
 OVER_LIMIT = Fault(
     "over-limit",
     Hop.REQUEST,

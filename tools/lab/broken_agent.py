@@ -3,15 +3,22 @@
 `python -m lab.broken_agent PART --config FILE`. PART is
 
     cross-check   that vm-uuid and the record must name the same instance
+    haste         that it acts at once on what OVSDB says: it is late by LATE seconds
+    confirmation  that an answer waits until its identity is confirmed; and haste
     updates       that an address's identity changes: the first one it has stays
 """
 
 import sys
+import time
 from collections.abc import Callable
 
 from ovs_metadata.agent import identities, main, service
+from ovs_metadata.host.ovsdb import Ovsdb
 from ovs_metadata.host.ports import Bound, ServedPort
+from ovs_metadata.host.watch import PortWatcher
 from ovs_metadata.proxy.identity import Entry, Identity
+
+LATE = 0.1
 
 
 def _without_cross_check() -> None:
@@ -32,8 +39,29 @@ def _without_updates() -> None:
     vars(service)["identity_table"] = frozen
 
 
+def _without_haste() -> None:
+    changed = Ovsdb._changed
+
+    def late(ovsdb: Ovsdb) -> None:
+        time.sleep(LATE)
+        changed(ovsdb)
+
+    Ovsdb._changed = late  # type: ignore[method-assign,assignment]
+
+
+def _without_confirmation() -> None:
+    _without_haste()
+
+    def at_once(_watcher: PortWatcher, on_confirmed: Callable[[], None]) -> None:
+        on_confirmed()
+
+    PortWatcher.confirm = at_once  # type: ignore[method-assign,assignment]
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "cross-check": _without_cross_check,
+    "haste": _without_haste,
+    "confirmation": _without_confirmation,
     "updates": _without_updates,
 }
 
