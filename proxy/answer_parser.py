@@ -3,12 +3,18 @@
 Around httptools (llhttp, strict). One parser serves one connection to Nova, one answer after the
 other. Bytes that come after an answer without having been asked for are noticed (`surplus`): they
 must never be taken for the answer to whatever request comes next.
+
+httptools collects a header, a trailer and a chunk extension without limit. So the bytes are counted
+that bring no body: those of the head, and those between two pieces of the body or after the last.
 """
 
 import httptools
 
 from ovs_metadata.proxy.answer import AnswerHead, AnswerPart, BadAnswerError, digest_answer
-from ovs_metadata.proxy.headers import HeaderList
+from ovs_metadata.proxy.headers import HeaderList, sort_answer_headers
+
+_STARTS = {b"", b"H"}
+"""The first byte of an answer, if it has come: the C parser reads RTSP/1.0 and ICE/1.0 as well."""
 
 
 class AnswerParser:
@@ -20,20 +26,22 @@ class AnswerParser:
     __slots__ = (
         "_body",
         "_complete",
+        "_fields",
+        "_framing_size",
         "_head",
         "_head_only",
         "_headers",
         "_http",
-        "_informational",
         "_max_head",
+        "_max_headers",
         "_reason",
-        "_wire_size",
         "started",
         "surplus",
     )
 
-    def __init__(self, *, max_head: int) -> None:
+    def __init__(self, *, max_head: int, max_headers: int) -> None:
         self._max_head = max_head
+        self._max_headers = max_headers
         self._http: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.surplus = False
         """Whether bytes came after the end of the answer."""
@@ -48,8 +56,8 @@ class AnswerParser:
         self._reason = b""
         self._headers: HeaderList = []
         self._body: list[bytes] = []
-        self._wire_size = 0
-        self._informational = False
+        self._fields = 0
+        self._framing_size = 0  # bytes since the request, or since a read that brought body
 
     def expect(self, *, head_only: bool) -> None:
         """Prepare for the answer to a request; ``head_only`` says that it is a HEAD."""
@@ -70,8 +78,10 @@ class AnswerParser:
             BadAnswerError: they are not (part of) an answer. None of what they held is returned.
         """
         had_head = self._head is not None
-        self.started = True
-        self._wire_size += len(data)
+        first, self.started = not self.started, True
+        if first and data.lstrip(b"\r\n")[:1] not in _STARTS:
+            raise BadAnswerError("the answer is not in HTTP")
+        self._framing_size += len(data)
         try:
             if self._http is not None:
                 self._http.feed_data(data)
@@ -79,9 +89,14 @@ class AnswerParser:
             if not self._complete:
                 raise BadAnswerError(f"{error.__context__ or error}") from error
             self.surplus = True
-        if self._head is None and self._wire_size > self._max_head:
-            raise BadAnswerError(f"the answer's headers are over {self._max_head} bytes")
         pieces = self._body
+        if pieces or self._complete:
+            self._framing_size = 0
+        elif self._framing_size > self._max_head:
+            what = "headers are" if self._head is None else "framing is"
+            raise BadAnswerError(f"the answer's {what} over {self._max_head} bytes")
+        elif not had_head and self._head is not None:
+            self._framing_size = 0
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         return AnswerPart(None if had_head else self._head, body, self._complete)
@@ -106,6 +121,9 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers do not pass."""
+        self._fields += 1
+        if self._fields > self._max_headers:
+            raise BadAnswerError(f"the answer has more than {self._max_headers} header fields")
         if self._head is None:
             self._headers.append((name, value))
 
@@ -115,8 +133,10 @@ class AnswerParser:
         if http is None or self._complete:
             return
         status = http.get_status_code()
+        if self._framing_size > self._max_head and self._head_size() > self._max_head:
+            raise BadAnswerError(f"the answer's headers are over {self._max_head} bytes")
         if status < 200:
-            self._informational = True
+            _refuse_body(status, self._headers)
             return
         version = http.get_http_version()
         self._head = digest_answer(
@@ -134,9 +154,27 @@ class AnswerParser:
 
     def on_message_complete(self) -> None:
         """Note the end of the answer, or go on after an informational one."""
-        if self._informational:
-            self._informational = False
+        if self._head is None:
             self._reason = b""
             self._headers = []
         else:
             self._complete = True
+
+    def _head_size(self) -> int:
+        # "HTTP/1.1 200 ", CRLF, and the empty line.
+        start = len("HTTP/1.1 200 \r\n\r\n") + len(self._reason)
+        return start + sum(len(name) + len(value) + len(": \r\n") for name, value in self._headers)
+
+
+def _refuse_body(status: int, headers: HeaderList) -> None:
+    """Refuse an informational answer that announces a body.
+
+    It has none, whatever its headers say (RFC 9112, section 6.3). The C parser believes them for
+    most statuses, and would pass on that body as the answer's.
+
+    Raises:
+        BadAnswerError: the headers announce a body.
+    """
+    announced = sort_answer_headers(headers)
+    if announced.transfer_encodings or announced.content_length not in {None, b"0"}:
+        raise BadAnswerError(f"the informational answer {status} announces a body")

@@ -90,6 +90,7 @@ class EndpointConnections:
                     self,
                     self.endpoint,
                     max_head=settings.max_head,
+                    max_headers=settings.max_headers,
                 ),
                 self.endpoint.host,
                 self.endpoint.port,

@@ -104,7 +104,9 @@ class Settings:
     max_head: int = setting(
         64 * 1024, "Bytes of request line and headers together; also of Nova's answers."
     )
-    max_headers: int = setting(256, "Number of header fields in a request.")
+    max_headers: int = setting(
+        256, "Number of header fields in a request; also in an answer of Nova's, trailers included."
+    )
     max_body: int = setting(
         1024 * 1024, "Bytes of a request body; it is buffered before anything goes to Nova."
     )

@@ -94,11 +94,13 @@ class UpstreamConnection(asyncio.Protocol):
         "owner",
     )
 
-    def __init__(self, owner: ConnectionOwner, endpoint: Endpoint, *, max_head: int) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, endpoint: Endpoint, *, max_head: int, max_headers: int
+    ) -> None:
         self.owner = owner
         self._endpoint = endpoint
         self.idle_since = 0.0
-        self._parser = AnswerParser(max_head=max_head)
+        self._parser = AnswerParser(max_head=max_head, max_headers=max_headers)
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._persistent = False
@@ -170,6 +172,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._exchange = None
             exchange.connection = None
             self._release()
+        elif part.head is None and not part.body:
+            # Bytes of a head or a trailer, which must not renew the receiver's deadline for ever.
+            return
         if exchange.receiver is not None:
             exchange.receiver.answer_received(part)
 

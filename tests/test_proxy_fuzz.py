@@ -111,7 +111,7 @@ def upstream_bytes(draw: st.DrawFn) -> bytes:
 
 def answer_of(pieces: list[bytes], *, head_only: bool) -> object:
     """The one answer in these bytes, or that there is none; and what is left of the connection."""
-    parser = AnswerParser(max_head=MAX_HEAD)
+    parser = AnswerParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS)
     parser.expect(head_only=head_only)
     head, body, complete = None, b"", False
     for piece in pieces:
@@ -150,7 +150,7 @@ def test_bytes_behind_an_answer_are_noticed_and_no_part_of_it(
     wire: bytes, more: bytes, head_only: bool
 ) -> None:
     answer = WHOLE.removesuffix(MARK) if head_only else WHOLE
-    parser = AnswerParser(max_head=MAX_HEAD)
+    parser = AnswerParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS)
     parser.expect(head_only=head_only)
     part = parser.feed(answer + wire + more)
     assert part.head is not None

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
 from proxy_support import OK, REQUEST_ID, identity, on_loop, until
 
 from ovs_metadata.proxy.answer import AnswerPart
@@ -20,6 +21,7 @@ class Receiver:
     """Collects an answer."""
 
     def __init__(self) -> None:
+        self.parts = 0
         self.body = b""
         self.complete = False
         self.failure: Failure | None = None
@@ -28,6 +30,7 @@ class Receiver:
         pass
 
     def answer_received(self, part: AnswerPart) -> None:
+        self.parts += 1
         self.body += part.body
         self.complete = part.complete
 
@@ -116,6 +119,34 @@ async def test_an_answer_before_the_request_is_sent_ends_the_connection() -> Non
             await until(lambda: receiver.complete)
             assert receiver.body == b"ok"
             assert pool.idle_count == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "parts"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\nLink: l\r\n\r\n" + OK, [b"", b"o", b"k"]),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\nz\r\n0\r\nT: t\r\n\r\n",
+            [b"", b"z", b""],
+        ),
+    ],
+)
+@on_loop
+async def test_head_body_and_end_are_progress_and_other_bytes_are_not(
+    answer: bytes, parts: list[bytes]
+) -> None:
+    # Each part that is passed on renews the receiver's deadline.
+    async with pool_and_listener() as (pool, listener):
+        receiver = Receiver()
+        exchange = pool.submit(request(), receiver)
+        with await accept(listener):
+            connection = exchange.connection
+            assert connection is not None
+            for byte in answer:
+                connection.data_received(bytes([byte]))
+            assert receiver.complete
+            assert receiver.body == b"".join(parts)
+            assert receiver.parts == len(parts)
 
 
 @on_loop
