@@ -43,7 +43,7 @@ async def ask(address: LoopbackAddress, path: str, **options: Any) -> HTTPRespon
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
 def address(request: pytest.FixtureRequest) -> LoopbackAddress:
-    return LoopbackAddress(request.param, free_port(request.param))
+    return LoopbackAddress(request.param, free_port())
 
 
 def test_metrics_are_in_the_form_that_is_asked_for(address: LoopbackAddress) -> None:

@@ -20,6 +20,7 @@ from proxy_support import (
 )
 from test_proxy_upstream import Receiver, request
 
+from lab.process import free_port
 from ovs_metadata.proxy.errors import Failure, render_failure
 from ovs_metadata.proxy.pool import UpstreamPool
 from ovs_metadata.proxy.settings import Settings
@@ -31,14 +32,8 @@ NO_ENDPOINT = render_failure(Failure.NO_ENDPOINT, retry_after=1)
 BAD_ANSWER = render_failure(Failure.BAD_ANSWER, retry_after=1)
 
 
-def closed_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
 def unreachable() -> str:
-    return f"http://127.0.0.1:{closed_port()}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 async def mute(connection: NovaConnection) -> None:
@@ -48,7 +43,7 @@ async def mute(connection: NovaConnection) -> None:
 
 @on_loop
 async def test_the_first_is_asked_again_as_soon_as_it_is_well_whatever_is_kept() -> None:
-    port = closed_port()
+    port = free_port()
     first_url = f"http://127.0.0.1:{port}"
     async with (
         running_nova(answers(OK)) as second,
@@ -153,7 +148,7 @@ async def test_a_post_unanswered_by_one_is_not_sent_to_the_next() -> None:
 
 @on_loop
 async def test_where_none_is_well_each_request_tries_them_all() -> None:
-    port = closed_port()
+    port = free_port()
     async with running_proxy(
         unreachable(), f"http://127.0.0.1:{port}", endpoint_retry_interval=1000.0
     ) as proxy:
@@ -226,7 +221,7 @@ async def test_one_that_takes_requests_and_says_nothing_is_left_alone() -> None:
 
 @on_loop
 async def test_a_nova_that_is_back_in_time_was_never_away() -> None:
-    port = closed_port()
+    port = free_port()
     async with running_proxy(f"http://127.0.0.1:{port}", unavailable_timeout=30.0) as proxy:
         guest = await proxy.guest()
         await guest.send(POST)
@@ -238,7 +233,7 @@ async def test_a_nova_that_is_back_in_time_was_never_away() -> None:
 
 @on_loop
 async def test_all_requests_that_wait_share_one_trial() -> None:
-    port = closed_port()
+    port = free_port()
     async with running_proxy(
         f"http://127.0.0.1:{port}", unavailable_timeout=30.0, max_requests_per_port=50
     ) as proxy:
@@ -264,7 +259,7 @@ async def test_all_requests_that_wait_share_one_trial() -> None:
 
 @on_loop
 async def test_what_waits_for_nova_is_signed_as_it_is_when_it_is_sent() -> None:
-    port = closed_port()
+    port = free_port()
     async with running_proxy(f"http://127.0.0.1:{port}", unavailable_timeout=30.0) as proxy:
         guest = await proxy.guest()
         await guest.send(GET)

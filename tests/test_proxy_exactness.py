@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from proxy_support import OK, NovaConnection, answers, identity_lines, on_loop, relay
-from test_proxy_main import entry, eventually, free_port, process
+from test_proxy_main import entry, eventually, process
+
+from lab.process import free_port
 
 USER_DATA = gzip.compress(b"#cloud-config\n" + bytes(range(256)) * 100)
 

@@ -19,6 +19,7 @@ import pytest
 from proxy_support import identity
 
 from lab.confirming import confirming
+from lab.process import free_port
 from ovs_metadata.proxy.feed import IdentityChange, SettingsChange, Snapshot, encode
 from ovs_metadata.proxy.report import decode
 from ovs_metadata.proxy.settings import Settings
@@ -98,12 +99,6 @@ def eventually(probe: Callable[[], object], expected: object) -> None:
             return
         time.sleep(0.01)
     pytest.fail(f"still {result!r}, not {expected!r}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def entry(number: int) -> dict[str, str]:

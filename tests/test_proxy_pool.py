@@ -19,6 +19,7 @@ from proxy_support import (
     until,
 )
 
+from lab.process import free_port
 from ovs_metadata.proxy.errors import Failure, render_failure
 from ovs_metadata.proxy.settings import Settings
 
@@ -28,8 +29,7 @@ BAD_ANSWER = render_failure(Failure.BAD_ANSWER, retry_after=1)
 
 def unreachable() -> str:
     """Return the URL of a port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @on_loop

@@ -201,7 +201,7 @@ def test_port_list_without_an_agent_shows_the_records_and_says_so(command: Comma
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_whoever_answers_is_asked_and_not_believed(host: str, tmp_path: Path) -> None:
-    address = LoopbackAddress(host, free_port(host))
+    address = LoopbackAddress(host, free_port())
     with pytest.raises(AgentSilent, match="nobody answers"):
         ask(address, "/status")
     with agent(address):

@@ -138,12 +138,24 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on right now."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+_RESERVED: list[socket.socket] = []
+"""What `free_port` has bound; they stay open as long as this process."""
+
+
+def free_port() -> int:
+    """A TCP port for a server of ours, on any address, until this process ends.
+
+    It stays bound here without listening: the kernel gives it to no other `bind` to port 0 and to
+    no outgoing connection. Whoever binds it by its number with SO_REUSEADDR can listen on it, and
+    as long as nobody does, connections to it are refused.
+    """
+    reserved = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+    _RESERVED.append(reserved)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reserved.family == socket.AF_INET6:
+        reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    reserved.bind(("", 0))
+    return int(reserved.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ class ZooKeeper:
     ) -> None:
         self.namespace = namespace
         self.address = address
-        self.port = port or free_port(address)
+        self.port = port or free_port()
         self.settings = settings
         self.heap = heap
         self.root = Path(tempfile.mkdtemp(prefix="lab-zookeeper-"))
