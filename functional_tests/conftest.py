@@ -25,6 +25,8 @@ __all__ = [
     "two_workers",
 ]
 
+pytest_plugins = ["lab.pytest_plugin"]
+
 
 @pytest.fixture(scope="session")
 def zookeeper() -> Iterator[ZooKeeper]:

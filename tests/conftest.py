@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["lab.pytest_plugin"]
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

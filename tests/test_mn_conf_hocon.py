@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.agent.conf.hocon import HoconError, parse, render
@@ -90,7 +90,6 @@ def test_where_it_ceases_to_be_hocon_is_said() -> None:
         parse("a : 1\nb : p@ss\n")
 
 
-@settings(deadline=None)  # pyhocon takes its time
 @given(st.dictionaries(WORDS, VALUES | st.dictionaries(WORDS, VALUES, min_size=1), max_size=5))
 def test_what_is_shown_can_be_read_back(tree: dict[str, Any]) -> None:
     values = flatten(tree)

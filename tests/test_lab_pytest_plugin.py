@@ -1,0 +1,56 @@
+"""Tests see the same environment and the same inputs whoever runs them."""
+
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from hypothesis import settings
+
+TESTS = Path(__file__).parent
+
+CALLER = {
+    "COLUMNS": "40",
+    "LINES": "3",
+    "NO_COLOR": "1",
+    "LANG": "de_DE.UTF-8",
+    "LC_NUMERIC": "de_DE.UTF-8",
+    "TZ": "Asia/Kathmandu",
+    "OS_CLOUD": "production",
+    "OVS_RUNDIR": "/nowhere",
+    "HTTP_PROXY": "http://127.0.0.1:1",
+}
+
+
+def test_nothing_that_changes_an_output_is_the_callers() -> None:
+    kept = {name: value for name, value in os.environ.items() if name in CALLER}
+    assert kept.keys() <= {"TZ", "HTTP_PROXY"}
+    assert datetime.now().astimezone().utcoffset() == timedelta(0)
+    assert "127.0.0.1" in os.environ["no_proxy"]
+
+
+def test_it_is_so_whatever_the_caller_has_set() -> None:
+    mine = f"{__file__}::{test_nothing_that_changes_an_output_is_the_callers.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", mine],
+        cwd=TESTS.parent,
+        env={**os.environ, **CALLER},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_properties_are_tried_alike_in_every_run_and_without_a_deadline() -> None:
+    assert settings.default is not None
+    assert settings.default.derandomize
+    assert settings.default.deadline is None
+
+
+def test_a_long_search_takes_inputs_of_its_own() -> None:
+    profile = settings.get_profile("fuzz")
+    assert not profile.derandomize
+    assert profile.deadline is None
+    assert profile.max_examples > settings.get_profile("ci").max_examples

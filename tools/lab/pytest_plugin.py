@@ -1,0 +1,41 @@
+"""What both kinds of tests ask of pytest: the same result here and there, now and later.
+
+Properties (hypothesis) are tried with the same inputs in every run and without a deadline, as
+hypothesis does in CI: what passes here passes there, and no change is blamed for what chance finds.
+`make fuzz` looks with new inputs, and more of them.
+
+Nothing of the caller's environment that changes an output reaches a test: widths, colours,
+language, time zone, and the settings of OpenStack's and Open vSwitch's commands. Proxies stay,
+since some functional tests install from PyPI, but are not for this machine.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+_NAMES = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "LANG", "LANGUAGE"}
+_PREFIXES = ("LC_", "OS_", "OVS_", "OVN_")
+
+THIS_MACHINE = "localhost,127.0.0.1,::1,169.254.169.254"
+
+settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment() -> Iterator[None]:
+    """Have the tests, and the processes they start, see an environment that is always the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name in _NAMES or name.startswith(_PREFIXES):
+                patch.delenv(name)
+        for name, value in {"LC_ALL": "C.UTF-8", "TZ": "UTC"}.items():
+            patch.setenv(name, value)
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, THIS_MACHINE)
+        time.tzset()
+        yield
+    time.tzset()
