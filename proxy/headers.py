@@ -4,7 +4,8 @@ Pure functions on values; no I/O. Header lists are ``(name, value)`` pairs as th
 names as spelled, values without leading blanks.
 
 Towards Nova
-  * the identity headers and their kin are dropped in any spelling, for ours take their place;
+  * the identity headers, those of other metadata proxies and those that say for whom a request is
+    forwarded are dropped in any spelling, for ours take their place;
   * hop-by-hop headers and those named by ``Connection`` are dropped (RFC 9110, section 7.6.1);
   * ``Host`` is dropped, since it names the next hop: a guest must not choose among the virtual
     hosts of a shared endpoint. ``Expect`` is dropped, for the body is already here when the request
@@ -32,8 +33,9 @@ _IDENTITY_PREFIXES = (
     b"x-metadata-provider",
     b"x-neutron-",
     b"x-ovn-",
+    b"x-forwarded-",
 )
-_IDENTITY_NAMES = frozenset({b"x-forwarded-for", b"x-openstack-request-id"})
+_IDENTITY_NAMES = frozenset({b"forwarded", b"x-real-ip", b"x-openstack-request-id"})
 
 _HOP_BY_HOP = frozenset(
     {

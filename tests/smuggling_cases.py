@@ -144,6 +144,14 @@ IDENTITY_ATTEMPTS = {
         b"X_Neutron_Network_ID: 9",
         b"X-OVN-Network-ID: 9",
     ],
+    "who has forwarded it": [
+        b"Forwarded: for=9",
+        b"X-Real-IP: 9",
+        b"x_real_ip: 9",
+        b"X-Forwarded-Proto: 9",
+        b"X_Forwarded_Host: 9",
+        b"X-FORWARDED-ANYTHING: 9",
+    ],
     "empty": [b"X-Instance-ID:", b"X-Tenant-ID: "],
     "tabs around the value": [b"X-Instance-ID:\t9\t"],
     "ours nominated away": [

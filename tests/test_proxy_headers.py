@@ -24,6 +24,11 @@ DROPPED = [
     b"x-neutron-network-id",
     b"x-ovn-network-id",
     b"x-openstack-request-id",
+    b"forwarded",
+    b"x-real-ip",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+    b"x-forwarded-prefix",
 ]
 TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -73,7 +78,10 @@ def test_nova_gets_each_identity_header_once_and_with_the_right_value(
     names = [fold(line.partition(b":")[0]) for line in lines]
     assert [names.count(name) for name in OURS] == [1, 1, 1, 1]
     assert b"\r\n".join(lines[-5:]) + b"\r\n" == identity_lines(number) + REQUEST_ID_LINE
-    forbidden = (b"x-instance-id", b"x-tenant-id", b"x-metadata-provider", b"x-neutron-", b"x-ovn-")
+    forbidden = (
+        *(b"x-instance-id", b"x-tenant-id", b"x-metadata-provider", b"x-neutron-", b"x-ovn-"),
+        *(b"x-forwarded-", b"forwarded", b"x-real-ip"),
+    )
     assert not any(name.startswith(forbidden) for name in names[:-5])
     assert b"x-openstack-request-id" not in names[:-5]
 
