@@ -57,9 +57,12 @@ class GuestChannel:
         self._transport.close()
 
     def reset(self) -> None:
-        """Close at once, in a way the guest cannot take for the proper end of an answer."""
-        if not self._transport.is_closing():
-            self._transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
-            )
+        """Close at once, in a way the guest cannot take for the proper end of an answer.
+
+        So too after `close`, as long as something written is not sent: the socket is open until
+        then, and would end with what the kernel has of it and a proper end.
+        """
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None and connection.fileno() >= 0:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()

@@ -27,9 +27,12 @@ from ovs_metadata.proxy.settings import Settings
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-_RECEIVE_BUFFER = 16 * 1024
+RECEIVE_BUFFER = 16 * 1024
 """Bytes the kernel keeps of what a guest has sent (socket(7); it doubles the number). Guests send
 little, and one that sends much shall not have the event loop read it by the quarter megabyte."""
+SEND_BUFFER = 64 * 1024
+"""Likewise of what a guest has yet to read. Left to itself the kernel takes up to 4 MiB for each
+connection (tcp_wmem)."""
 _SWEEP_INTERVAL = 0.1
 """Seconds between looks at the deadlines. It bounds how late a timeout may be noticed."""
 
@@ -86,7 +89,8 @@ class ProxyServer:
         for listener in self._sockets:
             listener.setblocking(False)
             # Of connections that are accepted from now on.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             self._listeners.append(
                 await loop.create_server(
                     lambda: GuestConnection(self._context), sock=listener, backlog=_BACKLOG

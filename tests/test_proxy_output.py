@@ -1,0 +1,105 @@
+"""What waits for a guest that does not read it: bounded in the kernel too, never cut silently."""
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from proxy_support import NovaConnection, Proxy, identity, on_loop, relay, until
+
+from ovs_metadata.proxy.guest import GuestConnection
+from ovs_metadata.proxy.phase import Phase
+from ovs_metadata.proxy.server import SEND_BUFFER
+
+_SO_MEMINFO = 55
+"""linux/sock_diag.h: what a socket uses, as nine 32-bit numbers."""
+_QUEUED_FOR_SENDING = 5
+
+# In user space the event loop takes 64 KiB before it says that it has enough. So some of these
+# answers are taken whole and not sent whole; the first fits in the kernel, the last nowhere.
+SIZES = (*range(60_000, 700_000, 20_000), 16_000_000)
+
+LIMITS = {"max_requests_per_port": 64, "access_log": "off"}
+
+
+async def sized(connection: NovaConnection) -> None:
+    """Answer with as many bytes as the path says, and the end of the connection after them."""
+    requested = re.match(rb"GET /([0-9]+) ", await connection.request())
+    assert requested
+    size = int(requested[1])
+    await connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + size * b"x")
+
+
+@asynccontextmanager
+async def deaf_guests(proxy: Proxy) -> AsyncIterator[list[socket.socket]]:
+    """Guests that have asked, by HTTP/1.0, for an answer of each size, and read nothing."""
+    loop = asyncio.get_running_loop()
+    guests = [socket.socket() for _ in SIZES]
+    try:
+        for guest, size in zip(guests, SIZES, strict=True):
+            guest.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            guest.setblocking(False)
+            guest.bind(("127.0.0.2", 0))
+            await loop.sock_connect(guest, ("127.0.0.1", proxy.port))
+            await loop.sock_sendall(guest, b"GET /%d HTTP/1.0\r\n\r\n" % size)
+        # Every answer that can be complete is.
+        await until(lambda: phases(proxy) == {"RELAYING", "CLOSING"} and output_is_full(proxy))
+        yield guests
+    finally:
+        for guest in guests:
+            guest.close()
+
+
+async def ending(guest: socket.socket) -> tuple[int, bool]:
+    """Read to the end; return the body's size, and whether the end looks like one."""
+    loop = asyncio.get_running_loop()
+    data = bytearray()
+    try:
+        while piece := await loop.sock_recv(guest, 65536):
+            data += piece
+    except ConnectionResetError:
+        return data.count(b"x"), False
+    return data.count(b"x"), True
+
+
+@pytest.mark.parametrize("cause", ["send timeout", "another instance"])
+@on_loop
+async def test_an_answer_that_was_not_sent_whole_ends_in_a_reset(cause: str) -> None:
+    limits = {"send_timeout": 1.0 if cause == "send timeout" else 60.0, **LIMITS}
+    async with relay(sized, **limits) as (proxy, _), deaf_guests(proxy) as guests:
+        if cause != "send timeout":
+            proxy.table.set("127.0.0.2", replace(identity(2), instance_id="another"))
+        await until(lambda: proxy.server.connection_count == 0)
+        endings = [await ending(guest) for guest in guests]
+    assert len([each for each in endings if not each[1]]) > 1
+    for (received, proper), size in zip(endings, SIZES, strict=True):
+        assert received == size or not proper
+
+
+def connections(proxy: Proxy) -> list[GuestConnection]:
+    return [each for each in proxy.server._registry if isinstance(each, GuestConnection)]
+
+
+def phases(proxy: Proxy) -> set[str]:
+    return {connection._phase.name for connection in connections(proxy)}
+
+
+def output_is_full(proxy: Proxy) -> bool:
+    """Whether no answer waits for anybody but its guest."""
+    relaying = [each for each in connections(proxy) if each._phase is Phase.RELAYING]
+    return all(connection._output_full for connection in relaying)
+
+
+@on_loop
+async def test_what_the_kernel_keeps_for_a_guest_that_does_not_read_is_bounded() -> None:
+    async with relay(sized, **LIMITS) as (proxy, _), deaf_guests(proxy):
+        for connection in connections(proxy):
+            assert connection._channel is not None
+            sock = connection._channel._transport.get_extra_info("socket")
+            used = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
+            # One segment more may be begun (tcp_sendmsg), of at most 64 KiB.
+            assert used[_QUEUED_FOR_SENDING] <= 2 * SEND_BUFFER + 64 * 1024
