@@ -13,7 +13,12 @@ from typing import Any
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.health import EndpointHealth
 from ovs_metadata.proxy.identity import Entry, Identity, Pending
-from ovs_metadata.proxy.report import ANSWERED, OTHER_CAUSES, REFUSALS, Histogram, Report
+from ovs_metadata.proxy.report import ANSWERED, OTHER, OTHER_CAUSES, REFUSALS, Histogram, Report
+
+MOST_ANSWERS = 256
+"""Pairs of status and cause that are counted each by itself; all others count as one."""
+
+_ANY_OTHER = (0, OTHER)
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class Totals:
     requests: dict[tuple[int, str], int] = field(
         default_factory=lambda: {
             (200, ANSWERED): 0,
+            _ANY_OTHER: 0,
             **{(0, cause): 0 for cause in OTHER_CAUSES},
             **{(failure.value.status, failure.name.lower()): 0 for failure in Failure},
         }
@@ -48,7 +54,9 @@ class Totals:
         """Add what a worker has counted since its last report."""
         counts = report.counts
         for key, number in counts.requests.items():
-            self.requests[key] = self.requests.get(key, 0) + number
+            full = len(self.requests) >= MOST_ANSWERS and key not in self.requests
+            counted = _ANY_OTHER if full else key
+            self.requests[counted] = self.requests.get(counted, 0) + number
         for cause, number in counts.refused.items():
             self.refused[cause] = self.refused.get(cause, 0) + number
         self.duration += counts.duration

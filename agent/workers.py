@@ -14,6 +14,7 @@ import socket
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 
+from ovs_metadata.agent.allowance import Allowance
 from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.agent.statistics import HostStatistics
@@ -31,7 +32,7 @@ Confirm = Callable[[Callable[[], None]], None]
 
 REPORTS_AT_ONCE = 10
 REPORTS_PER_SECOND = 2.0
-"""Reports a worker may send, which it does once a second: none can keep the agent busy."""
+"""How many reports a worker may send, however long it sent none: it sends one a second."""
 
 
 class Workers:
@@ -180,16 +181,16 @@ class Workers:
     ) -> None:
         """Take in what a worker reports, until it ends."""
         clock = asyncio.get_running_loop().time
-        started, count = clock(), 0
+        allowance = Allowance(REPORTS_AT_ONCE, REPORTS_PER_SECOND, clock())
         try:
             while (line := await reader.readline()).endswith(b"\n"):
                 if line == feed.ASK_TO_CONFIRM:
                     self._asked_to_confirm(self._feeds[number][1])
                     continue
-                count += 1
-                if count > REPORTS_AT_ONCE + REPORTS_PER_SECOND * (clock() - started):
+                if not allowance.take(clock()):
                     raise report.ReportError("one too many")  # noqa: TRY301 - ends it as others do
-                self._statistics.report(number, report.decode(line))
+                urls = {str(endpoint) for endpoint in self._settings.endpoints}
+                self._statistics.report(number, report.decode(line).about(urls))
         except (report.ReportError, ValueError) as error:  # ValueError: a line that does not end
             # It is of our own version: it is out of its mind, or not our program any more.
             LOG.error(

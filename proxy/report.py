@@ -10,14 +10,16 @@ another worker takes this one's place; connections and endpoints are as they are
      "accepted": n, "refused": {cause: n}, "lines_dropped": n,
      "connections": n, "endpoints": [[url, healthy, since, last error], …]}
 
-A worker talks to guests, so the agent trusts nothing of this: every value has a type, a range and
-a bound, and the names of causes are known.
+A worker talks to guests, so the agent trusts nothing of this. What leaves `decode` can be shown
+anywhere: every value has a type, a range and a bound, every time is in the calendar, and every text
+is printable. A cause that is not known counts as `OTHER`.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.health import EndpointHealth
@@ -35,16 +37,30 @@ OTHER_CAUSES = ("guest_gone", "cut_off")
 """Why an answer was not given, or not to its end, besides the failures: the guest went away; it
 was cut short, for its port's identity changed or Nova's answer broke off."""
 
-CAUSES = frozenset({ANSWERED, *OTHER_CAUSES, *(failure.name.lower() for failure in Failure)})
+OTHER = "other"
+"""The cause that stands for all that are not known here."""
 
-REFUSALS = frozenset({"port_limit", "worker_limit"})
+CAUSES = frozenset({ANSWERED, OTHER, *OTHER_CAUSES, *(failure.name.lower() for failure in Failure)})
+
+REFUSALS = frozenset({"port_limit", "worker_limit", OTHER})
 """Why a connection is turned away: too many of its port, or too many of all ports together."""
 
-_LARGEST = 2**53
-"""The largest count, which JSON and Prometheus can both carry exactly."""
-_MOST_PORTS = 65536
+MAX_PORTS = 4096
+"""Ports in one report; the others come with the next. It bounds the length of a report."""
+
+LARGEST_COUNT = 10**9
+"""The largest count. A worker that nobody reads from for an hour does not get there."""
+
+LATEST = 253_402_300_799.0
+"""The latest time, in seconds since the epoch: the end of the year 9999, and of calendars."""
+
+_LARGEST_SUM = 2.0**53
+_MOST_ANSWERS = 4096
 _MOST_ENDPOINTS = 64
 _LONGEST_TEXT = 512
+
+
+_Key = TypeVar("_Key")
 
 
 class ReportError(Exception):
@@ -94,6 +110,10 @@ class Report:
     connections: int = 0
     endpoints: tuple[EndpointHealth, ...] = ()
 
+    def about(self, urls: Container[str]) -> "Report":
+        """Return it without endpoints that are not among these."""
+        return replace(self, endpoints=tuple(each for each in self.endpoints if each.url in urls))
+
 
 def encode(report: Report) -> bytes:
     """Return a report as a line, with its newline."""
@@ -138,15 +158,15 @@ def decode(line: bytes) -> Report:
 
 
 def _report(data: dict[str, Any]) -> Report:
-    ports = data["ports"].items()
-    endpoints = data["endpoints"]
-    if len(ports) > _MOST_PORTS or len(endpoints) > _MOST_ENDPOINTS:
-        raise ReportError("it has more ports or endpoints than there can be")
+    requests = _at_most(_MOST_ANSWERS, data["requests"])
+    ports = _at_most(MAX_PORTS, data["ports"].items())
+    endpoints = _at_most(_MOST_ENDPOINTS, data["endpoints"])
+    refused = _at_most(_MOST_ANSWERS, data["refused"].items())
     counts = Counts(
-        requests={
-            (_number(status, 999), _one_of(CAUSES, cause)): _number(count)
-            for status, cause, count in data["requests"]
-        },
+        requests=_sums(
+            ((_number(status, 999), _one_of(CAUSES, cause)), _number(count))
+            for status, cause, count in requests
+        ),
         duration=_histogram(data["duration"]),
         first_byte=_histogram(data["first_byte"]),
         ports={
@@ -156,38 +176,56 @@ def _report(data: dict[str, Any]) -> Report:
             for port_id, (count, status, cause) in ports
         },
         accepted=_number(data["accepted"]),
-        refused={
-            _one_of(REFUSALS, cause): _number(count) for cause, count in data["refused"].items()
-        },
+        refused=_sums((_one_of(REFUSALS, cause), _number(count)) for cause, count in refused),
     )
     return Report(
         counts=counts,
         lines_dropped=_number(data["lines_dropped"]),
         connections=_number(data["connections"]),
         endpoints=tuple(
-            EndpointHealth(_text(url), healthy is True, _seconds(since), _text(error))
+            EndpointHealth(_text(url), healthy is True, _seconds(since, LATEST), _text(error))
             for url, healthy, since, error in endpoints
         ),
     )
 
 
-def _number(value: object, largest: int = _LARGEST) -> int:
+def _at_most(most: int, values: Collection[Any]) -> Collection[Any]:
+    if len(values) > most:
+        raise ReportError("it has more answers, ports or endpoints than there can be")
+    return values
+
+
+def _sums(counted: Iterable[tuple[_Key, int]]) -> dict[_Key, int]:
+    """Counts by what they count; several of the same are added up."""
+    sums: Counter[_Key] = Counter()
+    for key, count in counted:
+        sums[key] += count
+    return dict(sums)
+
+
+def _number(value: object, largest: int = LARGEST_COUNT) -> int:
     if type(value) is not int or not 0 <= value <= largest:
         raise ReportError(f"a number is not an integer from 0 to {largest}")
     return value
 
 
 def _one_of(known: frozenset[str], value: object) -> str:
-    if not isinstance(value, str) or value not in known:
-        raise ReportError("a cause is not known")
-    return value
+    if not isinstance(value, str):
+        raise ReportError("a cause is no text")
+    return value if value in known else OTHER
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         raise ReportError(f"a text is none, or over {_LONGEST_TEXT} characters")
-    value.encode()  # raises ValueError for half a surrogate pair, which nobody could print
-    return value
+    if value.isprintable():
+        return value
+    return "".join(map(_printable, value))[:_LONGEST_TEXT]
+
+
+def _printable(character: str) -> str:
+    """A character, or its escape: controls, half surrogate pairs, what changes the direction."""
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def _histogram(value: object) -> Histogram:
@@ -196,10 +234,10 @@ def _histogram(value: object) -> Histogram:
     counts, total = value
     if len(counts) != len(BUCKETS) + 1:
         raise ReportError(f"a histogram has not {len(BUCKETS) + 1} buckets")
-    return Histogram(tuple(_number(count) for count in counts), _seconds(total))
+    return Histogram(tuple(_number(count) for count in counts), _seconds(total, _LARGEST_SUM))
 
 
-def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
+def _seconds(value: object, largest: float) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= largest:
         raise ReportError("a time is not a number that can be")
     return float(value)

@@ -6,10 +6,7 @@ as the worker; `take` hands over what was counted since the last time.
 
 from bisect import bisect_left
 
-from ovs_metadata.proxy.report import BUCKETS, Counts, Histogram, PortActivity
-
-MAX_PORTS = 4096
-"""Ports in one report; the others come with the next. It bounds the length of a report."""
+from ovs_metadata.proxy.report import BUCKETS, MAX_PORTS, Counts, Histogram, PortActivity
 
 
 class Statistics:

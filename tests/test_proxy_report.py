@@ -11,7 +11,9 @@ from ovs_metadata.proxy.health import EndpointHealth
 from ovs_metadata.proxy.report import (
     BUCKETS,
     CAUSES,
+    LARGEST_COUNT,
     MAX_LINE,
+    MAX_PORTS,
     REFUSALS,
     Counts,
     Histogram,
@@ -21,12 +23,13 @@ from ovs_metadata.proxy.report import (
     decode,
     encode,
 )
-from ovs_metadata.proxy.statistics import MAX_PORTS, Statistics
+from ovs_metadata.proxy.statistics import Statistics
 
-numbers = st.integers(0, 2**53)
+numbers = st.integers(0, LARGEST_COUNT)
 statuses = st.integers(0, 999)
 causes = st.sampled_from(sorted(CAUSES))
 seconds = st.floats(0, 1e9)
+printable = st.text(max_size=9).filter(str.isprintable)
 histograms = st.builds(Histogram, st.tuples(*[numbers] * (len(BUCKETS) + 1)), seconds)
 reports = st.builds(
     Report,
@@ -43,9 +46,9 @@ reports = st.builds(
     ),
     lines_dropped=numbers,
     connections=numbers,
-    endpoints=st.lists(
-        st.builds(EndpointHealth, st.text(max_size=20), st.booleans(), seconds, st.text(max_size=9))
-    ).map(tuple),
+    endpoints=st.lists(st.builds(EndpointHealth, printable, st.booleans(), seconds, printable)).map(
+        tuple
+    ),
 )
 
 
@@ -89,22 +92,20 @@ def test_any_value_anywhere_is_read_or_refused(key: str, v: Any) -> None:
         ({"accepted": -1}, "not an integer from 0"),
         ({"accepted": 1.5}, "not an integer from 0"),
         ({"accepted": True}, "not an integer from 0"),
-        ({"accepted": 2**53 + 1}, "not an integer from 0"),
+        ({"accepted": LARGEST_COUNT + 1}, "not an integer from 0"),
         ({"requests": [[1000, "answered", 1]]}, "not an integer from 0 to 999"),
-        ({"requests": [[200, "invented", 1]]}, "a cause is not known"),
-        ({"requests": [[200, ["answered"], 1]]}, "a cause is not known"),
+        ({"requests": [[200, ["answered"], 1]]}, "a cause is no text"),
+        ({"requests": [[200, "answered", 1]] * 4097}, "more answers"),
         ({"requests": [[200, "answered"]]}, "wrong form"),
-        ({"refused": {"invented": 1}}, "a cause is not known"),
         ({"duration": [[1], 0]}, "has not 16 buckets"),
         ({"duration": [[0] * 16, float("nan")]}, "a time"),
         ({"duration": [[0] * 16, float("inf")]}, "a time"),
         ({"duration": [[0] * 16, -1]}, "a time"),
         ({"ports": {"x" * 513: [1, 200, "answered"]}}, "over 512 characters"),
-        ({"ports": {str(n): [1, 200, "answered"] for n in range(65537)}}, "more ports"),
+        ({"ports": {str(n): [1, 200, "answered"] for n in range(4097)}}, "more answers, ports"),
         ({"ports": None}, "wrong form"),
-        ({"endpoints": [["http://\ud800", True, 0, ""]]}, "wrong form"),
         ({"endpoints": [["http://a", True, 0, "x" * 513]]}, "over 512 characters"),
-        ({"endpoints": [["http://a", True, 0, ""]] * 65}, "more ports or endpoints"),
+        ({"endpoints": [["http://a", True, 0, ""]] * 65}, "ports or endpoints"),
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any], complaint: str) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ovs_metadata.proxy.report import BUCKETS, Histogram
-from ovs_metadata.proxy.statistics import MAX_PORTS, Statistics
+from ovs_metadata.proxy.report import BUCKETS, MAX_PORTS, Histogram
+from ovs_metadata.proxy.statistics import Statistics
 
 
 def test_what_was_taken_is_not_counted_again() -> None:
