@@ -179,6 +179,17 @@ def slowest_calls(deployment: Deployment, port: dict[str, Any]) -> dict[str, flo
     return seconds
 
 
+@pytest.mark.parametrize("zone", ["Failure domain 2", "Württemberg Test"])
+def test_an_instance_in_any_availability_zone_has_a_record(
+    deployment: Deployment, zone: str
+) -> None:
+    port = deployment.create(device_owner=f"compute:{zone}")
+    deployment.wait_until_right()
+    record = deployment.published()[port["id"]]
+    assert isinstance(record, PortRecord)
+    assert record.device_owner == port["device_owner"] == f"compute:{zone}"
+
+
 def test_what_a_killed_worker_had_not_published_is_reconciled(
     deployment: Deployment, zookeeper: ZooKeeper
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from oslo_config import cfg
 
 from ovs_metadata.host.listen import Listen, parse_listen
+from ovs_metadata.store import layout
 
 DEFAULT_PATH = Path("/etc/ovs-metadata/agent.conf")
 
@@ -73,7 +74,6 @@ _OPTIONS: dict[str, list[Any]] = {
         cfg.StrOpt(
             "host",
             default="",
-            regex=r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,254})?$",
             help="Name of this hypervisor in the store, as Nova and Neutron call it. Empty: the "
             "machine's host name.",
         ),
@@ -291,7 +291,7 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
             tls_key_file=_path(conf.store.tls_key_file),
             snapshot_dir=_path(conf.store.snapshot_dir),
         ),
-        host=conf.agent.host or socket.gethostname(),
+        host=_host(conf.agent.host or socket.gethostname()),
         namespace=conf.agent.namespace,
         state_dir=Path(conf.agent.state_dir),
         debug=conf.agent.debug,
@@ -312,6 +312,14 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _host(name: str) -> str:
+    try:
+        layout.agent_path(name)
+    except ValueError as error:
+        raise ValueError(f"[agent] host: {error}") from None
+    return name
 
 
 def _admin_listen(text: str) -> Listen | None:

@@ -5,11 +5,13 @@ The kernel lets go of the lock with its holder, however that ends. No threads.
 
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ovs_metadata.store import layout
 from ovs_metadata.store.errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -65,4 +67,7 @@ def is_alive(file: Path) -> bool:
 
 
 def _lock_of(file: Path) -> Path:
-    return file.with_name(f".{file.name}.alive")
+    name = f".{file.name}.alive"
+    if len(name) > layout.MAX_NODE:
+        name = f".{hashlib.sha256(file.name.encode()).hexdigest()}.alive"
+    return file.with_name(name)

@@ -200,7 +200,7 @@ class Store(Protocol):
         """Whether a document can be read by anybody who can connect; not if there is none."""
 
     def document_names(self, path: str) -> list[str]:
-        """The names of the documents below a path, in order."""
+        """The nodes below a path, in order; `layout.name_of` says whose document each has."""
 
     def follow_document(self, path: str, listener: DocumentListener) -> DocumentFollower:
         """Tell a listener the document as it is, soon, and whenever it differs."""

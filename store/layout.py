@@ -10,13 +10,15 @@
     /ovs_metadata/v2/locks/<name>                   there while somebody holds the lock
 
 Port records are sharded by the first two digits, because ZooKeeper lists a node's children in one
-reply of at most 1 MB, which some 25,000 UUIDs fill. Hosts and templates are few.
+reply of at most 1 MB, which some 25,000 UUIDs fill. Hosts and templates are few. Their names are
+Nova's and Neutron's, any printable text: in the node's name all but ASCII's letters and digits and
+'.', '-', '_' and '~' is percent-encoded UTF-8, as in a URL.
 """
 
-import re
+from urllib.parse import quote, unquote
 
 from ovs_metadata.store.errors import UnknownLayout
-from ovs_metadata.store.record import is_port_id
+from ovs_metadata.store.record import MAX_TEXT, is_port_id, is_printable
 
 VERSION = "2"
 ROOT = "/ovs_metadata/v2"
@@ -27,8 +29,8 @@ CONFIG_NODES = f"{ROOT}/config/nodes"
 CONFIG_ASSIGNMENTS = f"{ROOT}/config/assignments"
 AGENTS = f"{ROOT}/agents"
 
-# One path component that means nothing special to ZooKeeper or a file system.
-_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,255}")
+MAX_NODE = 255
+"""Characters of a node's name: what a file's may have."""
 
 
 def check_version(content: bytes) -> None:
@@ -111,7 +113,19 @@ def lock_path(name: str) -> str:
     return f"{ROOT}/locks/{_named(name)}"
 
 
+def name_of(node: str) -> str:
+    """The name of the host or template that a node is of, for any node."""
+    return unquote(node)
+
+
 def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"not a name of letters, digits, '.', '-' and '_': {name[:60]!a}")
-    return name
+    """The node of that name: one path component without meaning to ZooKeeper or a file system."""
+    if not 0 < len(name) <= MAX_TEXT or not is_printable(name) or name[0] == "." or "/" in name:
+        raise ValueError(
+            f"not a name of 1 to {MAX_TEXT} printable characters, without '/' and not beginning "
+            f"with '.': {name[:60]!a}"
+        )
+    node = quote(name, safe="")
+    if len(node) > MAX_NODE:
+        raise ValueError(f"too long a name, percent-encoded over {MAX_NODE} bytes: {name[:60]!a}")
+    return node

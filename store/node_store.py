@@ -137,7 +137,9 @@ class NodeStore:
         alive = self.nodes.alive(paths)
         found = zip(paths, self.nodes.read_many(paths), strict=True)
         return [
-            Announced(each.rpartition("/")[2], node.data, node.changed, each in alive)
+            Announced(
+                layout.name_of(each.rpartition("/")[2]), node.data, node.changed, each in alive
+            )
             for each, node in found
             if node
         ]

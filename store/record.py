@@ -7,6 +7,7 @@ canonical form, so nobody behind the store has to check it again.
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, Self
@@ -14,8 +15,18 @@ from typing import Literal, Self
 from netaddr import EUI, INET_PTON, AddrFormatError, IPAddress, mac_unix_expanded
 
 from ovs_metadata.store.errors import MalformedRecord
+from ovs_metadata.untrusted import parse_json
 
-__all__ = ["COMPUTE", "MAX_DOCUMENT", "SUBPORT", "MalformedRecord", "PortRecord", "is_port_id"]
+__all__ = [
+    "COMPUTE",
+    "MAX_DOCUMENT",
+    "MAX_TEXT",
+    "SUBPORT",
+    "MalformedRecord",
+    "PortRecord",
+    "is_port_id",
+    "is_printable",
+]
 
 COMPUTE = "compute:"
 """How the device_owner of an instance's port begins; what follows is its availability zone."""
@@ -27,22 +38,36 @@ its trunk's parent port, whose own record names the instance."""
 MAX_DOCUMENT = 64 * 1024
 """Bytes a record's document may have."""
 
-MAX_FIXED_IPS = 256
-"""Addresses one port may have; keeps every document we write well below MAX_DOCUMENT."""
+MAX_FIXED_IPS = 1024
+"""Addresses one port may have, of which Neutron has no bound; keeps every document we write below
+MAX_DOCUMENT."""
+
+MAX_TEXT = 255
+"""Characters of a name, as Neutron's and Nova's databases have them."""
 
 MAX_REVISION = 2**63 - 1
 """Neutron keeps revision numbers in a signed 64-bit column."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# Visible ASCII: these values become HTTP header values, where a blank or a control character
-# could be read as something else by somebody on the way.
-_HEADER_TEXT = re.compile(r"[\x21-\x7e]{1,255}")
-_OPTIONAL_TEXT = re.compile(r"[\x21-\x7e]{0,255}")
+# Visible ASCII: project_id and device_id become HTTP header values, where a blank or a control
+# character could be read as something else by somebody on the way.
+_HEADER_TEXT = re.compile(rf"[\x21-\x7e]{{1,{MAX_TEXT}}}")
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def is_port_id(text: str) -> bool:
     """Whether this is a UUID as the store names ports: lower case, with dashes."""
     return _UUID.fullmatch(text) is not None
+
+
+def is_printable(text: str) -> bool:
+    """Whether all characters can stand in a name: letters of any script, blanks, signs.
+
+    Not control characters, invisible ones that format, ends of lines, surrogates (Unicode's general
+    categories). Nova takes such names for availability zones. `str.isprintable` would refuse the
+    blanks of some scripts, and characters newer than this Python.
+    """
+    return _UNPRINTABLE.isdisjoint(map(unicodedata.category, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +95,9 @@ class PortRecord:
         try:
             canonical = {
                 "port_id": _uuid(self.port_id, "port_id"),
-                "project_id": _text(self.project_id, "project_id", _HEADER_TEXT),
-                "device_id": _text(self.device_id, "device_id", _HEADER_TEXT),
-                "device_owner": _text(self.device_owner, "device_owner", _OPTIONAL_TEXT),
+                "project_id": _header_text(self.project_id, "project_id"),
+                "device_id": _header_text(self.device_id, "device_id"),
+                "device_owner": _name(self.device_owner, "device_owner"),
                 "mac_address": _mac(self.mac_address),
                 "fixed_ips": _addresses(self.fixed_ips),
                 "network_id": _uuid(self.network_id, "network_id"),
@@ -127,16 +152,7 @@ class PortRecord:
 
 def _fields(data: bytes) -> dict[str, object]:
     """The document's values by field name, of whatever type they are."""
-    if len(data) > MAX_DOCUMENT:
-        raise ValueError(f"document is {len(data)} bytes, more than the {MAX_DOCUMENT} allowed")
-    try:
-        document = json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from None
-    # Besides JSONDecodeError: an integer of thousands of digits is a plain ValueError, and
-    # brackets nested thousands deep are a RecursionError.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from None
+    document = parse_json(data, MAX_DOCUMENT)
     if not isinstance(document, Mapping):
         raise ValueError(f"not a JSON object but {_shown(document)}")  # noqa: TRY004
     names = [field.name for field in fields(PortRecord)]
@@ -149,27 +165,41 @@ def _fields(data: bytes) -> dict[str, object]:
     return values
 
 
-def _text(value: object, name: str, form: re.Pattern[str]) -> str:
+def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a string but {_shown(value)}")  # noqa: TRY004
-    if not form.fullmatch(value):
-        empty = " nothing," if form is _HEADER_TEXT else ""
-        raise ValueError(
-            f"{name} may not be{empty} longer than 255 characters or other than visible ASCII "
-            f"without blanks: {_shown(value)}"
-        )
     return value
 
 
+def _header_text(value: object, name: str) -> str:
+    text = _text(value, name)
+    if not _HEADER_TEXT.fullmatch(text):
+        raise ValueError(
+            f"{name} may not be nothing, longer than {MAX_TEXT} characters or other than visible "
+            f"ASCII without blanks: {_shown(text)}"
+        )
+    return text
+
+
+def _name(value: object, name: str) -> str:
+    text = _text(value, name)
+    if len(text) > MAX_TEXT or not is_printable(text):
+        raise ValueError(
+            f"{name} may not be longer than {MAX_TEXT} characters or have unprintable ones: "
+            f"{_shown(text)}"
+        )
+    return text
+
+
 def _uuid(value: object, name: str) -> str:
-    text = _text(value, name, _HEADER_TEXT).lower()
+    text = _text(value, name).lower()
     if not is_port_id(text):
         raise ValueError(f"{name} is not a UUID: {_shown(value)}")
     return text
 
 
 def _mac(value: object) -> str:
-    text = _text(value, "mac_address", _HEADER_TEXT)
+    text = _text(value, "mac_address")
     try:
         return str(EUI(text, version=48, dialect=mac_unix_expanded))
     except AddrFormatError:
@@ -185,7 +215,7 @@ def _addresses(value: object) -> tuple[str, ...]:
 
 
 def _address(value: object) -> str:
-    text = _text(value, "fixed_ips", _HEADER_TEXT)
+    text = _text(value, "fixed_ips")
     try:
         # INET_PTON: four decimal numbers without leading zeros, or RFC 4291.
         return str(IPAddress(text, flags=INET_PTON))

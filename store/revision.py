@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ovs_metadata.store.errors import MalformedRecord
-from ovs_metadata.store.record import MAX_REVISION, PortRecord
+from ovs_metadata.store.record import MAX_DOCUMENT, MAX_REVISION, PortRecord
+from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,8 @@ def outcome_of_delete(stored: Stored, revision_number: int | None) -> Deletion:
 
 def _tombstone(data: bytes) -> Tombstone | None:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data, MAX_DOCUMENT)
+    except UnreadableJson:
         return None
     if not isinstance(document, dict) or document.get("deleted") is not True:
         return None

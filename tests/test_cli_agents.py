@@ -102,8 +102,8 @@ def test_what_is_wrong_with_one_host_hides_no_other(url: str, store: Store, spoi
 
 def test_a_name_that_no_host_can_have_hides_no_other(url: str, store: Store) -> None:
     store.announce(agent_path("a"), _announcement("a"))
-    strange = f"{AGENTS}/not a host"
-    assert store.write_document(strange, _announcement("not a host"), None)
+    strange = f"{AGENTS}/\x7fhost"
+    assert store.write_document(strange, _announcement("\x7fhost"), None)
     assert [each["up_to_date"] for each in _listed(url).values()] == [True, False]
 
 

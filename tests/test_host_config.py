@@ -135,7 +135,8 @@ def test_without_a_path_and_without_the_default_file_there_are_the_defaults(
     [
         ("agent", "debug", "perhaps"),
         ("agent", "host", "../compute"),
-        ("agent", "host", "a host"),
+        ("agent", "host", "\x1b[31m"),
+        ("agent", "host", "h" * 256),
         ("proxy", "workers", "many"),
         ("proxy", "workers", "1.5"),
         ("proxy", "workers", "0"),

@@ -1,6 +1,10 @@
 """Paths of the layout, and its version."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ovs_metadata.store import layout
 from ovs_metadata.store.errors import UnknownLayout
@@ -24,11 +28,45 @@ def test_a_port_is_named_by_its_uuid_alone(name: str) -> None:
         layout.port_path(name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\nb", "a b", ".hidden", "é"])
+@pytest.mark.parametrize(
+    ("host", "node"),
+    [
+        ("Compute_1.Example.COM", "Compute_1.Example.COM"),
+        ("h" * 255, "h" * 255),
+        ("2001:db8::5", "2001%3Adb8%3A%3A5"),
+        ("cell1@compute 1", "cell1%40compute%201"),
+        ("Südwest", "S%C3%BCdwest"),
+        ("%2e%2e", "%252e%252e"),
+    ],
+)
+def test_a_host_is_named_as_nova_names_it(host: str, node: str) -> None:
+    assert layout.agent_path(host) == f"/ovs_metadata/v2/agents/{node}"
+    assert layout.name_of(node) == host
+
+
+@given(st.text(max_size=300))
+def test_every_name_has_a_node_of_its_own_or_none(name: str) -> None:
+    try:
+        path = layout.agent_path(name)
+    except ValueError:
+        return
+    node = path.removeprefix(f"{layout.AGENTS}/")
+    assert re.fullmatch(r"[A-Za-z0-9_%~-][A-Za-z0-9._%~-]{0,254}", node)
+    assert layout.name_of(node) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a\nb", ".hidden", "\x7f", "\u202e", "h" * 256, "\udc80"]
+)
 def test_no_host_leads_to_another_place(name: str) -> None:
     for path in (layout.agent_path, layout.config_node_path, layout.config_template_path):
         with pytest.raises(ValueError, match="not a name"):
             path(name)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long a name"):
+        layout.agent_path("ü" * 100)
 
 
 def test_the_version_written_is_the_version_known() -> None:

@@ -30,7 +30,7 @@ records = st.builds(
     port_id=st.uuids().map(str),
     project_id=header_text.map(lambda text: text[:255]),
     device_id=header_text.map(lambda text: text[:255]),
-    device_owner=st.sampled_from(["", "compute:nova", "network:dhcp"]),
+    device_owner=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=255),
     mac_address=st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":")),
     fixed_ips=st.lists(st.ip_addresses().map(str), max_size=5).map(tuple),
     network_id=st.uuids().map(str),
@@ -65,7 +65,11 @@ def test_any_bytes_are_a_record_or_malformed(data: bytes) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
@@ -114,7 +118,7 @@ def test_values_become_canonical() -> None:
         ({"port_id": NETWORK}, f"port_id is that of another port, {NETWORK}"),
         ({"port_id": 5}, "port_id is not a string but 5"),
         ({"network_id": f"{{{NETWORK}}}"}, "network_id is not a UUID"),
-        ({"network_id": NETWORK + "\n"}, "network_id may not be"),
+        ({"network_id": NETWORK + "\n"}, "network_id is not a UUID"),
         ({"project_id": ""}, "project_id may not be nothing"),
         ({"project_id": None}, "project_id is not a string but None"),
         ({"device_id": "a\r\nX-Instance-ID: b"}, "device_id may not be"),
@@ -124,7 +128,11 @@ def test_values_become_canonical() -> None:
         ({"device_id": "\u00e9"}, "device_id may not be"),
         ({"device_id": "\ud800"}, "device_id may not be"),
         ({"device_id": "x" * 256}, "longer than 255"),
-        ({"device_owner": "compute nova"}, "device_owner may not be"),
+        ({"device_owner": "compute:\x1b[2J"}, "device_owner may not be"),
+        ({"device_owner": "compute:\u202eavon"}, "device_owner may not be"),
+        ({"device_owner": "compute:\u2028"}, "device_owner may not be"),
+        ({"device_owner": "compute:\ud800"}, "device_owner may not be"),
+        ({"device_owner": "compute:" + "ü" * 248}, "device_owner may not be longer than 255"),
         ({"mac_address": "fa:16:3e:00:00"}, "mac_address is not a MAC address"),
         ({"mac_address": "fa:16:3e:00:00:01:02:03"}, "mac_address is not a MAC address"),
         ({"mac_address": 1}, "mac_address is not a string"),
@@ -135,7 +143,7 @@ def test_values_become_canonical() -> None:
         ({"fixed_ips": ["fe80::1%eth0"]}, "no address"),
         ({"fixed_ips": [{"ip_address": "10.0.0.5"}]}, "fixed_ips is not a string but {"),
         ({"fixed_ips": [167772165]}, "fixed_ips is not a string but 167772165"),
-        ({"fixed_ips": ["10.0.0.5"] * 257}, "fixed_ips has 257 addresses"),
+        ({"fixed_ips": ["10.0.0.5"] * 1025}, "fixed_ips has 1025 addresses"),
         ({"revision_number": "4"}, "revision_number is not an integer but '4'"),
         ({"revision_number": 4.0}, "revision_number is not an integer"),
         ({"revision_number": True}, "revision_number is not an integer but True"),
@@ -148,13 +156,31 @@ def test_a_bad_value_is_named(changes: dict[str, object], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "zone",
+    [
+        *("nova", "Failure domain 2", "Württemberg Test", " blanks ", "東京\u3000第二", "a/b:c;d"),
+        *("\N{WHITE HEAVY CHECK MARK}", "non\u00a0breaking", "%7Fc", "ü" * 247),
+    ],
+)
+def test_an_availability_zone_may_be_any_printable_text(zone: str) -> None:
+    record = replace(RECORD, device_owner=f"compute:{zone}")
+    assert PortRecord.from_json(PORT, record.to_json()) == record
+    assert record.device_owner == f"compute:{zone}"
+
+
+@pytest.mark.parametrize("project_id", ["A" * 64, "default", "5F3C", "project.1@domain"])
+def test_a_project_is_named_as_keystone_names_it(project_id: str) -> None:
+    assert replace(RECORD, project_id=project_id).project_id == project_id
+
+
+@pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
         (document().decode().encode("utf-16"), "not UTF-8"),
-        (b"[" * 60000, "not JSON"),
+        (b"[" * 60000, "nested deeper than 32 levels"),
         (b'{"revision_number": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[]", "not a JSON object but []"),
         (b'"text"', "not a JSON object but 'text'"),
@@ -178,8 +204,8 @@ def test_the_largest_record_is_not_too_large() -> None:
         RECORD,
         project_id="p" * 255,
         device_id='"' * 255,
-        device_owner="\\" * 255,
-        fixed_ips=("1111:2222:3333:4444:5555:6666:7777:8888",) * 256,
+        device_owner="\N{WHITE HEAVY CHECK MARK}" * 255,
+        fixed_ips=("1111:2222:3333:4444:5555:6666:7777:8888",) * 1024,
         revision_number=2**63 - 1,
     )
     assert PortRecord.from_json(PORT, most.to_json()) == most

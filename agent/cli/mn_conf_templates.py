@@ -56,7 +56,7 @@ def template_list(settings: Settings, *, as_json: bool) -> None:
     """Show the templates there are, and the hosts that use them."""
     with opened(settings) as store:
         assigned = _assignments(store)
-        stored = store.document_names(layout.CONFIG_TEMPLATES)
+        stored = map(layout.name_of, store.document_names(layout.CONFIG_TEMPLATES))
     names = sorted({DEFAULT_TEMPLATE, *stored, *assigned.values()})
     users = {
         name: [host for host, template in assigned.items() if template == name] for name in names
@@ -128,10 +128,10 @@ def _assignments(store: Store) -> dict[str, str]:
 
 def _documents(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
     """The documents below a path, by name, whatever somebody has called them."""
-    for name in store.document_names(path):
-        document = store.read_document(f"{path}/{name}")
+    for node in store.document_names(path):
+        document = store.read_document(f"{path}/{node}")
         if document:
-            yield name, document.data
+            yield layout.name_of(node), document.data
 
 
 def _keys(host: str, data: bytes) -> list[str] | None:

@@ -20,6 +20,7 @@ from ovs_metadata.store.layout import (
     agent_path,
     config_node_path,
     config_template_path,
+    name_of,
 )
 from ovs_metadata.store.record import MAX_DOCUMENT
 
@@ -78,6 +79,16 @@ class DocumentContract:
             assert store.write_document(config_node_path(name), b"", None)
         assert store.write_document(DEFAULT, b"", None)
         assert store.document_names(CONFIG_NODES) == ["A", "a-2", "b"]
+
+    @pytest.mark.parametrize("host", ["2001:db8::5", "Südwest 1", "cell@host", "%", "h" * 255])
+    def test_a_host_may_be_called_anything_printable(self, store: Store, host: str) -> None:
+        """Its documents and its agent are found by its name, and name it."""
+        assert store.write_document(config_node_path(host), b"own", None)
+        assert list(map(name_of, store.document_names(CONFIG_NODES))) == [host]
+        announcement = store.announce(agent_path(host), b"here")
+        _wait_for_announced(store, (host, b"here", True))
+        announcement.close()
+        _wait_for_announced(store, (host, b"here", False))
 
     def test_a_document_too_large_is_refused(self, store: Store) -> None:
         """By its size, before it is sent."""
