@@ -10,6 +10,8 @@ import contextlib
 import logging
 import signal
 
+from tornado.ioloop import PeriodicCallback
+
 from ovs_metadata.agent import cleanup
 from ovs_metadata.agent.admin import AdminListener
 from ovs_metadata.agent.cleanup import CleanupError
@@ -25,6 +27,7 @@ from ovs_metadata.agent.watchdog import give_signs, sign_interval
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.store import open_configured_store
+from ovs_metadata.logs import standard_error
 from ovs_metadata.store.interface import Store, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ LOG = logging.getLogger(__name__)
 REFRESH_INTERVAL = 10.0
 """Seconds between two looks at the configuration if the store tells of nothing: for files that keys
 name, and for what could not be removed."""
+
+LOG_INTERVAL = 1.0
+"""Seconds after which a log that nobody read is tried again, if nothing else is logged."""
 
 
 class AgentError(Exception):
@@ -75,6 +81,9 @@ class Agent:
             if interval is not None:
                 signs = asyncio.create_task(give_signs(interval, self._handover.alive))
                 opened.callback(signs.cancel)
+            flushing = PeriodicCallback(standard_error().flush, LOG_INTERVAL * 1000)
+            flushing.start()
+            opened.callback(flushing.stop)
             self._open_admin_listener(opened)
             store = await asyncio.to_thread(
                 open_configured_store, self._config, wait=None, on_fatal=fail, snapshot="agent"

@@ -5,10 +5,13 @@ A child lives as long as the task that keeps it running; cancelling the task end
 
 import asyncio
 import logging
+import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+
+from ovs_metadata.agent.child_output import relayed_pipe
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +38,21 @@ class Child:
 def child(name: str, process: Process) -> Child:
     """Return how a child process is."""
     return Child(name, process.pid, process.returncode is None)
+
+
+async def start_child(name: str, *command: str, pass_fds: Sequence[int] = ()) -> Process:
+    """Start a process whose output is logged as that of `name`; raises OSError."""
+    output = await relayed_pipe(name)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            pass_fds=pass_fds,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    finally:
+        os.close(output)
 
 
 async def keep_running(

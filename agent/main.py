@@ -6,12 +6,11 @@ said in one line.
 
 import argparse
 import asyncio
-import logging
 import os
 import pwd
 import sys
 
-from ovs_metadata import __version__
+from ovs_metadata import __version__, logs
 from ovs_metadata.agent import cleanup
 from ovs_metadata.agent.agent import Agent, AgentError
 from ovs_metadata.agent.cleanup import CleanupError
@@ -50,7 +49,7 @@ def main() -> None:
     args = command_line().parse_args()
     try:
         config = host_config.load(args.config)
-        _set_up_logging(config)
+        logs.set_up(debug=config.debug, quiet=("kazoo", "ovsdbapp", "pyroute2", "asyncio"))
         if os.geteuid() != 0:
             raise ConfigError("must be run as root: it makes a port and a network namespace")
         # Held until the process ends: a second agent would share the first one's guests.
@@ -77,16 +76,6 @@ def check_proxy_user(name: str) -> None:
         raise ConfigError(f"[proxy] user: there is no user {name!r} on this host") from None
     if user.pw_uid == 0:
         raise ConfigError(f"[proxy] user: {name} is root; the workers need one without privileges")
-
-
-def _set_up_logging(config: Config) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if config.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for library in ("kazoo", "ovsdbapp", "pyroute2", "asyncio"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from ovs_metadata import __version__
 from ovs_metadata.agent.statistics import HostStatistics, Totals
+from ovs_metadata.logs import standard_error
 from ovs_metadata.proxy.report import BUCKETS, Histogram
 
 PREFIX = "ovs_metadata_"
@@ -90,11 +91,14 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     for cause, count in sorted(totals.refused.items()):
         refused.add_metric([cause], count)
     yield refused
-    yield _counter(
-        "access_log_lines_dropped",
-        "Lines of the access log that were dropped because nobody read them fast enough.",
-        totals.lines_dropped,
+    dropped = CounterMetricFamily(
+        PREFIX + "log_lines_dropped",
+        "Lines of log, the access log among it, dropped because nobody read them fast enough.",
+        labels=["process"],
     )
+    dropped.add_metric(["agent"], standard_error().dropped)
+    dropped.add_metric(["worker"], totals.lines_dropped)
+    yield dropped
     yield _counter(
         "worker_restarts",
         "Proxy workers that ended by themselves and were started again.",

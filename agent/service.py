@@ -13,7 +13,7 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from typing import Any
 
-from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
+from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child
 from ovs_metadata.agent.connections import guests_connections
 from ovs_metadata.agent.deployment import Deployment
 from ovs_metadata.agent.handover import Handover
@@ -214,9 +214,9 @@ class Service:
 
     async def _spawn_flows(self) -> Process:
         config = ["--config", str(self._config.path)] if self._config.path else []
-        self._flows = await asyncio.create_subprocess_exec(
+        self._flows = await start_child(
+            "flow controller",
             *(*PYTHON, "-m", "ovs_metadata.flows.launcher", "--child", *config),
-            stdin=asyncio.subprocess.DEVNULL,
         )
         return self._flows
 

@@ -15,7 +15,7 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 
 from ovs_metadata.agent.allowance import Allowance
-from ovs_metadata.agent.children import PYTHON, Child, child, keep_running
+from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.proxy import feed, report
@@ -158,12 +158,12 @@ class Workers:
         ours, theirs = socket.socketpair()
         descriptors = [listener.fileno() for listener in group]
         with theirs:
-            process = await asyncio.create_subprocess_exec(
+            process = await start_child(
+                f"proxy worker {number}",
                 *(*PYTHON, "-m", "ovs_metadata.proxy.main"),
                 *("--user", self._user, "--feed-fd", str(theirs.fileno())),
                 *("--listen-fd", ",".join(map(str, descriptors))),
                 pass_fds=[theirs.fileno(), *descriptors],
-                stdin=asyncio.subprocess.DEVNULL,
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=report.MAX_LINE)
         writer.write(feed.encode(feed.Snapshot(self._settings, self._table)))

@@ -54,11 +54,13 @@ def _vital(part: Callable[[], None]) -> None:
         _end(error)
     except Exception:
         LOG.exception("this should not happen: ending, to be started again")
+        logging.shutdown()
         os._exit(1)
 
 
 def _end(error: StoreError) -> None:
     LOG.critical("%s", error)
+    logging.shutdown()
     os._exit(1)
 
 

@@ -13,7 +13,7 @@ import sys
 import warnings
 from typing import Any
 
-from ovs_metadata import __version__
+from ovs_metadata import __version__, logs
 from ovs_metadata.host import config
 
 _PR_SET_PDEATHSIG = 1
@@ -43,12 +43,7 @@ def main() -> None:
         settings = config.load(args.config)
     except config.ConfigError as error:
         sys.exit(f"ovs-metadata-flows: {error}")
-    logging.basicConfig(
-        level=logging.DEBUG if settings.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("os_ken").setLevel(logging.WARNING)
+    logs.set_up(debug=settings.debug, quiet=("os_ken",))
     if args.cleanup:
         from ovs_metadata.flows.cleanup import remove_flows
 
@@ -102,6 +97,7 @@ def _run(config_file: str | None) -> None:
         signal.signal(signum, lambda *_: stop.set())
     stop.wait()
     logging.getLogger(__name__).info("ending; the flows stay as they are")
+    logging.shutdown()
     # Not one of the library's loops looks whether it should end; the flows need no goodbye.
     os._exit(0)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import uvloop
 
+from ovs_metadata import logs
 from ovs_metadata.proxy.confirmation import Confirmations
 from ovs_metadata.proxy.feed import (
     ASK_TO_CONFIRM,
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command_line().error("--feed-fd needs --listen-fd, and takes neither --listen nor --nova")
     if not by_feed and (not options.listen or options.listen_fd is not None):
         command_line().error("--identities needs --listen, and takes no --listen-fd")
-    _set_up_logging(debug=options.debug)
+    logs.set_up(debug=options.debug)
     allow_many_connections()
     if options.user:
         try:
@@ -113,14 +114,6 @@ def command_line() -> argparse.ArgumentParser:
 
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
-
-
-def _set_up_logging(*, debug: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
 
 
 async def _run_by_hand(options: argparse.Namespace) -> None:

@@ -4,27 +4,25 @@ Belongs to the event loop's thread and lives as long as the worker. Every reques
 there are positional arguments, plain numbers, and no logging module.
 """
 
+from ovs_metadata.logs import LineWriter, standard_error
 from ovs_metadata.proxy.access_log import TEMPLATES, Clock, quote_method, quote_name, quote_path
-from ovs_metadata.proxy.line_writer import LineWriter
 from ovs_metadata.proxy.report import ANSWERED
 from ovs_metadata.proxy.settings import Settings
 from ovs_metadata.proxy.statistics import Statistics
 
-_STANDARD_ERROR = 2
-
 
 class Observer:
-    """Counts requests and writes the access log to the descriptor `output`."""
+    """Counts requests and writes the access log, to standard error if there is no `writer`."""
 
-    def __init__(self, settings: Settings, *, output: int = _STANDARD_ERROR) -> None:
+    def __init__(self, settings: Settings, writer: LineWriter | None = None) -> None:
         self.statistics = Statistics()
-        self._writer = LineWriter(output)
+        self._writer = writer or standard_error()
         self._clock = Clock()
         self._template = TEMPLATES[settings.access_log]
 
     @property
     def lines_dropped(self) -> int:
-        """Lines of the access log that nobody took, so far."""
+        """Lines of the log, the access log among it, that nobody took, so far."""
         return self._writer.dropped
 
     def apply(self, settings: Settings) -> None:

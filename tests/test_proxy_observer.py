@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovs_metadata.logs import LineWriter
 from ovs_metadata.proxy.access_log import LONGEST_PATH, Clock, quote_method, quote_path
 from ovs_metadata.proxy.observer import Observer
 from ovs_metadata.proxy.report import PortActivity
@@ -26,7 +27,7 @@ class Log:
     def __init__(self, form: str) -> None:
         self.reader, self.output = os.pipe()
         os.set_blocking(self.reader, False)
-        self.observer = Observer(Settings(access_log=form), output=self.output)
+        self.observer = Observer(Settings(access_log=form), LineWriter(self.output))
 
     def lines(self) -> list[str]:
         self.observer.flush()
