@@ -25,6 +25,7 @@ from lab.hypervisor import Hypervisor
 from lab.ovsdb_client import NewPort, OvsdbClient
 from lab.process import LabError, run, wait_for
 from lab.usage import Usage
+from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.store.record import PortRecord
 
 FLOWS_PER_PORT = 10
@@ -35,7 +36,7 @@ PORTS_AT_ONCE = 250
 
 CONTROLLER = "ovs_metadata.flows.launcher"
 
-OURS = "cookie=0xa9fe000000000000/0xffff000000000000"
+OURS = f"cookie={COOKIE_PREFIX:#x}/{COOKIE_MASK:#x}"
 
 
 @dataclass(frozen=True)

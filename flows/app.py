@@ -21,8 +21,8 @@ from ovs_metadata.flows import openflow, reported
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
+from ovs_metadata.flows.ours import is_learned
 from ovs_metadata.flows.switch import SwitchFlows
-from ovs_metadata.flows.tables import Priority, Table
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
@@ -176,12 +176,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         if event.msg.datapath is not self._switch:
             return
         self._flows.dump_begins()
-        learned = self._config.flows.table_base + Table.Learned
+        options, desired = self._config.flows, self._flows.desired or {}
         for stats in event.msg.body:
-            if stats.table_id == learned and stats.priority == Priority.Learned:
-                continue  # the switch's own
-            key = self._wire_keys.get(stats.wire_key) or reported.key_of(stats)
-            flow = (self._flows.desired or {}).get(key)
+            key = reported.our_key(options, stats, self._wire_keys)
+            if key is None or is_learned(options, key):
+                continue
+            flow = desired.get(key)
             same = flow is not None and reported.same_content(stats, flow)
             self._flows.dumped(key, stats.cookie, as_desired=same)
         if not openflow.more_to_come(event.msg):
@@ -196,7 +196,10 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             return
         if self._flows.dump_is_due():
             return
-        self._flows.removed(reported.key_of(message))
+        key = reported.our_key(self._config.flows, message)
+        if key is None:
+            return
+        self._flows.removed(key)
         if self._flows.lost_many():
             self._ask_for_dump()
         else:
@@ -266,8 +269,13 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             return
         changes = self._flows.changes()
         # May wait, and the connection be lost meanwhile: no matter.
-        openflow.send_all(switch, (openflow.delete_message(switch, key) for key in changes.delete))
-        openflow.send_all(switch, (openflow.add_message(switch, flow) for flow in changes.add))
+        options = self._config.flows
+        openflow.send_all(
+            switch, (openflow.delete_message(switch, options, *each) for each in changes.delete)
+        )
+        openflow.send_all(
+            switch, (openflow.add_message(switch, options, flow) for flow in changes.add)
+        )
         if changes:
             LOG.info(
                 "bridge %s: %d flows added, %d deleted",

@@ -4,19 +4,25 @@ import logging
 
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.host.config import Config
 
 LOG = logging.getLogger(__name__)
 
 
 def remove_flows(config: Config) -> None:
-    """Delete all flows with our cookie; returns once the switch has done it.
+    """Delete all flows of ours; returns once the switch has done it.
 
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.
     """
     offline = openflow.offline_datapath()
+    # Hooks first; learned flows go with what they were learned by.
+    flows = sorted(dump_flows(config, {}), key=lambda flow: flow.key.table)
     with Conversation(config.management_socket) as switch:
-        switch.send(openflow.delete_all_message(offline), openflow.barrier_message(offline))
+        for flow in flows:
+            message = openflow.delete_message(offline, config.flows, flow.key, flow.cookie)
+            switch.send(message)
+        switch.send(openflow.barrier_message(offline))
         switch.receive(openflow.BARRIER_REPLY)
     LOG.info("bridge %s: every flow of ours is removed", config.bridge)

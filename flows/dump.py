@@ -1,11 +1,12 @@
 """Reads our flows out of the bridge, with counters, for commands: blocking, without a hub."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ovs_metadata.flows import openflow, reported
 from ovs_metadata.flows.conversation import Conversation
-from ovs_metadata.flows.tables import Priority, Table
+from ovs_metadata.flows.ours import is_learned
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 
@@ -28,32 +29,50 @@ class DumpedFlow:
 
 
 def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFlow]:
-    """All flows with our cookie, learned ones included.
+    """All flows of ours, learned ones included.
 
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.
     """
-    learned_in = config.flows.table_base + Table.Learned
     flows = []
+    for stats in _asked_for(config, openflow.dump_message(openflow.offline_datapath())):
+        key = reported.our_key(config.flows, stats)
+        if key is None:
+            continue
+        flow = desired.get(key)
+        learned = is_learned(config.flows, key)
+        flows.append(
+            DumpedFlow(
+                key=key,
+                cookie=stats.cookie,
+                packets=stats.packet_count,
+                octets=stats.byte_count,
+                as_desired=flow is not None and reported.same_content(stats, flow),
+                learned=learned,
+                restores=reported.restored_destination(stats) if learned else None,
+            )
+        )
+    return flows
+
+
+def others_flows(config: Config) -> list[tuple[int, int]]:
+    """Table and priority of each flow that is not ours.
+
+    Raises:
+        OSError: the management socket cannot be reached, falls silent, or refuses.
+    """
+    return [
+        (stats.table_id, stats.priority)
+        for stats in _asked_for(config, openflow.dump_of_all_message(openflow.offline_datapath()))
+        if reported.our_key(config.flows, stats) is None
+    ]
+
+
+def _asked_for(config: Config, request: Any) -> Iterator[reported.DumpedStats]:
     with Conversation(config.management_socket) as switch:
-        switch.send(openflow.dump_message(openflow.offline_datapath()))
+        switch.send(request)
         more = True
         while more:
             message = openflow.from_bytes(switch.receive(openflow.MULTIPART_REPLY))
             more = openflow.more_to_come(message)
-            for stats in message.body:
-                key = reported.key_of(stats)
-                flow = desired.get(key)
-                learned = key.table == learned_in and key.priority == Priority.Learned
-                flows.append(
-                    DumpedFlow(
-                        key=key,
-                        cookie=stats.cookie,
-                        packets=stats.packet_count,
-                        octets=stats.byte_count,
-                        as_desired=flow is not None and reported.same_content(stats, flow),
-                        learned=learned,
-                        restores=reported.restored_destination(stats) if learned else None,
-                    )
-                )
-    return flows
+            yield from message.body

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from ovs_metadata.flows import nicira
 from ovs_metadata.flows.fields import ERICSSON, FIELDS
-from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
+from ovs_metadata.flows.ours import is_ours
+from ovs_metadata.flows.tables import COOKIE_PREFIX, FILTER_MASK
 from ovs_metadata.flows.values import (
     Action,
     Flow,
@@ -28,6 +29,7 @@ from ovs_metadata.flows.values import (
     OutputInPort,
     SetField,
 )
+from ovs_metadata.host.config import FlowOptions
 
 LIBRARY = "ryu" if "ryu.base.app_manager" in sys.modules else "os_ken"
 
@@ -87,6 +89,9 @@ class UnixStream:
         return getattr(self._sock, name)
 
 
+_WHOLE_COOKIE = 2**64 - 1
+"""Mask of a cookie of which every bit counts."""
+
 MESSAGES_AT_ONCE = 64
 
 
@@ -97,8 +102,18 @@ def send_all(datapath: Datapath, messages: Iterable[Any]) -> None:
         datapath.send(b"".join(map(to_bytes, batch)))
 
 
-def add_message(datapath: Datapath, flow: Flow) -> Any:
-    """The message that adds a flow, or replaces the one of the same key."""
+def _check(options: FlowOptions, key: FlowKey, cookie: int) -> None:
+    if not is_ours(options, key, cookie):
+        raise ValueError(f"{key} with cookie {cookie:#x} is no flow of ours: it is left alone")
+
+
+def add_message(datapath: Datapath, options: FlowOptions, flow: Flow) -> Any:
+    """The message that adds a flow, or replaces the one of the same key.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    _check(options, flow.key, flow.cookie)
     return parser.OFPFlowMod(
         datapath,
         cookie=flow.cookie,
@@ -111,12 +126,17 @@ def add_message(datapath: Datapath, flow: Flow) -> Any:
     )
 
 
-def delete_message(datapath: Datapath, key: FlowKey) -> Any:
-    """The message that deletes the one flow of this key, if it is ours."""
+def delete_message(datapath: Datapath, options: FlowOptions, key: FlowKey, cookie: int) -> Any:
+    """The message that deletes the one flow of this key, if it has this cookie.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    _check(options, key, cookie)
     return parser.OFPFlowMod(
         datapath,
-        cookie=COOKIE_PREFIX,
-        cookie_mask=COOKIE_MASK,
+        cookie=cookie,
+        cookie_mask=_WHOLE_COOKIE,
         table_id=key.table,
         command=ofproto.OFPFC_DELETE_STRICT,
         priority=key.priority,
@@ -126,27 +146,19 @@ def delete_message(datapath: Datapath, key: FlowKey) -> Any:
     )
 
 
-def delete_all_message(datapath: Datapath) -> Any:
-    """The message that deletes every flow of ours, of whatever generation, learned or not."""
-    return parser.OFPFlowMod(
-        datapath,
-        cookie=COOKIE_PREFIX,
-        cookie_mask=COOKIE_MASK,
-        table_id=ofproto.OFPTT_ALL,
-        command=ofproto.OFPFC_DELETE,
-        out_port=ofproto.OFPP_ANY,
-        out_group=ofproto.OFPG_ANY,
-    )
-
-
 def hello_message(datapath: Datapath) -> Any:
     """The message that opens a connection."""
     return parser.OFPHello(datapath)
 
 
 def dump_message(datapath: Datapath) -> Any:
-    """The message that asks for all flows of ours."""
-    return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_PREFIX, cookie_mask=COOKIE_MASK)
+    """The message that asks for all flows of ours, among them a few of others' (FILTER_MASK)."""
+    return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_PREFIX, cookie_mask=FILTER_MASK)
+
+
+def dump_of_all_message(datapath: Datapath) -> Any:
+    """The message that asks for all flows, whoever's."""
+    return parser.OFPFlowStatsRequest(datapath)
 
 
 def barrier_message(datapath: Datapath) -> Any:
@@ -206,6 +218,13 @@ def wire_of_match(match: Match) -> bytes:
     body = b"".join(encoded for _number, encoded in sorted(_oxm(*each) for each in match.fields))
     length = 4 + len(body)
     return struct.pack("!HH", ofproto.OFPMT_OXM, length) + body + bytes(-length % 8)
+
+
+def oxm_type(name: str) -> int:
+    """The class and number of a field, as they stand in the upper 23 bits of its OXM header."""
+    header = bytearray()
+    ofproto.oxm_serialize_header(ofproto.oxm_from_user_header(name), header, 0)
+    return int.from_bytes(header, "big") >> 9
 
 
 @lru_cache(maxsize=32768)

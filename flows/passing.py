@@ -35,20 +35,22 @@ def let_pass(config: Config, connections: Callable[[], Collection[Connection]]) 
         OSError: the management socket cannot be reached, falls silent, or refuses.
     """
     hooks = [
-        flow.key for flow in dump_flows(config, {}) if leads_past_others(flow.key, flow.cookie)
+        (flow.key, flow.cookie)
+        for flow in dump_flows(config, {})
+        if leads_past_others(flow.key, flow.cookie)
     ]
     offline = openflow.offline_datapath()
     with Conversation(config.management_socket) as switch:
 
         def keep(these: Collection[Connection]) -> None:
             flows = (hook_of(config.flows, each) for each in these)
-            switch.send(*(openflow.add_message(offline, flow) for flow in flows))
+            switch.send(*(openflow.add_message(offline, config.flows, flow) for flow in flows))
             switch.send(openflow.barrier_message(offline))
             switch.receive(openflow.BARRIER_REPLY)
 
         kept = frozenset(connections())
         keep(kept)
-        switch.send(*(openflow.delete_message(offline, key) for key in hooks))
+        switch.send(*(openflow.delete_message(offline, config.flows, *hook) for hook in hooks))
         keep(())
         # And those begun meanwhile.
         keep(frozenset(connections()) - kept)

@@ -6,22 +6,75 @@ for them. Importing this puts these classes in the library's place.
 """
 
 import struct
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any, cast
 
 from netaddr import IPAddress
 
-from ovs_metadata.flows.openflow import ofproto, parser, wire_of_actions, wire_of_match
+from ovs_metadata.flows.openflow import (
+    ofproto,
+    oxm_type,
+    parser,
+    wire_of_actions,
+    wire_of_match,
+)
+from ovs_metadata.flows.ours import is_ours, matched_fields
+from ovs_metadata.flows.tables import has_our_cookie
 from ovs_metadata.flows.values import Flow, FlowKey, Match, MatchValue
+from ovs_metadata.host.config import FlowOptions
 
 _LibraryRemoved: Any = parser.OFPFlowRemoved
+_REMOVED_MATCH_AT = ofproto.OFP_FLOW_REMOVED_SIZE - ofproto.OFP_MATCH_SIZE
 
 
-def key_of(message: Any) -> FlowKey:
-    """The key of a flow the switch reports, in a dump or in a FLOW_REMOVED."""
-    return FlowKey(message.table_id, message.priority, _from_match(message.match))
+WireKey = tuple[int, int, bytes]
+"""A FlowKey whose match is as it goes over the wire: quickly compared with a dump's."""
 
 
-class _RemovedFlow(_LibraryRemoved):  # type: ignore[misc]
+def our_key(
+    options: FlowOptions,
+    message: "DumpedStats | RemovedFlow",
+    desired: Mapping[WireKey, FlowKey] = MappingProxyType({}),
+) -> FlowKey | None:
+    """The key of a flow the switch reports, in a dump or in a FLOW_REMOVED; None if it is not ours.
+
+    Those of `desired` flows need not be worked out. What others match is never given to the
+    library: it may be of a kind that it does not know.
+    """
+    if not has_our_cookie(message.cookie):
+        return None
+    match = message.wire_of_match
+    key = desired.get((message.table_id, message.priority, match))
+    if key is None:
+        if not _matches_our_fields(match):
+            return None
+        key = FlowKey(message.table_id, message.priority, _from_match(message.match))
+    return key if is_ours(options, key, message.cookie) else None
+
+
+def _matches_our_fields(match: bytes) -> bool:
+    """Whether a match, as it goes over the wire, is on fields alone that flows of ours match."""
+    (length,) = struct.unpack_from("!2xH", match)
+    at = _MATCH_HEADER
+    while at < length:
+        (header,) = struct.unpack_from("!I", match, at)
+        if header >> 9 not in _our_oxm_types():
+            return False
+        at += _OXM_HEADER + (header & 0xFF)
+    return True
+
+
+_MATCH_HEADER = _OXM_HEADER = 4
+
+
+@cache
+def _our_oxm_types() -> frozenset[int]:
+    return frozenset(oxm_type(name) for name in matched_fields())
+
+
+class RemovedFlow(_LibraryRemoved):  # type: ignore[misc]
     """A FLOW_REMOVED whose match stays bytes until somebody asks for it.
 
     Thousands may come at once, of which most are never looked at. It goes by the library's name,
@@ -42,23 +95,22 @@ class _RemovedFlow(_LibraryRemoved):  # type: ignore[misc]
         return message
 
     @property
+    def wire_of_match(self) -> bytes:
+        """What it matched."""
+        return bytes(self.buf[_REMOVED_MATCH_AT:])
+
+    @property
     def match(self) -> Any:
         """What it matched, made an object by the library."""
-        return parser.OFPMatch.parser(
-            self.buf, ofproto.OFP_FLOW_REMOVED_SIZE - ofproto.OFP_MATCH_SIZE
-        )
+        return parser.OFPMatch.parser(self.buf, _REMOVED_MATCH_AT)
 
     @match.setter
     def match(self, _none: None) -> None:
         """Nothing: the library's constructor sets what it does not know yet."""
 
 
-_RemovedFlow.__name__ = _LibraryRemoved.__name__
-parser._MSG_PARSERS[ofproto.OFPT_FLOW_REMOVED] = _RemovedFlow.parser
-
-
-WireKey = tuple[int, int, bytes]
-"""A FlowKey whose match is as it goes over the wire: quickly compared with a dump's."""
+RemovedFlow.__name__ = _LibraryRemoved.__name__
+parser._MSG_PARSERS[ofproto.OFPT_FLOW_REMOVED] = RemovedFlow.parser
 
 
 def wire_key(key: FlowKey) -> WireKey:
@@ -88,10 +140,9 @@ class DumpedStats:
         return cls(bytes(buf[offset : offset + length]))
 
     @property
-    def wire_key(self) -> WireKey:
-        """Its key."""
-        match = self._entry[self._match_at : self._instructions_at]
-        return self.table_id, self.priority, match
+    def wire_of_match(self) -> bytes:
+        """What it matches."""
+        return self._entry[self._match_at : self._instructions_at]
 
     @property
     def wire_of_instructions(self) -> bytes:

@@ -124,17 +124,15 @@ class SwitchFlows:
             {key: installed[key] for key in self._unsettled if key in installed},
             {key: desired[key] for key in self._unsettled if key in desired},
         )
-        self._unsettled = {key for key in changes.delete if self._left_alone(key)}
-        delete = tuple(key for key in changes.delete if key not in self._unsettled)
-        for key in delete:
-            del installed[key]
+        delete = tuple(
+            each for each in changes.delete if ofport_of(each.cookie) not in self.undecided
+        )
+        self._unsettled = {each.key for each in changes.delete} - {each.key for each in delete}
+        for each in delete:
+            del installed[each.key]
         for flow in changes.add:
             installed[flow.key] = flow
         return Changes(delete, changes.add)
-
-    def _left_alone(self, key: FlowKey) -> bool:
-        flow = (self._installed or {})[key]
-        return ofport_of(flow.cookie if isinstance(flow, Flow) else flow) in self.undecided
 
 
 def _by_identity(flows: Mapping[FlowKey, Flow]) -> dict[int, Flow]:

@@ -42,22 +42,34 @@ def table_names(base: int) -> dict[int, str]:
     return {base + table.value: f"Metadata{table.name}" for table in Table}
 
 
-COOKIE_PREFIX = 0xA9FE << 48
-"""Upper 16 bits of every cookie of ours. No flow without it is ever touched."""
-COOKIE_MASK = 0xFFFF << 48
+COOKIE_PREFIX = 0x4F564D44 << 32
+"""Upper 32 bits of every cookie of ours. Its top two bits are not 10, as those of half a UUID are:
+Neutron made cookies of that."""
+COOKIE_MASK = 0xFFFFFFFF << 32
 
-GENERATION = 1
-"""Bits 32 to 47 of the cookie: the pipeline's generation, raised when its layout changes."""
+FIRST_PREFIX = 0xA9FE00010000 << 16
+"""Upper 48 bits of the cookies of generation 1."""
+FIRST_MASK = 0xFFFFFFFFFFFF << 16
+
+FILTER_MASK = COOKIE_MASK & ~(COOKIE_PREFIX ^ FIRST_PREFIX)
+"""The bits in which the cookies of all generations agree. A switch that is asked for COOKIE_PREFIX
+under this mask reports all flows of ours, and one in 100,000 of somebody else's."""
+
+GENERATION = 2
+"""Bits 16 to 31 of the cookie: the pipeline's generation, raised when its layout changes."""
 
 
 def cookie(ofport: int = 0) -> int:
     """Our cookie for a flow that serves one port (its ofport in the low 16 bits), or all (0)."""
-    return COOKIE_PREFIX | GENERATION << 32 | ofport
+    return COOKIE_PREFIX | GENERATION << 16 | ofport
 
 
-def is_ours(value: int) -> bool:
-    """Whether a flow with this cookie is one of ours, of whatever generation."""
-    return value & COOKIE_MASK == COOKIE_PREFIX
+def has_our_cookie(value: int) -> bool:
+    """Whether a flow of ours, of whatever generation, may have this cookie.
+
+    Others may have it, too: flows/ours.py decides.
+    """
+    return value & COOKIE_MASK == COOKIE_PREFIX or value & FIRST_MASK == FIRST_PREFIX
 
 
 def ofport_of(value: int) -> int:

@@ -21,6 +21,7 @@ from doctor_support import (
 from lab.inside import inside
 from lab.process import run, wait_for
 from ovs_metadata.agent.doctor.guest_request import SOURCE_MAC
+from ovs_metadata.flows.tables import cookie
 from ovs_metadata.store.layout import port_path
 
 OTHER_UUID = "4f0cd6b4-49f8-4d2f-9eb6-1a6a4c1c2b11"
@@ -40,7 +41,7 @@ def flow(command: str, text: str, *, controller_stopped: bool = True) -> Injecti
         spec = text.format(
             port=ofport,
             metadata=hypervisor.ovs.ofport("metadata"),
-            mine=f"{0xA9FE0001 << 32 | ofport:#x}",
+            mine=f"{cookie(ofport):#x}",
         )
         with ExitStack() as stack:
             if controller_stopped:
@@ -247,7 +248,11 @@ CASES = [
     Case("flows-different", flow("mod-flows", f"{HOOK} actions=drop"), STOPPED_CONTROLLER),
     Case(
         "flows-unexpected",
-        flow("add-flow", "cookie={mine},table=0,priority=5,udp,in_port={port} actions=drop"),
+        flow(
+            "add-flow",
+            "cookie={mine},table=200,priority=300,tcp,in_port={port},"
+            "dl_src=fa:16:3e:ff:ff:ff,nw_src=192.0.2.9 actions=drop",
+        ),
         STOPPED_CONTROLLER,
     ),
     Case(

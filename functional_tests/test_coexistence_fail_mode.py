@@ -7,6 +7,7 @@ from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 from lab.process import wait_for
 from lab.recovery import time_to_recover
+from ovs_metadata.flows.tables import COOKIE_PREFIX
 
 WITHIN = 1.0
 """Seconds within which guests are to be served again."""
@@ -37,7 +38,7 @@ def test_the_bridge_is_deleted_and_made_again(lab_hypervisor: Factory, fail_mode
         foreign = [
             flow
             for flow in ovs.ofctl("--no-stats dump-flows", bridge).splitlines()
-            if "actions=" in flow and "cookie=0xa9fe" not in flow
+            if "actions=" in flow and f"cookie={COOKIE_PREFIX >> 32:#x}" not in flow
         ]
         assert len(foreign) == (1 if fail_mode == "standalone" else 0), foreign
 

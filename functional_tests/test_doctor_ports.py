@@ -9,6 +9,7 @@ import pytest
 from doctor_support import CONTROLLER, Result, Ward, stopped, ward_of_its_own
 
 from lab.guest import Guest
+from ovs_metadata.flows.tables import cookie
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def without_flows(ward: Ward, guest: Guest, match: str) -> Iterator[None]:
     """Take some of the guest's flows away while nobody puts them back."""
     hypervisor = ward.hypervisor
     ofport = hypervisor.ovs.ofport(guest.tap)
-    spec = f"cookie={0xA9FE0001 << 32 | ofport:#x}/-1,{match.format(port=ofport)}"
+    spec = f"cookie={cookie(ofport):#x}/-1,{match.format(port=ofport)}"
     with stopped(CONTROLLER)(ward):
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, spec)
         yield

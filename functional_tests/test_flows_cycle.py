@@ -64,10 +64,12 @@ class Controller:
         """Send what differs; returns what the switch then has, as its own tool prints it."""
         desired = pipeline(self._config.flows, metadata_ofport, ports)
         changes = diff(self._installed, desired)
-        offline = openflow.offline_datapath()
+        offline, options = openflow.offline_datapath(), self._config.flows
         with Conversation(Path(self._config.management_socket)) as connection:
-            connection.send(*(openflow.delete_message(offline, key) for key in changes.delete))
-            connection.send(*(openflow.add_message(offline, flow) for flow in changes.add))
+            connection.send(
+                *(openflow.delete_message(offline, options, *each) for each in changes.delete),
+                *(openflow.add_message(offline, options, flow) for flow in changes.add),
+            )
             connection.send(openflow.barrier_message(offline))
             connection.receive(openflow.BARRIER_REPLY)
         self._installed = desired

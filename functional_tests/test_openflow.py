@@ -29,10 +29,11 @@ from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.config import FlowOptions
 switch = openflow.offline_datapath()
 flows = pipeline(FlowOptions(), 1, [Port(2, "fa:16:3e:00:00:01", "10.0.0.5")]).values()
-messages = [openflow.add_message(switch, flow) for flow in flows]
-messages += [openflow.delete_message(switch, flow.key) for flow in flows]
+messages = [openflow.add_message(switch, FlowOptions(), flow) for flow in flows]
 messages += [
-    openflow.delete_all_message(switch),
+    openflow.delete_message(switch, FlowOptions(), flow.key, flow.cookie) for flow in flows
+]
+messages += [
     openflow.dump_message(switch),
     openflow.removals_wanted_message(switch),
     openflow.barrier_message(switch),
@@ -81,7 +82,7 @@ def test_the_switchs_own_tool_reads_our_messages_as_we_print_them(
 ) -> None:
     datapath = openflow.offline_datapath()
     for flow in flows.values():
-        message = openflow.to_bytes(openflow.add_message(datapath, flow))
+        message = openflow.to_bytes(openflow.add_message(datapath, FlowOptions(), flow))
         printed = run("ovs-ofctl", "ofp-print", message.hex())
         assert "***decode error" not in printed
         match, _, actions = ofctl.render(flow).partition("send_flow_rem ")[2].partition(" actions=")

@@ -14,10 +14,11 @@ import pytest
 from hypervisor_fixtures import Factory, close_hypervisor, make_hypervisor
 
 from lab.guest import Guest
-from lab.hypervisor import Hypervisor
+from lab.hypervisor import OURS, Hypervisor
 from lab.process import wait_for
+from ovs_metadata.flows.tables import cookie
 
-HOOKS = "cookie=0xa9fe000000000000/0xffff000000000000,table=0"
+HOOKS = f"{OURS},table=0"
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,10 @@ def test_a_hook_that_is_gone_while_nobody_restores_it(lab_hypervisor: Factory) -
         ofport = hypervisor.ovs.ofport(guest.tap)
         mine = f"{HOOKS},tcp,in_port={ofport}"
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, mine)
-        stray = f"cookie={0xA9FE0001 << 32 | ofport:#x},table=0,priority=5,udp,in_port={ofport}"
+        stray = (
+            f"cookie={cookie(ofport):#x},table=200,priority=300,tcp,in_port={ofport},"
+            "dl_src=fa:16:3e:ff:ff:ff,nw_src=192.0.2.9"
+        )
         hypervisor.ovs.ofctl("add-flow", hypervisor.bridge, f"{stray} actions=drop")
         (port,) = _flows(hypervisor, guest.port_id)["ports"]
         (missing,) = (flow for flow in port["flows"] if flow["state"] == "missing")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.guest import Guest
+from lab.hypervisor import OURS
 from lab.machine import Machine
 from lab.machine_hypervisor import START_OVSDB, hypervisor_commands
 from lab.process import LabError, run, wait_for
@@ -184,8 +185,7 @@ def test_what_could_not_be_removed_with_it_is_removed_as_it_says(hypervisor: Mac
     done = subprocess.run(removing, capture_output=True, text=True, check=False)
     hypervisor.run("sh", "-c", START_OVSDB)
     assert done.returncode == 0, done.stderr
-    ours = "cookie=0xa9fe000000000000/0xffff000000000000"
-    flows = ("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "br-int", ours)
+    flows = ("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "br-int", OURS)
     assert "table=0" in hypervisor.run(*flows)
     commands = re.findall(r"^  (ovs-.*)$", done.stderr, re.MULTILINE)
     assert len(commands) == 2

@@ -11,6 +11,7 @@ from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 from lab.process import run, wait_for
 from ovs_metadata.flows.switch import MANY
+from ovs_metadata.flows.tables import COOKIE_PREFIX
 from ovs_metadata.host.address import METADATA_PORT
 
 
@@ -292,7 +293,7 @@ def test_cleanup_leaves_nothing(serving: tuple[Hypervisor, Guest]) -> None:
         *hypervisor.command("agent", "--cleanup"),
     )
     flows = hypervisor.ovs.ofctl("--no-stats dump-flows", hypervisor.bridge)
-    assert "cookie=0xa9fe" not in flows
+    assert f"cookie={COOKIE_PREFIX >> 32:#x}" not in flows
     assert "cookie=0x77" in flows
     assert METADATA_PORT not in hypervisor.ovs.vsctl("list-ports", hypervisor.bridge).split()
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()

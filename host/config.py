@@ -121,14 +121,16 @@ _OPTIONS: dict[str, list[Any]] = {
             default=200,
             min=1,
             max=249,
-            help="Number of the first of the six tables that are ours.",
+            help="Number of the first of the six tables that are ours. Run ovs-metadata-agent "
+            "--cleanup before you change it.",
         ),
         cfg.IntOpt(
             "flow_priority",
             default=20000,
             min=1,
             max=65535,
-            help="Priority of the hooks in table 0.",
+            help="Priority of the hooks in table 0. Run ovs-metadata-agent --cleanup before you "
+            "change it.",
         ),
         cfg.IntOpt(
             "learned_limit",

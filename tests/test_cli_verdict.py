@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ovs_metadata.agent.cli.verdict import Bridge, of_answer, of_request
+from ovs_metadata.agent.cli.verdict import Bridge, named, of_answer, of_request
 from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port, pipeline
@@ -14,17 +14,19 @@ from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
 PORT = Port(5, "fa:16:3e:00:00:01", "10.0.0.5")
+HOOK = Step(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
+DESIRED = pipeline(OPTIONS, 1, [PORT])
 BRIDGE = Bridge(
     port=PORT,
     metadata_ofport=1,
     hook_priority=OPTIONS.priority,
     table_names=table_names(OPTIONS.table_base),
     interface_name={1: "metadata", 5: "tap1", 7: "patch-tun"}.get,
-    desired=pipeline(OPTIONS, 1, [PORT]),
+    desired=DESIRED,
+    ours=named(DESIRED) | {(HOOK.table, HOOK.priority, HOOK.match)},
 )
 UNSERVED = dataclasses.replace(BRIDGE, why_not="the store has no record of it")
 
-HOOK = Step(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
 TO_PROXY = Trace(
     (HOOK, Step(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),
     {"nw_src": "169.254.0.5", "ipv6_src": "fe80::a9fe:5", "tp_dst": "9697"},
@@ -138,4 +140,8 @@ def test_a_step_that_should_be_there_says_what_its_flow_does() -> None:
     for key, flow in BRIDGE.desired.items():
         step = Step(key.table, match_text(key.match), key.priority, flow.cookie)
         assert BRIDGE.note(step) == flow.note
-    assert "a flow of ours" in BRIDGE.note(Step(200, "udp", 200, cookie()))
+    assert BRIDGE.note(HOOK) == "a flow of ours: in_port=5"
+
+
+def test_a_flow_with_a_cookie_like_ours_is_somebody_elses() -> None:
+    assert "somebody else's flow: udp" in BRIDGE.note(Step(200, "udp", 200, cookie()))

@@ -32,7 +32,7 @@ def test_applying_a_diff_gives_what_was_desired(
     installed: dict[FlowKey, Flow], desired: dict[FlowKey, Flow]
 ) -> None:
     changes = diff(installed, desired)
-    result = {key: flow for key, flow in installed.items() if key not in changes.delete}
+    result = {key: flow for key, flow in installed.items() if key not in dict(changes.delete)}
     result |= {flow.key: flow for flow in changes.add}
     assert result == desired
 
@@ -47,7 +47,7 @@ def test_hooks_go_first_and_come_last(
     installed: dict[FlowKey, Flow], desired: dict[FlowKey, Flow]
 ) -> None:
     changes = diff(installed, desired)
-    assert [key.table for key in changes.delete] == sorted(key.table for key in changes.delete)
+    assert (deleted := [each.key.table for each in changes.delete]) == sorted(deleted)
     added = [flow.key.table for flow in changes.add]
     assert added == sorted(added, reverse=True)
 
@@ -88,7 +88,7 @@ def test_a_flow_with_other_content_is_replaced() -> None:
 
 def test_a_flow_that_is_not_desired_is_deleted() -> None:
     switch = _connected(None, _flow(1))
-    assert switch.changes().delete == (_flow(1).key,)
+    assert switch.changes().delete == ((_flow(1).key, cookie(1)),)
     assert not switch.changes()
 
 
@@ -146,10 +146,10 @@ def test_the_removal_of_what_is_no_longer_desired_is_no_news() -> None:
 def test_flows_of_a_port_not_yet_decided_on_are_left_alone() -> None:
     switch = _connected(None, _flow(1), _flow(2))
     switch.undecided = {1}
-    assert switch.changes().delete == (_flow(2).key,)
+    assert switch.changes().delete == ((_flow(2).key, cookie(2)),)
     assert not switch.changes()
     switch.undecided = ()
-    assert switch.changes().delete == (_flow(1).key,)
+    assert switch.changes().delete == ((_flow(1).key, cookie(1)),)
 
 
 def test_one_dump_at_a_time() -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ovs_metadata.flows import ofctl
 from ovs_metadata.flows.diff import diff
+from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.pipeline import Port, pipeline
-from ovs_metadata.flows.tables import Table, is_ours, table_names
+from ovs_metadata.flows.tables import Table, ofport_of, table_names
 from ovs_metadata.flows.values import GotoTable, Learn
 from ovs_metadata.host.config import FlowOptions
 
@@ -71,7 +72,7 @@ def test_a_change_sends_what_its_golden_file_says(
     before, after = (pipeline(OPTIONS, METADATA_OFPORT, those) for those in CHANGES[change])
     changes = diff(before, after)
     names = table_names(OPTIONS.table_base)
-    deleted = ofctl.dump((before[key] for key in changes.delete), names)
+    deleted = ofctl.dump((before[each.key] for each in changes.delete), names)
     added = ofctl.dump(changes.add, names)
     golden(f"{change}.changes", f"delete\n{deleted}add\n{added}")
 
@@ -87,7 +88,10 @@ def test_without_a_metadata_port_there_is_nothing() -> None:
 
 @given(ports)
 def test_every_flow_is_ours(given_ports: list[Port]) -> None:
-    assert all(is_ours(flow.cookie) for flow in pipeline(OPTIONS, 1, given_ports).values())
+    assert all(
+        is_ours(OPTIONS, flow.key, flow.cookie)
+        for flow in pipeline(OPTIONS, 1, given_ports).values()
+    )
 
 
 @given(ports)
@@ -144,4 +148,4 @@ def test_a_port_that_goes_takes_just_its_own_flows_along(
     changes = diff(before, after)
     gone = {port.ofport for port in given_ports} - {port.ofport for port in remaining}
     assert changes.add == ()
-    assert {before[key].cookie & 0xFFFF for key in changes.delete} == gone
+    assert {ofport_of(each.cookie) for each in changes.delete} == gone

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.pipeline import Port
+from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.trace import Step, answer_packet, parse, request_packet
 
 PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
@@ -16,9 +17,9 @@ Flow: tcp,in_port=2,vlan_tci=0x0000,dl_src=fa:16:3e:00:00:01,nw_src=10.0.0.5,tp_
 bridge("br-int")
 ----------------
  0. tcp,in_port=2,vlan_tci=0x0000/0x1fff,nw_dst=169.254.169.254,tp_dst=80, priority 20000, cookie \
-0xa9fe000100000002
+0x4f564d4400020002
     goto_table:200
-200. tcp,in_port=2, priority 200, cookie 0xa9fe000100000002
+200. tcp,in_port=2, priority 200, cookie 0x4f564d4400020002
     learn(table=203,idle_timeout=90,output:NXM_OF_IN_PORT[])
      >> suppressing side effects, so learn action ignored
     set_field:169.254.0.2->ip_src
@@ -56,7 +57,7 @@ Datapath actions: drop
 
 def test_each_flow_is_a_step_with_its_actions() -> None:
     trace = parse(SERVED)
-    mine = 0xA9FE000100000002
+    mine = cookie(2)
     assert trace.steps[0] == Step(
         0,
         "tcp,in_port=2,vlan_tci=0x0000/0x1fff,nw_dst=169.254.169.254,tp_dst=80",

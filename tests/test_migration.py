@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ovs_metadata.agent.cli import main
 from ovs_metadata.agent.conf.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
@@ -24,7 +22,6 @@ from ovs_metadata.agent.migration.neutron_ini import (
     read_neutron_ini,
     remarks,
 )
-from ovs_metadata.agent.migration.others_flows import flows_of_reply
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.documents import decode, encode
@@ -372,25 +369,6 @@ def test_a_host_without_an_agent(migrate: Migrate) -> None:
     assert result.exit_code == 1
     assert "elsewhere is disabled in the store, but its agent is not alive" in result.output
     assert "ovs-metadata migrate back on that host" in result.output
-
-
-FLOWS = st.lists(
-    st.tuples(st.integers(0, 254), st.integers(0, 65535), st.integers(0, 2**64 - 1), st.binary())
-)
-
-
-@given(FLOWS)
-def test_flows_of_a_reply(flows: list[tuple[int, int, int, bytes]]) -> None:
-    """Laid out as in the OpenFlow 1.3 specification, 7.3.5.2; the rest is of any kind."""
-    body = b"".join(
-        struct.pack(
-            *("!HBxIIHHHH4xQQQ", 48 + len(rest), table, 1, 2, priority, 3, 4, 5, cookie, 6, 7),
-        )
-        + rest
-        for table, priority, cookie, rest in flows
-    )
-    reply = struct.pack("!BBHIHH4x", 4, 19, 16, 1, 1, 0) + body
-    assert list(flows_of_reply(reply)) == [flow[:3] for flow in flows]
 
 
 def _port(*fixed_ips: str) -> ServedPort:

@@ -24,7 +24,7 @@ class State(StrEnum):
     DIFFERENT = "different"
     """It is there, but with other actions, another cookie or other flags than it should have."""
     UNEXPECTED = "unexpected"
-    """It has our cookie, and should not be there."""
+    """It is one of ours, and should not be there."""
 
 
 @dataclass(frozen=True, slots=True)

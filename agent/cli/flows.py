@@ -52,10 +52,7 @@ def flows(settings: Settings, port: str | None, output: str) -> None:
     try:
         every = _groups(host)
     except OSError as error:
-        socket = host.config.management_socket
-        raise Failure(
-            f"bridge {host.bridge.name} cannot be asked at {socket}: {error}", UNREACHABLE
-        ) from error
+        raise Failure(host.unasked(error), UNREACHABLE) from error
     shown = [
         group
         for group in every

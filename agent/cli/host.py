@@ -54,6 +54,11 @@ class Host:
             )
         return found
 
+    def unasked(self, error: OSError) -> str:
+        """What to say when the bridge cannot be asked for its flows."""
+        socket = self.config.management_socket
+        return f"bridge {self.bridge.name} cannot be asked at {socket}: {error}"
+
     def interface_name(self, ofport: int) -> str | None:
         """The name of the interface with this ofport."""
         if ofport == self.metadata_ofport:

@@ -94,14 +94,19 @@ def _only(host: "Host", word: str) -> "Standing":
 
 
 def _ways(host: "Host", standing: "Standing", family: "Family") -> "tuple[Bridge, list[Way]]":
-    from ovs_metadata.agent.cli.verdict import Bridge, Verdict, of_answer, of_request  # noqa: PLC0415
+    from ovs_metadata.agent.cli.verdict import Bridge, Verdict, named, of_answer, of_request  # noqa: PLC0415
     from ovs_metadata.flows.desired import desired_flows  # noqa: PLC0415
+    from ovs_metadata.flows.dump import dump_flows  # noqa: PLC0415
     from ovs_metadata.flows.tables import table_names  # noqa: PLC0415
     from ovs_metadata.flows.trace import answer_packet, request_packet  # noqa: PLC0415
     from ovs_metadata.host.address import why_unservable  # noqa: PLC0415
 
     options = host.config.flows
     port = _port(standing)
+    try:
+        ours = dump_flows(host.config, {})
+    except OSError as error:
+        raise Failure(host.unasked(error), UNREACHABLE) from error
     bridge = Bridge(
         port=port,
         metadata_ofport=host.metadata_ofport or 0,
@@ -109,6 +114,7 @@ def _ways(host: "Host", standing: "Standing", family: "Family") -> "tuple[Bridge
         table_names=table_names(options.table_base),
         interface_name=host.interface_name,
         desired=desired_flows(options, host.metadata_ofport, host.bound),
+        ours=named(flow.key for flow in ours),
         why_not=None if standing.served else standing.why_not,
     )
     if port.ofport <= 0:

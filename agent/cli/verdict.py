@@ -1,12 +1,11 @@
 """Where a traced packet ends, and whether that is right, in plain words. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ovs_metadata.flows.family import Family
 from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port
-from ovs_metadata.flows.tables import is_ours
 from ovs_metadata.flows.trace import Step, Trace
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.address import PROXY_PORT, SERVICE_PORT, port_address
@@ -20,11 +19,21 @@ class Verdict:
     words: str
 
 
+Named = tuple[int, int | None, str]
+"""A flow as a trace names it: table, priority, match in ovs-ofctl's notation."""
+
+
+def named(keys: Iterable[FlowKey]) -> frozenset[Named]:
+    """These flows, as a trace names them."""
+    return frozenset((key.table, key.priority, match_text(key.match)) for key in keys)
+
+
 @dataclass(frozen=True, slots=True)
 class Bridge:
     """What is needed of the bridge to tell of packets on it.
 
-    `why_not` says why the port's hooks are not there, if they are not; None when they should be.
+    `ours` are the flows of ours in the switch. `why_not` says why the port's hooks are not there,
+    if they are not; None when they should be.
     """
 
     port: Port
@@ -33,7 +42,12 @@ class Bridge:
     table_names: Mapping[int, str]
     interface_name: Callable[[int], str | None]
     desired: Mapping[FlowKey, Flow]
+    ours: Collection[Named]
     why_not: str | None = None
+
+    def is_ours(self, step: Step) -> bool:
+        """Whether the flow the packet met is one of ours."""
+        return (step.table, step.priority, step.match) in self.ours
 
     def table(self, number: int) -> str:
         """A table's name, as people know it."""
@@ -48,7 +62,7 @@ class Bridge:
         """What the flow the packet met does, in one phrase."""
         if step.priority is None:
             return "no flow matches"
-        if not is_ours(step.cookie or 0):
+        if not self.is_ours(step):
             return f"somebody else's flow: {step.match or 'any packet'}, priority {step.priority}"
         for key, flow in self.desired.items():
             if (key.table, key.priority) == (step.table, step.priority) and (
@@ -119,7 +133,7 @@ def _elsewhere(trace: Trace, bridge: Bridge, hook_missing: str) -> str:
         end = f"is dropped in {bridge.table(last.table)}, where no flow matches"
     else:
         end = f"is dropped in {bridge.table(last.table)} ({bridge.note(last)})"
-    if is_ours(first.cookie or 0):
+    if bridge.is_ours(first):
         return end
     if first.priority is not None and first.priority >= bridge.hook_priority:
         return (

@@ -156,15 +156,15 @@ FLOWS_DIFFERENT = Fault(
     _ERROR,
     "Flows of ours do something else than they should.",
     "The flow controller sets them right at its next audit: see that it runs, and find out who "
-    "writes flows with our cookie.",
+    "writes flows like ours.",
 )
 FLOWS_UNEXPECTED = Fault(
     "flows-unexpected",
     Hop.FLOWS,
     _WARNING,
-    "There are flows with our cookie that should not be there.",
+    "There are flows of ours that should not be there.",
     "The flow controller removes them at its next audit: see that it runs, and find out who writes "
-    "flows with our cookie.",
+    "flows like ours.",
 )
 REQUEST_DIVERTED = Fault(
     "request-diverted",

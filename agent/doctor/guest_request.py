@@ -26,7 +26,7 @@ from netaddr import EUI
 from ovs_metadata.agent.doctor.tcp import End, TcpClient
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
-from ovs_metadata.flows.values import FlowKey, Match
+from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config
 
@@ -39,6 +39,9 @@ SOURCE_ADDRESS = "192.0.2.1"
 FIRST_CLIENT_PORT, CLIENT_PORTS = 20000, 8192
 """TCP ports to ask from: below those that operating systems pick for themselves."""
 
+NO_CLIENT_PORT = 0
+"""A TCP port that no client has, so that no flow is about it."""
+
 RESEND_INTERVAL = 1.0
 """Seconds after which what was sent last is sent again."""
 
@@ -46,9 +49,6 @@ UNANSWERED_AFTER = 5.0
 """Seconds within which the proxy has to accept the connection."""
 
 LARGEST_ANSWER = 1024 * 1024
-
-NO_FLOW = FlowKey(0, 0, Match())
-"""A flow we never have. Its deletion has the switch compare what it has cached with its flows."""
 
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
@@ -96,7 +96,9 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
             # The way back is learned, but up to Open vSwitch 3.7 at least, what a packet-out
             # teaches does not count as a change of flows: a cached decision to drop such answers
             # would stand for as long as answers come.
-            switch.send(openflow.delete_message(offline, NO_FLOW))
+            # The deletion of a flow that is not there has the switch compare the two.
+            none = hook_of(config.flows, Connection(4, ofport, NO_CLIENT_PORT))
+            switch.send(openflow.delete_message(offline, config.flows, none.key, none.cookie))
             _converse(client, tap, send, timeout)
         finally:
             if not client.finished:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from ovs_metadata.agent.cli.flow_groups import groups
 from ovs_metadata.agent.cli.standing import standings
 from ovs_metadata.agent.cli.verdict import Bridge as TracedBridge
-from ovs_metadata.agent.cli.verdict import Verdict, of_answer, of_request
+from ovs_metadata.agent.cli.verdict import Verdict, named, of_answer, of_request
 from ovs_metadata.agent.doctor.facts import FlowFacts, PacketFacts, SwitchFacts
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
@@ -81,7 +81,7 @@ class SwitchLook:
                 PacketFacts(
                     port.ofport,
                     port.record.port_id,
-                    *self._traces(port),
+                    *self._traces(port, dumped),
                     None if only is None else _own_requests(dumped, port.ofport, self._config),
                 )
                 for port in ports
@@ -96,7 +96,9 @@ class SwitchLook:
             if flow.key.table == 0 and ofport_of(flow.cookie) == ofport
         )
 
-    def _traces(self, served: ServedPort) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
+    def _traces(
+        self, served: ServedPort, dumped: Iterable[DumpedFlow]
+    ) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
         metadata_ofport = self._bridge.metadata_ofport
         if metadata_ofport is None:
             return {}, {}
@@ -108,6 +110,7 @@ class SwitchLook:
             table_names=table_names(self._config.flows.table_base),
             interface_name=self._interface_name,
             desired=self._desired,
+            ours=named(flow.key for flow in dumped),
         )
         request, answer = {}, {}
         for family in FAMILIES:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.guest import Guest
-from lab.hypervisor import Hypervisor, instance_of
+from lab.hypervisor import OURS, Hypervisor, instance_of
 from lab.nova import Nova
 from lab.process import LabError, run
 from lab.relay import Relay
@@ -156,8 +156,7 @@ class Demo:
 
     def _flows_command(self) -> str:
         bridge = self.hypervisor.ovs.mgmt(self.hypervisor.bridge)
-        cookie = "cookie=0xa9fe000000000000/0xffff000000000000"
-        return f"ovs-ofctl -O OpenFlow13 --names dump-flows {bridge} {cookie}"
+        return f"ovs-ofctl -O OpenFlow13 --names dump-flows {bridge} {OURS}"
 
     def _conclude(self) -> None:
         print()

@@ -14,7 +14,7 @@ from typing import TextIO, cast
 
 from lab.openvswitch import OpenVSwitch
 from lab.process import LabError, wait_for
-from ovs_metadata.flows.tables import is_ours, ofport_of
+from ovs_metadata.flows.tables import has_our_cookie, ofport_of
 
 _EVENT = re.compile(r"event=(ADDED|DELETED|MODIFIED)\b.*?\btable=(\d+).*?\bcookie=(0x[0-9a-f]+|0)")
 
@@ -65,7 +65,7 @@ class FlowMonitor:
         return [
             event
             for event in list(self.events)
-            if event.what == what and is_ours(event.cookie) and event.ofport == ofport
+            if event.what == what and has_our_cookie(event.cookie) and event.ofport == ofport
         ]
 
     def wait_for_port(self, ofport: int, count: int, what: str = "ADDED") -> list[FlowEvent]:

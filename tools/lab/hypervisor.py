@@ -20,6 +20,7 @@ from lab.process import LabError, Process, run, wait_for
 from lab.relay import Relay
 from lab.zookeeper import ZooKeeper
 from ovs_metadata.agent.conf.schema import PREFIX
+from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.host.address import METADATA_PORT, port_address
 from ovs_metadata.host.documents import change
 from ovs_metadata.host.sources import DEFAULT_TEMPLATE
@@ -31,6 +32,9 @@ from ovs_metadata.store.security import PLAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 """The top of the source tree."""
+
+OURS = f"cookie={COOKIE_PREFIX:#x}/{COOKIE_MASK:#x}"
+"""Flows with a cookie like ours, for ovs-ofctl."""
 
 SECRET = "a-secret-of-the-lab"  # noqa: S105 - it protects nothing
 
@@ -200,7 +204,7 @@ class Hypervisor:
             *args,
         ]
 
-    def wait_until_serving(self, timeout: float = 20.0) -> None:
+    def wait_until_serving(self, timeout: float = 60.0) -> None:
         """Wait until the metadata port has its address and a hook leads from it."""
         wait_for(self._serving, "the agent to serve", timeout)
 
@@ -263,7 +267,7 @@ class Hypervisor:
             guest.plug(self.ovs, self.bridge)
         return guest
 
-    def wait_until_served(self, guest: Guest, timeout: float = 10.0) -> int:
+    def wait_until_served(self, guest: Guest, timeout: float = 30.0) -> int:
         """Wait until the guest's hooks are in place; returns its ofport."""
         ofport = self.ovs.ofport(guest.tap)
         wait_for(lambda: self.flows_of(ofport), f"flows of {guest.name}", timeout)
@@ -277,19 +281,17 @@ class Hypervisor:
 
     def flows(self, *match: str) -> str:
         """Flows of ours, with the names of tables and ports."""
-        ours = "cookie=0xa9fe000000000000/0xffff000000000000"
-        return self.ovs.ofctl("--names dump-flows", self.bridge, ",".join([ours, *match]))
+        return self.ovs.ofctl("--names dump-flows", self.bridge, ",".join([OURS, *match]))
 
     def flows_of(self, ofport: int) -> list[str]:
         """Flows of ours that serve one port, learned ones included, without statistics."""
-        ours = f"cookie={0xA9FE << 48 | ofport:#x}/0xffff00000000ffff"
+        ours = f"cookie={COOKIE_PREFIX | ofport:#x}/{COOKIE_MASK | 0xFFFF:#x}"
         text = self.ovs.ofctl("--no-stats dump-flows", self.bridge, ours)
         return [line.strip() for line in text.splitlines()]
 
     def static_flows(self) -> list[str]:
         """All flows of ours but the learned ones, without statistics, in order."""
-        ours = "cookie=0xa9fe000000000000/0xffff000000000000"
-        text = self.ovs.ofctl("--no-stats --names dump-flows", self.bridge, ours)
+        text = self.ovs.ofctl("--no-stats --names dump-flows", self.bridge, OURS)
         return sorted(line for line in text.splitlines() if "send_flow_rem" in line)
 
     def report(self) -> str:

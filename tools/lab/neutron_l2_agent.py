@@ -31,12 +31,15 @@ SWEPT_TABLES = (
 
 
 class NeutronL2Agent:
-    """One life of the agent: every start has a cookie of its own, and sweeps all others."""
+    """One life of the agent: every start has a cookie of its own, and sweeps all others.
 
-    def __init__(self, ovs: OpenVSwitch, bridge: str) -> None:
+    `cookie` is the random number that it draws.
+    """
+
+    def __init__(self, ovs: OpenVSwitch, bridge: str, cookie: int | None = None) -> None:
         self._ovs = ovs
         self._bridge = bridge
-        self.cookie = secrets.randbits(64)
+        self.cookie = secrets.randbits(64) if cookie is None else cookie
 
     def set_up_bridge(self, *, drop_flows: bool = False) -> None:
         """All it does to the bridge before its first loop.
@@ -79,6 +82,10 @@ class NeutronL2Agent:
         self._add(TRANSIENT_EGRESS, "priority=3 actions=NORMAL")
         self._add(LOCAL_EGRESS, f"priority=0 actions=goto_table:{PACKET_RATE_LIMIT}")
         self._add(LOCAL_IP, f"priority=0 actions=goto_table:{PACKET_RATE_LIMIT}")
+
+    def add_elsewhere(self, table: int, flow: str) -> None:
+        """A flow of one of its extensions, in a table of the extension's own choice."""
+        self._add(table, flow)
 
     def wire(self, guest: Guest, vlan: int) -> None:
         """Wire a port: its network's local VLAN, and what keeps it from forging addresses."""

@@ -97,13 +97,13 @@ def _cookie() -> Iterator[str]:
     yield ""
     yield "| bits | here | meaning |"
     yield "|---|---|---|"
-    yield f"| 48 to 63 | {COOKIE_PREFIX >> 48:#06x} | ours; flows without it are never touched |"
-    yield f"| 32 to 47 | {GENERATION:#06x} | generation of the pipeline |"
-    yield "| 16 to 31 | 0x0000 | |"
+    yield f"| 32 to 63 | {COOKIE_PREFIX >> 32:#010x} | ours; a flow without it is never touched |"
+    yield f"| 16 to 31 | {GENERATION:#06x} | generation of the pipeline |"
     yield f"| 0 to 15 | {PORTS[0].ofport:#06x} | ofport that the flow serves; 0: it serves all |"
     yield ""
     yield f"So {example:#x} is on a flow for ofport {PORTS[0].ofport}, and"
-    yield f"`cookie={COOKIE_PREFIX:#x}/{COOKIE_MASK:#x}` selects all of ours."
+    yield f"`cookie={COOKIE_PREFIX:#x}/{COOKIE_MASK:#x}` selects all of ours. The cookie alone"
+    yield "makes no flow ours: [flows.md](flows.md#ground-rules)."
     yield ""
 
 
