@@ -14,16 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child
+from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.connections import guests_connections
 from ovs_metadata.agent.deployment import Deployment
 from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.identities import identity_table
+from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.upkeep import Upkeep
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.passing import let_pass
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.watch import PortWatcher
 from ovs_metadata.store.interface import Store
 
@@ -55,7 +57,7 @@ class Service:
         self._workers = Workers(
             config.proxy_user, deployment.settings, statistics, confirm=self._confirm
         )
-        self._watcher: PortWatcher | None = None
+        self._confirmer: Confirmer | None = None
         self._upkeep: Upkeep | None = None
         self._statistics = statistics
         self._changed = asyncio.Event()
@@ -127,7 +129,16 @@ class Service:
         def wake() -> None:
             loop.call_soon_threadsafe(changed)
 
-        watcher = self._watcher = await self._watch(wake)
+        watcher = await self._watch(wake)
+        probe = OvsdbProbe(self._config.ovsdb_connection, COLUMNS)
+        probe.start()
+
+        def apply() -> None:
+            # Changes wake this loop before a confirmation does, in the same order.
+            if self._changed.is_set():
+                self._tell_now(watcher)
+
+        self._confirmer = Confirmer(watcher, probe, apply)
         upkeep = Upkeep(
             *(watcher, self._workers, self._handover),
             *(self._config.namespace, self._config.workers),
@@ -149,6 +160,7 @@ class Service:
             # While workers finish what they have, they are still told of changes.
             await self._workers.stop()
             await _cancel(telling, *flows)
+            probe.close()
             await asyncio.to_thread(watcher.close)
 
     async def _let_pass(self) -> None:
@@ -188,22 +200,8 @@ class Service:
 
     def _confirm(self, on_confirmed: Callable[[], None]) -> None:
         """Call back once the workers know of everything committed before; see `Confirm`."""
-        watcher = self._watcher
-        if watcher is None:
-            return  # there are workers only once there is a watcher
-        loop = asyncio.get_running_loop()
-
-        def confirmed() -> None:
-            # Changes wake this loop before the confirmation does, in the same order.
-            if self._changed.is_set():
-                self._tell_now(watcher)
-            on_confirmed()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the agent has ended
-                loop.call_soon_threadsafe(confirmed)
-
-        watcher.confirm(wake)
+        if self._confirmer is not None:  # there are workers only once there is one
+            self._confirmer.confirm(on_confirmed)
 
     def _start_flows(self) -> list[asyncio.Task[None]]:
         if self._config.controller == "external":

@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.proxy_share import limit
 
 from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
+from lab.openvswitch import OpenVSwitch
 from lab.process import LabError, Process, free_port, run, wait_for
 from lab.usage import Usage
 
@@ -162,6 +163,8 @@ class Lab:
             return Target(name, upstream.port, (upstream.process,), show_identity=True)
         if name in _WORKERS:
             processes = self._workers(name, port, _WORKERS[name], upstream)
+        elif name == "confirmed":
+            processes = self._confirmed(name, port, upstream)
         elif name == "haproxy":
             processes = [self._haproxy(name, self._haproxy_config(port, upstream))]
         elif name == "neutron":
@@ -190,6 +193,18 @@ class Lab:
         for process in processes:
             wait_for(partial(_in_log, process, "listening on"), f"{name} to listen")
         return processes
+
+    def _confirmed(self, name: str, port: int, upstream: Upstream) -> list[Process]:
+        """A worker that the agent feeds, the agent's part of it, and an ovsdb-server."""
+        path = self._directory / "identities.json"
+        path.write_text(json.dumps(self._snapshot(upstream)))
+        switch = OpenVSwitch(self._directory / "ovs", "")
+        self._stack.callback(switch.stop)
+        database = switch.start_database("br-int")
+        command = (sys.executable, Path(__file__).with_name("proxy_agent.py"))
+        process = self._start(name, [*command, path, f"127.0.0.1:{port}", switch.connection])
+        wait_for(partial(_in_log, process, "listening on"), f"{name} to listen")
+        return [database, process]
 
     def _neutron(self, port: int, upstream: Upstream) -> list[Process]:
         ports = {
@@ -275,7 +290,7 @@ def _in_log(process: Process, text: str) -> bool:
 
 _WORKERS = {"worker": 1, "workers-2": 2}
 
-TARGETS = ("worker", "workers-2", "haproxy", "neutron", "upstream")
+TARGETS = ("worker", "confirmed", "workers-2", "haproxy", "neutron", "upstream")
 """All there are, in the order in which they are shown."""
 
 _TIMEOUTS = """\

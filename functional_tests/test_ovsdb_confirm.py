@@ -3,20 +3,22 @@
 ovsdb-server is kept busy meanwhile by transactions of other clients, and by updates that come back.
 """
 
+import asyncio
 import contextlib
 import itertools
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.openvswitch import SCHEMA, OpenVSwitch
+from lab.openvswitch import OpenVSwitch
 from lab.ovsdb_client import NewPort, OvsdbClient
 from lab.process import run, wait_for
-from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.host.ovsdb import COLUMNS, Bridge, Ovsdb
 
 ROUNDS = 100
 
@@ -25,10 +27,7 @@ ROUNDS = 100
 def database(tmp_path: Path) -> Iterator[OpenVSwitch]:
     """An ovsdb-server without ovs-vswitchd, with a bridge in it."""
     switch = OpenVSwitch(tmp_path / "ovs", "")
-    switch.rundir.mkdir(parents=True)
-    run("ovsdb-tool", "create", switch.database, SCHEMA)
-    switch.start_ovsdb()
-    switch.vsctl("--no-wait", "add-br", "br-int")
+    switch.start_database("br-int")
     try:
         yield switch
     finally:
@@ -170,6 +169,84 @@ def test_after_a_reconnection_it_follows_the_new_contents(database: OpenVSwitch)
         assert at_that_time == [frozenset({"br-int", "tap1"})]
     finally:
         ovsdb.close()
+
+
+class Question:
+    """Asks a probe from the event loop."""
+
+    def __init__(self, probe: OvsdbProbe) -> None:
+        self.probe = probe
+
+    async def __call__(self) -> bool:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.probe.ask(answer.set_result)
+        async with asyncio.timeout(20):
+            return await answer
+
+    async def until_quiet(self) -> None:
+        """Wait until the probe is connected, and what it has seen so far is looked at."""
+        async with asyncio.timeout(20):
+            while await self():
+                self.probe.seen()
+                await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def probing(database: OpenVSwitch) -> AsyncIterator[Question]:
+    probe = OvsdbProbe(database.connection, COLUMNS)
+    probe.start()
+    try:
+        yield Question(probe)
+    finally:
+        probe.close()
+
+
+def test_the_probe_sees_every_change_that_was_committed_before_it_is_asked(
+    database: OpenVSwitch,
+) -> None:
+    async def scenario() -> None:
+        async with probing(database) as changed:
+            assert await changed()  # as far as anybody knows
+            await changed.until_quiet()
+            client = OvsdbClient(database.connection, "br-int")
+            try:
+                for number in range(ROUNDS):
+                    client.add([NewPort(f"tap{number}", {})])
+                    assert await changed()
+                    assert await changed()  # until somebody has looked
+                    changed.probe.seen()
+                    assert not await changed()
+            finally:
+                client.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_probe_does_not_see_what_does_not_matter(database: OpenVSwitch) -> None:
+    async def scenario() -> None:
+        async with probing(database) as changed:
+            await changed.until_quiet()
+            database.vsctl("--no-wait", "set", "bridge", "br-int", "other_config:x=y")
+            assert not await changed()
+
+    asyncio.run(scenario())
+
+
+def test_without_a_connection_the_probe_vouches_for_nothing(database: OpenVSwitch) -> None:
+    async def scenario() -> None:
+        async with probing(database) as changed:
+            await changed.until_quiet()
+            database.kill_ovsdb()
+            async with asyncio.timeout(20):
+                while not await changed():
+                    await asyncio.sleep(0.01)
+            changed.probe.seen()
+            assert await changed()
+            database.start_ovsdb()
+            await changed.until_quiet()
+            assert not await changed()
+
+    asyncio.run(scenario())
 
 
 def _add_port(name: str) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab.openvswitch import SCHEMA, OpenVSwitch
-from lab.process import run
+from lab.openvswitch import OpenVSwitch
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
 
 PROGRAMS = Path(sys.executable).parent
@@ -21,10 +20,7 @@ PROGRAMS = Path(sys.executable).parent
 def database(tmp_path: Path) -> Iterator[OpenVSwitch]:
     """An ovsdb-server without ovs-vswitchd, with a bridge in it."""
     switch = OpenVSwitch(tmp_path / "ovs", "")
-    switch.rundir.mkdir(parents=True)
-    run("ovsdb-tool", "create", switch.database, SCHEMA)
-    switch.start_ovsdb()
-    switch.vsctl("--no-wait", "add-br", "br-int")
+    switch.start_database("br-int")
     try:
         yield switch
     finally:

@@ -26,13 +26,14 @@ with warnings.catch_warnings():
     from ovsdbapp import exceptions
     from ovsdbapp.backend.ovs_idl import command, connection, transaction
 
-_COLUMNS = {
+COLUMNS = {
     "Open_vSwitch": ["bridges"],
     "Bridge": ["name", "ports", "datapath_id", "protocols", "flow_tables"],
     "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids"],
     "Interface": ["name", "ofport", "ofport_request", "external_ids", "type"],
     "Flow_Table": ["name"],
 }
+"""What is followed, by table."""
 
 
 METADATA_PORT_OWNER = ("ovs-metadata", "metadata-port")
@@ -116,7 +117,7 @@ class Ovsdb:
         self._last: Bridge | None = None
         try:
             helper = schema_helper(target, timeout)
-            for table, columns in _COLUMNS.items():
+            for table, columns in COLUMNS.items():
                 helper.register_columns(table, columns)
             self.idl = _Replica(target, helper)
             self._connection = connection.Connection(self.idl, timeout)

@@ -65,19 +65,28 @@ class PortWatcher:
         Any thread may call it; it does not block. The call comes from OVSDB's thread or the
         store's, after `on_change` for whatever there was to see. It does not come while OVSDB does
         not answer.
-
-        The store is asked where that costs nothing (a directory), and where the record is the only
-        word on a port's instance. Elsewhere OVSDB's vm-uuid, which has just been confirmed, agrees
-        with the record or the port is not served.
         """
 
         def ovsdb_confirmed() -> None:
-            if self._follower.confirms_cheaply or not self._corroborated():
-                self._follower.confirm(on_confirmed)
+            if self.needs_store():
+                self.confirm_store(on_confirmed)
             else:
                 on_confirmed()
 
         self.ovsdb.confirm(ovsdb_confirmed)
+
+    def confirm_store(self, on_confirmed: Callable[[], None]) -> None:
+        """Do the part of `confirm` that concerns the store."""
+        self._follower.confirm(on_confirmed)
+
+    def needs_store(self) -> bool:
+        """Whether the store has to be asked, too, once OVSDB has confirmed.
+
+        It is asked where that costs nothing (a directory), and where a record is the only word on
+        a port's instance. Elsewhere OVSDB's vm-uuid agrees with the record or the port is not
+        served.
+        """
+        return self._follower.confirms_cheaply or not self._corroborated()
 
     def _corroborated(self) -> bool:
         """Whether OVSDB itself names the instance of each port that has a record of one."""

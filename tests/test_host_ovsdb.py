@@ -19,7 +19,7 @@ from ovs.db import types
 from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 
-from ovs_metadata.host.ovsdb import _COLUMNS, Ovsdb, OvsdbUnreachable, _Replica
+from ovs_metadata.host.ovsdb import COLUMNS, Ovsdb, OvsdbUnreachable, _Replica
 from ovs_metadata.host.ports import Interface
 
 SCHEMA = {
@@ -99,7 +99,7 @@ def schema_only(connection: socket.socket) -> None:
         return
     tables = {
         table: {"columns": {column: {"type": "string"} for column in columns}}
-        for table, columns in _COLUMNS.items()
+        for table, columns in COLUMNS.items()
     }
     schema = SCHEMA | {"tables": tables}
     reply = {"id": request["id"], "result": schema, "error": None}

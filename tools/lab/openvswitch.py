@@ -55,7 +55,15 @@ class OpenVSwitch:
         self.vsctl("--no-wait", "init")
         self.start_vswitchd()
 
-    def start_ovsdb(self) -> None:
+    def start_database(self, bridge: str) -> Process:
+        """Create the database with a bridge in it, and start ovsdb-server alone."""
+        self.rundir.mkdir(parents=True)
+        run("ovsdb-tool", "create", self.database, SCHEMA)
+        process = self.start_ovsdb()
+        self.vsctl("--no-wait", "add-br", bridge)
+        return process
+
+    def start_ovsdb(self) -> Process:
         """Start ovsdb-server and wait until it answers."""
         self._ovsdb = Process(
             [
@@ -66,6 +74,7 @@ class OpenVSwitch:
             self.env,
         )
         wait_for(self.socket.exists, "ovsdb-server's socket")
+        return self._ovsdb
 
     def start_vswitchd(self) -> None:
         """Start ovs-vswitchd and wait until it has read the database."""
