@@ -69,6 +69,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._look_again)
 
         def fail(error: StoreError) -> None:
             loop.call_soon_threadsafe(self._fail, error)
@@ -103,6 +104,11 @@ class Agent:
     def _end(self) -> None:
         self._handover.stopping()
         self._ending = True
+        self._changed.set()
+
+    def _look_again(self) -> None:
+        """Read what may have changed without our being told: files that the configuration names."""
+        LOG.info("SIGHUP: reading the deployment's configuration and the files it names again")
         self._changed.set()
 
     def _fail(self, error: StoreError) -> None:

@@ -19,6 +19,7 @@ from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.signals import ignore_signals
 from ovs_metadata.store.interface import StoreError
 
 _FATAL = (
@@ -47,6 +48,7 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Entry point of the command."""
     args = command_line().parse_args()
+    ignore_signals()
     try:
         config = host_config.load(args.config)
         logs.set_up(debug=config.debug, quiet=("kazoo", "ovsdbapp", "pyroute2", "asyncio"))

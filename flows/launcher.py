@@ -15,6 +15,7 @@ from typing import Any
 
 from ovs_metadata import __version__, logs
 from ovs_metadata.host import config
+from ovs_metadata.signals import ignore_signals
 
 _PR_SET_PDEATHSIG = 1
 
@@ -39,6 +40,7 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Entry point of the command."""
     args = command_line().parse_args()
+    ignore_signals()
     try:
         settings = config.load(args.config)
     except config.ConfigError as error:

@@ -1,4 +1,4 @@
-"""The agent's processes when nobody reads their log."""
+"""The agent's processes when nobody reads their log, and when they get signals."""
 
 import contextlib
 import os
@@ -11,8 +11,10 @@ import pytest
 from hypervisor_fixtures import Factory
 
 from lab import echo_service
+from lab.guest import Guest
 from lab.hypervisor import Hypervisor
 from lab.process import Process, wait_for
+from ovs_metadata.signals import IGNORED
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -108,3 +110,16 @@ def test_nobody_waits_for_whoever_reads_the_log(lab_hypervisor: Factory) -> None
         wait_for(what_waited_is_logged, "what was logged meanwhile")
     os.close(reader)
     os.close(log)
+
+
+def test_signals_that_other_daemons_take_end_nobody(serving: tuple[Hypervisor, Guest]) -> None:
+    hypervisor, guest = serving
+    agent, children = hypervisor.processes["agent"], hypervisor.children()
+    assert len(children) == 2
+    for number in IGNORED:
+        for pid in (*children.values(), agent.pid):
+            os.kill(pid, number)
+    wait_for(lambda: "SIGHUP: reading" in agent.log.read_text(), "the agent to say what it does")
+    assert guest.curl("/")[0] == 200
+    assert agent.alive()
+    assert hypervisor.children() == children

@@ -39,6 +39,7 @@ from ovs_metadata.proxy.reporter import Reporter
 from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.proxy.settings import Settings, split_urls
 from ovs_metadata.proxy.tls import TlsError
+from ovs_metadata.signals import ignore_signals
 
 _log = logging.getLogger("ovs_metadata.proxy")
 
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command_line().error("--feed-fd needs --listen-fd, and takes neither --listen nor --nova")
     if not by_feed and (not options.listen or options.listen_fd is not None):
         command_line().error("--identities needs --listen, and takes no --listen-fd")
+    ignore_signals()
     logs.set_up(debug=options.debug)
     allow_many_connections()
     if options.user:

@@ -26,6 +26,11 @@ def test_the_packaged_configuration_is_valid_and_differs_in_the_user_alone() -> 
     assert packaged.store_url == default.store_url
 
 
+def test_the_agent_is_started_again_whatever_ended_it() -> None:
+    # on-failure would not after SIGHUP, SIGINT, SIGTERM and SIGPIPE (systemd.service(5)).
+    assert "\nRestart=always\n" in UNIT.read_text()
+
+
 def test_the_user_is_the_one_sysusers_makes() -> None:
     made = (PACKAGING / "sysusers.d" / "ovs-metadata-agent.conf").read_text()
     assert re.search(r"^u ovs-metadata ", made, re.MULTILINE)

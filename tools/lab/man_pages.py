@@ -72,6 +72,9 @@ PAGES = (
             "configuration in the store, which it follows: see mn-conf(1).",
             "SIGTERM and SIGINT end it. Flows, metadata port and network namespace stay for its "
             "successor; --cleanup removes them.",
+            "SIGHUP has it read the deployment's configuration and the files it names again; its "
+            "own file is read at the start only. SIGPIPE, SIGUSR1 and SIGUSR2 do nothing. Its "
+            "children ignore all four.",
             "The exit status is 0 if it was asked to end, and 1 if it could not go on; the last "
             "line says why.",
         ),
