@@ -81,7 +81,7 @@ def test_a_second_endpoint_takes_over_and_hands_back(serving: tuple[Hypervisor, 
         first.wait()
         assert guest.identity() == guest.instance_id
         hypervisor.start_metadata_service()
-        wait_for(lambda: "8775: accepts connections again" in log.read_text(), "the way back")
+        wait_for(lambda: "8775: answers again" in log.read_text(), "the way back")
         # The second is not needed any more, and nobody is asking it.
         second.kill(signal.SIGKILL)
         second.wait()

@@ -1,4 +1,4 @@
-"""The connections to Nova: to the first endpoint that is well, kept, used again.
+"""The requests to Nova: to the first endpoint that is well, over connections that are kept.
 
 All of it runs on the event loop's thread. The pool lives as long as the worker.
 
@@ -7,7 +7,8 @@ What is sent again, and when:
 - A request that found no connection was not sent, so it is tried with the next endpoint, whatever
   its method. Only when no endpoint has accepted a connection for a while has it failed.
 - A request whose connection broke before any byte of an answer is sent again if its method is
-  idempotent, on a fresh connection. If the connection that broke was fresh, this happens once.
+  idempotent, on a fresh connection. If the connection that broke was fresh, this happens once, and
+  with another endpoint that is well, if there is one.
 - Other methods always get a fresh connection, so that Nova's closing of a kept one at the very
   moment of its use cannot hit them.
 - Once a byte of an answer has come, nothing is sent again.
@@ -17,23 +18,27 @@ each use the socket itself is asked for bytes that the event loop has not read y
 """
 
 import asyncio
+import contextlib
+import functools
 import logging
 import ssl
 import time
 from collections.abc import Coroutine
 from typing import Any
 
-from ovs_metadata.proxy.endpoint import Endpoint
+from ovs_metadata.proxy.endpoint_connections import EndpointConnections
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.health import (
     EndpointHealth,
     Health,
-    accepted,
+    doubted,
     failed,
     is_due,
+    passed,
     trial_order,
     tried,
 )
+from ovs_metadata.proxy.race import first_to_succeed
 from ovs_metadata.proxy.request import OutgoingRequest
 from ovs_metadata.proxy.settings import Settings
 from ovs_metadata.proxy.tls import tls_context, tls_settings
@@ -43,102 +48,9 @@ _log = logging.getLogger(__name__)
 
 _PAUSE_BETWEEN_TRIALS = 0.25
 """Seconds between two trials while requests wait that found no endpoint."""
-
-
-class EndpointConnections:
-    """One endpoint with its health and the connections kept to it; the owner of all of them."""
-
-    def __init__(
-        self,
-        pool: "UpstreamPool",
-        endpoint: Endpoint,
-        context: ssl.SSLContext | None,
-        *,
-        now: float,
-    ) -> None:
-        self._pool = pool
-        self.endpoint = endpoint
-        self._context = context
-        self.health = Health(since=now)
-        self.retired = False
-        # In order of use, the latest last: it is the least likely to have been closed by Nova.
-        self._idle: dict[UpstreamConnection, None] = {}
-
-    @property
-    def idle_count(self) -> int:
-        """How many connections wait for their next request."""
-        return len(self._idle)
-
-    def take_idle(self) -> UpstreamConnection | None:
-        """Return a kept connection that can be used, if there is one."""
-        while self._idle:
-            connection, _ = self._idle.popitem()
-            if connection.usable:
-                return connection
-            connection.abort()
-        return None
-
-    async def open(self, settings: Settings) -> UpstreamConnection:
-        """Make a connection, with its TLS.
-
-        Raises:
-            OSError: there is none to be had; TimeoutError and TLS errors included.
-        """
-        async with asyncio.timeout(settings.connect_timeout):
-            transport, connection = await asyncio.get_running_loop().create_connection(
-                lambda: UpstreamConnection(
-                    self,
-                    self.endpoint,
-                    max_head=settings.max_head,
-                    max_headers=settings.max_headers,
-                ),
-                self.endpoint.host,
-                self.endpoint.port,
-                ssl=self._context,
-            )
-        # The socket of a TLS connection may rightly be readable now, for session tickets.
-        if transport.is_closing() if self._context else not connection.usable:
-            connection.abort()
-            raise ConnectionResetError("it closed a connection at once, or spoke unasked")
-        return connection
-
-    def sweep(self, oldest_allowed: float) -> None:
-        """Close what has been idle since before a time of the event loop's."""
-        for connection in list(self._idle):
-            if connection.idle_since > oldest_allowed:
-                return
-            del self._idle[connection]
-            connection.abort()
-
-    def retire(self) -> None:
-        """Keep no connections any more."""
-        self.retired = True
-        while self._idle:
-            connection, _ = self._idle.popitem()
-            connection.abort()
-
-    # Called by connections.
-
-    def connection_free(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose answer is complete, if there is room."""
-        pool = self._pool
-        if not self.retired and len(self._idle) < pool.settings.upstream_max_idle:
-            connection.idle_since = pool.now()
-            self._idle[connection] = None
-        else:
-            connection.abort()
-
-    def connection_gone(self, connection: UpstreamConnection) -> None:
-        """Forget a connection that is closed."""
-        self._idle.pop(connection, None)
-
-    def endpoint_silent(self) -> None:
-        """Leave an endpoint alone for a while that accepts requests and says nothing."""
-        self._pool.endpoint_failed(self, "it did not answer in time")
-
-    def exchange_broken(self, exchange: Exchange, *, answered: bool, cause: str) -> None:
-        """Have the pool decide what becomes of an exchange."""
-        self._pool.exchange_broken(self, exchange, answered=answered, cause=cause)
+_ENDPOINT_DELAY = 1.0
+"""Seconds until a request that waits for a connection tries the next endpoint as well: as long as
+TCP waits before it sends its first packet again."""
 
 
 class UpstreamPool:
@@ -153,7 +65,7 @@ class UpstreamPool:
         """The event loop's time."""
         self.settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
-        self._trial: asyncio.Task[None] | None = None
+        self._round: asyncio.Task[None] | None = None
         self._endpoints = self._make_endpoints(settings)
         self._preferred: EndpointConnections | None = self._endpoints[0]
 
@@ -191,12 +103,9 @@ class UpstreamPool:
         ``now`` is in the event loop's time.
         """
         oldest_allowed = now - self.settings.upstream_idle_timeout
-        interval = self.settings.endpoint_retry_interval
         for each in self._endpoints:
             each.sweep(oldest_allowed)
-            if is_due(each.health, now=now):
-                each.health = tried(each.health, now=now, retry_interval=interval)
-                self._start(self._try_again(each))
+            self._try_if_due(each)
 
     def close(self) -> None:
         """Close idle connections and stop making new ones."""
@@ -222,25 +131,29 @@ class UpstreamPool:
             for each in self._endpoints
         )
 
+    # Called by endpoints.
+
     def exchange_broken(
-        self, by: EndpointConnections, exchange: Exchange, *, answered: bool, cause: str
+        self, by: EndpointConnections, exchange: Exchange, *, answered: bool
     ) -> None:
         """Send an exchange's request once more, or tell its receiver that it failed."""
         # One that broke on a kept connection never had a task to connect.
         fresh = exchange.connecting is not None
         if answered or fresh:
-            self.endpoint_failed(by, cause)
+            self.endpoint_doubted(by)
         if exchange.receiver is None:
             return
         if not answered and exchange.request.idempotent and not exchange.retried:
             exchange.retried = fresh
-            self._connect(exchange)
+            self._connect(exchange, avoid=by if fresh else None)
         else:
             exchange.receiver.exchange_failed(Failure.BAD_ANSWER)
 
-    def endpoint_failed(self, which: EndpointConnections, cause: str) -> None:
-        """Note that an endpoint took a request and did not answer it as it should."""
-        self._failed(which, cause, connected=True)
+    def endpoint_doubted(self, which: EndpointConnections) -> None:
+        """Hold a trial of an endpoint, unless there was one just now."""
+        interval = self.settings.endpoint_retry_interval
+        which.health = doubted(which.health, now=self.now(), retry_interval=interval)
+        self._try_if_due(which)
 
     def _make_endpoints(self, settings: Settings) -> tuple[EndpointConnections, ...]:
         secure = any(endpoint.scheme == "https" for endpoint in settings.endpoints)
@@ -271,8 +184,8 @@ class UpstreamPool:
 
     # Making connections.
 
-    def _connect(self, exchange: Exchange) -> None:
-        exchange.connecting = task = self._start(self._send_on_new(exchange))
+    def _connect(self, exchange: Exchange, *, avoid: EndpointConnections | None = None) -> None:
+        exchange.connecting = task = self._start(self._send_on_new(exchange, avoid))
         task.add_done_callback(lambda task: _report_to(exchange, task))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -281,13 +194,15 @@ class UpstreamPool:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _send_on_new(self, exchange: Exchange) -> None:
+    async def _send_on_new(self, exchange: Exchange, avoid: EndpointConnections | None) -> None:
         give_up_at = self.now() + self.settings.unavailable_timeout
-        connection = await self._open_first()
+        connection = await self._open_first(avoid)
         while connection is None and (left := give_up_at - self.now()) > 0:
-            await asyncio.wait({self._next_trial()}, timeout=left)
+            await asyncio.wait({self._next_round()}, timeout=left)
             if self._preferred is not None:
-                connection = await self._open_first()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(give_up_at):
+                        connection = await self._open_first(avoid)
         receiver = exchange.receiver
         if receiver is None:
             if connection is not None:
@@ -298,52 +213,70 @@ class UpstreamPool:
             connection.send(exchange)
             receiver.request_sent()
 
-    def _next_trial(self) -> asyncio.Task[None]:
-        """The one trial of all endpoints that all requests wait for that found none."""
-        if self._trial is None or self._trial.done():
-            self._trial = self._start(self._try_all())
-        return self._trial
+    async def _open_first(self, avoid: EndpointConnections | None) -> UpstreamConnection | None:
+        """Connect to the first endpoint that accepts; where none is well, try all at once."""
+        endpoints = self._endpoints
+        last = endpoints.index(avoid) if avoid in endpoints else None
+        order = trial_order([each.health for each in endpoints], last=last)
+        try:
+            return await first_to_succeed(
+                [functools.partial(self._open, endpoints[index]) for index in order],
+                delay=_ENDPOINT_DELAY if self._preferred is not None else 0.0,
+                discard=UpstreamConnection.abort,
+            )
+        except OSError:
+            return None
+
+    async def _open(self, each: EndpointConnections) -> UpstreamConnection:
+        begun = self.now()
+        try:
+            return await each.open(self.settings)
+        except OSError as error:
+            self._failed(each, error)
+            raise
+        except asyncio.CancelledError:
+            # Another endpoint was quicker, or the guest has gone. A trial takes the time it needs.
+            if self.now() >= begun + _ENDPOINT_DELAY:
+                self.endpoint_doubted(each)
+            raise
+
+    # Trials.
+
+    def _next_round(self) -> asyncio.Task[None]:
+        """The one round of trials that all requests wait for that found no endpoint."""
+        if self._round is None or self._round.done():
+            self._round = self._start(self._try_all())
+        return self._round
 
     async def _try_all(self) -> None:
         await asyncio.sleep(_PAUSE_BETWEEN_TRIALS)
-        for each in self._endpoints:
-            if self._preferred is None:
-                await self._try_again(each)
+        trials = {self._try(each) for each in self._endpoints}
+        await asyncio.wait(trials, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _open_first(self) -> UpstreamConnection | None:
-        endpoints = self._endpoints
-        for index in trial_order([each.health for each in endpoints]):
-            each = endpoints[index]
-            try:
-                connection = await each.open(self.settings)
-            except OSError as error:
-                self._failed(each, _reason(error), connected=False)
-            else:
-                self._accepted(each)
-                return connection
-        return None
+    def _try_if_due(self, each: EndpointConnections) -> None:
+        if is_due(each.health, now=self.now()):
+            self._try(each)
 
-    async def _try_again(self, each: EndpointConnections) -> None:
+    def _try(self, each: EndpointConnections) -> asyncio.Task[None]:
+        """Hold a trial of an endpoint, unless one is being held."""
+        if each.trial is None or each.trial.done():
+            each.health = tried(each.health, now=self.now())
+            each.trial = self._start(self._judge(each))
+        return each.trial
+
+    async def _judge(self, each: EndpointConnections) -> None:
         try:
-            connection = await each.open(self.settings)
+            await each.try_out(self.settings)
         except OSError as error:
-            self._failed(each, _reason(error), connected=False)
+            self._failed(each, error)
         else:
-            self._accepted(each, on_trial=True)
-            each.connection_free(connection)
+            self._set_health(each, passed(each.health, now=self.now()))
 
-    # The endpoints' health.
-
-    def _accepted(self, each: EndpointConnections, *, on_trial: bool = False) -> None:
-        self._set_health(each, accepted(each.health, now=self.now(), on_trial=on_trial))
-
-    def _failed(self, each: EndpointConnections, error: str, *, connected: bool) -> None:
+    def _failed(self, each: EndpointConnections, error: OSError) -> None:
         interval = self.settings.endpoint_retry_interval
+        now = self.now()
         self._set_health(
-            each,
-            failed(
-                each.health, error, now=self.now(), retry_interval=interval, connected=connected
-            ),
+            each, failed(each.health, _reason(error), now=now, retry_interval=interval)
         )
 
     def _set_health(self, each: EndpointConnections, health: Health) -> None:
@@ -352,7 +285,7 @@ class UpstreamPool:
             return
         # Once per change and not once per request: guests decide how many those are.
         if health.healthy and not before.healthy:
-            _log.info("Nova metadata endpoint %s: accepts connections again", each.endpoint)
+            _log.info("Nova metadata endpoint %s: answers again", each.endpoint)
         elif not health.healthy and (before.healthy or before.last_error != health.last_error):
             _log.warning("Nova metadata endpoint %s: %s", each.endpoint, health.last_error)
         self._preferred = next((one for one in self._endpoints if one.health.healthy), None)
@@ -361,7 +294,7 @@ class UpstreamPool:
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
-    return "connecting timed out" if isinstance(error, TimeoutError) else str(error)
+    return str(error) or "connecting timed out"
 
 
 def _report_to(exchange: Exchange, task: asyncio.Task[None]) -> None:

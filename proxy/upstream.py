@@ -29,7 +29,7 @@ class AnswerReceiver(Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """The pool, as a connection sees it."""
+    """Whoever keeps a connection, as the connection sees it."""
 
     def connection_free(self, connection: "UpstreamConnection") -> None:
         """The answer is complete, and the connection fit for another request."""

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec
 import uvloop
 
 from ovs_metadata.proxy.confirmation import Confirmations
+from ovs_metadata.proxy.endpoint_connections import TRIAL_AGENT
 from ovs_metadata.proxy.identity import Entry, Identity, IdentityTable
 from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.proxy.settings import Settings
@@ -98,6 +99,9 @@ class NovaConnection:
             if line.startswith(b"content-length:"):
                 raw += await self.reader.readexactly(int(line.partition(b":")[2]))
         before, request_id, after = _REQUEST_ID_LINE.split(raw)
+        if b"User-Agent: %b\r\n" % TRIAL_AGENT in before:
+            self.nova.trials += 1
+            return raw
         self.nova.requests.append(before + after)
         self.nova.request_ids.append(request_id)
         return raw
@@ -119,6 +123,8 @@ class Nova:
     requests: list[bytes] = field(default_factory=list)
     """Without the request id, which nobody can know before."""
     request_ids: list[bytes] = field(default_factory=list)
+    trials: int = 0
+    """Requests of the pool's own, which are in neither of these lists."""
     connections: int = 0
     closed: int = 0
 

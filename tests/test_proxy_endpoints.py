@@ -1,8 +1,10 @@
 """Several endpoints of Nova: which is asked, which is left alone, and the way back to the first."""
 
 import asyncio
+import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,6 +23,7 @@ from proxy_support import (
 from test_proxy_upstream import Receiver, request
 
 from lab.process import free_port
+from ovs_metadata.proxy.endpoint_connections import connection_order
 from ovs_metadata.proxy.errors import Failure, render_failure
 from ovs_metadata.proxy.pool import UpstreamPool
 from ovs_metadata.proxy.settings import Settings
@@ -34,6 +37,16 @@ BAD_ANSWER = render_failure(Failure.BAD_ANSWER, retry_after=1)
 
 def unreachable() -> str:
     return f"http://127.0.0.1:{free_port()}"
+
+
+@contextlib.contextmanager
+def unresponsive(*, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Return the URL of a port whose backlog is full: the system neither accepts nor refuses."""
+    with socket.socket() as full, socket.socket() as filler:
+        full.bind((host, port))
+        full.listen(0)
+        filler.connect(full.getsockname())
+        yield f"http://{host}:{full.getsockname()[1]}"
 
 
 async def mute(connection: NovaConnection) -> None:
@@ -55,7 +68,8 @@ async def test_the_first_is_asked_again_as_soon_as_it_is_well_whatever_is_kept()
         assert (second.connections, len(second.requests)) == (1, 5)
         async with running_nova(answers(OK), port=port) as first:
             # Nobody asks meanwhile: the pool itself finds out.
-            await until(lambda: first.connections == 1)
+            await until(lambda: proxy.server.pool.health()[0].healthy)
+            assert first.connections == 1
             assert await guest.get() == OK
             assert len(first.requests) == 1
             assert second.closed == 0  # there would have been a connection to it
@@ -78,12 +92,7 @@ async def test_a_request_that_found_no_connection_goes_to_the_next(what: bytes) 
 
 @on_loop
 async def test_one_that_does_not_answer_connections_holds_up_nobody_twice() -> None:
-    # A full backlog: the system neither accepts nor refuses.
-    with socket.socket() as full, socket.socket() as filler:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        filler.connect(full.getsockname())
-        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+    with unresponsive() as url:
         async with (
             running_nova(answers(OK)) as second,
             running_proxy(
@@ -92,6 +101,7 @@ async def test_one_that_does_not_answer_connections_holds_up_nobody_twice() -> N
         ):
             guest = await proxy.guest()
             assert await guest.get() == OK
+            await until(lambda: not proxy.server.pool.health()[0].healthy)
             begun = time.monotonic()
             while time.monotonic() < begun + 1.5:  # several attempts are made meanwhile
                 asked = time.monotonic()
@@ -101,23 +111,89 @@ async def test_one_that_does_not_answer_connections_holds_up_nobody_twice() -> N
 
 
 @on_loop
-async def test_one_that_speaks_no_http_is_left_alone_for_the_interval() -> None:
+async def test_the_next_endpoint_is_not_kept_waiting_for_the_connect_timeout() -> None:
+    with unresponsive() as url, unresponsive() as another:
+        async with (
+            running_nova(answers(OK)) as third,
+            running_proxy(url, another, third.url, connect_timeout=1000.0) as proxy,
+        ):
+            guest = await proxy.guest()
+            await guest.send(POST)
+            assert await guest.answer() == OK
+
+
+@on_loop
+async def test_endpoints_of_which_none_is_well_are_tried_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ovs_metadata.proxy.pool._ENDPOINT_DELAY", 1000.0)
+    port = free_port()
+    with unresponsive() as first, unresponsive() as second:
+        urls = (first, second, f"http://127.0.0.1:{port}")
+        async with running_proxy(
+            *urls, connect_timeout=0.1, endpoint_retry_interval=1000.0
+        ) as proxy:
+            assert await proxy.exchange(GET) == NO_ENDPOINT
+            proxy.server.apply(replace(proxy.server.pool.settings, connect_timeout=1000.0))
+            guest = await proxy.guest()
+            async with running_nova(answers(OK), port=port):
+                await guest.send(POST)
+                assert await guest.answer() == OK
+
+
+@on_loop
+async def test_the_time_until_a_guest_hears_of_dead_endpoints_is_as_documented(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ovs_metadata.proxy.pool._ENDPOINT_DELAY", 0.1)
+    with contextlib.ExitStack() as stack:
+        urls = [stack.enter_context(unresponsive()) for _ in range(6)]
+        async with running_proxy(*urls, connect_timeout=0.5, unavailable_timeout=0.6) as proxy:
+            for longest in (0.5 + 5 * 0.1, 0.6):  # the first request, then one that knows
+                begun = time.monotonic()
+                assert await proxy.exchange(GET) == NO_ENDPOINT
+                # One after the other they would take 3 s.
+                assert longest - 0.05 < time.monotonic() - begun < longest + 0.9
+
+
+@on_loop
+async def test_one_that_speaks_no_http_is_left_alone() -> None:
     async with (
         running_nova(answers(b"SSH-2.0-OpenSSH_9.2\r\n")) as first,
         running_nova(answers(OK)) as second,
-        running_proxy(first.url, second.url, endpoint_retry_interval=0.5) as proxy,
+        running_proxy(first.url, second.url, endpoint_retry_interval=0.1) as proxy,
     ):
         assert await proxy.exchange(GET) == BAD_ANSWER
-        begun = time.monotonic()
+        await until(lambda: not proxy.server.pool.health()[0].healthy)
         guest = await proxy.guest()
-        while time.monotonic() < begun + 0.25:
+        # It gets its chance again and again, but no guest's request.
+        tried = first.trials
+        while first.trials < tried + 3:
             assert await guest.get() == OK
         assert len(first.requests) == 1
-        # The second's connections are not given up for it, but it gets its chance.
-        await until(lambda: first.connections > 1)
-        answer = await proxy.exchange(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        assert answer == BAD_ANSWER
-        assert len(first.requests) == 2
+
+
+@on_loop
+async def test_a_guest_does_not_decide_which_endpoint_is_well() -> None:
+    async def hangs_up_on_large_heads(connection: NovaConnection) -> None:
+        while len(await connection.request()) in range(1, 4096):
+            await connection.send(OK)
+
+    large = b"Host: h\r\nX: %b\r\n" % (b"y" * 5000)
+    async with (
+        running_nova(hangs_up_on_large_heads) as first,
+        running_nova(hangs_up_on_large_heads) as second,
+        running_proxy(first.url, second.url, endpoint_retry_interval=60.0) as proxy,
+    ):
+        for _ in range(10):
+            get = await proxy.exchange(b"GET / HTTP/1.1\r\n%b\r\n" % large)
+            post = b"POST / HTTP/1.1\r\n%bContent-Length: 1\r\n\r\na" % large
+            assert [get, await proxy.exchange(post)] == [BAD_ANSWER, BAD_ANSWER]
+            asked = len(first.requests)
+            assert await (await proxy.guest(3)).get() == OK
+            assert len(first.requests) == asked + 1
+        await until(lambda: (first.trials, second.trials) == (1, 1))
+        assert all(each.healthy for each in proxy.server.pool.health())
 
 
 @on_loop
@@ -211,12 +287,19 @@ async def test_one_that_takes_requests_and_says_nothing_is_left_alone() -> None:
         running_nova(silent) as first,
         running_nova(answers(OK)) as second,
         running_proxy(
-            first.url, second.url, response_timeout=0.3, endpoint_retry_interval=60.0
+            first.url,
+            second.url,
+            response_timeout=0.3,
+            connect_timeout=0.3,
+            endpoint_retry_interval=60.0,
         ) as proxy,
     ):
         assert (await proxy.exchange(GET)).startswith(b"HTTP/1.1 504 ")
+        await until(lambda: not proxy.server.pool.health()[0].healthy)
         assert await (await proxy.guest()).get() == OK
-        assert [each.healthy for each in proxy.server.pool.health()] == [False, True]
+        silent_one, other = proxy.server.pool.health()
+        assert silent_one.last_error == "it did not answer in time"
+        assert other.healthy
 
 
 @on_loop
@@ -294,3 +377,134 @@ async def test_what_is_sent_again_is_signed_as_it_is_when_it_is_sent_again() -> 
     assert identity_lines(2) in nova.requests[0]
     assert b"X-Instance-ID-Signature: rotated\r\n" in nova.requests[1]
     assert b"X-Forwarded-For: 10.0.0.77\r\n" in nova.requests[1]
+
+
+# A host name that has several addresses.
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        assert host == "nova.example"
+        assert port
+        return list(addresses)
+
+    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.resolve", resolve)
+
+
+@on_loop
+async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_to(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.4")
+    async with running_nova(answers(OK), host="127.0.0.4") as nova:
+        port = int(nova.url.rpartition(":")[2])
+        with (
+            unresponsive(host="127.0.0.2", port=port),
+            unresponsive(host="127.0.0.3", port=port),
+        ):
+            url = f"http://nova.example:{port}"
+            async with running_proxy(url, connect_timeout=1000.0) as proxy:
+                guest = await proxy.guest()
+                await guest.send(POST)
+                assert await guest.answer() == OK
+                # And from now on without any wait for the others.
+                monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.ADDRESS_DELAY", 1000.0)
+                for _ in range(3):
+                    await guest.send(POST)
+                    assert await guest.answer() == OK
+                assert f"Host: nova.example:{port}\r\n".encode() in nova.requests[0]
+
+
+@on_loop
+async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.ADDRESS_DELAY", 1000.0)
+    resolve_to(monkeypatch, "127.0.0.2", "::1", "127.0.0.4")
+    async with running_nova(answers(OK), host="127.0.0.4") as nova:
+        port = int(nova.url.rpartition(":")[2])
+        async with running_proxy(f"http://nova.example:{port}", connect_timeout=1000.0) as proxy:
+            assert await (await proxy.guest()).get() == OK
+
+
+@on_loop
+async def test_a_name_none_of_whose_addresses_answers_costs_one_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.ADDRESS_DELAY", 0.01)
+    addresses = [f"127.0.0.{number}" for number in range(11, 19)]
+    resolve_to(monkeypatch, *addresses)
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(unresponsive(host=addresses[0]))
+        port = int(url.rpartition(":")[2])
+        for address in addresses[1:]:
+            stack.enter_context(unresponsive(host=address, port=port))
+        async with running_proxy(f"http://nova.example:{port}", connect_timeout=0.5) as proxy:
+            begun = time.monotonic()
+            assert await proxy.exchange(GET) == NO_ENDPOINT
+            assert time.monotonic() - begun < 2.0  # and not eight times 0.5 s
+            assert proxy.server.pool.health()[0].last_error == "connecting timed out"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "worked", "order"),
+    [
+        (["::1", "::2", "10.0.0.1", "10.0.0.2"], "", ["::1", "10.0.0.1", "::2", "10.0.0.2"]),
+        (["10.0.0.1", "::1", "::2", "::1"], "", ["10.0.0.1", "::1", "::2"]),
+        (["::1", "10.0.0.1", "::2"], "::2", ["::2", "::1", "10.0.0.1"]),
+        (["::1", "10.0.0.1"], "10.9.9.9", ["::1", "10.0.0.1"]),
+    ],
+)
+def test_families_alternate_and_what_worked_comes_first(
+    addresses: list[str], worked: str, order: list[str]
+) -> None:
+    assert connection_order(addresses, worked=worked) == order
+
+
+# What is under way while the settings change, or fails in a way nobody has thought of.
+
+
+@on_loop
+async def test_a_connection_in_use_is_not_kept_once_its_endpoint_is_replaced() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(connection: NovaConnection) -> None:
+        await connection.request()
+        asked.set()
+        await go_on.wait()
+        await connection.send(OK)
+        await connection.request()
+
+    async with running_nova(script) as old, running_nova(answers(OK)) as new:
+        pool = UpstreamPool(Settings(nova_metadata_urls=(old.url,)))
+        receiver = Receiver()
+        pool.submit(request(), receiver)
+        await asked.wait()
+        pool.apply(Settings(nova_metadata_urls=(new.url,)))
+        go_on.set()
+        await until(lambda: receiver.complete)
+        await until(lambda: old.closed == 1)
+        pool.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@on_loop
+async def test_a_failure_nobody_has_thought_of_is_logged_and_reported_to_who_is_still_there(
+    *, gone: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def broken(host: str, port: int) -> list[str]:
+        begun.set()
+        await go_on.wait()
+        raise RuntimeError(host, port)
+
+    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.resolve", broken)
+    pool = UpstreamPool(Settings(nova_metadata_urls=("http://nova.example",)))
+    receiver = Receiver()
+    exchange = pool.submit(request(), receiver)
+    await begun.wait()
+    if gone:
+        exchange.receiver = None
+    go_on.set()
+    await until(lambda: "unforeseen" in caplog.text)
+    assert receiver.failure is (None if gone else Failure.NO_ENDPOINT)
+    pool.close()
