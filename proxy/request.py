@@ -1,9 +1,8 @@
 """A guest's request as a value: what is refused at once, and what is sent to Nova.
 
-Pure functions, no I/O. The parser (llhttp in its strict mode, through httptools) has already
-refused what it finds malformed: bare CR or LF, folded lines, NUL and control characters, bad
-tokens, several or unreadable Content-Lengths, Content-Length together with Transfer-Encoding. Here
-is the rest.
+Pure functions, no I/O. Of a whole head, llhttp in its strict mode has already refused what it finds
+malformed: bare CR or LF, folded lines, NUL and control characters, bad tokens, several or
+unreadable Content-Lengths, Content-Length together with Transfer-Encoding. Here is the rest.
 """
 
 from typing import NamedTuple
@@ -20,8 +19,20 @@ from ovs_metadata.proxy.identity import Identity
 # Methods that may be sent a second time when the first brought no answer (RFC 9110, 9.2.2).
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
-# CONNECT would make this a tunnel, and TRACE would show the guest the identity headers.
-_REFUSED = frozenset({b"CONNECT", b"TRACE"})
+METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+"""All that are relayed. CONNECT would make this a tunnel, TRACE would show the guest the identity
+headers, and what others mean for body and answer is not known here."""
+
+_VERSIONS = frozenset({b"1.0", b"1.1"})
+
+
+class RequestLine(NamedTuple):
+    """A request line of the right form."""
+
+    method: bytes
+    target: bytes
+    version: bytes | None
+    """As in ``HTTP/1.1``; None if the line ends with the target."""
 
 
 class RequestHead(NamedTuple):
@@ -36,6 +47,8 @@ class RequestHead(NamedTuple):
     keep_alive: bool
     chunked: bool
     expects_continue: bool
+    length: int = 0
+    """Bytes of the body, unless it is chunked."""
 
 
 class Request(NamedTuple):
@@ -57,15 +70,19 @@ class OutgoingRequest(NamedTuple):
     idempotent: bool
 
 
-def digest_head(
-    method: bytes, target: bytes, version: str, headers: HeaderList, max_body: int
-) -> RequestHead | Failure:
-    """Decide on a request from its head alone."""
-    if method in _REFUSED:
-        return Failure.METHOD_REFUSED
-    http_1_1 = version == "1.1"
-    if not http_1_1 and version != "1.0":
-        return Failure.VERSION_REFUSED
+def refuse_line(line: RequestLine) -> Failure | None:
+    """Say why a request with this line is not served, if it is not."""
+    if line.version in _VERSIONS:
+        return None if line.method in METHODS else Failure.METHOD_REFUSED
+    if line.version is None and not line.target.startswith(b"/"):
+        return Failure.MALFORMED  # otherwise it is HTTP/0.9
+    return Failure.VERSION_REFUSED
+
+
+def digest_head(line: RequestLine, headers: HeaderList, max_body: int) -> RequestHead | Failure:
+    """Decide on a request, whose line is served, from its head alone."""
+    method, target, version = line
+    http_1_1 = version == b"1.1"
     origin = origin_form(method, target)
     passed, hosts, raw_length, encodings, expectations, connection = sort_request_headers(headers)
     if (
@@ -73,17 +90,21 @@ def digest_head(
         or (hosts != 1 and (http_1_1 or hosts > 1))
         # Anything but exactly "chunked" is read differently by different servers.
         or (encodings and not (http_1_1 and is_chunked(encodings)))
+        or (encodings and raw_length is not None)
+        or not (raw_length is None or raw_length.strip().isdigit())
     ):
         return Failure.MALFORMED
     # An HTTP/1.0 client does not know 100-continue; its expectation is ignored (RFC 9110, 10.1.1).
     expects_continue = http_1_1 and bool(expectations)
     if expects_continue and [each.strip().lower() for each in expectations] != [b"100-continue"]:
         return Failure.EXPECTATION_REFUSED
-    if raw_length is not None and int(raw_length) > max_body:
+    # Python reads no more than 4300 digits, and any number of them may be zeros.
+    length = int((raw_length or b"").strip().lstrip(b"0") or b"0")
+    if length > max_body:
         return Failure.BODY_TOO_LARGE
     keep_alive = is_persistent(http_1_1, connection)
     return RequestHead(
-        method, origin, passed, http_1_1, keep_alive, bool(encodings), expects_continue
+        method, origin, passed, http_1_1, keep_alive, bool(encodings), expects_continue, length
     )
 
 

@@ -1,22 +1,47 @@
 """From a guest's bytes to requests, without I/O.
 
-Around httptools (llhttp, strict), which calls back for every piece. What it does not bound is
-bounded here: it collects a header value that trickles in without limit, so the bytes given to it
-are counted. One parser serves one connection; it is of no use after a failure.
+This parser decides where a request begins and ends, and bounds it; llhttp (strict, through
+httptools) decides whether a head between these bounds is well-formed. It gets whole heads, one at a
+time, so nothing of a request is looked at before its turn, and how the bytes were cut into segments
+makes no difference. Each byte is looked at a fixed number of times. One parser serves one
+connection; it is of no use after a failure.
+
+What a head is refused for is the first of these, so that one cause has one status:
+
+1. more than two empty lines before it: malformed;
+2. its request line, as soon as that is complete: malformed, or a version or a method that is not
+   served;
+3. a byte that no head may have, as soon as it is there: malformed;
+4. its size, or the number of its lines;
+5. anything else, once it is complete.
 """
 
 import enum
-from collections import deque
+import re
 
 import httptools
 
+from ovs_metadata.proxy.chunked_body import ChunkedBody
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.headers import HeaderList
-from ovs_metadata.proxy.request import Request, RequestHead, digest_head
+from ovs_metadata.proxy.request import (
+    Request,
+    RequestHead,
+    RequestLine,
+    digest_head,
+    refuse_line,
+)
 
-# How many bytes httptools is given at once. It cannot be told to stop after a request, so this
-# bounds how many requests that follow a body are ever held.
-_MAX_PIECE = 16 * 1024
+_MOST_EMPTY_LINES = 2
+"""Before a request line; RFC 9112, section 2.2, asks for one to be ignored."""
+
+_REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +([^\x00-\x20\x7f]+)(?: HTTP/([0-9]\.[0-9]))?\r\n"
+)
+
+# A control character other than a tab, or a CR or LF that is not half of a CRLF. The CR that is
+# the last byte so far may yet be one.
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
 
 
 class Progress(enum.Enum):
@@ -31,27 +56,22 @@ class Progress(enum.Enum):
 _IDLE, _HEAD, _BODY = Progress.IDLE, Progress.HEAD, Progress.BODY
 
 
-class _RefusedError(Exception):
-    """Raised within a parser callback to stop the parser; the failure is already noted."""
-
-
 class RequestParser:
     """Give it bytes by `receive`; `take` what they amount to, one request at a time."""
 
     __slots__ = (
-        "_body",
-        "_body_size",
+        "_chunks",
+        "_empty_lines",
         "_failure",
         "_headers",
         "_http",
+        "_line",
         "_max_body",
         "_max_head",
         "_max_headers",
-        "_ready",
         "_received",
-        "_target",
-        "_upgrading",
-        "_wire_size",
+        "_scanned",
+        "_whole",
         "head",
         "progress",
         "refused_head",
@@ -61,157 +81,134 @@ class RequestParser:
         self._max_head = max_head
         self._max_headers = max_headers
         self._max_body = max_body
-        self._received = b""
-        self._ready: deque[Request] = deque()
+        self._received = bytearray()
         self._failure: Failure | None = None
         self.refused_head = False
         """Whether the refused request is a HEAD, whose answer must not have a body."""
-        self.progress = Progress.IDLE
-        self.head: RequestHead | None = None
-        """The head of the request whose body is being received."""
         self._http: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._headers: HeaderList = []
+        self._whole = False
         self._begin()
 
     def _begin(self) -> None:
         self.progress = _IDLE
-        self.head = None
-        self._target = b""
-        self._headers: HeaderList = []
-        self._body: list[bytes] = []
-        self._body_size = 0
-        self._wire_size = 0
-        self._upgrading = False
+        self.head: RequestHead | None = None
+        """The head of the request whose body is being received."""
+        self._empty_lines = 0
+        self._line: RequestLine | None = None
+        self._scanned = 0  # bytes of the head that hold neither its end nor a forbidden byte
+        self._chunks: ChunkedBody | None = None
 
     def close(self) -> None:
         """Let go of the C parser, which holds references back to this object."""
         self._http = None
-        self._received = b""
+        self._received.clear()
 
     def receive(self, data: bytes) -> None:
         """Keep bytes for the next `take`."""
-        self._received = self._received + data if self._received else data
+        self._received += data
 
     def take(self) -> Request | Failure | None:
         """Return the next whole request, or why there can be none, or None: more bytes are needed.
 
-        Received bytes are parsed no further than the piece that holds the request returned. After a
-        failure there is nothing but that failure.
+        Bytes behind the request returned are not looked at. After a failure there is nothing but
+        that failure.
         """
-        while not self._ready and self._failure is None and self._received:
-            received = self._received
-            size = _MAX_PIECE
-            if self.progress is not _BODY:
-                # Requests that were pipelined are not parsed before their turn.
-                end_of_head = received.find(b"\r\n\r\n", 0, _MAX_PIECE)
-                if end_of_head >= 0:
-                    size = end_of_head + 4
-            piece, self._received = received[:size], received[size:]
-            self._feed(piece)
-        return self._ready.popleft() if self._ready else self._failure
+        if self._failure is None and self.head is None and self._received:
+            self._failure = self._take_head()
+        head = self.head
+        if self._failure is not None or head is None:
+            return self._failure
+        body = self._take_body(head) if head.chunked or head.length else b""
+        if isinstance(body, bytes):
+            self._begin()
+            return Request(head, body)
+        self._failure = body
+        return body
 
-    def _feed(self, data: bytes) -> None:
-        while data and self._http is not None and self._failure is None:
-            self._wire_size += len(data)
-            try:
-                self._http.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_upgrade() + data[int(upgrade.args[0]) :]
-            except httptools.HttpParserError:
-                self._failure = self._failure or Failure.MALFORMED
-                return
-            else:
-                data = b""
-            if self.progress is not _IDLE:
-                self._check_size()
+    def _take_head(self) -> Failure | None:
+        """Take a head as far as it is there; it is in `head` once it is complete."""
+        received, limit = self._received, self._max_head
+        while received.startswith(b"\r\n"):
+            if self._empty_lines == _MOST_EMPTY_LINES:
+                return Failure.MALFORMED
+            self._empty_lines += 1
+            self._scanned = 0
+            del received[:2]
+        self.progress = _HEAD if received else _IDLE
+        scanned = self._scanned
+        if self._line is None:
+            end = received.find(b"\r\n", max(0, scanned - 1), limit) + 2
+            failure = self._take_line(bytes(received[:end])) if end >= 2 else None
+            if failure is not None:
+                return failure
+        end = received.find(b"\r\n\r\n", max(0, scanned - 3), limit) + 4
+        if end >= 4:
+            head = bytes(received[:end])
+            del received[:end]
+            return self._digest(head)
+        if _FORBIDDEN.search(received, max(0, scanned - 1), limit):
+            return Failure.MALFORMED
+        self._scanned = len(received)
+        return Failure.HEAD_TOO_LARGE if self._scanned >= limit else None
 
-    def _check_size(self) -> None:
-        if self.progress is _HEAD and self._wire_size > self._max_head:
-            self._failure = Failure.HEAD_TOO_LARGE
-        elif self.progress is _BODY:
-            # Chunk headers, extensions and trailers. A body in one-byte chunks has five bytes of
-            # them for each byte; beyond that they get the room of a head.
-            framing = self._wire_size - self._body_size
-            if framing > 2 * self._max_head + 5 * self._body_size:
-                self._failure = Failure.BODY_TOO_LARGE
+    def _take_line(self, text: bytes) -> Failure | None:
+        match = _REQUEST_LINE.fullmatch(text)
+        if match is None:
+            return Failure.MALFORMED
+        self._line = line = RequestLine(*match.groups())
+        self.refused_head = line.method == b"HEAD"
+        return refuse_line(line)
 
-    def _without_upgrade(self) -> bytes:
-        """Start over with a request that asked for another protocol, minus the asking.
+    def _digest(self, text: bytes) -> Failure | None:
+        """Decide on a whole head."""
+        http, line = self._http, self._line
+        if http is None or line is None:
+            return Failure.MALFORMED
+        if text.count(b"\r\n") - 2 > self._max_headers:
+            return Failure.MALFORMED if _FORBIDDEN.search(text) else Failure.HEAD_TOO_LARGE
+        self._headers = []
+        self._whole = False
+        fit_for_another = True
+        try:
+            http.feed_data(text)
+        except httptools.HttpParserUpgrade:
+            # A wish for another protocol is ignored (RFC 9110, section 7.8). llhttp would take
+            # what follows for that protocol.
+            fit_for_another = False
+        except httptools.HttpParserError:
+            return Failure.MALFORMED
+        head = digest_head(line, self._headers, self._max_body) if self._whole else None
+        if not isinstance(head, RequestHead):
+            return head or Failure.MALFORMED
+        self.head = head
+        if head.chunked:
+            self._chunks = ChunkedBody(self._max_body)
+        if head.chunked or head.length or not head.keep_alive or not fit_for_another:
+            self._http = httptools.HttpRequestParser(self)
+        return None
 
-        llhttp takes everything after such a head for the other protocol, a body included. Ignoring
-        the wish (RFC 9110, section 7.8) therefore means to parse the head again without it.
-        """
-        version = "" if self._http is None else self._http.get_http_version()
-        lines = [b"%b %b HTTP/%b\r\n" % (self._method(), self._target, version.encode("ascii"))]
-        lines += [
-            b"%b: %b\r\n" % (name, value)
-            for name, value in self._headers
-            if name.lower() != b"upgrade"
-        ]
-        self._http = httptools.HttpRequestParser(self)
-        self._begin()
-        return b"".join(lines) + b"\r\n"
-
-    def _method(self) -> bytes:
-        return self._http.get_method() if self._http is not None else b""
+    def _take_body(self, head: RequestHead) -> bytes | Failure | None:
+        self.progress = _BODY
+        received, chunks = self._received, self._chunks
+        if chunks is not None:
+            failure = chunks.take_from(received)
+            if failure is not None:
+                return failure
+            return bytes(chunks.body) if chunks.complete else None
+        if len(received) < head.length:
+            return None
+        with memoryview(received) as view:
+            body = bytes(view[: head.length])
+        del received[: head.length]
+        return body
 
     # Called by httptools.
 
-    def on_message_begin(self) -> None:
-        """Note the first byte of a request."""
-        self.progress = _HEAD
-
-    def on_url(self, piece: bytes) -> None:
-        """Take a piece of the request target."""
-        self._target += piece
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer, which has no meaning here, is dropped."""
-        if self.head is None:
-            self._headers.append((name, value))
-            if len(self._headers) > self._max_headers:
-                self._refuse(Failure.HEAD_TOO_LARGE)
+        """Take a header."""
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Decide on the request from its head."""
-        http = self._http
-        if http is None:
-            return
-        # Of a piece that held the end of another request too, nothing has been counted.
-        if self._wire_size > self._max_head - _MAX_PIECE and self._head_size() > self._max_head:
-            self._refuse(Failure.HEAD_TOO_LARGE)
-        method = http.get_method()
-        if http.should_upgrade() and method != b"CONNECT":
-            self._upgrading = True
-            return
-        version = http.get_http_version()
-        head = digest_head(method, self._target, version, self._headers, self._max_body)
-        if isinstance(head, Failure):
-            self._refuse(head)
-        else:
-            self.head = head
-            self.progress = _BODY
-
-    def on_body(self, piece: bytes) -> None:
-        """Take a piece of the body."""
-        self._body_size += len(piece)
-        if self._body_size > self._max_body:
-            self._refuse(Failure.BODY_TOO_LARGE)
-        self._body.append(piece)
-
-    def on_message_complete(self) -> None:
-        """Put the request among those that are ready."""
-        if self.head is not None:
-            body = b"".join(self._body) if self._body else b""
-            self._ready.append(Request(self.head, body))
-        if not self._upgrading:
-            self._begin()
-
-    def _head_size(self) -> int:
-        # Method, two blanks, version, CRLF, and the empty line.
-        start = len(self._method()) + len(self._target) + len("  HTTP/1.1\r\n\r\n")
-        return start + sum(len(name) + len(value) + len(": \r\n") for name, value in self._headers)
-
-    def _refuse(self, failure: Failure) -> None:
-        self._failure = failure
-        self.refused_head = self._method() == b"HEAD"
-        raise _RefusedError
+        """Note that llhttp takes the head for a whole one, too."""
+        self._whole = True

@@ -30,9 +30,9 @@ _BACKLOG = 1024
 RECEIVE_BUFFER = 16 * 1024
 """Bytes the kernel keeps of what a guest has sent (socket(7); it doubles the number). Guests send
 little, and one that sends much shall not have the event loop read it by the quarter megabyte."""
-SEND_BUFFER = 64 * 1024
+SEND_BUFFER = 128 * 1024
 """Likewise of what a guest has yet to read. Left to itself the kernel takes up to 4 MiB for each
-connection (tcp_wmem)."""
+connection (tcp_wmem). Doubled, it has room for what the event loop reads from Nova at once."""
 _SWEEP_INTERVAL = 0.1
 """Seconds between looks at the deadlines. It bounds how late a timeout may be noticed."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httptools
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lab.fuzz import Fuzzer, run_for
@@ -54,7 +54,18 @@ def requests_of(segments: list[bytes]) -> list[Request | Failure]:
     return taken
 
 
+# Too large, and malformed behind the limit.
+OVERLONG = Conversation(
+    guest=2,
+    valid=(),
+    hostile=b"GET / HTTP/1.1\r\nHost: h\r\nA: " + b"x" * 5000 + b"\0\r\n\r\n",
+    cuts=(),
+    stays=False,
+)
+
+
 @given(conversations(), st.lists(st.integers(0, 1 << 16), max_size=20))
+@example(OVERLONG, [4194])
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_how_requests_are_cut_into_segments_makes_no_difference(
     talk: Conversation, cuts: list[int]

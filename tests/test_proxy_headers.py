@@ -11,7 +11,13 @@ from ovs_metadata.proxy.headers import (
     sort_answer_headers,
     sort_request_headers,
 )
-from ovs_metadata.proxy.request import Request, RequestHead, digest_head, render_request
+from ovs_metadata.proxy.request import (
+    Request,
+    RequestHead,
+    RequestLine,
+    digest_head,
+    render_request,
+)
 
 OURS = [b"x-instance-id", b"x-tenant-id", b"x-instance-id-signature", b"x-forwarded-for"]
 DROPPED = [
@@ -63,13 +69,8 @@ def fold(name: bytes) -> bytes:
 def test_nova_gets_each_identity_header_once_and_with_the_right_value(
     headers: list[tuple[bytes, bytes]], number: int
 ) -> None:
-    head = digest_head(
-        method=b"GET",
-        target=b"/",
-        version="1.1",
-        headers=[(b"Host", b"h"), *headers],
-        max_body=1,
-    )
+    line = RequestLine(b"GET", b"/", b"1.1")
+    head = digest_head(line, headers=[(b"Host", b"h"), *headers], max_body=1)
     if not isinstance(head, RequestHead):
         return  # refused for another reason; nothing reaches Nova
     outgoing = render_request(Request(head, b""), identity(number), REQUEST_ID)

@@ -3,13 +3,16 @@
 import pytest
 from proxy_support import REQUEST_ID, REQUEST_ID_LINE, identity, identity_lines
 
-from ovs_metadata.proxy.errors import Failure
+from ovs_metadata.proxy.errors import Failure, render_failure
 from ovs_metadata.proxy.headers import HeaderList
 from ovs_metadata.proxy.request import (
+    METHODS,
     Request,
     RequestHead,
+    RequestLine,
     digest_head,
     origin_form,
+    refuse_line,
     render_request,
 )
 
@@ -17,10 +20,37 @@ HOST = (b"Host", b"h")
 
 
 def digest(
-    *headers: tuple[bytes, bytes], method: bytes = b"GET", version: str = "1.1"
+    *headers: tuple[bytes, bytes], method: bytes = b"GET", version: bytes = b"1.1"
 ) -> RequestHead | Failure:
     given: HeaderList = list(headers)
-    return digest_head(method=method, target=b"/", version=version, headers=given, max_body=10)
+    return digest_head(RequestLine(method, b"/", version), headers=given, max_body=10)
+
+
+@pytest.mark.parametrize(
+    ("line", "failure"),
+    [
+        *((RequestLine(method, b"/", b"1.1"), None) for method in METHODS),
+        (RequestLine(b"GET", b"/", b"1.0"), None),
+        *(
+            (RequestLine(method, b"/", b"1.1"), Failure.METHOD_REFUSED)
+            for method in (b"CONNECT", b"TRACE", b"get", b"PROPFIND", b"DESCRIBE", b"SMUGGLE")
+        ),
+        *(
+            (RequestLine(b"GET", b"/", version), Failure.VERSION_REFUSED)
+            for version in (None, b"0.9", b"1.2", b"2.0", b"3.0")
+        ),
+        (RequestLine(b"PRI", b"*", b"2.0"), Failure.VERSION_REFUSED),
+        (RequestLine(b"GET", b"HTTP/1.1", None), Failure.MALFORMED),
+        (RequestLine(b"CONNECT", b"h:80", None), Failure.MALFORMED),
+    ],
+)
+def test_what_is_served_by_its_request_line(line: RequestLine, failure: Failure | None) -> None:
+    assert refuse_line(line) is failure
+
+
+def test_the_methods_that_are_relayed_are_those_an_answer_names() -> None:
+    allow = render_failure(Failure.METHOD_REFUSED, retry_after=1)
+    assert b"\r\nAllow: " + b", ".join(METHODS) + b"\r\n" in allow
 
 
 @pytest.mark.parametrize(
@@ -47,7 +77,7 @@ def test_targets_are_brought_into_origin_form(
 
 
 def test_an_expectation_of_http_1_0_is_ignored() -> None:
-    result = digest((b"Expect", b"100-continue"), version="1.0")
+    result = digest((b"Expect", b"100-continue"), version=b"1.0")
     assert isinstance(result, RequestHead)
     assert not result.expects_continue
 
@@ -65,6 +95,22 @@ def test_two_expectations_are_refused() -> None:
 def test_a_length_over_the_limit_is_refused_from_the_head() -> None:
     assert isinstance(digest(HOST, (b"Content-Length", b"10 ")), RequestHead)
     assert digest(HOST, (b"Content-Length", b"11")) is Failure.BODY_TOO_LARGE
+
+
+def test_a_length_may_have_any_number_of_zeros_before_it() -> None:
+    head = digest(HOST, (b"Content-Length", 5000 * b"0" + b"7"))
+    assert isinstance(head, RequestHead)
+    assert head.length == 7
+
+
+@pytest.mark.parametrize("length", [b"", b" ", b"+1", b"1_0", b"0x1", b"1,1", b"\xb2"])
+def test_a_length_that_is_not_plain_digits_is_refused(length: bytes) -> None:
+    assert digest(HOST, (b"Content-Length", length)) is Failure.MALFORMED
+
+
+def test_a_length_beside_a_coding_is_refused_whatever_the_parser_says() -> None:
+    both = [(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]
+    assert digest(HOST, *both) is Failure.MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -96,15 +96,11 @@ def test_what_is_malformed_is_refused_and_relayed_nowhere(bench: Bench, wire: by
     check(bench, wire, relayed=(), statuses=REFUSED)
 
 
-@pytest.mark.parametrize(("wire", "statuses"), OTHER_REFUSALS.values(), ids=list(OTHER_REFUSALS))
+@pytest.mark.parametrize(("wire", "status"), OTHER_REFUSALS.values(), ids=list(OTHER_REFUSALS))
 def test_a_refusal_ends_the_connection_and_nothing_behind_it_is_read(
-    bench: Bench, wire: bytes, statuses: int | tuple[int, ...]
+    bench: Bench, wire: bytes, status: int
 ) -> None:
-    allowed = statuses if isinstance(statuses, tuple) else (statuses,)
-    got, records = bench.send(wire, 2)
-    assert len(got) == 1
-    assert got[0] in allowed
-    assert records == []
+    assert bench.send(wire, 2) == ([status], [])
 
 
 @pytest.mark.parametrize(("target", "expected"), TARGETS.items())
@@ -152,8 +148,10 @@ def test_a_header_too_many_is_refused(bench: Bench) -> None:
     check(bench, get(*(256 * [b"A: b"])), relayed=(), statuses=(431,))
 
 
-@pytest.mark.parametrize("wire", [*MALFORMED.values(), SMUGGLED], ids=[*MALFORMED, "well-formed"])
-def test_a_guest_nobody_knows_reaches_nothing(bench: Bench, wire: bytes) -> None:
-    statuses, records = bench.send(wire, 66)
-    assert records == []
-    assert statuses in ([400], [404])
+@pytest.mark.parametrize(
+    ("wire", "status"),
+    [*((wire, 400) for wire in MALFORMED.values()), (SMUGGLED, 404)],
+    ids=[*MALFORMED, "well-formed"],
+)
+def test_a_guest_nobody_knows_reaches_nothing(bench: Bench, wire: bytes, status: int) -> None:
+    assert bench.send(wire, 66) == ([status], [])

@@ -86,9 +86,9 @@ _VALUES = st.sampled_from(
 
 @st.composite
 def _chunks(draw: st.DrawFn, body: bytes) -> bytes:
-    wire = b""
+    wire, least = b"", 1 + len(body) // 20  # not so many that they are too many
     while body:
-        size = draw(st.integers(1, len(body)))
+        size = draw(st.integers(min(least, len(body)), len(body)))
         extension = draw(st.sampled_from([b"", b"", b";a=b", b';a="b c"', b";X-Instance-ID=9"]))
         wire += b"%x%b\r\n%b\r\n" % (size, extension, body[:size])
         body = body[size:]
@@ -130,7 +130,8 @@ def valid_requests(draw: st.DrawFn, mark: bytes) -> Valid:
     passed = [(name, value) for name, value in lines if name.lower() in names]
     head = b"%b %b%b HTTP/1.1\r\n" % (method, authority, target)
     head += b"".join(b"%b: %b\r\n" % line for line in lines)
-    return Valid(head + b"\r\n" + rest, method, target, tuple(passed), body, last)
+    empty_lines = draw(st.integers(-6, 2)) * b"\r\n"
+    return Valid(empty_lines + head + b"\r\n" + rest, method, target, tuple(passed), body, last)
 
 
 _HOSTILE_BYTES = st.sampled_from(
@@ -155,6 +156,7 @@ _HOSTILE_BYTES = st.sampled_from(
         *(b"\r\nTransfer-Encoding: chunked\r\n", b"\r\nTransfer-Encoding:\x0bchunked\r\n"),
         *(b"\r\nExpect: 100-continue\r\n", b"\r\nConnection: close\r\n", b"ffffffffffffffff0\r\n"),
         *(b"\r\nUpgrade: h2c\r\nConnection: upgrade\r\n", b"A: b\r\n" * 40, b"x" * 5000),
+        *(b"\r\n" * 40, b" RTSP/1.0\r\n", b" ICE/1.1\r\n", b"1\r\nx\r\n" * 300),
     ]
 )
 
