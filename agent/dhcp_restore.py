@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ovs_metadata.agent.dhcp_ports import DHCP_OWNER, Document
+from ovs_metadata.untrusted import parse_json
+
+MAX_SIZE = 256 * 1024 * 1024
+"""Bytes a restore file may have; a port takes less than one kilobyte."""
 
 FORMAT = 1
 
@@ -41,7 +45,7 @@ def write_restore_file(path: Path, ports: Sequence[Document], made: str) -> None
 def read_restore_file(path: Path) -> list[dict[str, Any]]:
     """The ports of a restore file; raises RestoreFileError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes(), MAX_SIZE)
     except OSError as error:
         raise RestoreFileError(f"cannot read restore file {path}: {error.strerror}") from error
     except ValueError as error:

@@ -1,7 +1,8 @@
 """The status page: how this host is, for people, in one HTML document.
 
 It needs nothing else: no script, no font, no other file. It loads itself anew every few seconds,
-unless asked not to. The template escapes whatever is put into it; charts hold numbers only.
+unless asked not to. The template escapes whatever is put into it for HTML, and `render` what is not
+printable; charts hold numbers only.
 """
 
 import base64
@@ -17,6 +18,7 @@ from ovs_metadata.agent.answers import is_failure, last_answer
 from ovs_metadata.agent.history import Interval
 from ovs_metadata.agent.status import HostStatus
 from ovs_metadata.host.address import ofport_of
+from ovs_metadata.untrusted import escaped
 
 REFRESH = 5
 """Seconds after which the page is loaded anew."""
@@ -69,16 +71,30 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
     intervals = status.history.intervals()
     ports = port_rows(status.statistics.ports())
     return _TEMPLATE.generate(
-        status=status.document(),
+        status=_printable(status.document()),
         css=_CSS,
         refresh=REFRESH if refreshed else None,
         rate_chart=chart.rate_chart(intervals),
         latency_chart=chart.latency_chart(intervals),
         shown_seconds=chart.shown_seconds,
-        failures=failure_rows(intervals),
-        ports=ports[:MOST_PORTS],
+        failures=_printable(failure_rows(intervals)),
+        ports=_printable(ports[:MOST_PORTS]),
         more_ports=len(ports[MOST_PORTS:]),
     )
+
+
+def _printable(value: Any) -> Any:
+    """A value with each text in it on one line of printable characters."""
+    match value:
+        case str():
+            return escaped(value)
+        case dict():
+            return {name: _printable(each) for name, each in value.items()}
+        case list():
+            return [_printable(each) for each in value]
+        case tuple() if hasattr(value, "_make"):
+            return value._make(map(_printable, value))
+    return value
 
 
 def failure_rows(intervals: list[Interval]) -> list[FailureRow]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.record import MAX_DOCUMENT
+from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 Values = Mapping[str, Any]
 """Dotted key → bool, int, float, str or list."""
@@ -38,9 +40,9 @@ def decode(data: bytes | None) -> Values:
     if data is None:
         return {}
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        raise MalformedDocument("it is not JSON") from None
+        document = parse_json(data, MAX_DOCUMENT)
+    except UnreadableJson as error:
+        raise MalformedDocument(f"it is {error}") from None
     if not isinstance(document, dict):
         raise MalformedDocument("it is not a JSON object")
     return flatten(document)

@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 from ovs_metadata.proxy.identity import Entry, Identity, Pending, canonical_address
 from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.untrusted import parse_json
 
 MAX_LINE = 64 * 1024 * 1024
 """The longest line a worker accepts, in bytes. A snapshot has some 300 bytes per address."""
@@ -100,7 +101,7 @@ def decode(line: bytes) -> Message:
     if line == _CONFIRMED:
         return Confirmed()
     try:
-        data = json.loads(line)
+        data = parse_json(line, MAX_LINE)
     except ValueError:  # UnicodeDecodeError included
         raise FeedError("a line of the feed is not JSON") from None
     if not isinstance(data, dict):

@@ -8,7 +8,6 @@ when that ends, it stops at once, for identities that nobody keeps up to date mu
 import argparse
 import asyncio
 import ipaddress
-import json
 import logging
 import os
 import signal
@@ -40,6 +39,7 @@ from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.proxy.settings import Settings, split_urls
 from ovs_metadata.proxy.tls import TlsError
 from ovs_metadata.signals import ignore_signals
+from ovs_metadata.untrusted import parse_json
 
 _log = logging.getLogger("ovs_metadata.proxy")
 
@@ -212,7 +212,7 @@ async def _drain_on_signal(server: ProxyServer) -> None:
 
 def _read_snapshot(path: Path) -> Snapshot:
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes(), MAX_LINE)
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.health import EndpointHealth
+from ovs_metadata.untrusted import parse_json
 
 MAX_LINE = 1024 * 1024
 """The longest report the agent reads, in bytes."""
@@ -145,7 +146,7 @@ def decode(line: bytes) -> Report:
         ReportError: it is no report.
     """
     try:
-        data = json.loads(line)
+        data = parse_json(line, MAX_LINE)
     except (ValueError, RecursionError):  # UnicodeDecodeError included
         raise ReportError("it is not JSON") from None
     if not isinstance(data, dict):

@@ -135,10 +135,13 @@ class PortRecord:
             raise MalformedRecord(named, f"port_id is that of another port, {record.port_id}")
         return record
 
+    def document(self) -> dict[str, object]:
+        """The record's values by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def to_json(self) -> bytes:
         """The record's document; equal records have equal documents."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return json.dumps(values, sort_keys=True).encode("ascii")
+        return json.dumps(self.document(), sort_keys=True).encode("ascii")
 
     @property
     def primary(self) -> str | None:

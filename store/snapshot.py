@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ovs_metadata.store.files import replace_file
+from ovs_metadata.untrusted import parse_json
 
 LOG = logging.getLogger(__name__)
 
@@ -130,10 +131,10 @@ class Snapshot:
         try:
             with self._file.open("rb") as file:
                 _check_ours(os.fstat(file.fileno()))
-                return parse_snapshot(file.read(MAX_SIZE), self._store)
+                return parse_snapshot(file.read(MAX_SIZE + 1), self._store)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             LOG.warning("snapshot %s is not used: %s", self._file, error)
             return {}
 
@@ -145,7 +146,7 @@ def _check_ours(status: os.stat_result) -> None:
 
 def parse_snapshot(data: bytes, store: str) -> dict[str, Known]:
     """The nodes of a file's content; raises ValueError when it is not as we write it."""
-    document = json.loads(data)
+    document = parse_json(data, MAX_SIZE)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError("not a snapshot of a format that is known")
     if document.get("store") != store:

@@ -78,8 +78,9 @@ def test_the_living_and_the_dead(url: str, store: Store, monkeypatch: pytest.Mon
     assert list(_listed(url, "--all")) == ["a", "b"]
 
 
-def test_what_nobody_understands_is_shown_as_such(url: str, store: Store) -> None:
-    store.announce(agent_path("a"), b"\xff")
+@pytest.mark.parametrize("data", [b"\xff", b"[" * 50_000, b'{"a":' * 10_000, b"[]", b"NaN"])
+def test_what_nobody_understands_is_shown_as_such(url: str, store: Store, data: bytes) -> None:
+    store.announce(agent_path("a"), data)
     assert _listed(url)["a"]["last_error"] == "not understood"
     _run(url, "list")
 

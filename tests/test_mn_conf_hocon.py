@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,14 @@ def test_what_is_no_hocon_is_refused_without_being_repeated(text: str) -> None:
         ("a.b : 1 month", "a.b: a month"),
         ("a : 2 years", "a: a month or a year"),
         ("a : 99999999999 days", "longer than can be counted"),
-        ('include "/not/there"', "Cannot include file /not/there"),
-        ('a { include file("/not/there") }', "Cannot include file /not/there"),
-        ('include "/not/there"\na : 1', "Cannot include"),
+        ('include "/not/there"', "include is refused"),
+        ('a { include file("/not/there") }', "include is refused"),
+        ('include "/not/there"\na : 1', "include is refused"),
+        ('include "/etc/*"', "include is refused"),
+        ('include required(file("/etc/passwd"))', "include is refused"),
+        ('include url("http://127.0.0.1:1/")', "include is refused"),
+        ('include "file:///etc/passwd"', "include is refused"),
+        ('include package("ovs_metadata:py.typed")', "include is refused"),
     ],
 )
 def test_what_would_be_something_else_or_nothing_is_refused(
@@ -80,9 +86,28 @@ def test_what_would_be_something_else_or_nothing_is_refused(
     assert caplog.text == ""
 
 
-def test_a_file_that_is_there_is_included(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["other", "*"])
+def test_a_file_that_is_there_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "other").write_text("b : 2")
-    assert parse(f'a {{ include "{tmp_path}/other" }}') == {"a.b": 2}
+    with pytest.raises(HoconError, match="include is refused"):
+        parse(f'a {{ include "{tmp_path}/{name}" }}')
+
+
+def test_no_environment_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3CRET", "s3cret")
+    with pytest.raises(HoconError, match="not HOCON"):
+        parse("a : ${S3CRET}")
+    assert parse("a : 1\na : ${?S3CRET}") == {"a": 1}
+    with pytest.raises(HoconError, match="not HOCON"):
+        parse("S3CRET : ${S3CRET}x")
+    assert parse("b : 1\na : ${b}") == {"a": 1, "b": 1}
+    assert os.environ["S3CRET"] == "s3cret"
+
+
+def test_what_is_strange_is_quoted_and_escaped_when_shown() -> None:
+    shown = render({"a\nFORGED": "\x7f\u202e", "b c.d": "ü"})
+    assert shown == '"a\\nFORGED" = "\\u007f\\u202e"\n"b c" {\n    d = "ü"\n}\n'
+    assert "\nb = 1" not in render({"a": 1}, {"a": ["from: host x\nb = 1"]})
 
 
 def test_where_it_ceases_to_be_hocon_is_said() -> None:

@@ -12,7 +12,7 @@ import click
 import ovs_metadata
 from ovs_metadata.agent.cli.agents import agent
 from ovs_metadata.agent.cli.cleanup import cleanup
-from ovs_metadata.agent.cli.common import Settings
+from ovs_metadata.agent.cli.common import Program, Settings
 from ovs_metadata.agent.cli.doctor import doctor
 from ovs_metadata.agent.cli.flows import flows
 from ovs_metadata.agent.cli.migrate import migrate
@@ -21,7 +21,7 @@ from ovs_metadata.agent.cli.status import status
 from ovs_metadata.agent.cli.trace import trace
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",

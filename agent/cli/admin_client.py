@@ -1,9 +1,10 @@
 """Asks the agent of this host, through its admin listener."""
 
 import http.client
-import json
 import socket
 from typing import TYPE_CHECKING, Any
+
+from ovs_metadata.untrusted import parse_json
 
 if TYPE_CHECKING:
     from ovs_metadata.host.listen import Listen
@@ -30,7 +31,7 @@ def ask(listen: "Listen | None", path: str) -> dict[str, Any]:
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        found = json.loads(response.read(_LARGEST))
+        found = parse_json(response.read(_LARGEST + 1), _LARGEST)
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
         raise AgentSilent(f"nobody answers at {listen}: {why}") from error

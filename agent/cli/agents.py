@@ -1,11 +1,12 @@
 """`ovs-metadata agent`: the agents of the deployment, as they announce themselves in the store."""
 
-import json
+import dataclasses
 import time
 from typing import Any
 
 import click
 
+from ovs_metadata.agent.announcement import AgentStatus, read_announcement
 from ovs_metadata.agent.cli.common import (
     NOT_FOUND,
     Failure,
@@ -73,32 +74,28 @@ def forget(settings: Settings, host: str) -> None:
 
 def _described(store: Store, announced: Announced) -> dict[str, Any]:
     """What an agent said, whether it lives, and whether its configuration is the present one."""
-    try:
-        said = json.loads(announced.data)
-    except ValueError:
-        said = None
-    document: dict[str, Any] = said if isinstance(said, dict) else {"last_error": "not understood"}
+    said = read_announcement(announced.data) or AgentStatus(last_error="not understood")
     try:
         wanted = generation(effective(read_sources(store, announced.name)).values)
     except (MalformedDocument, ValueError):  # ValueError: no host can be called so
         wanted = ""
-    return document | {
+    return dataclasses.asdict(said) | {
         "host": announced.name,
         "alive": announced.alive,
         "changed": utc(announced.changed),
-        "up_to_date": bool(wanted) and document.get("generation") == wanted,
+        "up_to_date": bool(wanted) and said.generation == wanted,
     }
 
 
 def _row(agent: dict[str, Any]) -> list[str]:
-    configuration = str(agent.get("generation") or "none")
+    configuration = agent["generation"] or "none"
     return [
         agent["host"],
         "yes" if agent["alive"] else f"no, said this {agent['changed']}",
-        "yes" if agent.get("enabled") else "no",
-        str(agent.get("ports_served", "")),
-        str(agent.get("version", "")),
-        str(agent.get("bridge", "")),
+        "yes" if agent["enabled"] else "no",
+        str(agent["ports_served"]),
+        agent["version"],
+        agent["bridge"],
         configuration if agent["up_to_date"] else f"{configuration}, not the present one",
-        str(agent.get("last_error", "")),
+        agent["last_error"],
     ]

@@ -12,6 +12,7 @@ from ovs_metadata.agent.cli.cleanup_report import DIFFERENT, summary
 from ovs_metadata.agent.cli.common import (
     Failure,
     Settings,
+    echo,
     output_format,
     print_json,
     print_table,
@@ -63,7 +64,7 @@ def dhcp_namespaces(settings: Settings, *, yes: bool, directory: Path | None, ou
     except OSError as error:
         raise Failure(str(error)) from error
     if opaque:
-        click.echo(
+        echo(
             "Warning: not allowed to see where these run, so only their sockets are seen: "
             f"{', '.join(str(process) for process in opaque)}",
             err=True,
@@ -84,7 +85,7 @@ def dhcp_namespaces(settings: Settings, *, yes: bool, directory: Path | None, ou
     if "failed" in results:
         raise click.exceptions.Exit(1)
     if not yes and "stale" in results:
-        click.echo("Nothing was changed; --yes does it.", err=True)
+        echo("Nothing was changed; --yes does it.", err=True)
         raise click.exceptions.Exit(DIFFERENT)
 
 
@@ -95,7 +96,7 @@ def _plugged(config: "Config") -> set[str] | None:
     try:
         ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
     except OvsdbUnreachable as error:
-        click.echo(f"Warning: {error}: namespaces with a network device count as used", err=True)
+        echo(f"Warning: {error}: namespaces with a network device count as used", err=True)
         return None
     with contextlib.closing(ovsdb):
         bridge = ovsdb.bridge
@@ -126,4 +127,4 @@ def _show(done: list[Done]) -> None:
         print_table(
             ["namespace", "result", "why"], ([each.name, each.result, each.detail] for each in done)
         )
-    click.echo(summary(f"{len(done)} namespaces of DHCP agents", (each.result for each in done)))
+    echo(summary(f"{len(done)} namespaces of DHCP agents", (each.result for each in done)))

@@ -13,6 +13,7 @@ from ovs_metadata.agent.cli.cleanup_report import Done, document, finish, progre
 from ovs_metadata.agent.cli.common import (
     NOT_FOUND,
     Failure,
+    echo,
     output_format,
     print_json,
 )
@@ -169,7 +170,7 @@ def _remove(
             now = utc(time.time())
             written = restore_file or Path(f"dhcp-ports-{now.replace(':', '')}.json")
             write_restore_file(written, ports, now)
-            click.echo(f"restore file: {written}", err=True)
+            echo(f"restore file: {written}", err=True)
         delete = functools.partial(_delete, neutron)
         done, outage = _each(progress("Removing DHCP ports", ports), delete)
         if outage is None:
@@ -270,15 +271,15 @@ def _create(neutron: "DhcpNeutron", port: Document) -> Done:
 
 def _warn(removal: Removal) -> None:
     for agent, networks in removal.recreating.items():
-        click.echo(
+        echo(
             f"Warning: the DHCP agent on {agent.host} is alive, and would make ports anew on "
             f"{len(networks)} networks: {', '.join(networks)}",
             err=True,
         )
     for loss in removal.losses:
-        click.echo(f"Warning: {loss.message}", err=True)
+        echo(f"Warning: {loss.message}", err=True)
     if removal.dhcp_subnets:
-        click.echo(
+        echo(
             f"Warning: {len(removal.dhcp_subnets)} subnets of these ports have DHCP enabled: "
             "without the ports, Neutron's DHCP agents serve no addresses there",
             err=True,

@@ -7,7 +7,11 @@ from typing import TypeVar
 
 import click
 
-from ovs_metadata.agent.cli.common import FAILURE, print_table
+from ovs_metadata.agent.cli.common import (
+    FAILURE,
+    echo,
+    print_table,
+)
 from ovs_metadata.agent.dhcp_ports import HOST, Document
 
 DIFFERENT = 5
@@ -59,13 +63,13 @@ def show(done: Sequence[Done], counted: str) -> None:
                     each.port["id"],
                     each.port["network_id"],
                     each.port.get(HOST) or "",
-                    "\n".join(fixed["ip_address"] for fixed in each.port.get("fixed_ips", ())),
+                    [fixed["ip_address"] for fixed in each.port.get("fixed_ips", ())],
                     f"{each.result}: {each.detail}" if each.detail else each.result,
                 ]
                 for each in done
             ),
         )
-    click.echo(summary(counted, (each.result for each in done)))
+    echo(summary(counted, (each.result for each in done)))
 
 
 def summary(counted: str, results: Iterable[str]) -> str:
@@ -80,7 +84,7 @@ def finish(done: Iterable[Done], *, dry_run: bool) -> None:
     if "failed" in results:
         raise click.exceptions.Exit(FAILURE)
     if dry_run and results & {"to be removed", "to be restored"}:
-        click.echo("Nothing was changed; --yes does it.", err=True)
+        echo("Nothing was changed; --yes does it.", err=True)
         raise click.exceptions.Exit(DIFFERENT)
 
 

@@ -1,10 +1,13 @@
-"""What the subcommands of `ovs-metadata` share: the settings given to the group, exit statuses."""
+"""What the subcommands of `ovs-metadata` share: settings given to the group, exit statuses, output.
+
+All that a command prints goes through here, and what others wrote is escaped in it.
+"""
 
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from ovs_metadata.store.errors import (
 )
 from ovs_metadata.store.interface import PortState, Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
+from ovs_metadata.untrusted import escaped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,6 +43,19 @@ output_format = click.option(
     show_default=True,
     help="A table for people, or JSON for scripts.",
 )
+
+
+class Program(click.Group):
+    """A whole command: what ends it is printed as all it prints."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            # Click declares it final, and prints it from the exception.
+            error.message = printable(error.message, sys.stderr.encoding)  # type: ignore[misc]
+            raise
 
 
 class Failure(click.ClickException):
@@ -104,13 +121,39 @@ def port_state(store: Store, port_id: str) -> PortState:
         return None
 
 
+def printable(text: str, encoding: str | None) -> str:
+    """The text on one line of printable characters that an output's encoding has."""
+    encoding = encoding or "utf-8"
+    return escaped(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> None:
+    """Print lines, an empty one without any; each stays one line whatever is in it.
+
+    Args:
+        lines: what is printed.
+        err: print on standard error.
+        state: a word of ours that follows the last line in that color.
+        color: a name of `click.style`.
+    """
+    encoding = (sys.stderr if err else sys.stdout).encoding
+    text = "\n".join(printable(line, encoding) for line in lines)
+    click.echo(text + click.style(state, fg=color) if state else text, err=err)
+
+
+def echo_text(text: str) -> None:
+    """Print a text of several lines, of which nothing that others wrote has a newline."""
+    if text:
+        echo(*text.removesuffix("\n").split("\n"))
+
+
 def print_json(document: object) -> None:
-    """Print a document for scripts."""
+    """Print a document for scripts; its strings are ASCII with JSON's escapes."""
     click.echo(json.dumps(document, indent=2, sort_keys=True))
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table for people."""
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str | Sequence[str]]]) -> None:
+    """Print a table for people; a cell is one line, or a sequence of them."""
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -120,23 +163,43 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         # As Text, so that brackets in a value are not taken for markup.
-        table.add_row(*(Text(cell) for cell in row))
-    click.echo("\n".join(rendered(table)))
+        table.add_row(*(Text(_cell(cell)) for cell in row))
+    print_rendered(rendered(table))
+
+
+def _cell(cell: str | Sequence[str]) -> str:
+    lines = [cell] if isinstance(cell, str) else cell
+    return "\n".join(printable(line, sys.stdout.encoding) for line in lines)
+
+
+def print_rendered(lines: Iterable[str]) -> None:
+    """Print what `rendered` has made, styles included."""
+    click.echo("\n".join(lines))
 
 
 def rendered(*what: "RenderableType") -> list[str]:
     """The lines these take: folded to a terminal's width, or COLUMNS; else whole lines.
 
-    Without the blanks that fill up a table's rows.
+    Without the blanks that fill up a table's rows. What they contain is escaped, but a newline: a
+    text of others has to be `printable` where it becomes a part of them.
     """
     from rich.console import Console  # noqa: PLC0415
+    from rich.segment import Segment, Segments  # noqa: PLC0415
 
     folded = sys.stdout.isatty() or "COLUMNS" in os.environ
     screen = Console(width=None if folded else 10_000)
     with screen.capture() as captured:
         for each in what:
-            screen.print(each)
-    return [line.rstrip() for line in captured.get().splitlines()]
+            segments = [
+                Segment(_printable_part(part.text), part.style, part.control)
+                for part in screen.render(each)
+            ]
+            screen.print(Segments(segments), end="")
+    return [line.rstrip() for line in captured.get().removesuffix("\n").split("\n")]
+
+
+def _printable_part(text: str) -> str:
+    return "\n".join(printable(line, sys.stdout.encoding) for line in text.split("\n"))
 
 
 def _exit_status(error: StoreError) -> int:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovs_metadata.agent.cli.common import Failure, Settings, output_format, print_json, rendered
+from ovs_metadata.agent.cli.common import (
+    Failure,
+    Settings,
+    output_format,
+    print_json,
+    print_rendered,
+    printable,
+    rendered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +88,9 @@ def _print(diagnosis: "Diagnosis") -> None:
     from rich.text import Text  # noqa: PLC0415
 
     of_what = f"port {diagnosis.subject} on " if diagnosis.subject else ""
-    title = Text(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}", "bold")
+    title = Text(
+        _shown(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}"), "bold"
+    )
     lines = rendered(title, _table(diagnosis.hops))
     findings = diagnosis.findings
     for number, finding in enumerate(findings):
@@ -91,7 +101,7 @@ def _print(diagnosis: "Diagnosis") -> None:
             lines.append(f"and {left} more: --format json has all of them")
             break
         lines += told
-    click.echo("\n".join(lines))
+    print_rendered(lines)
 
 
 def _table(hops: "tuple[HopReport, ...]") -> "RenderableType":
@@ -109,9 +119,15 @@ def _table(hops: "tuple[HopReport, ...]") -> "RenderableType":
         said = ", ".join(names) or (f"not known: {each.skipped}" if each.skipped else each.seen)
         # Where the output's encoding has no such mark, the word says it.
         table.add_row(
-            Text(mark if _can_print(mark) else each.state, style), each.hop.value, Text(said)
+            Text(mark if _can_print(mark) else each.state, style),
+            each.hop.value,
+            Text(_shown(said)),
         )
     return table
+
+
+def _shown(text: str) -> str:
+    return printable(text, sys.stdout.encoding)
 
 
 def _can_print(mark: str) -> bool:
@@ -128,6 +144,6 @@ def _told(finding: "Finding") -> "Iterator[RenderableType]":
 
     style = {"error": "bold red", "warning": "yellow", "note": "dim"}[finding.severity.word]
     title = (f"{finding.severity.word}: {finding.fault.name}", style)
-    yield Text.assemble(title, f" {finding.subject}".rstrip())
+    yield Text.assemble(title, _shown(f" {finding.subject}".rstrip()))
     for line in (finding.fault.what, f"why: {finding.why}", f"to do: {finding.fault.remedy}"):
-        yield Padding(Text(line), (0, 0, 0, 2))
+        yield Padding(Text(_shown(line)), (0, 0, 0, 2))

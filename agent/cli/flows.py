@@ -3,6 +3,7 @@
 Reads the switch, OVSDB and the store, and changes nothing.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ from ovs_metadata.agent.cli.common import (
     UNREACHABLE,
     Failure,
     Settings,
+    echo,
     output_format,
     print_json,
+    print_rendered,
+    printable,
     rendered,
 )
 
@@ -125,9 +129,9 @@ def _flow_document(flow: "ListedFlow", names: Mapping[int, str]) -> dict[str, An
 def _print(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) -> None:
     for group in shown:
         for line in _heading(host, group):
-            click.echo(line)
+            echo(line)
         _print_flows(group.flows, names)
-        click.echo()
+        echo()
 
 
 def _heading(host: "Host", group: "Group") -> Iterable[str]:
@@ -171,6 +175,6 @@ def _print_flows(listed: Iterable["ListedFlow"], names: Mapping[int, str]) -> No
             flow.family or "",
             mark + flow.does,
         )
-        table.add_row(*(Text(cell) for cell in cells), style=style)
+        table.add_row(*(Text(printable(cell, sys.stdout.encoding)) for cell in cells), style=style)
     if table.row_count:
-        click.echo("\n".join(rendered(table)))
+        print_rendered(rendered(table))

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ovs_metadata.agent.cli.common import Failure, Settings, output_format, print_json
+from ovs_metadata.agent.cli.common import (
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+)
 from ovs_metadata.agent.cli.migrate_values import (
     from_neutron,
     in_force,
@@ -134,9 +140,11 @@ def apply(
     with opened(settings) as store:
         change(store, config_template_path(DEFAULT_TEMPLATE), changed)
     show_values(values, [*(f"{name} is at its default again" for name in removed), *notes])
-    click.echo(
-        f'\nWritten into the template "{DEFAULT_TEMPLATE}"; nothing is enabled. Next, on each '
-        "hypervisor:\n  ovs-metadata migrate enable"
+    echo(
+        "",
+        f'Written into the template "{DEFAULT_TEMPLATE}"; nothing is enabled. Next, on each '
+        "hypervisor:",
+        "  ovs-metadata migrate enable",
     )
 
 
@@ -165,13 +173,13 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
                 _stop_at_failures(checks)
         switch_host(store, name, enabled=True)
         said = _wait_for_agent(store, name, timeout, enabled=True)
-    click.echo(f"{name} is enabled; {said.ports_served} ports are served.")
+    echo(f"{name} is enabled; {said.ports_served} ports are served.")
     if here:
         _verify(settings, timeout)
-        click.echo("Verified by doctor.")
+        echo("Verified by doctor.")
     else:
-        click.echo(f"Verify it on {name}: ovs-metadata doctor")
-    click.echo(f"Back to Neutron's: ovs-metadata migrate back --host {name}")
+        echo(f"Verify it on {name}: ovs-metadata doctor")
+    echo(f"Back to Neutron's: ovs-metadata migrate back --host {name}")
 
 
 @migrate.command("back")
@@ -204,7 +212,7 @@ def back(settings: Settings, *, host: str | None, timeout: float) -> None:
             _wait_for_agent(store, name, max(left, 1.0), enabled=False)
     if here:
         _wait_until_nothing_is_left(name, config, timeout)
-    click.echo(f"{name} is disabled: its guests are Neutron's to serve.")
+    echo(f"{name} is disabled: its guests are Neutron's to serve.")
 
 
 def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float) -> None:
@@ -224,7 +232,7 @@ def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float)
             time.sleep(ASK_AGAIN_AFTER)
             ask_for_guests(config, ports)
         except OSError as error:
-            click.echo(f"guests keep our MAC address for up to a minute: {error}", err=True)
+            echo(f"guests keep our MAC address for up to a minute: {error}", err=True)
 
 
 def _checked(settings: Settings, store: "Store", values: Mapping[str, Any]) -> "list[Check]":
@@ -282,7 +290,7 @@ def _removed_without_agent(host: str, config: "Config") -> bool:
             f"removed: {error}; once that is mended, run this again"
         ) from error
     if without:
-        click.echo("No agent runs here: what it had left was removed.")
+        echo("No agent runs here: what it had left was removed.")
     return without
 
 
@@ -314,7 +322,7 @@ def _verify(settings: Settings, timeout: float) -> None:
     for finding in last[0].findings:
         if finding.severity is not Severity.NOTE:
             subject = f" {finding.subject}" if finding.subject else ""
-            click.echo(f"{finding.severity.word}: {finding.fault.name}{subject}: {finding.why}")
+            echo(f"{finding.severity.word}: {finding.fault.name}{subject}: {finding.why}")
     if not is_well:
         raise Failure(
             "the host is enabled, and something is broken: ovs-metadata doctor says more; "
@@ -325,7 +333,7 @@ def _verify(settings: Settings, timeout: float) -> None:
 def _show_checks(checks: "list[Check]") -> None:
     for check in checks:
         text = f": {check.text}" if check.text else ""
-        click.echo(f"{check.state:7}  {check.name}{text}")
+        echo(f"{check.state:7}  {check.name}{text}")
 
 
 def _stop_at_failures(checks: "list[Check]") -> None:

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from ovs_metadata.agent.cli.common import Failure, Settings
+from ovs_metadata.agent.cli.common import (
+    Failure,
+    Settings,
+    echo,
+    echo_text,
+)
 
 if TYPE_CHECKING:
     from ovs_metadata.store.interface import Store
@@ -95,6 +98,6 @@ def show_values(values: Mapping[str, Any], notes: list[str]) -> None:
     """Print the values as HOCON, and what is to be said of them."""
     from ovs_metadata.agent.conf.hocon import render  # noqa: PLC0415
 
-    click.echo(render(masked(values)), nl=False)
+    echo_text(render(masked(values)))
     for note in notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")

@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 import ovs_metadata
-from ovs_metadata.agent.cli.common import Failure, Settings, print_json
+from ovs_metadata.agent.cli.common import (
+    Failure,
+    Program,
+    Settings,
+    echo,
+    echo_text,
+    print_json,
+)
 from ovs_metadata.agent.cli.mn_conf_given import (
     check,
     differing,
@@ -56,7 +63,7 @@ from ovs_metadata.host.documents import Values, below, nested
 from ovs_metadata.host.sources import Source, read_source, read_sources
 
 
-@click.group(context_settings={"help_option_names": ["--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -182,9 +189,7 @@ def doc(_settings: Settings, key: str | None) -> None:
     chosen = below(known_keys(), key or "")
     if not chosen:
         raise Failure(no_such_key(key or ""), NO_SUCH_KEY)
-    click.echo(
-        "\n\n".join("\n".join([known.name, *_described(known)]) for known in chosen.values())
-    )
+    echo_text("\n\n".join("\n".join([each.name, *_described(each)]) for each in chosen.values()))
 
 
 @main.command("import")
@@ -231,12 +236,12 @@ def import_file(
         change_document(store, target, merged)
         if imported.get(SHARED_SECRET):
             warn_of_exposure(store, target)
-    click.echo(f"{len(imported)} keys imported into {target.name}:")
-    click.echo(render(_shown(imported, secrets=False)), nl=False)
+    echo(f"{len(imported)} keys imported into {target.name}:")
+    echo_text(render(_shown(imported, secrets=False)))
     skipped = [name for name in given if name not in imported]
     if skipped:
-        click.echo(f"{len(skipped)} in force there already, with these values:")
-        click.echo("".join(f"    {name}\n" for name in skipped), nl=False)
+        echo(f"{len(skipped)} in force there already, with these values:")
+        echo(*(f"    {name}" for name in skipped))
 
 
 def _show(
@@ -261,14 +266,14 @@ def _show(
     if as_json:
         print_json(chosen[key] if key in chosen else nested(chosen))
     elif comments:
-        click.echo(render(chosen, _comments(chosen, found)), nl=False)
+        echo_text(render(chosen, _comments(chosen, found)))
         if not key and not (template or schema or host_only):
-            click.echo(f"\n# generation {generation(found.values)}")
+            echo("", f"# generation {generation(found.values)}")
     elif key in chosen:
         value = chosen[key]
-        click.echo(value if isinstance(value, str) else json.dumps(value))
+        echo(value if isinstance(value, str) else json.dumps(value))
     else:
-        click.echo(render(chosen), nl=False)
+        echo_text(render(chosen))
 
 
 def _found(

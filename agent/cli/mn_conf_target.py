@@ -7,7 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from ovs_metadata.agent.cli.common import Failure, Settings
+from ovs_metadata.agent.cli.common import (
+    Failure,
+    Settings,
+    echo,
+)
 from ovs_metadata.agent.conf.effective import effective
 from ovs_metadata.agent.deployment import combination_problem
 from ovs_metadata.agent.exposure import exposure
@@ -175,7 +179,7 @@ def warn_of_exposure(store: Store, target: Target) -> None:
 
 def warn(message: str) -> None:
     """Say something beside the output."""
-    click.echo(f"mn-conf: {message}", err=True)
+    echo(f"mn-conf: {message}", err=True)
 
 
 def _warn_of_combination(store: Store, target: Target) -> None:

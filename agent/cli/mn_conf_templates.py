@@ -5,7 +5,12 @@ from typing import Any
 
 import click
 
-from ovs_metadata.agent.cli.common import Settings, print_json, print_table
+from ovs_metadata.agent.cli.common import (
+    Settings,
+    echo,
+    print_json,
+    print_table,
+)
 from ovs_metadata.agent.cli.mn_conf_target import (
     host_of,
     host_option,
@@ -67,7 +72,7 @@ def template_list(settings: Settings, *, as_json: bool) -> None:
     every = "every host"
     print_table(
         ["template", "hosts"],
-        ([name, every if name == DEFAULT_TEMPLATE else "\n".join(users[name])] for name in names),
+        ([name, every if name == DEFAULT_TEMPLATE else users[name]] for name in names),
     )
 
 
@@ -82,11 +87,11 @@ def template_get(settings: Settings, *, everything: bool, host: str | None) -> N
             raise click.UsageError("-a and -h do not go together.")
         with opened(settings) as store:
             for name, template in _assignments(store).items():
-                click.echo(f"{name} {template}")
+                echo(f"{name} {template}")
         return
     name = host_of(settings, host)
     with opened(settings) as store:
-        click.echo(_assigned(store, name))
+        echo(_assigned(store, name))
 
 
 @click.command("template-set")
@@ -143,5 +148,5 @@ def _keys(host: str, data: bytes) -> list[str] | None:
         return None
 
 
-def _listed(keys: list[str] | None) -> str:
-    return "cannot be read" if keys is None else "\n".join(keys)
+def _listed(keys: list[str] | None) -> list[str]:
+    return ["cannot be read"] if keys is None else keys

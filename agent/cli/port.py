@@ -3,7 +3,6 @@
 A deployment's records are Neutron's business, and are published by its service plugin.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -15,6 +14,7 @@ from ovs_metadata.agent.cli.common import (
     UNREACHABLE,
     Failure,
     Settings,
+    echo,
     output_format,
     port_state,
     print_json,
@@ -125,12 +125,17 @@ def get_port(settings: Settings, port_id: str, output: str) -> None:
     """Show the record of a port."""
     with settings.open_store() as store:
         record = store.get(port_id)
-    document = json.loads(record.to_json())
+    document = record.document()
     if output == "json":
         print_json(document)
     else:
-        shown = document | {"fixed_ips": "\n".join(record.fixed_ips)}
-        print_table(["field", "value"], ([name, str(value)] for name, value in shown.items()))
+        print_table(
+            ["field", "value"],
+            (
+                [name, value if isinstance(value, tuple) else str(value)]
+                for name, value in sorted(document.items())
+            ),
+        )
 
 
 @port.command("list")
@@ -159,7 +164,7 @@ def list_ports(settings: Settings, output: str, *, here: bool, everything: bool)
         return
     print_table(COLUMNS + (LONG if everything else []), (row.cells(everything) for row in listed))
     if silence:
-        click.echo(f"\nof this host's ports no more is known: {silence}")
+        echo("", f"of this host's ports no more is known: {silence}")
 
 
 @port.command("delete")

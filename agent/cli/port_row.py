@@ -1,6 +1,6 @@
 """A port as `ovs-metadata port list` shows it: its record, and what this host knows of it. Pure."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +29,19 @@ class PortRow:
         here = {} if self.here is None else {"here": {**self.here, "ofport": self._ofport}}
         match self.state:
             case PortRecord():
-                return {**json.loads(self.state.to_json()), **here}
+                return {**self.state.document(), **here}
             case MalformedRecord():
                 return {"port_id": self.port_id, "malformed": self.state.reason, **here}
             case None:
                 return {"port_id": self.port_id, **here}
 
-    def cells(self, everything: bool) -> list[str]:
+    def cells(self, everything: bool) -> list[str | Sequence[str]]:
         """Return the cells of `COLUMNS`, and if asked of `LONG`, too."""
         record = self.state if isinstance(self.state, PortRecord) else None
-        cells = [
+        cells: list[str | Sequence[str]] = [
             self.port_id,
             record.device_id if record else self._why_no_record,
-            "\n".join(record.fixed_ips) if record else "",
+            record.fixed_ips if record else "",
             *self._cells_here(),
         ]
         if not everything:

@@ -5,7 +5,6 @@ for a look at what differs, and for repairs.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import click
 from ovs_metadata.agent.cli.common import (
     Failure,
     Settings,
+    echo,
     output_format,
     print_json,
 )
@@ -74,7 +74,7 @@ def sync_ports(
             def told(finding: "Finding") -> None:
                 advance(finding.port_id)
                 if dry_run and output == "table" and finding.action.value not in _UNCHANGED:
-                    click.echo(_line(finding))
+                    echo(_line(finding))
 
             try:
                 outcome = synchronise(
@@ -140,17 +140,17 @@ def _line(finding: "Finding") -> str:
     shown = finding.record
     if not isinstance(finding.stored, PortRecord):
         return f"{line} instance={shown.device_id} revision={shown.revision_number}"
-    before, after = json.loads(finding.stored.to_json()), json.loads(shown.to_json())
+    before, after = finding.stored.document(), shown.document()
     changed = (
         f"{name}: {_value(before[name])} -> {_value(after[name])}"
-        for name in after
+        for name in sorted(after)
         if before[name] != after[name]
     )
     return f"{line} {', '.join(changed)}"
 
 
 def _value(value: object) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _summarise(outcome: "Outcome", output: str, *, dry_run: bool, refused: bool) -> None:
@@ -169,12 +169,12 @@ def _summarise(outcome: "Outcome", output: str, *, dry_run: bool, refused: bool)
         return
     would = "would be " if dry_run else ""
     removed = "to be removed" if refused else f"{would}removed"
-    click.echo(
+    echo(
         f"{ports.total() + outcome.refused} ports compared: {ports[Action.NONE]} unchanged, "
         f"{ports[Action.ADD]} {would}added, {ports[Action.UPDATE]} {would}updated, "
         f"{ports[Action.REMOVE]} {removed}"
     )
     if ports[Action.LEAVE]:
-        click.echo(f"left as they are, being newer than Neutron's ports: {ports[Action.LEAVE]}")
+        echo(f"left as they are, being newer than Neutron's ports: {ports[Action.LEAVE]}")
     if outcome.refused:
-        click.echo(f"changed meanwhile, and left to Neutron's plugin: {outcome.refused}")
+        echo(f"changed meanwhile, and left to Neutron's plugin: {outcome.refused}")

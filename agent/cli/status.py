@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
-from ovs_metadata.agent.cli.common import FAILURE, Failure, Settings, output_format, print_json
+from ovs_metadata.agent.cli.common import (
+    FAILURE,
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from ovs_metadata.agent.cli.host import Host
@@ -201,27 +208,27 @@ def _is_enabled(config: "Config", settings: Settings) -> bool | None:
 
 def _print(report: dict[str, Any]) -> None:
     serving = report["serving"]
-    state = click.style("serving" if serving else "NOT SERVING", fg="green" if serving else "red")
-    click.echo(f"Host {report['host']}, bridge {report['bridge']}: {state}")
+    state, color = ("serving", "green") if serving else ("NOT SERVING", "red")
+    echo(f"Host {report['host']}, bridge {report['bridge']}: ", state=state, color=color)
     for problem in report["problems"]:
-        click.echo(f"  problem: {problem}")
+        echo(f"  problem: {problem}")
     for warning in report["warnings"]:
-        click.echo(f"  warning: {warning}")
-    click.echo()
+        echo(f"  warning: {warning}")
+    echo()
     for name, text in _lines(report):
-        click.echo(f"{name + ':' if name else '':<17} {text}")
+        echo(f"{name + ':' if name else '':<17} {text}")
     not_served = report["not_served"]
     if not_served:
-        click.echo("\nPorts that are not served:")
+        echo("", "Ports that are not served:")
     for each in not_served[:MOST_LISTED]:
-        click.echo(f"  {each['port_id'] or each['interface']}: {each['why_not']}")
+        echo(f"  {each['port_id'] or each['interface']}: {each['why_not']}")
     if not_served[MOST_LISTED:]:
-        click.echo(f"  and {len(not_served[MOST_LISTED:])} more: see --format json")
+        echo(f"  and {len(not_served[MOST_LISTED:])} more: see --format json")
     errors = report["agent"]["errors"] if report["agent"] else ()
     if errors:
-        click.echo("\nThe agent's last errors:")
+        echo("", "The agent's last errors:")
     for error in errors[:3]:
-        click.echo(f"  {error['time']} {error['message']}")
+        echo(f"  {error['time']} {error['message']}")
 
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:

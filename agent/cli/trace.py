@@ -13,6 +13,7 @@ from ovs_metadata.agent.cli.common import (
     UNREACHABLE,
     Failure,
     Settings,
+    echo,
     output_format,
     print_json,
 )
@@ -178,10 +179,10 @@ def _document(way: Way, bridge: "Bridge") -> dict[str, Any]:
 
 def _print(standing: "Standing", ways: list[Way], bridge: "Bridge") -> None:
     title = standing.title
-    click.echo(f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}")
+    echo(f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}")
     if standing.why_not:
-        click.echo(f"not served: {standing.why_not}")
+        echo(f"not served: {standing.why_not}")
     for way in ways:
-        click.echo(f"\nThe {way.name} {way.verdict.words}.")
+        echo("", f"The {way.name} {way.verdict.words}.")
         for step in way.trace.steps if way.trace else ():
-            click.echo(f"    {bridge.table(step.table):<20} {bridge.note(step)}")
+            echo(f"    {bridge.table(step.table):<20} {bridge.note(step)}")

@@ -1,5 +1,7 @@
 """HOCON, the notation of MidoNet's operators, by pyhocon: read, and written for people.
 
+A text is all there is: no file, no URL and no environment variable is read for it.
+
 What pyhocon says of a syntax error is not repeated but for the position: it quotes the text, which
 may hold the secret.
 """
@@ -7,11 +9,17 @@ may hold the secret.
 import contextlib
 import datetime
 import json
-import logging
+import os
+import re
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 from ovs_metadata.host.documents import Values, flatten, nested
+from ovs_metadata.untrusted import escaped
+
+_PLAIN_KEY = re.compile(r"[\w.-]+")
+"""A key that needs no quotes."""
 
 
 class HoconError(Exception):
@@ -30,7 +38,7 @@ def parse(text: str) -> Values:
     from pyparsing import ParseBaseException  # noqa: PLC0415
 
     try:
-        with _every_include():
+        with _nothing_else():
             tree = pyhocon.ConfigFactory.parse_string(text)
     except ParseBaseException as error:
         where = f"line {error.lineno}, column {error.column}"
@@ -38,29 +46,34 @@ def parse(text: str) -> Values:
     except OverflowError:
         raise HoconError("a duration is longer than can be counted") from None
     except (ConfigException, OSError, RecursionError, ValueError, TypeError) as error:
-        # A substitution that leads nowhere, an include that is not there, nesting without end.
+        # A substitution that leads nowhere, nesting without end.
         raise HoconError(f"not HOCON (key : value): {type(error).__name__}") from None
     if not isinstance(tree, dict):
         raise HoconError("not HOCON (key : value), but a list")
     return {key: _plain_of(key, value) for key, value in flatten(tree).items()}
 
 
+def _refuse(*_args: object, **_options: object) -> NoReturn:
+    raise HoconError("an include is refused: put all keys into one text")
+
+
 @contextlib.contextmanager
-def _every_include() -> Iterator[None]:
-    """Raise HoconError if pyhocon passes over an include, of which it says so in its log only."""
-    refused: list[str] = []
-    log = logging.getLogger("pyhocon.config_parser")
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: refused.append(record.getMessage())  # type: ignore[method-assign]
-    propagating, log.propagate = log.propagate, False
-    log.addHandler(handler)
+def _nothing_else() -> Iterator[None]:
+    """Keep pyhocon from files, URLs and the environment: it has no option for that."""
+    from pyhocon import config_parser  # noqa: PLC0415
+
+    replaced: dict[str, Any] = {
+        "ConfigFactory": SimpleNamespace(parse_file=_refuse, parse_URL=_refuse),
+        "glob": _refuse,
+        "find_package_dirs": _refuse,
+        "os": SimpleNamespace(path=os.path, environ={}),
+    }
+    before = {name: getattr(config_parser, name) for name in replaced}
+    vars(config_parser).update(replaced)
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.propagate = propagating
-    if refused:
-        raise HoconError("; ".join(refused))
+        vars(config_parser).update(before)
 
 
 def render(values: Values, comments: dict[str, list[str]] | None = None) -> str:
@@ -69,8 +82,8 @@ def render(values: Values, comments: dict[str, list[str]] | None = None) -> str:
         return "".join(f"{line}\n" for line in _lines(nested(values)))
     parts = []
     for key, value in sorted(values.items()):
-        above = "".join(f"# {line}\n" for line in comments.get(key, ()))
-        parts.append(f"{above}{key} = {_literal(value)}\n")
+        above = "".join(f"# {escaped(line)}\n" for line in comments.get(key, ()))
+        parts.append(f"{above}{_key(key)} = {_literal(value)}\n")
     return "\n".join(parts)
 
 
@@ -78,14 +91,19 @@ def _lines(tree: dict[str, Any], indent: str = "") -> list[str]:
     lines = []
     for name, value in tree.items():
         if isinstance(value, dict):
-            lines += [f"{indent}{name} {{", *_lines(value, f"{indent}    "), f"{indent}}}"]
+            lines += [f"{indent}{_key(name)} {{", *_lines(value, f"{indent}    "), f"{indent}}}"]
         else:
-            lines.append(f"{indent}{name} = {_literal(value)}")
+            lines.append(f"{indent}{_key(name)} = {_literal(value)}")
     return lines
 
 
+def _key(name: str) -> str:
+    return name if _PLAIN_KEY.fullmatch(name) else _literal(name)
+
+
 def _literal(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def _plain_of(key: str, value: Any) -> Any:

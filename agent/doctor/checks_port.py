@@ -1,6 +1,5 @@
 """Checks of one port: interface, record, flows, a request. Pure: facts in, findings out."""
 
-import json
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
@@ -13,6 +12,7 @@ from ovs_metadata.host.ports import DEAD_VLAN, ServedPort
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.store.interface import MalformedRecord
 from ovs_metadata.store.record import COMPUTE, PortRecord
+from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 
 def concerns_us(port: PortFacts) -> bool:
@@ -208,7 +208,7 @@ def _of_error(status: int, body: bytes) -> tuple[Fault, str]:
 def _uuid_of(body: bytes) -> str | None:
     """The instance that a meta_data.json is about."""
     try:
-        document = json.loads(body)
-    except ValueError:
+        document = parse_json(body, len(body))
+    except UnreadableJson:
         return None
     return str(document.get("uuid")) if isinstance(document, dict) else None

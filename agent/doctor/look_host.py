@@ -6,7 +6,6 @@ agent that is just starting would then find it taken.
 
 import contextlib
 import http.client
-import json
 import os
 import socket
 import sys
@@ -36,8 +35,12 @@ from ovs_metadata.host.address import (
 )
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.listen import Listen, UnixSocket
+from ovs_metadata.untrusted import parse_json
 
 PROC = Path("/proc")
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes that the admin listener may answer."""
 
 ADMIN_TIMEOUT = 3.0
 """Seconds the admin listener may take to answer."""
@@ -161,7 +164,7 @@ def _get(listen: Listen, path: str) -> tuple[int, Any]:
     with contextlib.closing(connection):
         connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        return response.status, parse_json(response.read(MAX_ANSWER + 1), MAX_ANSWER)
 
 
 def look_at_namespace(config: Config) -> NamespaceFacts:

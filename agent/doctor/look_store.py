@@ -1,9 +1,8 @@
 """Looks into the store: configuration, this host's agent, port records. Blocking."""
 
-import json
-
 from netaddr import INET_PTON, AddrFormatError, IPAddress
 
+from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.conf.effective import effective, generation
 from ovs_metadata.agent.conf.schema import SHARED_SECRET
 from ovs_metadata.agent.deployment import DeploymentError, proxy_settings
@@ -84,11 +83,8 @@ def announced_generation(store: Store, host: str) -> str | None:
     """
     for each in store.announced(layout.AGENTS):
         if each.name == host and each.alive:
-            try:
-                said = json.loads(each.data)
-            except ValueError:
-                return ""
-            return str(said.get("generation", "")) if isinstance(said, dict) else ""
+            said = read_announcement(each.data)
+            return said.generation if said else ""
     return None
 
 

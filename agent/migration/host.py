@@ -3,11 +3,11 @@
 The host's own document is used, so that hosts can go over one by one, whatever templates say.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.cleanup import remove_every_trace
 from ovs_metadata.agent.conf.effective import effective, generation
 from ovs_metadata.agent.doctor.look_store import port_state
@@ -53,19 +53,16 @@ def announced(store: Store, host: str) -> Announcement | None:
     for each in store.announced(layout.AGENTS):
         if each.name != host:
             continue
-        try:
-            said = json.loads(each.data)
-        except ValueError:
-            return None
-        if not isinstance(said, dict):
+        said = read_announcement(each.data)
+        if said is None:
             return None
         wanted = generation(effective(read_sources(store, host)).values)
         return Announcement(
             alive=each.alive,
-            enabled=said.get("enabled") is True,
-            applied=said.get("generation") == wanted,
-            ports_served=int(said.get("ports_served") or 0),
-            last_error=str(said.get("last_error", "")),
+            enabled=said.enabled,
+            applied=said.generation == wanted,
+            ports_served=said.ports_served,
+            last_error=said.last_error,
         )
     return None
 

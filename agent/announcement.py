@@ -1,0 +1,44 @@
+"""What an agent announces of itself in the store, as whoever reads it may use it. Values only."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ovs_metadata.store.record import MAX_DOCUMENT
+from ovs_metadata.untrusted import UnreadableJson, parse_json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """What an agent said; what it did not say, or said of another type, is as below."""
+
+    version: str = ""
+    bridge: str = ""
+    enabled: bool = False
+    generation: str = ""
+    ports_served: int = 0
+    last_error: str = ""
+
+
+def read_announcement(data: bytes) -> AgentStatus | None:
+    """Read an entry's content; None if it is no JSON object."""
+    try:
+        document = parse_json(data, MAX_DOCUMENT)
+    except UnreadableJson:
+        return None
+    if not isinstance(document, dict):
+        return None
+
+    def of(name: str, kind: type[T], default: T) -> T:
+        value = document.get(name)
+        return value if type(value) is kind else default
+
+    return AgentStatus(
+        version=of("version", str, ""),
+        bridge=of("bridge", str, ""),
+        enabled=of("enabled", bool, False),
+        generation=of("generation", str, ""),
+        ports_served=of("ports_served", int, 0),
+        last_error=of("last_error", str, ""),
+    )

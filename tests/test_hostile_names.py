@@ -1,0 +1,238 @@
+"""Whatever others wrote, wherever it is: commands and the status page show it on one line.
+
+Each field of each document is given a hostile text in turn with all others, and every command that
+reads it is run. Nothing may end in a traceback, and nothing of it may command a terminal, begin a
+line of its own or a tag.
+"""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from proxy_support import on_loop
+
+from lab.store_support import record
+from ovs_metadata.agent import status_page
+from ovs_metadata.agent.children import Child
+from ovs_metadata.agent.cli import host as cli_host
+from ovs_metadata.agent.cli import main, mn_conf
+from ovs_metadata.agent.cli.host import Host
+from ovs_metadata.agent.cli.standing import standings
+from ovs_metadata.agent.doctor import diagnosis
+from ovs_metadata.agent.doctor.faults import FAULTS
+from ovs_metadata.agent.doctor.finding import Diagnosis, Finding, Hop, HopReport
+from ovs_metadata.agent.migration import prerequisites
+from ovs_metadata.agent.migration.prerequisites import Check
+from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.status import About, HostStatus
+from ovs_metadata.flows import dump
+from ovs_metadata.host.config import load
+from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.host.ports import Interface, bind
+from ovs_metadata.host.sources import ENABLED
+from ovs_metadata.proxy.identity import Pending
+from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.record import MalformedRecord, PortRecord
+
+MARK = "FORGED"
+HOSTILE = [
+    f"\x1b[2J\x1b]0;{MARK}\x07",
+    f"x\n{MARK} line",
+    f"x\r{MARK}\rline",
+    f"x\x85{MARK}\x9b31m\x7f\x08",
+    f"x\u2028{MARK}\u2029",
+    f"\u202e{MARK}\u2066\u200b",
+    f"\ud800{MARK}",
+    f"[red]{MARK}[/red] <script>{MARK}</script> ' \" & % {{{{x}}}}",
+    f"\0{MARK}",
+]
+
+RECORD = record()
+
+
+class Commands:
+    """The commands, with a store that others have written to."""
+
+    def __init__(self, root: Path, hostile: str) -> None:
+        self.hostile = hostile
+        self.root = root
+        self.store: Store = open_store(f"directory:{root}/store")
+        self.config = root / "agent.conf"
+        self.config.write_text(
+            f"[ovs]\novsdb_connection = unix:{root}/no-ovsdb.sock\n"
+            f"[store]\nurl = directory:{root}/store\n"
+            f"[agent]\nhost = cn-1\nstate_dir = {root}/state\n[admin]\nlisten =\n"
+        )
+
+    def run(self, *arguments: str, command: Any = main) -> Result:
+        """Run a command, and look at what it prints."""
+        result = CliRunner().invoke(command, ["--config", str(self.config), *arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        for line in (result.stdout + result.stderr).split("\n"):
+            assert line.isprintable(), (arguments, line)
+            assert not line.lstrip().startswith(MARK), (arguments, line)
+        return result
+
+    def write(self, path: str, document: object) -> None:
+        """Write a document as somebody else would."""
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        assert self.store.write_document(path, data, None)
+
+
+@pytest.fixture(params=HOSTILE, ids=ascii)
+def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Commands]:
+    made = Commands(tmp_path, request.param)
+    yield made
+    made.store.close()
+
+
+FIELDS = [field.name for field in dataclasses.fields(PortRecord)]
+
+
+def test_every_field_of_a_record(commands: Commands) -> None:
+    for number, name in enumerate(FIELDS):
+        spoilt = {**dataclasses.asdict(record(number + 1)), name: commands.hostile}
+        commands.write(layout.port_path(record(number + 1).port_id), spoilt)
+        assert commands.run("port", "get", record(number + 1).port_id).exit_code in {0, 1}
+    shown = commands.run("port", "list")
+    assert shown.exit_code == 0
+    assert commands.run("port", "list", "--long", "--format", "json").exit_code == 0
+
+
+def test_every_field_of_an_agent_and_its_name(commands: Commands) -> None:
+    fields = ["host", "version", "bridge", "enabled", "generation", "ports_served", "last_error"]
+    for name in fields:
+        commands.write(layout.agent_path(f"cn-{name}"), {name: commands.hostile})
+        commands.write(layout.agent_path(f"list-{name}"), {name: [{commands.hostile: 1}]})
+    if "\0" not in commands.hostile and "/" not in commands.hostile:
+        name = commands.hostile.encode("utf-8", "replace").decode()
+        commands.write(f"{layout.AGENTS}/{name}", {"last_error": commands.hostile})
+    listed = commands.run("agent", "list")
+    assert listed.exit_code == 0
+    assert MARK in listed.stdout
+    assert commands.run("agent", "list", "--format", "json").exit_code == 0
+    commands.run("agent", "forget", "cn-" + commands.hostile)
+
+
+def test_every_part_of_the_configuration(commands: Commands) -> None:
+    hostile = commands.hostile
+    nova = "agent.openstack.metadata.nova_metadata_url"
+    commands.write(
+        layout.config_template_path("default"),
+        {hostile: hostile, f"a.{hostile}": [hostile], nova: hostile, ENABLED: hostile},
+    )
+    commands.write(layout.config_node_path("cn-1"), {hostile: {hostile: hostile}, nova: [hostile]})
+    encoded = hostile.encode("utf-8", "replace")
+    commands.write(layout.config_assignment_path("cn-1"), encoded)
+    commands.write(layout.config_assignment_path("cn-2"), b"\xff" + encoded)
+    commands.write(layout.config_node_path("cn-3"), b"[" * 50_000)
+    commands.write(layout.agent_path("cn-1"), {"generation": hostile})
+    for arguments in (
+        ["get"],
+        ["get", nova],
+        ["get", "-j"],
+        ["get", "--comments"],
+        ["dump", "-H"],
+        ["dump", "-t", "default"],
+        ["get", "-h", "cn-3"],
+        ["hosts"],
+        ["hosts", "-j"],
+        ["template-list"],
+        ["template-get", "-a"],
+        ["template-get"],
+        ["set", "a : 1"],
+        ["get", hostile.replace("\0", "")],
+        ["get", "-h", hostile],
+    ):
+        commands.run(*arguments, command=mn_conf.main)
+    commands.run("status")
+    commands.run("status", "--format", "json")
+    assert commands.run("agent", "list").exit_code == 0
+
+
+def _host(commands: Commands) -> Host:
+    """A bridge on which every text is hostile."""
+    hostile = commands.hostile
+    interfaces = (
+        Interface(f"tap{hostile}", ofport=5, iface_id=RECORD.port_id, vm_uuid=hostile),
+        Interface(f"two{hostile}", ofport=6, iface_id=hostile, vm_uuid=hostile),
+        Interface(f"bad{hostile}", ofport=7, iface_id=record(2).port_id, vm_uuid=hostile),
+    )
+    owner = dataclasses.replace(RECORD, device_owner="compute:Ü b")
+    records: Mapping[str, PortState] = {
+        RECORD.port_id: owner,
+        record(2).port_id: MalformedRecord(record(2).port_id, hostile),
+    }
+    bound = bind(interfaces, records)
+    config = load(commands.config)
+    bridge = Bridge(f"br{hostile}", interfaces=interfaces)
+    return Host(config, bridge, bound, standings(interfaces, records, bound))
+
+
+def test_what_ovsdb_says(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = _host(commands)
+    monkeypatch.setattr(cli_host, "look", lambda _settings: host)
+    monkeypatch.setattr(dump, "dump_flows", lambda *_: [])
+    assert commands.run("flows").exit_code == 0
+    commands.run("flows", RECORD.port_id)
+    commands.run("trace", record(2).port_id)
+    commands.run("trace", commands.hostile.replace("\0", ""))
+    assert MARK in commands.run("status").stdout
+
+
+def test_what_the_doctor_and_a_plan_found(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = commands.hostile
+    finding = Finding(FAULTS[0], hostile, hostile)
+    hops = tuple(HopReport(hop, (), hostile, hostile) for hop in Hop)
+    found = Diagnosis(hostile, hostile, (*hops, HopReport(Hop.NOVA, (finding, finding), hostile)))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(diagnosis, "diagnose", lambda *_: found)
+    assert MARK in commands.run("doctor").stdout
+    commands.run("doctor", "--format", "json")
+    checks = [Check(hostile, "ok", hostile), Check(hostile, "failed", hostile)]
+    monkeypatch.setattr(prerequisites, "check_host", lambda *_: checks)
+    ini = commands.root / "metadata_agent.ini"
+    ini.write_text("[DEFAULT]\nmetadata_proxy_shared_secret = s3cret\n")
+    shown = commands.run("migrate", "plan", "--metadata-agent-ini", str(ini))
+    assert MARK in shown.stdout
+
+
+def test_what_the_agent_answers(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = commands.hostile
+    document: dict[str, Any] = asyncio.run(_status(hostile))
+    monkeypatch.setattr(
+        "ovs_metadata.agent.cli.admin_client.ask", lambda *_: document | {"host": "cn-1"}
+    )
+    commands.run("status")
+    commands.run("status", "--format", "json")
+
+
+async def _status(hostile: str) -> dict[str, Any]:
+    return _hostile_status(hostile).document()
+
+
+def _hostile_status(hostile: str) -> HostStatus:
+    statistics = HostStatistics()
+    statistics.table_changed({"169.254.0.6": Pending(hostile, hostile)})
+    statistics.refused = {hostile: hostile}
+    about = About(hostile, hostile, True, hostile, (Child(hostile, 7, running=True),))
+    return HostStatus(statistics, lambda: [hostile], lambda: about)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
+@on_loop
+async def test_the_status_page(hostile: str) -> None:
+    page = status_page.render(_hostile_status(hostile)).decode()
+    assert MARK in page
+    assert all(line.isprintable() for line in page.split("\n"))
+    assert not any(line.startswith(MARK) for line in page.split("\n"))
+    assert f"<script>{MARK}" not in page
