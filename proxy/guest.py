@@ -128,14 +128,15 @@ class GuestConnection(PortConnection):
     def resume_writing(self) -> None:
         """Go on when the guest has caught up."""
         self._output_full = False
+        transaction = self._transaction
         if self._phase is Phase.FLUSHING:
-            if self._context.draining:
+            if transaction is not None:
+                self._begin_answer(transaction)
+            elif self._context.draining:
                 self._close()
             else:
                 self._await_request()
-            return
-        transaction = self._transaction
-        if transaction is not None and transaction.exchange is not None and not transaction.held:
+        elif transaction is not None and transaction.exchange is not None and not transaction.held:
             self._set_deadline(self._context.settings.response_timeout)
             transaction.exchange.resume()
 
@@ -298,6 +299,13 @@ class GuestConnection(PortConnection):
         transaction = self._transaction = Transaction(request, ticket)
         self._continue_due = False
         self._served = True
+        if self._output_full:  # by 100 Continue; nothing is asked for that could not be passed on
+            self._phase = Phase.FLUSHING
+            self._set_deadline(self._context.settings.send_timeout)
+        else:
+            self._begin_answer(transaction)
+
+    def _begin_answer(self, transaction: Transaction) -> None:
         context = self._context
         settings = context.settings
         if settings.rate_limit and self._port is not None:

@@ -103,3 +103,57 @@ async def test_what_the_kernel_keeps_for_a_guest_that_does_not_read_is_bounded()
             used = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
             # One segment more may be begun (tcp_sendmsg), of at most 64 KiB.
             assert used[_QUEUED_FOR_SENDING] <= 2 * SEND_BUFFER + 64 * 1024
+
+
+_MARK = 64 * 1024
+"""Bytes in user space from which on the event loop says that there are enough."""
+
+
+async def sized_for_ever(connection: NovaConnection) -> None:
+    """Answer each request with as many bytes as its path says."""
+    while raw := await connection.request():
+        size = int(raw.split(b" ")[1].removeprefix(b"/"))
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + size * b"x")
+
+
+@on_loop
+async def test_nothing_is_asked_for_while_the_output_is_full() -> None:
+    large = 20_000_000
+    async with relay(sized_for_ever, access_log="off") as (proxy, nova):
+        guest = await proxy.guest()
+        guest.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: len(connections(proxy)) == 1)
+        (connection,) = connections(proxy)
+        assert connection._channel is not None
+        transport = connection._channel._transport
+
+        async def ask(size: int) -> None:
+            asked = len(nova.requests)
+            await guest.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % size)
+            await until(lambda: len(nova.requests) > asked and connection._phase is Phase.READING)
+
+        # 100 Continue is what makes the output full.
+        sizes = [1000]
+        while not transport.get_write_buffer_size():
+            await ask(sizes[-1])
+            sizes.append(20_000)
+        head = len(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n")
+        last = _MARK - 10 - transport.get_write_buffer_size() - head
+        await ask(last)
+        assert not connection._output_full
+        await guest.send(
+            b"POST /%d HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+            % large
+        )
+        await until(lambda: connection._output_full)
+        asked = len(nova.requests)
+        await guest.send(b"hi")
+        await until(lambda: connection._phase is not Phase.READING)
+        await (await proxy.guest(9)).get("/1")  # by then Nova had been asked
+        assert len(nova.requests) == asked + 1
+        assert transport.get_write_buffer_size() < _MARK + 100
+        # It is asked for as soon as there is room, and what comes is bounded like any answer.
+        guest.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        received = 0
+        while received < sum(sizes[:-1]) + last + large:
+            received += (await guest.reader.read(1 << 20)).count(b"x")
