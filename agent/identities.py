@@ -7,7 +7,7 @@ the shared secret they are made with.
 import hashlib
 import hmac
 from collections.abc import Mapping
-from functools import lru_cache
+from typing import NamedTuple
 
 from ovs_metadata.host.address import IpVersion, port_address
 from ovs_metadata.host.ports import Bound, ServedPort
@@ -17,23 +17,45 @@ _VERSIONS: tuple[IpVersion, ...] = (4, 6)
 """Both port addresses of an ofport stand for the same instance."""
 
 
-def identity_table(bound: Bound, secret: bytes) -> dict[str, Entry]:
-    """Port address → who asks from it.
+class Identities:
+    """Makes identity tables of one host, one after the other.
 
-    Args:
-        bound: the ports of this host.
-        secret: Nova's metadata_proxy_shared_secret.
+    Of many ports few change at a time: an identity is made once, and kept from one table to the
+    next.
     """
-    entries: dict[int, Entry] = {
-        ofport: Pending(port_id, "the store has no usable record of it")
-        for ofport, port_id in bound.pending.items()
-    }
-    entries |= {ofport: _entry(port, secret) for ofport, port in bound.served.items()}
-    return {
-        port_address(ofport, version): entry
-        for ofport, entry in entries.items()
-        for version in _VERSIONS
-    }
+
+    def __init__(self) -> None:
+        self._kept: dict[_Source, Identity] = {}
+
+    def table(self, bound: Bound, secret: bytes) -> dict[str, Entry]:
+        """Port address → who asks from it.
+
+        Args:
+            bound: the ports of this host.
+            secret: Nova's metadata_proxy_shared_secret.
+        """
+        before, self._kept = self._kept, {}
+        entries: dict[int, Entry] = {
+            ofport: Pending(port_id, "the store has no usable record of it")
+            for ofport, port_id in bound.pending.items()
+        }
+        for ofport, port in bound.served.items():
+            source = _source(port, secret)
+            if isinstance(source, Pending):
+                entries[ofport] = source
+            else:
+                identity = before.get(source) or _identity(source)
+                entries[ofport] = self._kept[source] = identity
+        return {
+            port_address(ofport, version): entry
+            for ofport, entry in entries.items()
+            for version in _VERSIONS
+        }
+
+
+def identity_table(bound: Bound, secret: bytes) -> dict[str, Entry]:
+    """The identity table of a host that is looked at once; see `Identities.table`."""
+    return Identities().table(bound, secret)
 
 
 def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:
@@ -49,24 +71,30 @@ def signature(secret: bytes, instance_id: str) -> str:
     return hmac.new(secret, instance_id.encode(), hashlib.sha256).hexdigest()
 
 
-def _entry(port: ServedPort, secret: bytes) -> Entry:
+class _Source(NamedTuple):
+    """All that an identity is made of."""
+
+    port_id: str
+    instance_id: str
+    project_id: str
+    fixed_ip: str
+    secret: bytes
+
+
+def _source(port: ServedPort, secret: bytes) -> _Source | Pending:
     record = port.record
     if port.disagreement:
         return Pending(record.port_id, port.disagreement)
     if record.primary is None:
         return Pending(record.port_id, "its record has no fixed IP")
-    return _identity(record.port_id, record.device_id, record.project_id, record.primary, secret)
+    return _Source(record.port_id, record.device_id, record.project_id, record.primary, secret)
 
 
-@lru_cache(maxsize=8192)
-def _identity(
-    port_id: str, instance_id: str, project_id: str, fixed_ip: str, secret: bytes
-) -> Identity:
-    """An identity, computed once per record, not once per change of any port of the host."""
+def _identity(source: _Source) -> Identity:
     return Identity(
-        port_id=port_id,
-        instance_id=instance_id,
-        project_id=project_id,
-        fixed_ip=fixed_ip,
-        signature=signature(secret, instance_id),
+        port_id=source.port_id,
+        instance_id=source.instance_id,
+        project_id=source.project_id,
+        fixed_ip=source.fixed_ip,
+        signature=signature(source.secret, source.instance_id),
     )

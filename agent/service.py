@@ -18,7 +18,7 @@ from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.connections import guests_connections
 from ovs_metadata.agent.deployment import Deployment
 from ovs_metadata.agent.handover import Handover
-from ovs_metadata.agent.identities import identity_table
+from ovs_metadata.agent.identities import Identities
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.upkeep import Upkeep
@@ -53,6 +53,7 @@ class Service:
         self._store = store
         self._handover = handover
         self._deployment = deployment
+        self._identities = Identities()
         self._on_end = on_end
         self._workers = Workers(
             config.proxy_user, deployment.settings, statistics, confirm=self._confirm
@@ -115,6 +116,7 @@ class Service:
         if deployment.secret != self._deployment.secret:
             self._changed.set()
         self._deployment = deployment
+        self._identities = Identities()
 
     async def _run(self) -> None:
         """Serve until cancelled."""
@@ -195,7 +197,7 @@ class Service:
     def _tell_now(self, watcher: PortWatcher) -> None:
         self._changed.clear()
         bound = watcher.state().bound
-        self._workers.tell(identity_table(bound, self._deployment.secret))
+        self._workers.tell(self._identities.table(bound, self._deployment.secret))
         self._statistics.refused = bound.refused
 
     def _confirm(self, on_confirmed: Callable[[], None]) -> None:

@@ -5,7 +5,6 @@ The flow controller sees to it that it has them, and operators' commands compare
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from uuid import UUID
 
 from ovs_metadata.flows.pipeline import Port, pipeline
@@ -14,7 +13,6 @@ from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.ports import Bound
-from ovs_metadata.store.record import PortRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,11 @@ def desired_flows(
     options: FlowOptions, metadata_ofport: int | None, bound: Bound
 ) -> Mapping[FlowKey, Flow]:
     """All flows that should stand in the bridge."""
-    ports = [_port(each.ofport, each.record) for each in bound.served.values()]
+    ports = (
+        Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
+        for each in bound.served.values()
+    )
     return pipeline(options, metadata_ofport, ports)
-
-
-@lru_cache(maxsize=8192)
-def _port(ofport: int, record: PortRecord) -> Port:
-    """What the pipeline needs of a port; kept, since of many ports few change at a time."""
-    return Port(ofport, record.mac_address, record.primary_fixed_ip(4))
 
 
 def hooked_ofport(flows: Iterable[tuple[FlowKey, int]]) -> int | None:

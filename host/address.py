@@ -4,7 +4,6 @@ A port address carries the ofport in its low 16 bits, so the switch writes it an
 it back with no table between them. Pure functions; no state, no I/O.
 """
 
-from functools import lru_cache
 from typing import Literal
 
 from netaddr import EUI, IPAddress, mac_unix_expanded
@@ -46,7 +45,6 @@ OFPORT_OF_SERVICE_ADDRESS = 0xA9FE
 """The one ofport whose port address would be the service address itself: it is never served."""
 
 
-@lru_cache(maxsize=2 * 8192)
 def port_address(ofport: int, version: IpVersion = 4) -> str:
     """The link-local address that stands for an ofport in front of the proxy.
 
@@ -56,7 +54,8 @@ def port_address(ofport: int, version: IpVersion = 4) -> str:
     reason = why_unservable(ofport)
     if reason:
         raise ValueError(reason)
-    return str(IPAddress(_FIRST[version] + ofport, version))
+    # Written out, for it is asked for each port of a host at each change of any of them.
+    return f"fe80::a9fe:{ofport:x}" if version == 6 else f"169.254.{ofport >> 8}.{ofport & 0xFF}"
 
 
 def ofport_of(address: str) -> int | None:

@@ -249,6 +249,9 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
                 self._port_of |= {row.uuid: port.uuid for row in port.interfaces}
             self._read[port.uuid] = interfaces
             found += interfaces
+        if len(self._port_of) > len(found):
+            # Rows that have gone while there was no connection are not notified.
+            self._port_of = {row: port for row, port in self._port_of.items() if port in self._read}
         return found
 
     def _ports_of(self, bridge: Any) -> list[Any]:

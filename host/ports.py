@@ -7,7 +7,6 @@ own view of OVSDB and the store.
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from uuid import UUID
 
 from ovs_metadata.host.address import why_unservable
@@ -33,6 +32,12 @@ class Interface:
     vm_uuid: str | None = None
     tag: int | None = None
     ofport_request: int | None = None
+    port_id: str | None = field(init=False)
+    """The Neutron port that `iface_id` names, in canonical form; None when it names none."""
+
+    def __post_init__(self) -> None:
+        """Read `iface_id` once, not at each change of any port."""
+        object.__setattr__(self, "port_id", _canonical_uuid(self.iface_id or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,6 @@ class Bound:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def port_id_of(interface: Interface) -> str | None:
-    """The Neutron port an interface names, in canonical form; None when it names none."""
-    return _canonical_uuid(interface.iface_id) if interface.iface_id else None
-
-
-@lru_cache(maxsize=8192)
 def _canonical_uuid(text: str) -> str | None:
     try:
         return str(UUID(text))
@@ -103,15 +102,15 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
     interfaces = list(interfaces)
     moving = _changing_hands(interfaces)
     claimed = [interface for interface in interfaces if interface.iface_id]
-    records = with_instances(records, {port_id_of(interface) for interface in claimed})
+    records = with_instances(records, {interface.port_id for interface in claimed})
     # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
     claims = Counter(
-        port_id_of(interface)
+        interface.port_id
         for interface in claimed
         if interface.ofport is not None and interface.ofport > 0
     )
     for interface in claimed:
-        port_id = port_id_of(interface)
+        port_id = interface.port_id
         if port_id is None:
             refused[interface.name] = (
                 f"external_ids:iface-id {interface.iface_id!r} is not a port UUID"

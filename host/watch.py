@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
-from ovs_metadata.host.ports import Bound, bind, is_instances, port_id_of
+from ovs_metadata.host.ports import Bound, bind, is_instances
 from ovs_metadata.store.interface import MalformedRecord, PortState, Store
 
 LOG = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class PortWatcher:
         with self._lock:
             if self._agreed is None:
                 self._agreed = not any(
-                    is_instances(self._records.get(port_id_of(interface) or ""))
+                    is_instances(self._records.get(interface.port_id or ""))
                     for interface in (self._bridge.interfaces if self._bridge else ())
                     if not interface.vm_uuid
                 )
@@ -117,9 +117,9 @@ class PortWatcher:
                 LOG.warning("there is no bridge %s: waiting for it", self._bridge_name)
         self._had_bridge = present
         port_ids = frozenset(
-            port_id
-            for port_id in map(port_id_of, bridge.interfaces if bridge else ())
-            if port_id is not None
+            interface.port_id
+            for interface in (bridge.interfaces if bridge else ())
+            if interface.port_id is not None
         )
         with self._lock:
             self._bridge = bridge

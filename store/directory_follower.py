@@ -70,7 +70,7 @@ class DirectoryFollower(ThreadedFollower[S]):
         except (OSError, StoreUnavailable) as error:
             return {str(error)}
         keys = self._reports.keys()
-        for gone in [key for key in list(self._seen) if key not in keys]:
+        for gone in {*list(self._seen), *self._file_of} - keys:
             self._seen.pop(gone, None)
             self._file_of.pop(gone, None)
         problems = set()

@@ -150,7 +150,7 @@ class PortRecord:
 
     def primary_fixed_ip(self, version: Literal[4, 6]) -> str | None:
         """The first fixed IP of that IP version, or None when there is none."""
-        return next((ip for ip in self.fixed_ips if IPAddress(ip).version == version), None)
+        return next((ip for ip in self.fixed_ips if (":" in ip) == (version == 6)), None)
 
 
 def _fields(data: bytes) -> dict[str, object]:

@@ -5,7 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.agent.identities import changes, identity_table, signature
+from ovs_metadata.agent.identities import Identities, changes, identity_table, signature
 from ovs_metadata.host.ports import Bound, ServedPort
 from ovs_metadata.proxy.identity import Entry, Identity, Pending
 from ovs_metadata.store.record import PortRecord
@@ -49,6 +49,20 @@ def test_the_signature_is_novas() -> None:
     assert signature(SECRET, INSTANCE) == (
         "05135ec01a54858b7e67ca86a7d9784da56237b5aee3b5807411040c2705f111"
     )
+
+
+def test_an_identity_is_made_once_and_forgotten_with_its_port() -> None:
+    identities = Identities()
+    first = identities.table(_served(), SECRET)["169.254.0.5"]
+    assert identities.table(_served(), SECRET)["169.254.0.5"] is first
+    assert identities.table(Bound(), SECRET) == {}
+    assert identities.table(_served(), SECRET)["169.254.0.5"] is not first
+
+
+def test_another_secret_makes_another_signature() -> None:
+    identities = Identities()
+    first = identities.table(_served(), SECRET)["169.254.0.5"]
+    assert identities.table(_served(), b"another")["169.254.0.5"] != first
 
 
 def test_a_disagreement_is_never_an_identity() -> None:

@@ -30,6 +30,14 @@ def test_port_addresses_are_link_local_and_never_the_service_address(
     assert ip in IPNetwork(network)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_port_addresses_are_written_as_everybody_writes_them(version: IpVersion) -> None:
+    for ofport in range(1, address.OFPORT_MAX + 1):
+        if ofport != address.OFPORT_OF_SERVICE_ADDRESS:
+            written = port_address(ofport, version)
+            assert written == str(IPAddress(written))
+
+
 def test_the_formula_is_the_documented_one() -> None:
     assert port_address(5) == "169.254.0.5"
     assert port_address(256) == "169.254.1.0"

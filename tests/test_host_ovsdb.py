@@ -63,6 +63,26 @@ def test_interfaces_that_are_gone_are_forgotten() -> None:
     replica.close()
 
 
+def test_interfaces_that_went_while_there_was_no_connection_are_forgotten() -> None:
+    helper = SchemaHelper(schema_json=SCHEMA)
+    helper.register_all()
+    replica = _Replica("unix:/nonexistent/db.sock", helper)
+    bridge = _row("Bridge")
+    for number in range(3):
+        # The contents after a reconnection: new rows, and not a word of the former ones.
+        interface = _row(
+            "Interface", name=f"tap{number}", ofport=[1], external_ids={}, ofport_request=[]
+        )
+        port = _row("Port", name=f"tap{number}", tag=[], interfaces=[interface])
+        _has(bridge, port)
+        replica.tables["Port"].rows[port.uuid] = port
+        for row in (interface, port, bridge):
+            replica.notify(ROW_CREATE, row)
+        assert replica.interfaces_of(bridge) == [Interface(f"tap{number}", 1)]
+    assert replica._port_of == {interface.uuid: port.uuid}
+    replica.close()
+
+
 def silence(_connection: socket.socket) -> None:
     """Say nothing."""
 

@@ -10,7 +10,7 @@ from ovs_metadata.agent.cli.standing import Standing, chosen, standings
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
-from ovs_metadata.host.ports import Bound, Records, bind, port_id_of, with_instances
+from ovs_metadata.host.ports import Bound, Records, bind, with_instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def look(settings: Settings) -> Host:
     """Look at this host; what cannot be reached or is not there ends the command."""
     config = settings.load_config()
     bridge = _bridge(config)
-    port_ids = {port_id_of(interface) for interface in bridge.interfaces}
+    port_ids = {interface.port_id for interface in bridge.interfaces}
     with settings.open_store() as store:
         records: Records = {
             port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None

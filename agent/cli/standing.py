@@ -13,7 +13,6 @@ from ovs_metadata.host.ports import (
     Interface,
     Records,
     ServedPort,
-    port_id_of,
 )
 from ovs_metadata.proxy.identity import Entry, Pending
 from ovs_metadata.store.interface import MalformedRecord
@@ -71,7 +70,7 @@ def standings(interfaces: Iterable[Interface], records: Records, bound: Bound) -
 def _standing(
     interface: Interface, records: Records, bound: Bound, identities: Mapping[str, Entry]
 ) -> Standing:
-    port_id = port_id_of(interface)
+    port_id = interface.port_id
     state = records.get(port_id) if port_id else None
     record = state if isinstance(state, PortRecord) else None
     served = bound.served.get(interface.ofport or 0)

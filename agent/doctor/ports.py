@@ -6,7 +6,7 @@ from ovs_metadata.agent.doctor.facts import AdminFacts, PortFacts
 from ovs_metadata.agent.doctor.look_host import link_problem
 from ovs_metadata.agent.doctor.look_store import canonical_address, port_state
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import Bound, Interface, Records, bind, port_id_of, with_instances
+from ovs_metadata.host.ports import Bound, Interface, Records, bind, with_instances
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.record import PortRecord
 
@@ -18,7 +18,7 @@ def look_at_ports(
     admin: AdminFacts | None,
 ) -> tuple[list[PortFacts], Records, Bound]:
     """All ports of the bridge, their records, and what is bound; raises StoreError."""
-    port_ids = {port_id_of(interface) for interface in bridge.interfaces} - {None}
+    port_ids = {interface.port_id for interface in bridge.interfaces} - {None}
     read: Records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id}
     records = with_instances(read, port_ids)
     bound = bind(bridge.interfaces, records)
@@ -26,7 +26,7 @@ def look_at_ports(
     told = {each["port_id"]: each for each in admin.ports} if admin else {}
 
     def port(interface: Interface) -> PortFacts:
-        port_id = port_id_of(interface)
+        port_id = interface.port_id
         return PortFacts(
             interface,
             port_id,
@@ -44,9 +44,9 @@ def look_at_ports(
 
 def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterable[str]:
     """The other interfaces that claim the same port, if this one has a number."""
-    port_id = port_id_of(interface)
+    port_id = interface.port_id
     for other in every:
-        same = port_id is not None and port_id_of(other) == port_id
+        same = port_id is not None and other.port_id == port_id
         if same and other.name != interface.name and (other.ofport or 0) > 0:
             yield other.name
 

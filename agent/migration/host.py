@@ -17,7 +17,7 @@ from ovs_metadata.flows.passing import leads_past_others
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.documents import change
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
-from ovs_metadata.host.ports import ServedPort, bind, port_id_of
+from ovs_metadata.host.ports import ServedPort, bind
 from ovs_metadata.host.sources import ENABLED, read_sources
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Store
@@ -132,6 +132,6 @@ def served_ports(config: Config, store: Store) -> list[ServedPort]:
     bridge = look_at_switch(config).bridge
     if bridge is None:
         return []
-    port_ids = {port_id_of(interface) for interface in bridge.interfaces}
+    port_ids = {interface.port_id for interface in bridge.interfaces}
     records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
     return list(bind(bridge.interfaces, records).served.values())

@@ -24,7 +24,7 @@ from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import bind, port_id_of
+from ovs_metadata.host.ports import bind
 from ovs_metadata.host.sources import Source
 from ovs_metadata.store.interface import Store, StoreError
 
@@ -128,7 +128,7 @@ def _of_flows(name: str, found: OthersFlows, config: Config) -> Check:
 
 
 def _records(bridge: Bridge, store: Store) -> Check:
-    port_ids = {port_id_of(interface) for interface in bridge.interfaces}
+    port_ids = {interface.port_id for interface in bridge.interfaces}
     records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
     bound = bind(bridge.interfaces, records)
     found = standings(bridge.interfaces, records, bound)

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from ovs_metadata.agent import identities, main, service
+from ovs_metadata.agent import main
+from ovs_metadata.agent.identities import Identities
 from ovs_metadata.host.ovsdb import Ovsdb
 from ovs_metadata.host.ports import Bound, ServedPort
 from ovs_metadata.host.watch import PortWatcher
@@ -27,16 +28,15 @@ def _without_cross_check() -> None:
 
 def _without_updates() -> None:
     known: dict[str, Entry] = {}
+    table = Identities.table
 
-    def frozen(bound: Bound, secret: bytes) -> dict[str, Entry]:
-        for address, entry in identities.identity_table(bound, secret).items():
+    def frozen(identities: Identities, bound: Bound, secret: bytes) -> dict[str, Entry]:
+        for address, entry in table(identities, bound, secret).items():
             if not isinstance(known.get(address), Identity):
                 known[address] = entry
         return dict(known)
 
-    if "identity_table" not in vars(service):
-        raise SystemExit("the agent makes its identity table elsewhere now: nothing is taken out")
-    vars(service)["identity_table"] = frozen
+    Identities.table = frozen  # type: ignore[method-assign,assignment]
 
 
 def _without_haste() -> None:

@@ -93,9 +93,13 @@ class OvsdbClient:
         ofport = self.wait_for_number(port.name, timeout)
         return Plugged(ofport, asked, time.monotonic())
 
-    def unplug(self, name: str) -> None:
-        """Take off a port that this client added; returns when that is committed."""
-        self._transact([self._mutate_ports("delete", ["uuid", self._ports.pop(name)])])
+    def unplug(self, *names: str) -> None:
+        """Take off ports that this client added; returns when that is committed."""
+        self._transact(
+            [self._mutate_ports("delete", ["uuid", self._ports.pop(name)]) for name in names]
+        )
+        for name in names:
+            self._numbers.pop(name, None)
 
     def wait_for_number(self, name: str, timeout: float = 10.0) -> int:
         """Wait until ovs-vswitchd has numbered an interface."""

@@ -8,6 +8,15 @@ from typing import Self
 _TICK: float = 1 / os.sysconf("SC_CLK_TCK")
 
 
+def proportional_memory(pid: int) -> float:
+    """Memory of a process in MiB, what it shares with n others counting 1/n (PSS, proc(5))."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "Pss":
+            return int(value.split()[0]) / 1024
+    raise ValueError(f"/proc/{pid}/smaps_rollup has no Pss")
+
+
 @dataclass(frozen=True)
 class Usage:
     """Processor time in seconds since the start, user and system; resident memory in MiB."""
