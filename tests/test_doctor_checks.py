@@ -346,8 +346,11 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
         (Answer(True, status=404, body=b"<html>"), 1, ["answered-with-error"]),
         (Answer(True, status=503, body=b""), 1, ["answered-with-error"]),
         (Answer(True, status=200, body=b'{"uuid": "other"}'), 1, ["wrong-instance"]),
-        (Answer(True, status=200, body=b"nonsense"), 1, ["wrong-instance"]),
-        (Answer(True, status=200, body=b"[]"), 1, ["wrong-instance"]),
+        (Answer(True, status=200, body=b"nonsense"), 1, ["nova-not-nova"]),
+        (Answer(True, status=200, body=b"[]"), 1, ["nova-not-nova"]),
+        (Answer(True, status=200, body=b"{}"), 1, ["nova-not-nova"]),
+        (Answer(True, status=200, body=b'{"uuid": null}'), 1, ["nova-not-nova"]),
+        (Answer(True, status=200, body=b'{"uuid": ' + b"[" * 9999), 1, ["nova-not-nova"]),
     ],
 )
 def test_request(answer: Answer, counted: int, expected: list[str]) -> None:

@@ -1,18 +1,24 @@
 """What is read in Neutron's metadata_agent.ini, and what it becomes."""
 
+import contextlib
 import json
 import re
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.store_support import record
+from ovs_metadata.agent.cli import host as cli_host
 from ovs_metadata.agent.cli import main
+from ovs_metadata.agent.cli.common import Settings
 from ovs_metadata.agent.conf.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
-from ovs_metadata.agent.migration import neutron_ini
+from ovs_metadata.agent.exposure import exposure
+from ovs_metadata.agent.migration import neutron_ini, prerequisites
 from ovs_metadata.agent.migration.host import what_is_left
 from ovs_metadata.agent.migration.neighbours import questions
 from ovs_metadata.agent.migration.neutron_ini import (
@@ -25,10 +31,12 @@ from ovs_metadata.agent.migration.neutron_ini import (
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.documents import decode, encode
-from ovs_metadata.host.ports import ServedPort
+from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.host.ports import Interface, ServedPort
 from ovs_metadata.store import open_store
+from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.layout import config_template_path
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import SUBPORT, PortRecord
 
 SECRET = "what Nova knows"
 
@@ -214,6 +222,39 @@ def test_apply_writes_and_enables_nothing(migrate: Migrate, ini: Path) -> None:
     written = migrate.template()
     assert written == equivalent(read_neutron_ini([ini]))
     assert ENABLED not in written
+
+
+def test_apply_says_so_if_anybody_can_read_the_secret_it_writes(
+    migrate: Migrate, ini: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "whoever can connect" not in migrate("apply", "--metadata-agent-ini", ini).stderr
+    monkeypatch.setattr(
+        DirectoryNodes, "is_open", lambda _self, path: path == config_template_path("default")
+    )
+    said = migrate("apply", "--metadata-agent-ini", ini).stderr
+    assert said == f"Warning: {exposure('template default')}\n"
+
+
+def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(
+    migrate: Migrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subport = replace(record(2), device_owner=SUBPORT, device_id=record(9).port_id)
+    interfaces = (
+        Interface("tap1", ofport=5, iface_id=record(1).port_id, vm_uuid=record(1).device_id),
+        Interface("spt2", ofport=6, iface_id=subport.port_id),
+        Interface("dhcp", ofport=7, iface_id=record(3).port_id),
+    )
+    bridge = Bridge("br-int", interfaces=interfaces)
+    with contextlib.closing(open_store(migrate.url)) as store:
+        store.put(record(1))
+        store.put(subport)
+        plan = prerequisites._records(bridge, store)
+    config = tmp_path / "plan.conf"
+    config.write_text(f"[store]\nurl = {migrate.url}\n")
+    monkeypatch.setattr(cli_host, "_bridge", lambda _config: bridge)
+    (flows,) = cli_host.look(Settings(str(config), None)).chosen("spt2")
+    assert plan.state == "warning"
+    assert f"1 not, which go on using Neutron's proxy: {flows.title}: {flows.why_not}." in plan.text
 
 
 def test_apply_with_another_endpoint(migrate: Migrate, ini: Path) -> None:

@@ -113,9 +113,15 @@ def apply(
 
     Refuses if that template enables all hosts, for they would be using it at once.
     """
+    from ovs_metadata.agent.conf.schema import SHARED_SECRET  # noqa: PLC0415
+    from ovs_metadata.agent.exposure import exposure  # noqa: PLC0415
     from ovs_metadata.agent.migration.neutron_ini import differing  # noqa: PLC0415
     from ovs_metadata.host.documents import change  # noqa: PLC0415
-    from ovs_metadata.host.sources import DEFAULT_TEMPLATE, ENABLED  # noqa: PLC0415
+    from ovs_metadata.host.sources import (  # noqa: PLC0415
+        DEFAULT_TEMPLATE,
+        ENABLED,
+        template_source_name,
+    )
     from ovs_metadata.store.layout import config_template_path  # noqa: PLC0415
 
     values, notes = from_neutron(files, nova_url)
@@ -138,7 +144,11 @@ def apply(
         return {**kept, **values}
 
     with opened(settings) as store:
-        change(store, config_template_path(DEFAULT_TEMPLATE), changed)
+        path = config_template_path(DEFAULT_TEMPLATE)
+        change(store, path, changed)
+        is_exposed = bool(values.get(SHARED_SECRET)) and store.is_open(path)
+    if is_exposed:
+        echo(f"Warning: {exposure(template_source_name(DEFAULT_TEMPLATE))}", err=True)
     show_values(values, [*(f"{name} is at its default again" for name in removed), *notes])
     echo(
         "",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from ovs_metadata.agent.cli.flow_groups import Group, ListedFlow, State
+from ovs_metadata.agent.doctor import faults_nova
 from ovs_metadata.agent.doctor import faults_port as faults
 from ovs_metadata.agent.doctor.facts import FlowFacts, PacketFacts, PortFacts, RequestFacts
 from ovs_metadata.agent.doctor.finding import Fault, Finding
@@ -188,8 +189,11 @@ def check_request(facts: RequestFacts) -> Iterator[Finding]:
         return
     if answer.status == HTTPStatus.OK:
         uuid = _uuid_of(answer.body)
-        if uuid != facts.instance_id:
-            why = f"it is about {uuid or 'nobody'}, the record names {facts.instance_id}"
+        if uuid is None:
+            why = "the answer has status 200, and is no meta_data.json with a uuid"
+            yield finding(faults_nova.NOVA_NOT_NOVA, why)
+        elif uuid != facts.instance_id:
+            why = f"it is about {uuid}, the record names {facts.instance_id}"
             yield finding(faults.WRONG_INSTANCE, why)
     else:
         yield finding(*_of_error(answer.status, answer.body))
@@ -206,9 +210,10 @@ def _of_error(status: int, body: bytes) -> tuple[Fault, str]:
 
 
 def _uuid_of(body: bytes) -> str | None:
-    """The instance that a meta_data.json is about."""
+    """The instance that a meta_data.json is about; None if it is no meta_data.json."""
     try:
         document = parse_json(body, len(body))
     except UnreadableJson:
         return None
-    return str(document.get("uuid")) if isinstance(document, dict) else None
+    uuid = document.get("uuid") if isinstance(document, dict) else None
+    return uuid if isinstance(uuid, str) else None

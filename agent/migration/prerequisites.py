@@ -24,7 +24,7 @@ from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import bind
+from ovs_metadata.host.ports import bind, with_instances
 from ovs_metadata.host.sources import Source
 from ovs_metadata.store.interface import Store, StoreError
 
@@ -129,14 +129,17 @@ def _of_flows(name: str, found: OthersFlows, config: Config) -> Check:
 
 def _records(bridge: Bridge, store: Store) -> Check:
     port_ids = {interface.port_id for interface in bridge.interfaces}
-    records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
+    read = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
+    records = with_instances(read, port_ids)
     bound = bind(bridge.interfaces, records)
     found = standings(bridge.interfaces, records, bound)
     # Neutron's own ports (DHCP, routers) have no vm-uuid; they need no record.
     lacking = [
         f"{each.title}: {each.why_not}"
         for each in found
-        if each.why_not and each.concerns_us and (each.interface.vm_uuid or each.record)
+        if each.why_not
+        and each.concerns_us
+        and (each.interface.vm_uuid or read.get(each.port_id or ""))
     ]
     if not lacking:
         return Check("port records", "ok", f"{len(bound.served)} ports can be served")
