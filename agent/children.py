@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ovs_metadata.agent.child_output import relayed_pipe
@@ -26,6 +26,19 @@ STEADY_AFTER = 10.0
 """Seconds after which a child counts as running, so that its next end is its first again."""
 
 
+_PASSED_ON = (
+    *("LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONUNBUFFERED"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN"),
+)
+"""Variables a worker gets: language and zone of its log, where our modules are, whom its TLS
+trusts by default, how names are resolved."""
+
+
+def workers_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker: what it needs of ours, and nothing else."""
+    return {name: ours[name] for name in _PASSED_ON if name in ours}
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     """A child process as others are told of it: the last one of its name, running or ended."""
@@ -40,13 +53,26 @@ def child(name: str, process: Process) -> Child:
     return Child(name, process.pid, process.returncode is None)
 
 
-async def start_child(name: str, *command: str, pass_fds: Sequence[int] = ()) -> Process:
-    """Start a process whose output is logged as that of `name`; raises OSError."""
+async def start_child(
+    name: str,
+    *command: str,
+    pass_fds: Sequence[int] = (),
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Process:
+    """Start a process whose output is logged as that of `name`; raises OSError.
+
+    It has a session of its own, and so no terminal. Directory and environment are ours, unless
+    others are given.
+    """
     output = await relayed_pipe(name)
     try:
         return await asyncio.create_subprocess_exec(
             *command,
             pass_fds=pass_fds,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

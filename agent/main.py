@@ -6,6 +6,7 @@ said in one line.
 
 import argparse
 import asyncio
+import logging
 import os
 import pwd
 import sys
@@ -21,6 +22,8 @@ from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.signals import ignore_signals
 from ovs_metadata.store.interface import StoreError
+
+LOG = logging.getLogger(__name__)
 
 _FATAL = (
     *(ConfigError, AlreadyRunning, OvsdbUnreachable),
@@ -78,6 +81,11 @@ def check_proxy_user(name: str) -> None:
         raise ConfigError(f"[proxy] user: there is no user {name!r} on this host") from None
     if user.pw_uid == 0:
         raise ConfigError(f"[proxy] user: {name} is root; the workers need one without privileges")
+    if name == "nobody":
+        LOG.warning(
+            "proxy workers run as nobody, as other daemons may, which could stop them: make a user "
+            "that runs nothing else, and name it in [proxy] user"
+        )
 
 
 if __name__ == "__main__":

@@ -10,12 +10,20 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import socket
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 
 from ovs_metadata.agent.allowance import Allowance
-from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child
+from ovs_metadata.agent.children import (
+    PYTHON,
+    Child,
+    child,
+    keep_running,
+    start_child,
+    workers_environment,
+)
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.proxy import feed, report
@@ -164,6 +172,8 @@ class Workers:
                 *("--user", self._user, "--feed-fd", str(theirs.fileno())),
                 *("--listen-fd", ",".join(map(str, descriptors))),
                 pass_fds=[theirs.fileno(), *descriptors],
+                cwd="/",
+                env=workers_environment(os.environ),
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=report.MAX_LINE)
         writer.write(feed.encode(feed.Snapshot(self._settings, self._table)))

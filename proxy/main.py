@@ -19,6 +19,7 @@ from pathlib import Path
 import uvloop
 
 from ovs_metadata import logs
+from ovs_metadata.proxy.confinement import ConfinementError, confine
 from ovs_metadata.proxy.confirmation import Confirmations
 from ovs_metadata.proxy.feed import (
     ASK_TO_CONFIRM,
@@ -69,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     elif by_feed and os.geteuid() == 0:
         _log.warning("running as root: --user names the user to become")
+    try:
+        confine(ends_with_parent=by_feed)
+    except ConfinementError as error:
+        _log.warning("this worker could fork, run programs and signal others: %s", error)
     run = _run_by_feed(options) if by_feed else _run_by_hand(options)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from ovs_metadata.proxy.errors import Failure
 from ovs_metadata.proxy.health import EndpointHealth
-from ovs_metadata.untrusted import parse_json
+from ovs_metadata.untrusted import escaped, parse_json
 
 MAX_LINE = 1024 * 1024
 """The longest report the agent reads, in bytes."""
@@ -219,14 +219,7 @@ def _one_of(known: frozenset[str], value: object) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         raise ReportError(f"a text is none, or over {_LONGEST_TEXT} characters")
-    if value.isprintable():
-        return value
-    return "".join(map(_printable, value))[:_LONGEST_TEXT]
-
-
-def _printable(character: str) -> str:
-    """A character, or its escape: controls, half surrogate pairs, what changes the direction."""
-    return character if character.isprintable() else ascii(character)[1:-1]
+    return escaped(value)[:_LONGEST_TEXT]
 
 
 def _histogram(value: object) -> Histogram:
