@@ -20,6 +20,15 @@ from ovs_metadata.host.address import (
 
 ETH_IPV4, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
 TCP, ICMPV6 = 6, 58
+
+NO_VLAN = (0, 0x0FFF)
+"""vlan_vid, with its mask, of a frame that is in no VLAN: without a tag, or with the tag of VLAN 0,
+which carries a priority alone (IEEE 802.1Q, priority-tagged)."""
+REMOVE_TAG = SetField("vlan_tci", 0)
+
+ACK = (0x10, 0x10)
+RST_WITHOUT_ACK = (0x04, 0x14)
+"""tcp_flags, each with its mask."""
 ARP_REQUEST, ARP_REPLY = 1, 2
 NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT = 135, 136
 SOLICITED_OVERRIDE = 0x60000000

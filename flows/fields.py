@@ -37,6 +37,7 @@ FIELDS = {
         Field("eth_dst", 48, _OF, 1, "dl_dst", "NXM_OF_ETH_DST"),
         Field("eth_src", 48, _OF, 2, "dl_src", "NXM_OF_ETH_SRC"),
         Field("eth_type", 16, _OF, 3, "dl_type", "NXM_OF_ETH_TYPE"),
+        Field("vlan_tci", 16, _OF, 4, "vlan_tci", "NXM_OF_VLAN_TCI"),
         Field("ip_proto", 8, _OF, 6, "nw_proto", "NXM_OF_IP_PROTO"),
         Field("ipv4_src", 32, _OF, 7, "nw_src", "NXM_OF_IP_SRC"),
         Field("ipv4_dst", 32, _OF, 8, "nw_dst", "NXM_OF_IP_DST"),
@@ -65,6 +66,14 @@ FIELDS = {
         ),
     )
 }
+
+
+FIELDS_UNKNOWN_TO_THE_LIBRARY = frozenset(
+    each.name
+    for each in FIELDS.values()
+    if each.vendor_class == ERICSSON or each.name == "vlan_tci"
+)
+"""Those that the library cannot write with set_field. vlan_tci has no name in OpenFlow 1.3."""
 
 
 def to_bytes(field: Field, value: int | str) -> bytes:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from netaddr import IPNetwork
 
+from ovs_metadata.flows.family import ACK, NO_VLAN, RST_WITHOUT_ACK
 from ovs_metadata.flows.fields import FIELDS
 from ovs_metadata.flows.values import (
     Action,
@@ -35,10 +36,13 @@ _PROTOCOLS = {
 }
 """(eth_type, ip_proto) → the word ovs-ofctl has for the pair."""
 
+_VLAN_TCI: Mapping[MatchValue, str] = {0: "0x0000/0x1fff", NO_VLAN: "0x0000/0x0fff"}
+_TCP_FLAGS: Mapping[MatchValue, str] = {ACK: "+ack", RST_WITHOUT_ACK: "+rst-ack"}
+
 _MATCH_ORDER = (
     *("reg0", "in_port", "vlan_vid", "eth_src", "eth_dst"),
     *("arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "arp_op"),
-    *("tcp_src", "tcp_dst", "icmpv6_type", "icmpv6_code", "ipv6_nd_target"),
+    *("tcp_src", "tcp_dst", "tcp_flags", "icmpv6_type", "icmpv6_code", "ipv6_nd_target"),
 )
 """The order in which ovs-ofctl prints the fields of a match."""
 
@@ -95,11 +99,15 @@ def _match(match: Match) -> list[str]:
 
 def _match_field(name: str, value: MatchValue) -> str:
     if name == "vlan_vid":
-        if value != 0:
+        if value not in _VLAN_TCI:
             raise ValueError(f"no text is known for vlan_vid {value}")
-        return "vlan_tci=0x0000/0x1fff"  # untagged
+        return f"vlan_tci={_VLAN_TCI[value]}"
+    if name == "tcp_flags":
+        if value not in _TCP_FLAGS:
+            raise ValueError(f"no text is known for tcp_flags {value}")
+        return f"tcp_flags={_TCP_FLAGS[value]}"
     if isinstance(value, tuple):
-        return f"{FIELDS[name].text}={IPNetwork('/'.join(value))}"
+        return f"{FIELDS[name].text}={IPNetwork('/'.join(map(str, value)))}"
     return f"{FIELDS[name].text}={value}"
 
 

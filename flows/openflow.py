@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ovs_metadata.flows import nicira
-from ovs_metadata.flows.fields import ERICSSON, FIELDS
+from ovs_metadata.flows.fields import FIELDS, FIELDS_UNKNOWN_TO_THE_LIBRARY
 from ovs_metadata.flows.fields import to_bytes as value_to_bytes
 from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FILTER_MASK
@@ -214,49 +214,55 @@ def _to_match(match: Match) -> Any:
 def wire_of_match(match: Match) -> bytes:
     """A match as it goes over the wire: OFPMT_OXM with its padding.
 
-    In the order of their numbers, prerequisites come first.
+    In the order of their numbers, with which each begins, prerequisites come first.
     """
-    body = b"".join(encoded for _number, encoded in sorted(_oxm(*each) for each in match.fields))
+    body = b"".join(sorted(_oxm(*each) for each in match.fields))
     length = 4 + len(body)
     return struct.pack("!HH", ofproto.OFPMT_OXM, length) + body + bytes(-length % 8)
 
 
-def oxm_type(name: str) -> int:
-    """The class and number of a field, as they stand in the upper 23 bits of its OXM header."""
-    header = bytearray()
-    ofproto.oxm_serialize_header(ofproto.oxm_from_user_header(name), header, 0)
-    return int.from_bytes(header, "big") >> 9
+def oxm_type(match: bytes, at: int = 0) -> tuple[int, bytes]:
+    """What field stands in a match at this place: its class and number, and its experimenter.
+
+    An OXM header is class (16 bits), field (7), has-mask (1), length (8); in class 0xffff the
+    experimenter follows.
+    """
+    (header,) = struct.unpack_from("!I", match, at)
+    experimenter = match[at + 4 : at + 8] if header >> 16 == _EXPERIMENTER_CLASS else b""
+    return header >> 9, experimenter
 
 
-def _oxm(name: str, value: MatchValue) -> tuple[int, bytes]:
-    """The number and the encoding of a field and its value.
+_EXPERIMENTER_CLASS = 0xFFFF
+
+
+def _oxm(name: str, value: MatchValue) -> bytes:
+    """The encoding of a field and its value.
 
     Values without a mask are written out here, for they are all that differs from port to port,
     and the library takes some 20 microseconds for one.
     """
     if isinstance(value, tuple):
         return _masked_oxm(name, value)
-    number, header = _oxm_header(name)
+    header = oxm_header(name)
     if isinstance(value, int):
-        return number, header + value.to_bytes(header[-1], "big")
-    return number, header + value_to_bytes(FIELDS[name], value)
+        return header + value.to_bytes(header[-1], "big")
+    return header + value_to_bytes(FIELDS[name], value)
 
 
 @lru_cache(maxsize=128)
-def _masked_oxm(name: str, value: MatchValue) -> tuple[int, bytes]:
+def _masked_oxm(name: str, value: MatchValue) -> bytes:
     number, plain, mask = ofproto.oxm_from_user(name, value)
     buffer = bytearray()
     ofproto.oxm_serialize(number, plain, mask, buffer, 0)
-    return number, bytes(buffer)
+    return bytes(buffer)
 
 
 @lru_cache(maxsize=128)
-def _oxm_header(name: str) -> tuple[int, bytes]:
-    """The number of a field, and what stands in front of a value without a mask."""
-    number = ofproto.oxm_from_user_header(name)
+def oxm_header(name: str) -> bytes:
+    """What stands in front of a field's value without a mask."""
     buffer = bytearray()
-    ofproto.oxm_serialize_header(number, buffer, 0)
-    return number, bytes(buffer)
+    ofproto.oxm_serialize_header(ofproto.oxm_from_user_header(name), buffer, 0)
+    return bytes(buffer)
 
 
 _LibraryAction: Any = parser.OFPAction
@@ -291,10 +297,10 @@ def _instructions(actions: Iterable[Action]) -> list[Any]:
 
 def _action(action: Action) -> Any:
     match action:
-        case SetField(field, value) if FIELDS[field].vendor_class == ERICSSON:
+        case SetField(field, value) if field in FIELDS_UNKNOWN_TO_THE_LIBRARY:
             return _RawAction(nicira.encode_set_field(action))
         case SetField(field, value):
-            _number, encoded = _oxm(field, value)
+            encoded = _oxm(field, value)
             length = 4 + len(encoded)
             padding = bytes(-length % 8)
             head = struct.pack("!HH", ofproto.OFPAT_SET_FIELD, length + len(padding))

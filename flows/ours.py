@@ -9,10 +9,17 @@ Whatever sends, deletes, reads or shows flows asks here.
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from ovs_metadata.flows.family import FAMILIES
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import Priority, Table, has_our_cookie, ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey, Learn, Match, MatchConstant, MatchField
-from ovs_metadata.host.address import port_address, why_unservable
+from ovs_metadata.host.address import (
+    PROXY_PORT,
+    PROXY_PORT_OF_OTHERS,
+    SERVICE_PORT,
+    port_address,
+    why_unservable,
+)
 from ovs_metadata.host.config import FlowOptions
 
 _OFPORT = "the ofport in the cookie"
@@ -30,8 +37,27 @@ the configured one; None for the hooks of instances' ports, which are ours at an
 have to go after the option was changed.
 """
 
-EARLIER: tuple[tuple[FlowKey, int], ...] = ()
-"""Flows of earlier generations for ofport 2 that are in the pipeline no more, with their ofport."""
+
+def _earlier() -> Iterator[tuple[FlowKey, int]]:
+    """Flows for ofport 2 that an earlier generation had and the pipeline has no more."""
+    options = FlowOptions()
+    for family in FAMILIES:
+        request = {**family.tcp, family.destination: family.service, "tcp_dst": SERVICE_PORT}
+        for fields in (request, request | {"tcp_src": 0}, family.question_for(family.service)):
+            match = Match.of(in_port=2, vlan_vid=0, **fields)
+            yield FlowKey(0, options.priority, match), 2
+        for tcp_src in (PROXY_PORT, PROXY_PORT_OF_OTHERS):
+            match = Match.of(
+                **family.tcp,
+                **{family.source: family.service},
+                **{family.destination: family.port_addresses},
+                tcp_src=tcp_src,
+            )
+            yield FlowKey(options.table_base + Table.FromProxy, Priority.Other, match), 0
+
+
+EARLIER = tuple(_earlier())
+"""Flows of generation 1, each with its ofport: the controller and --cleanup delete them."""
 
 
 def is_ours(options: FlowOptions, key: FlowKey, cookie: int) -> bool:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.dump import dump_flows
-from ovs_metadata.flows.family import FAMILIES
-from ovs_metadata.flows.pipeline import UNTAGGED
+from ovs_metadata.flows.family import FAMILIES, NO_VLAN
 from ovs_metadata.flows.tables import Table, cookie, ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey, GotoTable, Match
 from ovs_metadata.host.address import SERVICE_PORT, IpVersion
@@ -66,7 +65,7 @@ def hook_of(options: FlowOptions, connection: Connection) -> Flow:
     (family,) = (each for each in FAMILIES if each.version == connection.version)
     match = Match.of(
         in_port=connection.ofport,
-        vlan_vid=UNTAGGED,
+        vlan_vid=NO_VLAN,
         **family.tcp,
         **{family.destination: family.service},
         tcp_dst=SERVICE_PORT,

@@ -12,9 +12,13 @@ from functools import lru_cache
 from netaddr import EUI
 
 from ovs_metadata.flows.family import (
+    ACK,
     ADVERTISEMENT,
     FAMILIES,
     FINISH_ADVERTISEMENT,
+    NO_VLAN,
+    REMOVE_TAG,
+    RST_WITHOUT_ACK,
     TCP,
     Family,
 )
@@ -43,9 +47,6 @@ from ovs_metadata.host.address import (
     port_address,
 )
 from ovs_metadata.host.config import FlowOptions
-
-UNTAGGED = 0
-"""vlan_vid of a frame without a VLAN tag (OFPVID_NONE)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +110,24 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
             (PROXY_PORT, Table.ToInstance, "the primary address"),
             (PROXY_PORT_OF_OTHERS, Table.Learned, "any other address"),
         ):
-            yield flow(
-                Table.FromProxy,
-                Match.of(
-                    **family.tcp,
-                    **{family.source: family.service},
-                    **{family.destination: family.port_addresses},
-                    tcp_src=proxy_port,
-                ),
-                SetField("tcp_src", SERVICE_PORT),
-                GotoTable(options.table_base + table),
-                note=f"the proxy's answer to {whom}: from port 80 again",
-            )
+            for flags, end in ((ACK, ""), (RST_WITHOUT_ACK, ", its reset")):
+                yield flow(
+                    Table.FromProxy,
+                    Match.of(
+                        **family.tcp,
+                        **{family.source: family.service},
+                        **{family.destination: family.port_addresses},
+                        tcp_src=proxy_port,
+                        tcp_flags=flags,
+                    ),
+                    SetField("tcp_src", SERVICE_PORT),
+                    GotoTable(options.table_base + table),
+                    note=f"the proxy's answer to {whom}: from port 80 again{end}",
+                )
         yield flow(
             Table.Responder,
             Match.of(**family.question_for(family.service)),
+            REMOVE_TAG,
             *answer(family, METADATA_PORT_MAC),
             note=f"answers {what} of an instance for the service address",
         )
@@ -175,7 +179,7 @@ def _flows_of_family(
     address = port_address(port.ofport, family.version)
 
     def hook(to: Table, note: str, fields: Mapping[str, MatchValue]) -> Flow:
-        match = Match.of(in_port=port.ofport, vlan_vid=UNTAGGED, **fields)
+        match = Match.of(in_port=port.ofport, vlan_vid=NO_VLAN, **fields)
         key = FlowKey(0, options.priority, match)
         return Flow(key, (GotoTable(options.table_base + to),), mine, note)
 
@@ -193,6 +197,7 @@ def _flows_of_family(
 
     def to_proxy(proxy_port: int) -> tuple[Action, ...]:
         return (
+            REMOVE_TAG,
             SetField("eth_src", PORT_ADDRESS_MAC),
             SetField("eth_dst", METADATA_PORT_MAC),
             SetField(family.source, address),

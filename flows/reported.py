@@ -15,6 +15,7 @@ from netaddr import IPAddress
 
 from ovs_metadata.flows.openflow import (
     ofproto,
+    oxm_header,
     oxm_type,
     parser,
     wire_of_actions,
@@ -60,7 +61,7 @@ def _matches_our_fields(match: bytes) -> bool:
     at = _MATCH_HEADER
     while at < length:
         (header,) = struct.unpack_from("!I", match, at)
-        if header >> 9 not in _our_oxm_types():
+        if oxm_type(match, at) not in _our_oxm_types():
             return False
         at += _OXM_HEADER + (header & 0xFF)
     return True
@@ -70,8 +71,8 @@ _MATCH_HEADER = _OXM_HEADER = 4
 
 
 @cache
-def _our_oxm_types() -> frozenset[int]:
-    return frozenset(oxm_type(name) for name in matched_fields())
+def _our_oxm_types() -> frozenset[tuple[int, bytes]]:
+    return frozenset(oxm_type(oxm_header(name)) for name in matched_fields())
 
 
 class RemovedFlow(_LibraryRemoved):  # type: ignore[misc]

@@ -5,8 +5,8 @@ Field names are those of OpenFlow's OXM fields as Ryu spells them (`eth_type`, `
 
 from dataclasses import dataclass, field
 
-MatchValue = int | str | tuple[str, str]
-"""An integer, an address, or an address and its mask."""
+MatchValue = int | str | tuple[str, str] | tuple[int, int]
+"""An integer or an address, either of them alone or with a mask."""
 
 
 @dataclass(frozen=True, slots=True)
