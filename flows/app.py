@@ -22,6 +22,7 @@ from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.ours import is_learned
+from ovs_metadata.flows.pipeline import Pipeline
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
@@ -90,6 +91,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         config.register(openflow.host_conf)
         self._config = config.from_conf(openflow.host_conf)
         self._lock = _only_one(self._config.state_dir)
+        self._pipeline = Pipeline()
         self._flows = SwitchFlows()
         self._wire_keys: dict[reported.WireKey, FlowKey] = {}
         self._connected: dict[Any, Datapath] = {}
@@ -250,7 +252,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         decided_by = self._metadata.ofport if self._metadata else None, state.bound
         if decided_by != self._decided_by:
             self._decided_by = decided_by
-            self._flows.desired = desired_flows(self._config.flows, *decided_by)
+            self._flows.desired = desired_flows(self._config.flows, *decided_by, self._pipeline)
             self._flows.undecided = state.bound.undecided
 
     def _is_enabled(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.pipeline import Pipeline, Port
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
@@ -42,14 +42,17 @@ def metadata_number(bridge: Bridge | None, before: MetadataNumber | None) -> Met
 
 
 def desired_flows(
-    options: FlowOptions, metadata_ofport: int | None, bound: Bound
+    options: FlowOptions,
+    metadata_ofport: int | None,
+    bound: Bound,
+    made_by: Pipeline | None = None,
 ) -> Mapping[FlowKey, Flow]:
-    """All flows that should stand in the bridge."""
+    """All flows that should stand in the bridge; `made_by` has those of the last time."""
     ports = (
         Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
         for each in bound.served.values()
     )
-    return pipeline(options, metadata_ofport, ports)
+    return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 
 
 def hooked_ofport(flows: Iterable[tuple[FlowKey, int]]) -> int | None:

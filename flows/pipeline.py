@@ -66,20 +66,45 @@ class Port:
         return self.ipv4 if family.version == 4 else str(EUI(self.mac).ipv6_link_local())
 
 
+_Made = tuple[FlowOptions, int, Port]
+"""All that a port's flows are made of."""
+
+
+class Pipeline:
+    """Makes the flows of one host, again and again.
+
+    Of many ports few change at a time: a port's flows are made once, and kept for the next time.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[_Made, Mapping[FlowKey, Flow]] = {}
+
+    def flows(
+        self, options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
+    ) -> Mapping[FlowKey, Flow]:
+        """All flows that should stand in the switch; none while there is no metadata port.
+
+        Nor are there any for a port that has the metadata port's number, as if for a moment two had
+        it.
+        """
+        if metadata_ofport is None:
+            return {}
+        before, self._kept = self._kept, {}
+        flows = {flow.key: flow for flow in _shared_flows(options, metadata_ofport)}
+        for port in ports:
+            if port.ofport != metadata_ofport:
+                made_of = (options, metadata_ofport, port)
+                of_port = before.get(made_of) or _port_flows(*made_of)
+                self._kept[made_of] = of_port
+                flows.update(of_port)
+        return flows
+
+
 def pipeline(
     options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
 ) -> Mapping[FlowKey, Flow]:
-    """All flows that should stand in the switch; none while there is no metadata port.
-
-    Nor are there any for a port that has the metadata port's number, as if for a moment two had it.
-    """
-    if metadata_ofport is None:
-        return {}
-    flows = {flow.key: flow for flow in _shared_flows(options, metadata_ofport)}
-    for port in ports:
-        if port.ofport != metadata_ofport:
-            flows.update(_port_flows(options, metadata_ofport, port))
-    return flows
+    """The flows of a host that is looked at once; see `Pipeline.flows`."""
+    return Pipeline().flows(options, metadata_ofport, ports)
 
 
 @lru_cache(maxsize=4)
@@ -162,7 +187,6 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
     )
 
 
-@lru_cache(maxsize=65536)
 def _port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> Mapping[FlowKey, Flow]:
     """By key, for a mapping is put into another without asking for any hash again."""
     return {

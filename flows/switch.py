@@ -102,11 +102,13 @@ class SwitchFlows:
         self._dumping = False
         for key in self._removed:
             self._forget(key)
+        self._removed = set()
         self._unsettled = {*(self._installed or ()), *(self._desired or ())}
 
     def removed(self, key: FlowKey) -> None:
         """The switch says that a flow of ours was deleted, by whomever."""
-        self._removed.add(key)
+        if self._dumping:
+            self._removed.add(key)  # what has been dumped may still hold it
         self._unsettled.add(key)
         self._lost += key in (self._desired or ())
         self._forget(key)

@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 
 FORMAT = 1
 
-MAX_NODES = 2048
+MAX_NODES = 512
 """Nodes kept, unless more are followed. Those no longer followed stay as long as there is room,
 since an instance rebooted during an outage unplugs its port and plugs it again."""
 

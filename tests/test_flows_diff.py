@@ -99,6 +99,18 @@ def test_what_somebody_deleted_comes_back() -> None:
     assert switch.changes().add == (_flow(1),)
 
 
+def test_what_went_is_not_kept_for_the_next_dump() -> None:
+    switch = _connected(None)
+    for number in range(1, 100):
+        switch.removed(_flow(number).key)
+        assert not switch.changes()
+    assert switch._removed == set()
+    assert switch.dump_may_start()
+    switch.removed(_flow(1).key)
+    switch.dump_ended()
+    assert switch._removed == set()
+
+
 def test_what_somebody_deleted_during_a_dump_comes_back() -> None:
     switch = SwitchFlows()
     switch.desired = {_flow(1).key: _flow(1)}

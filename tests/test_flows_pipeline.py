@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ovs_metadata.flows import ofctl
 from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.ours import is_ours
-from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.pipeline import Pipeline, Port, pipeline
 from ovs_metadata.flows.tables import Table, ofport_of, table_names
 from ovs_metadata.flows.values import GotoTable, Learn
 from ovs_metadata.host.config import FlowOptions
@@ -149,3 +149,23 @@ def test_a_port_that_goes_takes_just_its_own_flows_along(
     gone = {port.ofport for port in given_ports} - {port.ofport for port in remaining}
     assert changes.add == ()
     assert {ofport_of(each.cookie) for each in changes.delete} == gone
+
+
+def test_a_ports_flows_are_made_once_and_forgotten_with_it() -> None:
+    kept = Pipeline()
+    before = kept.flows(OPTIONS, METADATA_OFPORT, [ONE, HIGHEST_OFPORT])
+    of_one = {key: flow for key, flow in before.items() if ofport_of(flow.cookie) == ONE.ofport}
+    after = kept.flows(OPTIONS, METADATA_OFPORT, [ONE])
+    assert all(after[key] is flow for key, flow in of_one.items())
+    kept.flows(OPTIONS, METADATA_OFPORT, [HIGHEST_OFPORT])
+    again = kept.flows(OPTIONS, METADATA_OFPORT, [ONE])
+    assert not any(again[key] is flow for key, flow in of_one.items())
+
+
+@given(ports, ports)
+def test_what_was_kept_makes_no_difference(first: list[Port], second: list[Port]) -> None:
+    kept = Pipeline()
+    kept.flows(OPTIONS, METADATA_OFPORT, first)
+    for metadata_ofport in (METADATA_OFPORT, METADATA_OFPORT + 1):
+        flows = kept.flows(OPTIONS, metadata_ofport, second)
+        assert flows == pipeline(OPTIONS, metadata_ofport, second)
