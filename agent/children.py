@@ -1,5 +1,7 @@
 """Child processes: started, started again with back-off when they end, ended in an orderly way.
 
+One that stands still is killed, and so started again.
+
 A child lives as long as the task that keeps it running; cancelling the task ends the child.
 """
 
@@ -8,10 +10,12 @@ import logging
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ovs_metadata.agent import pulse as pulses
 from ovs_metadata.agent.child_output import relayed_pipe
+from ovs_metadata.agent.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
 
@@ -46,11 +50,19 @@ class Child:
     name: str
     pid: int
     running: bool
+    still: bool = False
+    """Whether it runs and gives no sign of life."""
 
 
-def child(name: str, process: Process) -> Child:
+def child(name: str, process: Process, pulse: Pulse) -> Child:
     """Return how a child process is."""
-    return Child(name, process.pid, process.returncode is None)
+    running = process.returncode is None
+    return Child(name, process.pid, running, running and pulse.still)
+
+
+def still(children: Iterable[Child]) -> list[str]:
+    """Name those that stand still, as problems of this host."""
+    return [f"{child.name}, pid {child.pid}, stands still" for child in children if child.still]
 
 
 async def start_child(
@@ -82,7 +94,10 @@ async def start_child(
 
 
 async def keep_running(
-    name: str, start: Callable[[], Awaitable[Process]], patience: Callable[[], float]
+    name: str,
+    start: Callable[[], Awaitable[Process]],
+    patience: Callable[[], float],
+    pulse: Pulse | None = None,
 ) -> None:
     """Run a child until cancelled.
 
@@ -91,11 +106,14 @@ async def keep_running(
         start: starts the process.
         patience: asked when it is to end, for the seconds it may take to do so after SIGTERM; then
             it gets SIGKILL.
+        pulse: its signs of life, if it gives any: it gets SIGKILL when it stands still for long.
     """
     clock = asyncio.get_running_loop().time
     delay = FIRST_DELAY
     while True:
         started = clock()
+        if pulse:
+            pulse.starts()
         try:
             process = await start()
         except OSError as error:
@@ -103,7 +121,7 @@ async def keep_running(
         else:
             LOG.info("%s started, pid %d", name, process.pid)
             try:
-                status = await process.wait()
+                status = await _end_of(name, process, pulse)
             except asyncio.CancelledError:
                 await _end(name, process, patience())
                 raise
@@ -115,6 +133,25 @@ async def keep_running(
             )
         await asyncio.sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)
+
+
+async def _end_of(name: str, process: Process, pulse: Pulse | None) -> int:
+    """Wait until a process has ended, and see to it if it stands still; return its status."""
+    if pulse is None:
+        return await process.wait()
+    ended = asyncio.create_task(process.wait())
+    try:
+        while not (await asyncio.wait([ended], timeout=pulses.BEAT))[0]:
+            pulse.beat()
+            if pulse.silent == pulses.STILL_AFTER:
+                LOG.error("%s, pid %d, stands still: it gives no sign of life", name, process.pid)
+            elif pulse.silent == pulses.KILLED_AFTER:
+                LOG.error("%s, pid %d, still stands still: killed", name, process.pid)
+                pulse.killed()
+                process.kill()
+        return ended.result()
+    finally:
+        ended.cancel()
 
 
 async def _end(name: str, process: Process, patience: float) -> None:

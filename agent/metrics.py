@@ -98,7 +98,21 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     )
     dropped.add_metric(["agent"], standard_error().dropped)
     dropped.add_metric(["worker"], totals.lines_dropped)
+    dropped.add_metric(["flow_controller"], totals.controller_lines_dropped)
     yield dropped
+    still = CounterMetricFamily(
+        PREFIX + "children_stood_still",
+        "Child processes that were killed because they stood still.",
+        labels=["process"],
+    )
+    for process, count in totals.stood_still.items():
+        still.add_metric([process], count)
+    yield still
+    yield _counter(
+        "agent_silent_seconds",
+        "Seconds for which proxy workers had no sign of life of the agent, added up.",
+        totals.agent_silent_seconds,
+    )
     yield _counter(
         "worker_restarts",
         "Proxy workers that ended by themselves and were started again.",

@@ -9,17 +9,19 @@ the metadata port. The flow controller and the workers are child processes.
 import asyncio
 import contextlib
 import logging
+import os
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from typing import Any
 
-from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child
+from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child, still
 from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.connections import guests_connections
 from ovs_metadata.agent.deployment import Deployment
 from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.identities import Identities
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.pulse import Pulse, pulse_pipe
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.upkeep import Upkeep
 from ovs_metadata.agent.workers import Workers
@@ -64,6 +66,7 @@ class Service:
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._flows: Process | None = None
+        self._flows_pulse = Pulse(lambda: statistics.stood_still("flow_controller"))
         self._for_good = False
 
     def start(self) -> None:
@@ -74,7 +77,8 @@ class Service:
     def problems(self) -> list[str]:
         """What keeps guests from being served; empty if nothing does."""
         metadata_port = self._upkeep.problem if self._upkeep else "OVSDB has not been read yet"
-        return [problem for problem in (metadata_port, self._workers.problem()) if problem]
+        found = [problem for problem in (metadata_port, self._workers.problem()) if problem]
+        return found + still(self._flows_child())
 
     @property
     def ports_served(self) -> int:
@@ -83,8 +87,12 @@ class Service:
 
     def children(self) -> list[Child]:
         """The child processes there are."""
-        flows = [child("flow controller", self._flows)] if self._flows else []
-        return flows + self._workers.children()
+        return self._flows_child() + self._workers.children()
+
+    def _flows_child(self) -> list[Child]:
+        if self._flows is None:
+            return []
+        return [child("flow controller", self._flows, self._flows_pulse)]
 
     def check(self) -> None:
         """Raise what it has failed of, if it has.
@@ -209,15 +217,23 @@ class Service:
         if self._config.controller == "external":
             LOG.info("the flow controller is somebody else's to run")
             return []
-        task = keep_running("flow controller", self._spawn_flows, lambda: FLOWS_PATIENCE)
+        task = keep_running(
+            "flow controller", self._spawn_flows, lambda: FLOWS_PATIENCE, self._flows_pulse
+        )
         return [asyncio.create_task(task)]
 
     async def _spawn_flows(self) -> Process:
         config = ["--config", str(self._config.path)] if self._config.path else []
-        self._flows = await start_child(
-            "flow controller",
-            *(*PYTHON, "-m", "ovs_metadata.flows.launcher", "--child", *config),
-        )
+        signs = await pulse_pipe(self._flows_pulse, self._statistics.controller_dropped_lines)
+        try:
+            self._flows = await start_child(
+                "flow controller",
+                *(*PYTHON, "-m", "ovs_metadata.flows.launcher", "--child", *config),
+                *("--heartbeat-fd", str(signs)),
+                pass_fds=[signs],
+            )
+        finally:
+            os.close(signs)
         return self._flows
 
 

@@ -42,6 +42,12 @@ class Totals:
     accepted: int = 0
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(sorted(REFUSALS), 0))
     lines_dropped: int = 0
+    """Lines of log that workers dropped."""
+    controller_lines_dropped: int = 0
+    stood_still: dict[str, int] = field(default_factory=lambda: {"worker": 0, "flow_controller": 0})
+    """Children that were killed because they stood still."""
+    agent_silent_seconds: int = 0
+    """Seconds for which workers had no sign of life of the agent; each worker's are added."""
     worker_restarts: int = 0
     reports_refused: int = 0
 
@@ -63,6 +69,7 @@ class Totals:
         self.first_byte += counts.first_byte
         self.accepted += counts.accepted
         self.lines_dropped += report.lines_dropped
+        self.agent_silent_seconds += report.agent_silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,14 @@ class HostStatistics:
             self._addresses[entry.port_id].append(address)
         for port_id in [known for known in self._activity if known not in self._ports]:
             del self._activity[port_id]
+
+    def controller_dropped_lines(self, number: int) -> None:
+        """Count lines of log that the flow controller dropped."""
+        self.totals.controller_lines_dropped += number
+
+    def stood_still(self, process: str) -> None:
+        """Count a child that was killed because it stood still."""
+        self.totals.stood_still[process] += 1
 
     def worker_restarted(self) -> None:
         """Count a worker that takes the place of one that ended by itself."""

@@ -111,7 +111,12 @@ class HostStatus:
             "enabled": about.enabled,
             "generation": about.generation,
             "children": [
-                {"name": child.name, "pid": child.pid, "running": child.running}
+                {
+                    "name": child.name,
+                    "pid": child.pid,
+                    "running": child.running,
+                    "still": child.still,
+                }
                 for child in about.children
             ],
             "workers": len(statistics.workers),

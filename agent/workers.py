@@ -22,9 +22,11 @@ from ovs_metadata.agent.children import (
     child,
     keep_running,
     start_child,
+    still,
     workers_environment,
 )
 from ovs_metadata.agent.identities import changes
+from ovs_metadata.agent.pulse import Pulse
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.proxy import feed, report
 from ovs_metadata.proxy.identity import Entry
@@ -63,6 +65,7 @@ class Workers:
         self._settings = settings
         self._table: Mapping[str, Entry] = {}
         self._feeds: dict[int, tuple[Process, asyncio.StreamWriter]] = {}
+        self._pulses: dict[int, Pulse] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[socket.socket] = []
         self._reports: set[asyncio.Task[None]] = set()
@@ -75,12 +78,16 @@ class Workers:
     def problem(self) -> str:
         """What keeps guests from being served; empty if nothing does."""
         serving, wanted = len(self._statistics.workers), len(self._tasks)
-        return "" if serving == wanted else f"{serving} of {wanted} proxy workers are serving"
+        missing = [] if serving == wanted else [f"{serving} of {wanted} proxy workers are serving"]
+        return "; ".join(missing + still(self.children()))
 
     def children(self) -> list[Child]:
         """The worker processes, those that ended and were not started again yet included."""
         feeds = sorted(self._feeds.items())
-        return [child(f"proxy worker {number}", process) for number, (process, _) in feeds]
+        return [
+            child(f"proxy worker {number}", process, self._pulses[number])
+            for number, (process, _) in feeds
+        ]
 
     def start(self, listeners: Sequence[Sequence[socket.socket]]) -> None:
         """Start a worker for each group of listening sockets, and keep it running.
@@ -91,7 +98,8 @@ class Workers:
         for number, group in enumerate(listeners):
             self._listeners += group
             start = functools.partial(self._spawn, number, group)
-            task = keep_running(f"proxy worker {number}", start, self._patience)
+            pulse = self._pulses[number] = Pulse(lambda: self._statistics.stood_still("worker"))
+            task = keep_running(f"proxy worker {number}", start, self._patience, pulse)
             self._tasks.append(asyncio.create_task(task))
 
     async def stop(self) -> None:
@@ -181,13 +189,17 @@ class Workers:
             self._statistics.worker_restarted()
         self._close_feed(number)
         self._feeds[number] = process, writer
-        task = asyncio.create_task(self._read_reports(number, process, reader))
+        task = asyncio.create_task(self._read_reports(number, process, reader, writer))
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
         return process
 
     async def _read_reports(
-        self, number: int, process: Process, reader: asyncio.StreamReader
+        self,
+        number: int,
+        process: Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         """Take in what a worker reports, until it ends."""
         clock = asyncio.get_running_loop().time
@@ -195,12 +207,15 @@ class Workers:
         try:
             while (line := await reader.readline()).endswith(b"\n"):
                 if line == feed.ASK_TO_CONFIRM:
-                    self._asked_to_confirm(self._feeds[number][1])
+                    self._asked_to_confirm(writer)
                     continue
                 if not allowance.take(clock()):
                     raise report.ReportError("one too many")  # noqa: TRY301 - ends it as others do
                 urls = {str(endpoint) for endpoint in self._settings.endpoints}
                 self._statistics.report(number, report.decode(line).about(urls))
+                self._pulses[number].sign()
+                if not writer.is_closing():
+                    writer.write(feed.encode(feed.ReportTaken()))
         except (report.ReportError, ValueError) as error:  # ValueError: a line that does not end
             # It is of our own version: it is out of its mind, or not our program any more.
             LOG.error(

@@ -5,12 +5,14 @@ Lives until SIGTERM or SIGINT. The flows stay in the switch, unless it was asked
 """
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import os
 import signal
 import sys
 import warnings
+from os import write as _write  # eventlet's own would wait until there is room
 from typing import Any
 
 from ovs_metadata import __version__, logs
@@ -20,6 +22,9 @@ from ovs_metadata.signals import ignore_signals
 _PR_SET_PDEATHSIG = 1
 
 APPLICATION = "ovs_metadata.flows.app"
+
+HEARTBEAT = 1.0
+"""Seconds between two signs of life."""
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -32,6 +37,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--cleanup", action="store_true", help="remove every flow of ours and exit")
     parser.add_argument(
         "--child", action="store_true", help="end when the process that started this one ends"
+    )
+    parser.add_argument(
+        "--heartbeat-fd", type=int, metavar="N", help="inherited pipe to give signs of life by"
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -56,7 +64,7 @@ def main() -> None:
     else:
         if args.child:
             _die_with_parent()
-        _run(str(settings.path) if settings.path else None)
+        _run(str(settings.path) if settings.path else None, args.heartbeat_fd)
 
 
 def _die_with_parent() -> None:
@@ -70,7 +78,16 @@ def _die_with_parent() -> None:
         sys.exit("ovs-metadata-flows: the agent is gone already")
 
 
-def _run(config_file: str | None) -> None:
+def _give_sign(heartbeat: int | None) -> None:
+    """Say that the hub runs, and how many lines of log were dropped; flush those that wait."""
+    log = logs.standard_error()
+    log.flush()
+    if heartbeat is not None:
+        with contextlib.suppress(OSError):  # the agent has stopped, or ended
+            _write(heartbeat, b"%d\n" % log.dropped)
+
+
+def _run(config_file: str | None, heartbeat: int | None) -> None:
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     from os_ken.lib import hub
@@ -97,7 +114,9 @@ def _run(config_file: str | None) -> None:
     stop = hub.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    stop.wait()
+    while not stop.is_set():
+        _give_sign(heartbeat)
+        stop.wait(HEARTBEAT)
     logging.getLogger(__name__).info("ending; the flows stay as they are")
     logging.shutdown()
     # Not one of the library's loops looks whether it should end; the flows need no goodbye.

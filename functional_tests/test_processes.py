@@ -1,9 +1,15 @@
-"""The agent's processes when nobody reads their log, and when they get signals."""
+"""The agent's processes: unread logs, signals, and one of them that stands still."""
 
 import contextlib
+import fcntl
+import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +19,7 @@ from hypervisor_fixtures import Factory
 from lab import echo_service
 from lab.guest import Guest
 from lab.hypervisor import Hypervisor
-from lab.process import Process, wait_for
+from lab.process import Process, run, stopped_process, wait_for
 from ovs_metadata.signals import IGNORED
 
 pytestmark = pytest.mark.timeout(120)
@@ -123,3 +129,82 @@ def test_signals_that_other_daemons_take_end_nobody(serving: tuple[Hypervisor, G
     assert guest.curl("/")[0] == 200
     assert agent.alive()
     assert hypervisor.children() == children
+
+
+CONTROLLER, WORKER = "ovs_metadata.flows.launcher", "ovs_metadata.proxy.main"
+
+NAMES = {CONTROLLER: "flow controller", WORKER: "proxy worker 0"}
+
+NOTICED_WITHIN, REPLACED_WITHIN = 10, 30
+"""Seconds after a child was stopped."""
+
+
+def _ask(hypervisor: Hypervisor, path: str) -> str:
+    """What the admin listener answers; nothing if it does not."""
+    url = f"http://127.0.0.1:9775{path}"
+    command = ("ip", "netns", "exec", hypervisor.namespace, "curl", "--silent", "--max-time", "5")
+    return run(*command, url, check=False)
+
+
+def _problems(hypervisor: Hypervisor) -> list[str]:
+    answer = json.loads(_ask(hypervisor, "/healthz/ready"))
+    assert answer["ready"] is (answer["problems"] == [])
+    return [str(problem) for problem in answer["problems"]]
+
+
+def _status(hypervisor: Hypervisor) -> str:
+    command = (Path(sys.executable).parent / "ovs-metadata", "--config", hypervisor.config)
+    network = f"--net=/run/netns/{hypervisor.namespace}"
+    return run("nsenter", network, *command, "status", check=False)
+
+
+@pytest.mark.parametrize("module", [CONTROLLER, WORKER])
+def test_a_child_that_stands_still_is_noticed_and_replaced(
+    module: str, serving: tuple[Hypervisor, Guest]
+) -> None:
+    hypervisor, guest = serving
+    wait_for(lambda: _problems(hypervisor) == [], "the host to be ready")
+    child = hypervisor.children()[module]
+    os.kill(child, signal.SIGSTOP)
+    stopped = time.monotonic()
+    still = f"{NAMES[module]}, pid {child}, stands still"
+    wait_for(lambda: still in _problems(hypervisor), "the agent to notice", NOTICED_WITHIN)
+    assert still in _status(hypervisor)
+    left = stopped + REPLACED_WITHIN - time.monotonic()
+    wait_for(lambda: hypervisor.children().get(module, child) != child, "another one", left)
+    wait_for(lambda: _problems(hypervisor) == [], "the host to be ready", 30)
+    assert guest.curl("/")[0] == 200
+    process = NAMES[module].split("proxy ")[-1].rstrip(" 0").replace(" ", "_")
+    counted = f'ovs_metadata_children_stood_still_total{{process="{process}"}} 1.0'
+    assert counted in _ask(hypervisor, "/metrics").splitlines()
+
+
+def test_workers_say_that_their_agent_stood_still_and_outlive_it(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = serving
+    agent, children = hypervisor.processes["agent"], hypervisor.children()
+    worker = children[WORKER]
+    guest.curl("/last")
+    wait_for(lambda: 'path="/last"' in agent.log.read_text(), "all to be read that is logged")
+    with stopped_process(agent.pid):
+        # The agent reads it when it goes on.
+        wait_for(lambda: _has_logged(worker), "the worker to say so", 15)
+    wait_for(lambda: "agent gives no sign of life" in agent.log.read_text(), "the warning")
+    wait_for(lambda: "agent gives signs of life again" in agent.log.read_text(), "its end")
+    counted = re.compile(r"^ovs_metadata_agent_silent_seconds_total [1-9]", re.MULTILINE)
+    wait_for(lambda: counted.search(_ask(hypervisor, "/metrics")), "the metric")
+    assert guest.curl("/")[0] == 200
+    assert hypervisor.children() == children
+
+
+def _has_logged(pid: int) -> bool:
+    """Whether anything in a process's standard error has not been read yet."""
+    waiting = bytearray(4)
+    with open(f"/proc/{pid}/fd/2", "rb", buffering=0, opener=_without_waiting) as pipe:
+        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return int.from_bytes(waiting, sys.byteorder) > 0
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

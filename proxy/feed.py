@@ -7,9 +7,10 @@ One JSON object per line over an inherited socket pair, from the agent to the wo
     {"type": "settings", "settings": {…}}                                       all of them
     {"type": "confirmed"}                 the messages before this one hold all that the sources
                                           had committed when the worker asked for it
+    {"type": "taken"}                     the agent has read the worker's report, and lives
 
 The worker asks by the line ASK_TO_CONFIRM, once at a time; its other lines are reports
-(`ovs_metadata.proxy.report`).
+(`ovs_metadata.proxy.report`), the next of which waits until the one before has been taken.
 
 An entry is an object with port_id, instance_id, project_id, fixed_ip and signature, or with port_id
 and pending, the reason why there is no identity (yet). The agent uses the encoding functions, the
@@ -33,6 +34,7 @@ ASK_TO_CONFIRM = b"confirm\n"
 """The worker's line that asks for a confirmation (`ovs_metadata.proxy.confirmation`)."""
 
 _CONFIRMED = b'{"type":"confirmed"}\n'
+_TAKEN = b'{"type":"taken"}\n'
 
 _IDENTITY_KEYS = ("port_id", "instance_id", "project_id", "fixed_ip", "signature")
 
@@ -69,13 +71,20 @@ class Confirmed:
     """The confirmation that the worker asked for."""
 
 
-Message: TypeAlias = Snapshot | IdentityChange | SettingsChange | Confirmed
+@dataclass(frozen=True, slots=True)
+class ReportTaken:
+    """The agent has read the worker's last report."""
+
+
+Message: TypeAlias = Snapshot | IdentityChange | SettingsChange | Confirmed | ReportTaken
 
 
 def encode(message: Message) -> bytes:
     """Return a message as a line of the feed, with its newline."""
     if isinstance(message, Confirmed):
         return _CONFIRMED
+    if isinstance(message, ReportTaken):
+        return _TAKEN
     if isinstance(message, Snapshot):
         data: dict[str, Any] = {
             "type": "snapshot",
@@ -100,6 +109,8 @@ def decode(line: bytes) -> Message:
     """
     if line == _CONFIRMED:
         return Confirmed()
+    if line == _TAKEN:
+        return ReportTaken()
     try:
         data = parse_json(line, MAX_LINE)
     except ValueError:  # UnicodeDecodeError included

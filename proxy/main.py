@@ -28,6 +28,7 @@ from ovs_metadata.proxy.feed import (
     FeedError,
     IdentityChange,
     Message,
+    ReportTaken,
     SettingsChange,
     Snapshot,
     decode_snapshot,
@@ -156,9 +157,9 @@ async def _run_by_feed(options: argparse.Namespace) -> None:
     await _start(server)
     _log.info("serving %d addresses", len(table))
     # The feed counts until the very end: while requests finish, identities may still change.
-    follower = asyncio.create_task(_follow(messages, table, server, confirmations))
-    stopper = asyncio.create_task(_drain_on_signal(server))
     reporter = Reporter(server, writer)
+    follower = asyncio.create_task(_follow(messages, table, server, confirmations, reporter))
+    stopper = asyncio.create_task(_drain_on_signal(server))
     reporting = asyncio.create_task(reporter.run())
     done, pending = await asyncio.wait(
         {follower, stopper, reporting}, return_when=asyncio.FIRST_COMPLETED
@@ -178,6 +179,7 @@ async def _follow(
     table: IdentityTable,
     server: ProxyServer,
     confirmations: Confirmations,
+    reporter: Reporter,
 ) -> None:
     async for message in messages:
         if isinstance(message, Confirmed):
@@ -185,6 +187,8 @@ async def _follow(
                 confirmations.come()
             except ValueError as error:
                 raise FeedError(str(error)) from None
+        elif isinstance(message, ReportTaken):
+            reporter.taken()
         elif isinstance(message, IdentityChange):
             if message.entry is None:
                 table.remove(message.address)

@@ -8,6 +8,7 @@ another worker takes this one's place; connections and endpoints are as they are
      "duration": [[count per bucket …], sum], "first_byte": [[…], sum],
      "ports": {port id: [count, last status, last cause], …},
      "accepted": n, "refused": {cause: n}, "lines_dropped": n,
+     "agent_silent": seconds,
      "connections": n, "endpoints": [[url, healthy, since, last error], …]}
 
 A worker talks to guests, so the agent trusts nothing of this. What leaves `decode` can be shown
@@ -108,6 +109,8 @@ class Report:
 
     counts: Counts
     lines_dropped: int = 0
+    agent_silent: int = 0
+    """Seconds without a sign of life of the agent, since the last report."""
     connections: int = 0
     endpoints: tuple[EndpointHealth, ...] = ()
 
@@ -130,6 +133,7 @@ def encode(report: Report) -> bytes:
         "accepted": counts.accepted,
         "refused": counts.refused,
         "lines_dropped": report.lines_dropped,
+        "agent_silent": report.agent_silent,
         "connections": report.connections,
         "endpoints": [
             [each.url[:_LONGEST_TEXT], each.healthy, each.since, each.last_error[:_LONGEST_TEXT]]
@@ -182,6 +186,7 @@ def _report(data: dict[str, Any]) -> Report:
     return Report(
         counts=counts,
         lines_dropped=_number(data["lines_dropped"]),
+        agent_silent=_number(data["agent_silent"]),
         connections=_number(data["connections"]),
         endpoints=tuple(
             EndpointHealth(_text(url), healthy is True, _seconds(since, LATEST), _text(error))

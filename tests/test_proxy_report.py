@@ -45,6 +45,7 @@ reports = st.builds(
         refused=st.dictionaries(st.sampled_from(sorted(REFUSALS)), numbers),
     ),
     lines_dropped=numbers,
+    agent_silent=numbers,
     connections=numbers,
     endpoints=st.lists(st.builds(EndpointHealth, printable, st.booleans(), seconds, printable)).map(
         tuple

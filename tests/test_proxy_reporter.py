@@ -5,8 +5,10 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
 from proxy_support import on_loop, until
 
+from ovs_metadata.proxy import reporter as proxy_reporter
 from ovs_metadata.proxy.identity import IdentityTable
 from ovs_metadata.proxy.report import Report, decode
 from ovs_metadata.proxy.reporter import Reporter
@@ -57,42 +59,41 @@ async def test_a_report_has_what_was_counted_since_the_last_one() -> None:
 
 
 @on_loop
-async def test_it_reports_at_once_and_then_again_and_again() -> None:
+async def test_it_reports_at_once_and_again_when_the_report_was_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proxy_reporter, "INTERVAL", 0.001)
     async with reporting() as (_, reporter, agent):
         task = asyncio.create_task(reporter.run())
-        assert (await read(agent)).counts.requests == {}
-        await read(agent)
+        for _ in range(3):
+            assert (await read(agent)).counts.requests == {}
+            reporter.taken()
         task.cancel()
 
 
 @on_loop
-async def test_counts_wait_for_an_agent_that_does_not_read() -> None:
+async def test_counts_wait_for_an_agent_that_takes_no_report(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(proxy_reporter, "INTERVAL", 0.001)
     async with reporting() as (server, reporter, agent):
-        asked = 0
-        while asked < 60_000:
-            for number in range(3000):
-                ask(server, f"{number:036}")
-            asked += 3000
-            reporter.report()
-            await asyncio.sleep(0)
-        assert not all_sent(reporter)
-        answered = 0
-
-        async def gather() -> None:
-            nonlocal answered
-            while answered < asked:
-                answered += sum((await read(agent)).counts.requests.values())
-
-        gathering = asyncio.create_task(gather())
-        await until(lambda: all_sent(reporter))
-        reporter.report()
-        await gathering
-        assert answered == asked
-
-
-def all_sent(reporter: Reporter) -> bool:
-    """Whether nothing waits for the agent to read it."""
-    return reporter._writer.transport.get_write_buffer_size() == 0
+        task = asyncio.create_task(reporter.run())
+        await read(agent)
+        ask(server)
+        await until(lambda: "the agent gives no sign of life" in caplog.text)
+        ask(server)
+        waiting = asyncio.create_task(read(agent))
+        await until(lambda: reporter._agent_silent >= 3)
+        assert not waiting.done()
+        reporter.taken()
+        report = await waiting
+        assert report.counts.requests == {(200, "answered"): 2}
+        assert report.agent_silent >= 3
+        assert "the agent gives signs of life again" in caplog.text
+        reporter.taken()
+        assert (await read(agent)).agent_silent == 0
+        task.cancel()
+    assert caplog.text.count("no sign of life") == 1
 
 
 @on_loop

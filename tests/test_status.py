@@ -146,7 +146,12 @@ def test_the_document_tells_what_there_is() -> None:
     assert (found["host"], found["bridge"], found["generation"]) == ("cn-1", "br-int", "abc")
     assert (found["ready"], found["enabled"], found["workers"]) == (True, True, 2)
     assert (found["connections"], found["requests"]) == (4, 2)
-    assert found["children"][1] == {"name": "proxy worker 0", "pid": 8, "running": False}
+    assert found["children"][1] == {
+        "name": "proxy worker 0",
+        "pid": 8,
+        "running": False,
+        "still": False,
+    }
     assert found["endpoints"] == [
         {
             "url": "http://a",

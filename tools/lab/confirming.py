@@ -6,12 +6,12 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from ovs_metadata.proxy.feed import ASK_TO_CONFIRM, Confirmed, encode
+from ovs_metadata.proxy.feed import ASK_TO_CONFIRM, Confirmed, ReportTaken, encode
 
 
 @contextlib.contextmanager
 def confirming(feed: socket.socket) -> Iterator["queue.SimpleQueue[bytes | None]"]:
-    """Confirm identities whenever the worker asks, as the agent does; yield its other lines."""
+    """Confirm identities and take reports, as the agent does; yield the reports."""
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def serve() -> None:
@@ -21,6 +21,7 @@ def confirming(feed: socket.socket) -> Iterator["queue.SimpleQueue[bytes | None]
                     feed.sendall(encode(Confirmed()))
                 else:
                     lines.put(line)
+                    feed.sendall(encode(ReportTaken()))
         lines.put(None)
 
     thread = threading.Thread(target=serve)
