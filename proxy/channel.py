@@ -14,11 +14,12 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class GuestChannel:
     """Wraps an open transport."""
 
-    __slots__ = ("_reading_paused", "_transport")
+    __slots__ = ("_paused", "_reading", "_resting", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._reading_paused = False
+        self._paused = self._resting = False
+        self._reading = True
 
     @property
     def open(self) -> bool:
@@ -32,15 +33,34 @@ class GuestChannel:
 
     def pause_reading(self) -> None:
         """Take no more input until `resume_reading`."""
-        if not self._reading_paused and not self._transport.is_closing():
-            self._reading_paused = True
-            self._transport.pause_reading()
+        self._paused = True
+        self._apply()
 
     def resume_reading(self) -> None:
-        """Take input again."""
-        if self._reading_paused and not self._transport.is_closing():
-            self._reading_paused = False
+        """Take input again, unless the channel rests."""
+        self._paused = False
+        self._apply()
+
+    def rest(self, seconds: float) -> None:
+        """Take no more input for a while; what comes gathers in the kernel."""
+        if not self._resting:
+            self._resting = True
+            asyncio.get_running_loop().call_later(seconds, self._rested)
+            self._apply()
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._apply()
+
+    def _apply(self) -> None:
+        reading = not (self._paused or self._resting)
+        if reading is self._reading or self._transport.is_closing():
+            return
+        self._reading = reading
+        if reading:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def write_last(self, data: bytes) -> None:
         """Send bytes and the end of output, but go on reading.

@@ -9,12 +9,12 @@ import re
 
 from ovs_metadata.proxy.errors import Failure
 
-FRAMING = 1024
+FRAMING = 512
 """Bytes of chunk headers, extensions and trailers that any body may have."""
 
 FRAMING_SHARE = 32
 """Beyond that it may have one of them for so many bytes of its own. A chunk costs the same time
-whatever its size, so this bounds the time a body takes. Some 200 chunks may be of one byte, and any
+whatever its size, so this bounds the time a body takes. Some 100 chunks may be of one byte, and any
 number of 256."""
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from proxy_support import OK, NovaConnection, Proxy, answers, identity, on_loop, relay, until
 
+from ovs_metadata.proxy import guest as guest_module
+
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
@@ -167,6 +169,35 @@ async def test_what_is_discarded_after_an_error_is_bounded() -> None:
         with contextlib.suppress(ConnectionError):
             while proxy.server.connection_count:
                 await guest.send(b"x" * 10_000)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@on_loop
+async def test_a_connection_that_brings_no_request_is_read_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    monkeypatch.setattr(guest_module, "PIECE_PAUSE", 3600.0)
+    async with relay(answers(OK), linger_timeout=60.0) as (proxy, _nova):
+        guest = await proxy.guest()
+        await until(lambda: proxy.server.connection_count == 1)
+        (connection,) = proxy.server._registry
+        assert isinstance(connection, guest_module.GuestConnection)
+        assert connection._channel is not None
+        if refused:
+            await guest.send(b"?\r\n")
+            assert (await guest.answer()).startswith(b"HTTP/1.1 400 ")
+        pieces = 1 if refused else guest_module.FREE_PIECES + 1
+        for index in range(pieces):
+            await guest.send(GET[index : index + 1])
+            await until(lambda read=index + 1: connection._pieces + connection._discarded >= read)  # type: ignore[misc]
+        await guest.send(GET[pieces:])
+        await settle(proxy)
+        assert (connection._pieces, connection._discarded) == ((0, 1) if refused else (pieces, 0))
+        connection._channel._rested()
+        if refused:
+            await until(lambda: connection._discarded == len(GET))
+        else:
+            assert await guest.answer() == OK
 
 
 HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n"

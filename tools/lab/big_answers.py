@@ -1,11 +1,12 @@
 """Stands in for Nova under load: small answers at once, and one of many MB at `hostile_guest.BIG`.
 
 `python -m lab.big_answers` prints the port it listens on, on loopback, and serves on one thread
-until it is ended. It reads requests without a body, one at a time on each connection, as the proxy
-sends them; whatever else comes, closes the connection.
+until it is ended. It reads requests one at a time on each connection, as the proxy sends them;
+whatever else comes, closes the connection.
 """
 
 import asyncio
+import re
 from typing import cast
 
 import uvloop
@@ -17,6 +18,7 @@ BIG_SIZE = 16 * 1024 * 1024
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 _SMALL_ANSWER = _HEAD % 1024 + 1024 * b"x"
 _BIG_ANSWER = _HEAD % BIG_SIZE + BIG_SIZE * b"x"
+_LENGTH = re.compile(rb"\r\nContent-Length: ([0-9]+)")
 _BIG_START = f"GET {BIG} ".encode()
 
 
@@ -27,10 +29,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if not self._received.endswith(b"\r\n\r\n"):
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        missing = (int(length[1]) if length else 0) - len(body)
+        if not end or missing > 0:
             return
         received, self._received = self._received, b""
-        if received.count(b"\r\n\r\n") != 1:
+        if missing < 0:
             self._transport.abort()
         elif received.startswith(_BIG_START):
             self._transport.write(_BIG_ANSWER)

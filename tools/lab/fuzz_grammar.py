@@ -86,7 +86,7 @@ _VALUES = st.sampled_from(
 
 @st.composite
 def _chunks(draw: st.DrawFn, body: bytes) -> bytes:
-    wire, least = b"", 1 + len(body) // 20  # not so many that they are too many
+    wire, least = b"", 1 + len(body) // 12  # not so many that they are too many
     while body:
         size = draw(st.integers(min(least, len(body)), len(body)))
         extension = draw(st.sampled_from([b"", b"", b";a=b", b';a="b c"', b";X-Instance-ID=9"]))

@@ -24,6 +24,7 @@ BIG = "/big"
 """What the act `unread` asks for: an answer of many MB."""
 
 _GET = b"GET /hostile HTTP/1.1\r\nHost: h\r\n\r\n"
+_CHUNKED = b"POST /hostile HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _MANY_FILES = 65536
@@ -87,6 +88,14 @@ class HostileGuest:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    async def send_on(self, writer: asyncio.StreamWriter, piece: bytes) -> None:
+        """Send the same again and again, whatever is answered, until the connection is reset."""
+        while not writer.is_closing():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        self.tally["cut off"] += 1
 
 
 async def flood(guest: HostileGuest) -> None:
@@ -152,6 +161,83 @@ async def endless_body(guest: HostileGuest) -> None:
         await guest.send_until_answered(reader, writer, chunk, interval=0)
 
 
+async def empty_lines(guest: HostileGuest) -> None:
+    """Send empty lines, and never a request."""
+    async with guest.connection() as (_, writer):
+        await guest.send_on(writer, 16384 * b"\r\n")
+
+
+async def carriage_returns(guest: HostileGuest) -> None:
+    """Send CR alone."""
+    async with guest.connection() as (_, writer):
+        await guest.send_on(writer, 32768 * b"\r")
+
+
+async def line_feeds(guest: HostileGuest) -> None:
+    """Send LF alone."""
+    async with guest.connection() as (_, writer):
+        await guest.send_on(writer, 32768 * b"\n")
+
+
+async def empty_lines_between(guest: HostileGuest) -> None:
+    """Ask a thousand times in one go, with as many empty lines as may be between requests."""
+    async with guest.connection() as (reader, writer):
+        last = _GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        writer.write(999 * (b"\r\n\r\n" + _GET) + last)
+        await guest.read(reader)
+
+
+async def endless_extension(guest: HostileGuest) -> None:
+    """Send a chunk extension for ever."""
+    async with guest.connection() as (_, writer):
+        writer.write(_CHUNKED + b"1;")
+        await guest.send_on(writer, 32768 * b"x")
+
+
+async def endless_trailers(guest: HostileGuest) -> None:
+    """Send trailers for ever."""
+    async with guest.connection() as (_, writer):
+        writer.write(_CHUNKED + b"0\r\n")
+        await guest.send_on(writer, 4096 * b"A: b\r\n")
+
+
+async def small_chunks(guest: HostileGuest) -> None:
+    """Post a hundred bodies in one go, in as many chunks as may be."""
+    async with guest.connection() as (reader, writer):
+        writer.write(100 * (_CHUNKED + 100 * b"1\r\nb\r\n" + b"0\r\n\r\n"))
+        writer.write(_GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        await guest.read(reader)
+
+
+async def bytes_of_a_head(guest: HostileGuest) -> None:
+    """Send a head that never ends, a byte in each segment, as fast as that goes."""
+    async with guest.connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\nA: ")
+        await guest.send_until_answered(reader, writer, b"b", interval=0)
+
+
+async def bytes_of_a_body(guest: HostileGuest) -> None:
+    """Likewise of a body."""
+    async with guest.connection() as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+        await guest.send_until_answered(reader, writer, b"b", interval=0)
+
+
+async def bytes_behind_a_request(guest: HostileGuest) -> None:
+    """Likewise behind a request whose answer is left unread."""
+    async with guest.connection() as (_, writer):
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a read transport too
+        writer.write(f"GET {BIG} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        await guest.send_on(writer, b"G")
+
+
+async def bytes_behind_a_refusal(guest: HostileGuest) -> None:
+    """Likewise behind a request that is refused."""
+    async with guest.connection() as (_, writer):
+        writer.write(b"\0")
+        await guest.send_on(writer, b"G")
+
+
 async def smuggle(guest: HostileGuest) -> None:
     """Send what servers disagree about."""
     for text in _SMUGGLED:
@@ -190,6 +276,17 @@ ACTS: dict[str, Act] = {
         ask,
         large_head,
         endless_body,
+        empty_lines,
+        carriage_returns,
+        line_feeds,
+        empty_lines_between,
+        endless_extension,
+        endless_trailers,
+        small_chunks,
+        bytes_of_a_head,
+        bytes_of_a_body,
+        bytes_behind_a_request,
+        bytes_behind_a_refusal,
         smuggle,
         unread,
     )
