@@ -107,12 +107,26 @@ def test_a_follower_that_is_denied_says_so_and_tells_nothing(
 
 
 def test_a_server_of_another_authority_is_not_trusted(
-    url: str, security: Security, tmp_path: Path
+    url: str,
+    security: Security,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Not even if it is an authority that the system trusts.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     other = Authority(tmp_path / "other")
     security = Security("", other.certificate, security.tls_cert, security.tls_key)
     with pytest.raises(StoreUnavailable):
         open_store(url, security=security, wait=1.5)
+
+
+def test_a_server_of_another_name_is_not_trusted(
+    url: str, security: Security, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        open_store(url.replace("127.0.0.1", "localhost"), security=security, wait=1.5)
+    assert "certificate is not valid for 'localhost'" in caplog.text
 
 
 def test_a_client_without_certificate_is_refused(url: str, security: Security) -> None:

@@ -283,7 +283,7 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
                 raise ValueError(f"[{group}] {option.name}: {_reason(error)}") from error
     return Config(
         bridge=conf.ovs.bridge,
-        ovsdb_connection=conf.ovs.ovsdb_connection,
+        ovsdb_connection=_ovsdb(conf.ovs.ovsdb_connection),
         rundir=Path(conf.ovs.rundir),
         store_url=conf.store.url,
         store=StoreOptions(
@@ -314,6 +314,16 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _ovsdb(connection: str) -> str:
+    for remote in connection.split(","):
+        if not remote.strip().startswith(("unix:", "tcp:")):
+            raise ValueError(
+                f"[ovs] ovsdb_connection: {remote.strip()!r} is neither unix:PATH nor "
+                "tcp:ADDRESS:PORT; for ssl there is no need, since OVSDB is on this host"
+            )
+    return connection
 
 
 def _host(name: str) -> str:

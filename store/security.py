@@ -7,11 +7,13 @@ credentials are open to those who have the same ones, and to nobody else (ZooKee
 """
 
 import os
+import ssl
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ovs_metadata.store.errors import StoreError
+from ovs_metadata.tls import Pair, Part, UnusableError, client_context
 
 LARGEST_AUTH_FILE = 1024
 """Bytes. Whatever is longer is another file than the one that was meant."""
@@ -41,7 +43,7 @@ def read_security(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
 ) -> Security:
-    """Read the credentials, and see whether the other files are there.
+    """Read the credentials, and see whether the other files can be used.
 
     Raises:
         StoreError: a file cannot be read, holds something else, or is open to others.
@@ -54,7 +56,37 @@ def read_security(
         _check_readable(path)
     if tls_key:
         _check_readable(tls_key, private=True)
-    return Security(_credentials(auth_file) if auth_file else "", tls_ca, tls_cert, tls_key)
+    security = Security(_credentials(auth_file) if auth_file else "", tls_ca, tls_cert, tls_key)
+    if tls_ca:
+        make_context(security)
+    return security
+
+
+def make_context(security: Security) -> ssl.SSLContext:
+    """Return a context of what the files hold now, for a connection to a server of the ensemble.
+
+    Raises:
+        StoreError: a file cannot be read, or holds something else.
+    """
+    files = {
+        Part.AUTHORITIES: security.tls_ca,
+        Part.CERTIFICATE: security.tls_cert,
+        Part.KEY: security.tls_key,
+    }
+    texts = {part: _text(path) for part, path in files.items() if path}
+    pair = Pair(texts[Part.CERTIFICATE], texts[Part.KEY]) if Part.CERTIFICATE in texts else None
+    try:
+        # Without the file, it would trust the system's authorities.
+        return client_context(texts[Part.AUTHORITIES], pair)
+    except UnusableError as error:
+        raise StoreError(f"{files[error.part]} {error.problem}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
 
 
 def _credentials(path: Path) -> str:

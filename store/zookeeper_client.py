@@ -1,6 +1,8 @@
 """How kazoo clients are made: the handler that fits the process, retries, a log without repeats."""
 
+import functools
 import logging
+import socket
 import sys
 from typing import Any
 
@@ -9,7 +11,8 @@ from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.retry import KazooRetry
 from kazoo.security import make_digest_acl
 
-from ovs_metadata.store.security import Security
+from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.security import Security, make_context
 
 SESSION_TIMEOUT = 10.0
 """Seconds without an answer after which a server counts as lost (it may negotiate others)."""
@@ -53,6 +56,8 @@ def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: 
     kazoo_log.parent = log
     kazoo_log.addFilter(once)
     handler = _fitting_handler()
+    if security.tls_ca:
+        handler.create_connection = functools.partial(_connect, security)
     return KazooClient(
         hosts=hosts,
         timeout=SESSION_TIMEOUT,
@@ -72,15 +77,41 @@ def _protection(security: Security) -> dict[str, Any]:
         user, _, password = security.credentials.partition(":")
         arguments["default_acl"] = [make_digest_acl(user, password, all=True)]
     if security.tls_ca:
-        arguments["use_ssl"] = True
-        arguments["ca"] = str(security.tls_ca)
-        # kazoo connects by address, so that names can only be checked where hosts are given as
-        # such in the certificates as well. The CA should be the ensemble's own.
-        arguments["verify_certs"] = True
-        if security.tls_cert and security.tls_key:
-            arguments["certfile"] = str(security.tls_cert)
-            arguments["keyfile"] = str(security.tls_key)
+        arguments["use_ssl"] = True  # it reads in another way from such a connection
     return arguments
+
+
+def _connect(
+    security: Security,
+    address: tuple[str, int],
+    hostname: str,
+    timeout: float,
+    **_kazoo: Any,
+) -> Any:
+    """Connect to a server of the ensemble, in place of kazoo's function for that.
+
+    kazoo's trusts the system's authorities too, whatever it is given. The files are read for each
+    connection, so that a renewed certificate counts from the next one on.
+
+    Args:
+        security: whom to trust.
+        address: one of the addresses that the host name resolves to.
+        hostname: the host as it stands in the store's URL, which the certificate has to name.
+        timeout: seconds, for the connection and again for TLS.
+
+    Raises:
+        OSError: there is no such connection. kazoo logs it and tries again.
+    """
+    connection = socket.create_connection(address, timeout)
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return make_context(security).wrap_socket(connection, server_hostname=hostname)
+    except StoreError as error:
+        connection.close()
+        raise OSError(str(error)) from error
+    except OSError:
+        connection.close()
+        raise
 
 
 def make_retry(handler: Any, *, max_delay: float, deadline: float | None = None) -> Any:

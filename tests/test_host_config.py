@@ -143,6 +143,8 @@ def test_without_a_path_and_without_the_default_file_there_are_the_defaults(
         ("proxy", "workers", "65"),
         ("admin", "listen", "0.0.0.0:9775"),
         ("admin", "listen", "9775"),
+        ("ovs", "ovsdb_connection", "ssl:127.0.0.1:6640"),
+        ("ovs", "ovsdb_connection", "unix:/run/db.sock,db.sock"),
         ("flows", "controller", "nox"),
         ("flows", "flow_table_base", "0"),
         ("flows", "flow_table_base", "250"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tls_support import Authority
 
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.security import PLAIN, Security, read_security
@@ -27,8 +28,8 @@ def test_nothing_configured_is_nothing_used() -> None:
 
 def test_all_of_it(auth_file: Path, tmp_path: Path) -> None:
     auth_file.write_text("metadata:pass: word\n")
-    ca, cert = _file(tmp_path / "ca", 0o644), _file(tmp_path / "cert", 0o644)
-    key = _file(tmp_path / "key")
+    Authority(tmp_path, "ca").issue("ours")
+    ca, cert, key = tmp_path / "ca.pem", tmp_path / "ours.pem", tmp_path / "ours.key"
     expected = Security("metadata:pass: word", ca, cert, key)
     assert read_security(auth_file, ca, cert, key) == expected
 
@@ -73,3 +74,20 @@ def test_a_certificate_needs_its_key_and_a_ca(tmp_path: Path) -> None:
         read_security(tls_ca=ca, tls_key=key)
     with pytest.raises(StoreError, match="CA file"):
         read_security(tls_cert=cert, tls_key=key)
+
+
+@pytest.mark.parametrize(
+    ("which", "content", "problem"),
+    [
+        ("ca.pem", "", "no usable certificate"),  # which must not mean the system's authorities
+        ("ca.pem", "PEM", "no usable certificate"),
+        ("ours.pem", "PEM", "no usable certificate"),
+        ("ours.key", "PEM", "no usable key"),
+    ],
+)
+def test_a_file_of_no_use_is_named(tmp_path: Path, which: str, content: str, problem: str) -> None:
+    Authority(tmp_path, "ca").issue("ours")
+    (tmp_path / which).write_text(content)
+    files = (tmp_path / "ca.pem", tmp_path / "ours.pem", tmp_path / "ours.key")
+    with pytest.raises(StoreError, match=rf"{tmp_path / which} holds {problem}"):
+        read_security(None, *files)

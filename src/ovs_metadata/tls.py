@@ -1,0 +1,101 @@
+"""TLS of all our clients: whom a connection trusts. The one place where contexts are made.
+
+It stands beside the layers, for the proxy may import neither host nor store, and the store nobody.
+"""
+
+import os
+import ssl
+from enum import Enum
+from typing import NamedTuple
+
+
+class Part(Enum):
+    """What a context is made of."""
+
+    AUTHORITIES = "authorities"
+    CERTIFICATE = "certificate"
+    KEY = "key"
+
+
+class UnusableError(ValueError):
+    """A PEM text cannot be used. The message does not repeat it."""
+
+    def __init__(self, part: Part, problem: str) -> None:
+        super().__init__(f"TLS {part.value}: {problem}")
+        self.part = part
+        self.problem = problem
+
+
+class Pair(NamedTuple):
+    """PEM texts of what a client shows of itself; the key is without passphrase."""
+
+    certificate: str
+    key: str
+
+
+def client_context(authorities: str | None, pair: Pair | None = None) -> ssl.SSLContext:
+    """Return the context of a client that trusts these authorities and nobody else.
+
+    A server's certificate must be signed by one of them and name the host that the connection is
+    made to, which may be an IP address: give `wrap_socket` that host as `server_hostname`. TLS 1.2
+    and 1.3 are spoken.
+
+    Args:
+        authorities: PEM text; None means the system's authorities.
+        pair: what is shown to a server that asks.
+
+    Raises:
+        UnusableError: a text cannot be used.
+    """
+    if authorities is None:
+        context = ssl.create_default_context()
+    else:
+        try:
+            context = ssl.create_default_context(cadata=_ascii(authorities) or "none")
+        except ssl.SSLError as error:
+            problem = f"holds no usable certificate: {_reason(error)}"
+            raise UnusableError(Part.AUTHORITIES, problem) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if pair is not None:
+        _load(context, pair)
+    return context
+
+
+def _load(context: ssl.SSLContext, pair: Pair) -> None:
+    try:
+        # Only to tell apart which of the two texts is wrong.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cadata=_ascii(pair.certificate) or "none"
+        )
+    except ssl.SSLError as error:
+        problem = f"holds no usable certificate: {_reason(error)}"
+        raise UnusableError(Part.CERTIFICATE, problem) from None
+
+    def no_passphrase() -> str:
+        raise UnusableError(Part.KEY, "is encrypted: store it without a passphrase")
+
+    # OpenSSL reads a certificate with its key only from files. This one exists in memory alone
+    # (memfd_create(2)), so that the key reaches no disk.
+    with os.fdopen(os.memfd_create("tls-client", os.MFD_CLOEXEC), "wb") as file:
+        file.write(f"{pair.certificate}\n{pair.key}\n".encode())
+        file.flush()
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=no_passphrase)
+        except ssl.SSLError as error:
+            problem = (
+                "does not belong to the certificate"
+                if error.reason == "KEY_VALUES_MISMATCH"
+                else f"holds no usable key: {_reason(error)}"
+            )
+            raise UnusableError(Part.KEY, problem) from None
+
+
+def _ascii(pem: str) -> str:
+    """PEM is ASCII; the comments in between, often names of authorities, need not be."""
+    return pem.encode("ascii", "replace").decode()
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's words for what is wrong, without where in its sources it noticed."""
+    reason = getattr(error, "reason", None)
+    return str(reason).lower().replace("_", " ") if reason else str(error)
