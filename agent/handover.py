@@ -8,15 +8,16 @@ sockets that are not what is wanted any more, new ones are opened as ever.
 Blocking, but only for datagrams to a local socket. One object, from the agent's start to its end.
 """
 
-import contextlib
 import fcntl
 import logging
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from ovs_metadata.agent.listeners import end
 
 LOG = logging.getLogger(__name__)
 
@@ -100,16 +101,25 @@ class Handover:
                     os.close(descriptor)  # nobody here would ever use or close it
         return cls(manager, inherited)
 
-    def take(self, wanted: Sequence[Sequence[Place]]) -> list[list[socket.socket]] | None:
-        """The inherited sockets, if they are what is wanted; else they are closed, and None."""
+    def take(
+        self,
+        wanted: Sequence[Sequence[Place]],
+        *,
+        intact: Callable[[socket.socket], bool] = lambda _: True,
+    ) -> list[list[socket.socket]] | None:
+        """The inherited sockets, if they are what is wanted; else they are closed, and None.
+
+        `intact` says whether a worker has left a socket as it was made.
+        """
         inherited, self._inherited = self._inherited, {}
         if not inherited:
             return None
-        if fits({name: _place(each) for name, each in inherited.items()}, wanted):
+        places = {name: _place(each) for name, each in inherited.items()}
+        if fits(places, wanted) and all(map(intact, inherited.values())):
             LOG.info("listening on the %d sockets kept since the last run", len(inherited))
             return [[inherited[name] for name in group] for group in names(wanted)]
         LOG.info("the sockets kept since the last run are not the ones wanted now: closing them")
-        self._close(inherited.values())
+        end(inherited.values())
         self.forget()
         return None
 
@@ -120,10 +130,18 @@ class Handover:
                 if self._send(f"FDSTORE=1\nFDNAME={name}", each.fileno()):
                     self._stored.add(name)
 
+    def replace(self, number: int, group: Sequence[socket.socket]) -> None:
+        """Have the manager keep these sockets of a worker in place of those it had."""
+        for index, each in enumerate(group):
+            name = f"listener-{number}-{index}"
+            self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+            if self._send(f"FDSTORE=1\nFDNAME={name}", each.fileno()):
+                self._stored.add(name)
+
     def forget(self) -> None:
         """Have the manager keep no sockets any more; those never taken are closed."""
         inherited, self._inherited = self._inherited, {}
-        self._close(inherited.values())
+        end(inherited.values())
         for name in sorted(self._stored):
             self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
         self._stored.clear()
@@ -139,15 +157,6 @@ class Handover:
     def stopping(self) -> None:
         """Tell the manager that the agent is about to end."""
         self._send("STOPPING=1")
-
-    @staticmethod
-    def _close(sockets: Iterable[socket.socket]) -> None:
-        for each in sockets:
-            # The manager has a copy still: this ends the listening of both. Else connections would
-            # go on being given to a socket that nobody accepts from.
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
 
     def _send(self, message: str, *descriptors: int) -> bool:
         if not self._manager:

@@ -18,6 +18,7 @@ from typing import Any
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
+from ovs_metadata.agent.listeners import Options, options_of
 from ovs_metadata.agent.mounts import on_the_host
 from ovs_metadata.agent.steering import steer_by_ofport
 from ovs_metadata.host.address import (
@@ -230,12 +231,33 @@ def open_listeners(namespace: str, ports: Sequence[int], count: int) -> list[lis
     A socket stays in the namespace it was made in, whoever uses it. Several listen on one address
     and port (SO_REUSEPORT), and each of a guest's connections goes to the same worker.
     """
-    families = [_listen_ipv4, _listen_ipv6] if _ipv6_is_there() else [_listen_ipv4]
-    with inside_namespace(namespace):
-        groups = [[listen(port) for port in ports for listen in families] for _ in range(count)]
+    groups = [_open_group(namespace, ports) for _ in range(count)]
     for listener in groups[0]:
         steer_by_ofport(listener, count)
     return groups
+
+
+def reopen_listeners(namespace: str, ports: Sequence[int], count: int) -> list[socket.socket]:
+    """Open them for one worker of `count`, while the sockets of all of them are there."""
+    group = _open_group(namespace, ports)
+    for listener in group:
+        steer_by_ofport(listener, count)
+    return group
+
+
+def pristine_options(namespace: str) -> dict[int, Options]:
+    """What options listening sockets have that nobody has changed, by address family."""
+    group = _open_group(namespace, [0])  # of any free port, so that no guest gets there
+    found: dict[int, Options] = {each.family: options_of(each) for each in group}
+    for listener in group:
+        listener.close()
+    return found
+
+
+def _open_group(namespace: str, ports: Sequence[int]) -> list[socket.socket]:
+    families = [_listen_ipv4, _listen_ipv6] if _ipv6_is_there() else [_listen_ipv4]
+    with inside_namespace(namespace):
+        return [listen(port) for port in ports for listen in families]
 
 
 def listener_addresses(ports: Sequence[int]) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ import socket
 
 from ovs_metadata.agent import plumbing
 from ovs_metadata.agent.handover import Handover, Place
+from ovs_metadata.agent.listeners import options_of
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.address import METADATA_PORT, PROXY_PORT, PROXY_PORT_OF_OTHERS
 from ovs_metadata.host.ovsdb import OvsdbRefused
@@ -95,17 +96,25 @@ class Upkeep:
             LOG.warning("network namespace %s is a new one: starting over in it", self._name)
             await self._workers.stop()
         listeners = await asyncio.to_thread(self._listeners, namespace)
-        self._workers.start(listeners)
+        self._workers.start(listeners, self._reopen)
         self._namespace = namespace
 
     def _listeners(self, namespace: int) -> list[list[socket.socket]]:
         """The sockets of the agent before us, if they are in this namespace, or else new ones."""
         addresses = plumbing.listener_addresses(_PORTS)
         places = [Place(namespace, address, port) for address, port in addresses]
-        kept = self._handover.take([places] * self._count)
+        pristine = plumbing.pristine_options(self._name)
+        kept = self._handover.take(
+            [places] * self._count, intact=lambda each: options_of(each) == pristine[each.family]
+        )
         if kept is not None:
             return kept
         self._handover.forget()
         opened = plumbing.open_listeners(self._name, _PORTS, self._count)
         self._handover.keep(opened)
+        return opened
+
+    def _reopen(self, number: int) -> list[socket.socket]:
+        opened = plumbing.reopen_listeners(self._name, _PORTS, self._count)
+        self._handover.replace(number, opened)
         return opened

@@ -26,6 +26,7 @@ from ovs_metadata.agent.children import (
     workers_environment,
 )
 from ovs_metadata.agent.identities import changes
+from ovs_metadata.agent.listeners import Listeners
 from ovs_metadata.agent.pulse import Pulse
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.proxy import feed, report
@@ -67,7 +68,7 @@ class Workers:
         self._feeds: dict[int, tuple[Process, asyncio.StreamWriter]] = {}
         self._pulses: dict[int, Pulse] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._listeners: list[socket.socket] = []
+        self._listeners = Listeners([])
         self._reports: set[asyncio.Task[None]] = set()
 
     @property
@@ -89,15 +90,21 @@ class Workers:
             for number, (process, _) in feeds
         ]
 
-    def start(self, listeners: Sequence[Sequence[socket.socket]]) -> None:
+    def start(
+        self,
+        groups: Sequence[Sequence[socket.socket]],
+        reopen: Callable[[int], Sequence[socket.socket]] | None = None,
+    ) -> None:
         """Start a worker for each group of listening sockets, and keep it running.
+
+        `reopen` opens new ones for a worker whose predecessor may have spoiled them.
 
         The sockets stay open here too: connections that arrive while a worker is being started
         again wait for it.
         """
-        for number, group in enumerate(listeners):
-            self._listeners += group
-            start = functools.partial(self._spawn, number, group)
+        self._listeners = Listeners(groups, reopen)
+        for number in range(len(self._listeners)):
+            start = functools.partial(self._spawn, number)
             pulse = self._pulses[number] = Pulse(lambda: self._statistics.stood_still("worker"))
             task = keep_running(f"proxy worker {number}", start, self._patience, pulse)
             self._tasks.append(asyncio.create_task(task))
@@ -109,9 +116,8 @@ class Workers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for number in list(self._feeds):
             self._close_feed(number)
-        for listener in self._listeners:
-            listener.close()
-        self._tasks, self._listeners = [], []
+        self._listeners.close()
+        self._tasks = []
 
     def tell(self, table: Mapping[str, Entry]) -> None:
         """Tell all workers what changed in the identity table."""
@@ -121,13 +127,14 @@ class Workers:
         )
         self._table = dict(table)
         self._statistics.table_changed(self._table)
-        for process, writer in self._feeds.values():
+        for number, (process, writer) in self._feeds.items():
             if process.returncode is not None:
                 continue  # the one that takes its place gets a snapshot
             if messages:
                 writer.write(messages)
             if writer.transport.get_write_buffer_size() > LARGEST_BACKLOG:
                 LOG.error("proxy worker, pid %d, does not read its feed: killed", process.pid)
+                self._listeners.distrust(number)
                 process.kill()
 
     def apply(self, settings: Settings) -> None:
@@ -169,8 +176,9 @@ class Workers:
         """Seconds a worker may take to finish the requests it has, by its present settings."""
         return self._settings.drain_timeout + 2
 
-    async def _spawn(self, number: int, group: Sequence[socket.socket]) -> Process:
+    async def _spawn(self, number: int) -> Process:
         """Start one worker and send it its snapshot."""
+        group = await asyncio.to_thread(self._listeners.of, number)
         ours, theirs = socket.socketpair()
         descriptors = [listener.fileno() for listener in group]
         with theirs:
@@ -223,6 +231,7 @@ class Workers:
                 *(number, process.pid, error),
             )
             self._statistics.report_refused()
+            self._listeners.distrust(number)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         except OSError as error:

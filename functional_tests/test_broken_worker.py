@@ -98,7 +98,7 @@ async def broken_workers(python: tuple[str, ...]) -> AsyncIterator[Workers]:
     workers = Workers("nobody", Settings(drain_timeout=0.1))
     with pytest.MonkeyPatch.context() as patched, socket.create_server(("127.0.0.1", 0)) as place:
         patched.setattr(agent_workers, "PYTHON", python)
-        workers.start([[place]])
+        workers.start([[place]], lambda _: [socket.create_server(("127.0.0.1", 0))])
         try:
             yield workers
         finally:
@@ -224,6 +224,27 @@ def test_nothing_of_it_outlives_its_own_end(attacker: Attacker) -> None:
     finally:
         for pid in filter(runs, pids):
             os.kill(pid, 9)
+
+
+SHUT_DOWN = """
+import os, socket
+listener = socket.socket(fileno=listen_fds[0])
+listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+listener.shutdown(socket.SHUT_RDWR)
+tell(listening)
+os._exit(0)
+"""
+"""Leaves a listening socket that listens no more to the worker after it."""
+
+
+def test_no_worker_gets_a_listening_socket_that_the_one_before_has_spoiled(
+    attacker: Attacker,
+) -> None:
+    async def scenario() -> list[int]:
+        async with broken_workers(attacker.python(SHUT_DOWN)):
+            return [await asyncio.to_thread(attacker.heard) for _ in range(2)]
+
+    assert asyncio.run(scenario()) == [1, 1]
 
 
 def runs(pid: int) -> bool:

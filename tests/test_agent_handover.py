@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.process import wait_for
 from lab.service_manager import ServiceManager
-from ovs_metadata.agent.handover import Handover, Place, fits, names
+from ovs_metadata.agent.handover import Handover, Place, fits, names, namespace_of
 
 PLACES = st.builds(
     Place,
@@ -111,6 +111,26 @@ def test_kept_sockets_that_are_not_wanted_stop_listening_at_once() -> None:
         assert handover.take([[Place(1, "127.0.0.1", 1)]]) is None
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=5)
+
+
+@pytest.mark.parametrize("intact", [True, False])
+def test_kept_sockets_are_used_if_nobody_has_changed_them(intact: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        address, port = kept.getsockname()
+        handover = Handover("", {"listener-0-0": kept})
+        wanted = [[Place(namespace_of(kept), address, port)]]
+        taken = handover.take(wanted, intact=lambda _: intact)
+        assert taken == ([[kept]] if intact else None)
+
+
+def test_new_sockets_of_one_worker_take_the_place_of_its_old_ones(
+    tmp_path: Path, manager: ServiceManager, listeners: list[list[socket.socket]]
+) -> None:
+    handover = Handover(str(tmp_path / "notify"), {})
+    handover.keep(listeners)
+    wait_for(lambda: manager.stored == NAMES, "the sockets")
+    handover.replace(0, listeners[0])
+    wait_for(lambda: manager.stored == [*NAMES[2:], *NAMES[:2]], "the new ones")
 
 
 def test_what_is_meant_for_another_process_is_left_alone() -> None:
