@@ -102,3 +102,48 @@ def test_the_event_loop_does_not_wait_for_the_store(
     asyncio.run(scenario())
     store.close()
     assert threading.main_thread() not in used_by
+
+
+class Written:
+    """An announcement that notes what it is given."""
+
+    def __init__(self, first: bytes) -> None:
+        self.data = [first]
+
+    def update(self, data: bytes) -> None:
+        self.data.append(data)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@pytest.mark.parametrize(("longest", "again"), [(0.03, True), (3600.0, False)])
+def test_without_news_the_same_is_announced_again_after_the_longest_interval_only(
+    longest: float, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_liveness, "LONGEST_INTERVAL", longest)
+    store = open_store(f"directory:{tmp_path}/store")
+    written: list[Written] = []
+    looks = 0
+
+    def announce(_: str, data: bytes) -> Written:
+        written.append(Written(data))
+        return written[-1]
+
+    def ports() -> int:
+        nonlocal looks
+        looks += 1
+        return 1
+
+    monkeypatch.setattr(store, "announce", announce)
+
+    async def scenario() -> None:
+        liveness = _make(tmp_path, store, ports)
+        await _until(lambda: looks > 30 and (not again or len(written[0].data) > 3))
+        await liveness.close()
+
+    asyncio.run(scenario())
+    store.close()
+    (only,) = written
+    assert len(set(only.data)) == 1
+    assert again or len(only.data) == 1

@@ -1,6 +1,7 @@
 """What the agent does with what its workers say, with processes that play the worker."""
 
 import asyncio
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.workers import Confirm, Workers
 from ovs_metadata.proxy.feed import ASK_TO_CONFIRM
+from ovs_metadata.proxy.identity import Pending
 from ovs_metadata.proxy.report import Report, encode
 from ovs_metadata.proxy.settings import Settings
 from ovs_metadata.proxy.statistics import Statistics
@@ -108,6 +110,50 @@ def test_a_worker_that_never_stops_reporting_is_killed(monkeypatch: pytest.Monke
     )
     assert statistics.totals.reports_refused >= 1
     assert statistics.totals.requests[200, "answered"] < 100
+
+
+ENDING_PLAYER = """
+import socket, sys
+feed = socket.socket(fileno=int(sys.argv[sys.argv.index("--feed-fd") + 1]))
+feed.recv(65536)
+"""
+"""Reads its snapshot and ends: of this the agent learns by an end of file, and by no error."""
+
+
+def test_the_feed_of_a_worker_that_ended_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds: list[asyncio.StreamWriter] = []
+
+    def another_is_there(statistics: HostStatistics, workers: Workers) -> bool:
+        feeds.extend(writer for _, writer in workers._feeds.values() if writer not in feeds)
+        return statistics.totals.worker_restarts == 1 and len(feeds) > 1
+
+    play(monkeypatch, b"", another_is_there, player=ENDING_PLAYER)
+    assert all(feed.is_closing() for feed in feeds)
+
+
+DEAF_PLAYER = """
+import socket, sys, time
+feed = socket.socket(fileno=int(sys.argv[sys.argv.index("--feed-fd") + 1]))
+feed.sendall({data!r})
+time.sleep(60)
+"""
+"""Reports and reads nothing."""
+
+
+def test_a_worker_that_does_not_read_its_feed_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(agent_workers, "LARGEST_BACKLOG", 4096)
+    names = itertools.count()
+
+    def it_is_told_until_it_is_killed(statistics: HostStatistics, workers: Workers) -> bool:
+        if statistics.workers:
+            workers.tell({"169.254.0.5": Pending(f"port-{next(names)}", "x" * 10_000)})
+        return statistics.totals.worker_restarts == 1
+
+    play(monkeypatch, a_report(), it_is_told_until_it_is_killed, player=DEAF_PLAYER)
+    assert "does not read its feed: killed" in caplog.text
+    assert "was killed by signal 9" in caplog.text
 
 
 SLOW_PLAYER = """
