@@ -418,5 +418,27 @@ def test_the_worst_finding_is_the_exit_status() -> None:
     assert [status(), status(note), status(note, warning), status(warning, error)] == [0, 0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"agent": None}, False),
+        ({"controller": None, "workers": ()}, True),
+        *(
+            ({name: value}, False)
+            for name, value in {
+                "agent": ProcessFacts(1, True),
+                "controller": ProcessFacts(2, True),
+                "workers": (ProcessFacts(3), ProcessFacts(4, True)),
+            }.items()
+        ),
+    ],
+)
+def test_what_is_wrong_may_change_only_while_everybody_is_at_work(
+    changes: dict[str, Any], *, expected: bool
+) -> None:
+    assert replace(AGENT, **changes).at_work is expected
+
+
 def test_facts_do_not_show_the_secret() -> None:
     assert SECRET.decode() not in repr(STORE)

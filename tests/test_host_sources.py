@@ -91,6 +91,7 @@ def test_a_document_malformed_from_the_beginning_leaves_open_what_is_wanted(stor
         assert follower.sources() is None
         replace(store, path, lambda _: b"{}")
         wait_for(lambda: follower.sources() is not None, "the mended document")
+        assert follower.problems() == []
         replace(store, path, lambda _: b"[]")
         wait_for(follower.problems, "the document to be told of")
         assert follower.sources() is not None, "what it last said stays"

@@ -164,6 +164,15 @@ def test_what_is_wrong_is_named_and_no_secret(tmp_path: Path, text: str, said: s
     assert "\n" not in str(caught.value)
 
 
+def test_the_environment_of_the_command_is_not_that_of_neutrons_agent(
+    ini: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read_neutron_ini([ini])
+    monkeypatch.setenv("OS_DEFAULT__NOVA_METADATA_HOST", "elsewhere")
+    monkeypatch.setenv("OS_DEFAULT__METADATA_PROXY_SHARED_SECRET", "another")
+    assert read_neutron_ini([ini]) == expected
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NeutronIniError, match="No such file"):
         read_neutron_ini([tmp_path / "none.ini"])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.neutron_ports_stand_in import make_port
-from ovs_metadata.publisher.comparison import Action, Finding, apply, compare
+from ovs_metadata.publisher.comparison import Action, Finding, apply, compare, refused_by_mistake
 from ovs_metadata.publisher.paging import MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.store import open_store
@@ -101,6 +101,32 @@ def test_a_port_changed_while_neutron_was_read_keeps_its_record(store: Store) ->
     assert found(Ports([make_port(1)], there=[changed]), store) == {
         changed["id"]: (Action.NONE, False)
     }
+
+
+def test_what_is_published_while_neutron_is_asked_again_is_not_held_against_it(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store is asked first, so that Neutron knows of all that is in it."""
+    listed, changed, later = (
+        make_port(1, revision_number=number, device_id=f"instance-{number}") for number in (3, 4, 5)
+    )
+
+    class Busy(Ports):
+        def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
+            answer = super().lookup(port_ids)
+            store.put(record_of(later))
+            return answer
+
+    store.put(record_of(changed))
+    assert found(Busy([listed], there=[changed]), store) == {changed["id"]: (Action.NONE, False)}
+    assert caplog.text == ""
+
+
+def test_a_port_that_is_gone_when_neutron_is_asked_again_is_not_added(store: Store) -> None:
+    refused = [Finding(Action.ADD, make_port(number)["id"], record(number)) for number in (1, 2)]
+    again = list(refused_by_mistake(Ports([], there=[make_port(2)]), refused))
+    assert again == [replace(refused[1], force=True)]
+    assert list(store.port_ids()) == []
 
 
 def test_a_port_that_is_no_longer_an_instances_loses_its_record(store: Store) -> None:

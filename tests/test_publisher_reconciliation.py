@@ -2,10 +2,11 @@
 
 import contextlib
 import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -18,6 +19,7 @@ from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.publisher.reconciliation import LOCK, Reconciler, reconcile
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store, StoreUnavailable
+from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.record import MAX_REVISION
 
 Start = Callable[..., Reconciler]
@@ -91,10 +93,21 @@ def test_everything_that_differs_is_repaired(store: Store) -> None:
     }
 
 
-def test_old_tombstones_are_swept() -> None:
-    store = Mock(records=Mock(return_value=iter(())))
-    reconcile(Ports(), store, threading.Event())
-    store.sweep.assert_called_once_with(24 * 3600.0)
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_old_tombstones_are_swept_unless_it_is_stopped(
+    store: Store, url: str, *, is_stopped: bool
+) -> None:
+    old, young = make_port(1)["id"], make_port(2)["id"]
+    files = [Path(url.removeprefix("directory:") + port_path(each)) for each in (old, young)]
+    for port_id, file, hours in zip((old, young), files, (25, 23), strict=True):
+        store.delete(port_id, MAX_REVISION)
+        written = time.time() - hours * 3600
+        os.utime(file, (written, written))
+    stop = threading.Event()
+    if is_stopped:
+        stop.set()
+    reconcile(Ports(), store, stop)
+    assert [file.exists() for file in files] == [is_stopped, True]
 
 
 def removed_by_mistake(store: Store, *ports: Port) -> None:
@@ -231,20 +244,14 @@ def test_it_runs_at_the_start_and_at_each_interval(start: Start, store: Store) -
 
 
 def test_the_first_waits_for_another_server_to_be_done(
-    start: Start, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+    start: Start, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(reconciliation, "RETRY_DELAY", 0.02)
     source = Ports(make_port(1))
-    with store.lock(LOCK) as held:
+    with store.lock(LOCK) as held, caplog.at_level(logging.DEBUG, reconciliation.__name__):
         assert held
-        opened = threading.Event()
-
-        def opener() -> Store:
-            opened.set()
-            return open_store(url)
-
-        start(source, opener=opener)
-        assert opened.wait(10)
+        start(source)
+        wait_for(lambda: "another server is reconciling" in caplog.text, "a turn left out")
         assert source.read == 0
     wait_for(lambda: list(store.port_ids()), "the first after the other's")
 

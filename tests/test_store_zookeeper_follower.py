@@ -5,14 +5,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from kazoo.exceptions import NoNodeError
 
 from lab.process import wait_for
 from lab.store_support import Told, record
+from ovs_metadata.store import zookeeper_follower
 from ovs_metadata.store.kind import PORTS
 from ovs_metadata.store.layout import VERSION_NODE, version_content
 from ovs_metadata.store.zookeeper_follower import ZooKeeperFollower
-from ovs_metadata.store.zookeeper_requests import Requests
+from ovs_metadata.store.zookeeper_requests import OPERATION_TIMEOUT, Requests
 
 FIRST, LATE = record(1), record(2)
 
@@ -64,3 +66,54 @@ def test_a_port_added_while_others_are_being_read_is_read_too() -> None:
     wait_for(lambda: len(told.calls) == 2, "both to be told")
     assert sorted(told.calls) == sorted([(FIRST.port_id, FIRST), (LATE.port_id, LATE)])
     follower.close()
+
+
+def test_many_are_read_some_at_a_time_and_what_is_no_port_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zookeeper_follower, "BATCH", 2)
+    records = [record(number) for number in range(1, 6)]
+    asked: list[str] = []
+    waiting, most = 0, 0
+
+    class Counted(Result):
+        def get(self, timeout: float) -> Any:
+            nonlocal waiting
+            waiting -= 1
+            return super().get(timeout)
+
+    class Counting(Client):
+        def get_async(self, path: str, watch: Any = None) -> Result:
+            nonlocal waiting, most
+            if path != VERSION_NODE:
+                asked.append(path.rpartition("/")[2])
+            waiting += 1
+            most = max(most, waiting)
+            stored = {each.port_id: each.to_json() for each in records}
+            if (data := stored.get(path.rpartition("/")[2])) is not None:
+                return Counted(data)
+            return Counted(super().get_async(path, watch)._outcome)
+
+    told = Told()
+    requests = Requests(cast("Any", Counting()), "zk1:2181", "")
+    requests.note_state(connected=True)
+    follower = ZooKeeperFollower(requests, PORTS, told, None, None)
+    ports = [each.port_id for each in records]
+    follower.set_ports([*ports, "tap1"])
+    wait_for(lambda: len(told.calls) == 6, "all to be told")
+    follower.close()
+    assert sorted(asked) == sorted(ports)
+    assert most == 2
+    assert dict(told.calls)["tap1"] is None
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, OPERATION_TIMEOUT), (3.0, 3.0), (0.0, 0.0)])
+def test_an_answer_may_take_as_long_as_is_said(given: float | None, seconds: float) -> None:
+    waited: list[float] = []
+
+    def get(*, timeout: float) -> None:
+        waited.append(timeout)
+
+    result = SimpleNamespace(get=get)
+    Requests(cast("Any", Client()), "zk1:2181", "").wait(result, given)
+    assert waited == [seconds]
