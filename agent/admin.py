@@ -13,9 +13,11 @@ and no signature. It runs on the agent's event loop, from `start` to `close`.
     /                the same and more as a page for people
 """
 
+import ipaddress
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -26,6 +28,7 @@ from tornado.web import Application, RequestHandler
 
 from ovs_metadata import __version__
 from ovs_metadata.agent import status_page
+from ovs_metadata.agent.door import Door
 from ovs_metadata.agent.metrics import make_registry
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.status import About, HostStatus
@@ -36,8 +39,8 @@ LOG = logging.getLogger(__name__)
 _SOCKET_MODE = 0o600
 
 _LARGEST_REQUEST = 16 * 1024
-_IDLE_TIMEOUT = 60.0
-"""Bounds of a request, in bytes, and of a connection's idleness, in seconds."""
+_IDLE_TIMEOUT = 10.0
+"""Bounds of a request, in bytes, and of the time it takes to arrive, in seconds."""
 
 
 class AdminListener:
@@ -67,11 +70,14 @@ class AdminListener:
             ],
             default_handler_class=_Nothing,
             log_function=_log_errors,
+            own_name=lambda: about().host,
         )
+        self._doors: list[Door] = []
         self._server = HTTPServer(
             application,
             max_header_size=_LARGEST_REQUEST,
             max_body_size=_LARGEST_REQUEST,
+            no_keep_alive=True,  # so that as many requests come as connections are let in
             idle_connection_timeout=_IDLE_TIMEOUT,
         )
 
@@ -82,23 +88,46 @@ class AdminListener:
             OSError: it cannot, the port being taken for example.
         """
         if isinstance(self._listen, UnixSocket):
-            path = str(self._listen.path)
-            self._server.add_socket(bind_unix_socket(path, mode=_SOCKET_MODE))
+            listeners = [bind_unix_socket(str(self._listen.path), mode=_SOCKET_MODE)]
         else:
-            self._server.add_sockets(bind_sockets(self._listen.port, self._listen.host))
+            listeners = bind_sockets(self._listen.port, self._listen.host)
+        self._doors = [Door(each, self._server.handle_stream) for each in listeners]
+        for door in self._doors:
+            door.open()
         self._status.start()
         LOG.info("the admin listener is at %s", self._listen)
 
     async def close(self) -> None:
         """Stop listening, and end the connections there are."""
         self._status.close()
-        self._server.stop()
+        for door in self._doors:
+            door.close()
         await self._server.close_all_connections()
         if isinstance(self._listen, UnixSocket):
             self._listen.path.unlink(missing_ok=True)
 
 
+def is_own_name(host: str, name: str) -> bool:
+    """Whether a request's Host names this listener: by an address, as localhost, or as the host.
+
+    A page on the Web may have a name that leads here (DNS rebinding); it could read what we answer.
+    """
+    try:
+        bare = urlsplit(f"//{host}").hostname or ""
+        if bare in {"localhost", name.lower()} - {""}:
+            return True
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return False
+    return True
+
+
 class _Handler(RequestHandler):
+    def prepare(self) -> None:
+        if not is_own_name(self.request.host, self.settings["own_name"]()):
+            self.set_status(403)
+            self.finish("Ask for localhost, or an address of this host.\n")
+
     def set_default_headers(self) -> None:
         self.set_header("Server", "ovs-metadata-agent")
         self.set_header("Cache-Control", "no-store")
@@ -182,7 +211,9 @@ class _Page(_Handler):
 
 class _Nothing(_Handler):
     def prepare(self) -> None:
-        self.send_error(404)
+        super().prepare()
+        if not self._finished:
+            self.send_error(404)
 
 
 def _log_errors(handler: RequestHandler) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+import socket
 import stat
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -11,10 +13,13 @@ from typing import Any
 import pytest
 from proxy_support import identity, on_loop
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.simple_httpclient import HTTPTimeoutError
 
 from lab.process import free_port
+from ovs_metadata.agent import door
 from ovs_metadata.agent.admin import AdminListener
 from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.status import About
 from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket
 
 SECRET = "signature-5"
@@ -25,7 +30,8 @@ SECRET = "signature-5"
 async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterator[None]:
     statistics = HostStatistics()
     statistics.table_changed({"169.254.0.5": identity(5)})
-    listener = AdminListener(listen, statistics, lambda: problems)
+    about = About(host="cn-1")
+    listener = AdminListener(listen, statistics, lambda: problems, lambda: about)
     listener.start()
     try:
         yield
@@ -99,6 +105,112 @@ def test_nothing_is_told_that_is_secret_and_nothing_can_be_changed(
             assert b"port-5" in (await ask(address, "/ports")).body
             for path in ("/index.html", "/metrics/", "/ports/../metrics", "/etc/passwd"):
                 assert (await ask(address, path)).code == 404
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9775", 200),
+        ("[::1]:9775", 200),
+        ("localhost", 200),
+        ("LOCALHOST:80", 200),
+        ("cn-1", 200),
+        ("rebound.example", 403),
+        ("127.0.0.1.rebound.example", 403),
+        ("10.0.0.1.", 403),
+    ],
+)
+def test_a_name_that_is_not_of_this_host_is_refused(host: str, status: int) -> None:
+    address = LoopbackAddress("127.0.0.1", free_port())
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for path in ("/metrics", "/status", "/", "/nothing"):
+                answer = await ask(address, path, headers={"Host": host})
+                assert answer.code == (404 if path == "/nothing" and status == 200 else status)
+
+    check()
+
+
+def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddress) -> None:
+    held: list[socket.socket] = []
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for _ in range(door.AT_ONCE - 1):
+                held.append(socket.create_connection((address.host, address.port)))
+            assert (await ask(address, "/healthz/live")).code == 200
+            closed = 0
+            for each in held:
+                each.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    closed += each.recv(1) == b""
+            assert closed >= door.AT_ONCE - door.MOST_CONNECTIONS
+
+    try:
+        check()
+    finally:
+        for each in held:
+            each.close()
+
+
+class NoDescriptors:
+    """A listening socket of a process that has no descriptor for a connection."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.socket, self.other = socket.socketpair()
+        self.other.send(b"x")  # so that it can always be read
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> None:
+        self.tried += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def close(self) -> None:
+        self.socket.close()
+        self.other.close()
+
+
+def test_running_out_of_descriptors_is_logged_once_and_waited_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(door, "PAUSE", 0.01)
+    listener = NoDescriptors()
+
+    @on_loop
+    async def check() -> None:
+        turns = 0
+        guarded = door.Door(listener, lambda *_: None)  # type: ignore[arg-type]
+        guarded.open()
+        while listener.tried < 3:
+            turns += 1
+            await asyncio.sleep(0.001)
+        guarded.close()
+        assert turns > 3
+
+    check()
+    assert caplog.text.count("accepts nobody at present: [Errno 24] Too many open files") == 1
+
+
+def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "AT_ONCE", 2)
+    monkeypatch.setattr(door, "PER_SECOND", 1e-6)
+    address = LoopbackAddress("127.0.0.1", free_port())
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for _ in range(2):
+                assert (await ask(address, "/healthz/live")).code == 200
+            with pytest.raises(HTTPTimeoutError):
+                await ask(address, "/healthz/live", request_timeout=0.5)
 
     check()
 

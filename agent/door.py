@@ -1,0 +1,103 @@
+"""Lets connections in to the admin listener: so many, so fast, and for so long.
+
+Any user of this host can connect to a port on loopback. The agent must go on with its work whatever
+they do there, so connections that are too many wait in the kernel, the oldest make room for new
+ones, and none lives long. Running out of file descriptors is logged once and waited out.
+
+On the event loop.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tornado.iostream import IOStream
+
+from ovs_metadata.agent.allowance import Allowance
+
+LOG = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 32
+"""Connections at once; one more closes the oldest."""
+
+AT_ONCE = 64
+PER_SECOND = 20.0
+"""Connections that are accepted at once, and in the long run."""
+
+LONGEST = 30.0
+"""Seconds a connection may last, which has one request."""
+
+PAUSE = 0.5
+"""Seconds that nothing is accepted if there were too many, or no file descriptor for them."""
+
+
+class _Stream(IOStream):
+    """A connection that says when it is closed: its callback for that is the server's."""
+
+    forget: Callable[[], object]
+
+    def close_fd(self) -> None:
+        """Close it."""
+        super().close_fd()
+        self.forget()
+
+
+class Door:
+    """Accepts the connections of one listening socket, from `open` to `close`."""
+
+    def __init__(self, listener: socket.socket, let_in: Callable[[IOStream, Any], object]) -> None:
+        """Make it; `let_in` serves a connection, and gets the peer's address too."""
+        self._listener = listener
+        self._let_in = let_in
+        self._loop = asyncio.get_running_loop()
+        self._allowance = Allowance(AT_ONCE, PER_SECOND, self._loop.time())
+        self._streams: dict[IOStream, asyncio.TimerHandle] = {}
+        self._paused: asyncio.TimerHandle | None = None
+        self._complaint = ""
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._paused = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Accept no more, and close what is open."""
+        self._loop.remove_reader(self._listener)
+        if self._paused:
+            self._paused.cancel()
+        self._listener.close()
+        for stream in list(self._streams):
+            stream.close()
+
+    def _accept(self) -> None:
+        if not self._allowance.take(self._loop.time()):
+            self._pause()
+            return
+        try:
+            connection, address = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no descriptor or no memory for it
+            if str(error) != self._complaint:
+                LOG.error("the admin listener accepts nobody at present: %s", error)
+            self._complaint = str(error)
+            self._pause()
+            return
+        self._complaint = ""
+        while len(self._streams) >= MOST_CONNECTIONS:
+            next(iter(self._streams)).close()  # which forgets it
+        stream = _Stream(connection)
+        self._streams[stream] = self._loop.call_later(LONGEST, stream.close)
+        stream.forget = lambda: self._forget(stream)
+        self._let_in(stream, address)
+
+    def _forget(self, stream: IOStream) -> None:
+        timer = self._streams.pop(stream, None)
+        if timer:
+            timer.cancel()
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._listener)
+        self._paused = self._loop.call_later(PAUSE, self.open)
