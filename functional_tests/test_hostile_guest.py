@@ -89,7 +89,7 @@ def test_a_worker_that_is_full_takes_from_the_port_that_has_most(start: Start) -
         assert [talk.ask()[0] for talk in others] == 7 * [200]
         left = 0
         for talk in hogs:
-            with contextlib.suppress(ConnectionError, AssertionError):
+            with contextlib.suppress(ConnectionError):  # a reset
                 left += talk.ask()[0] == 200
         assert left == 40 - 7
 

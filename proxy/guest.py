@@ -456,16 +456,22 @@ class GuestConnection(PortConnection):
             self._abandon(status, failure.name)
         elif failure is not Failure.TOO_MANY_CONNECTIONS:  # of which there is no request
             now = monotonic()
+            head = self._parser.head
+            asked = (b"", b"") if head is None else (head.method, head.target)
             self._context.observer.request_done(
-                *(self.address, self._port_id(), "", b"", b"", status, failure.name, len(data)),
+                *(self.address, self._port_id(), "", *asked, status, failure.name, len(data)),
                 *(now, now, now, b""),
             )
         self._leave_turn()
         self._continue_due = False
         self._identity = None
-        self._phase = Phase.LINGERING
-        channel.write_last(data)
-        self._set_deadline(settings.linger_timeout)
+        if self._input_ended:
+            channel.write(data)
+            self._close()
+        else:
+            self._phase = Phase.LINGERING
+            channel.write_last(data)
+            self._set_deadline(settings.linger_timeout)
 
     def _end_at_once(self, cause: str) -> None:
         transaction = self._transaction

@@ -41,10 +41,13 @@ class GuestContext:
     draining: bool = False
 
     def make_room(self) -> None:
-        """Cut off a connection of the most crowded port if there are too many altogether."""
+        """Cut off a connection of the most crowded port if there are too many altogether.
+
+        One without a request goes first.
+        """
         if len(self.registry) > self.settings.max_connections:
             self.observer.connection_refused("WORKER_LIMIT")
-            next(iter(self.registry.most_crowded().connections)).cut_off()
+            min(self.registry.most_crowded().connections, key=lambda each: each.busy).cut_off()
 
 
 class PortConnection(asyncio.Protocol):
@@ -72,6 +75,11 @@ class PortConnection(asyncio.Protocol):
         """The peer address."""
         self.deadline = math.inf
         """When the present phase has lasted too long, in the event loop's time."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a request, or an answer to send."""
+        return self._phase is not Phase.READING
 
     # To be said by who serves the guest.
 

@@ -22,6 +22,10 @@ class Registered(Protocol):
     def address(self) -> str:
         """The peer address."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has a request, or an answer to send."""
+
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """The entry behind the connection's address changed."""
 
@@ -93,6 +97,12 @@ class Port:
         else:
             self.under_way -= 1
 
+    def admit(self, limit: int) -> None:
+        """Give turns to those who wait, as many as a limit that has been raised allows."""
+        while self.waiting and self.under_way < limit:
+            self.under_way += 1
+            self.waiting.popleft().turn_given()
+
     def leave_queue(self, connection: Registered) -> None:
         """Wait no longer."""
         self.waiting.remove(connection)
@@ -124,6 +134,11 @@ class ConnectionRegistry:
     def most_crowded(self) -> Port:
         """The port that has the most connections; there must be one."""
         return max(self._ports.values(), key=lambda port: len(port.connections))
+
+    def admit(self, limit: int) -> None:
+        """Act on another limit of the requests a port may have under way."""
+        for port in list(self._ports.values()):
+            port.admit(limit)
 
     def sweep(self, now: float) -> None:
         """Forget ports that have no connection and have not asked for a while."""

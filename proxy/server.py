@@ -106,6 +106,7 @@ class ProxyServer:
         self._context.pool.apply(settings)
         self._context.settings = settings
         self._context.observer.apply(settings)
+        self._registry.admit(settings.max_requests_per_port)
 
     @property
     def observer(self) -> Observer:

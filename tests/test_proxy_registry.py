@@ -22,6 +22,7 @@ class Connection:
     def __init__(self, address: str) -> None:
         self.address = address
         self.deadline = math.inf
+        self.busy = False
         self.told: list[tuple[Entry | None, Entry | None]] = []
         self.turns = 0
 
