@@ -84,6 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
     """A connection to one of Nova's endpoints, serving one exchange at a time."""
 
     __slots__ = (
+        "_ended",
         "_endpoint",
         "_exchange",
         "_parser",
@@ -104,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._persistent = False
+        self._ended = False  # by Nova: over TLS, only if TLS says so as well as TCP
         self._poller = select.poll()
 
     @property
@@ -179,13 +181,18 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.receiver.answer_received(part)
 
     def eof_received(self) -> None:
-        """Let the transport close itself; `connection_lost` follows."""
+        """Note Nova's end and let the transport close itself; `connection_lost` follows.
+
+        Over TLS the event loop calls this for a close_notify, and not for the end of TCP alone,
+        which anybody on the way can bring about (RFC 9112, section 9.8).
+        """
+        self._ended = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange in progress, if any: properly, or as broken."""
         exchange = self._exchange
         self.owner.connection_gone(self)
-        if exchange is not None and exc is None and self._parser.finish():
+        if exchange is not None and exc is None and self._ended and self._parser.finish():
             self._exchange = None
             exchange.connection = None
             if exchange.receiver is not None:

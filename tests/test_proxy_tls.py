@@ -294,3 +294,31 @@ def test_the_command_says_in_one_line_which_text_is_of_no_use(tmp_path: Path) ->
     assert "setting nova_ca holds no usable certificate" in log.splitlines()[-1]
     assert "Traceback" not in log
     assert "no PEM at all" not in log
+
+
+@pytest.mark.parametrize("proper", [True, False])
+@on_loop
+async def test_an_answer_without_length_is_whole_only_if_tls_ends_properly(
+    authority: Authority, *, proper: bool
+) -> None:
+    receiver = Receiver()
+
+    async def script(connection: NovaConnection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nthe first half")
+        await until(lambda: receiver.body == b"the first half")
+        if not proper:
+            # TCP ends, which anybody on the way can have done, and TLS has not said so.
+            raw = os.dup(connection.writer.get_extra_info("socket").fileno())
+            with socket.socket(fileno=raw) as end:
+                end.shutdown(socket.SHUT_WR)
+            await until(lambda: receiver.complete or receiver.failure is not None)
+
+    tls = authority.server_context("IP:127.0.0.1")
+    async with running_nova(script, tls=tls) as nova:
+        pool = UpstreamPool(Settings(nova_metadata_urls=(nova.url,), nova_ca=authority.certificate))
+        pool.submit(request(), receiver)
+        await until(lambda: receiver.complete or receiver.failure is not None)
+        pool.close()
+    assert receiver.complete is proper
+    assert receiver.failure is (None if proper else Failure.BAD_ANSWER)
