@@ -1,11 +1,12 @@
-"""docs/hostile-guests.md says of every limit what it is: its table equals the settings' schema."""
+"""docs/hostile-guests.md: its tables are what the settings and the code come to."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 from ovs_metadata.proxy.errors import Failure
-from ovs_metadata.proxy.settings import schema
+from ovs_metadata.proxy.server import RECEIVE_BUFFER, SEND_BUFFER
+from ovs_metadata.proxy.settings import Settings, schema
 
 PAGE = Path(__file__).parent.parent / "docs" / "hostile-guests.md"
 
@@ -49,3 +50,38 @@ def test_every_status_it_names_is_one_of_ours() -> None:
     named = {int(status) for row in rows() for status in re.findall(r"\b[45]\d\d\b", row[3])}
     assert named
     assert named <= {failure.value.status for failure in Failure}
+
+
+KIB = 1024
+READ = 256 * KIB
+"""What uvloop reads at once; an answer comes in parts of that."""
+HIGH_WATER = 64 * KIB
+"""The output in user space from which on uvloop asks for no more."""
+
+
+def most_of_a_port(settings: Settings) -> list[tuple[int, int]]:
+    """Bytes, and how many times, in the order of the page's table."""
+    connections, requests = settings.max_connections_per_port, settings.max_requests_per_port
+    return [
+        (2 * RECEIVE_BUFFER, 2 * connections),  # socket(7): the kernel doubles what it is given
+        (2 * SEND_BUFFER, connections),
+        (settings.max_head + 2 * RECEIVE_BUFFER, connections),
+        (HIGH_WATER + READ, connections),
+        (3 * settings.max_body, requests),
+        (READ, requests),
+    ]
+
+
+def test_the_most_that_a_port_can_make_us_hold_is_the_sum_of_its_parts() -> None:
+    amounts = most_of_a_port(Settings())
+    rows = re.findall(
+        r"^\| the (?:kernel|worker): .* \| (.*) \| (.*) \| (.*) \|$", PAGE.read_text(), re.M
+    )
+    assert rows == [
+        (shown("max_body", size), str(count), f"{size * count / KIB**2:g} MiB")
+        for size, count in amounts
+    ]
+    everything = sum(size * count for size, count in amounts)
+    total = f"{everything / KIB**2:g} MiB"
+    assert f"\n| all | | | {total} |\n" in PAGE.read_text()
+    assert total in (PAGE.parent.parent / "CHANGELOG.md").read_text()
