@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyroute2.netlink.rtnl import ifinfmsg
 
 from lab.metadata_instance import Instance
 from lab.metadata_service import MetadataService
@@ -86,8 +88,26 @@ def test_listening_sockets_by_address() -> None:
         assert ("::1", six.getsockname()[1]) in set(look_host._listening())
 
 
-def test_devices_here_and_elsewhere() -> None:
-    assert look_host.link_problem("lo") in {"", "is down"}
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [(["UP", "LOWER_UP"], ""), (["UP"], "has no carrier"), (["LOWER_UP"], "is down")],
+)
+def test_devices_here(flags: list[str], problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = sum(ifinfmsg.IFF_NAMES[f"IFF_{flag}"] for flag in flags)
+
+    class Here(contextlib.nullcontext[None]):
+        def __enter__(self) -> Any:
+            return self
+
+        def get_links(self, ifname: str) -> list[dict[str, int]]:
+            return [{"flags": number}] if ifname == "tap1" else []
+
+    monkeypatch.setattr(look_host, "IPRoute", Here)
+    assert look_host.link_problem("tap1") == problem
+
+
+def test_devices_elsewhere() -> None:
+    assert look_host.link_problem("lo") is not None
     assert look_host.link_problem("no-such-device") is None
 
 

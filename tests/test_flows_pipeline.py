@@ -1,6 +1,7 @@
 """The pipeline, scenario by scenario, as ovs-ofctl would print it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from ovs_metadata.flows.tables import Table, ofport_of, table_names
 from ovs_metadata.flows.values import GotoTable, Learn
 from ovs_metadata.host.config import FlowOptions
 
+GOLDEN = Path(__file__).parent / "golden"
+
 OPTIONS = FlowOptions()
 METADATA_OFPORT = 1
 
@@ -24,6 +27,8 @@ HIGHEST_OFPORT = Port(65279, "fa:16:3e:00:00:04", "192.0.2.7")
 MANY = [Port(number, f"fa:16:3e:00:01:{number:02x}", f"10.0.1.{number}") for number in range(2, 10)]
 CHANGED = Port(2, "fa:16:3e:00:00:99", "10.0.0.99")
 """The port ONE after its record got another MAC and another first fixed IP."""
+
+OTHER_OPTIONS = "other-options.flows"
 
 SCENARIOS = {
     "no-ports": [],
@@ -79,7 +84,7 @@ def test_a_change_sends_what_its_golden_file_says(
 
 def test_numbers_follow_the_options(golden: Callable[[str, str], None]) -> None:
     options = FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11)
-    golden("other-options.flows", ofctl.dump(pipeline(options, 9, [ONE]).values()))
+    golden(OTHER_OPTIONS, ofctl.dump(pipeline(options, 9, [ONE]).values()))
 
 
 def test_without_a_metadata_port_there_is_nothing() -> None:
@@ -169,3 +174,10 @@ def test_what_was_kept_makes_no_difference(first: list[Port], second: list[Port]
     for metadata_ofport in (METADATA_OFPORT, METADATA_OFPORT + 1):
         flows = kept.flows(OPTIONS, metadata_ofport, second)
         assert flows == pipeline(OPTIONS, metadata_ofport, second)
+
+
+def test_no_golden_file_is_left_of_what_is_gone() -> None:
+    names = {f"{name}.flows" for name in SCENARIOS} | {f"{name}.changes" for name in CHANGES}
+    # The last one is of functional_tests/test_only_our_flows.py.
+    names |= {OTHER_OPTIONS, "generation-1.flows"}
+    assert {path.name for path in GOLDEN.iterdir()} == names

@@ -29,8 +29,12 @@ def test_it_is_the_store_of_the_url(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["zookeeper_auth_file", "tls_ca_file", "tls_key_file"])
 def test_files_that_cannot_be_used_are_refused_at_once(path: Path, option: str) -> None:
-    path.write_text(f"[store]\nurl = zookeeper://zk1.invalid\n{option} = /not/there")
-    with pytest.raises(StoreError):
+    others = {"tls_ca_file": __file__, "tls_cert_file": __file__}
+    given = others if option == "tls_key_file" else {}
+    given |= {option: "/not/there"}
+    lines = "".join(f"{name} = {value}\n" for name, value in given.items())
+    path.write_text(f"[store]\nurl = zookeeper://zk1.invalid\n{lines}")
+    with pytest.raises(StoreError, match="/not/there"):
         open_configured_store(config.load(path), wait=None)
 
 

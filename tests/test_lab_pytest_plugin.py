@@ -6,6 +6,7 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
@@ -54,3 +55,23 @@ def test_a_long_search_takes_inputs_of_its_own() -> None:
     assert not profile.derandomize
     assert profile.deadline is None
     assert profile.max_examples > settings.get_profile("ci").max_examples
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "1 error"), ("", "1 skipped")])
+def test_in_ci_a_test_that_is_left_out_is_an_error(ci: str, outcome: str, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["lab.pytest_plugin"]\n')
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n\n@pytest.mark.skip(reason='why')\ndef test_it() -> None:\n    pass\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    environment |= {"PYTHONPATH": str(TESTS.parent / "tools")} | ({"CI": ci} if ci else {})
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome in done.stdout
+    assert "why" in done.stdout or not ci
