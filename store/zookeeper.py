@@ -77,7 +77,9 @@ class ZooKeeperNodes:
             return
         try:
             if not connected.wait(wait):
-                raise StoreUnavailable(f"no ZooKeeper answers at {hosts} within {wait:g} s")
+                # Over TLS it may answer and not be believed.
+                reason = f": {self._outage.latest}" if security.tls_ca else ""
+                raise StoreUnavailable(f"no ZooKeeper answers at {hosts} within {wait:g} s{reason}")
             self._requests.run(self._requests.check_layout)
         except StoreError:
             self.close()

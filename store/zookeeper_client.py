@@ -28,6 +28,8 @@ class OncePerOutage(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._said: set[str] = set()
+        self.latest = ""
+        """What was said last."""
 
     def reset(self) -> None:
         """A new outage may say everything again."""
@@ -35,7 +37,7 @@ class OncePerOutage(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this has not been said yet."""
-        message = record.getMessage()
+        self.latest = message = record.getMessage()
         new = message not in self._said
         self._said.add(message)
         return new

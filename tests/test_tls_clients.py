@@ -142,3 +142,13 @@ def test_a_server_is_believed_by_its_authority_and_its_name(
         ask(server.port, tmp_path / "ours.pem")
     assert bool(server.heard) is trusted
     assert bool(server.refused) is not trusted
+
+
+def test_a_command_says_why_a_zookeeper_is_not_believed(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    security = Security("", tmp_path / "authority.pem")
+    with (
+        Server(authority.server_context("DNS:elsewhere.example")).running() as server,
+        pytest.raises(StoreUnavailable, match="certificate is not valid for 'localhost'"),
+    ):
+        open_store(f"zookeeper://localhost:{server.port}/x", security=security, wait=1.0)
