@@ -56,7 +56,9 @@ class AdminListener:
         """Make it; `problems` says why this host is not ready, and nothing when it is."""
         self._listen = listen
         self._status = HostStatus(statistics, problems, about)
-        registry = make_registry(statistics, lambda: not problems(), lambda: about().enabled)
+        registry = make_registry(
+            statistics, lambda: not problems(), lambda: about().enabled, lambda: about().serves
+        )
         health = {"problems": problems, "statistics": statistics}
         application = Application(
             [

@@ -143,6 +143,7 @@ class Agent:
             enabled=current.enabled if current else None,
             generation=self._live.generation if self._live else "",
             children=tuple(self._service.children()) if self._service else (),
+            serves=self._service.serves() if self._service else {},
         )
 
     def _status(self, live: LiveDeployment) -> Status:

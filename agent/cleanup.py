@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from ovs_metadata.agent import plumbing
+from ovs_metadata.agent import namespaces, plumbing
 from ovs_metadata.flows.bridge import forget_bridge, prepare_bridge
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.tables import table_names
@@ -46,7 +46,7 @@ def remove_every_trace(config: Config, *, snapshots: bool = False) -> None:
         else:
             opened.callback(ovsdb.close)
             steps = _on_the_bridge(config, ovsdb)
-        steps.append(("network namespace", lambda: plumbing.remove_namespace(config.namespace)))
+        steps.append(("network namespace", lambda: namespaces.remove_namespace(config.namespace)))
         if snapshots:
             steps.append(("snapshots", lambda: remove_snapshots(config)))
         for what, remove in steps:
@@ -83,7 +83,7 @@ def has_traces(config: Config) -> bool:
     Raises:
         OvsdbUnreachable: OVSDB does not answer.
     """
-    if plumbing.namespace_id(config.namespace) is not None:
+    if namespaces.namespace_id(config.namespace) is not None:
         return True
     with contextlib.closing(Ovsdb(config.ovsdb_connection, config.bridge, lambda _: None)) as ovsdb:
         bridge = ovsdb.bridge

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
-from ovs_metadata.agent.plumbing import inside_namespace
+from ovs_metadata.agent.namespaces import inside_namespace
 from ovs_metadata.flows.passing import Connection
 from ovs_metadata.host.address import ofport_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ovs_metadata.agent.plumbing import NAMESPACES, inside_namespace
+from ovs_metadata.agent.namespaces import NAMESPACES, inside_namespace
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 

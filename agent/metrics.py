@@ -4,7 +4,7 @@ The totals are kept elsewhere; here they are only put into the form that prometh
 when somebody asks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from ovs_metadata import __version__
 from ovs_metadata.agent.statistics import HostStatistics, Totals
+from ovs_metadata.host.address import IpVersion
 from ovs_metadata.logs import standard_error
 from ovs_metadata.proxy.report import BUCKETS, Histogram
 
@@ -28,10 +29,11 @@ def make_registry(
     statistics: HostStatistics,
     is_ready: Callable[[], bool],
     is_enabled: Callable[[], bool | None] = lambda: None,
+    serves: Callable[[], Mapping[IpVersion, bool]] = dict,
 ) -> CollectorRegistry:
     """Return a registry of its own with all of the agent's metrics, its own process included."""
     registry = CollectorRegistry()
-    registry.register(HostCollector(statistics, is_ready, is_enabled))
+    registry.register(HostCollector(statistics, is_ready, is_enabled, serves))
     ProcessCollector(registry=registry)
     return registry
 
@@ -44,23 +46,33 @@ class HostCollector(Collector):
         statistics: HostStatistics,
         is_ready: Callable[[], bool],
         is_enabled: Callable[[], bool | None] = lambda: None,
+        serves: Callable[[], Mapping[IpVersion, bool]] = dict,
     ) -> None:
         """Make it; whether the host is enabled is None while that is not known."""
         self._statistics = statistics
         self._is_ready = is_ready
         self._is_enabled = is_enabled
+        self._serves = serves
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics as they are now."""
         yield InfoMetricFamily(PREFIX + "build", "The agent's version.", {"version": __version__})
         yield _gauge("ready", "1 if this host serves metadata, as /healthz says.", self._is_ready())
         yield self._enabled()
+        yield self._served()
         yield from _counters(self._statistics.totals)
         yield from _gauges(self._statistics)
 
     def _enabled(self) -> Metric:
         text = "1 if the deployment's configuration enables this host; absent while not known."
         return GaugeMetricFamily(PREFIX + "enabled", text, value=self._is_enabled())
+
+    def _served(self) -> Metric:
+        text = "1 if guests can be served over an IP version that the kernel has switched on."
+        served = GaugeMetricFamily(PREFIX + "ip_version_served", text, labels=["version"])
+        for version, is_served in sorted(self._serves().items()):
+            served.add_metric([str(version)], float(is_served))
+        return served
 
 
 def _counters(totals: Totals) -> Iterator[Metric]:

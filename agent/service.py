@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ovs_metadata.agent.children import PYTHON, Child, child, keep_running, start_child, still
@@ -19,6 +19,7 @@ from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.connections import guests_connections
 from ovs_metadata.agent.deployment import Deployment
 from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.host_plumbing import HostPlumbing
 from ovs_metadata.agent.identities import Identities
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.pulse import Pulse, pulse_pipe
@@ -26,6 +27,7 @@ from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.upkeep import Upkeep
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.passing import let_pass
+from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.watch import PortWatcher
@@ -76,9 +78,13 @@ class Service:
 
     def problems(self) -> list[str]:
         """What keeps guests from being served; empty if nothing does."""
-        metadata_port = self._upkeep.problem if self._upkeep else "OVSDB has not been read yet"
-        found = [problem for problem in (metadata_port, self._workers.problem()) if problem]
-        return found + still(self._flows_child())
+        plumbing = self._upkeep.problems if self._upkeep else ["OVSDB has not been read yet"]
+        workers = self._workers.problem()
+        return [*plumbing, *([workers] if workers else []), *still(self._flows_child())]
+
+    def serves(self) -> Mapping[IpVersion, bool]:
+        """Whether guests can be served over each IP version that the kernel has switched on."""
+        return self._upkeep.serves if self._upkeep else {}
 
     @property
     def ports_served(self) -> int:
@@ -129,12 +135,11 @@ class Service:
     async def _run(self) -> None:
         """Serve until cancelled."""
         loop = asyncio.get_running_loop()
-        awake: list[Upkeep] = []
 
         def changed() -> None:
             self._changed.set()
-            for upkeep in awake:
-                upkeep.wake()
+            if self._upkeep:
+                self._upkeep.wake()
 
         def wake() -> None:
             loop.call_soon_threadsafe(changed)
@@ -149,12 +154,9 @@ class Service:
                 self._tell_now(watcher)
 
         self._confirmer = Confirmer(watcher, probe, apply)
-        upkeep = Upkeep(
-            *(watcher, self._workers, self._handover),
-            *(self._config.namespace, self._config.workers),
-        )
-        self._upkeep = upkeep
-        awake.append(upkeep)
+        config = self._config
+        host = HostPlumbing(watcher.ovsdb, self._handover, config.namespace, config.workers)
+        upkeep = self._upkeep = Upkeep(host, self._workers, lambda: watcher.bridge)
         keeping_up = asyncio.create_task(upkeep.run())
         telling, flows = asyncio.create_task(self._tell(watcher)), self._start_flows()
         tasks = [keeping_up, telling, *flows]

@@ -9,8 +9,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
@@ -20,6 +20,7 @@ from ovs_metadata.agent.children import Child
 from ovs_metadata.agent.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.utc import utc
+from ovs_metadata.host.address import IpVersion
 
 RECENT = 60.0
 """Seconds that count as now, for rates and times."""
@@ -38,6 +39,7 @@ class About:
     enabled: bool | None = None
     generation: str = ""
     children: tuple[Child, ...] = ()
+    serves: Mapping[IpVersion, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class HostStatus:
             "ready": not problems,
             "problems": problems,
             "enabled": about.enabled,
+            "ip_versions": {str(version): served for version, served in about.serves.items()},
             "generation": about.generation,
             "children": [
                 {

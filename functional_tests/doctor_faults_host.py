@@ -153,6 +153,7 @@ CASES = [
         in_namespace("link", "set", "metadata", "address", "02:00:00:00:00:99"),
         STOPPED_AGENT,
     ),
+    Case("device-mtu-wrong", in_namespace("link", "set", "metadata", "mtu", "1400"), STOPPED_AGENT),
     Case("device-missing", device_moved_away, STOPPED_AGENT),
     Case(
         "metadata-port-not-isolated",

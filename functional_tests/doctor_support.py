@@ -20,7 +20,7 @@ from lab.hypervisor import SECRET, Hypervisor
 from lab.metadata_service import sign
 from lab.process import LabError, stopped_process, wait_for
 from ovs_metadata.agent.doctor.look_host import look_at_agent
-from ovs_metadata.agent.plumbing import inside_namespace
+from ovs_metadata.agent.namespaces import inside_namespace
 from ovs_metadata.host.config import load
 
 CONTROLLER = "ovs_metadata.flows.launcher"

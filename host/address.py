@@ -38,6 +38,12 @@ METADATA_PORT_MAC = str(EUI("02-00-a9-fe-a9-fe", dialect=mac_unix_expanded))
 PORT_ADDRESS_MAC = str(EUI("02-00-a9-fe-00-00", dialect=mac_unix_expanded))
 """MAC that all port addresses have in front of the proxy. No device owns it."""
 
+METADATA_PORT_MTU = 1500
+"""MTU of the metadata port, whatever those of the bridge's other ports are.
+
+Without one of its own, Open vSwitch gives it the smallest of them.
+"""
+
 OFPORT_MAX = 65279
 """The highest number Open vSwitch gives to a port (OFPP_MAX is 0xff00)."""
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from ovs_metadata.host.address import METADATA_PORT
+from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
 from ovs_metadata.host.ovsdb_schema import schema_helper
 from ovs_metadata.host.ports import Interface
 
@@ -30,7 +30,7 @@ COLUMNS = {
     "Open_vSwitch": ["bridges"],
     "Bridge": ["name", "ports", "datapath_id", "protocols", "flow_tables"],
     "Port": ["name", "interfaces", "tag", "trunks", "vlan_mode", "external_ids"],
-    "Interface": ["name", "ofport", "ofport_request", "external_ids", "type"],
+    "Interface": ["name", "ofport", "ofport_request", "external_ids", "type", "mtu_request"],
     "Flow_Table": ["name"],
 }
 """What is followed, by table."""
@@ -60,12 +60,14 @@ class OvsdbRefused(Exception):
 class MetadataPort:
     """The port named `metadata`: whether it is ours, and set up so that only flows reach it.
 
-    `ofport` is None until ovs-vswitchd has made its device.
+    `ofport` is None until ovs-vswitchd has made its device. `mtu_request` is None where the port
+    has no MTU of its own.
     """
 
     ofport: int | None
     ours: bool
     isolated: bool
+    mtu_request: int | None = METADATA_PORT_MTU
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +386,7 @@ def _metadata_port(port: Any) -> MetadataPort:
         ours=port.external_ids.get(key) == value and interface.type == "internal",
         isolated=(_optional(port.vlan_mode), list(port.trunks), _optional(port.tag))
         == ("trunk", [ISOLATED_VLAN], None),
+        mtu_request=_optional(interface.mtu_request),
     )
 
 

@@ -214,6 +214,7 @@ def with_device(**changes: Any) -> NamespaceFacts:
         (SWITCH, replace(NAMESPACE, device=None), ["device-missing"]),
         (SWITCH, with_device(up=False, addresses=frozenset()), ["device-down"]),
         (SWITCH, with_device(mac="02:00:00:00:00:01"), ["device-mac-wrong"]),
+        (SWITCH, with_device(mtu=1000), ["device-mtu-wrong"]),
         (SWITCH, with_device(addresses=frozenset()), ["address-missing"]),
         (SWITCH, replace(NAMESPACE, listening=frozenset(LISTENING[:1])), ["not-listening"]),
     ],

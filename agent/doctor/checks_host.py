@@ -15,7 +15,7 @@ from ovs_metadata.agent.doctor.facts import (
 )
 from ovs_metadata.agent.doctor.finding import Finding
 from ovs_metadata.flows.bridge import PROTOCOL
-from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC
+from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, METADATA_PORT_MTU
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.sources import ENABLED
 
@@ -175,6 +175,9 @@ def _of_device(facts: NamespaceFacts) -> Iterator[Finding]:
     if device.mac != METADATA_PORT_MAC:
         why = f"its MAC is {device.mac}, and should be {METADATA_PORT_MAC}"
         yield Finding(faults.DEVICE_MAC_WRONG, why)
+    if device.mtu != METADATA_PORT_MTU:
+        why = f"its MTU is {device.mtu}, and should be {METADATA_PORT_MTU}"
+        yield Finding(faults.DEVICE_MTU_WRONG, why)
     missing = [each for each in facts.wanted_addresses if each not in device.addresses]
     # A device that is down has lost its IPv6 addresses by that.
     if missing and device.up:

@@ -11,6 +11,7 @@ from typing import Any
 from ovs_metadata.agent.cli.flow_groups import Group
 from ovs_metadata.agent.cli.verdict import Verdict
 from ovs_metadata.agent.doctor.guest_request import Answer
+from ovs_metadata.host.address import METADATA_PORT_MTU
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.ports import Bound, Interface
 from ovs_metadata.proxy.settings import Settings
@@ -121,6 +122,7 @@ class DeviceFacts:
     up: bool
     mac: str
     addresses: frozenset[str]
+    mtu: int = METADATA_PORT_MTU
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,14 @@ DEVICE_MAC_WRONG = Fault(
     "The metadata port's device does not have the MAC that guests send to.",
     "The agent gives it that MAC: see that it runs, and find out who changes it.",
 )
+DEVICE_MTU_WRONG = Fault(
+    "device-mtu-wrong",
+    Hop.METADATA_PORT,
+    _WARNING,
+    "The metadata port's device does not have its MTU.",
+    "The agent sets it: see that it runs, and find out who changes it. Below 1280 there is no "
+    "IPv6.",
+)
 ADDRESS_MISSING = Fault(
     "address-missing",
     Hop.METADATA_PORT,

@@ -18,7 +18,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from ovs_metadata.agent import plumbing
+from ovs_metadata.agent import namespaces
 from ovs_metadata.agent.doctor.facts import (
     AdminFacts,
     AgentFacts,
@@ -26,13 +26,9 @@ from ovs_metadata.agent.doctor.facts import (
     NamespaceFacts,
     ProcessFacts,
 )
-from ovs_metadata.host.address import (
-    METADATA_PORT,
-    PROXY_PORT,
-    PROXY_PORT_OF_OTHERS,
-    SERVICE_IPV4,
-    SERVICE_IPV6,
-)
+from ovs_metadata.agent.ip_versions import device_versions
+from ovs_metadata.agent.listening import listener_addresses
+from ovs_metadata.host.address import METADATA_PORT, SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.untrusted import parse_json
@@ -169,19 +165,17 @@ def _get(listen: Listen, path: str) -> tuple[int, Any]:
 
 def look_at_namespace(config: Config) -> NamespaceFacts:
     """The metadata port's network namespace, its device, and who listens in there."""
-    ports = (PROXY_PORT, PROXY_PORT_OF_OTHERS)
-    listening = plumbing.listener_addresses(ports)
-    if plumbing.namespace_id(config.namespace) is None:
+    if namespaces.namespace_id(config.namespace) is None:
         return NamespaceFacts(config.namespace)
-    ipv6 = any(address == "::" for address, _ in listening)
-    with plumbing.inside_namespace(config.namespace):
+    with namespaces.inside_namespace(config.namespace):
+        ipv6 = 6 in device_versions()
         return NamespaceFacts(
             config.namespace,
             exists=True,
             device=_metadata_device(),
             wanted_addresses=(SERVICE_IPV4, SERVICE_IPV6) if ipv6 else (SERVICE_IPV4,),
             listening=frozenset(_listening()),
-            wanted_listening=tuple(listening),
+            wanted_listening=tuple(listener_addresses()),
         )
 
 
@@ -192,6 +186,7 @@ def _metadata_device() -> DeviceFacts | None:
             return DeviceFacts(
                 up=bool(link["flags"] & _IFF_UP),
                 mac=link.get_attr("IFLA_ADDRESS"),
+                mtu=link.get_attr("IFLA_MTU"),
                 addresses=frozenset(each.get_attr("IFA_ADDRESS") for each in addresses),
             )
     return None
