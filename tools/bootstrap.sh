@@ -51,17 +51,28 @@ need_packages() {
     }
 }
 
+# install_by_hash FILE: install the releases of a file of constraints and no others into .venv.
+install_by_hash() {
+    # First what builds those that come as source.
+    sed -n '/^setuptools==/,/[^\\]$/p' "$1" >"$LOGS/backend.txt"
+    "$PYTHON" -m pip install --disable-pip-version-check --require-hashes -r "$LOGS/backend.txt" &&
+        "$PYTHON" -m pip install --disable-pip-version-check --no-build-isolation --use-pep517 \
+            --require-hashes -r "$1"
+}
+
 # need_python: make .venv with this project, its dependencies and its development tools in it.
 need_python() {
     local stamp=$VENV/.complete wanted
-    wanted=$(python3 -VV; cat "$ROOT/pyproject.toml" "$ROOT/setup.py")
+    wanted=$(python3 -VV; cat "$ROOT/pyproject.toml" "$ROOT/setup.py" "$ROOT/constraints-dev.txt")
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     say "Making the virtual environment"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "needs Python 3.11 or later, this is $(python3 -V)"
     if ! {
         { [ "$("$PYTHON" -VV 2>/dev/null)" = "$(python3 -VV)" ] || python3 -m venv --clear "$VENV"; } &&
-            "$PYTHON" -m pip install --disable-pip-version-check --editable "${ROOT}[dev]"
+            install_by_hash "$ROOT/constraints-dev.txt" &&
+            "$PYTHON" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
+                --editable "$ROOT" && "$PYTHON" -m pip check
     } >"$LOGS/pip.log" 2>&1; then
         tail -n 20 "$LOGS/pip.log" >&2
         fail "pip could not set up $VENV (whole log: $LOGS/pip.log)"
