@@ -6,7 +6,8 @@ the IP version that it does not concern are served. Blocking; called on a thread
 namespace.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,15 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from ovs_metadata.agent.ip_versions import IPV6_SETTINGS
 from ovs_metadata.host.address import (
+    LEAST_PATH_MTU,
     METADATA_PORT,
     METADATA_PORT_MAC,
     METADATA_PORT_MTU,
+    PORT_ADDRESS_MAC,
+    PORT_NETWORK_IPV4,
+    PORT_NETWORK_IPV6,
+    PORTS_GATEWAY_IPV4,
+    PORTS_GATEWAY_IPV6,
     SERVICE_IPV4,
     SERVICE_IPV6,
     IpVersion,
@@ -29,6 +36,12 @@ _IFA_F_NODAD = 0x02
 
 _LOOPBACK = 1
 """Index of lo in every network namespace."""
+
+_NUD_PERMANENT = 0x80
+_LOCKED_MTU = 1 << 2
+"""Of linux/neighbour.h; and 1 << RTAX_MTU of linux/rtnetlink.h."""
+
+_FAMILIES: Mapping[IpVersion, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _SETTINGS_OF_DEVICE = {"addr_gen_mode": "1", "accept_ra": "0", "router_solicitations": "0"}
 """No link-local address of the kernel's own making, and no interest in routers."""
@@ -111,9 +124,13 @@ def steps(
     yield _up(kernel, index, METADATA_PORT)
     yield _up(kernel, _LOOPBACK, "lo")
     yield _address(kernel, index, 4, SERVICE_IPV4, prefixlen=16)
+    yield _neighbour(kernel, index, 4, PORTS_GATEWAY_IPV4)
+    yield _route(kernel, index, 4, PORT_NETWORK_IPV4, PORTS_GATEWAY_IPV4)
     if 6 in versions:
         # Duplicate address detection would take a second, and nobody is there to answer.
         yield _address(kernel, index, 6, SERVICE_IPV6, prefixlen=64, flags=_IFA_F_NODAD)
+        yield _neighbour(kernel, index, 6, PORTS_GATEWAY_IPV6)
+        yield _route(kernel, index, 6, PORT_NETWORK_IPV6, PORTS_GATEWAY_IPV6)
 
 
 def _link_steps(kernel: Any, index: int) -> Iterator[Step]:
@@ -161,6 +178,64 @@ def _address(kernel: Any, index: int, version: IpVersion, address: str, **of: in
         frozenset({version}),
         is_done,
         lambda: kernel.addr("add", index=index, address=address, **of),
+    )
+
+
+def _neighbour(kernel: Any, index: int, version: IpVersion, gateway: str) -> Step:
+    """The gateway's MAC, for good: nobody is asked, and a full neighbour table is harmless."""
+    family = _FAMILIES[version]
+
+    def is_done() -> bool:
+        return any(
+            (each.get_attr("NDA_DST"), each.get_attr("NDA_LLADDR"), each["state"])
+            == (gateway, PORT_ADDRESS_MAC, _NUD_PERMANENT)
+            for each in kernel.get_neighbours(family=family, ifindex=index)
+        )
+
+    return Step(
+        f"neighbour {gateway}",
+        frozenset({version}),
+        is_done,
+        lambda: kernel.neigh(
+            "replace",
+            family=family,
+            ifindex=index,
+            dst=gateway,
+            lladdr=PORT_ADDRESS_MAC,
+            state="permanent",
+        ),
+    )
+
+
+def _route(kernel: Any, index: int, version: IpVersion, network: str, gateway: str) -> Step:
+    """The way to all port addresses, through the gateway, in packets that fit any guest's path.
+
+    The MTU is locked: no "fragmentation needed" changes it, and IPv4 packets may be fragmented.
+    """
+    address, _, length = network.partition("/")
+    family = _FAMILIES[version]
+
+    def is_done() -> bool:
+        for route in kernel.get_routes(family=family, oif=index):
+            if (route.get_attr("RTA_DST"), route["dst_len"]) == (address, int(length)):
+                metrics = route.get_attr("RTA_METRICS")
+                if route.get_attr("RTA_GATEWAY") == gateway and metrics:
+                    return bool(metrics.get_attr("RTAX_MTU") == LEAST_PATH_MTU)
+        return False
+
+    return Step(
+        f"route to {network}",
+        frozenset({version}),
+        is_done,
+        lambda: kernel.route(
+            "replace",
+            family=family,
+            dst=network,
+            gateway=gateway,
+            oif=index,
+            flags=["onlink"],
+            metrics={"mtu": LEAST_PATH_MTU, "lock": _LOCKED_MTU},
+        ),
     )
 
 

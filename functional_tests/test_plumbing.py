@@ -145,6 +145,18 @@ def test_ipv6_that_cannot_be_listened_on_is_a_problem_and_ipv4_is_served(
     assert_served(guest)
 
 
+def test_a_guest_whose_network_is_narrower_than_it_believes_gets_a_long_answer(
+    echoing: Hypervisor,
+) -> None:
+    guest = echoing.add_guest("guest")
+    start_agent(echoing)
+    assert_served(guest)
+    run("ip", "-n", echoing.namespace, "link", "set", guest.tap, "mtu", "1280")
+    padding = ("-H", "X-Pad: " + "p" * 5000)
+    assert guest.curl("/", *padding, timeout=10.0)[0] == 200
+    assert guest.curl("/", *padding, ipv6=True, timeout=10.0)[0] == 200
+
+
 def metric(hypervisor: Hypervisor, version: str) -> str | None:
     name = f'ovs_metadata_ip_version_served{{version="{version}"}} '
     lines = ask_admin(hypervisor, "/metrics").splitlines()

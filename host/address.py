@@ -44,6 +44,16 @@ METADATA_PORT_MTU = 1500
 Without one of its own, Open vSwitch gives it the smallest of them.
 """
 
+PORTS_GATEWAY_IPV4 = "169.254.255.1"
+PORTS_GATEWAY_IPV6 = "fe80::a9fe:ff01"
+"""What the proxy's kernel sends everything for port addresses through; beyond any ofport.
+
+Its MAC is PORT_ADDRESS_MAC, which is that of all port addresses.
+"""
+
+LEAST_PATH_MTU = 1280
+"""Bytes of a packet that fit the way to any guest; the least that IPv6 allows (RFC 8200)."""
+
 OFPORT_MAX = 65279
 """The highest number Open vSwitch gives to a port (OFPP_MAX is 0xff00)."""
 

@@ -32,6 +32,8 @@ class Kernel:
             INDEX: Answer(flags=0, IFLA_ADDRESS="02:00:00:00:00:01", IFLA_MTU=1000),
         }
         self.addresses: list[Answer] = []
+        self.neighbours: list[Answer] = []
+        self.routes: list[Answer] = []
         self.changes: list[dict[str, Any]] = []
         self._refuses = refuses
 
@@ -56,6 +58,37 @@ class Kernel:
         assert (command, index) == ("add", INDEX)
         self._change(change)
         self.addresses.append(Answer(IFA_ADDRESS=change["address"]))
+
+    def get_neighbours(self, family: int, ifindex: int) -> list[Answer]:
+        del family
+        assert ifindex == INDEX
+        return self.neighbours
+
+    def get_routes(self, family: int, oif: int) -> list[Answer]:
+        del family
+        assert oif == INDEX
+        return self.routes
+
+    def neigh(self, command: str, **change: Any) -> None:
+        assert (command, change["state"]) == ("replace", "permanent")
+        self._change(change)
+        self.neighbours.append(
+            Answer(NDA_DST=change["dst"], NDA_LLADDR=change["lladdr"], state=0x80)
+        )
+
+    def route(self, command: str, **change: Any) -> None:
+        assert command == "replace"
+        self._change(change)
+        network, _, length = change["dst"].partition("/")
+        metrics = Answer(RTAX_MTU=change["metrics"]["mtu"])
+        self.routes.append(
+            Answer(
+                RTA_DST=network,
+                dst_len=int(length),
+                RTA_GATEWAY=change["gateway"],
+                RTA_METRICS=metrics,
+            )
+        )
 
     def _change(self, change: dict[str, Any]) -> None:
         if self._refuses(change):
@@ -95,6 +128,10 @@ def test_all_is_done_once(settings: Path) -> None:
         "fe80::a9fe:a9fe",
     ]
     assert (settings / "conf/metadata/addr_gen_mode").read_text().strip() == "1"
+    assert [each["RTA_GATEWAY"] for each in kernel.routes] == [
+        each["NDA_DST"] for each in kernel.neighbours
+    ]
+    assert {each["RTA_METRICS"]["RTAX_MTU"] for each in kernel.routes} == {1280}
     kernel.changes.clear()
     assert served(plumb(kernel, settings)) == [4, 6]
     assert kernel.changes == []
