@@ -80,7 +80,7 @@ class Service:
         """What keeps guests from being served; empty if nothing does."""
         plumbing = self._upkeep.problems if self._upkeep else ["OVSDB has not been read yet"]
         workers = self._workers.problem()
-        return [*plumbing, *([workers] if workers else []), *still(self._flows_child())]
+        return [*plumbing, *([workers] if workers else []), *still(self.children())]
 
     def serves(self) -> Mapping[IpVersion, bool]:
         """Whether guests can be served over each IP version that the kernel has switched on."""

@@ -22,7 +22,6 @@ from ovs_metadata.agent.children import (
     child,
     keep_running,
     start_child,
-    still,
     workers_environment,
 )
 from ovs_metadata.agent.identities import changes
@@ -79,8 +78,7 @@ class Workers:
     def problem(self) -> str:
         """What keeps guests from being served; empty if nothing does."""
         serving, wanted = len(self._statistics.workers), len(self._tasks)
-        missing = [] if serving == wanted else [f"{serving} of {wanted} proxy workers are serving"]
-        return "; ".join(missing + still(self.children()))
+        return "" if serving == wanted else f"{serving} of {wanted} proxy workers are serving"
 
     def children(self) -> list[Child]:
         """The worker processes, those that ended and were not started again yet included."""

@@ -135,8 +135,8 @@ def another_namespace(patient: Ward) -> Iterator[None]:
 CASES = [
     # Processes.
     Case("agent-stuck", stopped(AGENT)),
-    Case("worker-stuck", stopped(WORKER)),
-    Case("controller-stuck", stopped(CONTROLLER)),
+    Case("worker-stuck", stopped(WORKER), STOPPED_AGENT),
+    Case("controller-stuck", stopped(CONTROLLER), STOPPED_AGENT),
     Case("controller-not-running", no_controller, STOPPED_AGENT, word=""),
     # Open vSwitch.
     Case("ovsdb-unreachable", stopped_ovsdb),

@@ -124,14 +124,22 @@ class Case:
 
 
 STOPPED_AGENT = frozenset({"agent-stuck"})
-STOPPED_CONTROLLER = frozenset({"controller-stuck"})
+STOPPED_CONTROLLER = STOPPED_AGENT | {"controller-stuck"}
 
 
 def stopped(name: str) -> Injection:
-    def inject(patient: Ward) -> AbstractContextManager[None]:
+    """Have a process stand still, and the agent in any case: it would replace a child."""
+
+    @contextlib.contextmanager
+    def inject(patient: Ward) -> Iterator[None]:
         hypervisor = patient.hypervisor
-        pid = hypervisor.processes["agent"].pid if name == AGENT else hypervisor.children()[name]
-        return stopped_process(pid)
+        pids = {hypervisor.processes["agent"].pid}
+        if name != AGENT:
+            pids.add(hypervisor.children()[name])
+        with contextlib.ExitStack() as stopping:
+            for pid in pids:
+                stopping.enter_context(stopped_process(pid))
+            yield
 
     return inject
 

@@ -6,8 +6,6 @@ and without.
 """
 
 import contextlib
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -75,15 +73,11 @@ def bridge(request: pytest.FixtureRequest, lab_hypervisor: Factory) -> Iterator[
         yield hypervisor
         assert hypervisor.static_flows()
         return
-    controller = hypervisor.children()["ovs_metadata.flows.launcher"]
-    os.kill(controller, signal.SIGSTOP)
-    try:
+    with hypervisor.stopped_controller():
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
         hypervisor.ovs.ofctl("add-flow", hypervisor.bridge, "priority=0 actions=NORMAL")
         yield hypervisor
         assert hypervisor.flows() == ""
-    finally:
-        os.kill(controller, signal.SIGCONT)
 
 
 def _addresses(hypervisor: Hypervisor) -> str:

@@ -1,8 +1,6 @@
 """Who asks for the MAC of fe80::a9fe:a9fe is answered by flows alone, as RFC 4861 asks for."""
 
-import os
 import re
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -112,17 +110,13 @@ def test_a_solicitation_for_another_address_is_not_answered(wire: Wire) -> None:
 def test_solicitations_are_answered_while_the_flow_controller_is_stopped(
     hypervisor: Hypervisor, wire: Wire
 ) -> None:
-    controller = hypervisor.children()["ovs_metadata.flows.launcher"]
-    os.kill(controller, signal.SIGSTOP)
-    try:
+    with hypervisor.stopped_controller():
         # Sources nobody has used before: there is no datapath flow yet that could help.
         for source in ("2001:db8::77", "2001:db8::78"):
             wire.send(_multicast(source))
             assert wire.advertisement() == _expected(source)
             wire.send(_unicast(source))
             assert wire.advertisement() == _expected(source)
-    finally:
-        os.kill(controller, signal.SIGCONT)
 
 
 def test_a_kernel_believes_the_answers(guest: Guest) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -238,10 +237,7 @@ def test_a_hook_that_is_gone_while_nobody_restores_it(lab_hypervisor: Factory) -
     hypervisor.start_agent()
     guest = hypervisor.add_guest("guest")
     hypervisor.wait_until_served(guest)
-    # Stopped and not killed: the agent would start another.
-    controller = hypervisor.children()["ovs_metadata.flows.launcher"]
-    os.kill(controller, signal.SIGSTOP)
-    try:
+    with hypervisor.stopped_controller():
         ofport = hypervisor.ovs.ofport(guest.tap)
         mine = f"{HOOKS},tcp,in_port={ofport}"
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, mine)
@@ -270,8 +266,6 @@ def test_a_hook_that_is_gone_while_nobody_restores_it(lab_hypervisor: Factory) -
         hypervisor.ovs.ofctl("add-flow", hypervisor.bridge, blocked)
         document = _trace(hypervisor, 1, guest.port_id, "--ipv6")
         assert "a flow that is not ours takes it in table 0" in document["request"]["verdict"]
-    finally:
-        os.kill(controller, signal.SIGCONT)
 
 
 def test_without_open_vswitch_there_is_one_clear_line(lab_hypervisor: Factory) -> None:

@@ -175,6 +175,19 @@ def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
         ({"workers": (ProcessFacts(12, stopped=True),)}, ["worker-stuck"]),
         ({"controller": None}, ["controller-not-running"]),
         ({"controller": ProcessFacts(11, stopped=True)}, ["controller-stuck"]),
+        (
+            {
+                "controller": ProcessFacts(11, stopped=True),
+                "admin": AdminFacts(
+                    ready=False, problems=("flow controller, pid 11, stands still",)
+                ),
+            },
+            ["controller-stuck"],
+        ),
+        (
+            {"admin": AdminFacts(ready=False, problems=("flow controller, pid 11, stands still",))},
+            ["agent-not-ready"],
+        ),
     ],
 )
 def test_agent(changes: dict[str, Any], expected: list[str]) -> None:

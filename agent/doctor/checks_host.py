@@ -97,7 +97,7 @@ def check_agent(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> It
     elif facts.agent.stopped:
         yield Finding(faults.AGENT_STUCK, f"pid {facts.agent.pid} is stopped")
     elif facts.admin:
-        yield from _check_admin(facts.admin, facts.agent, enabled=enabled)
+        yield from _check_admin(facts.admin, facts, facts.agent, enabled=enabled)
     if not enabled:
         return
     if facts.agent:
@@ -110,13 +110,20 @@ def check_agent(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> It
         yield Finding(faults.CONTROLLER_STUCK, why)
 
 
-def _check_admin(admin: AdminFacts, agent: ProcessFacts, *, enabled: bool) -> Iterator[Finding]:
+def _check_admin(
+    admin: AdminFacts, facts: AgentFacts, agent: ProcessFacts, *, enabled: bool
+) -> Iterator[Finding]:
     if admin.unreachable:
         yield Finding(faults.ADMIN_UNREACHABLE, admin.unreachable)
     elif admin.silent:
         yield Finding(faults.AGENT_STUCK, f"pid {agent.pid} is there, but {admin.silent}")
     elif not admin.ready and enabled:
-        yield Finding(faults.AGENT_NOT_READY, "; ".join(admin.problems) or "it gives no reason")
+        # A child that is stopped is a finding of its own.
+        stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
+        said = [f"pid {pid}, stands still" for pid in stopped]
+        problems = [each for each in admin.problems if not each.endswith(tuple(said))]
+        if problems or not admin.problems:
+            yield Finding(faults.AGENT_NOT_READY, "; ".join(problems) or "it gives no reason")
 
 
 def _check_workers(facts: AgentFacts) -> Iterator[Finding]:

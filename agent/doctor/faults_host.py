@@ -168,7 +168,7 @@ WORKER_STUCK = Fault(
     Hop.AGENT,
     _ERROR,
     "A proxy worker is stopped, so that the ports it is there for are not served.",
-    "kill -CONT its pid, or kill -KILL it: the agent starts another.",
+    "The agent kills it after 20 s and starts another. Find out who or what stopped it.",
 )
 CONTROLLER_NOT_RUNNING = Fault(
     "controller-not-running",
@@ -183,7 +183,8 @@ CONTROLLER_STUCK = Fault(
     Hop.AGENT,
     _ERROR,
     "The flow controller is stopped: new ports get no flows, and deleted flows do not come back.",
-    "kill -CONT its pid, or kill -KILL it: the agent starts another.",
+    "The agent kills it after 20 s and starts another; an external one wants kill -CONT. Find out "
+    "who or what stopped it.",
 )
 
 # Metadata port.

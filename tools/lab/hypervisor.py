@@ -10,13 +10,14 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lab.guest import Guest
 from lab.metadata_instance import Instance, Interface, dump_instances
 from lab.openvswitch import OpenVSwitch
-from lab.process import LabError, Process, run, wait_for
+from lab.process import LabError, Process, run, stopped_process, wait_for
 from lab.relay import Relay
 from lab.zookeeper import ZooKeeper
 from ovs_metadata.agent.conf.schema import PREFIX
@@ -189,6 +190,13 @@ class Hypervisor:
                     if word.startswith("ovs_metadata."):
                         found[word] = int(pid)
         return found
+
+    @contextlib.contextmanager
+    def stopped_controller(self) -> Iterator[None]:
+        """Have the flow controller stand still, and the agent too, which would replace it."""
+        controller = self.children()["ovs_metadata.flows.launcher"]
+        with stopped_process(self.processes["agent"].pid), stopped_process(controller):
+            yield
 
     def mn_conf(self, *args: str) -> list[str | Path]:
         """A command line of `mn-conf`, about this hypervisor's store."""

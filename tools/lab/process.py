@@ -177,7 +177,8 @@ def stopped_process(pid: int) -> Iterator[None]:
         wait_for(lambda: _stands_still(pid), f"process {pid} to stop")
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # somebody killed it for that
+            os.kill(pid, signal.SIGCONT)
 
 
 def _stands_still(pid: int) -> bool:
