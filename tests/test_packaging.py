@@ -32,6 +32,12 @@ def test_the_agent_is_started_again_whatever_ended_it() -> None:
     assert "\nRestart=always\n" in UNIT.read_text()
 
 
+def test_memory_that_holds_the_secret_goes_neither_into_a_core_nor_into_swap() -> None:
+    unit = UNIT.read_text()
+    assert "\nLimitCORE=0\n" in unit
+    assert "\nMemorySwapMax=0\n" in unit
+
+
 def test_the_user_is_the_one_sysusers_makes() -> None:
     made = (PACKAGING / "sysusers.d" / "ovs-metadata-agent.conf").read_text()
     assert re.search(r"^u ovs-metadata ", made, re.MULTILINE)
