@@ -19,7 +19,7 @@ from ovs.db import types
 from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 
-from ovs_metadata.host.ovsdb import COLUMNS, Ovsdb, OvsdbUnreachable, _Replica
+from ovs_metadata.host.ovsdb import COLUMNS, Bridge, MetadataPort, Ovsdb, OvsdbUnreachable, _Replica
 from ovs_metadata.host.ports import Interface
 
 SCHEMA = {
@@ -219,3 +219,13 @@ def test_a_process_patched_by_eventlet_goes_on_while_one_thread_waits(tmp_path: 
         )
     assert done.returncode == 0, done.stderr
     assert "says nothing within 0.5 s" in done.stdout
+
+
+@pytest.mark.parametrize(("ours", "isolated"), [(False, True), (True, False), (False, False)])
+def test_a_metadata_port_that_is_not_ours_or_not_isolated_is_not_used(
+    *, ours: bool, isolated: bool
+) -> None:
+    port = MetadataPort(1, ours=ours, isolated=isolated)
+    assert Bridge("br-int", metadata_port=port).metadata_ofport is None
+    good = MetadataPort(1, ours=True, isolated=True)
+    assert Bridge("br-int", metadata_port=good).metadata_ofport == 1

@@ -195,3 +195,8 @@ def test_a_port_that_asks_for_a_free_number_is_about_to_get_it() -> None:
 def test_a_port_without_a_number_disturbs_nobody_by_asking_for_one() -> None:
     bound = bind([dataclasses.replace(TAP, ofport=None, ofport_request=6), OTHER], BOTH)
     assert bound.served.keys() == {6}
+
+
+def test_an_interface_that_open_vswitch_could_not_add_is_no_rival() -> None:
+    failed = dataclasses.replace(TAP, name="tap-left-over", ofport=-1)
+    assert set(bind([TAP, failed], {PORT: RECORD}).served) == {5}
