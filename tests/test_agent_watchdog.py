@@ -11,7 +11,7 @@ from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.watchdog import give_signs, sign_interval
 
 
-@pytest.mark.parametrize("pid", ["", str(os.getpid())])
+@pytest.mark.parametrize("pid", ["", str(os.getpid())], ids=["nobody's", "our own"])
 def test_several_signs_fit_into_the_time_the_watchdog_waits(pid: str) -> None:
     environment = {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": pid, "HOME": "/root"}
     assert sign_interval(environment) == 10.0
