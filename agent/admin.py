@@ -1,8 +1,9 @@
 """The admin listener: metrics, health and ports over HTTP, for this host's own eyes.
 
-It listens in the host's network namespace, on loopback or a UNIX socket, so that no guest can reach
-it: theirs end in a namespace of its own. Nothing can be changed through it, and it tells no secret
-and no signature. It runs on the agent's event loop, from `start` to `close`.
+It listens in the host's network namespace, on a UNIX socket for our commands and on loopback for
+others, so that no guest can reach it: theirs end in a namespace of its own. Nothing can be changed
+through it, and it tells no secret and no signature. It runs on the agent's event loop, from the
+first `listen` to `close`.
 
     /metrics         for Prometheus
     /healthz         200 if this host serves metadata, otherwise 503; why, as JSON
@@ -16,6 +17,7 @@ and no signature. It runs on the agent's event loop, from `start` to `close`.
 import ipaddress
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,13 +50,11 @@ class AdminListener:
 
     def __init__(
         self,
-        listen: Listen,
         statistics: HostStatistics,
         problems: Callable[[], Sequence[str]],
         about: Callable[[], About] = About,
     ) -> None:
         """Make it; `problems` says why this host is not ready, and nothing when it is."""
-        self._listen = listen
         self._status = HostStatus(statistics, problems, about)
         registry = make_registry(
             statistics, lambda: not problems(), lambda: about().enabled, lambda: about().serves
@@ -75,6 +75,7 @@ class AdminListener:
             own_name=lambda: about().host,
         )
         self._doors: list[Door] = []
+        self._paths: list[Path] = []
         self._server = HTTPServer(
             application,
             max_header_size=_LARGEST_REQUEST,
@@ -83,21 +84,24 @@ class AdminListener:
             idle_connection_timeout=_IDLE_TIMEOUT,
         )
 
-    def start(self) -> None:
-        """Listen.
+    def listen(self, place: Listen) -> None:
+        """Listen at this place, too.
 
         Raises:
             OSError: it cannot, the port being taken for example.
+            ValueError: something else than a socket is there.
         """
-        if isinstance(self._listen, UnixSocket):
-            listeners = [bind_unix_socket(str(self._listen.path), mode=_SOCKET_MODE)]
+        if isinstance(place, UnixSocket):
+            listeners = [bind_unix_socket(str(place.path), mode=_SOCKET_MODE)]
+            self._paths.append(place.path)
         else:
-            listeners = bind_sockets(self._listen.port, self._listen.host)
-        self._doors = [Door(each, self._server.handle_stream) for each in listeners]
-        for door in self._doors:
-            door.open()
-        self._status.start()
-        LOG.info("the admin listener is at %s", self._listen)
+            listeners = bind_sockets(place.port, place.host)
+        if not self._doors:
+            self._status.start()
+        for each in listeners:
+            self._doors.append(Door(each, self._server.handle_stream))
+            self._doors[-1].open()
+        LOG.info("the admin listener is at %s", place)
 
     async def close(self) -> None:
         """Stop listening, and end the connections there are."""
@@ -105,8 +109,8 @@ class AdminListener:
         for door in self._doors:
             door.close()
         await self._server.close_all_connections()
-        if isinstance(self._listen, UnixSocket):
-            self._listen.path.unlink(missing_ok=True)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
 
 
 def is_own_name(host: str, name: str) -> bool:

@@ -25,6 +25,7 @@ from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.status import About
 from ovs_metadata.agent.watchdog import give_signs, sign_interval
 from ovs_metadata.host.config import Config
+from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.logs import standard_error
@@ -117,16 +118,16 @@ class Agent:
 
     def _open_admin_listener(self, opened: contextlib.AsyncExitStack) -> None:
         """Listen for questions about this host; guests are served without it too."""
-        listen = self._config.admin_listen
-        if listen is None:
-            return
-        listener = AdminListener(listen, self._statistics, self._problems, self._about)
-        try:
-            listener.start()
-        except OSError as error:
-            LOG.error("there is no admin listener, for it cannot be at %s: %s", listen, error)
-            return
+        places = [UnixSocket(self._config.admin_socket), self._config.admin_listen]
+        listener = AdminListener(self._statistics, self._problems, self._about)
         opened.push_async_callback(listener.close)
+        for place in places:
+            if place is None:
+                continue
+            try:
+                listener.listen(place)
+            except (OSError, ValueError) as error:
+                LOG.error("there is no admin listener, for it cannot be at %s: %s", place, error)
 
     def _problems(self) -> list[str]:
         """What keeps guests of this host from being served."""

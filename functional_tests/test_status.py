@@ -107,32 +107,25 @@ def test_an_agent_that_does_nothing_does_not_serve(host: tuple[Hypervisor, Guest
     assert found["agent_pid"] == agent.pid
 
 
-def test_without_an_answer_the_processes_tell(
-    host: tuple[Hypervisor, Guest], tmp_path: Path
-) -> None:
-    """A listener that is configured has to answer; without one workers and controller count."""
+def test_without_an_answer_the_processes_tell(host: tuple[Hypervisor, Guest]) -> None:
+    """The agent has to answer; if it does not, workers and controller are looked at."""
     hypervisor, _ = host
-    text = hypervisor.config.read_text()
     children = hypervisor.children()
-
-    def looked(listen: str, expected: int) -> dict[str, Any]:
-        config = tmp_path / "agent.conf"
-        config.write_text(f"{text}\n[admin]\nlisten = {listen}\n")
-        code, out = command(hypervisor, "status", "--format", "json", config=config)
-        assert code == expected, out
-        return dict(json.loads(out))
-
-    found = looked("[::1]:9", 1)
-    assert "does not answer: nobody answers at [::1]:9" in found["problems"][0]
-    found = looked("", 0)
-    assert (found["problems"], found["enabled"]) == ([], True)
-    assert "no admin listener" in found["warnings"][0]
-    for name, problem in (
-        ("ovs_metadata.proxy.main", "A proxy worker is stopped"),
-        ("ovs_metadata.flows.launcher", "The flow controller is stopped"),
-    ):
-        with stopped_process(children[name]):
-            assert problem in looked("", 1)["problems"][0]
+    place = hypervisor.root / "state" / "admin.sock"
+    elsewhere = place.with_name("elsewhere.sock")
+    place.rename(elsewhere)
+    try:
+        found = status(hypervisor, 1)
+        assert f"does not answer: nobody answers at {place}" in found["problems"][0]
+        assert found["enabled"] is True
+        for name, problem in (
+            ("ovs_metadata.proxy.main", "A proxy worker is stopped"),
+            ("ovs_metadata.flows.launcher", "The flow controller is stopped"),
+        ):
+            with stopped_process(children[name]):
+                assert problem in status(hypervisor, 1)["problems"][0]
+    finally:
+        elsewhere.rename(place)
 
 
 def test_status_of_a_host_that_is_disabled(host: tuple[Hypervisor, Guest]) -> None:

@@ -86,7 +86,7 @@ _OPTIONS: dict[str, list[Any]] = {
         cfg.StrOpt(
             "state_dir",
             default="/run/ovs-metadata",
-            help="Directory of lock files, made with mode 0700.",
+            help="Directory of lock files and of the admin socket, made with mode 0700.",
         ),
         cfg.BoolOpt("debug", default=False, help="Log debug messages."),
     ],
@@ -102,8 +102,8 @@ _OPTIONS: dict[str, list[Any]] = {
         cfg.StrOpt(
             "listen",
             default="127.0.0.1:9775",
-            help="Where metrics, health and ports are shown, to this host alone: a loopback "
-            "ADDRESS:PORT, or unix:PATH; empty for nowhere.",
+            help="Where metrics, health and ports are shown, to this host alone, besides "
+            "admin.sock in state_dir: a loopback ADDRESS:PORT, or unix:PATH; empty for nowhere.",
         ),
     ],
     "flows": [
@@ -204,6 +204,11 @@ class Config:
     audit_interval: int
     admin_listen: Listen | None
     path: Path | None = None
+
+    @property
+    def admin_socket(self) -> Path:
+        """The UNIX socket at which the agent answers commands."""
+        return self.state_dir / "admin.sock"
 
     @property
     def management_socket(self) -> Path:

@@ -31,8 +31,8 @@ async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterat
     statistics = HostStatistics()
     statistics.table_changed({"169.254.0.5": identity(5)})
     about = About(host="cn-1")
-    listener = AdminListener(listen, statistics, lambda: problems, lambda: about)
-    listener.start()
+    listener = AdminListener(statistics, lambda: problems, lambda: about)
+    listener.listen(listen)
     try:
         yield
     finally:
@@ -232,7 +232,7 @@ def test_a_place_that_is_taken_is_an_error(address: LoopbackAddress) -> None:
     async def check() -> None:
         async with listening(address):
             with pytest.raises(OSError, match="in use"):
-                AdminListener(address, HostStatistics(), list).start()
+                AdminListener(HostStatistics(), list).listen(address)
 
     check()
 

@@ -1,62 +1,69 @@
-"""Asks the agent of this host, through its admin listener."""
+"""Asks the agent of this host, over the UNIX socket in its directory.
+
+Anybody could wait for us at a TCP port and say what he likes. At the socket it is root, or whoever
+we are ourselves; the kernel says so.
+"""
 
 import http.client
+import os
 import socket
-from typing import TYPE_CHECKING, Any
+import struct
+from pathlib import Path
+from typing import Any
 
 from ovs_metadata.untrusted import parse_json
-
-if TYPE_CHECKING:
-    from ovs_metadata.host.listen import Listen
 
 PATIENCE = 3.0
 """Seconds the agent may take to answer."""
 
 _LARGEST = 64 * 1024 * 1024
 
+_CREDENTIALS = struct.Struct("3i")
+"""struct ucred of unix(7): process, user, group."""
+
 
 class AgentSilent(Exception):
     """The agent of this host does not answer; the message is one line that says why."""
 
 
-def ask(listen: "Listen | None", path: str) -> dict[str, Any]:
+def ask(place: Path, path: str) -> dict[str, Any]:
     """Return the JSON object that the agent answers with.
 
     Raises:
-        AgentSilent: there is no listener, nobody answers there, or somebody else does.
+        AgentSilent: nobody answers there, or somebody else does.
     """
-    if listen is None:
-        raise AgentSilent("the agent has no admin listener: [admin] listen is empty")
-    connection = _Connection(listen)
+    connection = _Connection(place)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         found = parse_json(response.read(_LARGEST + 1), _LARGEST)
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
-        raise AgentSilent(f"nobody answers at {listen}: {why}") from error
+        raise AgentSilent(f"nobody answers at {place}: {why}") from error
     except (http.client.HTTPException, ValueError) as error:
-        raise AgentSilent(f"what answers at {listen} is no agent's admin listener") from error
+        raise AgentSilent(f"what answers at {place} is no agent's admin listener") from error
     finally:
         connection.close()
     if response.status != http.client.OK or not isinstance(found, dict):
-        raise AgentSilent(f"what answers at {listen} has no {path}: is the agent's version ours?")
+        raise AgentSilent(f"what answers at {place} has no {path}: is the agent's version ours?")
     return found
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to an admin listener, wherever it is."""
+    """A connection to the admin listener."""
 
-    def __init__(self, listen: "Listen") -> None:
-        # http.client puts an IPv6 address into brackets itself.
-        host = getattr(listen, "host", "localhost")
-        super().__init__(host, getattr(listen, "port", 80), timeout=PATIENCE)
-        self._path = getattr(listen, "path", None)
+    def __init__(self, place: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._place = place
 
     def connect(self) -> None:
-        if self._path is None:
-            super().connect()
-            return
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(PATIENCE)
-        self.sock.connect(str(self._path))
+        self.sock.connect(str(self._place))
+        size = _CREDENTIALS.size
+        peer = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        _pid, user, _group = _CREDENTIALS.unpack(peer)
+        if user not in {0, os.geteuid()}:
+            raise AgentSilent(
+                f"user {user} answers at {self._place}, and not root: no agent does that"
+            )

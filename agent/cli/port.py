@@ -205,7 +205,7 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
 def _ports_here(settings: Settings) -> tuple[Mapping[str, dict[str, Any]], str]:
     """What the agent of this host says of its ports, by port ID; or why it says nothing."""
     try:
-        told = ask(settings.load_config().admin_listen, "/ports")
+        told = ask(settings.load_config().admin_socket, "/ports")
     except (AgentSilent, Failure) as error:
         return {}, str(error)
     return {port["port_id"]: port for port in told["ports"]}, ""

@@ -112,15 +112,13 @@ class Seen:
         enabled = self.enabled is not False
         found = check_agent(self.processes, self.config.controller, enabled=enabled)
         problems = [f"{finding.fault.what.rstrip('.')}: {finding.why}" for finding in found]
-        if self.config.admin_listen and not agent.stopped:
+        if not agent.stopped:
             problems.append(f"the agent, pid {agent.pid}, does not answer: {self.silence}")
         return problems
 
     def _warnings(self) -> list[str]:
         """What is wrong besides."""
         warnings = []
-        if not self.told and self.agent_pid and not self.config.admin_listen:
-            warnings.append(f"the agent, pid {self.agent_pid}, could not be asked: {self.silence}")
         if self.told and self.host is None:
             warnings.append(self.unseen)
         for child in self.told["children"] if self.told else ():
@@ -151,7 +149,7 @@ def _look(config: "Config", settings: Settings) -> Seen:
 
     told, silence, processes, host, unseen = None, "", None, None, ""
     try:
-        told = ask(config.admin_listen, "/status")
+        told = ask(config.admin_socket, "/status")
         if told["host"] != config.host:
             silence = f"it is the agent of host {told['host']} that answers"
             told = None
