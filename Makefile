@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store clean
+.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath clean
 
 demo:
 	tools/demo
@@ -46,6 +46,10 @@ bench-worst-guest:
 # What hundreds of agents ask of a ZooKeeper: ARGS="--agents 500 --records 100000" for all of it.
 bench-store:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.store $(ARGS)
+
+# What our flows cost ordinary traffic, in datapath flows and upcalls.
+bench-datapath:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.datapath $(ARGS)
 
 # What tools/ and Python leave in the tree. The cache is ~/.cache/ovs-metadata.
 clean:

@@ -28,7 +28,7 @@ from lab.usage import Usage
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.store.record import PortRecord
 
-FLOWS_PER_PORT = 10
+FLOWS_PER_PORT = 12
 """What one port with an IPv4 address has, learned flows apart."""
 
 PORTS_AT_ONCE = 250

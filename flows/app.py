@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ovs_metadata.flows import openflow, reported
+from ovs_metadata.flows.announcement import advertisement, ports_to_tell
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
@@ -277,6 +278,14 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         )
         openflow.send_all(
             switch, (openflow.add_message(switch, options, flow) for flow in changes.add)
+        )
+        frame = advertisement()
+        openflow.send_all(
+            switch,
+            (
+                openflow.frame_out_message(switch, ofport, frame)
+                for ofport in ports_to_tell(changes.add)
+            ),
         )
         if changes:
             LOG.info(

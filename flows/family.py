@@ -11,10 +11,12 @@ from netaddr import IPNetwork
 
 from ovs_metadata.flows.values import Action, MatchValue, Move, OutputInPort, SetField
 from ovs_metadata.host.address import (
+    METADATA_PORT_MAC,
     PORT_NETWORK_IPV4,
     PORT_NETWORK_IPV6,
     SERVICE_IPV4,
     SERVICE_IPV6,
+    SERVICE_PORT,
     IpVersion,
 )
 
@@ -29,6 +31,9 @@ REMOVE_TAG = SetField("vlan_tci", 0)
 ACK = (0x10, 0x10)
 RST_WITHOUT_ACK = (0x04, 0x14)
 """tcp_flags, each with its mask."""
+BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
+SOLICITED_NODE_MAC = "33:33:ff:fe:a9:fe"
+"""Where solicitations for the service address go: to ff02::1:fffe:a9fe (RFC 4291, RFC 2464)."""
 ARP_REQUEST, ARP_REPLY = 1, 2
 NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT = 135, 136
 SOLICITED_OVERRIDE = 0x60000000
@@ -46,6 +51,11 @@ class Family:
     actions that turn it into its answer, and `answer_is_sent` whether they send it, too; if not,
     it has to go on to table Advertise. `probe` are further fields of the question asked by who
     wants the address for himself; no fields when that needs no care.
+
+    What a hook matches costs all other traffic: without a prefix trie for a field, Open vSwitch
+    makes a datapath flow for each value of it that passes. It looks at MACs before addresses. So a
+    hook names the MAC that the packet is sent to: `question_to` are those of questions,
+    `request_to` is that of a request, if it can be no other.
     """
 
     version: IpVersion
@@ -56,14 +66,26 @@ class Family:
     port_addresses: tuple[str, str]
     question: str
     question_for: Callable[[MatchValue], Mapping[str, MatchValue]]
+    question_to: tuple[str, str]
     answer: Callable[[str], tuple[Action, ...]]
     answer_is_sent: bool
+    request_to: Mapping[str, MatchValue] = field(default_factory=dict)
     probe: Mapping[str, MatchValue] = field(default_factory=dict)
 
     @property
     def tcp(self) -> dict[str, MatchValue]:
         """The fields that match TCP."""
         return {"eth_type": self.eth_type, "ip_proto": TCP}
+
+    @property
+    def request(self) -> dict[str, MatchValue]:
+        """The fields that match a request for the service address."""
+        return {
+            **self.tcp,
+            **self.request_to,
+            self.destination: self.service,
+            "tcp_dst": SERVICE_PORT,
+        }
 
 
 def _with_mask(network: str) -> tuple[str, str]:
@@ -137,6 +159,7 @@ IPV4 = Family(
     port_addresses=_with_mask(PORT_NETWORK_IPV4),
     question="an ARP request",
     question_for=_arp_request,
+    question_to=(BROADCAST_MAC, METADATA_PORT_MAC),
     answer=_answer_arp,
     answer_is_sent=True,
 )
@@ -149,6 +172,9 @@ IPV6 = Family(
     port_addresses=_with_mask(PORT_NETWORK_IPV6),
     question="a neighbour solicitation",
     question_for=_solicitation,
+    question_to=(SOLICITED_NODE_MAC, METADATA_PORT_MAC),
+    # Over IPv4 a guest may well send it to its router. A link-local address is never routed.
+    request_to={"eth_dst": METADATA_PORT_MAC},
     answer=_advertise,
     answer_is_sent=False,
     # Duplicate address detection asks from the unspecified address, to which nobody can answer.

@@ -178,6 +178,17 @@ def packet_out_message(datapath: Datapath, ofport: int, frame: bytes) -> Any:
     )
 
 
+def frame_out_message(datapath: Datapath, ofport: int, frame: bytes) -> Any:
+    """The message that has the switch send a frame out of a port, past all flows."""
+    return parser.OFPPacketOut(
+        datapath,
+        buffer_id=ofproto.OFP_NO_BUFFER,
+        in_port=ofproto.OFPP_CONTROLLER,
+        actions=[parser.OFPActionOutput(ofport)],
+        data=frame,
+    )
+
+
 def removals_wanted_message(datapath: Datapath) -> Any:
     """The message that asks to be told of deleted flows, and of nothing else.
 

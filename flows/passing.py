@@ -14,7 +14,7 @@ from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.family import FAMILIES, NO_VLAN
 from ovs_metadata.flows.tables import Table, cookie, ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey, GotoTable, Match
-from ovs_metadata.host.address import SERVICE_PORT, IpVersion
+from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.config import Config, FlowOptions
 
 
@@ -66,9 +66,7 @@ def hook_of(options: FlowOptions, connection: Connection) -> Flow:
     match = Match.of(
         in_port=connection.ofport,
         vlan_vid=NO_VLAN,
-        **family.tcp,
-        **{family.destination: family.service},
-        tcp_dst=SERVICE_PORT,
+        **family.request,
         tcp_src=connection.tcp_port,
     )
     return Flow(

@@ -210,13 +210,14 @@ def _flows_of_family(
     yield hook(
         Table.ToProxy,
         "hook: a request for the service address",
-        {**family.tcp, family.destination: family.service, "tcp_dst": SERVICE_PORT},
+        family.request,
     )
-    yield hook(
-        Table.Responder,
-        f"hook: {family.question} for the service address",
-        family.question_for(family.service),
-    )
+    for mac in family.question_to:
+        yield hook(
+            Table.Responder,
+            f"hook: {family.question} for the service address",
+            {"eth_dst": mac, **family.question_for(family.service)},
+        )
     from_port = {"in_port": port.ofport, **family.tcp}
 
     def to_proxy(proxy_port: int) -> tuple[Action, ...]:
