@@ -1,6 +1,13 @@
-"""A lock that one process on the host can hold at a time."""
+"""A lock that one process on the host can hold at a time.
+
+Nobody else can keep a process from it: the file is its owner's alone, and so is its directory. On
+the contrary, a file that others can open they can lock, and a directory that others can write to
+they can put a file of theirs into.
+"""
 
 import fcntl
+import os
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -12,15 +19,58 @@ class AlreadyRunning(Exception):
 def take_lock(path: Path, who: str) -> IO[bytes]:
     """Take the lock; it is held for as long as the returned file is open.
 
+    The directory is made if it is not there, with mode 0700.
+
     Raises:
         AlreadyRunning: another process holds it.
-        OSError: the lock file cannot be made.
+        OSError: the lock file cannot be made, or others can reach it; the message says what to do.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = path.open("ab")
+    make_private_directory(path.parent)
+    # Not through a link: what it leads to is somebody else's choice.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, f"lock file {path}: {error.strerror}") from None
+    try:
+        _check_file(path, os.fstat(descriptor))
+        os.fchmod(descriptor, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(descriptor)
         raise AlreadyRunning(f"another {who} is running on this host: it holds {path}") from None
-    return file
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "r+b")
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory with mode 0700, or check that one that is there is ours to use.
+
+    Raises:
+        PermissionError: it is somebody else's, or others can write to it.
+        OSError: it cannot be made, or is no directory.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(
+            f"directory {path} belongs to user id {status.st_uid}: chown it to user id "
+            f"{os.geteuid()}, or set [agent] state_dir to another one"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(
+            f"directory {path} can be written to by others (mode "
+            f"{stat.S_IMODE(status.st_mode):04o}): chmod 0700 it, or set [agent] state_dir to "
+            "another one"
+        )
+
+
+def _check_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise PermissionError(f"lock file {path} is no file: remove it")
+    if status.st_uid != os.geteuid():
+        raise PermissionError(
+            f"lock file {path} belongs to user id {status.st_uid}: see who that is, and remove it"
+        )
