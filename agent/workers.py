@@ -103,9 +103,14 @@ class Workers:
         self._listeners = Listeners(groups, reopen)
         for number in range(len(self._listeners)):
             start = functools.partial(self._spawn, number)
-            pulse = self._pulses[number] = Pulse(lambda: self._statistics.stood_still("worker"))
+            pulse = self._pulses[number] = Pulse(functools.partial(self._stood_still, number))
             task = keep_running(f"proxy worker {number}", start, self._patience, pulse)
             self._tasks.append(asyncio.create_task(task))
+
+    def _stood_still(self, number: int) -> None:
+        """A worker is killed for it: whatever made it stand still may have spoiled its sockets."""
+        self._statistics.stood_still("worker")
+        self._listeners.distrust(number)
 
     async def stop(self) -> None:
         """End all workers; they finish the requests they have."""

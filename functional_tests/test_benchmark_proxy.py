@@ -37,7 +37,7 @@ def test_every_target_relays_every_request(upstream: str) -> None:
     with tempfile.TemporaryDirectory(prefix="bt-") as name:
         rows = run_benchmark(Path(name), "--upstreams", upstream)
         left = list(Path(name).iterdir())
-    targets = {"worker", "workers-2", "haproxy", "neutron"}
+    targets = {"worker", "confirmed", "workers-2", "haproxy", "neutron"}
     if upstream != "https":
         targets.add("upstream")
     assert {(row["target"], row["keep_alive"]) for row in rows} == {

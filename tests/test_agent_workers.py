@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import json
+import socket
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from ovs_metadata.agent import pulse
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.statistics import HostStatistics
 from ovs_metadata.agent.workers import Confirm, Workers
@@ -44,6 +46,7 @@ def play(
     player: str = "",
     count: int = 1,
     confirm: Confirm | None = None,
+    reopen: Callable[[int], list[socket.socket]] | None = None,
 ) -> HostStatistics:
     """Run workers that send `data`, until the condition holds."""
     code = (player or PLAYER).format(data=data, times=times)
@@ -52,7 +55,7 @@ def play(
 
     async def scenario() -> None:
         workers = Workers("nobody", Settings(), statistics, confirm=confirm)
-        workers.start([[]] * count)
+        workers.start([[]] * count, reopen)
         try:
             async with asyncio.timeout(DEADLINE):
                 while not condition(statistics, workers):
@@ -252,3 +255,18 @@ def test_a_worker_that_asks_for_two_confirmations_at_once_is_killed(
         confirm=lambda _never: None,
     )
     assert "asks for two confirmations at once" in caplog.text
+
+
+def test_a_worker_that_stood_still_leaves_no_sockets_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"BEAT": 0.01, "STARTING": 10, "KILLED_AFTER": 5}.items():
+        monkeypatch.setattr(pulse, name, value)
+    reopened: list[int] = []
+
+    def reopen(number: int) -> list[socket.socket]:
+        reopened.append(number)
+        return []
+
+    statistics = play(monkeypatch, b"", lambda *_: reopened == [0], reopen=reopen)
+    assert statistics.totals.stood_still["worker"] == 1
