@@ -45,7 +45,7 @@ def _refusal(agent: Process) -> str:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"agent": {"host": "a host"}}, "host"),
+        ({"agent": {"host": "a/host"}}, "host"),
         ({"nova": {"metadata_url": "http://nova:8775"}}, "[nova]"),
         ({"store": {"url": "redis://store"}}, "redis://store"),
         ({"store": {"url": "directory:relative"}}, "relative"),
