@@ -72,7 +72,10 @@ need_python() {
         { [ "$("$PYTHON" -VV 2>/dev/null)" = "$(python3 -VV)" ] || python3 -m venv --clear "$VENV"; } &&
             install_by_hash "$ROOT/constraints-dev.txt" &&
             "$PYTHON" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
-                --editable "$ROOT" && "$PYTHON" -m pip check
+                --editable "$ROOT" && "$PYTHON" -m pip check &&
+            # By these entry points the real Neutron finds the plugin of this tree. Not every
+            # setuptools leaves them here.
+            (cd "$ROOT" && "$PYTHON" setup.py -q egg_info)
     } >"$LOGS/pip.log" 2>&1; then
         tail -n 20 "$LOGS/pip.log" >&2
         fail "pip could not set up $VENV (whole log: $LOGS/pip.log)"
