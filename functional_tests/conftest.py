@@ -1,6 +1,10 @@
 """What functional tests share: real components, each started once."""
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import (
@@ -13,6 +17,7 @@ from hypervisor_fixtures import (
 )
 from nova_fixtures import nova
 
+from lab.openvswitch import OpenVSwitch
 from lab.zookeeper import ZooKeeper
 
 __all__ = [
@@ -33,3 +38,16 @@ def zookeeper() -> Iterator[ZooKeeper]:
     """A real ZooKeeper server; a test that ends it starts it again."""
     with ZooKeeper() as server:
         yield server
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[OpenVSwitch]:
+    """An ovsdb-server without ovs-vswitchd, with a bridge in it. A test may stop or kill it."""
+    switch = OpenVSwitch(tmp_path / "ovs", "")
+    switch.start_database("br-int")
+    try:
+        yield switch
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(switch.ovsdb_pid, signal.SIGCONT)
+        switch.stop()

@@ -10,9 +10,6 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
 
 from lab.openvswitch import OpenVSwitch
 from lab.ovsdb_client import NewPort, OvsdbClient
@@ -21,20 +18,6 @@ from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.host.ovsdb import COLUMNS, Bridge, Ovsdb
 
 ROUNDS = 100
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[OpenVSwitch]:
-    """An ovsdb-server without ovs-vswitchd, with a bridge in it."""
-    switch = OpenVSwitch(tmp_path / "ovs", "")
-    switch.start_database("br-int")
-    try:
-        yield switch
-    finally:
-        if switch.ovsdb_pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(switch.ovsdb_pid, signal.SIGCONT)
-        switch.stop()
 
 
 class Seen:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,6 @@ from lab.openvswitch import OpenVSwitch
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
 
 PROGRAMS = Path(sys.executable).parent
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[OpenVSwitch]:
-    """An ovsdb-server without ovs-vswitchd, with a bridge in it."""
-    switch = OpenVSwitch(tmp_path / "ovs", "")
-    switch.start_database("br-int")
-    try:
-        yield switch
-    finally:
-        os.kill(switch.ovsdb_pid, signal.SIGCONT)
-        switch.stop()
 
 
 def test_changes_that_nobody_takes_are_given_up_and_then_the_connection(
