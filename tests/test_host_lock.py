@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.host import lock
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 
 
@@ -73,6 +72,6 @@ def test_what_is_somebody_elses_is_refused(
     mine = os.geteuid()
     # The directory is looked at first.
     users = iter([mine + 1] * 2 if whose == "directory" else [mine, mine + 1])
-    monkeypatch.setattr(lock.os, "geteuid", lambda: next(users))
+    monkeypatch.setattr(os, "geteuid", lambda: next(users))
     with pytest.raises(PermissionError, match=f"{whose} .* belongs to user id {mine}"):
         take_lock(path, "agent")
