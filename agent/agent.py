@@ -12,17 +12,17 @@ import signal
 
 from tornado.ioloop import PeriodicCallback
 
-from ovs_metadata.agent import cleanup
-from ovs_metadata.agent.admin import AdminListener
-from ovs_metadata.agent.cleanup import CleanupError
-from ovs_metadata.agent.deployment import Deployment
-from ovs_metadata.agent.exposure import ExposureCheck
+from ovs_metadata.agent.admin.server import AdminListener
+from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.admin.status import About
+from ovs_metadata.agent.config.deployment import Deployment
+from ovs_metadata.agent.config.exposure import ExposureCheck
+from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.handover import Handover
-from ovs_metadata.agent.live import LiveDeployment
-from ovs_metadata.agent.liveness import Liveness, Status
+from ovs_metadata.agent.network import cleanup
+from ovs_metadata.agent.network.cleanup import CleanupError
+from ovs_metadata.agent.presence import Liveness, Status
 from ovs_metadata.agent.service import Service
-from ovs_metadata.agent.statistics import HostStatistics
-from ovs_metadata.agent.status import About
 from ovs_metadata.agent.watchdog import give_signs, sign_interval
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.listen import UnixSocket

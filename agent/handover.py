@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ovs_metadata.agent.listeners import end
+from ovs_metadata.agent.network.listeners import end
 
 LOG = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ovs_metadata.host.address import IpVersion, port_address
-from ovs_metadata.host.ports import Bound, ServedPort
-from ovs_metadata.proxy.identity import Entry, Identity, Pending
+from ovs_metadata.host.join import Bound, ServedPort
+from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
 """Both port addresses of an ofport stand for the same instance."""

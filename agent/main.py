@@ -12,10 +12,10 @@ import pwd
 import sys
 
 from ovs_metadata import __version__, logs
-from ovs_metadata.agent import cleanup
 from ovs_metadata.agent.agent import Agent, AgentError
-from ovs_metadata.agent.cleanup import CleanupError
 from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.network import cleanup
+from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError
 from ovs_metadata.host.lock import AlreadyRunning, take_lock

@@ -15,8 +15,9 @@ import socket
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 
+from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.allowance import Allowance
-from ovs_metadata.agent.children import (
+from ovs_metadata.agent.child_process import (
     PYTHON,
     Child,
     child,
@@ -25,12 +26,12 @@ from ovs_metadata.agent.children import (
     workers_environment,
 )
 from ovs_metadata.agent.identities import changes
-from ovs_metadata.agent.listeners import Listeners
+from ovs_metadata.agent.network.listeners import Listeners
 from ovs_metadata.agent.pulse import Pulse
-from ovs_metadata.agent.statistics import HostStatistics
-from ovs_metadata.proxy import feed, report
-from ovs_metadata.proxy.identity import Entry
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.accounting import report
+from ovs_metadata.proxy.control import feed
+from ovs_metadata.proxy.control.identity import Entry
+from ovs_metadata.proxy.control.settings import Settings
 
 LOG = logging.getLogger(__name__)
 

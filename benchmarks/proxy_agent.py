@@ -18,7 +18,7 @@ from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.ovsdb import COLUMNS, Ovsdb
-from ovs_metadata.proxy.feed import Snapshot, decode_snapshot
+from ovs_metadata.proxy.control.feed import Snapshot, decode_snapshot
 
 
 class _Ovsdb:

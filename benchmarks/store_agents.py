@@ -89,7 +89,7 @@ class AgentProcess:
 
 def _run(pipe: Connection, url: str, name: str, ports: Sequence[range]) -> None:
     # What is imported once is not an agent's.
-    importlib.import_module("ovs_metadata.store.zookeeper")
+    importlib.import_module("ovs_metadata.store.zookeeper.nodes")
     before = Usage.of(multiprocessing.current_process().pid or 0)
     start = time.monotonic()
     known = Known()

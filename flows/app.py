@@ -27,12 +27,12 @@ from ovs_metadata.flows.pipeline import Pipeline
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
+from ovs_metadata.host.join import Bound
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbRefused, OvsdbUnreachable
-from ovs_metadata.host.ports import Bound
-from ovs_metadata.host.sources import ConfigurationFollower, is_enabled
+from ovs_metadata.host.port_watcher import HostState, PortWatcher
 from ovs_metadata.host.store import open_configured_store
-from ovs_metadata.host.watch import HostState, PortWatcher
+from ovs_metadata.store.configuration import ConfigurationFollower, is_enabled
 from ovs_metadata.store.interface import StoreError
 
 LOG = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from ovs_metadata.flows.pipeline import Pipeline, Port
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
+from ovs_metadata.host.join import Bound
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import Bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from doctor_support import (
 
 from lab.certificates import Authority
 from lab.process import stopped_process
-from ovs_metadata.host.sources import DEFAULT_TEMPLATE
+from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.layout import config_template_path
 
 

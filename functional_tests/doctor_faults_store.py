@@ -13,8 +13,8 @@ from pathlib import Path
 from doctor_faults_deployment import instead_of_nova
 from doctor_support import Nova, Ward
 
-from ovs_metadata.host.sources import DEFAULT_TEMPLATE
 from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.record import PortRecord
 
 OTHER_UUID = "5b1c1c52-7a3e-4a62-9d8c-1f0d2b3c4d5e"

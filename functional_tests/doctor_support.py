@@ -19,8 +19,8 @@ from lab.guest import Guest
 from lab.hypervisor import SECRET, Hypervisor
 from lab.metadata_service import sign
 from lab.process import LabError, stopped_process, wait_for
-from ovs_metadata.agent.doctor.look_host import look_at_agent
-from ovs_metadata.agent.namespaces import inside_namespace
+from ovs_metadata.agent.network.namespaces import inside_namespace
+from ovs_metadata.cli.doctor.look_host import look_at_agent
 from ovs_metadata.host.config import load
 
 CONTROLLER = "ovs_metadata.flows.launcher"
@@ -103,7 +103,7 @@ def ward(hypervisor: Hypervisor) -> Iterator[Ward]:
     hypervisor.start()
     # What the flow controller does not hear of, it finds at its next audit.
     guest = serve_guest(hypervisor, flows={"audit_interval": 1})
-    modules = "ovs_metadata.agent.doctor.diagnosis"
+    modules = "ovs_metadata.cli.doctor.diagnosis"
     with ForkedCommand(hypervisor.namespace, modules) as command:
         yield Ward(hypervisor, guest, command)
 

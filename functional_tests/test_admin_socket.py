@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.process import wait_for
-from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.admin_client import AgentSilent, ask
 
 POSER = """
 import http.server, os, pwd, socketserver, sys

@@ -21,7 +21,7 @@ from lab.broken_worker import Attacker
 from lab.process import wait_for
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.control.settings import Settings
 
 LOOK_AROUND = """
 import ctypes, os, resource, socket, stat, threading
@@ -176,7 +176,7 @@ AGENT = """
 import asyncio, socket, sys
 from ovs_metadata.agent import workers
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.control.settings import Settings
 workers.PYTHON = {python!r}
 async def run():
     Workers("nobody", Settings()).start([[socket.create_server(("127.0.0.1", 0))]])

@@ -1,8 +1,8 @@
 """A neighbour on a bridge that switches by NORMAL cannot reach the proxy past our flows.
 
 Whoever could would be whichever port it likes, since a port address is nothing but a number. It is
-the bridge's VLANs that keep it out (see `ISOLATED_VLAN` in agent/plumbing.py), with flows of ours
-and without.
+the bridge's VLANs that keep it out (see `ISOLATED_VLAN` in agent/network/metadata_port.py), with
+flows of ours and without.
 """
 
 import contextlib

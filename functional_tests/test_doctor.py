@@ -19,11 +19,11 @@ from lab.hypervisor import instance_of
 from lab.inside import inside
 from lab.nova import Nova
 from lab.process import wait_for
-from ovs_metadata.agent.doctor.checks_nova import check_nova
-from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
+from ovs_metadata.cli.doctor.checks_nova import check_nova
+from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody
 from ovs_metadata.flows.tables import Table
 from ovs_metadata.host.address import PROXY_PORT_OF_OTHERS
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.control.settings import Settings
 
 TABLE_OF_LEARNED = 200 + Table.Learned
 SYN, ACK = 0x02, 0x10
@@ -176,11 +176,11 @@ def test_for_people_it_fits_on_a_screen(healthy: Ward) -> None:
 
 def test_without_root_it_says_so() -> None:
     program = (
-        "import os, sys; os.setuid(65534); from ovs_metadata.agent.cli import main; "
+        "import os, sys; os.setuid(65534); from ovs_metadata.cli.main import main; "
         "main(['doctor'], prog_name='ovs-metadata')"
     )
     # Its modules may lie where only root can read, so they are loaded before root is given up.
-    program = f"import ovs_metadata.agent.cli.doctor, ovs_metadata.agent.cli; {program}"
+    program = f"import ovs_metadata.cli.doctor.command, ovs_metadata.cli.main; {program}"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )

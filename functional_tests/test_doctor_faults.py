@@ -17,7 +17,7 @@ import pytest
 from doctor_faults_store import StoreCase, only_in_a_copy
 from doctor_support import Case, Ward, ward_of_its_own
 
-from ovs_metadata.agent.doctor.faults import FAULTS
+from ovs_metadata.cli.doctor.faults import FAULTS
 
 CASES = [*doctor_faults_deployment.CASES, *doctor_faults_host.CASES, *doctor_faults_port.CASES]
 

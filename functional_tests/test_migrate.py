@@ -23,7 +23,7 @@ from lab.hypervisor import SECRET, Hypervisor
 from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
 from lab.process import LabError, Process, run, stopped_process, wait_for
 from lab.steady_load import REQUEST, TOOLS, Load
-from ovs_metadata.agent.conf.schema import MASK
+from ovs_metadata.agent.config.schema import MASK
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.store.layout import AGENTS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.zookeeper import ZooKeeper
-from ovs_metadata.agent.conf.schema import ENABLED, PREFIX, SHARED_SECRET
+from ovs_metadata.agent.config.schema import ENABLED, PREFIX, SHARED_SECRET
 
 WRITERS = 6
 
@@ -30,7 +30,7 @@ def mn_conf(request: pytest.FixtureRequest, tmp_path: Path) -> MnConf:
 
     def start(*args: str, stdin: str = "") -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "ovs_metadata.agent.cli.mn_conf", "--config", config, *args],
+            [sys.executable, "-m", "ovs_metadata.cli.mn_conf.command", "--config", config, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -19,9 +19,9 @@ from lab.hypervisor import Hypervisor
 from lab.inside import inside
 from lab.process import Process, wait_for
 from lab.steady_load import Load
-from ovs_metadata.proxy.feed import Snapshot, encode
-from ovs_metadata.proxy.identity import Identity
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.control.feed import Snapshot, encode
+from ovs_metadata.proxy.control.identity import Identity
+from ovs_metadata.proxy.control.settings import Settings
 
 CLIENTS = 4
 

@@ -10,7 +10,7 @@ from lab.guest import Guest
 from lab.hypervisor import ROOT, Hypervisor
 from lab.neutron_l2_agent import NeutronL2Agent
 from lab.process import run, wait_for
-from ovs_metadata.agent.migration.host import switch_host
+from ovs_metadata.cli.migrate.switchover import switch_host
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows
 from ovs_metadata.flows.passing import let_pass

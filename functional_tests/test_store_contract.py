@@ -114,7 +114,7 @@ def test_following_goes_on_after_the_server_was_killed(
     zookeeper.kill()
     wait_for(lambda: "lost the connection" in caplog.text, "the loss to be logged")
     with monkeypatch.context() as hurried:
-        hurried.setattr("ovs_metadata.store.zookeeper_requests.OPERATION_TIMEOUT", 1.0)
+        hurried.setattr("ovs_metadata.store.zookeeper.session.OPERATION_TIMEOUT", 1.0)
         with pytest.raises(StoreUnavailable):
             store.put(record(1, revision=2))
     # The write that failed waits in the client, and may be carried out yet.

@@ -14,7 +14,7 @@ from lab.certificates import Authority
 from lab.process import free_port, wait_for
 from lab.store_support import Told, record
 from lab.zookeeper import ZooKeeper
-from ovs_metadata.agent.conf.schema import ENABLED, SHARED_SECRET
+from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import Store
@@ -192,7 +192,7 @@ SECRET_GIVEN = ("--secret-file", "-")
 def _mn_conf(*args: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command; `SECRET_GIVEN` makes it set a secret."""
     return subprocess.run(
-        [sys.executable, "-m", "ovs_metadata.agent.cli.mn_conf", *args],
+        [sys.executable, "-m", "ovs_metadata.cli.mn_conf.command", *args],
         input="s3cret\n",
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from lab.process import wait_for
 from lab.store_support import Told, record
 from lab.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
-from ovs_metadata.store.zookeeper_follower import SPARE_WATCHES
+from ovs_metadata.store.zookeeper.follower import SPARE_WATCHES
 
 PORTS = 50
 

@@ -17,7 +17,7 @@ from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.security import read_security
-from ovs_metadata.store.zookeeper_client import SESSION_TIMEOUT
+from ovs_metadata.store.zookeeper.client import SESSION_TIMEOUT
 
 
 def test_guests_are_served_through_an_outage(on_zookeeper: OnZooKeeper) -> None:

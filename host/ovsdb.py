@@ -15,8 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
+from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb_schema import schema_helper
-from ovs_metadata.host.ports import Interface
 
 with warnings.catch_warnings():
     # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.

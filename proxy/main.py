@@ -19,9 +19,10 @@ from pathlib import Path
 import uvloop
 
 from ovs_metadata import logs
-from ovs_metadata.proxy.confinement import ConfinementError, confine
-from ovs_metadata.proxy.confirmation import Confirmations
-from ovs_metadata.proxy.feed import (
+from ovs_metadata.proxy.accounting.reporter import Reporter
+from ovs_metadata.proxy.control.confinement import ConfinementError, confine
+from ovs_metadata.proxy.control.confirmation import Confirmations
+from ovs_metadata.proxy.control.feed import (
     ASK_TO_CONFIRM,
     MAX_LINE,
     Confirmed,
@@ -34,12 +35,15 @@ from ovs_metadata.proxy.feed import (
     decode_snapshot,
     read_feed,
 )
-from ovs_metadata.proxy.identity import IdentityTable
-from ovs_metadata.proxy.privileges import PrivilegeError, allow_many_connections, become_user
-from ovs_metadata.proxy.reporter import Reporter
+from ovs_metadata.proxy.control.identity import IdentityTable
+from ovs_metadata.proxy.control.privileges import (
+    PrivilegeError,
+    allow_many_connections,
+    become_user,
+)
+from ovs_metadata.proxy.control.settings import Settings, split_urls
+from ovs_metadata.proxy.nova.tls import TlsError
 from ovs_metadata.proxy.server import ProxyServer
-from ovs_metadata.proxy.settings import Settings, split_urls
-from ovs_metadata.proxy.tls import TlsError
 from ovs_metadata.signals import ignore_signals
 from ovs_metadata.untrusted import parse_json
 

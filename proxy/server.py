@@ -14,15 +14,15 @@ from collections.abc import Iterable
 
 from tornado.ioloop import PeriodicCallback
 
-from ovs_metadata.proxy.confirmation import Confirmations
-from ovs_metadata.proxy.guest import GuestConnection
-from ovs_metadata.proxy.identity import IdentityTable
-from ovs_metadata.proxy.observer import Observer
-from ovs_metadata.proxy.pool import UpstreamPool
-from ovs_metadata.proxy.port_connection import GuestContext
-from ovs_metadata.proxy.quarantine import Quarantine
-from ovs_metadata.proxy.registry import ConnectionRegistry
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.accounting.observer import Observer
+from ovs_metadata.proxy.control.confirmation import Confirmations
+from ovs_metadata.proxy.control.identity import IdentityTable
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.guest.connection import GuestConnection
+from ovs_metadata.proxy.guest.limits import ConnectionRegistry
+from ovs_metadata.proxy.guest.port_connection import GuestContext
+from ovs_metadata.proxy.guest.quarantine import Quarantine
+from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 _log = logging.getLogger(__name__)
 

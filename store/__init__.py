@@ -46,7 +46,7 @@ def open_store(
 
             return NodeStore(DirectoryNodes(root, on_fatal=on_fatal))
         case ZooKeeperLocation(hosts, chroot):
-            from ovs_metadata.store.zookeeper import ZooKeeperNodes  # noqa: PLC0415
+            from ovs_metadata.store.zookeeper.nodes import ZooKeeperNodes  # noqa: PLC0415
 
             nodes = ZooKeeperNodes(
                 hosts,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ovs_metadata.agent.cli.mn_conf import main
-from ovs_metadata.agent.conf.schema import PREFIX
+from ovs_metadata.agent.config.schema import PREFIX
+from ovs_metadata.cli.mn_conf.command import main
 
 URL = f"{PREFIX}.nova_metadata_url"
 

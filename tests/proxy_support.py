@@ -17,11 +17,11 @@ from typing import Any, ParamSpec
 
 import uvloop
 
-from ovs_metadata.proxy.confirmation import Confirmations
-from ovs_metadata.proxy.endpoint_connections import TRIAL_AGENT
-from ovs_metadata.proxy.identity import Entry, Identity, IdentityTable
+from ovs_metadata.proxy.control.confirmation import Confirmations
+from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.nova.endpoint_connections import TRIAL_AGENT
 from ovs_metadata.proxy.server import ProxyServer
-from ovs_metadata.proxy.settings import Settings
 
 DEADLINE = 20.0
 """Seconds after which a test that waits for something fails."""

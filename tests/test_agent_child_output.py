@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.agent import child_output, children
+from ovs_metadata.agent import child_output, child_process
 from ovs_metadata.agent.child_output import LONGEST_LINE, attributed, relayed_pipe, split
-from ovs_metadata.agent.children import start_child
+from ovs_metadata.agent.child_process import start_child
 
 DEADLINE = 20.0
 
@@ -65,7 +65,7 @@ def test_a_childs_output_is_logged_to_its_end_and_nothing_is_left_open(
     async def pipe(name: str) -> int:
         return await relayed_pipe(name, logged.extend)
 
-    monkeypatch.setattr(children, "relayed_pipe", pipe)
+    monkeypatch.setattr(child_process, "relayed_pipe", pipe)
 
     async def scenario() -> None:
         before = os.listdir("/proc/self/fd")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.agent.identities import Identities, changes, identity_table, signature
-from ovs_metadata.host.ports import Bound, ServedPort
-from ovs_metadata.proxy.identity import Entry, Identity, Pending
+from ovs_metadata.host.join import Bound, ServedPort
+from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 from ovs_metadata.store.record import PortRecord
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"

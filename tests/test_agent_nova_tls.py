@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tls_support import Authority
 
-from ovs_metadata.agent.conf.schema import PREFIX, known_keys
-from ovs_metadata.agent.deployment import DeploymentError, proxy_settings
+from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
+from ovs_metadata.agent.config.schema import PREFIX, known_keys
 
 
 def _values(**changes: str) -> dict[str, object]:

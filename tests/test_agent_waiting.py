@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 import ovs_metadata
-from ovs_metadata.agent import cleanup
 from ovs_metadata.agent.agent import Agent
-from ovs_metadata.agent.conf.schema import PREFIX
+from ovs_metadata.agent.config.live import LiveDeployment
+from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.agent.handover import Handover
-from ovs_metadata.agent.live import LiveDeployment
-from ovs_metadata.agent.liveness import LastError
+from ovs_metadata.agent.network import cleanup
+from ovs_metadata.agent.presence import LastError
 from ovs_metadata.host import config
-from ovs_metadata.host.documents import replace
 from ovs_metadata.store import open_store
+from ovs_metadata.store.documents import replace
 from ovs_metadata.store.layout import config_template_path
 
 DEADLINE = 20.0

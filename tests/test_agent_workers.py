@@ -11,13 +11,13 @@ import pytest
 
 from ovs_metadata.agent import pulse
 from ovs_metadata.agent import workers as agent_workers
-from ovs_metadata.agent.statistics import HostStatistics
+from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.workers import Confirm, Workers
-from ovs_metadata.proxy.feed import ASK_TO_CONFIRM
-from ovs_metadata.proxy.identity import Pending
-from ovs_metadata.proxy.report import Report, encode
-from ovs_metadata.proxy.settings import Settings
-from ovs_metadata.proxy.statistics import Statistics
+from ovs_metadata.proxy.accounting.report import Report, encode
+from ovs_metadata.proxy.accounting.statistics import Statistics
+from ovs_metadata.proxy.control.feed import ASK_TO_CONFIRM
+from ovs_metadata.proxy.control.identity import Pending
+from ovs_metadata.proxy.control.settings import Settings
 
 DEADLINE = 20.0
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ovs_metadata.agent.cli import agents, main
-from ovs_metadata.agent.conf.effective import effective, generation
+from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.cli import agents
+from ovs_metadata.cli.main import main
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (

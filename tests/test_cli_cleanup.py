@@ -14,16 +14,16 @@ from typing import Any
 import click.testing
 import pytest
 
-from ovs_metadata.agent import dhcp_namespaces, dhcp_neutron
-from ovs_metadata.agent.cli import main
-from ovs_metadata.agent.cli.cleanup import cleanup as cleanup_group
-from ovs_metadata.agent.dhcp_neutron import Refused
-from ovs_metadata.agent.dhcp_ports import DHCP_OWNER, HOST, Loss, Surroundings
-from ovs_metadata.agent.dhcp_restore import (
+from ovs_metadata.cli.cleanup import dhcp_namespaces, neutron
+from ovs_metadata.cli.cleanup.command import cleanup as cleanup_group
+from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, HOST, Loss, Surroundings
+from ovs_metadata.cli.cleanup.neutron import Refused
+from ovs_metadata.cli.cleanup.restore import (
     RestoreFileError,
     read_restore_file,
     write_restore_file,
 )
+from ovs_metadata.cli.main import main
 from ovs_metadata.publisher.neutron_api import NeutronUnavailable
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def cleanup(*arguments: str, exit_code: int) -> click.testing.Result:
 def test_what_is_not_gone_in_the_end_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Neutron)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Neutron)
     restore_file = tmp_path / "restore.json"
     result = cleanup(
         *("dhcp-ports", "--yes", "--format", "json", "--restore-file", str(restore_file)),
@@ -104,7 +104,7 @@ def test_what_was_done_is_told_although_neutron_is_gone_by_then(
                 raise NeutronUnavailable("Neutron: connection reset")
             return super().delete(port_id)
 
-    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
     restore_file = tmp_path / "restore.json"
     yes = ("dhcp-ports", "--yes", "--restore-file", str(restore_file))
     result = cleanup(*yes, "--format", "json", exit_code=3)
@@ -128,7 +128,7 @@ def test_what_was_removed_is_told_if_nobody_can_look_again(
                 raise NeutronUnavailable("Neutron: connection reset")
             return super().ports()
 
-    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
     yes = ("dhcp-ports", "--yes", "--restore-file", str(tmp_path / "restore.json"))
     result = cleanup(*yes, "--format", "json", exit_code=3)
     outcome = [each["result"] for each in json.loads(result.stdout)["ports"]]
@@ -147,7 +147,7 @@ def test_what_was_restored_is_told_although_neutron_is_gone_by_then(
                 raise NeutronUnavailable("Neutron: connection reset")
             return "new"
 
-    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
     path = tmp_path / "restore.json"
     write_restore_file(path, [port(number) for number in range(3)], "now")
     restore = ("dhcp-ports", "--restore", str(path), "--yes", "--format", "json")
@@ -161,7 +161,7 @@ def test_only_an_administrator_sees_what_speaks_against_it(
 ) -> None:
     shown = {name: value for name, value in port(1).items() if name != HOST}
     monkeypatch.setattr(Neutron, "ports", lambda _self: [shown])
-    monkeypatch.setattr(dhcp_neutron, "DhcpNeutron", Neutron)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Neutron)
     assert "be an administrator" in cleanup("dhcp-ports", "--yes", exit_code=1).stderr
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from ovs_metadata.agent.cli.doctor import SCREEN, _print
-from ovs_metadata.agent.doctor.faults import FAULTS
-from ovs_metadata.agent.doctor.finding import Diagnosis, Fault, Finding, Hop, HopReport
+from ovs_metadata.cli.doctor.command import SCREEN, _print
+from ovs_metadata.cli.doctor.faults import FAULTS
+from ovs_metadata.cli.doctor.finding import Diagnosis, Fault, Finding, Hop, HopReport
 
 PORT = "40ab441b-c21d-4c9c-b0af-6a8fc48ab733"
 WHY = "the interface, or whatever else this is about, is not as it should be"

@@ -3,14 +3,14 @@
 import dataclasses
 
 from lab.store_support import record
-from ovs_metadata.agent.cli.flow_groups import Group, State, groups
-from ovs_metadata.agent.cli.standing import Standing, standings
+from ovs_metadata.cli.flow_groups import Group, State, groups
+from ovs_metadata.cli.standing import Standing, standings
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import DumpedFlow
 from ovs_metadata.flows.tables import Priority, cookie
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.ports import Interface, bind
+from ovs_metadata.host.join import Interface, bind
 
 ONE, TWO = record(1), record(2)
 TAP1 = Interface("tap1", ofport=5, iface_id=ONE.port_id)

@@ -10,7 +10,7 @@ import click.testing
 import pytest
 
 from lab.store_support import record
-from ovs_metadata.agent.cli import main
+from ovs_metadata.cli.main import main
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import RecordNotFound
 from ovs_metadata.store.layout import VERSION_NODE, port_path
@@ -205,7 +205,7 @@ def test_a_bad_store_url_is_explained() -> None:
 def test_an_unreachable_store_has_an_exit_status_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ovs_metadata.agent.cli.common.WAIT", 0.3)
+    monkeypatch.setattr("ovs_metadata.cli.common.WAIT", 0.3)
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         url = f"zookeeper://127.0.0.1:{nobody_listens.getsockname()[1]}"
@@ -243,7 +243,7 @@ def test_help_and_version_need_no_configuration(arguments: list[str]) -> None:
 
 def test_the_command_loads_nothing_slow_before_it_is_needed() -> None:
     program = (
-        "import sys, ovs_metadata.agent.cli\n"
+        "import sys, ovs_metadata.cli.main\n"
         "slow = {'kazoo', 'eventlet', 'oslo_config', 'rich', 'tornado'}\n"
         "print(sorted(slow & sys.modules.keys()))"
     )
@@ -255,9 +255,9 @@ def test_the_command_loads_nothing_slow_before_it_is_needed() -> None:
 
 def test_errors_are_the_only_thing_on_standard_error() -> None:
     program = (
-        "from ovs_metadata.agent import cli\n"
-        "cli.common.WAIT = 0.3\n"
-        "cli.main(['--store', 'zookeeper://127.0.0.1:1', 'port', 'list'])"
+        "from ovs_metadata.cli import common, main\n"
+        "common.WAIT = 0.3\n"
+        "main.main(['--store', 'zookeeper://127.0.0.1:1', 'port', 'list'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from lab.store_support import record
-from ovs_metadata.agent.cli.standing import Standing, chosen, standings
-from ovs_metadata.host.ports import Interface, bind
+from ovs_metadata.cli.standing import Standing, chosen, standings
+from ovs_metadata.host.join import Interface, bind
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 RECORD = record()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ovs_metadata.agent.cli.verdict import Bridge, named, of_answer, of_request
+from ovs_metadata.cli.verdict import Bridge, named, of_answer, of_request
 from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port, pipeline

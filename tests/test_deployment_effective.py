@@ -2,15 +2,15 @@
 
 import pytest
 
-from ovs_metadata.agent.conf.effective import SCHEMA, effective, generation
-from ovs_metadata.agent.conf.schema import (
+from ovs_metadata.agent.config.effective import SCHEMA, effective, generation
+from ovs_metadata.agent.config.schema import (
     ENABLED,
     NOVA_METADATA_URL,
     PREFIX,
     SHARED_SECRET,
     known_keys,
 )
-from ovs_metadata.host.sources import Source
+from ovs_metadata.store.configuration import Source
 
 TIMEOUT = f"{PREFIX}.connect_timeout"
 

@@ -11,11 +11,11 @@ import pytest
 
 from lab.certificates import Authority
 from lab.process import wait_for
-from ovs_metadata.agent.conf.schema import PREFIX
-from ovs_metadata.agent.deployment import Deployment, DeploymentError, read_file
-from ovs_metadata.agent.live import LiveDeployment
-from ovs_metadata.host.documents import change, replace
+from ovs_metadata.agent.config.deployment import Deployment, DeploymentError, read_file
+from ovs_metadata.agent.config.live import LiveDeployment
+from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.store import open_store
+from ovs_metadata.store.documents import change, replace
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (
     config_assignment_path,

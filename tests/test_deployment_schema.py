@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ovs_metadata.agent.conf.schema import (
+from ovs_metadata.agent.config.schema import (
     ENABLED,
     FILES,
     MASK,
@@ -14,7 +14,7 @@ from ovs_metadata.agent.conf.schema import (
     known_keys,
     nearest,
 )
-from ovs_metadata.proxy.settings import schema
+from ovs_metadata.proxy.control.settings import schema
 
 
 def test_midonets_keys_have_midonets_defaults() -> None:

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from lab.store_support import record
-from ovs_metadata.agent.cli.flow_groups import Group, ListedFlow, State
-from ovs_metadata.agent.cli.verdict import Verdict
-from ovs_metadata.agent.doctor.checks_host import (
+from ovs_metadata.cli.doctor.checks_host import (
     check_agent,
     check_configuration,
     check_metadata_port,
@@ -17,14 +15,14 @@ from ovs_metadata.agent.doctor.checks_host import (
     check_switch,
     is_enabled,
 )
-from ovs_metadata.agent.doctor.checks_nova import check_nova
-from ovs_metadata.agent.doctor.checks_port import (
+from ovs_metadata.cli.doctor.checks_nova import check_nova
+from ovs_metadata.cli.doctor.checks_port import (
     check_flows,
     check_port,
     check_request,
     concerns_us,
 )
-from ovs_metadata.agent.doctor.facts import (
+from ovs_metadata.cli.doctor.facts import (
     AdminFacts,
     AgentFacts,
     Deployment,
@@ -40,15 +38,17 @@ from ovs_metadata.agent.doctor.facts import (
     StoreFacts,
     SwitchFacts,
 )
-from ovs_metadata.agent.doctor.finding import Diagnosis, Finding, Hop, HopReport, Severity
-from ovs_metadata.agent.doctor.guest_request import Answer
+from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport, Severity
+from ovs_metadata.cli.doctor.guest_request import Answer
+from ovs_metadata.cli.flow_groups import Group, ListedFlow, State
+from ovs_metadata.cli.verdict import Verdict
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.config import load
+from ovs_metadata.host.join import Interface, bind
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
-from ovs_metadata.host.ports import Interface, bind
-from ovs_metadata.proxy.errors import Failure
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 SECRET = b"very-secret"

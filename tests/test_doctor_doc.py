@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.agent.doctor.faults import FAULTS
-from ovs_metadata.agent.doctor.finding import Fault, Hop
+from ovs_metadata.cli.doctor.faults import FAULTS
+from ovs_metadata.cli.doctor.finding import Fault, Hop
 
 PAGE = (Path(__file__).parent.parent / "docs" / "troubleshooting.md").read_text()
 

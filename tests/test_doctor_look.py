@@ -19,16 +19,16 @@ from lab.metadata_instance import Instance
 from lab.metadata_service import MetadataService
 from lab.process import free_port, wait_for
 from lab.store_support import record
-from ovs_metadata.agent.doctor import look_host, look_nova, look_store
-from ovs_metadata.agent.doctor.facts import Step
-from ovs_metadata.agent.doctor.look_nova import Asker, look_at_nova, nobody
-from ovs_metadata.agent.doctor.settle import settled
+from ovs_metadata.cli.doctor import look_host, look_nova, look_store
+from ovs_metadata.cli.doctor.facts import Step
+from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody
+from ovs_metadata.cli.doctor.settle import settled
 from ovs_metadata.host.config import Config, load
 from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
 from ovs_metadata.host.lock import take_lock
-from ovs_metadata.host.sources import ENABLED
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.configuration import ENABLED
 
 KNOWN = Instance(
     uuid="4c1f61ac-4b0f-4f5c-9a53-8d0c6d2c38c4", project_id="p", name="n", hostname="n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.agent.doctor.tcp import End, TcpClient
+from ovs_metadata.cli.doctor.tcp import End, TcpClient
 
 HERE = End("02:00:a9:fe:00:d0", "192.0.2.1", 20001)
 THERE = End("02:00:a9:fe:a9:fe", "169.254.169.254", 80)

@@ -7,8 +7,8 @@ import pytest
 from ovs_metadata.flows.desired import MetadataNumber, metadata_number
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.config import FlowOptions
+from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
-from ovs_metadata.host.ports import Interface
 
 ROW, OTHER_ROW = uuid4(), uuid4()
 BEFORE = MetadataNumber(1, ROW)

@@ -19,8 +19,8 @@ from ovs.db import types
 from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 
+from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb import COLUMNS, Bridge, MetadataPort, Ovsdb, OvsdbUnreachable, _Replica
-from ovs_metadata.host.ports import Interface
 
 SCHEMA = {
     "name": "Open_vSwitch",

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ovs_metadata.proxy.errors import Failure
+from ovs_metadata.proxy.control.settings import Settings, schema
+from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.server import RECEIVE_BUFFER, SEND_BUFFER
-from ovs_metadata.proxy.settings import Settings, schema
 
 PAGE = Path(__file__).parent.parent / "docs" / "hostile-guests.md"
 

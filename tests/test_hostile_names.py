@@ -17,26 +17,27 @@ from click.testing import CliRunner, Result
 from proxy_support import on_loop
 
 from lab.store_support import record
-from ovs_metadata.agent import status_page
-from ovs_metadata.agent.children import Child
-from ovs_metadata.agent.cli import host as cli_host
-from ovs_metadata.agent.cli import main, mn_conf
-from ovs_metadata.agent.cli.host import Host
-from ovs_metadata.agent.cli.standing import standings
-from ovs_metadata.agent.doctor import diagnosis
-from ovs_metadata.agent.doctor.faults import FAULTS
-from ovs_metadata.agent.doctor.finding import Diagnosis, Finding, Hop, HopReport
-from ovs_metadata.agent.migration import prerequisites
-from ovs_metadata.agent.migration.prerequisites import Check
-from ovs_metadata.agent.statistics import HostStatistics
-from ovs_metadata.agent.status import About, HostStatus
+from ovs_metadata.agent.admin import page as status_page
+from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.admin.status import About, HostStatus
+from ovs_metadata.agent.child_process import Child
+from ovs_metadata.cli import host_view as cli_host
+from ovs_metadata.cli.doctor import diagnosis
+from ovs_metadata.cli.doctor.faults import FAULTS
+from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport
+from ovs_metadata.cli.host_view import Host
+from ovs_metadata.cli.main import main
+from ovs_metadata.cli.migrate import prerequisites
+from ovs_metadata.cli.migrate.prerequisites import Check
+from ovs_metadata.cli.mn_conf import command as mn_conf
+from ovs_metadata.cli.standing import standings
 from ovs_metadata.flows import dump
 from ovs_metadata.host.config import load
+from ovs_metadata.host.join import Interface, bind
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import Interface, bind
-from ovs_metadata.host.sources import ENABLED
-from ovs_metadata.proxy.identity import Pending
+from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.configuration import ENABLED
 from ovs_metadata.store.interface import PortState, Store
 from ovs_metadata.store.record import MalformedRecord, PortRecord
 
@@ -209,9 +210,7 @@ def test_what_the_doctor_and_a_plan_found(
 def test_what_the_agent_answers(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = commands.hostile
     document: dict[str, Any] = asyncio.run(_status(hostile))
-    monkeypatch.setattr(
-        "ovs_metadata.agent.cli.admin_client.ask", lambda *_: document | {"host": "cn-1"}
-    )
+    monkeypatch.setattr("ovs_metadata.cli.admin_client.ask", lambda *_: document | {"host": "cn-1"})
     commands.run("status")
     commands.run("status", "--format", "json")
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from proxy_support import identity
 
-from ovs_metadata.agent import status_page
 from ovs_metadata.agent import workers as agent_workers
+from ovs_metadata.agent.admin import page
+from ovs_metadata.agent.admin.metrics import make_registry
+from ovs_metadata.agent.admin.statistics import MOST_ANSWERS, HostStatistics
+from ovs_metadata.agent.admin.status import About, HostStatus
 from ovs_metadata.agent.allowance import Allowance
-from ovs_metadata.agent.metrics import make_registry
-from ovs_metadata.agent.statistics import MOST_ANSWERS, HostStatistics
-from ovs_metadata.agent.status import About, HostStatus
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.proxy.report import (
+from ovs_metadata.proxy.accounting.report import (
     BUCKETS,
     CAUSES,
     LARGEST_COUNT,
@@ -31,8 +31,8 @@ from ovs_metadata.proxy.report import (
     decode,
     encode,
 )
-from ovs_metadata.proxy.settings import Settings
-from ovs_metadata.proxy.statistics import Statistics
+from ovs_metadata.proxy.accounting.statistics import Statistics
+from ovs_metadata.proxy.control.settings import Settings
 
 NOVA = "http://nova.example:8775"
 
@@ -76,7 +76,7 @@ def everything_shown(status: HostStatus) -> str:
             json.dumps(status.document(), ensure_ascii=False),
             json.dumps(statistics.ports(), ensure_ascii=False),
             generate_latest(make_registry(statistics, lambda: True)).decode(),
-            status_page.render(status).decode(),
+            page.render(status).decode(),
         ]
     )
 

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from ovs_metadata.agent.metrics import PREFIX, HostCollector
-from ovs_metadata.agent.statistics import HostStatistics
-from ovs_metadata.proxy.errors import Failure
-from ovs_metadata.proxy.report import CAUSES
+from ovs_metadata.agent.admin.metrics import PREFIX, HostCollector
+from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.proxy.accounting.report import CAUSES
+from ovs_metadata.proxy.http.errors import Failure
 
 TEXT = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
 

@@ -13,28 +13,28 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lab.store_support import record
-from ovs_metadata.agent.cli import host as cli_host
-from ovs_metadata.agent.cli import main
-from ovs_metadata.agent.cli.common import Settings
-from ovs_metadata.agent.conf.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
-from ovs_metadata.agent.exposure import exposure
-from ovs_metadata.agent.migration import neutron_ini, prerequisites
-from ovs_metadata.agent.migration.host import what_is_left
-from ovs_metadata.agent.migration.neighbours import questions
-from ovs_metadata.agent.migration.neutron_ini import (
+from ovs_metadata.agent.config.exposure import exposure
+from ovs_metadata.agent.config.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
+from ovs_metadata.cli import host_view as cli_host
+from ovs_metadata.cli.common import Settings
+from ovs_metadata.cli.main import main
+from ovs_metadata.cli.migrate import neutron_ini, prerequisites
+from ovs_metadata.cli.migrate.neighbours import questions
+from ovs_metadata.cli.migrate.neutron_ini import (
     NeutronIniError,
     NeutronMetadata,
     equivalent,
     read_neutron_ini,
     remarks,
 )
+from ovs_metadata.cli.migrate.switchover import what_is_left
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
-from ovs_metadata.host.documents import decode, encode
+from ovs_metadata.host.join import Interface, ServedPort
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.host.ports import Interface, ServedPort
 from ovs_metadata.store import open_store
 from ovs_metadata.store.directory import DirectoryNodes
+from ovs_metadata.store.documents import decode, encode
 from ovs_metadata.store.layout import config_template_path
 from ovs_metadata.store.record import SUBPORT, PortRecord
 

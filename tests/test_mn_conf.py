@@ -5,7 +5,7 @@ import json
 import pytest
 from mn_conf_support import URL, MnConf, mn_conf
 
-from ovs_metadata.agent.conf.schema import ENABLED, MASK, PREFIX, SHARED_SECRET, known_keys
+from ovs_metadata.agent.config.schema import ENABLED, MASK, PREFIX, SHARED_SECRET, known_keys
 
 __all__ = ["mn_conf"]
 

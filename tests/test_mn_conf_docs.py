@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ovs_metadata.agent.cli.mn_conf import main
+from ovs_metadata.cli.mn_conf.command import main
 
 DOCS = Path(__file__).parents[1] / "docs"
 MAN = (DOCS / "man/mn-conf.1").read_text()

@@ -5,7 +5,7 @@ import json
 import pytest
 from mn_conf_support import URL, MnConf, mn_conf
 
-from ovs_metadata.agent.conf.schema import ENABLED, PREFIX, SHARED_SECRET
+from ovs_metadata.agent.config.schema import ENABLED, PREFIX, SHARED_SECRET
 
 __all__ = ["mn_conf"]
 

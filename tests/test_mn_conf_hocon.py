@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.agent.conf.hocon import HoconError, parse, render
-from ovs_metadata.host.documents import flatten
+from ovs_metadata.cli.mn_conf.hocon import HoconError, parse, render
+from ovs_metadata.store.documents import flatten
 
 # pyhocon about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")

@@ -20,14 +20,14 @@ from proxy_support import (
     running_proxy,
     until,
 )
-from test_proxy_upstream import Receiver, request
+from test_proxy_nova_connection import Receiver, request
 
 from lab.process import free_port
-from ovs_metadata.proxy.endpoint_connections import connection_order
-from ovs_metadata.proxy.errors import Failure, render_failure
-from ovs_metadata.proxy.pool import UpstreamPool
-from ovs_metadata.proxy.settings import Settings
-from ovs_metadata.proxy.upstream import UpstreamConnection
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.nova.connection import UpstreamConnection
+from ovs_metadata.proxy.nova.endpoint_connections import connection_order
+from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"
@@ -126,7 +126,7 @@ async def test_the_next_endpoint_is_not_kept_waiting_for_the_connect_timeout() -
 async def test_endpoints_of_which_none_is_well_are_tried_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ovs_metadata.proxy.pool._ENDPOINT_DELAY", 1000.0)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.pool._ENDPOINT_DELAY", 1000.0)
     port = free_port()
     with unresponsive() as first, unresponsive() as second:
         urls = (first, second, f"http://127.0.0.1:{port}")
@@ -145,7 +145,7 @@ async def test_endpoints_of_which_none_is_well_are_tried_at_once(
 async def test_the_time_until_a_guest_hears_of_dead_endpoints_is_as_documented(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ovs_metadata.proxy.pool._ENDPOINT_DELAY", 0.1)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.pool._ENDPOINT_DELAY", 0.1)
     with contextlib.ExitStack() as stack:
         urls = [stack.enter_context(unresponsive()) for _ in range(6)]
         async with running_proxy(*urls, connect_timeout=0.5, unavailable_timeout=0.6) as proxy:
@@ -388,7 +388,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
         assert port
         return list(addresses)
 
-    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.resolve", resolve)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.resolve", resolve)
 
 
 @on_loop
@@ -408,7 +408,9 @@ async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remem
                 await guest.send(POST)
                 assert await guest.answer() == OK
                 # And from now on without any wait for the others.
-                monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.ADDRESS_DELAY", 1000.0)
+                monkeypatch.setattr(
+                    "ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 1000.0
+                )
                 for _ in range(3):
                     await guest.send(POST)
                     assert await guest.answer() == OK
@@ -417,7 +419,7 @@ async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remem
 
 @on_loop
 async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.ADDRESS_DELAY", 1000.0)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 1000.0)
     resolve_to(monkeypatch, "127.0.0.2", "::1", "127.0.0.4")
     async with running_nova(answers(OK), host="127.0.0.4") as nova:
         port = int(nova.url.rpartition(":")[2])
@@ -429,7 +431,7 @@ async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyP
 async def test_a_name_none_of_whose_addresses_answers_costs_one_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.ADDRESS_DELAY", 0.01)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 0.01)
     addresses = [f"127.0.0.{number}" for number in range(11, 19)]
     resolve_to(monkeypatch, *addresses)
     with contextlib.ExitStack() as stack:
@@ -497,7 +499,7 @@ async def test_a_failure_nobody_has_thought_of_is_logged_and_reported_to_who_is_
         await go_on.wait()
         raise RuntimeError(host, port)
 
-    monkeypatch.setattr("ovs_metadata.proxy.endpoint_connections.resolve", broken)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.resolve", broken)
     pool = UpstreamPool(Settings(nova_metadata_urls=("http://nova.example",)))
     receiver = Receiver()
     exchange = pool.submit(request(), receiver)

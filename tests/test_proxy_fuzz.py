@@ -21,11 +21,11 @@ from lab.fuzz_grammar import MAX_BODY, MAX_HEAD, MAX_HEADERS, Conversation, conv
 from lab.process import wait_for
 from lab.proxy_process import ProxyProcess, guest_address, guest_identity
 from lab.upstream_recorder import Recorded, Reply, UpstreamRecorder, usual_reply
-from ovs_metadata.proxy.answer import AnswerPart, BadAnswerError
-from ovs_metadata.proxy.answer_parser import AnswerParser
-from ovs_metadata.proxy.errors import Failure
-from ovs_metadata.proxy.request import Request
-from ovs_metadata.proxy.request_parser import RequestParser
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.request import Request
+from ovs_metadata.proxy.http.request_parser import RequestParser
+from ovs_metadata.proxy.http.response import AnswerPart, BadAnswerError
+from ovs_metadata.proxy.http.response_parser import AnswerParser
 
 DEADLINE = 20.0
 MARK = b"aardvark"

@@ -17,8 +17,8 @@ from proxy_support import (
     until,
 )
 
-from ovs_metadata.proxy import guest as guest_module
-from ovs_metadata.proxy.identity import Entry, Pending
+from ovs_metadata.proxy.control.identity import Entry, Pending
+from ovs_metadata.proxy.guest import connection as guest_module
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 

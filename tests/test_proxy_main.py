@@ -20,9 +20,9 @@ from proxy_support import identity
 
 from lab.confirming import confirming
 from lab.process import free_port
-from ovs_metadata.proxy.feed import IdentityChange, SettingsChange, Snapshot, encode
-from ovs_metadata.proxy.report import decode
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.proxy.accounting.report import decode
+from ovs_metadata.proxy.control.feed import IdentityChange, SettingsChange, Snapshot, encode
+from ovs_metadata.proxy.control.settings import Settings
 
 COMMAND = [sys.executable, "-m", "ovs_metadata.proxy.main"]
 DEADLINE = 20.0

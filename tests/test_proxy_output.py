@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from proxy_support import NovaConnection, Proxy, identity, on_loop, relay, until
 
-from ovs_metadata.proxy.guest import GuestConnection
-from ovs_metadata.proxy.phase import Phase
+from ovs_metadata.proxy.guest.connection import GuestConnection
+from ovs_metadata.proxy.guest.state import Phase
 from ovs_metadata.proxy.server import SEND_BUFFER
 
 _SO_MEMINFO = 55

@@ -16,7 +16,7 @@ from proxy_support import (
     until,
 )
 
-from ovs_metadata.proxy.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import Failure, render_failure
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 

@@ -12,7 +12,8 @@ import pytest
 
 from lab.neutron_ports_stand_in import NeutronPorts, make_port
 from lab.process import free_port
-from ovs_metadata.agent.cli import common, main
+from ovs_metadata.cli import common
+from ovs_metadata.cli.main import main
 from ovs_metadata.publisher import neutron_api
 from ovs_metadata.publisher.bulk import are_most
 from ovs_metadata.publisher.ports import record_of

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proxy_support import identity, on_loop
 
-from ovs_metadata.agent import chart, status_page
-from ovs_metadata.agent.answers import is_failure, last_answer
-from ovs_metadata.agent.children import Child
-from ovs_metadata.agent.history import (
+from ovs_metadata.agent.admin import chart
+from ovs_metadata.agent.admin import page as status_page
+from ovs_metadata.agent.admin.answers import is_failure, last_answer
+from ovs_metadata.agent.admin.history import (
     INTERVAL,
     WINDOW,
     History,
@@ -24,12 +24,13 @@ from ovs_metadata.agent.history import (
     quantile,
     sample,
 )
-from ovs_metadata.agent.statistics import HostStatistics, Totals
-from ovs_metadata.agent.status import MOST_ERRORS, About, HostStatus
-from ovs_metadata.proxy.health import EndpointHealth
-from ovs_metadata.proxy.identity import Pending
-from ovs_metadata.proxy.report import BUCKETS, Histogram, Report
-from ovs_metadata.proxy.statistics import Statistics
+from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
+from ovs_metadata.agent.admin.status import MOST_ERRORS, About, HostStatus
+from ovs_metadata.agent.child_process import Child
+from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
+from ovs_metadata.proxy.accounting.statistics import Statistics
+from ovs_metadata.proxy.control.identity import Pending
+from ovs_metadata.proxy.nova.health import EndpointHealth
 
 HOSTILE = "<script>alert('\"&')</script>"
 

@@ -13,20 +13,20 @@ from click.testing import CliRunner, Result
 from proxy_support import identity
 
 from lab.store_support import record
-from ovs_metadata.agent.admin import AdminListener
-from ovs_metadata.agent.children import Child
-from ovs_metadata.agent.cli import main
-from ovs_metadata.agent.cli.admin_client import AgentSilent, ask
-from ovs_metadata.agent.statistics import HostStatistics
-from ovs_metadata.agent.status import About
+from ovs_metadata.agent.admin.server import AdminListener
+from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.admin.status import About
+from ovs_metadata.agent.child_process import Child
+from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.main import main
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.lock import take_lock
-from ovs_metadata.host.sources import ENABLED
-from ovs_metadata.proxy.health import EndpointHealth
-from ovs_metadata.proxy.identity import Pending
-from ovs_metadata.proxy.report import Report
-from ovs_metadata.proxy.statistics import Statistics
+from ovs_metadata.proxy.accounting.report import Report
+from ovs_metadata.proxy.accounting.statistics import Statistics
+from ovs_metadata.proxy.control.identity import Pending
+from ovs_metadata.proxy.nova.health import EndpointHealth
 from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.configuration import ENABLED
 
 WITHOUT_RECORD = "99999999-0000-4000-8000-000000000009"
 

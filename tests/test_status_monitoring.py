@@ -9,10 +9,10 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lab.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, panels
-from ovs_metadata.agent.metrics import make_registry
-from ovs_metadata.agent.statistics import HostStatistics, WorkerState
-from ovs_metadata.proxy.health import EndpointHealth
-from ovs_metadata.proxy.report import CAUSES, REFUSALS
+from ovs_metadata.agent.admin.metrics import make_registry
+from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.proxy.accounting.report import CAUSES, REFUSALS
+from ovs_metadata.proxy.nova.health import EndpointHealth
 
 DOC = Path(__file__).parents[1] / "docs" / "status.md"
 

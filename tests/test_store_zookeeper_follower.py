@@ -10,11 +10,11 @@ from kazoo.exceptions import NoNodeError
 
 from lab.process import wait_for
 from lab.store_support import Told, record
-from ovs_metadata.store import zookeeper_follower
 from ovs_metadata.store.kind import PORTS
 from ovs_metadata.store.layout import VERSION_NODE, version_content
-from ovs_metadata.store.zookeeper_follower import ZooKeeperFollower
-from ovs_metadata.store.zookeeper_requests import OPERATION_TIMEOUT, Requests
+from ovs_metadata.store.zookeeper import follower as zookeeper_follower
+from ovs_metadata.store.zookeeper.follower import ZooKeeperFollower
+from ovs_metadata.store.zookeeper.session import OPERATION_TIMEOUT, Requests
 
 FIRST, LATE = record(1), record(2)
 

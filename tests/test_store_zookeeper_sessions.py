@@ -14,12 +14,12 @@ import pytest
 from kazoo.exceptions import NodeExistsError, NoNodeError
 
 from lab.process import wait_for
-from ovs_metadata.store import zookeeper_announcement
 from ovs_metadata.store.errors import StoreUnavailable
 from ovs_metadata.store.layout import VERSION_NODE, version_content
-from ovs_metadata.store.zookeeper_announcement import ZooKeeperAnnouncement
-from ovs_metadata.store.zookeeper_lock import ephemeral_lock
-from ovs_metadata.store.zookeeper_requests import Requests
+from ovs_metadata.store.zookeeper import announcement as zookeeper_announcement
+from ovs_metadata.store.zookeeper.announcement import ZooKeeperAnnouncement
+from ovs_metadata.store.zookeeper.lock import ephemeral_lock
+from ovs_metadata.store.zookeeper.session import Requests
 
 LOCK = "/locks/sync"
 AGENT = "/agents/host-1"

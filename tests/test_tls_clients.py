@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from proxy_support import until
-from test_proxy_upstream import Receiver, request
+from test_proxy_nova_connection import Receiver, request
 from tls_support import Authority
 
-from ovs_metadata.agent.doctor.look_nova import look_at_nova, nobody
-from ovs_metadata.proxy.pool import UpstreamPool
-from ovs_metadata.proxy.settings import Settings
+from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.nova.pool import UpstreamPool
 from ovs_metadata.publisher.neutron_api import ApiPorts, NeutronUnavailable
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreUnavailable

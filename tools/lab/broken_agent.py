@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from ovs_metadata.agent import main
 from ovs_metadata.agent.identities import Identities
+from ovs_metadata.host.join import Bound, ServedPort
 from ovs_metadata.host.ovsdb import Ovsdb
-from ovs_metadata.host.ports import Bound, ServedPort
-from ovs_metadata.host.watch import PortWatcher
-from ovs_metadata.proxy.identity import Entry, Identity
+from ovs_metadata.host.port_watcher import PortWatcher
+from ovs_metadata.proxy.control.identity import Entry, Identity
 
 LATE = 0.1
 

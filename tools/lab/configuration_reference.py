@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ovs_metadata.agent.conf.schema import PREFIX, Key, known_keys
+from ovs_metadata.agent.config.schema import PREFIX, Key, known_keys
 from ovs_metadata.host import config
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "configuration-reference.md"

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from ovs_metadata.proxy.feed import ASK_TO_CONFIRM, Confirmed, ReportTaken, encode
+from ovs_metadata.proxy.control.feed import ASK_TO_CONFIRM, Confirmed, ReportTaken, encode
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def main() -> None:
     """Serve requests, a line of JSON each, until standard input ends."""
     import importlib  # noqa: PLC0415
 
-    from ovs_metadata.agent.cli import main as command  # noqa: PLC0415
+    from ovs_metadata.cli.main import main as command  # noqa: PLC0415
 
     for module in sys.argv[1:]:
         importlib.import_module(module)

@@ -20,12 +20,12 @@ from lab.openvswitch import OpenVSwitch
 from lab.process import LabError, Process, run, stopped_process, wait_for
 from lab.relay import Relay
 from lab.zookeeper import ZooKeeper
-from ovs_metadata.agent.conf.schema import PREFIX
+from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.host.address import METADATA_PORT, port_address
-from ovs_metadata.host.documents import change
-from ovs_metadata.host.sources import DEFAULT_TEMPLATE
 from ovs_metadata.store import open_store
+from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
+from ovs_metadata.store.documents import change
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import config_template_path
 from ovs_metadata.store.record import PortRecord
@@ -200,7 +200,7 @@ class Hypervisor:
 
     def mn_conf(self, *args: str) -> list[str | Path]:
         """A command line of `mn-conf`, about this hypervisor's store."""
-        module = (sys.executable, "-m", "ovs_metadata.agent.cli.mn_conf")
+        module = (sys.executable, "-m", "ovs_metadata.cli.mn_conf.command")
         return [*module, "--config", self.config, "--store", self._store_url_here, *args]
 
     def command(self, name: str, *args: str) -> list[str | Path]:

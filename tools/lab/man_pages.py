@@ -17,7 +17,7 @@ import click
 
 import ovs_metadata
 from ovs_metadata.agent import main as agent
-from ovs_metadata.agent.cli import main as operators_command
+from ovs_metadata.cli.main import main as operators_command
 from ovs_metadata.flows import launcher
 from ovs_metadata.proxy import main as proxy
 

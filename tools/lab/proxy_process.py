@@ -63,7 +63,7 @@ class ProxyProcess:
             guests: the numbers of those who are known by their usual address.
             addresses: further addresses, and the guests behind them.
             listen: addresses to listen on, all with the same port.
-            settings: of `ovs_metadata.proxy.settings`.
+            settings: of `ovs_metadata.proxy.control.settings`.
         """
         directory.mkdir(parents=True, exist_ok=True)
         known = {guest_address(number): _entry(number) for number in guests}

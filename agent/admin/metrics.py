@@ -1,0 +1,184 @@
+"""The agent's metrics in Prometheus' terms. They are documented in docs/metrics.md.
+
+The totals are kept elsewhere; here they are only put into the form that prometheus-client renders,
+when somebody asks.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from ovs_metadata import __version__
+from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
+from ovs_metadata.host.address import IpVersion
+from ovs_metadata.logs import standard_error
+from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram
+
+PREFIX = "ovs_metadata_"
+
+
+def make_registry(
+    statistics: HostStatistics,
+    is_ready: Callable[[], bool],
+    is_enabled: Callable[[], bool | None] = lambda: None,
+    serves: Callable[[], Mapping[IpVersion, bool]] = dict,
+) -> CollectorRegistry:
+    """Return a registry of its own with all of the agent's metrics, its own process included."""
+    registry = CollectorRegistry()
+    registry.register(HostCollector(statistics, is_ready, is_enabled, serves))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class HostCollector(Collector):
+    """Collects the statistics of one host."""
+
+    def __init__(
+        self,
+        statistics: HostStatistics,
+        is_ready: Callable[[], bool],
+        is_enabled: Callable[[], bool | None] = lambda: None,
+        serves: Callable[[], Mapping[IpVersion, bool]] = dict,
+    ) -> None:
+        """Make it; whether the host is enabled is None while that is not known."""
+        self._statistics = statistics
+        self._is_ready = is_ready
+        self._is_enabled = is_enabled
+        self._serves = serves
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics as they are now."""
+        yield InfoMetricFamily(PREFIX + "build", "The agent's version.", {"version": __version__})
+        yield _gauge("ready", "1 if this host serves metadata, as /healthz says.", self._is_ready())
+        yield self._enabled()
+        yield self._served()
+        yield from _counters(self._statistics.totals)
+        yield from _gauges(self._statistics)
+
+    def _enabled(self) -> Metric:
+        text = "1 if the deployment's configuration enables this host; absent while not known."
+        return GaugeMetricFamily(PREFIX + "enabled", text, value=self._is_enabled())
+
+    def _served(self) -> Metric:
+        text = "1 if guests can be served over an IP version that the kernel has switched on."
+        served = GaugeMetricFamily(PREFIX + "ip_version_served", text, labels=["version"])
+        for version, is_served in sorted(self._serves().items()):
+            served.add_metric([str(version)], float(is_served))
+        return served
+
+
+def _counters(totals: Totals) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        PREFIX + "requests",
+        "Requests of guests, by the status they were answered and why.",
+        labels=["status", "cause"],
+    )
+    for (status, cause), count in sorted(totals.requests.items()):
+        requests.add_metric([str(status), cause], count)
+    yield requests
+    yield _histogram(
+        "request_first_byte_seconds",
+        "From when a request was there to its answer's first byte.",
+        totals.first_byte,
+    )
+    yield _histogram(
+        "request_duration_seconds",
+        "From when a request was there to the end of its answer.",
+        totals.duration,
+    )
+    yield _counter("connections_accepted", "Connections of guests accepted.", totals.accepted)
+    refused = CounterMetricFamily(
+        PREFIX + "connections_refused",
+        "Connections of guests turned away, by the limit that was reached.",
+        labels=["cause"],
+    )
+    for cause, count in sorted(totals.refused.items()):
+        refused.add_metric([cause], count)
+    yield refused
+    dropped = CounterMetricFamily(
+        PREFIX + "log_lines_dropped",
+        "Lines of log, the access log among it, dropped because nobody read them fast enough.",
+        labels=["process"],
+    )
+    dropped.add_metric(["agent"], standard_error().dropped)
+    dropped.add_metric(["worker"], totals.lines_dropped)
+    dropped.add_metric(["flow_controller"], totals.controller_lines_dropped)
+    yield dropped
+    still = CounterMetricFamily(
+        PREFIX + "children_stood_still",
+        "Child processes that were killed because they stood still.",
+        labels=["process"],
+    )
+    for process, count in totals.stood_still.items():
+        still.add_metric([process], count)
+    yield still
+    yield _counter(
+        "agent_silent_seconds",
+        "Seconds for which proxy workers had no sign of life of the agent, added up.",
+        totals.agent_silent_seconds,
+    )
+    yield _counter(
+        "worker_restarts",
+        "Proxy workers that ended by themselves and were started again.",
+        totals.worker_restarts,
+    )
+    yield _counter(
+        "worker_reports_refused",
+        "Reports of proxy workers that could not be; each cost its worker its life.",
+        totals.reports_refused,
+    )
+
+
+def _gauges(statistics: HostStatistics) -> Iterator[Metric]:
+    yield _gauge("workers", "Proxy workers serving.", len(statistics.workers))
+    ports = GaugeMetricFamily(
+        PREFIX + "ports",
+        "Ports of instances on this host: served, pending until there is a record to trust, or "
+        "refused.",
+        labels=["state"],
+    )
+    for state, count in statistics.ports_by_state().items():
+        ports.add_metric([state], count)
+    yield ports
+    connections = GaugeMetricFamily(
+        PREFIX + "connections", "Open connections of guests.", labels=["worker"]
+    )
+    healthy = GaugeMetricFamily(
+        PREFIX + "endpoint_healthy",
+        "1 if the Nova metadata endpoint was well when a worker last used it.",
+        labels=["worker", "endpoint"],
+    )
+    since = GaugeMetricFamily(
+        PREFIX + "endpoint_since_timestamp_seconds",
+        "When the endpoint became healthy, or ceased to be; seconds since the epoch.",
+        labels=["worker", "endpoint"],
+    )
+    for number, worker in sorted(statistics.workers.items()):
+        connections.add_metric([str(number)], worker.connections)
+        for endpoint in {each.url: each for each in worker.endpoints}.values():
+            labels = [str(number), endpoint.url]
+            healthy.add_metric(labels, float(endpoint.healthy))
+            since.add_metric(labels, endpoint.since)
+    yield from (connections, healthy, since)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    ends = [*map(str, BUCKETS), "+Inf"]
+    buckets = list(zip(ends, map(float, accumulate(histogram.counts)), strict=True))
+    return HistogramMetricFamily(PREFIX + name, text, buckets=buckets, sum_value=histogram.sum)

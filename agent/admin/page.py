@@ -1,0 +1,128 @@
+"""The status page: how this host is, for people, in one HTML document.
+
+It needs nothing else: no script, no font, no other file. It loads itself anew every few seconds,
+unless asked not to. The template escapes whatever is put into it for HTML, and `render` what is not
+printable; charts hold numbers only.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tornado.template import Loader
+
+from ovs_metadata.agent.admin import chart
+from ovs_metadata.agent.admin.answers import is_failure, last_answer
+from ovs_metadata.agent.admin.history import Interval
+from ovs_metadata.agent.admin.status import HostStatus
+from ovs_metadata.host.address import ofport_of
+from ovs_metadata.untrusted import escaped
+
+REFRESH = 5
+"""Seconds after which the page is loaded anew."""
+
+MOST_PORTS = 1000
+"""Rows of the table of ports; the rest are counted."""
+
+_FILES = Path(__file__).parent / "templates"
+_CSS = (_FILES / "status.css").read_text(encoding="utf-8")
+_TEMPLATE = Loader(str(_FILES)).load("status.html")
+
+
+def _hash_of(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_hash_of(_CSS)}'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page's Content-Security-Policy: nothing but its own style sheet, not even in a frame."""
+
+
+class FailureRow(NamedTuple):
+    """How often requests failed in one way."""
+
+    status: int
+    cause: str
+    requests: int
+
+
+class PortRow(NamedTuple):
+    """A port as the page shows it."""
+
+    port_id: str
+    instance_id: str
+    fixed_ip: str
+    ofport: int | None
+    addresses: list[str]
+    state: str
+    reason: str
+    requests: int
+    last_answer: str
+    last_failed: bool
+    last_time: str
+
+
+def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
+    """Return the page in UTF-8; `refreshed` says whether it is to load itself anew."""
+    intervals = status.history.intervals()
+    ports = port_rows(status.statistics.ports())
+    return _TEMPLATE.generate(
+        status=_printable(status.document()),
+        css=_CSS,
+        refresh=REFRESH if refreshed else None,
+        rate_chart=chart.rate_chart(intervals),
+        latency_chart=chart.latency_chart(intervals),
+        shown_seconds=chart.shown_seconds,
+        failures=_printable(failure_rows(intervals)),
+        ports=_printable(ports[:MOST_PORTS]),
+        more_ports=len(ports[MOST_PORTS:]),
+    )
+
+
+def _printable(value: Any) -> Any:
+    """A value with each text in it on one line of printable characters."""
+    match value:
+        case str():
+            return escaped(value)
+        case dict():
+            return {name: _printable(each) for name, each in value.items()}
+        case list():
+            return [_printable(each) for each in value]
+        case tuple() if hasattr(value, "_make"):
+            return value._make(map(_printable, value))
+    return value
+
+
+def failure_rows(intervals: list[Interval]) -> list[FailureRow]:
+    """In which ways requests failed, the most frequent first."""
+    found: Counter[tuple[int, str]] = Counter()
+    for each in intervals:
+        found.update({key: count for key, count in each.requests.items() if is_failure(*key)})
+    return [FailureRow(*key, count) for key, count in found.most_common()]
+
+
+def port_rows(ports: list[dict[str, Any]]) -> list[PortRow]:
+    """Return rows of `HostStatistics.ports`: pending ports first, then by when they last asked."""
+    latest_first = sorted(ports, key=lambda port: port["last_time"] or "", reverse=True)
+    return [_port_row(port) for port in sorted(latest_first, key=lambda port: not port["reason"])]
+
+
+def _port_row(port: dict[str, Any]) -> PortRow:
+    status = port["last_status"]
+    return PortRow(
+        port_id=port["port_id"],
+        instance_id=port["instance_id"] or "",
+        fixed_ip=port["fixed_ip"] or "",
+        ofport=ofport_of(port["addresses"][0]),
+        addresses=port["addresses"],
+        state=port["state"],
+        reason=port["reason"] or "",
+        requests=port["requests"],
+        last_answer=last_answer(port),
+        last_failed=status is not None and is_failure(status, port["last_cause"]),
+        last_time=(port["last_time"] or "").replace("+00:00", "Z"),
+    )

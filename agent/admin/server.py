@@ -1,0 +1,229 @@
+"""The admin listener: metrics, health and ports over HTTP, for this host's own eyes.
+
+It listens in the host's network namespace, on a UNIX socket for our commands and on loopback for
+others, so that no guest can reach it: theirs end in a namespace of its own. Nothing can be changed
+through it, and it tells no secret and no signature. It runs on the agent's event loop, from the
+first `listen` to `close`.
+
+    /metrics         for Prometheus
+    /healthz         200 if this host serves metadata, otherwise 503; why, as JSON
+    /healthz/ready   the same
+    /healthz/live    200 as long as the agent's event loop runs
+    /ports           the ports of this host and what they were last answered, as JSON
+    /status          this host at a glance, as JSON
+    /                the same and more as a page for people
+"""
+
+import ipaddress
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.web import Application, RequestHandler
+
+from ovs_metadata import __version__
+from ovs_metadata.agent.admin import page
+from ovs_metadata.agent.admin.door import Door
+from ovs_metadata.agent.admin.metrics import make_registry
+from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.admin.status import About, HostStatus
+from ovs_metadata.host.listen import Listen, UnixSocket
+
+LOG = logging.getLogger(__name__)
+
+_SOCKET_MODE = 0o600
+
+_LARGEST_REQUEST = 16 * 1024
+_IDLE_TIMEOUT = 10.0
+"""Bounds of a request, in bytes, and of the time it takes to arrive, in seconds."""
+
+
+class AdminListener:
+    """Answers questions about this host."""
+
+    def __init__(
+        self,
+        statistics: HostStatistics,
+        problems: Callable[[], Sequence[str]],
+        about: Callable[[], About] = About,
+    ) -> None:
+        """Make it; `problems` says why this host is not ready, and nothing when it is."""
+        self._status = HostStatus(statistics, problems, about)
+        registry = make_registry(
+            statistics, lambda: not problems(), lambda: about().enabled, lambda: about().serves
+        )
+        health = {"problems": problems, "statistics": statistics}
+        application = Application(
+            [
+                ("/metrics", _Metrics, {"registry": registry}),
+                ("/healthz", _Health, health),
+                ("/healthz/ready", _Health, health),
+                ("/healthz/live", _Alive),
+                ("/ports", _Ports, {"statistics": statistics}),
+                ("/status", _Status, {"status": self._status}),
+                ("/", _Page, {"status": self._status}),
+            ],
+            default_handler_class=_Nothing,
+            log_function=_log_errors,
+            own_name=lambda: about().host,
+        )
+        self._doors: list[Door] = []
+        self._paths: list[Path] = []
+        self._server = HTTPServer(
+            application,
+            max_header_size=_LARGEST_REQUEST,
+            max_body_size=_LARGEST_REQUEST,
+            no_keep_alive=True,  # so that as many requests come as connections are let in
+            idle_connection_timeout=_IDLE_TIMEOUT,
+        )
+
+    def listen(self, place: Listen) -> None:
+        """Listen at this place, too.
+
+        Raises:
+            OSError: it cannot, the port being taken for example.
+            ValueError: something else than a socket is there.
+        """
+        if isinstance(place, UnixSocket):
+            listeners = [bind_unix_socket(str(place.path), mode=_SOCKET_MODE)]
+            self._paths.append(place.path)
+        else:
+            listeners = bind_sockets(place.port, place.host)
+        if not self._doors:
+            self._status.start()
+        for each in listeners:
+            self._doors.append(Door(each, self._server.handle_stream))
+            self._doors[-1].open()
+        LOG.info("the admin listener is at %s", place)
+
+    async def close(self) -> None:
+        """Stop listening, and end the connections there are."""
+        self._status.close()
+        for door in self._doors:
+            door.close()
+        await self._server.close_all_connections()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+def is_own_name(host: str, name: str) -> bool:
+    """Whether a request's Host names this listener: by an address, as localhost, or as the host.
+
+    A page on the Web may have a name that leads here (DNS rebinding); it could read what we answer.
+    """
+    try:
+        bare = urlsplit(f"//{host}").hostname or ""
+        if bare in {"localhost", name.lower()} - {""}:
+            return True
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return False
+    return True
+
+
+class _Handler(RequestHandler):
+    def prepare(self) -> None:
+        if not is_own_name(self.request.host, self.settings["own_name"]()):
+            self.set_status(403)
+            self.finish("Ask for localhost, or an address of this host.\n")
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "ovs-metadata-agent")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class _Metrics(_Handler):
+    def initialize(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def get(self) -> None:
+        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", content_type)
+        self.write(encode(self._registry))
+
+
+class _Health(_Handler):
+    def initialize(self, problems: Callable[[], Sequence[str]], statistics: HostStatistics) -> None:
+        self._problems = problems
+        self._statistics = statistics
+
+    def get(self) -> None:
+        problems = list(self._problems())
+        self.set_status(503 if problems else 200)
+        workers = self._statistics.workers
+        endpoints: list[dict[str, Any]] = [
+            {
+                "worker": number,
+                "url": endpoint.url,
+                "healthy": endpoint.healthy,
+                "last_error": endpoint.last_error,
+            }
+            for number, worker in sorted(workers.items())
+            for endpoint in worker.endpoints
+        ]
+        self.write(
+            {
+                "alive": True,
+                "ready": not problems,
+                "problems": problems,
+                "version": __version__,
+                "workers": len(workers),
+                "ports": self._statistics.ports_by_state(),
+                "endpoints": endpoints,
+            }
+        )
+
+
+class _Alive(_Handler):
+    def get(self) -> None:
+        self.write({"alive": True})
+
+
+class _Ports(_Handler):
+    def initialize(self, statistics: HostStatistics) -> None:
+        self._statistics = statistics
+
+    def get(self) -> None:
+        self.write({"ports": self._statistics.ports()})
+
+
+class _Status(_Handler):
+    def initialize(self, status: HostStatus) -> None:
+        self._status = status
+
+    def get(self) -> None:
+        self.write(self._status.document())
+
+
+class _Page(_Handler):
+    def initialize(self, status: HostStatus) -> None:
+        self._status = status
+
+    def get(self) -> None:
+        refreshed = self.get_query_argument("refresh", "on") != "off"
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", page.POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.write(page.render(self._status, refreshed=refreshed))
+
+
+class _Nothing(_Handler):
+    def prepare(self) -> None:
+        super().prepare()
+        if not self._finished:
+            self.send_error(404)
+
+
+def _log_errors(handler: RequestHandler) -> None:
+    """Log only what went wrong here: a line for every scrape would tell nobody anything."""
+    request: HTTPServerRequest = handler.request
+    if handler.get_status() >= 500 and not isinstance(handler, _Health):
+        LOG.error("%s %s: answered with %d", request.method, request.path, handler.get_status())

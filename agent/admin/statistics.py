@@ -1,0 +1,181 @@
+"""What all workers of this host have done together, and each port's part in it.
+
+Totals of what workers report, whichever process it was: they never go down while the agent lives.
+All on the agent's event loop.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ovs_metadata.proxy.accounting.report import (
+    ANSWERED,
+    OTHER,
+    OTHER_CAUSES,
+    REFUSALS,
+    Histogram,
+    Report,
+)
+from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.nova.health import EndpointHealth
+
+MOST_ANSWERS = 256
+"""Pairs of status and cause that are counted each by itself; all others count as one."""
+
+_ANY_OTHER = (0, OTHER)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was counted since the agent started.
+
+    Whatever can be foreseen begins at 0, so that its first occurrence is an increase.
+    """
+
+    requests: dict[tuple[int, str], int] = field(
+        default_factory=lambda: {
+            (200, ANSWERED): 0,
+            _ANY_OTHER: 0,
+            **{(0, cause): 0 for cause in OTHER_CAUSES},
+            **{(failure.value.status, failure.name.lower()): 0 for failure in Failure},
+        }
+    )
+    """By status and cause."""
+    duration: Histogram = field(default_factory=Histogram)
+    first_byte: Histogram = field(default_factory=Histogram)
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(sorted(REFUSALS), 0))
+    lines_dropped: int = 0
+    """Lines of log that workers dropped."""
+    controller_lines_dropped: int = 0
+    stood_still: dict[str, int] = field(default_factory=lambda: {"worker": 0, "flow_controller": 0})
+    """Children that were killed because they stood still."""
+    agent_silent_seconds: int = 0
+    """Seconds for which workers had no sign of life of the agent; each worker's are added."""
+    worker_restarts: int = 0
+    reports_refused: int = 0
+
+    @property
+    def total(self) -> int:
+        """All requests."""
+        return sum(self.requests.values())
+
+    def add(self, report: Report) -> None:
+        """Add what a worker has counted since its last report."""
+        counts = report.counts
+        for key, number in counts.requests.items():
+            full = len(self.requests) >= MOST_ANSWERS and key not in self.requests
+            counted = _ANY_OTHER if full else key
+            self.requests[counted] = self.requests.get(counted, 0) + number
+        for cause, number in counts.refused.items():
+            self.refused[cause] = self.refused.get(cause, 0) + number
+        self.duration += counts.duration
+        self.first_byte += counts.first_byte
+        self.accepted += counts.accepted
+        self.lines_dropped += report.lines_dropped
+        self.agent_silent_seconds += report.agent_silent
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """How a running worker is, as it said last."""
+
+    connections: int = 0
+    endpoints: tuple[EndpointHealth, ...] = ()
+
+
+@dataclass(slots=True)
+class _PortTotals:
+    requests: int
+    status: int
+    cause: str
+    reported: float  # seconds since the epoch
+
+
+class HostStatistics:
+    """The totals, the workers there are, and the ports. Lives as long as the agent."""
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self.workers: dict[int, WorkerState] = {}
+        """The workers that serve, by number: each from its first report until it ends."""
+        self.refused: Mapping[str, str] = {}
+        """Interfaces that are refused: what is wrong with each, in words for an operator."""
+        self._ports: dict[str, Entry] = {}
+        self._addresses: dict[str, list[str]] = {}
+        self._activity: dict[str, _PortTotals] = {}
+
+    def table_changed(self, table: Mapping[str, Entry]) -> None:
+        """Take over the ports of the identity table; those no longer in it are forgotten."""
+        self._ports = {entry.port_id: entry for entry in table.values()}
+        self._addresses = {port_id: [] for port_id in self._ports}
+        for address, entry in table.items():
+            self._addresses[entry.port_id].append(address)
+        for port_id in [known for known in self._activity if known not in self._ports]:
+            del self._activity[port_id]
+
+    def controller_dropped_lines(self, number: int) -> None:
+        """Count lines of log that the flow controller dropped."""
+        self.totals.controller_lines_dropped += number
+
+    def stood_still(self, process: str) -> None:
+        """Count a child that was killed because it stood still."""
+        self.totals.stood_still[process] += 1
+
+    def worker_restarted(self) -> None:
+        """Count a worker that takes the place of one that ended by itself."""
+        self.totals.worker_restarts += 1
+
+    def worker_ended(self, number: int) -> None:
+        """Forget a worker and how it was. What it has counted stays."""
+        self.workers.pop(number, None)
+
+    def report(self, number: int, report: Report) -> None:
+        """Take in what a worker has reported."""
+        self.totals.add(report)
+        self.workers[number] = WorkerState(report.connections, report.endpoints)
+        now = time.time()
+        for port_id, activity in report.counts.ports.items():
+            if port_id not in self._ports:
+                continue  # it is gone; and a worker cannot make us remember ports that never were
+            before = self._activity.get(port_id)
+            total = activity.requests + (before.requests if before else 0)
+            self._activity[port_id] = _PortTotals(total, activity.status, activity.cause, now)
+
+    def report_refused(self) -> None:
+        """Count a report that was none."""
+        self.totals.reports_refused += 1
+
+    def ports_by_state(self) -> dict[str, int]:
+        """How many ports are served, pending, and refused."""
+        served = sum(isinstance(entry, Identity) for entry in self._ports.values())
+        return {
+            "served": served,
+            "pending": len(self._ports) - served,
+            "refused": len(self.refused),
+        }
+
+    def ports(self) -> list[dict[str, Any]]:
+        """Each port as a JSON object, by port ID. See docs/metrics.md."""
+        return [self._port(port_id) for port_id in sorted(self._ports)]
+
+    def _port(self, port_id: str) -> dict[str, Any]:
+        entry = self._ports[port_id]
+        identity = entry if isinstance(entry, Identity) else None
+        last = self._activity.get(port_id)
+        when = datetime.fromtimestamp(last.reported, UTC) if last else None
+        return {
+            "port_id": port_id,
+            "instance_id": identity.instance_id if identity else None,
+            "fixed_ip": identity.fixed_ip if identity else None,
+            "state": "served" if identity else "pending",
+            "reason": entry.reason if isinstance(entry, Pending) else None,
+            "addresses": sorted(self._addresses[port_id]),
+            "requests": last.requests if last else 0,
+            "last_status": last.status if last else None,
+            "last_cause": last.cause if last else None,
+            "last_time": when.isoformat(timespec="seconds") if when else None,
+        }

@@ -1,0 +1,176 @@
+"""This host at a glance, as one JSON object: what `ovs-metadata status` and the status page show.
+
+Put together from what the agent knows anyway whenever somebody asks; only the history of the last
+minutes and the last errors are kept for it. On the agent's event loop, from `start` to `close`.
+The object is described in docs/status.md.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tornado.ioloop import PeriodicCallback
+
+import ovs_metadata
+from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
+from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.agent.admin.utc import utc
+from ovs_metadata.agent.child_process import Child
+from ovs_metadata.host.address import IpVersion
+
+RECENT = 60.0
+"""Seconds that count as now, for rates and times."""
+
+MOST_ERRORS = 10
+LONGEST_ERROR = 500
+"""How many errors are remembered, and characters of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the agent says of itself: `enabled` is None while the configuration is not known."""
+
+    host: str = ""
+    bridge: str = ""
+    enabled: bool | None = None
+    generation: str = ""
+    children: tuple[Child, ...] = ()
+    serves: Mapping[IpVersion, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedError:
+    """An error as logged; `time` is in seconds since the epoch."""
+
+    time: float
+    message: str
+
+
+class LastErrors(logging.Handler):
+    """Remembers the last errors of our own that were logged, from any thread; the latest first."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: deque[LoggedError] = deque(maxlen=MOST_ERRORS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember it."""
+        message = record.getMessage()[:LONGEST_ERROR]
+        self.errors.appendleft(LoggedError(record.created, message))
+
+
+class HostStatus:
+    """What there is to say of this host."""
+
+    def __init__(
+        self,
+        statistics: HostStatistics,
+        problems: Callable[[], Sequence[str]],
+        about: Callable[[], About],
+    ) -> None:
+        """Make it; `problems` says why this host does not serve, and nothing when it does."""
+        self.statistics = statistics
+        self.history = History()
+        self._problems = problems
+        self._about = about
+        self._errors = LastErrors()
+        self._started = time.time()
+        self._sampling = PeriodicCallback(self.sample, INTERVAL * 1000)
+
+    def start(self) -> None:
+        """Begin to keep history and errors."""
+        logging.getLogger(ovs_metadata.__name__).addHandler(self._errors)
+        self.sample()
+        self._sampling.start()
+
+    def close(self) -> None:
+        """Keep nothing any more."""
+        self._sampling.stop()
+        logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
+
+    def sample(self) -> None:
+        """Take a sample for the history."""
+        self.history.add(sample(self.statistics.totals, time.monotonic()))
+
+    def document(self) -> dict[str, Any]:
+        """Return how this host is, now."""
+        about = self._about()
+        problems = list(self._problems())
+        statistics = self.statistics
+        return {
+            "version": ovs_metadata.__version__,
+            "host": about.host,
+            "bridge": about.bridge,
+            "pid": os.getpid(),
+            "started": utc(self._started),
+            "time": utc(time.time()),
+            "ready": not problems,
+            "problems": problems,
+            "enabled": about.enabled,
+            "ip_versions": {str(version): served for version, served in about.serves.items()},
+            "generation": about.generation,
+            "children": [
+                {
+                    "name": child.name,
+                    "pid": child.pid,
+                    "running": child.running,
+                    "still": child.still,
+                }
+                for child in about.children
+            ],
+            "workers": len(statistics.workers),
+            "connections": sum(worker.connections for worker in statistics.workers.values()),
+            "ports": statistics.ports_by_state(),
+            "refused": [
+                {"interface": interface, "reason": reason}
+                for interface, reason in sorted(statistics.refused.items())
+            ],
+            "endpoints": endpoints(statistics.workers.values()),
+            "requests": statistics.totals.total,
+            "recent": recent(self.history.last(RECENT)),
+            "errors": [
+                {"time": utc(error.time), "message": error.message}
+                for error in list(self._errors.errors)
+            ],
+        }
+
+
+def endpoints(workers: Iterable[WorkerState]) -> list[dict[str, Any]]:
+    """Return each Nova endpoint as the workers see it together.
+
+    `healthy_for` of `seen_by` workers it is well; `since` and `last_error` are those of the worker
+    that noticed a change last.
+    """
+    found: dict[str, list[Any]] = {}
+    for worker in workers:
+        for endpoint in worker.endpoints:
+            found.setdefault(endpoint.url, []).append(endpoint)
+    return [
+        {
+            "url": url,
+            "seen_by": len(seen),
+            "healthy_for": sum(each.healthy for each in seen),
+            "since": utc(max(each.since for each in seen)),
+            "last_error": max(
+                seen, key=lambda each: (bool(each.last_error), each.since)
+            ).last_error,
+        }
+        for url, seen in found.items()
+    ]
+
+
+def recent(interval: Interval | None) -> dict[str, Any] | None:
+    """Return rates and times of an interval; None as long as there is none."""
+    if interval is None:
+        return None
+    return {
+        "seconds": round(interval.end - interval.start, 1),
+        "requests_per_second": round(interval.rate, 3),
+        "failed_per_second": round(interval.failed_rate, 3),
+        "median_first_byte_seconds": interval.quantile(0.5),
+        "p95_first_byte_seconds": interval.quantile(0.95),
+    }

@@ -1,0 +1,130 @@
+"""The deployment's configuration as the agent uses it: on or off, the secret, the settings.
+
+A value made from the keys in force. The files that keys name are read here, by the agent, which is
+root; workers get what is in them.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ovs_metadata.agent.config.schema import (
+    ENABLED,
+    FILES,
+    NOVA_METADATA_URL,
+    PREFIX,
+    SHARED_SECRET,
+)
+from ovs_metadata.proxy.control import settings
+from ovs_metadata.proxy.control.settings import Settings, split_urls
+from ovs_metadata.proxy.nova.tls import TlsError, tls_context
+from ovs_metadata.store.documents import Values
+
+LARGEST_FILE = 1024 * 1024
+"""Bytes of certificates; a bundle of all public authorities has a quarter of it."""
+
+
+class DeploymentError(Exception):
+    """The values do not go together, or a file they name is of no use; one line says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a hypervisor does for its deployment."""
+
+    enabled: bool
+    secret: bytes = field(repr=False)
+    settings: Settings
+
+
+def read_file(path: Path) -> str:
+    """The text of a file of certificates or keys.
+
+    Raises:
+        DeploymentError: it cannot be read, or is something else.
+    """
+    try:
+        # Not blocking: to open a FIFO would wait for a writer, for ever.
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise DeploymentError(f"{path} is no regular file")
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise DeploymentError(f"{path}: {error.strerror}") from error
+    if len(data) > LARGEST_FILE or not data.isascii():
+        raise DeploymentError(f"{path} is no PEM file")
+    return data.decode("ascii")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> Settings:
+    """The workers' settings.
+
+    Args:
+        values: of every known key, each valid.
+        read: reads a file of certificates or keys; raises DeploymentError.
+
+    Raises:
+        DeploymentError: the values do not go together, or a file is of no use.
+    """
+    try:
+        made = _settings(values, read)
+        _check_tls(made)
+    except TlsError as error:
+        raise DeploymentError(f"{PREFIX}.{FILES[error.setting]}: {error.problem}") from error
+    except ValueError as error:
+        raise DeploymentError(str(error)) from error
+    return made
+
+
+def combination_problem(values: Values) -> str:
+    """What is wrong with valid values taken together, files not looked at; empty if nothing is."""
+    try:
+        _settings(values, str)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _settings(values: Values, read: Callable[[Path], str]) -> Settings:
+    """The settings that valid values and the files they name make; ValueError says why none."""
+    chosen: dict[str, Any] = {
+        item.name: values[f"{PREFIX}.{item.name}"]
+        for item in settings.schema()
+        if item.name not in FILES and item.name != "nova_metadata_urls"
+    }
+    chosen["nova_metadata_urls"] = split_urls(values[NOVA_METADATA_URL])
+    for name, file_key in FILES.items():
+        key = f"{PREFIX}.{file_key}"
+        try:
+            chosen[name] = read(Path(values[key])) if values[key] else ""
+        except DeploymentError as error:
+            raise DeploymentError(f"{key}: {error}") from error
+    return Settings(**chosen)
+
+
+@lru_cache(maxsize=1)
+def _check_tls(made: Settings) -> None:
+    """Find what is wrong with certificates here, and not in a worker; TlsError says what.
+
+    Settings that were good are not looked at again: it takes milliseconds.
+    """
+    tls_context(made)
+
+
+def deployment(values: Values, made: Settings | None) -> Deployment | None:
+    """The deployment of valid values; None if it is on and there are no settings to serve with."""
+    if made is None and values[ENABLED]:
+        return None
+    return Deployment(
+        enabled=values[ENABLED],
+        secret=values[SHARED_SECRET].encode(),
+        settings=made or Settings(),
+    )

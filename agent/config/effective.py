@@ -1,0 +1,116 @@
+"""Which value is in force: this host's own, its template's, the default template's, the schema's.
+
+Pure functions. A bad value is passed over: what was in force before it came stays so, and if
+nothing was (the agent has just started), the next source is asked. Of keys that must not be guessed
+that is said besides: nobody may act on such values.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ovs_metadata.agent.config.schema import (
+    ENABLED,
+    PREFIX,
+    SHARED_SECRET,
+    Key,
+    known_keys,
+    nearest,
+)
+from ovs_metadata.store.configuration import Source
+from ovs_metadata.store.documents import Values
+
+SCHEMA = "schema"
+
+NEVER_GUESSED = (ENABLED, SHARED_SECRET)
+"""Keys whose next best value does harm: everything removed, or requests that anybody can sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What is in force: known keys have a valid value each, others what is stored of them."""
+
+    values: Mapping[str, Any] = field(repr=False)
+    origins: Mapping[str, str]
+    """Key → name of the source its value comes from."""
+    problems: tuple[str, ...]
+    """What was passed over, a line each. No secret is in them."""
+    undecided: tuple[str, ...] = ()
+    """Those of the problems that leave open what is wanted: a bad value of a key that is never
+    guessed, with nothing in force before it."""
+
+
+def effective(sources: Sequence[Source], before: Values | None = None) -> Effective:
+    """What is in force.
+
+    Args:
+        sources: the highest precedence first, the schema left out.
+        before: what was in force before, if anything was.
+    """
+    known = known_keys()
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems = [source.problem for source in sources if source.problem]
+    undecided: list[str] = []
+    for key in known.values():
+        passed_over = len(problems)
+        values[key.name], origins[key.name] = _chosen(key, sources, before, problems)
+        if before is None and key.name in NEVER_GUESSED:
+            undecided += problems[passed_over:]
+    for source in reversed(sources):
+        for name, value in source.values.items():
+            if name not in known:
+                values[name], origins[name] = value, source.name
+    problems += unknown_keys(sources)
+    return Effective(values, origins, tuple(problems), tuple(undecided))
+
+
+def _chosen(
+    key: Key, sources: Sequence[Source], before: Values | None, problems: list[str]
+) -> tuple[Any, str]:
+    for source in sources:
+        if key.name not in source.values:
+            continue
+        value = source.values[key.name]
+        problem = key.problem(value)
+        if problem is None:
+            return value, source.name
+        problems.append(f"{source.name}: {key.name} {problem}")
+        if before is not None and key.name in before:
+            return before[key.name], f"before the bad value of {source.name}"
+    return key.default, SCHEMA
+
+
+def unknown_keys(sources: Sequence[Source]) -> list[str]:
+    """What is said of keys under our prefix that do not exist; those of others are their affair."""
+    return [
+        f"{source.name}: {no_such_key(name)}"
+        for source in sources
+        for name in source.values
+        if name.startswith(f"{PREFIX}.") and name not in known_keys()
+    ]
+
+
+def no_such_key(name: str) -> str:
+    """Say that there is no such key, and which one may have been meant."""
+    close = nearest(name)
+    return f"there is no key {name}" + (f"; did you mean {close}?" if close else "")
+
+
+def generation(values: Values) -> str:
+    """Twelve hex digits that differ when the values in force do, to compare hypervisors by."""
+    public = {
+        key.name: _fingerprint(values[key.name]) if key.secret else values[key.name]
+        for key in known_keys().values()
+    }
+    return hashlib.sha256(json.dumps(public, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(secret: str) -> str:
+    """Stands for a secret; made slowly, so that it is of no use for guessing it."""
+    digest = hashlib.scrypt(secret.encode(), salt=b"ovs-metadata", n=2**13, r=8, p=1, dklen=16)
+    return digest.hex()

@@ -1,0 +1,72 @@
+"""Says, once after the start, if anybody can read the shared secret in the store.
+
+A thread of its own, which waits for the store as long as that takes and keeps nothing else waiting.
+It ends when it knows, or soon after `close`.
+"""
+
+import logging
+import threading
+
+from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.store.configuration import read_sources
+from ovs_metadata.store.documents import MalformedDocument
+from ovs_metadata.store.interface import Store, StoreError
+
+LOG = logging.getLogger(__name__)
+
+RETRY_INTERVAL = 10.0
+"""Seconds between two attempts while the store, or what is in it, cannot be read."""
+
+
+def exposure(name: str) -> str:
+    """What is said of a document that holds the secret and that anybody can read."""
+    return (
+        f"{name} holds the shared secret, and whoever can connect to ZooKeeper can read it: give "
+        "[store] zookeeper_auth_file on all hosts, a new chroot, and then another secret"
+    )
+
+
+def exposed(store: Store, host: str) -> list[str]:
+    """The documents of a host that hold the shared secret and that anybody can read, by name.
+
+    Raises:
+        MalformedDocument: one of its documents is no configuration.
+        StoreError: the store cannot be read.
+    """
+    return [
+        source.name
+        for source in read_sources(store, host)
+        if source.values.get(SHARED_SECRET) and store.is_open(source.path)
+    ]
+
+
+class ExposureCheck:
+    """The look at it, from construction on."""
+
+    def __init__(self, store: Store, host: str) -> None:
+        self._store = store
+        self._host = host
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ovs-metadata-exposure", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is not known yet."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Do not go on; does not wait for it."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                names = exposed(self._store, self._host)
+            except (StoreError, MalformedDocument) as error:
+                LOG.debug("not known yet who can read the shared secret: %s", error)
+                self._closed.wait(RETRY_INTERVAL)
+                continue
+            for name in names:
+                LOG.warning("%s", exposure(name))
+            return

@@ -1,0 +1,95 @@
+"""The deployment in force on this host, kept up to date with the store and the files it names.
+
+`refresh` blocks, on files, and is called by one thread at a time; whatever is wrong is logged when
+it appears, and the last good value stays in force. Lives from construction to `close`.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from ovs_metadata.agent.config.deployment import Deployment, DeploymentError, proxy_settings
+from ovs_metadata.agent.config.deployment import deployment as deployment_of
+from ovs_metadata.agent.config.effective import Effective, effective, generation
+from ovs_metadata.agent.config.schema import SHARED_SECRET, known_keys
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.store.configuration import ConfigurationFollower
+from ovs_metadata.store.documents import Values
+from ovs_metadata.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+
+class LiveDeployment:
+    """What the documents of one host come to."""
+
+    def __init__(self, store: Store, host: str, on_change: Callable[[], None]) -> None:
+        """Start following. `on_change` is called from any thread when `refresh` is due."""
+        self.current: Deployment | None = None
+        """None as long as nothing is known that could be used."""
+        self.problem = ""
+        """Why nothing is known although the store has answered; empty otherwise."""
+        self.generation = ""
+        """Of the configuration last applied as a whole; empty before."""
+        self._values: Values | None = None
+        self._problems: frozenset[str] = frozenset()
+        self._follower = ConfigurationFollower(store, host, on_change)
+
+    def close(self) -> None:
+        """Stop following."""
+        self._follower.close()
+
+    def refresh(self) -> Deployment | None:
+        """Look at documents and files anew; returns what is in force now."""
+        sources = self._follower.sources()
+        malformed = self._follower.problems()
+        if sources is None:
+            return self._wait(malformed, because=malformed)
+        found = effective(sources, self._values)
+        problems = [*malformed, *found.problems]
+        if found.undecided:
+            return self._wait(problems, because=found.undecided)
+        settings: Settings | None = None
+        unusable = ""
+        try:
+            settings = proxy_settings(found.values)
+        except DeploymentError as error:
+            unusable = str(error)
+            problems.append(unusable)
+        self._complain(problems)
+        self._log_changes(found)
+        self._values = found.values
+        if settings is not None:
+            self.generation = generation(found.values)
+        elif self.current is not None:
+            settings = self.current.settings
+        made = deployment_of(found.values, settings)
+        if made is None:
+            self.problem = unusable
+            return None
+        self.problem = ""
+        if made.enabled and not made.secret and (not self.current or self.current.secret):
+            LOG.warning("%s is empty: anybody can sign as Nova expects", SHARED_SECRET)
+        self.current = made
+        return made
+
+    def _wait(self, problems: Collection[str], because: Sequence[str]) -> Deployment | None:
+        """Leave all as it is, until the documents say what is wanted."""
+        if problems:
+            self._complain(problems)
+        self.problem = "" if self.current else "; ".join(because)
+        return self.current
+
+    def _complain(self, problems: Iterable[str]) -> None:
+        """Log each problem when it appears, and once when all are gone."""
+        found = frozenset(problems)
+        for problem in sorted(found - self._problems):
+            LOG.error("configuration: %s; what was in force stays so", problem)
+        if self._problems and not found:
+            LOG.info("configuration: nothing is wrong with it any more")
+        self._problems = found
+
+    def _log_changes(self, found: Effective) -> None:
+        for key in known_keys().values():
+            value = found.values[key.name]
+            if value != (self._values[key.name] if self._values else key.default):
+                LOG.info("%s is now %s", key.name, key.shown(value))

@@ -1,0 +1,1 @@
+"""The metadata port, its namespace and what listens there."""

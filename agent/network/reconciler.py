@@ -1,0 +1,186 @@
+"""Upkeep of the metadata port: looks at how things are, again and again, and does what is missing.
+
+One task on the event loop; the looking and doing itself is blocking and runs on a thread. It never
+holds up what workers are told of identities, which is another task's business. What fails is a
+problem, and keeps nothing from being done that does not need it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from ovs_metadata.agent.network.device import Device
+from ovs_metadata.agent.network.ip_versions import kernel_versions
+from ovs_metadata.agent.network.listening import Opened
+from ovs_metadata.agent.network.metadata_port import PlumbingError
+from ovs_metadata.agent.network.namespaces import NamespaceError
+from ovs_metadata.agent.workers import Workers
+from ovs_metadata.host.address import METADATA_PORT, IpVersion
+from ovs_metadata.host.ovsdb import Bridge, OvsdbRefused
+
+LOG = logging.getLogger(__name__)
+
+CHECK_INTERVAL = 1.0
+"""Seconds between two looks, if nothing else happens."""
+
+MISSING_FOR = 3
+"""Looks in a row that must miss the metadata port's device before the port is made anew."""
+
+
+REFUSALS = (NamespaceError, PlumbingError, OvsdbRefused, OSError)
+"""What says that something could not be done, this time."""
+
+NO_BRIDGE = "there is no bridge"
+NO_DEVICE_YET = "ovs-vswitchd has not made the metadata port's device yet"
+DEVICE_GONE = "the metadata port's device is gone"
+_LOGGED_ELSEWHERE = frozenset({NO_BRIDGE, NO_DEVICE_YET, DEVICE_GONE})
+"""Problems that are waited out, or said in the log in other words."""
+
+
+class Plumbing(Protocol):
+    """What the upkeep does on the host, blocking; every method may raise what is in `REFUSALS`."""
+
+    def ensure_namespace(self) -> int:
+        """Make the network namespace if it is not there; return its identity."""
+
+    def ensure_port(self, bridge: Bridge) -> None:
+        """Have the metadata port on the bridge."""
+
+    def remove_port(self) -> None:
+        """Remove the metadata port from the bridge."""
+
+    def ensure_device(self) -> Device | None:
+        """Have the metadata port's device in the namespace; None if there is no device."""
+
+    def listen(self, namespace: int) -> Opened:
+        """Listen in the namespace, on the sockets of the agent before us if they are there."""
+
+    def reopen(self, worker: int) -> list[socket.socket]:
+        """Listen anew for one worker, by its number."""
+
+    def can_listen(self, versions: frozenset[IpVersion]) -> bool:
+        """Whether these IP versions can be listened on now."""
+
+
+class Upkeep:
+    """Keeps the namespace, the metadata port in it, and workers that listen there."""
+
+    def __init__(
+        self, host: Plumbing, workers: Workers, bridge: Callable[[], Bridge | None]
+    ) -> None:
+        """Make it; `bridge` is asked at every look for the bridge as OVSDB last showed it."""
+        self._host = host
+        self._workers = workers
+        self._bridge = bridge
+        self._wake = asyncio.Event()
+        self._namespace: int | None = None
+        self._not_listening: Mapping[IpVersion, OSError] = {}
+        self._looks_without_device = 0
+        self.problems: Sequence[str] = ("the metadata port is not in place yet",)
+        """What is not as it should be; nothing if everything is."""
+        self.serves: Mapping[IpVersion, bool] = {}
+        """Whether guests can be served over each IP version that the kernel has switched on."""
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep things in place until cancelled."""
+        while True:
+            self._wake.clear()
+            await self.look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), CHECK_INTERVAL)
+
+    async def look(self) -> None:
+        """Do what is missing, and note what is missing still."""
+        try:
+            namespace = await asyncio.to_thread(self._host.ensure_namespace)
+        except REFUSALS as error:
+            self._note([f"the metadata port is not in place: {error}"], None)
+            return
+        problems = await self._keep_listening(namespace)
+        device = None
+        try:
+            device = await self._keep_device(problems)
+        except REFUSALS as error:
+            problems.append(f"the metadata port is not in place: {error}")
+        self._note(problems, device)
+
+    async def _keep_listening(self, namespace: int) -> list[str]:
+        """Have workers that listen in the namespace; return why guests find nobody there."""
+        try:
+            if namespace != self._namespace or await self._can_listen_better():
+                await self._listen_in(namespace)
+        except REFUSALS as error:
+            return [f"nobody listens for guests: {error}"]
+        return [
+            f"nobody listens for guests over IPv{version}: {error}"
+            for version, error in self._not_listening.items()
+        ]
+
+    async def _can_listen_better(self) -> bool:
+        versions = frozenset(self._not_listening)
+        return bool(versions) and await asyncio.to_thread(self._host.can_listen, versions)
+
+    async def _listen_in(self, namespace: int) -> None:
+        if self._workers.started:
+            LOG.warning("guests are listened for anew: the workers start over")
+            await self._workers.stop()
+        self._namespace = None
+        opened = await asyncio.to_thread(self._host.listen, namespace)
+        self._workers.start(opened.groups, self._host.reopen)
+        self._not_listening = opened.missing
+        self._namespace = namespace
+
+    async def _keep_device(self, problems: list[str]) -> Device | None:
+        """Have the metadata port and its device; append what is missing, raise what is refused."""
+        bridge = self._bridge()
+        if bridge is None:
+            problems.append(NO_BRIDGE)
+            return None
+        try:
+            await asyncio.to_thread(self._host.ensure_port, bridge)
+        except REFUSALS as error:
+            # The port may do as it is. One that may not has no ofport here.
+            problems.append(f"the metadata port is not in place: {error}")
+        if bridge.metadata_ofport is None:
+            problems.append(NO_DEVICE_YET)
+            return None
+        device = await asyncio.to_thread(self._host.ensure_device)
+        if device is None:
+            problems.append(DEVICE_GONE)
+            await self._device_is_gone()
+            return None
+        self._looks_without_device = 0
+        problems += [f"the metadata port's device: {failure}" for failure in device.failures]
+        return device
+
+    async def _device_is_gone(self) -> None:
+        """There is a device, but neither here nor in the host's namespace.
+
+        Somebody removed our namespace with the device in it, or moved the device away.
+        """
+        self._looks_without_device += 1
+        if self._looks_without_device >= MISSING_FOR:
+            LOG.warning("the device of port %s is gone: making the port anew", METADATA_PORT)
+            await asyncio.to_thread(self._host.remove_port)
+            self._looks_without_device = 0
+
+    def _note(self, problems: Sequence[str], device: Device | None) -> None:
+        for problem in problems:
+            if problem not in self.problems and problem not in _LOGGED_ELSEWHERE:
+                LOG.error("%s; trying again", problem)
+        self.problems = tuple(problems)
+        listening = self._namespace is not None
+        self.serves = {
+            version: listening
+            and version not in self._not_listening
+            and device is not None
+            and device.serves(version)
+            for version in (device.versions if device else kernel_versions())
+        }

@@ -1,0 +1,112 @@
+"""What the agent says of itself in the store: that it is alive, and how it is doing.
+
+One JSON object per host, announced: the store knows whether who announced it still lives, and keeps
+what it said last. A store that fails is tried again every second. A task on the event loop, which
+leaves the store to a thread; lives from construction to `close`.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ovs_metadata
+from ovs_metadata.agent.admin.utc import utc
+from ovs_metadata.host.config import Config
+from ovs_metadata.store import layout
+from ovs_metadata.store.interface import Announcement, Store, StoreError
+
+LOG = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two looks at the status; what changed is announced."""
+
+LONGEST_INTERVAL = 3600.0
+"""Seconds after which the same is said again, so that a dead agent is known to have lived then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the agent is doing."""
+
+    enabled: bool
+    generation: str
+    ports_served: int
+
+
+class LastError(logging.Handler):
+    """Remembers the last error of our own that was logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.message = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember it, with its time."""
+        self.message = f"{utc(record.created)} {record.getMessage()}"[:500]
+
+
+class Liveness:
+    """Announces this agent in the store. Make it within a running event loop."""
+
+    def __init__(self, config: Config, store: Store, status: Callable[[], Status]) -> None:
+        """Begin; `status` is asked every second."""
+        self._config = config
+        self._store = store
+        self._status = status
+        self._errors = LastError()
+        self._announcement: Announcement | None = None
+        self._ending = asyncio.Event()
+        logging.getLogger(ovs_metadata.__name__).addHandler(self._errors)
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """The agent ends: it is alive no longer."""
+        logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
+        # Not cancelled: what a thread is about to announce would stay announced.
+        self._ending.set()
+        await asyncio.wait([self._task])
+        if self._announcement:
+            await asyncio.to_thread(self._announcement.close)
+
+    async def _run(self) -> None:
+        told: tuple[Status, str] | None = None
+        told_at = 0.0
+        complaint = ""
+        while not await self._ends_within(INTERVAL):
+            news = self._status(), self._errors.message
+            if news == told and time.monotonic() - told_at <= LONGEST_INTERVAL:
+                continue
+            try:
+                await asyncio.to_thread(self._announce, *news)
+            except StoreError as error:
+                if str(error) != complaint:
+                    # No ERROR, which would be the next thing to announce.
+                    LOG.warning("the store is not told how this agent is: %s", error)
+                complaint = str(error)
+            else:
+                told, told_at, complaint = news, time.monotonic(), ""
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return self._ending.is_set()
+
+    def _announce(self, status: Status, last_error: str) -> None:
+        document = {
+            "host": self._config.host,
+            "version": ovs_metadata.__version__,
+            "bridge": self._config.bridge,
+            **dataclasses.asdict(status),
+            "last_error": last_error,
+        }
+        data = json.dumps(document, indent=2).encode()
+        if self._announcement is None:
+            path = layout.agent_path(self._config.host)
+            self._announcement = self._store.announce(path, data)
+        else:
+            self._announcement.update(data)

@@ -1,0 +1,101 @@
+"""`ovs-metadata agent`: the agents of the deployment, as they announce themselves in the store."""
+
+import dataclasses
+import time
+from typing import Any
+
+import click
+
+from ovs_metadata.agent.admin.utc import utc
+from ovs_metadata.agent.announcement import AgentStatus, read_announcement
+from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.cli.common import (
+    NOT_FOUND,
+    Failure,
+    Settings,
+    output_format,
+    print_json,
+    print_table,
+)
+from ovs_metadata.store import layout
+from ovs_metadata.store.configuration import read_sources
+from ovs_metadata.store.documents import MalformedDocument
+from ovs_metadata.store.interface import Announced, Store
+
+SHOWN_FOR = 7 * 24 * 3600.0
+"""Seconds after its last sign of life for which a silent agent is shown."""
+
+
+@click.group()
+def agent() -> None:
+    """Agents: one on each hypervisor, and how they are doing."""
+
+
+@agent.command("list")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Also those silent for more than a week."
+)
+@output_format
+@click.pass_obj
+def list_agents(settings: Settings, output: str, *, everything: bool) -> None:
+    """Show the agents: alive, and silent ones for a week after their last sign of life."""
+    oldest = 0.0 if everything else time.time() - SHOWN_FOR
+    with settings.open_store() as store:
+        found = [
+            _described(store, each)
+            for each in store.announced(layout.AGENTS)
+            if each.alive or each.changed >= oldest
+        ]
+    if output == "json":
+        print_json(found)
+        return
+    print_table(
+        ["host", "alive", "serving", "ports", "version", "bridge", "configuration", "last error"],
+        (_row(each) for each in found),
+    )
+
+
+@agent.command("forget")
+@click.argument("host")
+@click.pass_obj
+def forget(settings: Settings, host: str) -> None:
+    """Remove what a silent agent has left in the store, when its hypervisor is no more."""
+    try:
+        path = layout.agent_path(host)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="HOST") from error
+    with settings.open_store() as store:
+        document = store.read_document(path)
+        if document is None:
+            raise Failure(f"there is no agent of host {host}", NOT_FOUND)
+        if not store.delete_document(path, document.version):
+            raise Failure(f"the agent of host {host} is alive")
+
+
+def _described(store: Store, announced: Announced) -> dict[str, Any]:
+    """What an agent said, whether it lives, and whether its configuration is the present one."""
+    said = read_announcement(announced.data) or AgentStatus(last_error="not understood")
+    try:
+        wanted = generation(effective(read_sources(store, announced.name)).values)
+    except (MalformedDocument, ValueError):  # ValueError: no host can be called so
+        wanted = ""
+    return dataclasses.asdict(said) | {
+        "host": announced.name,
+        "alive": announced.alive,
+        "changed": utc(announced.changed),
+        "up_to_date": bool(wanted) and said.generation == wanted,
+    }
+
+
+def _row(agent: dict[str, Any]) -> list[str]:
+    configuration = agent["generation"] or "none"
+    return [
+        agent["host"],
+        "yes" if agent["alive"] else f"no, said this {agent['changed']}",
+        "yes" if agent["enabled"] else "no",
+        str(agent["ports_served"]),
+        agent["version"],
+        agent["bridge"],
+        configuration if agent["up_to_date"] else f"{configuration}, not the present one",
+        agent["last_error"],
+    ]

@@ -1,0 +1,1 @@
+"""The commands `ovs-metadata cleanup …`: what Neutron's DHCP agents leave behind."""

@@ -1,0 +1,197 @@
+"""One real request through the switch, as if the guest had sent it, that the guest never sees.
+
+Frames are handed to the switch over the bridge's management socket as if they had come in by the
+guest's port (OFPT_PACKET_OUT to its tables), from a MAC and an IP address that are not the guest's.
+So they take the way of "any other source": hook, metadata port, listening socket, worker, Nova, and
+back by a learned flow out of the guest's port. There they are picked up as they pass its device
+(packet(7)); the guest's own network card drops them, for they are for another MAC. The learned flow
+ages out by itself.
+
+Blocking, on one thread; lives as long as one call of `ask`.
+"""
+
+import contextlib
+import ctypes
+import http.client
+import io
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from netaddr import EUI
+
+from ovs_metadata.cli.doctor.tcp import End, TcpClient
+from ovs_metadata.flows import openflow
+from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.passing import Connection, hook_of
+from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
+from ovs_metadata.host.config import Config
+
+PATH = "/openstack/latest/meta_data.json"
+
+SOURCE_MAC = "02:00:a9:fe:00:d0"
+SOURCE_ADDRESS = "192.0.2.1"
+"""Who asks: a locally administered MAC, and an address of documentation (RFC 5737)."""
+
+FIRST_CLIENT_PORT, CLIENT_PORTS = 20000, 8192
+"""TCP ports to ask from: below those that operating systems pick for themselves."""
+
+NO_CLIENT_PORT = 0
+"""A TCP port that no client has, so that no flow is about it."""
+
+RESEND_INTERVAL = 1.0
+"""Seconds after which what was sent last is sent again."""
+
+UNANSWERED_AFTER = 5.0
+"""Seconds within which the proxy has to accept the connection."""
+
+LARGEST_ANSWER = 1024 * 1024
+
+_ETH_P_ALL = 3
+_SO_ATTACH_FILTER = 26
+_LARGEST_FRAME = 65536 + 64
+
+
+class NotPossible(Exception):
+    """No request can be sent for this port without disturbing its guest; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request. `status` is None without a whole answer; `body` is not for eyes."""
+
+    connected: bool
+    refused: bool = False
+    status: int | None = None
+    body: bytes = b""
+
+
+def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
+    """Ask for the metadata of the instance behind a port.
+
+    Args:
+        config: which bridge.
+        ofport: of the port.
+        device: the name of its network device.
+        timeout: seconds the whole may take.
+
+    Raises:
+        NotPossible: the port has no network device here.
+        OSError: the management socket cannot be reached, or refuses.
+    """
+    with contextlib.ExitStack() as opened:
+        tap = opened.enter_context(_listen_on(device))
+        switch = opened.enter_context(Conversation(config.management_socket))
+        offline = openflow.offline_datapath()
+
+        def send(frames: list[bytes]) -> None:
+            switch.send(*(openflow.packet_out_message(offline, ofport, frame) for frame in frames))
+
+        client = _client()
+        try:
+            send(client.start())
+            # The way back is learned, but up to Open vSwitch 3.7 at least, what a packet-out
+            # teaches does not count as a change of flows: a cached decision to drop such answers
+            # would stand for as long as answers come.
+            # The deletion of a flow that is not there has the switch compare the two.
+            none = hook_of(config.flows, Connection(4, ofport, NO_CLIENT_PORT))
+            switch.send(openflow.delete_message(offline, config.flows, none.key, none.cookie))
+            _converse(client, tap, send, timeout)
+        finally:
+            if not client.finished:
+                send(client.abort())
+        # Whatever was sent has been carried out when the switch answers this.
+        switch.send(openflow.barrier_message(offline))
+        switch.receive(openflow.BARRIER_REPLY)
+    return _answer(client)
+
+
+def _client() -> TcpClient:
+    port = FIRST_CLIENT_PORT + secrets.randbelow(CLIENT_PORTS)
+    request = (
+        f"GET {PATH} HTTP/1.1\r\nHost: {SERVICE_IPV4}\r\n"
+        "User-Agent: ovs-metadata-doctor\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+    return TcpClient(
+        End(SOURCE_MAC, SOURCE_ADDRESS, port),
+        End(METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT),
+        request.encode("ascii"),
+        secrets.randbits(32),
+    )
+
+
+def _converse(
+    client: TcpClient,
+    tap: socket.socket,
+    send: Callable[[list[bytes]], None],
+    timeout: float,
+) -> None:
+    started = time.monotonic()
+    resend_at = started + RESEND_INTERVAL
+    while not (client.finished or client.refused or len(client.received) > LARGEST_ANSWER):
+        now = time.monotonic()
+        accepting = min(timeout, UNANSWERED_AFTER)
+        deadline = started + (timeout if client.connected else accepting)
+        if now >= deadline:
+            return
+        if now >= resend_at:
+            if not client.received:
+                send(client.again())
+            resend_at = now + RESEND_INTERVAL
+        tap.settimeout(max(0.001, min(deadline, resend_at) - now))
+        with contextlib.suppress(TimeoutError):
+            send(client.receive(tap.recv(_LARGEST_FRAME)))
+
+
+def _listen_on(device: str) -> socket.socket:
+    """A socket that sees what leaves the switch by a device for the MAC we ask from."""
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)  # of no protocol: it sees nothing yet
+    try:
+        _let_only_ours_in(tap)
+        tap.bind((device, _ETH_P_ALL))
+    except OSError as error:
+        tap.close()
+        raise NotPossible(f"device {device} cannot be listened on: {error.strerror}") from error
+    return tap
+
+
+def _let_only_ours_in(tap: socket.socket) -> None:
+    """Have the kernel drop what is for another MAC (classic BPF, linux/filter.h)."""
+    load_word, load_half, equal, give_back = 0x20, 0x28, 0x15, 0x06
+    high, low = struct.unpack("!IH", EUI(SOURCE_MAC).packed)
+    program = (
+        (load_word, 0, 0, 0),
+        (equal, 0, 3, high),
+        (load_half, 0, 0, 4),
+        (equal, 0, 1, low),
+        (give_back, 0, 0, _LARGEST_FRAME),
+        (give_back, 0, 0, 0),
+    )
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    fprog = struct.pack("HL", len(program), ctypes.addressof(buffer))
+    tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+class _Received:
+    """What http.client reads an answer from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, *_args: object, **_kwargs: object) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+def _answer(client: TcpClient) -> Answer:
+    if not client.received:
+        return Answer(client.connected, client.refused)
+    response = http.client.HTTPResponse(_Received(client.received))  # type: ignore[arg-type]
+    try:
+        response.begin()
+        return Answer(connected=True, status=response.status, body=response.read())
+    except (http.client.HTTPException, ValueError):
+        return Answer(connected=True)

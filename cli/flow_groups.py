@@ -1,0 +1,116 @@
+"""Our flows by port, each with what it does and whether it should be there. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ovs_metadata.cli.standing import Standing
+from ovs_metadata.flows.dump import DumpedFlow
+from ovs_metadata.flows.family import ETH_IPV6
+from ovs_metadata.flows.ofctl import match_text
+from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.values import Flow, FlowKey, Match
+
+
+class State(StrEnum):
+    """How a flow in the switch compares with what should be there."""
+
+    INSTALLED = "installed"
+    """It should be there, and is."""
+    LEARNED = "learned"
+    """The switch made it itself, as one of our flows told it to."""
+    MISSING = "missing"
+    """It should be there, and is not."""
+    DIFFERENT = "different"
+    """It is there, but with other actions, another cookie or other flags than it should have."""
+    UNEXPECTED = "unexpected"
+    """It is one of ours, and should not be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFlow:
+    """One line of the listing. `packets` and `octets` are None when the flow is missing."""
+
+    key: FlowKey
+    cookie: int
+    state: State
+    does: str
+    packets: int | None = None
+    octets: int | None = None
+
+    @property
+    def match(self) -> str:
+        """What it matches, in ovs-ofctl's notation if the pipeline has matches like it."""
+        return _match(self.key.match)
+
+    @property
+    def family(self) -> str | None:
+        """Which IP version it is for, "IPv4" or "IPv6"; None when it is for both."""
+        eth_type = dict(self.key.match.fields).get("eth_type")
+        if eth_type is None:
+            return None
+        return "IPv6" if eth_type == ETH_IPV6 else "IPv4"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The flows of one port, in the order of tables and falling priority.
+
+    Without `standing` no interface of the bridge has this ofport. With ofport 0 they serve all.
+    """
+
+    ofport: int
+    standing: Standing | None
+    flows: tuple[ListedFlow, ...]
+
+
+def groups(
+    desired: Mapping[FlowKey, Flow], dumped: Iterable[DumpedFlow], standings: Iterable[Standing]
+) -> list[Group]:
+    """Flows that are or should be in the switch: those for all ports first, then by port.
+
+    Ports that should be served and are not are listed even when they have no flows.
+    """
+    dumped = list(dumped)
+    there = {flow.key for flow in dumped}
+    listed = [_there(flow, desired.get(flow.key)) for flow in dumped]
+    listed += [
+        ListedFlow(key, flow.cookie, State.MISSING, flow.note)
+        for key, flow in desired.items()
+        if key not in there
+    ]
+    listed.sort(key=lambda flow: (flow.key.table, -flow.key.priority, flow.match))
+    by_ofport: dict[int, list[ListedFlow]] = {0: []}
+    for flow in listed:
+        by_ofport.setdefault(ofport_of(flow.cookie), []).append(flow)
+    found = []
+    for standing in standings:
+        flows = by_ofport.pop(standing.interface.ofport or -1, [])
+        if flows or standing.concerns_us:
+            found.append(Group(standing.interface.ofport or 0, standing, tuple(flows)))
+    everybodys = Group(0, None, tuple(by_ofport.pop(0)))
+    nobodys = [Group(ofport, None, tuple(flows)) for ofport, flows in by_ofport.items()]
+    return [everybodys, *found, *nobodys]
+
+
+def _there(flow: DumpedFlow, desired: Flow | None) -> ListedFlow:
+    if flow.learned:
+        state, does = State.LEARNED, _way_back(flow)
+    elif desired is None:
+        state, does = State.UNEXPECTED, _match(flow.key.match) or "every packet"
+    else:
+        state = State.INSTALLED if flow.as_desired else State.DIFFERENT
+        does = desired.note
+    return ListedFlow(flow.key, flow.cookie, state, does, flow.packets, flow.octets)
+
+
+def _way_back(flow: DumpedFlow) -> str:
+    port = dict(flow.key.match.fields).get("tcp_dst", "?")
+    return f"learned: answers go back to {flow.restores or 'its source'}, TCP port {port}"
+
+
+def _match(match: Match) -> str:
+    try:
+        return match_text(match)
+    except ValueError:
+        return ",".join(f"{name}={value}" for name, value in match.fields)

@@ -1,0 +1,180 @@
+"""`ovs-metadata flows`: our flows in the switch, by port, for people.
+
+Reads the switch, OVSDB and the store, and changes nothing.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovs_metadata.cli.common import (
+    UNREACHABLE,
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+    print_rendered,
+    printable,
+    rendered,
+)
+
+if TYPE_CHECKING:
+    # Imported when the command runs: the OpenFlow library takes longer to import than the rest.
+    from ovs_metadata.cli.flow_groups import Group, ListedFlow
+    from ovs_metadata.cli.host_view import Host
+
+_STYLES = {"missing": "bold red", "different": "bold red", "unexpected": "bold red"}
+
+
+@click.command()
+@click.argument("port", required=False)
+@output_format
+@click.pass_obj
+def flows(settings: Settings, port: str | None, output: str) -> None:
+    """Show the flows of ours in the switch, by port, with what each one does.
+
+    PORT shows one port only: a port UUID, an instance UUID, an interface name or a fixed IP.
+
+    A flow is marked when it should be there and is missing, does something different from what it
+    should, or is unexpected. Needs root, as the bridge's management socket is root's.
+
+    --format json prints an object: "bridge", "metadata_ofport", "shared" (flows that serve every
+    port) and "ports". A port has "port_id", "instance", "interface", "ofport", "fixed_ips",
+    "served", "why_not" (null if its instance gets metadata) and "flows". A flow has "table",
+    "table_name", "priority", "match" (as ovs-ofctl writes it), "cookie", "family" ("IPv4", "IPv6"
+    or null), "packets", "bytes" (null if it is missing), "does", and "state": "installed",
+    "learned", "missing", "different" or "unexpected". What does not apply is null.
+    """
+    from ovs_metadata.cli.host_view import look  # noqa: PLC0415
+    from ovs_metadata.flows.tables import table_names  # noqa: PLC0415
+
+    host = look(settings)
+    wanted = {each.interface for each in host.chosen(port)} if port else None
+    try:
+        every = _groups(host)
+    except OSError as error:
+        raise Failure(host.unasked(error), UNREACHABLE) from error
+    shown = [
+        group
+        for group in every
+        if wanted is None or (group.standing and group.standing.interface in wanted)
+    ]
+    names = table_names(host.config.flows.table_base)
+    if output == "json":
+        print_json(_document(host, shown, names))
+    else:
+        _print(host, shown, names)
+
+
+def _groups(host: "Host") -> "list[Group]":
+    from ovs_metadata.cli.flow_groups import groups  # noqa: PLC0415
+    from ovs_metadata.flows.desired import desired_flows, hooked_ofport  # noqa: PLC0415
+    from ovs_metadata.flows.dump import dump_flows  # noqa: PLC0415
+
+    metadata_ofport = host.metadata_ofport
+    if metadata_ofport is None:
+        there = dump_flows(host.config, {})
+        metadata_ofport = hooked_ofport((flow.key, flow.cookie) for flow in there)
+    desired = desired_flows(host.config.flows, metadata_ofport, host.bound)
+    return groups(desired, dump_flows(host.config, desired), host.standings)
+
+
+def _document(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "bridge": host.bridge.name,
+        "metadata_ofport": host.metadata_ofport,
+        "shared": [],
+        "ports": [],
+    }
+    for group in shown:
+        lines = [_flow_document(flow, names) for flow in group.flows]
+        if group.ofport == 0 and group.standing is None:
+            document["shared"] = lines
+        else:
+            document["ports"].append(_port_document(group) | {"flows": lines})
+    return document
+
+
+def _port_document(group: "Group") -> dict[str, Any]:
+    standing = group.standing
+    if standing is None:
+        return {
+            **dict.fromkeys(["port_id", "instance", "interface"]),
+            "ofport": group.ofport,
+            "fixed_ips": [],
+            "served": False,
+            "why_not": _nobody(group),
+        }
+    return standing.document()
+
+
+def _flow_document(flow: "ListedFlow", names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "table": flow.key.table,
+        "table_name": names.get(flow.key.table),
+        "priority": flow.key.priority,
+        "match": flow.match,
+        "cookie": f"{flow.cookie:#x}",
+        "family": flow.family,
+        "packets": flow.packets,
+        "bytes": flow.octets,
+        "does": flow.does,
+        "state": flow.state.value,
+    }
+
+
+def _print(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) -> None:
+    for group in shown:
+        for line in _heading(host, group):
+            echo(line)
+        _print_flows(group.flows, names)
+        echo()
+
+
+def _heading(host: "Host", group: "Group") -> Iterable[str]:
+    standing = group.standing
+    if standing is None and group.ofport == 0:
+        yield f"All ports of bridge {host.bridge.name}"
+        if host.metadata_ofport is None:
+            yield f"nobody is served: {host.why_no_metadata_port}"
+        return
+    if standing is None:
+        yield f"Ofport {group.ofport}"
+        yield f"not served: {_nobody(group)}"
+        return
+    title = standing.title
+    yield f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}"
+    fixed_ips = ", ".join(standing.record.fixed_ips) if standing.record else ""
+    yield f"instance {standing.instance or 'unknown'}, {fixed_ips or 'no fixed IP known'}"
+    if standing.why_not:
+        yield f"not served: {standing.why_not}"
+
+
+def _nobody(group: "Group") -> str:
+    return f"no interface of the bridge has ofport {group.ofport}"
+
+
+def _print_flows(listed: Iterable["ListedFlow"], names: Mapping[int, str]) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column("packets", justify="right")
+    for column in ("table", "IP", "what it does"):
+        table.add_column(column, overflow="fold")
+    for flow in listed:
+        style = _STYLES.get(flow.state.value, "")
+        mark = f"{flow.state.value.upper()}: " if style else ""
+        cells = (
+            "" if flow.packets is None else str(flow.packets),
+            names.get(flow.key.table, str(flow.key.table)),
+            flow.family or "",
+            mark + flow.does,
+        )
+        table.add_row(*(Text(printable(cell, sys.stdout.encoding)) for cell in cells), style=style)
+    if table.row_count:
+        print_rendered(rendered(table))

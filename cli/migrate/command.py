@@ -1,0 +1,352 @@
+"""`ovs-metadata migrate`: from Neutron's metadata agent to ours, host by host, and back."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ovs_metadata.cli.common import (
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+)
+from ovs_metadata.cli.migrate.values import (
+    from_neutron,
+    in_force,
+    masked,
+    show_values,
+    wanted_values,
+)
+from ovs_metadata.cli.mn_conf.target import host_of, opened
+
+if TYPE_CHECKING:
+    from ovs_metadata.cli.doctor.finding import Diagnosis
+    from ovs_metadata.cli.migrate.prerequisites import Check
+    from ovs_metadata.cli.migrate.switchover import Announcement
+    from ovs_metadata.host.config import Config
+    from ovs_metadata.host.join import ServedPort
+    from ovs_metadata.store.interface import Store
+
+_IN_THE_WAY = (
+    ", and until then its flows keep requests from Neutron's proxy: ovs-metadata migrate back on "
+    "that host, or ovs-metadata-agent --cleanup, removes them"
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+ini_option = click.option(
+    "--metadata-agent-ini",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Configuration file of Neutron's metadata agent. May be given several times, as its "
+    "--config-file: a later file wins.  [default: /etc/neutron/metadata_agent.ini]",
+)
+url_option = click.option(
+    "--nova-url",
+    metavar="URL",
+    help="Use this endpoint of Nova's, or several separated by commas, and not the file's.",
+)
+host_option = click.option(
+    "--host", metavar="HOST", help="This hypervisor.  [default: the one you are on]"
+)
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the agent.",
+)
+
+
+def _source_options(command: _Command) -> _Command:
+    return ini_option(url_option(command))
+
+
+@click.group()
+def migrate() -> None:
+    """Move from Neutron's metadata agent to this one, host by host, and back.
+
+    In this order: plan, on a host that has Neutron's metadata_agent.ini; apply, once; then on each
+    hypervisor plan, to check it, and enable. back undoes enable.
+    """
+
+
+@migrate.command("plan")
+@_source_options
+@output_format
+@click.pass_obj
+def plan(settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, output: str) -> None:
+    """Show what would be configured, and check this host. Changes nothing.
+
+    What is configured already is checked, as enable would, and compared with metadata_agent.ini.
+    As long as nothing is, or if a file or endpoint is named, that is checked instead.
+
+    Exit status: 0 this host can be enabled, 1 it cannot, 2 usage, 3 the store cannot be reached.
+    """
+    with opened(settings) as store:
+        values, notes = wanted_values(settings, store, files, nova_url)
+        checks = _checked(settings, store, values)
+    if output == "json":
+        shown = {"configuration": masked(values), "remarks": notes}
+        print_json({**shown, "checks": [check.document() for check in checks]})
+    else:
+        show_values(values, notes)
+        _show_checks(checks)
+    _stop_at_failures(checks)
+
+
+@migrate.command("apply")
+@_source_options
+@click.option("--force", is_flag=True, help="Replace values that are configured differently.")
+@click.pass_obj
+def apply(
+    settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, force: bool
+) -> None:
+    """Write Neutron's configuration into the template "default". Enables nothing.
+
+    Refuses if that template enables all hosts, for they would be using it at once.
+    """
+    from ovs_metadata.agent.config.exposure import exposure  # noqa: PLC0415
+    from ovs_metadata.agent.config.schema import SHARED_SECRET  # noqa: PLC0415
+    from ovs_metadata.cli.migrate.neutron_ini import differing  # noqa: PLC0415
+    from ovs_metadata.store.configuration import (  # noqa: PLC0415
+        DEFAULT_TEMPLATE,
+        ENABLED,
+        template_source_name,
+    )
+    from ovs_metadata.store.documents import change  # noqa: PLC0415
+    from ovs_metadata.store.layout import config_template_path  # noqa: PLC0415
+
+    values, notes = from_neutron(files, nova_url)
+    removed: list[str] = []
+
+    def changed(before: Mapping[str, Any]) -> Mapping[str, Any]:
+        if before.get(ENABLED):
+            raise Failure(
+                f'the template "{DEFAULT_TEMPLATE}" enables all hosts already: this is no '
+                "migration; change values with mn-conf"
+            )
+        other = differing(before, values)
+        if other and not force:
+            raise Failure(
+                f"configured differently already: {', '.join(other)}; see mn-conf get -t "
+                f"{DEFAULT_TEMPLATE}, or replace them with --force"
+            )
+        removed[:] = [name for name in other if name not in values]
+        kept = {name: value for name, value in before.items() if name not in removed}
+        return {**kept, **values}
+
+    with opened(settings) as store:
+        path = config_template_path(DEFAULT_TEMPLATE)
+        change(store, path, changed)
+        is_exposed = bool(values.get(SHARED_SECRET)) and store.is_open(path)
+    if is_exposed:
+        echo(f"Warning: {exposure(template_source_name(DEFAULT_TEMPLATE))}", err=True)
+    show_values(values, [*(f"{name} is at its default again" for name in removed), *notes])
+    echo(
+        "",
+        f'Written into the template "{DEFAULT_TEMPLATE}"; nothing is enabled. Next, on each '
+        "hypervisor:",
+        "  ovs-metadata migrate enable",
+    )
+
+
+@migrate.command("enable")
+@host_option
+@timeout_option
+@click.option("--force", is_flag=True, help="Enable it although a check of it has failed.")
+@click.pass_obj
+def enable(settings: Settings, *, host: str | None, timeout: float, force: bool) -> None:
+    """Have a hypervisor's guests served by our agent, and verify it.
+
+    The host you are on is checked before, as by plan, and by doctor afterwards. Of another one is
+    only seen what its agent says of itself.
+
+    Exit status: 0 it serves, 1 it does not or was not enabled, 2 usage, 3 the store cannot be
+    reached.
+    """
+    from ovs_metadata.cli.migrate.switchover import switch_host  # noqa: PLC0415
+
+    name, here = _host(settings, host)
+    with opened(settings) as store:
+        if here:
+            checks = _checked(settings, store, in_force(store, name))
+            _show_checks(checks)
+            if not force:
+                _stop_at_failures(checks)
+        switch_host(store, name, enabled=True)
+        said = _wait_for_agent(store, name, timeout, enabled=True)
+    echo(f"{name} is enabled; {said.ports_served} ports are served.")
+    if here:
+        _verify(settings, timeout)
+        echo("Verified by doctor.")
+    else:
+        echo(f"Verify it on {name}: ovs-metadata doctor")
+    echo(f"Back to Neutron's: ovs-metadata migrate back --host {name}")
+
+
+@migrate.command("back")
+@host_option
+@timeout_option
+@click.pass_obj
+def back(settings: Settings, *, host: str | None, timeout: float) -> None:
+    """Have a hypervisor's guests served by Neutron's metadata agent again.
+
+    Whatever the templates say, this host is then disabled. Requests in flight are finished. Where
+    no agent runs on the host you are on, what it has left is removed by this command itself.
+
+    Exit status: 0 nothing of ours is in the way any more, 1 something is or may be, 2 usage, 3 the
+    store cannot be reached.
+    """
+    from ovs_metadata.cli.migrate.switchover import served_ports, switch_host  # noqa: PLC0415
+
+    name, here = _host(settings, host)
+    config = settings.load_config()
+    with opened(settings) as store:
+        ports = served_ports(config, store) if here else []
+        switch_host(store, name, enabled=False)
+        begun = time.monotonic()
+        agent_runs = not (here and _removed_without_agent(name, config))
+        if here:
+            # Not only when the last request in flight is finished.
+            _ask_for_guests(config, ports, timeout)
+        if agent_runs:
+            left = timeout - (time.monotonic() - begun)
+            _wait_for_agent(store, name, max(left, 1.0), enabled=False)
+    if here:
+        _wait_until_nothing_is_left(name, config, timeout)
+    echo(f"{name} is disabled: its guests are Neutron's to serve.")
+
+
+def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float) -> None:
+    """Have guests ask anew for the service's MAC, as soon as nothing of ours would answer.
+
+    Twice: who has heard a MAC just now may take no other for a while.
+    """
+    from ovs_metadata.cli.migrate.neighbours import (  # noqa: PLC0415
+        ASK_AGAIN_AFTER,
+        ask_for_guests,
+    )
+    from ovs_metadata.cli.migrate.switchover import lets_pass, wait_until  # noqa: PLC0415
+
+    if wait_until(lambda: lets_pass(config), timeout):
+        try:
+            ask_for_guests(config, ports)
+            time.sleep(ASK_AGAIN_AFTER)
+            ask_for_guests(config, ports)
+        except OSError as error:
+            echo(f"guests keep our MAC address for up to a minute: {error}", err=True)
+
+
+def _checked(settings: Settings, store: "Store", values: Mapping[str, Any]) -> "list[Check]":
+    from ovs_metadata.cli.migrate.prerequisites import check_host  # noqa: PLC0415
+
+    return list(check_host(settings.load_config(), store, settings.store_url(), values))
+
+
+def _host(settings: Settings, host: str | None) -> tuple[str, bool]:
+    """Which host is meant, and whether it is the one we are on."""
+    name = host_of(settings, host)
+    return name, name == settings.load_config().host
+
+
+def _wait_for_agent(store: "Store", host: str, timeout: float, *, enabled: bool) -> "Announcement":
+    """Wait until the host's agent says that it does as it is told."""
+    from ovs_metadata.cli.migrate.switchover import announced, wait_until  # noqa: PLC0415
+
+    def done() -> bool:
+        said = announced(store, host)
+        return said is not None and said.alive and said.applied and said.enabled is enabled
+
+    wait_until(done, timeout)
+    said = announced(store, host)
+    word = "enabled" if enabled else "disabled"
+    if said is None or not said.alive:
+        raise Failure(
+            f"{host} is {word} in the store, but its agent is not alive: it will do so when it is "
+            f"started{'' if enabled else _IN_THE_WAY}"
+        )
+    if not done():
+        error = f": {said.last_error}" if said.last_error else ""
+        raise Failure(
+            f"{host} is {word} in the store, but its agent has not done so in time{error}; see its "
+            "log"
+        )
+    return said
+
+
+def _removed_without_agent(host: str, config: "Config") -> bool:
+    """Have nothing left here if no agent runs that would see to it; whether none runs."""
+    from ovs_metadata.agent.network.cleanup import CleanupError  # noqa: PLC0415
+    from ovs_metadata.cli.migrate.switchover import remove_without_agent  # noqa: PLC0415
+
+    try:
+        without = remove_without_agent(config)
+    except OSError as error:
+        raise Failure(
+            f"{host} is disabled in the store; whether an agent runs here is not to be seen: "
+            f"{error}; run this as root"
+        ) from error
+    except CleanupError as error:
+        raise Failure(
+            f"{host} is disabled, and no agent runs to remove what is here; not all of it could be "
+            f"removed: {error}; once that is mended, run this again"
+        ) from error
+    if without:
+        echo("No agent runs here: what it had left was removed.")
+    return without
+
+
+def _wait_until_nothing_is_left(host: str, config: "Config", timeout: float) -> None:
+    from ovs_metadata.cli.migrate.switchover import wait_until, what_is_left  # noqa: PLC0415
+
+    if not wait_until(lambda: not what_is_left(config), timeout):
+        raise Failure(
+            f"{host} is disabled, but after {timeout:g} s something of ours may be in its guests' "
+            f"way: {what_is_left(config)}; see the agent's log; with the agent stopped, "
+            "ovs-metadata-agent --cleanup removes it"
+        )
+
+
+def _verify(settings: Settings, timeout: float) -> None:
+    """Wait until the doctor finds nothing broken."""
+    from ovs_metadata.cli.doctor.diagnosis import Order, diagnose  # noqa: PLC0415
+    from ovs_metadata.cli.doctor.finding import Severity  # noqa: PLC0415
+    from ovs_metadata.cli.migrate.switchover import wait_until  # noqa: PLC0415
+
+    config = settings.load_config()
+    last: list[Diagnosis] = []
+
+    def well() -> bool:
+        last[:] = [diagnose(config, Order("", settings.store))]
+        return last[0].exit_status < Severity.ERROR
+
+    is_well = wait_until(well, timeout)
+    for finding in last[0].findings:
+        if finding.severity is not Severity.NOTE:
+            subject = f" {finding.subject}" if finding.subject else ""
+            echo(f"{finding.severity.word}: {finding.fault.name}{subject}: {finding.why}")
+    if not is_well:
+        raise Failure(
+            "the host is enabled, and something is broken: ovs-metadata doctor says more; "
+            "ovs-metadata migrate back gives the guests back to Neutron's agent"
+        )
+
+
+def _show_checks(checks: "list[Check]") -> None:
+    for check in checks:
+        text = f": {check.text}" if check.text else ""
+        echo(f"{check.state:7}  {check.name}{text}")
+
+
+def _stop_at_failures(checks: "list[Check]") -> None:
+    failed = [check.name for check in checks if check.state == "failed"]
+    if failed:
+        raise Failure(f"not ready, nothing was changed: {', '.join(failed)}")

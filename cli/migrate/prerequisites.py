@@ -1,0 +1,186 @@
+"""Whether this host could be served by our agent: looks, changes nothing. Blocking.
+
+Each check is a value. What fails must be put right before the host is enabled; a warning is for
+the operator to judge.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
+from ovs_metadata.agent.config.effective import effective
+from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.cli.doctor.checks_nova import check_nova
+from ovs_metadata.cli.doctor.finding import Severity
+from ovs_metadata.cli.doctor.look_host import look_at_agent
+from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
+from ovs_metadata.cli.doctor.look_store import announced_generation, port_state
+from ovs_metadata.cli.doctor.look_switch import look_at_switch
+from ovs_metadata.cli.migrate.others_flows import OthersFlows, others_flows
+from ovs_metadata.cli.standing import standings
+from ovs_metadata.flows.tables import table_names
+from ovs_metadata.host.address import METADATA_PORT
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.join import bind, with_instances
+from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.store.configuration import Source
+from ovs_metadata.store.interface import Store, StoreError
+
+State = Literal["ok", "warning", "failed"]
+
+NAMED = 5
+"""Ports that are named at most where several have the same trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One prerequisite, how it is, and what was seen or is to be done."""
+
+    name: str
+    state: State
+    text: str
+
+    def document(self) -> dict[str, str]:
+        """For JSON."""
+        return {"name": self.name, "state": self.state, "text": self.text}
+
+
+def check_host(
+    config: Config, store: Store, store_url: str, values: Mapping[str, Any]
+) -> Iterator[Check]:
+    """Check this host.
+
+    Args:
+        config: its configuration file.
+        store: the deployment's, open.
+        store_url: where that is.
+        values: the keys that are to be in force.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    yield _root()
+    yield _store(store_url)
+    switch = look_at_switch(config)
+    bridge = switch.bridge
+    problem = switch.unreachable or switch.silent
+    if bridge is None:
+        problem = problem or f"there is no bridge {config.bridge}: see [ovs] bridge"
+    yield Check("Open vSwitch", "failed" if problem else "ok", problem or f"bridge {config.bridge}")
+    if bridge is not None and not problem:
+        yield _metadata_port(bridge)
+        yield _tables(config)
+        yield _records(bridge, store)
+    yield _agent(config, store)
+    yield from _nova(values)
+
+
+def _root() -> Check:
+    if os.geteuid() == 0:
+        return Check("root", "ok", "")
+    return Check("root", "failed", "run this as root: it has to look into Open vSwitch and files")
+
+
+def _store(url: str) -> Check:
+    if url.startswith("directory:"):
+        text = f"{url} is this host's alone: with more than one, use ZooKeeper"
+        return Check("store", "warning", text)
+    return Check("store", "ok", url)
+
+
+def _metadata_port(bridge: Bridge) -> Check:
+    port = bridge.metadata_port
+    if port is not None and not port.ours:
+        text = f"there is somebody else's port of that name on bridge {bridge.name}: rename it"
+        return Check(f"port name {METADATA_PORT}", "failed", text)
+    return Check(f"port name {METADATA_PORT}", "ok", "ours" if port else "free")
+
+
+def _tables(config: Config) -> Check:
+    """Tables of somebody else's: its flows would be mixed with ours."""
+    tables = table_names(config.flows.table_base)
+    name = f"tables {min(tables)} to {max(tables)}"
+    try:
+        found = others_flows(config)
+    except OSError as error:
+        text = f"{config.management_socket}: {error.strerror or error}"
+        return Check(name, "failed", text)
+    return _of_flows(name, found, config)
+
+
+def _of_flows(name: str, found: OthersFlows, config: Config) -> Check:
+    if found.tables:
+        text = (
+            f"flows of others stand in {', '.join(map(str, found.tables))}: choose another "
+            "[flows] flow_table_base"
+        )
+        return Check(name, "failed", text)
+    if found.above:
+        text = (
+            f"free; {found.above} flows of others in table 0 have priority "
+            f"{config.flows.priority} or more: where they match a guest's request, it does "
+            "not get to the proxy. [flows] flow_priority can be raised"
+        )
+        return Check(name, "warning", text)
+    return Check(name, "ok", "free")
+
+
+def _records(bridge: Bridge, store: Store) -> Check:
+    port_ids = {interface.port_id for interface in bridge.interfaces}
+    read = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
+    records = with_instances(read, port_ids)
+    bound = bind(bridge.interfaces, records)
+    found = standings(bridge.interfaces, records, bound)
+    # Neutron's own ports (DHCP, routers) have no vm-uuid; they need no record.
+    lacking = [
+        f"{each.title}: {each.why_not}"
+        for each in found
+        if each.why_not
+        and each.concerns_us
+        and (each.interface.vm_uuid or read.get(each.port_id or ""))
+    ]
+    if not lacking:
+        return Check("port records", "ok", f"{len(bound.served)} ports can be served")
+    more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    return Check(
+        "port records",
+        "warning" if bound.served else "failed",
+        f"{len(bound.served)} ports of instances can be served, {len(lacking)} not, which go on "
+        f"using Neutron's proxy: {'; '.join(lacking[:NAMED])}{more}. ovs-metadata port sync "
+        "--from-neutron writes the records of all ports",
+    )
+
+
+def _agent(config: Config, store: Store) -> Check:
+    agent = look_at_agent(config).agent
+    if agent is None:
+        return Check("agent", "failed", "it does not run: systemctl start ovs-metadata-agent")
+    try:
+        announced = announced_generation(store, config.host)
+    except StoreError as error:
+        return Check("agent", "failed", str(error))
+    if announced is None:
+        text = f"it runs, pid {agent.pid}, but the store knows of no living agent of {config.host}"
+        return Check("agent", "failed", f"{text}: do both use the same store?")
+    return Check("agent", "ok", f"pid {agent.pid}, and connected to the store")
+
+
+def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
+    """Nova, asked as a worker would ask it, with a signature made of the secret."""
+    in_force = effective([Source("the new values", values)]).values
+    try:
+        settings = proxy_settings(in_force)
+    except DeploymentError as error:
+        yield Check("certificates", "failed", str(error))
+        return
+    secret = in_force[SHARED_SECRET].encode()
+    found = check_nova(look_at_nova(settings, secret, nobody()), settings)
+    for finding in found:
+        state: State = "failed" if finding.severity is Severity.ERROR else "warning"
+        text = f"{finding.fault.name} {finding.subject}: {finding.why}. {finding.fault.remedy}"
+        yield Check("Nova", state, text)
+    if not found:
+        urls = ", ".join(settings.nova_metadata_urls)
+        yield Check("Nova", "ok", f"{urls} accepts the secret, and refuses another")

@@ -1,0 +1,137 @@
+"""One host's own switch: its `enabled` in the store, and what came of it. Blocking.
+
+The host's own document is used, so that hosts can go over one by one, whatever templates say.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ovs_metadata.agent.announcement import read_announcement
+from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.agent.network.cleanup import remove_every_trace
+from ovs_metadata.cli.doctor.look_store import port_state
+from ovs_metadata.cli.doctor.look_switch import look_at_switch
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.passing import leads_past_others
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.join import ServedPort, bind
+from ovs_metadata.host.lock import AlreadyRunning, take_lock
+from ovs_metadata.store import layout
+from ovs_metadata.store.configuration import ENABLED, read_sources
+from ovs_metadata.store.documents import change
+from ovs_metadata.store.interface import Store
+
+INTERVAL = 0.25
+"""Seconds between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What matters here of what an agent says of itself."""
+
+    alive: bool
+    enabled: bool
+    applied: bool
+    """Whether it applies the present configuration."""
+    ports_served: int
+    last_error: str
+
+
+def switch_host(store: Store, host: str, *, enabled: bool) -> None:
+    """Write a host's own `enabled`; raises StoreError, MalformedDocument."""
+    change(store, layout.config_node_path(host), lambda values: {**values, ENABLED: enabled})
+
+
+def announced(store: Store, host: str) -> Announcement | None:
+    """What the agent of a host says; None if there never was one, or it cannot be understood.
+
+    Raises:
+        StoreError: the store cannot be read.
+        MalformedDocument: the configuration of the host cannot be.
+    """
+    for each in store.announced(layout.AGENTS):
+        if each.name != host:
+            continue
+        said = read_announcement(each.data)
+        if said is None:
+            return None
+        wanted = generation(effective(read_sources(store, host)).values)
+        return Announcement(
+            alive=each.alive,
+            enabled=said.enabled,
+            applied=said.generation == wanted,
+            ports_served=said.ports_served,
+            last_error=said.last_error,
+        )
+    return None
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Ask until it is true, or `timeout` seconds have passed; returns whether it became true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(INTERVAL)
+    return True
+
+
+def what_is_left(config: Config) -> str:
+    """Why guests of this host may not get past us yet; empty if nothing of ours is on the bridge.
+
+    Flows and metadata port are in the way; that nobody can be asked about them may be as well.
+    """
+    switch = look_at_switch(config)
+    if switch.unreachable or switch.silent:
+        return switch.unreachable or switch.silent
+    if switch.bridge is None:
+        return ""
+    port = switch.bridge.metadata_port
+    if port is not None and port.ours:
+        return "the metadata port is still there"
+    try:
+        return "flows are still there" if dump_flows(config, {}) else ""
+    except OSError as error:
+        return f"{config.management_socket}: {error.strerror or error}"
+
+
+def lets_pass(config: Config) -> bool:
+    """Whether guests' new connections get past us: all of our hooks for them are gone.
+
+    So they are as well where nobody can be asked: without ovs-vswitchd there are no flows.
+    """
+    try:
+        flows = dump_flows(config, {})
+    except OSError:
+        return True
+    return not any(leads_past_others(flow.key, flow.cookie) for flow in flows)
+
+
+def remove_without_agent(config: Config) -> bool:
+    """Remove every trace of us from this host if no agent runs on it that would.
+
+    Returns whether none runs. What is kept of the store goes as well: it says that this host is
+    enabled, and an agent that is started while the store does not answer would believe it.
+
+    Raises:
+        CleanupError: some of it could not be removed.
+        OSError: the agent's lock cannot be had, for want of permission for example.
+    """
+    try:
+        lock = take_lock(config.state_dir / "agent.lock", "agent")
+    except AlreadyRunning:
+        return False
+    with lock:
+        remove_every_trace(config, snapshots=True)
+    return True
+
+
+def served_ports(config: Config, store: Store) -> list[ServedPort]:
+    """The ports of this host that are served, or would be; raises StoreError."""
+    bridge = look_at_switch(config).bridge
+    if bridge is None:
+        return []
+    port_ids = {interface.port_id for interface in bridge.interfaces}
+    records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
+    return list(bind(bridge.interfaces, records).served.values())

@@ -1,0 +1,1 @@
+"""The command `mn-conf`: the deployment's configuration."""

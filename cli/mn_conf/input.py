@@ -1,0 +1,88 @@
+"""What `mn-conf` is given, on the command line and in files: read, and checked before use."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ovs_metadata.agent.config.effective import no_such_key
+from ovs_metadata.agent.config.schema import LARGEST_SECRET, known_keys
+from ovs_metadata.cli.common import Failure
+from ovs_metadata.cli.mn_conf.hocon import HoconError, parse
+from ovs_metadata.cli.mn_conf.target import NO_SUCH_KEY, warn
+from ovs_metadata.store.documents import Values
+
+
+def key_name(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a key, or what several begin with; never nothing, with which all of them do.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if value is not None and not all(part.strip() for part in value.split(".")):
+        raise click.BadParameter(f"{value!r} is no key.")
+    return value
+
+
+def parsed(text: str) -> Values:
+    """The values of a text of HOCON."""
+    try:
+        return parse(text)
+    except HoconError as error:
+        raise Failure(str(error)) from error
+
+
+def parsed_file(path: Path) -> Values:
+    """The values of a file of HOCON."""
+    try:
+        return parsed(path.read_text())
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path} is not text") from error
+
+
+def standard_input() -> str:
+    """All that comes there."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise Failure("standard input is not text") from error
+
+
+def secret_of(path: str) -> str:
+    """The secret in a file, "-" for standard input."""
+    try:
+        with click.open_file(path) as file:
+            secret = str(file.read(LARGEST_SECRET + 2)).strip()
+    except OSError as error:
+        raise Failure(f"the secret file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Failure("the secret file is not text") from error
+    if not secret:
+        raise Failure("the secret file is empty")
+    return secret
+
+
+def check(given: Values, *, force: bool) -> None:
+    """End the command if a key is unknown or a value bad; say all that is wrong."""
+    known = known_keys()
+    unknown = [no_such_key(name) for name in given if name not in known]
+    if unknown and not force:
+        raise Failure("; ".join(unknown) + "; --force sets it all the same", NO_SUCH_KEY)
+    for line in unknown:
+        warn(line)
+    problems = [
+        f"{name} {problem}"
+        for name, value in given.items()
+        if name in known and (problem := known[name].problem(value))
+    ]
+    if problems:
+        raise Failure("; ".join(problems))
+
+
+def differing(given: Values, there: Values) -> Values:
+    """Those of the values that are not there, or are different."""
+    return {
+        name: value for name, value in given.items() if name not in there or there[name] != value
+    }

@@ -1,0 +1,208 @@
+"""What the subcommands of `mn-conf` share: whose configuration is meant, exit statuses, errors."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from ovs_metadata.agent.config.deployment import combination_problem
+from ovs_metadata.agent.config.effective import effective
+from ovs_metadata.agent.config.exposure import exposure
+from ovs_metadata.cli.common import (
+    Failure,
+    Settings,
+    echo,
+)
+from ovs_metadata.store import layout
+from ovs_metadata.store.configuration import (
+    DEFAULT_TEMPLATE,
+    Source,
+    host_source_name,
+    read_sources,
+    read_template,
+    template_source_name,
+)
+from ovs_metadata.store.documents import (
+    MalformedDocument,
+    Unstorable,
+    Values,
+    decode,
+    encode,
+    replace,
+)
+from ovs_metadata.store.interface import Store
+
+NO_SUCH_KEY = 11
+
+LOCAL = "local"
+"""The special name of this host."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A document: a host's own, or a template."""
+
+    host: str | None
+    template: str | None
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        if self.template is not None:
+            return template_source_name(self.template)
+        return host_source_name(self.host or "")
+
+    @property
+    def path(self) -> str:
+        """Where it is in the store."""
+        if self.template is not None:
+            return layout.config_template_path(self.template)
+        return layout.config_node_path(self.host or "")
+
+
+host_option = click.option(
+    "-h", "--host", metavar="HOST", help="Configuration of this host; local: the one you are on."
+)
+template_option = click.option(
+    "-t", "--template", metavar="NAME", help="This template; default: the whole deployment's."
+)
+schema_option = click.option(
+    "-s", "--schema", is_flag=True, help="Only what is built in: all keys, and their defaults."
+)
+own_option = click.option(
+    "-H", "--host-only", is_flag=True, help="Only what is set for the host itself."
+)
+json_option = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+comments_option = click.option(
+    "-c", "--comments", is_flag=True, help="Say what each key means, and where its value is from."
+)
+secrets_option = click.option("--show-secrets", is_flag=True, help="Print secrets as they are.")
+force_option = click.option("--force", is_flag=True, help="Accept keys that nothing here reads.")
+
+
+def reading_options(command: _Command) -> _Command:
+    """Add the options of the commands that show configuration."""
+    for option in reversed(
+        (
+            *(host_option, template_option, schema_option, own_option),
+            *(json_option, comments_option, secrets_option),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def host_of(settings: Settings, host: str | None) -> str:
+    """The name of a host; without one, and for `local`, this one's.
+
+    Raises:
+        BadParameter: it cannot be a host's name.
+    """
+    name = settings.load_config().host if host in {None, LOCAL} else host or ""
+    return _checked(name, layout.config_node_path, "'-h'")
+
+
+def target_of(settings: Settings, host: str | None, template: str | None) -> Target:
+    """The document that is meant; without either, this host's own.
+
+    Raises:
+        UsageError: both are given, or a name cannot be one.
+    """
+    if template is None:
+        return Target(host_of(settings, host), None)
+    if host is not None:
+        raise click.UsageError("-h and -t do not go together.")
+    return Target(None, _checked(template, layout.config_template_path, "'-t'"))
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The store, for the time of the block; what goes wrong with it ends the command."""
+    with settings.open_store() as store:
+        try:
+            yield store
+        except Unstorable as error:
+            raise Failure(f"nothing was changed: {error}") from error
+        except MalformedDocument as error:
+            raise Failure(
+                f"{error}; mn-conf set --clear with -h or -t replaces the document"
+            ) from error
+
+
+def sources_of(store: Store, target: Target) -> list[Source]:
+    """What is in force with a document: for its host, or for hosts that use the template."""
+    if target.template is None:
+        return read_sources(store, target.host or "")
+    return [
+        read_template(store, name) for name in dict.fromkeys((target.template, DEFAULT_TEMPLATE))
+    ]
+
+
+def change_document(
+    store: Store, target: Target, changed: Callable[[Values], Values], *, anew: bool = False
+) -> None:
+    """Change the values of a document, and say what may be wrong with them then.
+
+    Args:
+        store: where it is.
+        target: which one.
+        changed: makes the new values of the present ones; may be called several times.
+        anew: what is there does not matter, not even whether it can be read.
+
+    Raises:
+        MalformedDocument: what is stored is no configuration; names it.
+        Unstorable: what is to be stored is none.
+        StoreError: the store cannot be used.
+    """
+
+    def replaced(data: bytes | None) -> bytes | None:
+        try:
+            before = {} if anew else decode(data)
+        except MalformedDocument as error:
+            raise MalformedDocument(f"{target.name}: {error}") from None
+        values = changed(before)
+        return encode(values) if values else None
+
+    replace(store, target.path, replaced)
+    _warn_of_combination(store, target)
+
+
+def warn_of_exposure(store: Store, target: Target) -> None:
+    """Say if others than the deployment can read a document that was given the shared secret."""
+    if store.is_open(target.path):
+        warn(exposure(target.name))
+
+
+def warn(message: str) -> None:
+    """Say something beside the output."""
+    echo(f"mn-conf: {message}", err=True)
+
+
+def _warn_of_combination(store: Store, target: Target) -> None:
+    """Say if the values now in force for who uses a document do not go together.
+
+    Only said, not refused: another command, or another document, may bring what is missing. The
+    files that keys name are each hypervisor's, and not looked at.
+    """
+    try:
+        sources = sources_of(store, target)
+    except MalformedDocument as error:
+        warn(f"{error}: hosts that have never read it otherwise wait until it is mended")
+        return
+    problem = combination_problem(effective(sources).values)
+    if problem:
+        warn(
+            f"with {target.name}, {problem}: hosts use none of these settings until that is mended"
+        )
+
+
+def _checked(name: str, path_of: Callable[[str], str], option: str) -> str:
+    try:
+        path_of(name)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint=option) from error
+    return name

@@ -1,0 +1,152 @@
+"""`mn-conf hosts` and `template-*`: which host uses which template, and who has own values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ovs_metadata.cli.common import (
+    Settings,
+    echo,
+    print_json,
+    print_table,
+)
+from ovs_metadata.cli.mn_conf.target import (
+    host_of,
+    host_option,
+    json_option,
+    opened,
+    target_of,
+    warn,
+)
+from ovs_metadata.store import layout
+from ovs_metadata.store.configuration import DEFAULT_TEMPLATE, assigned_template, host_source_name
+from ovs_metadata.store.documents import MalformedDocument, decode, replace
+from ovs_metadata.store.interface import Store
+
+
+@click.command("hosts")
+@json_option
+@click.pass_obj
+def hosts(settings: Settings, *, as_json: bool) -> None:
+    """Show the hosts that have values of their own, or a template."""
+    with opened(settings) as store:
+        assigned = _assignments(store)
+        own = {host: _keys(host, data) for host, data in _documents(store, layout.CONFIG_NODES)}
+    names = sorted(assigned | own)
+    if as_json:
+        found: list[dict[str, Any]] = [
+            {
+                "host": host,
+                "template": assigned.get(host, DEFAULT_TEMPLATE),
+                "own_keys": own.get(host, []),
+            }
+            for host in names
+        ]
+        print_json(found)
+        return
+    print_table(
+        ["host", "template", "keys of its own"],
+        (
+            [host, assigned.get(host, DEFAULT_TEMPLATE), _listed(own.get(host, []))]
+            for host in names
+        ),
+    )
+
+
+@click.command("template-list")
+@json_option
+@click.pass_obj
+def template_list(settings: Settings, *, as_json: bool) -> None:
+    """Show the templates there are, and the hosts that use them."""
+    with opened(settings) as store:
+        assigned = _assignments(store)
+        stored = map(layout.name_of, store.document_names(layout.CONFIG_TEMPLATES))
+    names = sorted({DEFAULT_TEMPLATE, *stored, *assigned.values()})
+    users = {
+        name: [host for host, template in assigned.items() if template == name] for name in names
+    }
+    if as_json:
+        print_json(users)
+        return
+    every = "every host"
+    print_table(
+        ["template", "hosts"],
+        ([name, every if name == DEFAULT_TEMPLATE else users[name]] for name in names),
+    )
+
+
+@click.command("template-get")
+@click.option("-a", "--all", "everything", is_flag=True, help="Of all hosts that have one.")
+@host_option
+@click.pass_obj
+def template_get(settings: Settings, *, everything: bool, host: str | None) -> None:
+    """Print the template assigned to a host."""
+    if everything:
+        if host is not None:
+            raise click.UsageError("-a and -h do not go together.")
+        with opened(settings) as store:
+            for name, template in _assignments(store).items():
+                echo(f"{name} {template}")
+        return
+    name = host_of(settings, host)
+    with opened(settings) as store:
+        echo(_assigned(store, name))
+
+
+@click.command("template-set")
+@host_option
+@click.option("-t", "--template", metavar="NAME", required=True, help="The template to use.")
+@click.pass_obj
+def template_set(settings: Settings, *, host: str | None, template: str) -> None:
+    """Have a host use a template: its values win over those of the template "default"."""
+    name = host_of(settings, host)
+    target = target_of(settings, None, template)
+    data = template.encode() if template != DEFAULT_TEMPLATE else None
+    with opened(settings) as store:
+        replace(store, layout.config_assignment_path(name), lambda _: data)
+        if data and store.read_document(target.path) is None:
+            warn(f"there is nothing in {target.name} yet; mn-conf set -t {template} writes it")
+
+
+@click.command("template-clear")
+@host_option
+@click.pass_obj
+def template_clear(settings: Settings, *, host: str | None) -> None:
+    """Have a host use no template but "default"."""
+    name = host_of(settings, host)
+    with opened(settings) as store:
+        replace(store, layout.config_assignment_path(name), lambda _: None)
+
+
+def _assigned(store: Store, host: str) -> str:
+    document = store.read_document(layout.config_assignment_path(host))
+    return assigned_template(document.data if document else None)
+
+
+def _assignments(store: Store) -> dict[str, str]:
+    """Host → template, of the hosts that have one."""
+    return {
+        host: assigned_template(data) for host, data in _documents(store, layout.CONFIG_ASSIGNMENTS)
+    }
+
+
+def _documents(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
+    """The documents below a path, by name, whatever somebody has called them."""
+    for node in store.document_names(path):
+        document = store.read_document(f"{path}/{node}")
+        if document:
+            yield layout.name_of(node), document.data
+
+
+def _keys(host: str, data: bytes) -> list[str] | None:
+    """The keys of a host's own document; None, and a warning, if it is none."""
+    try:
+        return sorted(decode(data))
+    except MalformedDocument as error:
+        warn(f"{host_source_name(host)}: {error}; mn-conf set --clear -h {host} replaces it")
+        return None
+
+
+def _listed(keys: list[str] | None) -> list[str]:
+    return ["cannot be read"] if keys is None else keys

@@ -1,0 +1,48 @@
+"""What the commands share that ask Neutron's API: which cloud it is, and how asking it may fail."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from ovs_metadata.cli.common import UNREACHABLE, Failure
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_cloud = click.option(
+    "--os-cloud",
+    metavar="NAME",
+    help="Cloud of clouds.yaml.  [default: OS_CLOUD, or what the other OS_* variables say]",
+)
+_endpoint = click.option(
+    "--os-endpoint",
+    metavar="URL",
+    help="Neutron's URL, to be used without authentication, for labs.",
+)
+
+
+def neutron_options(command: Command) -> Command:
+    """Give a command the options `os_cloud` and `os_endpoint`."""
+    return _cloud(_endpoint(command))
+
+
+@contextlib.contextmanager
+def asking_neutron(os_cloud: str | None, os_endpoint: str | None) -> Iterator[None]:
+    """End the command if these options contradict each other, or Neutron cannot be asked.
+
+    What uses openstacksdk is to be imported within the block: it takes longer to import than most
+    commands take to run, and is an extra.
+    """
+    if os_cloud and os_endpoint:
+        raise click.UsageError("--os-cloud does not go with --os-endpoint.")
+    try:
+        from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise Failure(
+            f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
+        ) from error
+    try:
+        yield
+    except NeutronUnavailable as error:
+        raise Failure(str(error), UNREACHABLE) from error

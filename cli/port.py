@@ -1,0 +1,211 @@
+"""`ovs-metadata port`: reads and writes port records by hand, for labs and tests.
+
+A deployment's records are Neutron's business, and are published by its service plugin.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+import click
+
+from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.common import (
+    UNREACHABLE,
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    port_state,
+    print_json,
+    print_table,
+)
+from ovs_metadata.cli.port_row import COLUMNS, LONG, PortRow
+from ovs_metadata.cli.port_sync import sync_ports
+from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound, Store
+from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
+
+
+def _port_id(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A port's id in canonical form."""
+    if value is not None and not is_port_id(value.lower()):
+        raise click.BadParameter(f"{value!r} is not a UUID.")
+    return value and value.lower()
+
+
+port_id_argument = click.argument("port_id", metavar="PORT_ID", callback=_port_id)
+
+
+@click.group()
+def port() -> None:
+    """Port records: which instance stands behind a Neutron port."""
+
+
+port.add_command(sync_ports)
+
+
+@port.command("set")
+@click.argument("port_id", metavar="[PORT_ID]", callback=_port_id, required=False)
+@click.option("--project", metavar="ID", help="Project (tenant) of the instance.")
+@click.option("--instance", metavar="UUID", help="Instance the port belongs to.")
+@click.option("--mac", metavar="MAC", help="MAC address of the port.")
+@click.option(
+    "--fixed-ip",
+    "fixed_ips",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Address of the port, the primary one first. May be repeated.",
+)
+@click.option("--network", metavar="UUID", help="Network of the port.")
+@click.option("--device-owner", default="compute:nova", show_default=True, help="Kind of port.")
+@click.option(
+    "--revision",
+    type=click.IntRange(min=0),
+    help="Revision number.  [default: one more than that of the stored record, or 1]",
+)
+@click.option(
+    "--json",
+    "document",
+    type=click.File("rb"),
+    help="Read the record, JSON, from a file, or from standard input with -, and take no other "
+    "option but --force.",
+)
+@click.option("--force", is_flag=True, help="Overwrite even a newer record.")
+@click.pass_obj
+def set_port(
+    settings: Settings,
+    *,
+    port_id: str | None,
+    project: str | None,
+    instance: str | None,
+    mac: str | None,
+    fixed_ips: tuple[str, ...],
+    network: str | None,
+    device_owner: str,
+    revision: int | None,
+    document: BinaryIO | None,
+    force: bool,
+) -> None:
+    """Store the record of a port, replacing an older one."""
+    given = {"--project": project, "--instance": instance, "--mac": mac, "--network": network}
+    if document is not None:
+        _refuse(given | {"--fixed-ip": fixed_ips or None, "--revision": revision})
+        try:
+            record = PortRecord.from_json(port_id, document.read(MAX_DOCUMENT + 1))
+        except MalformedRecord as error:
+            raise Failure(str(error)) from error
+        with settings.open_store() as store:
+            _put(store, record, force=force)
+        return
+    _require({"PORT_ID": port_id} | given)
+    try:
+        record = PortRecord(
+            port_id=port_id or "",
+            project_id=project or "",
+            device_id=instance or "",
+            device_owner=device_owner,
+            mac_address=mac or "",
+            fixed_ips=fixed_ips,
+            network_id=network or "",
+            revision_number=revision or 0,
+        )
+    except MalformedRecord as error:
+        raise click.UsageError(error.reason) from error
+    with settings.open_store() as store:
+        if revision is None:
+            record = replace(record, revision_number=_next_revision(store, record.port_id))
+        _put(store, record, force=force)
+
+
+@port.command("get")
+@port_id_argument
+@output_format
+@click.pass_obj
+def get_port(settings: Settings, port_id: str, output: str) -> None:
+    """Show the record of a port."""
+    with settings.open_store() as store:
+        record = store.get(port_id)
+    document = record.document()
+    if output == "json":
+        print_json(document)
+    else:
+        print_table(
+            ["field", "value"],
+            (
+                [name, value if isinstance(value, tuple) else str(value)]
+                for name, value in sorted(document.items())
+            ),
+        )
+
+
+@port.command("list")
+@click.option("--here", is_flag=True, help="Only ports that are on this host.")
+@click.option("--long", "everything", is_flag=True, help="Also project, MAC, network, revision.")
+@output_format
+@click.pass_obj
+def list_ports(settings: Settings, output: str, *, here: bool, everything: bool) -> None:
+    """Show all port records, and what the agent of this host knows of them.
+
+    That is ofport, port address, requests and the last answer of the ports on this host. Ports here
+    that have no record are shown, too. Records that cannot be used are shown with what is wrong
+    with them.
+    """
+    ports_here, silence = _ports_here(settings)
+    if here and silence:
+        raise Failure(f"which ports are on this host is not known: {silence}", UNREACHABLE)
+    with settings.open_store() as store:
+        found: dict[str, PortState] = {} if here else dict(store.records())
+        found |= {id_: port_state(store, id_) for id_ in ports_here.keys() - found.keys()}
+    listed = [
+        PortRow(port_id, state, ports_here.get(port_id)) for port_id, state in sorted(found.items())
+    ]
+    if output == "json":
+        print_json([row.document() for row in listed])
+        return
+    print_table(COLUMNS + (LONG if everything else []), (row.cells(everything) for row in listed))
+    if silence:
+        echo("", f"of this host's ports no more is known: {silence}")
+
+
+@port.command("delete")
+@port_id_argument
+@click.pass_obj
+def delete_port(settings: Settings, port_id: str) -> None:
+    """Delete the record of a port; its instance gets no metadata any more."""
+    with settings.open_store() as store:
+        if not store.delete(port_id):
+            raise RecordNotFound(port_id)
+
+
+def _require(given: dict[str, str | None]) -> None:
+    missing = [name for name, value in given.items() if value is None]
+    if missing:
+        raise click.UsageError(f"Missing {', '.join(missing)} (or --json).")
+
+
+def _refuse(given: dict[str, object]) -> None:
+    superfluous = [name for name, value in given.items() if value is not None]
+    if superfluous:
+        raise click.UsageError(f"--json does not go with {', '.join(superfluous)}.")
+
+
+def _next_revision(store: Store, port_id: str) -> int:
+    state = port_state(store, port_id)
+    return state.revision_number + 1 if isinstance(state, PortRecord) else 1
+
+
+def _put(store: Store, record: PortRecord, *, force: bool) -> None:
+    if not store.put(record, force=force):
+        raise Failure(
+            f"the store holds another record of port {record.port_id} that is of revision "
+            f"{record.revision_number} or later: give a higher revision, or --force"
+        )
+
+
+def _ports_here(settings: Settings) -> tuple[Mapping[str, dict[str, Any]], str]:
+    """What the agent of this host says of its ports, by port ID; or why it says nothing."""
+    try:
+        told = ask(settings.load_config().admin_socket, "/ports")
+    except (AgentSilent, Failure) as error:
+        return {}, str(error)
+    return {port["port_id"]: port for port in told["ports"]}, ""

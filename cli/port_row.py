@@ -1,0 +1,73 @@
+"""A port as `ovs-metadata port list` shows it: its record, and what this host knows of it. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ovs_metadata.agent.admin.answers import last_answer
+from ovs_metadata.host.address import ofport_of
+from ovs_metadata.store.interface import MalformedRecord, PortState
+from ovs_metadata.store.record import PortRecord
+
+COLUMNS = [
+    *("port", "instance", "fixed IPs", "ofport", "port address"),
+    *("requests", "last answer", "when"),
+]
+LONG = ["project", "MAC", "network", "revision"]
+
+
+@dataclass(frozen=True, slots=True)
+class PortRow:
+    """What the store has of a port, and what the agent of this host says of it, if it is here."""
+
+    port_id: str
+    state: PortState
+    here: dict[str, Any] | None
+
+    def document(self) -> dict[str, Any]:
+        """Return the record, or what is wrong with it, and `here` if the port is on this host."""
+        here = {} if self.here is None else {"here": {**self.here, "ofport": self._ofport}}
+        match self.state:
+            case PortRecord():
+                return {**self.state.document(), **here}
+            case MalformedRecord():
+                return {"port_id": self.port_id, "malformed": self.state.reason, **here}
+            case None:
+                return {"port_id": self.port_id, **here}
+
+    def cells(self, everything: bool) -> list[str | Sequence[str]]:
+        """Return the cells of `COLUMNS`, and if asked of `LONG`, too."""
+        record = self.state if isinstance(self.state, PortRecord) else None
+        cells: list[str | Sequence[str]] = [
+            self.port_id,
+            record.device_id if record else self._why_no_record,
+            record.fixed_ips if record else "",
+            *self._cells_here(),
+        ]
+        if not everything:
+            return cells
+        if record is None:
+            return cells + [""] * len(LONG)
+        revision = str(record.revision_number)
+        return [*cells, record.project_id, record.mac_address, record.network_id, revision]
+
+    def _cells_here(self) -> list[str]:
+        here = self.here
+        if here is None:
+            return [""] * 5
+        return [
+            str(self._ofport or ""),
+            here["addresses"][0],  # of IPv4; that of IPv6 is the same number
+            str(here["requests"]),
+            f"pending: {here['reason']}" if here["reason"] else last_answer(here),
+            (here["last_time"] or "").replace("+00:00", "Z"),
+        ]
+
+    @property
+    def _ofport(self) -> int | None:
+        return ofport_of(self.here["addresses"][0]) if self.here else None
+
+    @property
+    def _why_no_record(self) -> str:
+        state = self.state
+        return f"malformed: {state.reason}" if isinstance(state, MalformedRecord) else "no record"

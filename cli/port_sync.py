@@ -1,0 +1,180 @@
+"""`ovs-metadata port sync`: brings all port records to what Neutron says.
+
+The service plugin does this by itself in a deployment; this is for the first filling of a store,
+for a look at what differs, and for repairs.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ovs_metadata.cli.common import (
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+)
+from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options
+from ovs_metadata.store.record import PortRecord
+
+if TYPE_CHECKING:
+    from ovs_metadata.publisher.bulk import Outcome
+    from ovs_metadata.publisher.comparison import Finding
+
+DIFFERENT = 5
+"""Exit status of a dry run that found something to do."""
+
+_UNCHANGED = {"unchanged", "leave"}
+
+
+@click.command("sync")
+@click.option(
+    "--from-neutron", is_flag=True, required=True, help="Take the ports from Neutron's API."
+)
+@neutron_options
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Remove records even when they are most of what there is, and overwrite those that are "
+    "newer than Neutron's ports.",
+)
+@output_format
+@click.pass_obj
+def sync_ports(
+    settings: Settings,
+    *,
+    from_neutron: bool,
+    os_cloud: str | None,
+    os_endpoint: str | None,
+    dry_run: bool,
+    force: bool,
+    output: str,
+) -> None:
+    """Add, update and remove port records where they differ from Neutron's compute ports.
+
+    The credentials must be an administrator's, who sees every port. May be interrupted and run
+    again at any time.
+
+    Exit status: 0 done, 1 failure or refusal, 2 usage, 3 the store cannot be reached or
+    Neutron cannot be used, 5 with --dry-run when there is something to do.
+    """
+    assert from_neutron  # noqa: S101 - there is no other source yet
+    refusal = ""
+    with asking_neutron(os_cloud, os_endpoint):
+        from ovs_metadata.publisher.bulk import TooManyRemovals, synchronise  # noqa: PLC0415
+        from ovs_metadata.publisher.neutron_api import ApiPorts  # noqa: PLC0415
+
+        source = ApiPorts(os_cloud, os_endpoint)
+        with settings.open_store() as store, _progress() as advance:
+
+            def told(finding: "Finding") -> None:
+                advance(finding.port_id)
+                if dry_run and output == "table" and finding.action.value not in _UNCHANGED:
+                    echo(_line(finding))
+
+            try:
+                outcome = synchronise(
+                    source,
+                    store,
+                    dry_run=dry_run,
+                    force=force,
+                    told=told,
+                    may_remove=lambda: source.sees_everything,
+                )
+            except TooManyRemovals as error:
+                refusal, outcome = str(error), error.outcome
+    _summarise(outcome, output, dry_run=dry_run, refused=bool(refusal))
+    if refusal:
+        raise Failure(refusal)
+    if dry_run and outcome.differences:
+        raise click.exceptions.Exit(DIFFERENT)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A progress bar on standard error, if that is a terminal; call it with each port's id.
+
+    How many ports there are, nobody says; but ids come in order, and are spread evenly.
+    """
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("Comparing ports"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[ports]} ports"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=2**32, ports=0)
+        ports = 0
+
+        def advance(port_id: str) -> None:
+            nonlocal ports
+            ports += 1
+            bar.update(task, completed=int(port_id[:8], 16), ports=ports)
+
+        yield advance
+
+
+def _line(finding: "Finding") -> str:
+    """What would be done about a port, on one line."""
+    line = f"{finding.action.value} {finding.port_id}"
+    if finding.record is None:
+        return line
+    shown = finding.record
+    if not isinstance(finding.stored, PortRecord):
+        return f"{line} instance={shown.device_id} revision={shown.revision_number}"
+    before, after = finding.stored.document(), shown.document()
+    changed = (
+        f"{name}: {_value(before[name])} -> {_value(after[name])}"
+        for name in sorted(after)
+        if before[name] != after[name]
+    )
+    return f"{line} {', '.join(changed)}"
+
+
+def _value(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _summarise(outcome: "Outcome", output: str, *, dry_run: bool, refused: bool) -> None:
+    from ovs_metadata.publisher.comparison import Action  # noqa: PLC0415
+
+    ports = outcome.ports
+    if output == "json":
+        print_json(
+            {
+                "dry_run": dry_run,
+                **{action.name.lower(): ports[action] for action in Action},
+                "outdated": outcome.refused,
+                "removals_refused": refused,
+            }
+        )
+        return
+    would = "would be " if dry_run else ""
+    removed = "to be removed" if refused else f"{would}removed"
+    echo(
+        f"{ports.total() + outcome.refused} ports compared: {ports[Action.NONE]} unchanged, "
+        f"{ports[Action.ADD]} {would}added, {ports[Action.UPDATE]} {would}updated, "
+        f"{ports[Action.REMOVE]} {removed}"
+    )
+    if ports[Action.LEAVE]:
+        echo(f"left as they are, being newer than Neutron's ports: {ports[Action.LEAVE]}")
+    if outcome.refused:
+        echo(f"changed meanwhile, and left to Neutron's plugin: {outcome.refused}")

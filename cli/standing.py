@@ -1,0 +1,138 @@
+"""How each port of the bridge stands with us, in words for an operator. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from netaddr import INET_PTON, AddrFormatError, IPAddress
+
+from ovs_metadata.agent.identities import identity_table
+from ovs_metadata.host.address import port_address
+from ovs_metadata.host.join import (
+    DEAD_VLAN,
+    Bound,
+    Interface,
+    Records,
+    ServedPort,
+)
+from ovs_metadata.proxy.control.identity import Entry, Pending
+from ovs_metadata.store.interface import MalformedRecord
+from ovs_metadata.store.record import COMPUTE, PortRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One interface of the bridge.
+
+    `served` is what is bound to it, if it has flows. `why_not` says why its instance gets no
+    metadata; None if it does. A port with flows has one too when the proxy has no identity for it.
+    `concerns_us`: it is served, or would be if something were in order.
+    """
+
+    interface: Interface
+    port_id: str | None = None
+    record: PortRecord | None = None
+    served: ServedPort | None = None
+    why_not: str | None = None
+    concerns_us: bool = True
+
+    @property
+    def instance(self) -> str | None:
+        """The instance, as the record says; if there is none, as Nova says."""
+        return self.record.device_id if self.record else self.interface.vm_uuid
+
+    @property
+    def title(self) -> str:
+        """What an operator may call it, in one phrase."""
+        port = f"port {self.port_id}, " if self.port_id else ""
+        return f"{port}interface {self.interface.name}"
+
+    def document(self) -> dict[str, object]:
+        """For JSON: the port, where it is, whether it is served, and why not."""
+        return {
+            "port_id": self.port_id,
+            "instance": self.instance,
+            "interface": self.interface.name,
+            "ofport": self.interface.ofport,
+            "fixed_ips": list(self.record.fixed_ips) if self.record else [],
+            "served": self.why_not is None,
+            "why_not": self.why_not,
+        }
+
+
+def standings(interfaces: Iterable[Interface], records: Records, bound: Bound) -> list[Standing]:
+    """How every interface stands, by ofport."""
+    # Only whether there are identities matters here, so any secret will do to sign them.
+    identities = identity_table(bound, b"")
+    found = [_standing(interface, records, bound, identities) for interface in interfaces]
+    return sorted(found, key=lambda each: (each.interface.ofport or 0, each.interface.name))
+
+
+def _standing(
+    interface: Interface, records: Records, bound: Bound, identities: Mapping[str, Entry]
+) -> Standing:
+    port_id = interface.port_id
+    state = records.get(port_id) if port_id else None
+    record = state if isinstance(state, PortRecord) else None
+    served = bound.served.get(interface.ofport or 0)
+    if served and served.interface == interface.name:
+        entry = identities[port_address(served.ofport)]
+        reason = entry.reason if isinstance(entry, Pending) else None
+        return Standing(interface, port_id, record, served, reason)
+    malformed = state if isinstance(state, MalformedRecord) else None
+    return Standing(
+        interface,
+        port_id,
+        record,
+        why_not=_why_not(interface, record or malformed, bound),
+        concerns_us=interface.name in bound.refused or interface.ofport in bound.pending,
+    )
+
+
+def _why_not(
+    interface: Interface, record: PortRecord | MalformedRecord | None, bound: Bound
+) -> str:
+    """The first thing that is in the way."""
+    owner = record.device_owner if isinstance(record, PortRecord) else COMPUTE
+    reasons = {
+        bound.refused.get(interface.name, ""): interface.name in bound.refused,
+        "it has no external_ids:iface-id, so it belongs to no Neutron port": not interface.iface_id,
+        f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served": (
+            not owner.startswith(COMPUTE)
+        ),
+        f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet": (
+            interface.tag == DEAD_VLAN
+        ),
+        "Open vSwitch has given it no ofport yet: is ovs-vswitchd running?": (
+            interface.ofport is None
+        ),
+        f"the store's record cannot be used: {record}": isinstance(record, MalformedRecord),
+        "the store has no record of it": record is None,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "it is bound to nothing")
+
+
+def chosen(every: Iterable[Standing], word: str) -> list[Standing]:
+    """Those that a word of the operator's names.
+
+    A port's or an instance's UUID, an interface's name, or a fixed IP.
+    """
+    lower = word.lower()
+    address = _address(word)
+    return [each for each in every if lower in _names(each) or address in _addresses(each)]
+
+
+def _names(standing: Standing) -> set[str]:
+    names = (standing.interface.name, standing.port_id, standing.instance)
+    return {name.lower() for name in names if name}
+
+
+def _addresses(standing: Standing) -> tuple[str, ...]:
+    return standing.record.fixed_ips if standing.record else ()
+
+
+def _address(word: str) -> str | None:
+    """The word as port records spell addresses; None when it is none."""
+    try:
+        return str(IPAddress(word, flags=INET_PTON))
+    except (ValueError, AddrFormatError):
+        return None

@@ -1,0 +1,296 @@
+"""`ovs-metadata status`: this host at a glance, whether its agent runs or not."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.common import (
+    FAILURE,
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from ovs_metadata.cli.doctor.facts import AgentFacts
+    from ovs_metadata.cli.host_view import Host
+    from ovs_metadata.host.config import Config
+
+MOST_LISTED = 20
+"""How many ports that are not served are listed for people."""
+
+START_IT = "start it with: systemctl start ovs-metadata-agent"
+
+
+@click.command()
+@output_format
+@click.pass_context
+def status(context: click.Context, output: str) -> None:
+    """Show how this host is doing: agent, ports, requests, Nova's endpoints.
+
+    Works with the agent down, and says so.
+
+    Exit status: 0 the host serves metadata, 1 it does not, or that cannot be told, 2 usage. A host
+    that is disabled does not.
+    """
+    settings: Settings = context.obj
+    report = _look(settings.load_config(), settings).report()
+    if output == "json":
+        print_json(report)
+    else:
+        _print(report)
+    if not report["serving"]:
+        context.exit(FAILURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of this host; what could not be is None, and why is said beside it.
+
+    `processes` are looked at if the agent tells nothing; `silence` is why it does not.
+    """
+
+    config: "Config"
+    told: dict[str, Any] | None
+    silence: str
+    processes: "AgentFacts | None"
+    host: "Host | None"
+    unseen: str
+    enabled: bool | None
+
+    @property
+    def agent_pid(self) -> int | None:
+        """The agent's pid; None if it does not run, or that cannot be told."""
+        if self.told:
+            return int(self.told["pid"])
+        agent = self.processes.agent if self.processes else None
+        return agent.pid if agent else None
+
+    def report(self) -> dict[str, Any]:
+        """Return it as one JSON object; it is described in docs/status.md."""
+        problems = self._problems()
+        return {
+            "host": self.config.host,
+            "bridge": self.config.bridge,
+            "serving": not problems,
+            "problems": problems,
+            "warnings": self._warnings(),
+            "enabled": self.enabled,
+            "agent_pid": self.agent_pid,
+            "agent": self.told,
+            "metadata_ofport": self.host.metadata_ofport if self.host else None,
+            "ports": self.told["ports"] if self.told else self._ports(),
+            "not_served": self._not_served(),
+        }
+
+    def _problems(self) -> list[str]:
+        """What keeps guests from being served, or from telling whether they are."""
+        if self.told:
+            return list(self.told["problems"])
+        problems = self._of_processes()
+        if self.enabled is False:
+            problems.append("the deployment's configuration disables the service on this host")
+        if self.host is None:
+            problems.append(self.unseen)
+        elif self.host.metadata_ofport is None and self.enabled is not False:
+            problems.append(self.host.why_no_metadata_port)
+        return problems
+
+    def _of_processes(self) -> list[str]:
+        """What is wrong with the agent and its children, which do not tell it themselves."""
+        from ovs_metadata.cli.doctor.checks_host import check_agent  # noqa: PLC0415
+
+        if self.processes is None:
+            return [f"whether the agent runs cannot be told: {self.silence}"]
+        agent = self.processes.agent
+        if agent is None:
+            return [f"the agent is not running, so guests get no answers; {START_IT}"]
+        enabled = self.enabled is not False
+        found = check_agent(self.processes, self.config.controller, enabled=enabled)
+        problems = [f"{finding.fault.what.rstrip('.')}: {finding.why}" for finding in found]
+        if not agent.stopped:
+            problems.append(f"the agent, pid {agent.pid}, does not answer: {self.silence}")
+        return problems
+
+    def _warnings(self) -> list[str]:
+        """What is wrong besides."""
+        warnings = []
+        if self.told and self.host is None:
+            warnings.append(self.unseen)
+        for child in self.told["children"] if self.told else ():
+            if not child["running"]:
+                warnings.append(f"the {child['name']} has ended, and is about to be started again")
+        for endpoint in self.told["endpoints"] if self.told else ():
+            if endpoint["healthy_for"] < endpoint["seen_by"]:
+                warnings.append(f"Nova at {endpoint['url']} fails: {endpoint['last_error']}")
+        return warnings
+
+    def _ports(self) -> dict[str, int] | None:
+        """Count ports as the agent would."""
+        if self.host is None:
+            return None
+        ours = [each for each in self.host.standings if each.concerns_us]
+        served = sum(each.why_not is None for each in ours)
+        refused = len(self.host.bound.refused)
+        return {"served": served, "pending": len(ours) - served - refused, "refused": refused}
+
+    def _not_served(self) -> list[dict[str, Any]]:
+        """Ports that would be served if something were in order."""
+        standings = self.host.standings if self.host else ()
+        return [each.document() for each in standings if each.concerns_us and each.why_not]
+
+
+def _look(config: "Config", settings: Settings) -> Seen:
+    from ovs_metadata.cli.host_view import look  # noqa: PLC0415
+
+    told, silence, processes, host, unseen = None, "", None, None, ""
+    try:
+        told = ask(config.admin_socket, "/status")
+        if told["host"] != config.host:
+            silence = f"it is the agent of host {told['host']} that answers"
+            told = None
+    except AgentSilent as error:
+        silence = str(error)
+    try:
+        host = look(settings)
+    except Failure as failure:
+        unseen = failure.message
+    if told:
+        return Seen(config, told, silence, None, host, unseen, told["enabled"])
+    enabled = _is_enabled(config, settings)
+    try:
+        processes = _processes(config, enabled)
+    except OSError as error:
+        silence += f"; {config.state_dir}: {error.strerror}"
+    if enabled is None and processes:
+        enabled = processes.keeps_enabled
+    return Seen(config, told, silence, processes, host, unseen, enabled)
+
+
+def _processes(config: "Config", enabled: bool | None) -> "AgentFacts":
+    """The agent and its children; again for a moment if one is missing that may be about to start.
+
+    Raises:
+        OSError: one may not look.
+    """
+    from ovs_metadata.cli.doctor.checks_host import check_agent  # noqa: PLC0415
+    from ovs_metadata.cli.doctor.look_host import look_at_processes  # noqa: PLC0415
+    from ovs_metadata.cli.doctor.settle import settled  # noqa: PLC0415
+
+    def wrong(facts: "AgentFacts") -> bool:
+        found = check_agent(facts, config.controller, enabled=enabled is not False)
+        return facts.at_work and any(found)
+
+    return settled(lambda: look_at_processes(config), wrong, patient=True)
+
+
+def _is_enabled(config: "Config", settings: Settings) -> bool | None:
+    """Whether the deployment's configuration enables this host; None if it leaves that open."""
+    from ovs_metadata.agent.config.effective import effective  # noqa: PLC0415
+    from ovs_metadata.agent.config.schema import ENABLED  # noqa: PLC0415
+    from ovs_metadata.store.configuration import read_sources  # noqa: PLC0415
+    from ovs_metadata.store.documents import MalformedDocument  # noqa: PLC0415
+
+    try:
+        with settings.open_store() as store:
+            found = effective(read_sources(store, config.host))
+    except (Failure, MalformedDocument):
+        return None
+    left_open = any(ENABLED in problem for problem in found.undecided)
+    return None if left_open else bool(found.values[ENABLED])
+
+
+def _print(report: dict[str, Any]) -> None:
+    serving = report["serving"]
+    state, color = ("serving", "green") if serving else ("NOT SERVING", "red")
+    echo(f"Host {report['host']}, bridge {report['bridge']}: ", state=state, color=color)
+    for problem in report["problems"]:
+        echo(f"  problem: {problem}")
+    for warning in report["warnings"]:
+        echo(f"  warning: {warning}")
+    echo()
+    for name, text in _lines(report):
+        echo(f"{name + ':' if name else '':<17} {text}")
+    not_served = report["not_served"]
+    if not_served:
+        echo("", "Ports that are not served:")
+    for each in not_served[:MOST_LISTED]:
+        echo(f"  {each['port_id'] or each['interface']}: {each['why_not']}")
+    if not_served[MOST_LISTED:]:
+        echo(f"  and {len(not_served[MOST_LISTED:])} more: see --format json")
+    errors = report["agent"]["errors"] if report["agent"] else ()
+    if errors:
+        echo("", "The agent's last errors:")
+    for error in errors[:3]:
+        echo(f"  {error['time']} {error['message']}")
+
+
+def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The report line by line: what, and how it is."""
+    agent = report["agent"]
+    enabled = {True: "enabled", False: "disabled", None: "not known"}[report["enabled"]]
+    ofport = report["metadata_ofport"]
+    lines = [
+        ("agent", _agent(agent, report["agent_pid"])),
+        ("configuration", enabled + (f", generation {agent['generation']}" if agent else "")),
+        ("metadata port", f"ofport {ofport}" if ofport else "not there"),
+        ("ports", _ports(report["ports"], running=agent is not None)),
+    ]
+    if not agent:
+        return lines
+    ended = [child["name"] for child in agent["children"] if not child["running"]]
+    running = [child["name"] for child in agent["children"] if child["running"]]
+    children = ", ".join([*running, *(f"{name} (ended)" for name in ended)])
+    lines += [
+        ("children", children or "none"),
+        ("workers", f"{agent['workers']} serving, {agent['connections']} connections"),
+        ("requests", _requests(agent)),
+    ]
+    for number, endpoint in enumerate(agent["endpoints"]):
+        lines.append(("" if number else "Nova", _endpoint(endpoint)))
+    return lines
+
+
+def _agent(agent: dict[str, Any] | None, pid: int | None) -> str:
+    if agent:
+        return f"{agent['version']}, pid {pid}, since {agent['started']}"
+    return f"pid {pid}, which does not tell how it is" if pid else "does not answer"
+
+
+def _ports(ports: dict[str, int] | None, *, running: bool) -> str:
+    if ports is None:
+        return "not known"
+    counts = f"{ports['served']} served, {ports['pending']} pending, {ports['refused']} refused"
+    return counts if running else f"{counts}, if the agent ran"
+
+
+def _requests(agent: dict[str, Any]) -> str:
+    recent = agent["recent"]
+    total = f"{agent['requests']} since the agent started"
+    if not recent:
+        return total
+    rates = (
+        f"{recent['requests_per_second']:.1f}/s, {recent['failed_per_second']:.2f}/s failed "
+        f"over {recent['seconds']:.0f} s"
+    )
+    median, slow = recent["median_first_byte_seconds"], recent["p95_first_byte_seconds"]
+    times = f"; first byte {_ms(median)}, 95 % within {_ms(slow)}" if median is not None else ""
+    return f"{rates}{times}; {total}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"
+
+
+def _endpoint(endpoint: dict[str, Any]) -> str:
+    failing = endpoint["seen_by"] - endpoint["healthy_for"]
+    if not failing:
+        return f"{endpoint['url']} healthy since {endpoint['since']}"
+    return (
+        f"{endpoint['url']} failing for {failing} of {endpoint['seen_by']} workers "
+        f"since {endpoint['since']}: {endpoint['last_error']}"
+    )

@@ -1,0 +1,188 @@
+"""`ovs-metadata trace`: what the bridge would do with an instance's request, and with the answer.
+
+Sends nothing and changes nothing: ovs-vswitchd works out both by itself (ofproto/trace).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovs_metadata.cli.common import (
+    FAILURE,
+    UNREACHABLE,
+    Failure,
+    Settings,
+    echo,
+    output_format,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from ovs_metadata.cli.host_view import Host
+    from ovs_metadata.cli.standing import Standing
+    from ovs_metadata.cli.verdict import Bridge, Verdict
+    from ovs_metadata.flows.family import Family
+    from ovs_metadata.flows.pipeline import Port
+    from ovs_metadata.flows.trace import Trace
+
+UNKNOWN_MAC = "02:00:00:00:00:01"
+UNKNOWN_IPV4 = "192.0.2.1"
+"""Source of the request where no record says better: an address of documentation (RFC 5737)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the two ways. Without `packet` it could not be traced, as the verdict says."""
+
+    name: str
+    verdict: "Verdict"
+    packet: str | None = None
+    trace: "Trace | None" = None
+
+
+@click.command()
+@click.argument("port")
+@click.option("--ipv4", "version", flag_value="4", help="Ask 169.254.169.254.")
+@click.option("--ipv6", "version", flag_value="6", help="Ask fe80::a9fe:a9fe.")
+@output_format
+@click.pass_context
+def trace(context: click.Context, port: str, version: str | None, output: str) -> None:
+    """Say where an instance's request would end, and the answer to it.
+
+    PORT is a port UUID, an instance UUID, an interface name or a fixed IP. Without --ipv4 or
+    --ipv6 it is IPv4, unless the port has no IPv4 address. Needs root.
+
+    Exit status: 0 both ways end where they should and the instance gets metadata, 1 otherwise.
+
+    --format json prints an object: the port's "port_id", "instance", "interface", "ofport",
+    "fixed_ips", "served" and "why_not" (null if its instance gets metadata), "bridge", "family"
+    ("IPv4" or "IPv6"), "right" (the exit status is 0), and "request" and "answer". Each of those
+    has "right", "verdict" (in words), "packet" (what was traced, null if nothing was) and "steps",
+    the flows it met, each with "table", "table_name", "priority", "cookie", "match", "actions" and
+    "does".
+    """
+    from ovs_metadata.cli.host_view import look  # noqa: PLC0415
+    from ovs_metadata.flows.family import FAMILIES  # noqa: PLC0415
+
+    settings: Settings = context.obj
+    host = look(settings)
+    standing = _only(host, port)
+    if version is None:
+        version = "6" if standing.record and not standing.record.primary_fixed_ip(4) else "4"
+    (family,) = (each for each in FAMILIES if str(each.version) == version)
+    bridge, ways = _ways(host, standing, family)
+    right = standing.why_not is None and all(way.verdict.right for way in ways)
+    if output == "json":
+        print_json(
+            standing.document()
+            | {"bridge": host.bridge.name, "family": f"IPv{version}", "right": right}
+            | {way.name: _document(way, bridge) for way in ways}
+        )
+    else:
+        _print(standing, ways, bridge)
+    context.exit(0 if right else FAILURE)
+
+
+def _only(host: "Host", word: str) -> "Standing":
+    found = host.chosen(word)
+    if len(found) > 1:
+        raise click.BadParameter(
+            f"{word!r} may be any of: {'; '.join(each.title for each in found)}. Name one of them.",
+            param_hint="PORT",
+        )
+    return found[0]
+
+
+def _ways(host: "Host", standing: "Standing", family: "Family") -> "tuple[Bridge, list[Way]]":
+    from ovs_metadata.cli.verdict import Bridge, Verdict, named, of_answer, of_request  # noqa: PLC0415
+    from ovs_metadata.flows.desired import desired_flows  # noqa: PLC0415
+    from ovs_metadata.flows.dump import dump_flows  # noqa: PLC0415
+    from ovs_metadata.flows.tables import table_names  # noqa: PLC0415
+    from ovs_metadata.flows.trace import answer_packet, request_packet  # noqa: PLC0415
+    from ovs_metadata.host.address import why_unservable  # noqa: PLC0415
+
+    options = host.config.flows
+    port = _port(standing)
+    try:
+        ours = dump_flows(host.config, {})
+    except OSError as error:
+        raise Failure(host.unasked(error), UNREACHABLE) from error
+    bridge = Bridge(
+        port=port,
+        metadata_ofport=host.metadata_ofport or 0,
+        hook_priority=options.priority,
+        table_names=table_names(options.table_base),
+        interface_name=host.interface_name,
+        desired=desired_flows(options, host.metadata_ofport, host.bound),
+        ours=named(flow.key for flow in ours),
+        why_not=None if standing.served else standing.why_not,
+    )
+    if port.ofport <= 0:
+        never = Verdict(False, f"cannot be sent: {standing.why_not}")
+        return bridge, [Way("request", never), Way("answer", never)]
+    if port.primary(family) is None:
+        never = Verdict(False, f"cannot be sent: the port has no IPv{family.version} address")
+        return bridge, [Way("request", never), Way("answer", never)]
+    packet = request_packet(port, family)
+    traced = _trace(host, packet)
+    ways = [Way("request", of_request(traced, family, bridge), packet, traced)]
+    in_the_way = why_unservable(port.ofport)
+    if host.metadata_ofport is None:
+        in_the_way = host.why_no_metadata_port
+    if in_the_way:
+        return bridge, [*ways, Way("answer", Verdict(False, f"cannot be sent: {in_the_way}"))]
+    packet = answer_packet(bridge.metadata_ofport, port.ofport, family)
+    traced = _trace(host, packet)
+    return bridge, [*ways, Way("answer", of_answer(traced, family, bridge), packet, traced)]
+
+
+def _port(standing: "Standing") -> "Port":
+    """The port as the pipeline has it; without a record, one with some address."""
+    from ovs_metadata.flows.pipeline import Port  # noqa: PLC0415
+
+    ofport, record = standing.interface.ofport or 0, standing.record
+    if record is None:
+        return Port(ofport, UNKNOWN_MAC, UNKNOWN_IPV4)
+    return Port(ofport, record.mac_address, record.primary_fixed_ip(4))
+
+
+def _trace(host: "Host", packet: str) -> "Trace":
+    from ovs_metadata.flows import vswitchd  # noqa: PLC0415
+    from ovs_metadata.flows.trace import parse  # noqa: PLC0415
+
+    try:
+        return parse(vswitchd.ask(host.config.rundir, "ofproto/trace", host.bridge.name, packet))
+    except vswitchd.VswitchdError as error:
+        raise Failure(str(error), UNREACHABLE) from error
+
+
+def _document(way: Way, bridge: "Bridge") -> dict[str, Any]:
+    return {
+        "right": way.verdict.right,
+        "verdict": way.verdict.words,
+        "packet": way.packet,
+        "steps": [
+            {
+                "table": step.table,
+                "table_name": bridge.table_names.get(step.table),
+                "priority": step.priority,
+                "cookie": None if step.cookie is None else f"{step.cookie:#x}",
+                "match": step.match,
+                "actions": list(step.actions),
+                "does": bridge.note(step),
+            }
+            for step in (way.trace.steps if way.trace else ())
+        ],
+    }
+
+
+def _print(standing: "Standing", ways: list[Way], bridge: "Bridge") -> None:
+    title = standing.title
+    echo(f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}")
+    if standing.why_not:
+        echo(f"not served: {standing.why_not}")
+    for way in ways:
+        echo("", f"The {way.name} {way.verdict.words}.")
+        for step in way.trace.steps if way.trace else ():
+            echo(f"    {bridge.table(step.table):<20} {bridge.note(step)}")

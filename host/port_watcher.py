@@ -1,0 +1,156 @@
+"""This host's ports, live: OVSDB and the store, followed together.
+
+Callbacks come from OVSDB's thread and the store's; both only replace a value under a lock and
+tell the owner that something changed. The owner calls `state` when it gets round to it, however
+many changes there were. Lives from construction to `close`.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ovs_metadata.host.join import Bound, bind, is_instances
+from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+from ovs_metadata.store.interface import MalformedRecord, PortState, Store
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """The bridge (None when there is none) and what is bound on it."""
+
+    bridge: Bridge | None
+    bound: Bound
+
+
+class PortWatcher:
+    """Follows one bridge and the records of the ports on it."""
+
+    def __init__(
+        self, ovsdb_connection: str, bridge: str, store: Store, on_change: Callable[[], None]
+    ) -> None:
+        """Start following; raises OvsdbUnreachable. `on_change` is called from any thread."""
+        self._on_change = on_change
+        self._bridge_name = bridge
+        self._lock = threading.Lock()
+        self._bridge: Bridge | None = None
+        self._followed: frozenset[str] = frozenset()
+        self._records: dict[str, PortState] = {}
+        self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
+        self._complaints: dict[str, str] = {}
+        self._had_bridge: bool | None = None
+        self._follower = store.follow(self._record_changed)
+        try:
+            self.ovsdb = Ovsdb(ovsdb_connection, bridge, self._bridge_changed)
+        except BaseException:
+            self._follower.close()
+            raise
+
+    def close(self) -> None:
+        """Stop following."""
+        self.ovsdb.close()
+        self._follower.close()
+
+    @property
+    def bridge(self) -> Bridge | None:
+        """The bridge as OVSDB last showed it."""
+        with self._lock:
+            return self._bridge
+
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        """Call back once `state` is no older than this call, in all that identities depend on.
+
+        Any thread may call it; it does not block. The call comes from OVSDB's thread or the
+        store's, after `on_change` for whatever there was to see. It does not come while OVSDB does
+        not answer.
+        """
+
+        def ovsdb_confirmed() -> None:
+            if self.needs_store():
+                self.confirm_store(on_confirmed)
+            else:
+                on_confirmed()
+
+        self.ovsdb.confirm(ovsdb_confirmed)
+
+    def confirm_store(self, on_confirmed: Callable[[], None]) -> None:
+        """Do the part of `confirm` that concerns the store."""
+        self._follower.confirm(on_confirmed)
+
+    def needs_store(self) -> bool:
+        """Whether the store has to be asked, too, once OVSDB has confirmed.
+
+        It is asked where that costs nothing (a directory), and where a record is the only word on
+        a port's instance. Elsewhere OVSDB's vm-uuid agrees with the record or the port is not
+        served.
+        """
+        return self._follower.confirms_cheaply or not self._corroborated()
+
+    def _corroborated(self) -> bool:
+        """Whether OVSDB itself names the instance of each port that has a record of one."""
+        with self._lock:
+            if self._agreed is None:
+                self._agreed = not any(
+                    is_instances(self._records.get(interface.port_id or ""))
+                    for interface in (self._bridge.interfaces if self._bridge else ())
+                    if not interface.vm_uuid
+                )
+            return self._agreed
+
+    def state(self) -> HostState:
+        """How things stand now. Says in the log what is refused, once for each reason."""
+        with self._lock:
+            bridge = self._bridge
+            records = dict(self._records)
+        bound = bind(bridge.interfaces if bridge else (), records)
+        self._complain(bound)
+        return HostState(bridge, bound)
+
+    def _bridge_changed(self, bridge: Bridge | None) -> None:
+        present = bridge is not None
+        if present != self._had_bridge:
+            if present:
+                LOG.info("bridge %s is there", self._bridge_name)
+            else:
+                LOG.warning("there is no bridge %s: waiting for it", self._bridge_name)
+        self._had_bridge = present
+        port_ids = frozenset(
+            interface.port_id
+            for interface in (bridge.interfaces if bridge else ())
+            if interface.port_id is not None
+        )
+        with self._lock:
+            self._bridge = bridge
+            self._agreed = None
+            self._followed = port_ids
+            self._records = {
+                port_id: record for port_id, record in self._records.items() if port_id in port_ids
+            }
+        self._follower.set_ports(port_ids)
+        self._on_change()
+
+    def _record_changed(self, port_id: str, record: PortState) -> None:
+        if isinstance(record, MalformedRecord):
+            LOG.error("port %s is not served: %s", port_id, record)
+        with self._lock:
+            # What is told of a port that has just gone is not kept: it may be old when it is back.
+            if port_id in self._followed:
+                self._records[port_id] = record
+                self._agreed = None
+        self._on_change()
+
+    def _complain(self, bound: Bound) -> None:
+        complaints = {
+            **bound.refused,
+            **{
+                port.interface: port.disagreement
+                for port in bound.served.values()
+                if port.disagreement
+            },
+        }
+        for interface, reason in complaints.items():
+            if self._complaints.get(interface) != reason:
+                LOG.warning("interface %s is not served: %s", interface, reason)
+        self._complaints = complaints

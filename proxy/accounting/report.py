@@ -1,0 +1,242 @@
+"""Reports: how a worker tells the agent what it has counted.
+
+One JSON object per line over the feed's socket pair, from the worker to the agent, about once a
+second. Counts are those since the last report, so that nothing is lost or counted twice when
+another worker takes this one's place; connections and endpoints are as they are now:
+
+    {"requests": [[status, cause, count], …],
+     "duration": [[count per bucket …], sum], "first_byte": [[…], sum],
+     "ports": {port id: [count, last status, last cause], …},
+     "accepted": n, "refused": {cause: n}, "lines_dropped": n,
+     "agent_silent": seconds,
+     "connections": n, "endpoints": [[url, healthy, since, last error], …]}
+
+A worker talks to guests, so the agent trusts nothing of this. What leaves `decode` can be shown
+anywhere: every value has a type, a range and a bound, every time is in the calendar, and every text
+is printable. A cause that is not known counts as `OTHER`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.untrusted import escaped, parse_json
+
+MAX_LINE = 1024 * 1024
+"""The longest report the agent reads, in bytes."""
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper ends of the buckets of a histogram, in seconds; one without end follows."""
+
+ANSWERED = "answered"
+"""The cause of an answer that is Nova's own."""
+
+OTHER_CAUSES = ("guest_gone", "cut_off")
+"""Why an answer was not given, or not to its end, besides the failures: the guest went away; it
+was cut short, for its port's identity changed or Nova's answer broke off."""
+
+OTHER = "other"
+"""The cause that stands for all that are not known here."""
+
+CAUSES = frozenset({ANSWERED, OTHER, *OTHER_CAUSES, *(failure.name.lower() for failure in Failure)})
+
+REFUSALS = frozenset({"port_limit", "worker_limit", OTHER})
+"""Why a connection is turned away: too many of its port, or too many of all ports together."""
+
+MAX_PORTS = 4096
+"""Ports in one report; the others come with the next. It bounds the length of a report."""
+
+LARGEST_COUNT = 10**9
+"""The largest count. A worker that nobody reads from for an hour does not get there."""
+
+LATEST = 253_402_300_799.0
+"""The latest time, in seconds since the epoch: the end of the year 9999, and of calendars."""
+
+_LARGEST_SUM = 2.0**53
+_MOST_ANSWERS = 4096
+_MOST_ENDPOINTS = 64
+_LONGEST_TEXT = 512
+
+
+_Key = TypeVar("_Key")
+
+
+class ReportError(Exception):
+    """A line is no report; the message says what is wrong with it, in words of ours only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many requests took how long: a count for each of `BUCKETS` and beyond, and the sum."""
+
+    counts: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
+    sum: float = 0.0
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        counts = zip(self.counts, other.counts, strict=True)
+        return Histogram(tuple(mine + its for mine, its in counts), self.sum + other.sum)
+
+
+@dataclass(frozen=True, slots=True)
+class PortActivity:
+    """What a port has asked, and what it was answered last."""
+
+    requests: int
+    status: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What was counted since the last report."""
+
+    requests: Mapping[tuple[int, str], int]
+    """By status and cause."""
+    duration: Histogram
+    first_byte: Histogram
+    ports: Mapping[str, PortActivity]
+    accepted: int
+    refused: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a worker reports."""
+
+    counts: Counts
+    lines_dropped: int = 0
+    agent_silent: int = 0
+    """Seconds without a sign of life of the agent, since the last report."""
+    connections: int = 0
+    endpoints: tuple[EndpointHealth, ...] = ()
+
+    def about(self, urls: Container[str]) -> "Report":
+        """Return it without endpoints that are not among these."""
+        return replace(self, endpoints=tuple(each for each in self.endpoints if each.url in urls))
+
+
+def encode(report: Report) -> bytes:
+    """Return a report as a line, with its newline."""
+    counts = report.counts
+    data = {
+        "requests": [[*key, count] for key, count in counts.requests.items()],
+        "duration": [counts.duration.counts, counts.duration.sum],
+        "first_byte": [counts.first_byte.counts, counts.first_byte.sum],
+        "ports": {
+            port_id: [port.requests, port.status, port.cause]
+            for port_id, port in counts.ports.items()
+        },
+        "accepted": counts.accepted,
+        "refused": counts.refused,
+        "lines_dropped": report.lines_dropped,
+        "agent_silent": report.agent_silent,
+        "connections": report.connections,
+        "endpoints": [
+            [each.url[:_LONGEST_TEXT], each.healthy, each.since, each.last_error[:_LONGEST_TEXT]]
+            for each in report.endpoints[:_MOST_ENDPOINTS]
+        ],
+    }
+    return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Report:
+    """Read a line that a worker sent.
+
+    Raises:
+        ReportError: it is no report.
+    """
+    try:
+        data = parse_json(line, MAX_LINE)
+    except (ValueError, RecursionError):  # UnicodeDecodeError included
+        raise ReportError("it is not JSON") from None
+    if not isinstance(data, dict):
+        raise ReportError("it is not a JSON object")
+    try:
+        return _report(data)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Their messages may repeat what the worker sent.
+        raise ReportError("a value is missing or has the wrong form") from None
+
+
+def _report(data: dict[str, Any]) -> Report:
+    requests = _at_most(_MOST_ANSWERS, data["requests"])
+    ports = _at_most(MAX_PORTS, data["ports"].items())
+    endpoints = _at_most(_MOST_ENDPOINTS, data["endpoints"])
+    refused = _at_most(_MOST_ANSWERS, data["refused"].items())
+    counts = Counts(
+        requests=_sums(
+            ((_number(status, 999), _one_of(CAUSES, cause)), _number(count))
+            for status, cause, count in requests
+        ),
+        duration=_histogram(data["duration"]),
+        first_byte=_histogram(data["first_byte"]),
+        ports={
+            _text(port_id): PortActivity(
+                _number(count), _number(status, 999), _one_of(CAUSES, cause)
+            )
+            for port_id, (count, status, cause) in ports
+        },
+        accepted=_number(data["accepted"]),
+        refused=_sums((_one_of(REFUSALS, cause), _number(count)) for cause, count in refused),
+    )
+    return Report(
+        counts=counts,
+        lines_dropped=_number(data["lines_dropped"]),
+        agent_silent=_number(data["agent_silent"]),
+        connections=_number(data["connections"]),
+        endpoints=tuple(
+            EndpointHealth(_text(url), healthy is True, _seconds(since, LATEST), _text(error))
+            for url, healthy, since, error in endpoints
+        ),
+    )
+
+
+def _at_most(most: int, values: Collection[Any]) -> Collection[Any]:
+    if len(values) > most:
+        raise ReportError("it has more answers, ports or endpoints than there can be")
+    return values
+
+
+def _sums(counted: Iterable[tuple[_Key, int]]) -> dict[_Key, int]:
+    """Counts by what they count; several of the same are added up."""
+    sums: Counter[_Key] = Counter()
+    for key, count in counted:
+        sums[key] += count
+    return dict(sums)
+
+
+def _number(value: object, largest: int = LARGEST_COUNT) -> int:
+    if type(value) is not int or not 0 <= value <= largest:
+        raise ReportError(f"a number is not an integer from 0 to {largest}")
+    return value
+
+
+def _one_of(known: frozenset[str], value: object) -> str:
+    if not isinstance(value, str):
+        raise ReportError("a cause is no text")
+    return value if value in known else OTHER
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        raise ReportError(f"a text is none, or over {_LONGEST_TEXT} characters")
+    return escaped(value)[:_LONGEST_TEXT]
+
+
+def _histogram(value: object) -> Histogram:
+    if not isinstance(value, list):
+        raise ReportError("a histogram is no list")
+    counts, total = value
+    if len(counts) != len(BUCKETS) + 1:
+        raise ReportError(f"a histogram has not {len(BUCKETS) + 1} buckets")
+    return Histogram(tuple(_number(count) for count in counts), _seconds(total, _LARGEST_SUM))
+
+
+def _seconds(value: object, largest: float) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= largest:
+        raise ReportError("a time is not a number that can be")
+    return float(value)

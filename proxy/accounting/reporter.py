@@ -1,0 +1,85 @@
+"""Sends the worker's reports to the agent, and notices if it takes none.
+
+Belongs to the event loop's thread.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from ovs_metadata.proxy.accounting.report import Report, encode
+from ovs_metadata.proxy.server import ProxyServer
+
+LOG = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two reports. A worker that is killed takes with it what it has not reported."""
+
+SILENT_AFTER = 5
+"""Intervals for which a report is not taken, after which the agent stands still."""
+
+_FINISH_TIMEOUT = 1.0
+"""Seconds the agent may take to read the last report."""
+
+
+class Reporter:
+    """Reports what a server does over the worker's end of the feed's socket pair."""
+
+    def __init__(self, server: ProxyServer, writer: asyncio.StreamWriter) -> None:
+        self._server = server
+        self._writer = writer
+        self._lines_dropped = 0
+        self._untaken = 0  # intervals since a report was sent that has not been taken
+        self._agent_silent = 0
+
+    async def run(self) -> None:
+        """Report until cancelled; the first report says that this worker serves."""
+        while True:
+            if self._untaken:
+                self._wait_on()
+            else:
+                self.report()
+            await asyncio.sleep(INTERVAL)
+
+    def taken(self) -> None:
+        """The agent has read the last report."""
+        if self._untaken > SILENT_AFTER:
+            LOG.warning("the agent gives signs of life again, after %d s", self._untaken)
+        self._untaken = 0
+
+    def _wait_on(self) -> None:
+        """Let the agent have more time. Counts go on meanwhile."""
+        self._untaken += 1
+        if self._untaken > SILENT_AFTER:
+            self._agent_silent += 1
+        if self._untaken == SILENT_AFTER + 1:
+            LOG.warning(
+                "the agent gives no sign of life: guests whose identity must be confirmed get no "
+                "answer"
+            )
+
+    def report(self) -> None:
+        """Report now."""
+        if self._writer.transport.is_closing():
+            return
+        observer = self._server.observer
+        dropped = observer.lines_dropped - self._lines_dropped
+        self._lines_dropped += dropped
+        report = Report(
+            counts=observer.statistics.take(),
+            lines_dropped=dropped,
+            connections=self._server.connection_count,
+            endpoints=self._server.pool.health(),
+            agent_silent=self._agent_silent,
+        )
+        self._agent_silent = 0
+        self._untaken = 1
+        self._writer.write(encode(report))
+
+    async def finish(self) -> None:
+        """Report for the last time, and close the connection."""
+        self.report()
+        self._writer.close()
+        with contextlib.suppress(OSError):  # TimeoutError included: the agent is in no state
+            async with asyncio.timeout(_FINISH_TIMEOUT):
+                await self._writer.wait_closed()

@@ -1,0 +1,1 @@
+"""What a worker is given: identities, settings, a user, confirmations."""

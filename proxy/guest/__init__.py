@@ -1,0 +1,1 @@
+"""A guest's connection, and what its port may use."""

@@ -1,0 +1,495 @@
+"""A guest's connection: takes requests one at a time and in order, gives answers.
+
+All of it runs on the event loop's thread. A connection lives until the guest or the proxy closes it
+or its address leaves the identity table. Parsing and every decision about a request or an answer
+are elsewhere, as functions on values; here are the socket, the order of events and the deadlines.
+
+See `proxy.phase` for the phases it goes through. While it is not READING, at most one read's worth
+of further input is kept, and reading is paused then. So only a guest that pipelines can go away
+unnoticed until its turn comes.
+"""
+
+import asyncio
+import logging
+import math
+from time import monotonic
+
+from ovs_metadata.proxy.control import confirmation
+from ovs_metadata.proxy.control.identity import Entry, Identity
+from ovs_metadata.proxy.guest.port_connection import GuestContext, PortConnection
+from ovs_metadata.proxy.guest.state import Phase
+from ovs_metadata.proxy.guest.transaction import Transaction
+from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.request import Request, render_request
+from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
+from ovs_metadata.proxy.http.response import AnswerEncoder, AnswerPart
+
+_log = logging.getLogger(__name__)
+
+# A connection that has brought no request yet when the worker is asked to stop gets this long, in
+# seconds: its request may already be on the way.
+_FIRST_REQUEST_GRACE = 1.0
+
+FREE_PIECES = 8
+PIECE_PAUSE = 0.02
+"""How often, and every how many seconds from then on, a connection is read whose bytes do not
+complete a request. Each read costs about the same, so many segments of one byte shall be one read;
+a body of 1 MiB still takes less than a second, at the 32 KiB that the kernel keeps."""
+
+# Looking up a member of an enumeration costs as much as a call, and these are on every request's
+# way.
+_READING, _RELAYING, _CLOSING = Phase.READING, Phase.RELAYING, Phase.CLOSING
+_IDLE = Progress.IDLE
+
+
+class GuestConnection(PortConnection):
+    """One accepted connection."""
+
+    __slots__ = (
+        "_continue_due",
+        "_discarded",
+        "_identity",
+        "_input_ended",
+        "_output_full",
+        "_parser",
+        "_pieces",
+        "_progress",
+        "_served",
+        "_transaction",
+    )
+
+    def __init__(self, context: GuestContext) -> None:
+        super().__init__(context)
+        settings = context.settings
+        self._parser = RequestParser(settings.max_head, settings.max_headers, settings.max_body)
+        self._progress: Progress | None = None  # what the deadline of READING was set for
+        self._output_full = False
+        self._input_ended = False
+        self._continue_due = False
+        self._served = False
+        self._discarded = 0
+        self._pieces = 0  # reads since the last request that did not complete another
+        self._transaction: Transaction | None = None  # the request in hand
+        self._identity: Identity | None = None  # whose answer was or is being sent
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Find out who it is, and refuse it if its port has too many connections."""
+        beyond = self._join_port(transport)
+        if self._port is None:
+            self.cut_off()  # gone before it was accepted
+        elif not beyond:
+            self._await_request()
+            self._context.make_room()
+        elif beyond <= self._context.settings.max_connections_per_port:
+            self._refuse(Failure.TOO_MANY_CONNECTIONS)
+            self._context.make_room()
+        else:
+            self.cut_off()  # not even the refusals may pile up
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests, or keep the bytes until the present one is done."""
+        if self._phase is _READING:
+            self._parser.receive(data)
+            self._proceed()
+            if self._phase is _READING and self._channel is not None:
+                self._pieces += 1
+                if self._pieces > FREE_PIECES:
+                    self._channel.rest(PIECE_PAUSE)
+        elif self._phase is Phase.LINGERING and self._channel is not None:
+            self._channel.rest(PIECE_PAUSE)
+            self._discarded += len(data)
+            if self._discarded > self._context.settings.max_body:
+                self.cut_off()
+        elif self._phase is not _CLOSING:
+            self._parser.receive(data)
+            if self._channel is not None:
+                self._channel.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Note that no further request will come; what was asked is still answered.
+
+        A guest may shut down its side once it has asked (RFC 9112, section 9.6). That it has gone
+        away altogether shows only when it is sent something, or resets the connection.
+        """
+        self._input_ended = True
+        if self._phase in {Phase.READING, Phase.LINGERING}:
+            self._end_at_once("GUEST_GONE")
+            return False
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
+        """Give up what was being done for the guest."""
+        self._end_at_once("GUEST_GONE")
+        self._context.confirmations.forget(self)
+        self._parser.close()
+        self._leave_port()
+
+    def pause_writing(self) -> None:
+        """Stop reading from Nova while the guest does not read."""
+        self._output_full = True
+        settings = self._context.settings
+        self._set_deadline(settings.send_timeout)
+        transaction = self._transaction
+        if transaction is not None:
+            if transaction.exchange is not None:
+                transaction.exchange.pause()
+            # The event loop's time is the monotonic clock's.
+            self.deadline = min(self.deadline, transaction.started + settings.answer_timeout)
+
+    def resume_writing(self) -> None:
+        """Go on when the guest has caught up."""
+        self._output_full = False
+        transaction = self._transaction
+        if self._phase is Phase.FLUSHING:
+            if transaction is not None:
+                self._begin_answer(transaction)
+            elif self._context.draining:
+                self._close()
+            else:
+                self._await_request()
+        elif transaction is not None and transaction.exchange is not None and not transaction.held:
+            self._set_deadline(self._context.settings.response_timeout)
+            transaction.exchange.resume()
+
+    # Called by the server.
+
+    def deadline_passed(self) -> None:
+        """End a phase that has lasted too long, if that still is so."""
+        phase = self._phase
+        if self._now() < self.deadline:
+            return
+        if phase is Phase.HELD or (phase is _READING and self._continue_due):
+            self._refuse(Failure.NOT_READY)
+        elif phase is Phase.QUEUED:
+            self._refuse(Failure.TOO_MANY_REQUESTS)
+        elif phase is Phase.CONFIRMING or (self._transaction and self._transaction.held):
+            self._refuse(Failure.NOT_CONFIRMED)
+        elif phase is _READING:
+            if self._parser.progress is _IDLE:
+                self._close()
+            else:
+                self._refuse(Failure.REQUEST_TIMEOUT)
+        elif phase is _RELAYING and not self._output_full:
+            if self._transaction is not None and self._transaction.exchange is not None:
+                self._transaction.exchange.complain_of_silence()
+            self.exchange_failed(Failure.ENDPOINT_SILENT)
+        else:
+            self.cut_off()
+
+    def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
+        """Act on a change of the identity table for this address."""
+        if before is None and now is not None:
+            self._change_port(now)
+        under_way = self._phase in {Phase.RELAYING, Phase.FLUSHING, Phase.CLOSING}
+        if now is None or (before is not None and before.port_id != now.port_id):
+            self.cut_off()  # another port has the address now: nothing of this one's is for it
+        elif under_way and self._identity is not None:
+            if not self._identity.same_instance(now):
+                self.cut_off()  # the answer under way is not for whoever is there now
+            elif isinstance(now, Identity) and self._transaction is not None:
+                self._renew(self._transaction, now)
+        elif isinstance(now, Identity):
+            if self._phase is Phase.HELD and self._transaction is not None:
+                self._queue(self._transaction, now)
+            elif self._phase is _READING and self._continue_due:
+                self._invite_body()
+
+    def turn_given(self) -> None:
+        """Go on: an earlier request of this port is done."""
+        self._has_turn = True
+        if self._transaction is not None:
+            self._relay_after_wait(self._transaction)
+            return
+        self._phase = _READING
+        self._begin_body()
+        if self._phase is _READING:
+            self._resume_reading()
+
+    def confirmed(self) -> None:
+        """Go on: the identity table is no older than the request."""
+        transaction = self._transaction
+        if transaction is None or not self._context.confirmations.is_confirmed(transaction.ticket):
+            return  # it was another request that waited
+        if self._phase is Phase.CONFIRMING:
+            self._relay_after_wait(transaction)
+            return
+        held, transaction.held = transaction.held, []
+        for part in held:
+            self._deliver(transaction, part)
+        if self._transaction is transaction and not self._output_full and transaction.exchange:
+            transaction.exchange.resume()
+
+    def _relay_after_wait(self, transaction: Transaction) -> None:
+        # Another port may have the address since then.
+        entry = self._context.table.get(self.address)
+        if isinstance(entry, Identity):
+            self._relay(transaction, entry)
+        else:
+            self._refuse(Failure.NO_INTERFACE if entry is None else Failure.NOT_READY)
+
+    def drain(self) -> None:
+        """Close as soon as the request in hand, if any, is answered."""
+        if self._phase is _READING and self._parser.progress is _IDLE:
+            if self._served:
+                self._close()
+            else:
+                self.deadline = min(self.deadline, self._now() + _FIRST_REQUEST_GRACE)
+
+    def cut_off(self) -> None:
+        """Close at once, whatever is in hand."""
+        self._end_at_once("CUT_OFF")
+        if self._channel is not None:
+            self._channel.reset()
+
+    # Reading requests.
+
+    def _await_request(self) -> None:
+        self._phase = _READING
+        self._progress = None
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        """Read what is there already, and then more."""
+        self._proceed()
+        if self._phase is _READING and self._channel is not None:
+            self._channel.resume_reading()
+
+    def _proceed(self) -> None:
+        taken = self._parser.take()
+        if taken is None:
+            if self._input_ended:
+                self._close()
+            else:
+                self._set_reading_deadline()
+        elif isinstance(taken, Failure):
+            self._refuse(taken, head_only=self._parser.refused_head)
+        else:
+            self._begin_request(taken)
+
+    def _set_reading_deadline(self) -> None:
+        progress = self._parser.progress
+        if progress is self._progress:
+            return
+        self._progress = progress
+        settings = self._context.settings
+        if progress is _IDLE:
+            self.deadline = self._now() + settings.idle_timeout
+        elif progress is Progress.HEAD:
+            self._set_deadline(settings.head_timeout)
+        elif self._take_turn():
+            self._begin_body()
+        elif self._channel is not None:
+            self._channel.pause_reading()
+
+    def _begin_body(self) -> None:
+        self._set_deadline(self._context.settings.body_timeout)
+        head = self._parser.head
+        if head is not None and head.expects_continue:
+            self._answer_expectation()
+
+    def _answer_expectation(self) -> None:
+        entry = self._context.table.get(self.address)
+        if entry is None:
+            self._refuse(Failure.NO_INTERFACE)
+        elif isinstance(entry, Identity):
+            self._invite_body()
+        else:
+            self._continue_due = True
+            self._set_deadline(self._context.settings.pending_timeout)
+
+    def _invite_body(self) -> None:
+        self._continue_due = False
+        self._set_deadline(self._context.settings.body_timeout)
+        if self._channel is not None:
+            self._channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # Answering one.
+
+    def _begin_request(self, request: Request) -> None:
+        ticket = self._context.confirmations.ticket()
+        transaction = self._transaction = Transaction(request, ticket)
+        self._continue_due = False
+        self._pieces = 0
+        self._served = True
+        if self._output_full:  # by 100 Continue; nothing is asked for that could not be passed on
+            self._phase = Phase.FLUSHING
+            self._set_deadline(self._context.settings.send_timeout)
+        else:
+            self._begin_answer(transaction)
+
+    def _begin_answer(self, transaction: Transaction) -> None:
+        context = self._context
+        settings = context.settings
+        if settings.rate_limit and self._port is not None:
+            now = transaction.started
+            delay = self._port.delay(now, settings.rate_limit, settings.rate_limit_burst)
+            if delay:
+                retry_after = max(settings.retry_after, math.ceil(delay))
+                self._refuse(Failure.RATE_LIMITED, retry_after=retry_after)
+                return
+        entry = context.table.get(self.address)
+        if isinstance(entry, Identity):
+            self._queue(transaction, entry)
+        elif entry is None:
+            self._refuse(Failure.NO_INTERFACE)
+        else:
+            _log.debug("a request from %s waits: %s", self.address, entry.reason)
+            self._phase = Phase.HELD
+            self._set_deadline(settings.pending_timeout)
+
+    def _queue(self, transaction: Transaction, identity: Identity) -> None:
+        """Ask Nova now, or when the port has fewer requests under way."""
+        if self._has_turn or self._take_turn():
+            self._relay(transaction, identity)
+
+    def _relay(self, transaction: Transaction, identity: Identity) -> None:
+        if not transaction.is_safe and self._must_wait(transaction):
+            self._phase = Phase.CONFIRMING
+            return
+        self._phase = _RELAYING
+        self._identity = transaction.identity = identity
+        request = transaction.request
+        transaction.answer = AnswerEncoder(request.head.http_1_1, request.head.keep_alive)
+        outgoing = render_request(request, identity, transaction.request_id)
+        exchange = transaction.exchange = self._context.pool.submit(outgoing, self)
+        if exchange.connection is not None:
+            self.request_sent()
+        else:
+            self.deadline = math.inf  # the connect timeout is the pool's
+
+    def _must_wait(self, transaction: Transaction) -> bool:
+        """Whether a request's confirmation has yet to come; if so, `confirmed` is called then."""
+        confirmations = self._context.confirmations
+        if confirmations.is_confirmed(transaction.ticket):
+            return False
+        if not transaction.held:
+            confirmations.wait(transaction.ticket, self)
+            self._set_deadline(confirmation.TIMEOUT)
+        return True
+
+    def _renew(self, transaction: Transaction, identity: Identity) -> None:
+        """Replace the request in hand: whenever it is sent (again), it carries this identity."""
+        exchange = transaction.exchange
+        if exchange is not None:
+            self._identity = transaction.identity = identity
+            request_id = transaction.request_id
+            exchange.request = render_request(transaction.request, identity, request_id)
+
+    # Called by the pool and its connections.
+
+    def request_sent(self) -> None:
+        """Start waiting for Nova."""
+        self.deadline = self._now() + self._context.settings.response_timeout
+
+    def answer_received(self, part: AnswerPart) -> None:
+        """Pass on a part of the answer, or keep it until the identity is confirmed."""
+        transaction = self._transaction
+        if transaction is None:
+            return
+        if self._must_wait(transaction):
+            transaction.held.append(part)
+            if transaction.exchange is not None:
+                transaction.exchange.pause()
+        else:
+            self._deliver(transaction, part)
+
+    def _deliver(self, transaction: Transaction, part: AnswerPart) -> None:
+        """Pass on a part of the answer, in one write."""
+        answer, channel = transaction.answer, self._channel
+        if answer is None or channel is None:
+            return
+        if self._context.draining:
+            answer.keep_alive = False
+        data = answer.encode(part)
+        if not transaction.sent:
+            transaction.first_byte = monotonic()
+        transaction.sent += len(data)
+        if part.complete:
+            channel.write(data)
+            self._answer_complete(transaction, keep_alive=answer.keep_alive)
+        else:
+            # Before the write, which may set the shorter deadline of a full output buffer.
+            self._set_deadline(self._context.settings.response_timeout)
+            channel.write(data)
+
+    def exchange_failed(self, failure: Failure) -> None:
+        """Say so to the guest, or cut an answer short that has already begun."""
+        if self._transaction is not None and self._transaction.status:
+            self.cut_off()
+        else:
+            self._refuse(failure)
+
+    def _answer_complete(self, transaction: Transaction, *, keep_alive: bool) -> None:
+        self._finish(transaction, transaction.status, None)
+        self._leave_turn()
+        if not keep_alive:
+            self._close()
+        elif self._output_full:
+            self._phase = Phase.FLUSHING
+            self._set_deadline(self._context.settings.send_timeout)
+        else:
+            self._await_request()
+
+    # Ending the connection.
+
+    def _refuse(
+        self, failure: Failure, *, head_only: bool = False, retry_after: int | None = None
+    ) -> None:
+        """Answer with an error of the proxy's own, and close once the guest could read it."""
+        channel, transaction = self._channel, self._transaction
+        if channel is None or not channel.open:
+            return
+        _log.debug("%s: answered with %s", self.address, failure.name)
+        if transaction is not None and transaction.request.head.method == b"HEAD":
+            head_only = True
+        settings = self._context.settings
+        data = render_failure(
+            failure, retry_after=retry_after or settings.retry_after, head_only=head_only
+        )
+        status = failure.value.status
+        if status < 500:
+            self._blame()
+        if transaction is not None:
+            transaction.first_byte, transaction.sent = monotonic(), len(data)
+            self._abandon(status, failure.name)
+        elif failure is not Failure.TOO_MANY_CONNECTIONS:  # of which there is no request
+            now = monotonic()
+            head = self._parser.head
+            asked = (b"", b"") if head is None else (head.method, head.target)
+            self._context.observer.request_done(
+                *(self.address, self._port_id(), "", *asked, status, failure.name, len(data)),
+                *(now, now, now, b""),
+            )
+        self._leave_turn()
+        self._continue_due = False
+        self._identity = None
+        if self._input_ended:
+            channel.write(data)
+            self._close()
+        else:
+            self._phase = Phase.LINGERING
+            channel.write_last(data)
+            self._set_deadline(settings.linger_timeout)
+
+    def _end_at_once(self, cause: str) -> None:
+        transaction = self._transaction
+        self._abandon(0 if transaction is None else transaction.status, cause)
+        self._leave_turn()
+        self._continue_due = False
+        self._identity = None
+        self._phase = _CLOSING
+
+    def _abandon(self, status: int, cause: str) -> None:
+        """Give up the request in hand, if there is one."""
+        transaction = self._transaction
+        if transaction is not None:
+            if transaction.exchange is not None:
+                transaction.exchange.abandon()
+            self._finish(transaction, status, cause)
+
+    def _finish(self, transaction: Transaction, status: int, cause: str | None) -> None:
+        """Report a request that is over."""
+        self._transaction = None
+        transaction.report(self._context.observer, self.address, self._port_id(), status, cause)

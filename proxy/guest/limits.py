@@ -1,0 +1,164 @@
+"""The guests' connections by port, and what a port may use of the worker.
+
+Belongs to the event loop's thread and lives as long as the worker. All connections of one port
+meet in the same worker (the agent has the kernel see to it), so what is counted here is the whole.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
+
+from ovs_metadata.proxy.control.identity import Entry
+
+
+class Registered(Protocol):
+    """A guest's connection, as all that serves every one of them sees it."""
+
+    deadline: float
+    """When its present phase has lasted too long, in the event loop's time."""
+
+    @property
+    def address(self) -> str:
+        """The peer address."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a request, or an answer to send."""
+
+    def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
+        """The entry behind the connection's address changed."""
+
+    def turn_given(self) -> None:
+        """The connection's request, which waited for its turn, has it."""
+
+    def deadline_passed(self) -> None:
+        """The deadline may have passed."""
+
+    def drain(self) -> None:
+        """Close as soon as the request in hand, if any, is answered."""
+
+    def cut_off(self) -> None:
+        """Close at once, whatever is in hand."""
+
+
+Later: TypeAlias = Callable[[Callable[[], None]], object]
+"""Calls a function after the pause between two turns."""
+
+
+class Port:
+    """One port's connections, the requests it has under way, and how fast it asks."""
+
+    __slots__ = ("_later", "connections", "full_at", "name", "under_way", "waiting")
+
+    def __init__(self, name: str, later: Later) -> None:
+        self.name = name
+        self._later = later
+        self.connections: set[Registered] = set()
+        self.under_way = 0
+        self.waiting: deque[Registered] = deque()
+        self.full_at = -math.inf
+
+    def delay(self, now: float, rate: float, burst: int) -> float:
+        """Count a request; return 0, or in how many seconds it would be within the rate limit.
+
+        A token bucket kept as the one moment at which it is full again (the generic cell rate
+        algorithm, ITU-T I.371). A request that is refused is not counted.
+        """
+        full_at = max(self.full_at, now)
+        excess = full_at - now - (burst - 1) / rate
+        # Sums of 1/rate are not exact, and a millionth of a second is nobody's burst.
+        if excess > 1e-6:
+            return excess
+        self.full_at = full_at + 1 / rate
+        return 0.0
+
+    def take_turn(self, connection: Registered, limit: int) -> bool:
+        """Begin a request if fewer than ``limit`` are under way; else it waits for its turn."""
+        if self.under_way < limit:
+            self.under_way += 1
+            return True
+        self.waiting.append(connection)
+        return False
+
+    def end_turn(self, limit: int) -> None:
+        """End a request; after a pause its turn goes to who waits longest, within ``limit``.
+
+        The pause is what keeps a port that asks as fast as it can from having the worker to itself.
+        """
+        if self.waiting and self.under_way <= limit:
+            self._later(self._pass_turn_on)
+        else:
+            self.under_way -= 1
+
+    def _pass_turn_on(self) -> None:
+        if self.waiting:
+            self.waiting.popleft().turn_given()
+        else:
+            self.under_way -= 1
+
+    def admit(self, limit: int) -> None:
+        """Give turns to those who wait, as many as a limit that has been raised allows."""
+        while self.waiting and self.under_way < limit:
+            self.under_way += 1
+            self.waiting.popleft().turn_given()
+
+    def leave_queue(self, connection: Registered) -> None:
+        """Wait no longer."""
+        self.waiting.remove(connection)
+
+
+class ConnectionRegistry:
+    """Connections by port (all addresses together), or by address where no port is known."""
+
+    def __init__(self, later: Later) -> None:
+        self._later = later
+        self._ports: dict[str, Port] = {}
+        self._count = 0
+
+    def add(self, connection: Registered, entry: Entry | None) -> Port:
+        """Add a connection; return its port, itself included."""
+        name = connection.address if entry is None else entry.port_id
+        port = self._ports.get(name)
+        if port is None:
+            port = self._ports[name] = Port(name, self._later)
+        port.connections.add(connection)
+        self._count += 1
+        return port
+
+    def remove(self, connection: Registered, port: Port) -> None:
+        """Forget a connection."""
+        port.connections.remove(connection)
+        self._count -= 1
+
+    def most_crowded(self) -> Port:
+        """The port that has the most connections; there must be one."""
+        return max(self._ports.values(), key=lambda port: len(port.connections))
+
+    def admit(self, limit: int) -> None:
+        """Act on another limit of the requests a port may have under way."""
+        for port in list(self._ports.values()):
+            port.admit(limit)
+
+    def sweep(self, now: float) -> None:
+        """Forget ports that have no connection and have not asked for a while."""
+        for name, port in list(self._ports.items()):
+            if not port.connections and not port.under_way and port.full_at <= now:
+                del self._ports[name]
+
+    def __len__(self) -> int:
+        """Return the number of connections."""
+        return self._count
+
+    def __iter__(self) -> Iterator[Registered]:
+        """Go through a copy, so that connections may leave meanwhile."""
+        return iter([each for port in self._ports.values() for each in port.connections])
+
+    def identity_changed(self, address: str, before: Entry | None, now: Entry | None) -> None:
+        """Tell every connection of an address; a listener of the identity table."""
+        # A connection that was there before its port was known is found by its address.
+        for name in {address, address if before is None else before.port_id}:
+            port = self._ports.get(name)
+            for connection in list(port.connections) if port else ():
+                if connection.address == address:
+                    connection.identity_changed(before, now)

@@ -1,0 +1,104 @@
+"""Ports that waste connections by the hundred get none for a while.
+
+Turning a connection away, or answering nonsense, costs about as much as serving a request, and a
+guest can open many thousands of connections. So a port that goes on is shut out by the kernel: a
+socket filter on the listening sockets drops its packets, and nothing of them reaches the worker.
+Connections it has already are not touched, nor is anybody else's.
+
+Belongs to the event loop's thread and lives as long as the worker.
+"""
+
+import ipaddress
+import logging
+import socket
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from ovs_metadata.proxy.guest.socket_program import ATTACH_FILTER, attach, load_ofport
+
+_log = logging.getLogger(__name__)
+
+_SO_DETACH_FILTER = 27
+
+_JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
+"""BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K"""
+_DROP, _PASS = 0, 0xFFFFFFFF
+
+_MOST = 1024
+"""Ports at once. A program may have 4096 instructions, and each port takes two."""
+
+_COUNTED_FOR = 1.0
+"""Seconds over which wasted connections are counted."""
+
+
+class Quarantine:
+    """Who is shut out of some listening sockets."""
+
+    def __init__(self) -> None:
+        self._listeners: Sequence[socket.socket] = ()
+        self._turned_away: Counter[int] = Counter()
+        self._count_from = 0.0
+        self._until: dict[int, float] = {}
+
+    def guard(self, listeners: Sequence[socket.socket]) -> None:
+        """Guard these sockets from now on; what a former worker has left on them is removed."""
+        self._listeners = listeners
+        self._apply()
+
+    def turned_away(self, address: str, *, now: float, tolerance: int, duration: float) -> None:
+        """Count a connection that was turned away, or brought nothing but an error.
+
+        Args:
+            address: the peer address; its last 16 bits are what tells one port from another.
+            now: in seconds, of any clock.
+            tolerance: how many of them a second one port may have.
+            duration: for how many seconds a port that has more is shut out.
+        """
+        number = int(ipaddress.ip_address(address)) & 0xFFFF
+        self._turned_away[number] += 1
+        if (
+            self._turned_away[number] > tolerance
+            and number not in self._until
+            and len(self._until) < _MOST
+        ):
+            _log.warning("%s wastes connections: it gets no new ones for %g s", address, duration)
+            self._until[number] = now + duration
+            self._apply()
+
+    def sweep(self, now: float) -> None:
+        """Let in again whose time is over."""
+        if now >= self._count_from + _COUNTED_FOR:
+            self._turned_away.clear()
+            self._count_from = now
+        over = [number for number, until in self._until.items() if until <= now]
+        for number in over:
+            del self._until[number]
+        if over:
+            self._apply()
+
+    def _apply(self) -> None:
+        for listener in self._listeners:
+            if self._until:
+                _attach(listener, self._until)
+            else:
+                _detach(listener)
+
+
+def _attach(listener: socket.socket, numbers: Iterable[int]) -> None:
+    program = [load_ofport(listener)]
+    for number in numbers:
+        program += [(_JUMP_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DROP)]
+    program.append((_RETURN, 0, 0, _PASS))
+    try:
+        attach(listener, ATTACH_FILTER, program)
+    except OSError as error:
+        _log.warning("the kernel takes no filter for a listening socket: %s", error)
+
+
+def _detach(listener: socket.socket) -> None:
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    except FileNotFoundError:
+        pass  # there is none
+    except OSError as error:
+        _log.warning("a filter stays on a listening socket: %s", error)

@@ -1,0 +1,1 @@
+"""HTTP as values: heads, bodies, their parsers, the proxy's own answers."""

@@ -1,0 +1,146 @@
+"""A guest's request as a value: what is refused at once, and what is sent to Nova.
+
+Pure functions, no I/O. Of a whole head, llhttp in its strict mode has already refused what it finds
+malformed: bare CR or LF, folded lines, NUL and control characters, bad tokens, several or
+unreadable Content-Lengths, Content-Length together with Transfer-Encoding. Here is the rest.
+"""
+
+from typing import NamedTuple
+
+from ovs_metadata.proxy.control.identity import Identity
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.headers import (
+    HeaderList,
+    is_chunked,
+    is_persistent,
+    sort_request_headers,
+)
+
+# Methods that may be sent a second time when the first brought no answer (RFC 9110, 9.2.2).
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+"""All that are relayed. CONNECT would make this a tunnel, TRACE would show the guest the identity
+headers, and what others mean for body and answer is not known here."""
+
+_VERSIONS = frozenset({b"1.0", b"1.1"})
+
+
+class RequestLine(NamedTuple):
+    """A request line of the right form."""
+
+    method: bytes
+    target: bytes
+    version: bytes | None
+    """As in ``HTTP/1.1``; None if the line ends with the target."""
+
+
+class RequestHead(NamedTuple):
+    """The head of an acceptable request."""
+
+    method: bytes
+    target: bytes
+    """In origin form (or ``*``), otherwise exactly as the guest wrote it."""
+    header_lines: bytes
+    """What of the guest's headers goes to Nova, each line with its CRLF."""
+    http_1_1: bool
+    keep_alive: bool
+    chunked: bool
+    expects_continue: bool
+    length: int = 0
+    """Bytes of the body, unless it is chunked."""
+
+
+class Request(NamedTuple):
+    """A whole request: its body has arrived."""
+
+    head: RequestHead
+    body: bytes
+
+
+class OutgoingRequest(NamedTuple):
+    """A request as Nova gets it, but for the Host line, which depends on the endpoint."""
+
+    start: bytes
+    """The request line with its CRLF. The endpoint's Host line comes after it."""
+    rest: bytes
+    """All other header lines, the empty line and the body."""
+    head_only: bool
+    """Whether the answer has no body whatever its headers say (the method is HEAD)."""
+    idempotent: bool
+
+
+def refuse_line(line: RequestLine) -> Failure | None:
+    """Say why a request with this line is not served, if it is not."""
+    if line.version in _VERSIONS:
+        return None if line.method in METHODS else Failure.METHOD_REFUSED
+    if line.version is None and not line.target.startswith(b"/"):
+        return Failure.MALFORMED  # otherwise it is HTTP/0.9
+    return Failure.VERSION_REFUSED
+
+
+def digest_head(line: RequestLine, headers: HeaderList, max_body: int) -> RequestHead | Failure:
+    """Decide on a request, whose line is served, from its head alone."""
+    method, target, version = line
+    http_1_1 = version == b"1.1"
+    origin = origin_form(method, target)
+    passed, hosts, raw_length, encodings, expectations, connection = sort_request_headers(headers)
+    if (
+        origin is None
+        or (hosts != 1 and (http_1_1 or hosts > 1))
+        # Anything but exactly "chunked" is read differently by different servers.
+        or (encodings and not (http_1_1 and is_chunked(encodings)))
+        or (encodings and raw_length is not None)
+        or not (raw_length is None or raw_length.strip().isdigit())
+    ):
+        return Failure.MALFORMED
+    # An HTTP/1.0 client does not know 100-continue; its expectation is ignored (RFC 9110, 10.1.1).
+    expects_continue = http_1_1 and bool(expectations)
+    if expects_continue and [each.strip().lower() for each in expectations] != [b"100-continue"]:
+        return Failure.EXPECTATION_REFUSED
+    # Python reads no more than 4300 digits, and any number of them may be zeros.
+    length = int((raw_length or b"").strip().lstrip(b"0") or b"0")
+    if length > max_body:
+        return Failure.BODY_TOO_LARGE
+    keep_alive = is_persistent(http_1_1, connection)
+    return RequestHead(
+        method, origin, passed, http_1_1, keep_alive, bool(encodings), expects_continue, length
+    )
+
+
+def origin_form(method: bytes, target: bytes) -> bytes | None:
+    """Return a request target in origin form, None if it is not one for this service.
+
+    Path and query keep every byte. ``http://host/path`` loses what comes before the path.
+    """
+    if b"#" in target:
+        return None  # a fragment is never sent (RFC 9112, section 3.2)
+    if target.startswith(b"/"):
+        return target
+    if target == b"*":
+        return target if method == b"OPTIONS" else None
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in {b"http", b"https"}:
+        return None
+    slash, question = rest.find(b"/"), rest.find(b"?")
+    ends = [index for index in (slash, question) if index >= 0]
+    authority_end = min(ends, default=len(rest))
+    if authority_end == 0:
+        return None
+    path = rest[authority_end:]
+    return path if path.startswith(b"/") else b"/" + path
+
+
+def render_request(request: Request, identity: Identity, request_id: bytes) -> OutgoingRequest:
+    """Return what Nova is sent for a request made from behind ``identity``'s port."""
+    head, body = request
+    method = head.method
+    # Nova's password handler cannot read chunks, so a body always goes out with its length.
+    length = b"Content-Length: %d\r\n" % len(body) if head.chunked else b""
+    own = b"X-OpenStack-Request-ID: %b\r\n\r\n" % request_id
+    return OutgoingRequest(
+        b"%b %b HTTP/1.1\r\n" % (method, head.target),
+        b"".join((head.header_lines, length, identity.header_block, own, body)),
+        method == b"HEAD",
+        method in _IDEMPOTENT,
+    )

@@ -1,0 +1,144 @@
+"""Nova's answer as a value: how it is framed on its way in, and on its way out to the guest.
+
+Pure functions, no I/O. Status, reason, headers and body pass unchanged; only how the end of the
+body is marked depends on the guest's side (RFC 9112, section 6).
+"""
+
+import enum
+from typing import NamedTuple
+
+from ovs_metadata.proxy.http.headers import (
+    HeaderList,
+    is_chunked,
+    is_persistent,
+    sort_answer_headers,
+)
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class AnswerHead(NamedTuple):
+    """The head of an acceptable answer."""
+
+    status: int
+    reason: bytes
+    header_lines: bytes
+    """What of Nova's headers goes to the guest, each line with its CRLF."""
+    bodyless: bool
+    has_length: bool
+    chunked: bool
+    persistent: bool
+    """Whether the connection to Nova may be used again after it."""
+
+
+class AnswerPart(NamedTuple):
+    """What one read from Nova brought: the head, if it came with it, body bytes, the end."""
+
+    head: AnswerHead | None
+    body: bytes
+    complete: bool
+
+
+class Framing(enum.Enum):
+    """How the guest finds the end of an answer."""
+
+    NO_BODY = enum.auto()
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    CLOSE = enum.auto()
+
+
+class BadAnswerError(Exception):
+    """What came from Nova cannot be understood as one HTTP answer."""
+
+
+def digest_answer(
+    status: int, reason: bytes, version: str, headers: HeaderList, *, head_only: bool
+) -> AnswerHead:
+    """Read the head of an answer; ``head_only`` says that the request was a HEAD.
+
+    Raises:
+        BadAnswerError: not HTTP/1.0 or 1.1, or a transfer coding this proxy cannot undo.
+    """
+    http_1_1 = version == "1.1"
+    if not http_1_1 and version != "1.0":
+        raise BadAnswerError(f"the answer is in HTTP/{version}")
+    passed, content_length, encodings, connection = sort_answer_headers(headers)
+    if encodings and not is_chunked(encodings):
+        raise BadAnswerError("the answer has a transfer coding other than chunked")
+    return AnswerHead(
+        status,
+        reason,
+        passed,
+        head_only or status in {204, 304},
+        content_length is not None,
+        bool(encodings),
+        # The C parser cannot be told that a body is announced but will not come, as after HEAD. So
+        # it cannot tell the next answer from such a body, and the connection is not used again.
+        not head_only and is_persistent(http_1_1, connection),
+    )
+
+
+def choose_framing(head: AnswerHead, *, http_1_1: bool) -> Framing:
+    """Choose how to mark the end of an answer for a guest of that HTTP version."""
+    if head.bodyless:
+        return Framing.NO_BODY
+    if head.has_length:
+        return Framing.LENGTH
+    return Framing.CHUNKED if http_1_1 else Framing.CLOSE
+
+
+# Looking up a member of an enumeration costs as much as a call, and this is on every answer's way.
+_CHUNKED, _CLOSE = Framing.CHUNKED, Framing.CLOSE
+
+
+def render_head(head: AnswerHead, framing: Framing, *, http_1_1: bool, keep_alive: bool) -> bytes:
+    """Return the head of an answer as the guest gets it.
+
+    The Connection header speaks of the guest's connection, whatever Nova does with its own.
+    """
+    coding = b"Transfer-Encoding: chunked\r\n" if framing is _CHUNKED else b""
+    if not keep_alive:
+        connection = b"Connection: close\r\n"
+    elif http_1_1:
+        connection = b""
+    else:
+        connection = b"Connection: keep-alive\r\n"
+    return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
+        head.status,
+        head.reason,
+        head.header_lines,
+        coding,
+        connection,
+    )
+
+
+class AnswerEncoder:
+    """Turns the parts of one answer into the bytes for a guest."""
+
+    __slots__ = ("_chunked", "_http_1_1", "keep_alive", "status")
+
+    def __init__(self, http_1_1: bool, keep_alive: bool) -> None:
+        self._http_1_1 = http_1_1
+        self._chunked = False
+        self.keep_alive = keep_alive
+        """Whether the guest's connection outlives this answer."""
+        self.status = 0
+        """The status the guest has been sent; 0 as long as it was sent nothing."""
+
+    def encode(self, part: AnswerPart) -> bytes:
+        """Return what to send for a part: head, body and end in one."""
+        head, body, complete = part
+        start = b""
+        if head is not None:
+            self.status = head.status
+            framing = choose_framing(head, http_1_1=self._http_1_1)
+            self._chunked = framing is _CHUNKED
+            if framing is _CLOSE:
+                self.keep_alive = False
+            start = render_head(head, framing, http_1_1=self._http_1_1, keep_alive=self.keep_alive)
+        if not self._chunked:
+            return start + body
+        # An empty chunk would be the last.
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return b"".join((start, chunk, _LAST_CHUNK if complete else b""))

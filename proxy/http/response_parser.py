@@ -1,0 +1,180 @@
+"""From Nova's bytes to one answer at a time, without I/O.
+
+Around httptools (llhttp, strict). One parser serves one connection to Nova, one answer after the
+other. Bytes that come after an answer without having been asked for are noticed (`surplus`): they
+must never be taken for the answer to whatever request comes next.
+
+httptools collects a header, a trailer and a chunk extension without limit. So the bytes are counted
+that bring no body: those of the head, and those between two pieces of the body or after the last.
+"""
+
+import httptools
+
+from ovs_metadata.proxy.http.headers import HeaderList, sort_answer_headers
+from ovs_metadata.proxy.http.response import AnswerHead, AnswerPart, BadAnswerError, digest_answer
+
+_STARTS = {b"", b"H"}
+"""The first byte of an answer, if it has come: the C parser reads RTSP/1.0 and ICE/1.0 as well."""
+
+
+class AnswerParser:
+    """Call `expect`, then `feed` until a part says it is complete.
+
+    After an answer that is not persistent, the parser is of no more use.
+    """
+
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_fields",
+        "_framing_size",
+        "_head",
+        "_head_only",
+        "_headers",
+        "_http",
+        "_max_head",
+        "_max_headers",
+        "_reason",
+        "started",
+        "surplus",
+    )
+
+    def __init__(self, *, max_head: int, max_headers: int) -> None:
+        self._max_head = max_head
+        self._max_headers = max_headers
+        self._http: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.surplus = False
+        """Whether bytes came after the end of the answer."""
+        self.started = False
+        """Whether any byte of the answer has come, an informational one (1xx) included."""
+        self._head: AnswerHead | None = None
+        self._complete = True
+        self._head_only = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._reason = b""
+        self._headers: HeaderList = []
+        self._body: list[bytes] = []
+        self._fields = 0
+        self._framing_size = 0  # bytes since the request, or since a read that brought body
+
+    def expect(self, *, head_only: bool) -> None:
+        """Prepare for the answer to a request; ``head_only`` says that it is a HEAD."""
+        self._head_only = head_only
+        self._head = None
+        self._complete = False
+        self.started = False
+        self._begin()
+
+    def close(self) -> None:
+        """Let go of the C parser, which holds references back to this object."""
+        self._http = None
+
+    def feed(self, data: bytes) -> AnswerPart:
+        """Parse bytes and return what they brought.
+
+        Raises:
+            BadAnswerError: they are not (part of) an answer. None of what they held is returned.
+        """
+        had_head = self._head is not None
+        first, self.started = not self.started, True
+        if first and data.lstrip(b"\r\n")[:1] not in _STARTS:
+            raise BadAnswerError("the answer is not in HTTP")
+        self._framing_size += len(data)
+        try:
+            if self._http is not None:
+                self._http.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                raise BadAnswerError(f"{error.__context__ or error}") from error
+            self.surplus = True
+        pieces = self._body
+        if pieces or self._complete:
+            self._framing_size = 0
+        elif self._framing_size > self._max_head:
+            what = "headers are" if self._head is None else "framing is"
+            raise BadAnswerError(f"the answer's {what} over {self._max_head} bytes")
+        elif not had_head and self._head is not None:
+            self._framing_size = 0
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return AnswerPart(None if had_head else self._head, body, self._complete)
+
+    def finish(self) -> bool:
+        """Note the end of the connection; return whether it is the proper end of the answer."""
+        head = self._head
+        return head is not None and not (
+            self._complete or head.bodyless or head.has_length or head.chunked
+        )
+
+    # Called by httptools.
+
+    def on_message_begin(self) -> None:
+        """Note an answer nobody asked for."""
+        if self._complete:
+            self.surplus = True
+
+    def on_status(self, piece: bytes) -> None:
+        """Take a piece of the reason phrase."""
+        self._reason += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers do not pass."""
+        self._fields += 1
+        if self._fields > self._max_headers:
+            raise BadAnswerError(f"the answer has more than {self._max_headers} header fields")
+        if self._head is None:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Read the head, unless it is an informational one."""
+        http = self._http
+        if http is None or self._complete:
+            return
+        status = http.get_status_code()
+        if self._framing_size > self._max_head and self._head_size() > self._max_head:
+            raise BadAnswerError(f"the answer's headers are over {self._max_head} bytes")
+        if status < 200:
+            _refuse_body(status, self._headers)
+            return
+        version = http.get_http_version()
+        self._head = digest_answer(
+            status, self._reason, version, self._headers, head_only=self._head_only
+        )
+        if self._head_only:
+            self._complete = True
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        if self._complete:
+            self.surplus = True
+        else:
+            self._body.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Note the end of the answer, or go on after an informational one."""
+        if self._head is None:
+            self._reason = b""
+            self._headers = []
+        else:
+            self._complete = True
+
+    def _head_size(self) -> int:
+        # "HTTP/1.1 200 ", CRLF, and the empty line.
+        start = len("HTTP/1.1 200 \r\n\r\n") + len(self._reason)
+        return start + sum(len(name) + len(value) + len(": \r\n") for name, value in self._headers)
+
+
+def _refuse_body(status: int, headers: HeaderList) -> None:
+    """Refuse an informational answer that announces a body.
+
+    It has none, whatever its headers say (RFC 9112, section 6.3). The C parser believes them for
+    most statuses, and would pass on that body as the answer's.
+
+    Raises:
+        BadAnswerError: the headers announce a body.
+    """
+    announced = sort_answer_headers(headers)
+    if announced.transfer_encodings or announced.content_length not in {None, b"0"}:
+        raise BadAnswerError(f"the informational answer {status} announces a body")

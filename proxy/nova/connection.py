@@ -1,0 +1,223 @@
+"""One connection to Nova, and one exchange of a request for an answer over it.
+
+All of it runs on the event loop's thread. A connection lives as long as Nova and the pool keep it;
+an exchange lives from the request until its answer is complete, has failed, or is abandoned.
+"""
+
+import asyncio
+import select
+from typing import Protocol, cast
+
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.request import OutgoingRequest
+from ovs_metadata.proxy.http.response import AnswerPart, BadAnswerError
+from ovs_metadata.proxy.http.response_parser import AnswerParser
+from ovs_metadata.proxy.nova.endpoint import Endpoint
+
+
+class AnswerReceiver(Protocol):
+    """Who has asked: told of everything that becomes of the request, never from within `submit`."""
+
+    def request_sent(self) -> None:
+        """The request is on its way to Nova, after a connection had to be made first."""
+
+    def answer_received(self, part: AnswerPart) -> None:
+        """A part of the answer came."""
+
+    def exchange_failed(self, failure: Failure) -> None:
+        """There is no (more of the) answer, and no more will come."""
+
+
+class ConnectionOwner(Protocol):
+    """Whoever keeps a connection, as the connection sees it."""
+
+    def connection_free(self, connection: "UpstreamConnection") -> None:
+        """The answer is complete, and the connection fit for another request."""
+
+    def connection_gone(self, connection: "UpstreamConnection") -> None:
+        """The connection is closed."""
+
+    def endpoint_silent(self) -> None:
+        """The endpoint accepted a request and was waited for in vain."""
+
+    def exchange_broken(self, exchange: "Exchange", *, answered: bool, cause: str) -> None:
+        """The connection failed the exchange; ``answered`` says if any byte had come."""
+
+
+class Exchange:
+    """A request on its way to its answer: what the asker holds to steer it."""
+
+    __slots__ = ("connecting", "connection", "receiver", "request", "retried")
+
+    def __init__(self, request: OutgoingRequest, receiver: AnswerReceiver) -> None:
+        self.request = request
+        self.receiver: AnswerReceiver | None = receiver
+        self.connection: UpstreamConnection | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.retried = False
+
+    def abandon(self) -> None:
+        """Give up: the receiver hears no more, and the connection to Nova is closed."""
+        self.receiver = None
+        if self.connecting is not None:
+            self.connecting.cancel()
+        if self.connection is not None:
+            self.connection.abort()
+
+    def complain_of_silence(self) -> None:
+        """Say that the answer, or its next part, has been waited for too long."""
+        if self.connection is not None:
+            self.connection.owner.endpoint_silent()
+
+    def pause(self) -> None:
+        """Stop reading the answer until `resume`."""
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """Go on reading the answer."""
+        if self.connection is not None:
+            self.connection.resume()
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection to one of Nova's endpoints, serving one exchange at a time."""
+
+    __slots__ = (
+        "_ended",
+        "_endpoint",
+        "_exchange",
+        "_parser",
+        "_persistent",
+        "_poller",
+        "_transport",
+        "idle_since",
+        "owner",
+    )
+
+    def __init__(
+        self, owner: ConnectionOwner, endpoint: Endpoint, *, max_head: int, max_headers: int
+    ) -> None:
+        self.owner = owner
+        self._endpoint = endpoint
+        self.idle_since = 0.0
+        self._parser = AnswerParser(max_head=max_head, max_headers=max_headers)
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._persistent = False
+        self._ended = False  # by Nova: over TLS, only if TLS says so as well as TCP
+        self._poller = select.poll()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent on it.
+
+        The socket itself is asked whether anything has come that the event loop has not read yet:
+        either the end of the connection, or bytes nobody has asked for.
+        """
+        return (
+            self._transport is not None
+            and not self._transport.is_closing()
+            and self._exchange is None
+            and not self._poller.poll(0)
+        )
+
+    def send(self, exchange: Exchange) -> None:
+        """Send an exchange's request; only on a usable connection."""
+        transport = self._transport
+        if transport is None:
+            raise RuntimeError("send() on a connection that is not open")
+        self._exchange = exchange
+        exchange.connection = self
+        request = exchange.request
+        self._parser.expect(head_only=request.head_only)
+        transport.write(b"".join((request.start, self._endpoint.host_line, request.rest)))
+
+    def abort(self) -> None:
+        """Close at once; an exchange in progress is forgotten."""
+        self._exchange = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the open transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        """Read (a part of) the answer and pass it on."""
+        exchange = self._exchange
+        if exchange is None:
+            # Nobody has asked. Whatever it is, no later request may get to see it.
+            self.abort()
+            return
+        try:
+            part = self._parser.feed(data)
+        except BadAnswerError as error:
+            self._break(str(error))
+            return
+        if part.head is not None:
+            self._persistent = part.head.persistent
+        if part.complete:
+            self._exchange = None
+            exchange.connection = None
+            self._release()
+        elif part.head is None and not part.body:
+            # Bytes of a head or a trailer, which must not renew the receiver's deadline for ever.
+            return
+        if exchange.receiver is not None:
+            exchange.receiver.answer_received(part)
+
+    def eof_received(self) -> None:
+        """Note Nova's end and let the transport close itself; `connection_lost` follows.
+
+        Over TLS the event loop calls this for a close_notify, and not for the end of TCP alone,
+        which anybody on the way can bring about (RFC 9112, section 9.8).
+        """
+        self._ended = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the exchange in progress, if any: properly, or as broken."""
+        exchange = self._exchange
+        self.owner.connection_gone(self)
+        if exchange is not None and exc is None and self._ended and self._parser.finish():
+            self._exchange = None
+            exchange.connection = None
+            if exchange.receiver is not None:
+                exchange.receiver.answer_received(AnswerPart(None, b"", complete=True))
+        elif exchange is not None:
+            self._break("the connection ended before the answer did")
+        self._parser.close()
+        self._transport = None
+
+    def _release(self) -> None:
+        transport = self._transport
+        if (
+            transport is not None
+            and self._persistent
+            and not self._parser.surplus
+            # An answer that came before the whole request was sent leaves the rest unread.
+            and transport.get_write_buffer_size() == 0
+        ):
+            self.owner.connection_free(self)
+        else:
+            self.abort()
+
+    def _break(self, cause: str) -> None:
+        exchange = self._exchange
+        self.abort()
+        if exchange is not None:
+            exchange.connection = None
+            self.owner.exchange_broken(exchange, answered=self._parser.started, cause=cause)

@@ -1,0 +1,252 @@
+"""One endpoint of Nova's: connecting to it, the connections kept to it, and its trial.
+
+All of it runs on the event loop's thread. It lives until the settings name other endpoints.
+"""
+
+import asyncio
+import functools
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Protocol
+
+from ovs_metadata.proxy.accounting.request_id import new_request_id
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.request import OutgoingRequest
+from ovs_metadata.proxy.http.response import AnswerPart
+from ovs_metadata.proxy.nova.connection import Exchange, UpstreamConnection
+from ovs_metadata.proxy.nova.endpoint import Endpoint
+from ovs_metadata.proxy.nova.health import Health
+from ovs_metadata.proxy.nova.race import first_to_succeed
+
+ADDRESS_DELAY = 0.25
+"""Seconds until the next address of a name is tried as well (RFC 8305, section 5)."""
+
+TRIAL_AGENT = b"ovs-metadata-proxy"
+"""The User-Agent of trials, by which Nova's log tells them from guests' requests."""
+
+
+class Pool(Protocol):
+    """The pool, as an endpoint sees it."""
+
+    settings: Settings
+
+    def now(self) -> float:
+        """The event loop's time."""
+
+    def endpoint_doubted(self, which: "EndpointConnections") -> None:
+        """The endpoint did not answer a request as it should."""
+
+    def exchange_broken(
+        self, by: "EndpointConnections", exchange: Exchange, *, answered: bool
+    ) -> None:
+        """The endpoint failed an exchange; ``answered`` says if any byte had come."""
+
+
+class EndpointConnections:
+    """One endpoint with its health and the connections kept to it; the owner of all of them."""
+
+    def __init__(
+        self, pool: Pool, endpoint: Endpoint, context: ssl.SSLContext | None, *, now: float
+    ) -> None:
+        self._pool = pool
+        self.endpoint = endpoint
+        self._context = context
+        self._is_name = not _is_address(endpoint.host)
+        self._worked = ""  # the address connected to last
+        self.health = Health(since=now)
+        self.trial: asyncio.Task[None] | None = None
+        """The latest trial."""
+        self.retired = False
+        # In order of use, the latest last: it is the least likely to have been closed by Nova.
+        self._idle: dict[UpstreamConnection, None] = {}
+
+    @property
+    def idle_count(self) -> int:
+        """How many connections wait for their next request."""
+        return len(self._idle)
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """Return a kept connection that can be used, if there is one."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
+
+    async def open(self, settings: Settings) -> UpstreamConnection:
+        """Make a connection, with its TLS, to whichever address of the host accepts one.
+
+        Raises:
+            OSError: there is none to be had; TimeoutError and TLS errors included.
+        """
+        deadline = self._pool.now() + settings.connect_timeout
+        async with asyncio.timeout_at(deadline) as limit:
+            addresses = [self.endpoint.host]
+            if self._is_name:
+                found = await resolve(self.endpoint.host, self.endpoint.port)
+                addresses = connection_order(found, worked=self._worked)
+                # The last to begin has as long as the first.
+                limit.reschedule(deadline + ADDRESS_DELAY * (len(addresses) - 1))
+            return await first_to_succeed(
+                [functools.partial(self._connect, address, settings) for address in addresses],
+                delay=ADDRESS_DELAY,
+                discard=UpstreamConnection.abort,
+            )
+
+    async def _connect(self, address: str, settings: Settings) -> UpstreamConnection:
+        transport, connection = await asyncio.get_running_loop().create_connection(
+            lambda: UpstreamConnection(
+                self,
+                self.endpoint,
+                max_head=settings.max_head,
+                max_headers=settings.max_headers,
+            ),
+            address,
+            self.endpoint.port,
+            ssl=self._context,
+            server_hostname=self.endpoint.host if self._context else None,
+        )
+        # The socket of a TLS connection may rightly be readable now, for session tickets.
+        if transport.is_closing() if self._context else not connection.usable:
+            connection.abort()
+            raise ConnectionResetError("it closed a connection at once, or spoke unasked")
+        self._worked = address
+        return connection
+
+    async def try_out(self, settings: Settings) -> None:
+        """Hold a trial: ask for a page that Nova shows without an identity. Any answer will do.
+
+        It may take `connect_timeout` to connect, and as long again to answer.
+
+        Raises:
+            OSError: it cannot be connected to, or does not answer as it should.
+        """
+        connection = await self.open(settings)
+        trial = _Trial(self)
+        connection.owner = trial
+        exchange = Exchange(_trial_request(), trial)
+        connection.send(exchange)
+        try:
+            async with asyncio.timeout(settings.connect_timeout):
+                await trial.answered
+        except TimeoutError:
+            raise TimeoutError("it did not answer in time") from None
+        finally:
+            exchange.abandon()  # which does nothing after the answer
+
+    def sweep(self, oldest_allowed: float) -> None:
+        """Close what has been idle since before a time of the event loop's."""
+        for connection in list(self._idle):
+            if connection.idle_since > oldest_allowed:
+                return
+            del self._idle[connection]
+            connection.abort()
+
+    def retire(self) -> None:
+        """Keep no connections any more."""
+        self.retired = True
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            connection.abort()
+
+    # Called by connections.
+
+    def connection_free(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose answer is complete, if there is room."""
+        pool = self._pool
+        if not self.retired and len(self._idle) < pool.settings.upstream_max_idle:
+            connection.idle_since = pool.now()
+            self._idle[connection] = None
+        else:
+            connection.abort()
+
+    def connection_gone(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is closed."""
+        self._idle.pop(connection, None)
+
+    def endpoint_silent(self) -> None:
+        """Doubt an endpoint that accepts requests and says nothing."""
+        self._pool.endpoint_doubted(self)
+
+    def exchange_broken(self, exchange: Exchange, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - trials want the cause
+        """Have the pool decide what becomes of an exchange."""
+        self._pool.exchange_broken(self, exchange, answered=answered)
+
+
+class _Trial:
+    """Who asks, and who owns the connection, while an endpoint is on trial."""
+
+    def __init__(self, endpoint: EndpointConnections) -> None:
+        self._endpoint = endpoint
+        self.answered = asyncio.get_running_loop().create_future()
+        """Done with the end of the answer; fails with what was wrong."""
+
+    def request_sent(self) -> None:
+        """Nothing follows from it."""
+
+    def answer_received(self, part: AnswerPart) -> None:
+        """Note the end of the answer."""
+        if part.complete and not self.answered.done():
+            self.answered.set_result(None)
+
+    def exchange_failed(self, failure: Failure) -> None:
+        """Nothing comes this way: the connection's owner is asked first."""
+
+    def connection_free(self, connection: UpstreamConnection) -> None:
+        """Let the endpoint keep the connection."""
+        connection.owner = self._endpoint
+        self._endpoint.connection_free(connection)
+
+    def connection_gone(self, connection: UpstreamConnection) -> None:
+        """Nobody else knows of it."""
+
+    def endpoint_silent(self) -> None:
+        """Nothing comes this way: the trial has a time limit of its own."""
+
+    def exchange_broken(self, exchange: Exchange, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - the owner's signature
+        """Note why there is no answer."""
+        if not self.answered.done():
+            self.answered.set_exception(ConnectionError(cause))
+
+
+def _trial_request() -> OutgoingRequest:
+    rest = b"User-Agent: %b\r\nX-OpenStack-Request-ID: %b\r\n\r\n"
+    return OutgoingRequest(
+        b"GET / HTTP/1.1\r\n", rest % (TRIAL_AGENT, new_request_id()), False, True
+    )
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host name, the ones to prefer first.
+
+    Raises:
+        OSError: it has none, or nobody says.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+def connection_order(addresses: Sequence[str], *, worked: str) -> list[str]:
+    """Return addresses in the order to try them, each once.
+
+    The one that worked comes first, if it still is one of them; the families alternate
+    (RFC 8305, section 4).
+    """
+    unique = list(dict.fromkeys(addresses))
+    position = {}
+    for family in (True, False):
+        members = [address for address in unique if (":" in address) == family]
+        position.update({address: number for number, address in enumerate(members)})
+    return sorted(unique, key=lambda address: (address != worked, position[address]))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

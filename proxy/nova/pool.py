@@ -1,0 +1,306 @@
+"""The requests to Nova: to the first endpoint that is well, over connections that are kept.
+
+All of it runs on the event loop's thread. The pool lives as long as the worker.
+
+What is sent again, and when:
+
+- A request that found no connection was not sent, so it is tried with the next endpoint, whatever
+  its method. Only when no endpoint has accepted a connection for a while has it failed.
+- A request whose connection broke before any byte of an answer is sent again if its method is
+  idempotent, on a fresh connection. If the connection that broke was fresh, this happens once, and
+  with another endpoint that is well, if there is one.
+- Other methods always get a fresh connection, so that Nova's closing of a kept one at the very
+  moment of its use cannot hit them.
+- Once a byte of an answer has come, nothing is sent again.
+
+What a connection says before it is asked anything is for nobody: it is closed at once, and before
+each use the socket itself is asked for bytes that the event loop has not read yet.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import ssl
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.request import OutgoingRequest
+from ovs_metadata.proxy.nova.connection import AnswerReceiver, Exchange, UpstreamConnection
+from ovs_metadata.proxy.nova.endpoint_connections import EndpointConnections
+from ovs_metadata.proxy.nova.health import (
+    EndpointHealth,
+    Health,
+    doubted,
+    failed,
+    is_due,
+    passed,
+    trial_order,
+    tried,
+)
+from ovs_metadata.proxy.nova.race import first_to_succeed
+from ovs_metadata.proxy.nova.tls import tls_context, tls_settings
+
+_log = logging.getLogger(__name__)
+
+_PAUSE_BETWEEN_TRIALS = 0.25
+"""Seconds between two trials while requests wait that found no endpoint."""
+_ENDPOINT_DELAY = 1.0
+"""Seconds until a request that waits for a connection tries the next endpoint as well: as long as
+TCP waits before it sends its first packet again."""
+
+
+class UpstreamPool:
+    """Sends requests to Nova. Make it within a running event loop; `sweep` must be called often.
+
+    Raises:
+        TlsError: a PEM text in the settings cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = asyncio.get_running_loop().time
+        """The event loop's time."""
+        self.settings = settings
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._round: asyncio.Task[None] | None = None
+        self._endpoints = self._make_endpoints(settings)
+        self._preferred: EndpointConnections | None = self._endpoints[0]
+
+    def apply(self, settings: Settings) -> None:
+        """Use these settings from now on; requests in flight end under the old ones.
+
+        Raises:
+            TlsError: a PEM text in them cannot be used, and nothing has changed.
+        """
+        before = self.settings
+        if settings.endpoints != before.endpoints or tls_settings(settings) != tls_settings(before):
+            fresh = self._make_endpoints(settings)
+            self._retire_all()
+            self._endpoints = fresh
+            self._preferred = fresh[0]
+        self.settings = settings
+
+    def submit(self, request: OutgoingRequest, receiver: AnswerReceiver) -> Exchange:
+        """Send a request; its receiver is told the rest.
+
+        Whether it is already sent on return shows in the exchange's `connection`; if it is not, the
+        receiver's `request_sent` follows.
+        """
+        exchange = Exchange(request, receiver)
+        connection = self._take_idle() if request.idempotent else None
+        if connection is not None:
+            connection.send(exchange)
+        else:
+            self._connect(exchange)
+        return exchange
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for too long, and try again what has failed.
+
+        ``now`` is in the event loop's time.
+        """
+        oldest_allowed = now - self.settings.upstream_idle_timeout
+        for each in self._endpoints:
+            each.sweep(oldest_allowed)
+            self._try_if_due(each)
+
+    def close(self) -> None:
+        """Close idle connections and stop making new ones."""
+        self._retire_all()
+        for task in self._tasks:
+            task.cancel()
+
+    @property
+    def idle_count(self) -> int:
+        """How many connections wait for their next request."""
+        return sum(each.idle_count for each in self._endpoints)
+
+    def health(self) -> tuple[EndpointHealth, ...]:
+        """Return how the endpoints are, in their order."""
+        epoch = time.time() - self.now()
+        return tuple(
+            EndpointHealth(
+                str(each.endpoint),
+                each.health.healthy,
+                each.health.since + epoch,
+                each.health.last_error,
+            )
+            for each in self._endpoints
+        )
+
+    # Called by endpoints.
+
+    def exchange_broken(
+        self, by: EndpointConnections, exchange: Exchange, *, answered: bool
+    ) -> None:
+        """Send an exchange's request once more, or tell its receiver that it failed."""
+        # One that broke on a kept connection never had a task to connect.
+        fresh = exchange.connecting is not None
+        if answered or fresh:
+            self.endpoint_doubted(by)
+        if exchange.receiver is None:
+            return
+        if not answered and exchange.request.idempotent and not exchange.retried:
+            exchange.retried = fresh
+            self._connect(exchange, avoid=by if fresh else None)
+        else:
+            exchange.receiver.exchange_failed(Failure.BAD_ANSWER)
+
+    def endpoint_doubted(self, which: EndpointConnections) -> None:
+        """Hold a trial of an endpoint, unless there was one just now."""
+        interval = self.settings.endpoint_retry_interval
+        which.health = doubted(which.health, now=self.now(), retry_interval=interval)
+        self._try_if_due(which)
+
+    def _make_endpoints(self, settings: Settings) -> tuple[EndpointConnections, ...]:
+        secure = any(endpoint.scheme == "https" for endpoint in settings.endpoints)
+        context = tls_context(settings) if secure else None
+        return tuple(
+            EndpointConnections(
+                self,
+                endpoint,
+                context if endpoint.scheme == "https" else None,
+                now=self.now(),
+            )
+            for endpoint in settings.endpoints
+        )
+
+    def _retire_all(self) -> None:
+        for each in self._endpoints:
+            each.retire()
+
+    def _take_idle(self) -> UpstreamConnection | None:
+        if self._preferred is not None:
+            return self._preferred.take_idle()
+        # No endpoint accepts connections, but one that was made before may still be good.
+        for each in self._endpoints:
+            connection = each.take_idle()
+            if connection is not None:
+                return connection
+        return None
+
+    # Making connections.
+
+    def _connect(self, exchange: Exchange, *, avoid: EndpointConnections | None = None) -> None:
+        exchange.connecting = task = self._start(self._send_on_new(exchange, avoid))
+        task.add_done_callback(lambda task: _report_to(exchange, task))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _send_on_new(self, exchange: Exchange, avoid: EndpointConnections | None) -> None:
+        give_up_at = self.now() + self.settings.unavailable_timeout
+        connection = await self._open_first(avoid)
+        while connection is None and (left := give_up_at - self.now()) > 0:
+            await asyncio.wait({self._next_round()}, timeout=left)
+            if self._preferred is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(give_up_at):
+                        connection = await self._open_first(avoid)
+        receiver = exchange.receiver
+        if receiver is None:
+            if connection is not None:
+                connection.abort()
+        elif connection is None:
+            receiver.exchange_failed(Failure.NO_ENDPOINT)
+        else:
+            connection.send(exchange)
+            receiver.request_sent()
+
+    async def _open_first(self, avoid: EndpointConnections | None) -> UpstreamConnection | None:
+        """Connect to the first endpoint that accepts; where none is well, try all at once."""
+        endpoints = self._endpoints
+        last = endpoints.index(avoid) if avoid in endpoints else None
+        order = trial_order([each.health for each in endpoints], last=last)
+        try:
+            return await first_to_succeed(
+                [functools.partial(self._open, endpoints[index]) for index in order],
+                delay=_ENDPOINT_DELAY if self._preferred is not None else 0.0,
+                discard=UpstreamConnection.abort,
+            )
+        except OSError:
+            return None
+
+    async def _open(self, each: EndpointConnections) -> UpstreamConnection:
+        begun = self.now()
+        try:
+            return await each.open(self.settings)
+        except OSError as error:
+            self._failed(each, error)
+            raise
+        except asyncio.CancelledError:
+            # Another endpoint was quicker, or the guest has gone. A trial takes the time it needs.
+            if self.now() >= begun + _ENDPOINT_DELAY:
+                self.endpoint_doubted(each)
+            raise
+
+    # Trials.
+
+    def _next_round(self) -> asyncio.Task[None]:
+        """The one round of trials that all requests wait for that found no endpoint."""
+        if self._round is None or self._round.done():
+            self._round = self._start(self._try_all())
+        return self._round
+
+    async def _try_all(self) -> None:
+        await asyncio.sleep(_PAUSE_BETWEEN_TRIALS)
+        trials = {self._try(each) for each in self._endpoints}
+        await asyncio.wait(trials, return_when=asyncio.FIRST_COMPLETED)
+
+    def _try_if_due(self, each: EndpointConnections) -> None:
+        if is_due(each.health, now=self.now()):
+            self._try(each)
+
+    def _try(self, each: EndpointConnections) -> asyncio.Task[None]:
+        """Hold a trial of an endpoint, unless one is being held."""
+        if each.trial is None or each.trial.done():
+            each.health = tried(each.health, now=self.now())
+            each.trial = self._start(self._judge(each))
+        return each.trial
+
+    async def _judge(self, each: EndpointConnections) -> None:
+        try:
+            await each.try_out(self.settings)
+        except OSError as error:
+            self._failed(each, error)
+        else:
+            self._set_health(each, passed(each.health, now=self.now()))
+
+    def _failed(self, each: EndpointConnections, error: OSError) -> None:
+        interval = self.settings.endpoint_retry_interval
+        now = self.now()
+        self._set_health(
+            each, failed(each.health, _reason(error), now=now, retry_interval=interval)
+        )
+
+    def _set_health(self, each: EndpointConnections, health: Health) -> None:
+        before, each.health = each.health, health
+        if each.retired:
+            return
+        # Once per change and not once per request: guests decide how many those are.
+        if health.healthy and not before.healthy:
+            _log.info("Nova metadata endpoint %s: answers again", each.endpoint)
+        elif not health.healthy and (before.healthy or before.last_error != health.last_error):
+            _log.warning("Nova metadata endpoint %s: %s", each.endpoint, health.last_error)
+        self._preferred = next((one for one in self._endpoints if one.health.healthy), None)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    return str(error) or "connecting timed out"
+
+
+def _report_to(exchange: Exchange, task: asyncio.Task[None]) -> None:
+    """Fail an exchange whose connecting ended in a way nobody has thought of."""
+    if task.cancelled() or task.exception() is None:
+        return
+    _log.error("connecting to Nova failed in an unforeseen way", exc_info=task.exception())
+    if exchange.receiver is not None:
+        exchange.receiver.exchange_failed(Failure.NO_ENDPOINT)

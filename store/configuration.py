@@ -1,0 +1,205 @@
+"""The documents that make up one host's configuration, followed live.
+
+Callbacks come from threads of the store's; they replace a value and tell the owner that something
+changed. The owner calls `sources` when it gets round to it. Lives from construction to `close`.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ovs_metadata.store import layout
+from ovs_metadata.store.documents import MalformedDocument, Values, decode
+from ovs_metadata.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_TEMPLATE = "default"
+"""The template that every hypervisor uses, after the one assigned to it if there is one."""
+
+
+ENABLED = "agent.openstack.metadata.enabled"
+"""The one key that others than the agent look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A document, and what to call it: "host compute-1", "template default"."""
+
+    name: str
+    values: Values = field(repr=False)
+    path: str = field(default="", compare=False)
+    """Where it is in the store, if it was read there."""
+    problem: str = ""
+    """Why it has no values though it should; empty otherwise."""
+
+
+def is_enabled(sources: Sequence[Source], before: bool) -> bool:
+    """Whether metadata is served; a bad value leaves it at what it was before."""
+    for source in sources:
+        value = source.values.get(ENABLED)
+        if isinstance(value, bool):
+            return value
+        if value is not None:
+            return before
+    return False
+
+
+def host_source_name(host: str) -> str:
+    """What a host's own document is called."""
+    return f"host {host}"
+
+
+def template_source_name(name: str) -> str:
+    """What a template is called."""
+    return f"template {name}"
+
+
+def assigned_template(data: bytes | None) -> str:
+    """The template that the content of a host's assignment names."""
+    return data.decode("utf-8", errors="replace").strip() if data else DEFAULT_TEMPLATE
+
+
+def read_sources(store: Store, host: str) -> list[Source]:
+    """Read a host's sources as they are now, the highest precedence first.
+
+    An assigned template whose name cannot be one is passed over, as the agent does.
+
+    Raises:
+        ValueError: the name of the host cannot be one.
+        MalformedDocument: one of them is no configuration; names it.
+        StoreError: the store cannot be read.
+    """
+    sources = [read_source(store, host_source_name(host), layout.config_node_path(host))]
+    assignment = store.read_document(layout.config_assignment_path(host))
+    template = assigned_template(assignment.data if assignment else None)
+    if template != DEFAULT_TEMPLATE:
+        sources.append(_read_assigned(store, host, template))
+    return [*sources, read_template(store, DEFAULT_TEMPLATE)]
+
+
+def read_template(store: Store, name: str) -> Source:
+    """Read a template; raises as `read_sources` does."""
+    return read_source(store, template_source_name(name), layout.config_template_path(name))
+
+
+def _read_assigned(store: Store, host: str, template: str) -> Source:
+    try:
+        layout.config_template_path(template)
+    except ValueError as error:
+        problem = f"{host_source_name(host)}: the template assigned to it is ignored: {error}"
+        return Source(template_source_name(ascii(template[:60])), {}, problem=problem)
+    return read_template(store, template)
+
+
+def read_source(store: Store, name: str, path: str) -> Source:
+    """Read one document, to be called `name`; raises as `read_sources` does."""
+    document = store.read_document(path)
+    try:
+        return Source(name, decode(document.data if document else None), path)
+    except MalformedDocument as error:
+        raise MalformedDocument(f"{name}: {error}") from None
+
+
+class _Closeable(Protocol):
+    def close(self) -> None: ...
+
+
+class _Followed:
+    """One document: its last good values, or None before it was good for the first time."""
+
+    def __init__(self, name: str, on_change: Callable[[], None]) -> None:
+        self.name = name
+        self.values: Values | None = None
+        self.problem: str | None = None
+        self._on_change = on_change
+
+    def told(self, data: bytes | None) -> None:
+        try:
+            self.values = decode(data)
+            self.problem = None
+        except MalformedDocument as error:
+            self.problem = f"{self.name}: {error}"
+        self._on_change()
+
+
+class ConfigurationFollower:
+    """Follows a host's own document, the template assigned to it, and the default template."""
+
+    def __init__(self, store: Store, host: str, on_change: Callable[[], None]) -> None:
+        """Start following. `on_change` is called from any thread, also for the first time."""
+        self._store = store
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._closed = False
+        self._template: _Followed | None = None
+        self._template_follower: _Closeable | None = None
+        self._assigned = False
+        self._node = _Followed(host_source_name(host), on_change)
+        self._default = _Followed(template_source_name(DEFAULT_TEMPLATE), on_change)
+        with contextlib.ExitStack() as followers:
+            for path, listener in (
+                (layout.config_template_path(DEFAULT_TEMPLATE), self._default.told),
+                (layout.config_node_path(host), self._node.told),
+                (layout.config_assignment_path(host), self._assignment_told),
+            ):
+                followers.callback(store.follow_document(path, listener).close)
+            self._followers = followers.pop_all()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._followers.close()
+        with self._lock:
+            self._closed = True
+            template, self._template_follower = self._template_follower, None
+        if template:
+            template.close()
+
+    def sources(self) -> list[Source] | None:
+        """All sources, the highest precedence first; None before each was good once.
+
+        A document that has been malformed from the beginning may say anything: nobody knows.
+        """
+        with self._lock:
+            followed = [self._node, *([self._template] if self._template else []), self._default]
+            if not self._assigned:
+                return None
+        found = [Source(each.name, each.values) for each in followed if each.values is not None]
+        return found if len(found) == len(followed) else None
+
+    def problems(self) -> list[str]:
+        """Documents that cannot be read, a line each; what they last said stays in force."""
+        with self._lock:
+            followed = [self._node, self._template, self._default]
+        return [each.problem for each in followed if each and each.problem]
+
+    def _assignment_told(self, data: bytes | None) -> None:
+        """Follow the template that the host has been given, and no longer the one it had."""
+        name = assigned_template(data)
+        template: _Followed | None = None
+        path = ""
+        if name != DEFAULT_TEMPLATE:
+            template = _Followed(template_source_name(name), self._on_change)
+            try:
+                path = layout.config_template_path(name)
+            except ValueError as error:
+                LOG.error("the template of this host is ignored: %s", error)
+                template = None
+        with self._lock:
+            self._template = template
+            self._assigned = True
+            old, self._template_follower = self._template_follower, None
+        if old:
+            old.close()
+        if template:
+            # Not under the lock: the store may tell it, and so wake us, before this returns.
+            new = self._store.follow_document(path, template.told)
+            with self._lock:
+                if not self._closed:
+                    self._template_follower = new
+                    return
+            new.close()
+        self._on_change()

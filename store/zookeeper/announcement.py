@@ -1,0 +1,110 @@
+"""Announcements in ZooKeeper: a node with what is said, and below it an ephemeral one.
+
+The ephemeral node is what says that the announcer is alive: it goes with the session, so one is
+made in each new session, and named for it: that of an agent which has just died, and of which
+ZooKeeper does not know yet, is left to go by itself. What was said last stays, for whoever asks
+since when it is dead. One daemon thread per announcement writes, and ends in `close`.
+"""
+
+import contextlib
+import logging
+import threading
+
+from kazoo.exceptions import NodeExistsError, NoNodeError
+
+from ovs_metadata.store.errors import UnknownLayout
+from ovs_metadata.store.zookeeper.session import CONNECTION_ERRORS, Requests
+
+LOG = logging.getLogger(__name__)
+
+WRITE_TIMEOUT = 60.0
+"""Seconds after which a request counts as failed; long, for the same reason as a follower's."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds after which what could not be written is tried again."""
+
+
+class ZooKeeperAnnouncement:
+    """An `Announcement`; whoever owns the client calls `wake` on each new connection."""
+
+    def __init__(self, requests: Requests, path: str, data: bytes) -> None:
+        self._requests = requests
+        self._path = path
+        self._data = data
+        self._written: bytes | None = None
+        self._problem = ""
+        self._closed = False
+        self._wake = threading.Event()
+        self._wake.set()
+        self._thread = threading.Thread(target=self._run, name="store-announcement", daemon=True)
+        self._thread.start()
+
+    def update(self, data: bytes) -> None:
+        """See `Announcement`."""
+        self._data = data
+        self._wake.set()
+
+    def wake(self) -> None:
+        """See that it is all there. Does not block."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """See `Announcement`. Without a connection it is the session's end that makes it so."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+        if not self._requests.disconnected_for():
+            with contextlib.suppress(*self._requests.failures):
+                self._requests.wait(self._requests.client.delete_async(self._marker()))
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._closed:
+                return
+            if self._requests.disconnected_for():
+                continue  # woken again on the next connection
+            try:
+                self._write()
+            except UnknownLayout as error:
+                LOG.error("%s", error)
+                return
+            except self._requests.failures as error:
+                self._note(error)
+                self._wake.wait(RETRY_INTERVAL)
+                self._wake.set()
+            else:
+                self._problem = ""
+
+    def _write(self) -> None:
+        """Bring both nodes to what they should be."""
+        requests, data = self._requests, self._data
+        client, node = requests.client, requests.path(self._path)
+        requests.make_layout()
+        if data != self._written:
+            try:
+                requests.wait(client.set_async(node, data), WRITE_TIMEOUT)
+            except NoNodeError:
+                requests.wait(client.create_async(node, data, makepath=True), WRITE_TIMEOUT)
+            self._written = data
+        try:
+            marker = client.create_async(self._marker(), b"", ephemeral=True)
+            requests.wait(marker, WRITE_TIMEOUT)
+        except NodeExistsError:
+            return
+        except NoNodeError:
+            # Somebody has deleted the node above it: the next attempt makes it anew.
+            self._written = None
+            raise
+
+    def _marker(self) -> str:
+        session = self._requests.client.client_id[0]
+        return self._requests.path(f"{self._path}/alive-{session:x}")
+
+    def _note(self, error: Exception) -> None:
+        """Log why it is not written, once; a lost connection the store itself logs."""
+        problem = f"ZooKeeper: {self._path} cannot be written: {error!r}"
+        if not isinstance(error, CONNECTION_ERRORS) and problem != self._problem:
+            LOG.warning("%s; trying again", problem)
+            self._problem = problem

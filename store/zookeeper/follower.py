@@ -1,0 +1,235 @@
+"""Follows nodes in ZooKeeper: one watch per node, reads in batches.
+
+A watch fires once and is set again by the read that it causes. kazoo forgets all watches when the
+connection is lost, and does not set them again on the next: then everything is read anew. So the
+only state is the set of what is to be read. What cannot be read stays in it.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from kazoo.exceptions import NoNodeError
+
+from ovs_metadata.store.follower import ThreadedFollower
+from ovs_metadata.store.interface import FatalCallback
+from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.snapshot import Known, Snapshot
+from ovs_metadata.store.zookeeper.session import (
+    BATCH,
+    CONNECTION_ERRORS,
+    Requests,
+    batches,
+)
+
+READ_TIMEOUT = 60.0
+"""Seconds after which a read counts as failed. A lost connection, or a server that is silent, ends
+it long before. One that is busy, because all agents of a deployment have come back at once, would
+only be the busier if it were asked again."""
+
+SYNC_TIMEOUT = 5.0
+"""Seconds a sync may take before it is tried again."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds after which what could not be read is tried again."""
+
+PATIENCE = 1.0
+"""Seconds without a connection after which what was never read is told from the snapshot. Longer
+than connecting takes when all is well, since what is in the snapshot may be out of date; shorter
+than a guest waits for an identity."""
+
+SPARE_WATCHES = 100
+"""Watches of nodes no longer followed that are put up with. Most of them go by themselves, with the
+node; to compare each time would cost more."""
+
+S = TypeVar("S")
+
+
+class ZooKeeperFollower(ThreadedFollower[S]):
+    """A `Follower` by watches.
+
+    It catches up by a sync of its server with ZooKeeper's leader. A server writes to a connection
+    in the order of transactions (ZooKeeper Programmer's Guide, "ZooKeeper Watches"), so the events
+    of everything that was written before the sync come before its answer.
+
+    Args:
+        requests: to one client; whoever owns it calls `read_all` on each new connection.
+        kind: what the keys are of.
+        listener: what to tell.
+        on_fatal: told when the layout is of an unknown version.
+        snapshot: what was last known; None if that is not kept.
+    """
+
+    confirms_cheaply = False
+
+    def __init__(
+        self,
+        requests: Requests,
+        kind: Kind[S],
+        listener: Callable[[str, S], None],
+        on_fatal: FatalCallback | None,
+        snapshot: Snapshot | None,
+    ) -> None:
+        super().__init__(kind, listener, on_fatal)
+        self._requests = requests
+        self._client = requests.client
+        self._snapshot = snapshot
+        # Added to and taken from by several threads; each is a single operation of a set.
+        self._to_read: set[str] = set()
+        self._thread.start()
+
+    def read_all(self) -> None:
+        """Read everything anew: a new connection has no watches. Does not block."""
+        self._added(self._reports.keys())
+        self._wake.set()
+
+    def set_ports(self, port_ids: Collection[str]) -> None:
+        """See `Follower`."""
+        before = self._reports.keys()
+        super().set_ports(port_ids)
+        for key in before.difference(port_ids):
+            self._release(key)
+
+    def close(self) -> None:
+        """See `Follower`."""
+        super().close()
+        if self._snapshot:
+            self._snapshot.save(now=True)
+
+    def _added(self, keys: set[str]) -> None:
+        self._to_read.update(keys)
+
+    def _pause(self) -> float | None:
+        pauses = [RETRY_INTERVAL] if self._to_read or self._unconfirmed.qsize() else []
+        if self._snapshot:
+            due = self._snapshot.save()
+            pauses += [] if due is None else [due]
+            if self._requests.disconnected_for() and self._reports.untold():
+                pauses.append(PATIENCE / 4)
+        return min(pauses, default=None)
+
+    def _catch_up(self) -> bool:
+        try:
+            if self._client.connected:
+                self._requests.sync(SYNC_TIMEOUT)
+        except self._requests.failures:
+            return not self._client.connected
+        return True
+
+    def _caught_up(self) -> bool:
+        return not self._to_read or not self._client.connected
+
+    def _read(self) -> set[str]:
+        if self._snapshot and self._requests.disconnected_for() > PATIENCE:
+            self._tell_from(self._snapshot)
+        while self._to_read and self._client.connected and not self.closed:
+            batch = self._take_batch()
+            try:
+                self._requests.check_layout(READ_TIMEOUT)
+                failed = self._read_batch(batch)
+            except self._requests.failures as error:
+                self._to_read.update(batch)
+                return _problem(error)
+            if failed:
+                return failed
+        return self._forget_watches()
+
+    def _forget_watches(self) -> set[str]:
+        """Remove the watches of what is no longer followed, once there are some of them."""
+        if not self._client.connected or self.closed:
+            return set()
+        watches = self._requests.watches
+        keys = self._reports.keys()
+        followed = {self._node(key) for key in keys if self._kind.is_key(key)}
+        left = watches.of(self._on_watch) - followed
+        try:
+            for batch in batches(sorted(left)) if len(left) > SPARE_WATCHES else ():
+                watches.forget(batch, self._on_watch, READ_TIMEOUT)
+        except self._requests.failures as error:
+            return _problem(error)
+        return set()
+
+    def _tell_from(self, snapshot: Snapshot) -> None:
+        for key in filter(self._kind.is_key, self._reports.untold()):
+            known = snapshot.get(self._kind.path_of(key))
+            if known is not None:
+                self._reports.tell(key, known.data)
+
+    def _take_batch(self) -> list[str]:
+        """Take up to BATCH keys out of those to be read; those no longer followed are dropped."""
+        batch: list[str] = []
+        while self._to_read and len(batch) < BATCH:
+            # Before it is asked whether it is followed: it is followed before it is put in here.
+            key = self._to_read.pop()
+            if not self._kind.is_key(key):
+                self._reports.tell(key, None)
+            elif self._reports.follows(key):
+                batch.append(key)
+        return batch
+
+    def _read_batch(self, batch: list[str]) -> set[str]:
+        """Read these nodes, all at once, and tell what they hold."""
+        problems: set[str] = set()
+        absent = []
+        reads = [
+            (key, self._requests.watches.get(self._node(key), self._on_watch)) for key in batch
+        ]
+        for key, read in reads:
+            try:
+                data, _ = self._requests.wait(read, READ_TIMEOUT)
+            except NoNodeError:
+                absent.append(key)
+            except self._requests.failures as error:
+                self._to_read.add(key)
+                problems |= _problem(error, self._kind.path_of(key))
+            else:
+                self._tell(key, data)
+        return problems | self._await_creation(absent)
+
+    def _await_creation(self, absent: list[str]) -> set[str]:
+        """Set watches for nodes to appear: reading a node that is not there sets none."""
+        problems: set[str] = set()
+        checks = [
+            (key, self._requests.watches.exists(self._node(key), self._on_watch)) for key in absent
+        ]
+        for key, check in checks:
+            try:
+                appeared = self._requests.wait(check, READ_TIMEOUT)
+            except self._requests.failures as error:
+                self._to_read.add(key)
+                problems |= _problem(error, self._kind.path_of(key))
+                continue
+            if appeared:
+                self._to_read.add(key)
+            else:
+                self._tell(key, None)
+        return problems
+
+    def _tell(self, key: str, data: bytes | None) -> None:
+        if self._snapshot:
+            keep = data is not None or self._kind.absence_is_news
+            self._snapshot.note(self._kind.path_of(key), Known(data) if keep else None)
+            if not self._reports.follows(key):
+                self._release(key)
+        self._reports.tell(key, data)
+
+    def _release(self, key: str) -> None:
+        if self._snapshot and self._kind.is_key(key):
+            self._snapshot.release(self._kind.path_of(key))
+
+    def _node(self, key: str) -> str:
+        return self._requests.path(self._kind.path_of(key))
+
+    def _on_watch(self, event: Any) -> None:
+        """Something happened to a followed node. Runs in kazoo's callback thread."""
+        # Without a path it is kazoo's word that the connection, and the watch with it, is gone.
+        if event.path:
+            self._requests.watches.fired(event.path)
+            self._to_read.add(self._kind.key_of(self._requests.layout_path(event.path)))
+            self._wake.set()
+
+
+def _problem(error: Exception, path: str | None = None) -> set[str]:
+    """What to log of a failed read: nothing of a lost connection, which the store itself logs."""
+    if isinstance(error, CONNECTION_ERRORS):
+        return set()
+    return {f"ZooKeeper: {path or 'the version of the layout'} cannot be read: {error!r}"}

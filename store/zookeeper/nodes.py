@@ -1,0 +1,165 @@
+"""The store's nodes in ZooKeeper, through kazoo: a deployment's.
+
+kazoo runs a connection thread and two callback threads per client (greenlets in a process patched
+by eventlet). Nothing here blocks those: operations wait in the caller's thread, followers read and
+announcements are written in their own. All of them end in `close`.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kazoo.exceptions import KazooException
+from kazoo.protocol.states import KazooState
+
+from ovs_metadata.store.errors import StoreError, StoreUnavailable
+from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
+from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.nodes import Node
+from ovs_metadata.store.security import PLAIN, Security
+from ovs_metadata.store.snapshot import Snapshot
+from ovs_metadata.store.zookeeper.announcement import ZooKeeperAnnouncement
+from ovs_metadata.store.zookeeper.client import OncePerOutage, make_client
+from ovs_metadata.store.zookeeper.follower import ZooKeeperFollower
+from ovs_metadata.store.zookeeper.lock import ephemeral_lock
+from ovs_metadata.store.zookeeper.session import Requests
+
+LOG = logging.getLogger(__name__)
+
+S = TypeVar("S")
+
+
+class ZooKeeperNodes:
+    """`Nodes` on a ZooKeeper ensemble.
+
+    After StoreUnavailable it is not known whether a write took place; repeating it is safe.
+
+    Args:
+        hosts: "host:port,host:port".
+        chroot: the node below which everything is, "" or "/some/where".
+        wait: seconds to wait for the connection; None connects in the background.
+        on_fatal: told when a follower gives up.
+        security: credentials and TLS.
+        snapshot: file that keeps what was last known of what is followed; None keeps nothing.
+
+    Raises:
+        StoreUnavailable: no connection within `wait`.
+        UnknownLayout: the layout is of another version (with `wait` only: without, followers and
+            operations find out).
+    """
+
+    def __init__(
+        self,
+        hosts: str,
+        chroot: str = "",
+        *,
+        wait: float | None = 10.0,
+        on_fatal: FatalCallback | None = None,
+        security: Security = PLAIN,
+        snapshot: Path | None = None,
+    ) -> None:
+        self._hosts = hosts
+        self._on_fatal = on_fatal
+        self._snapshot = Snapshot(snapshot, f"{hosts}{chroot}") if snapshot else None
+        self._following = threading.Lock()
+        self._followers: list[ZooKeeperFollower[Any]] = []
+        self._announcements: list[ZooKeeperAnnouncement] = []
+        self._outage = OncePerOutage()
+        self.client = make_client(hosts, LOG, self._outage, security)
+        self._requests = Requests(self.client, hosts, chroot)
+        self.client.add_listener(self._on_state)
+        connected = self.client.start_async()
+        if wait is None:
+            LOG.info("connecting to ZooKeeper at %s in the background", hosts)
+            return
+        try:
+            if not connected.wait(wait):
+                # Over TLS it may answer and not be believed.
+                reason = f": {self._outage.latest}" if security.tls_ca else ""
+                raise StoreUnavailable(f"no ZooKeeper answers at {hosts} within {wait:g} s{reason}")
+            self._requests.run(self._requests.check_layout)
+        except StoreError:
+            self.close()
+            raise
+
+    def read(self, path: str) -> Node | None:
+        """See `Nodes`."""
+        return self._requests.read(path)
+
+    def read_many(self, paths: Sequence[str]) -> Iterator[Node | None]:
+        """See `Nodes`."""
+        return self._requests.read_many(paths)
+
+    def children(self, path: str) -> list[str]:
+        """See `Nodes`."""
+        return self._requests.children(path)
+
+    def write(self, path: str, data: bytes, version: int | None) -> bool:
+        """See `Nodes`."""
+        return self._requests.write(path, data, version)
+
+    def delete(self, path: str, version: int) -> bool:
+        """See `Nodes`."""
+        return self._requests.delete(path, version)
+
+    def is_open(self, path: str) -> bool:
+        """See `Nodes`."""
+        return self._requests.is_open(path)
+
+    def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
+        """See `Nodes`."""
+        follower = ZooKeeperFollower(self._requests, kind, listener, self._on_fatal, self._snapshot)
+        with self._following:
+            self._followers = [each for each in self._followers if not each.closed] + [follower]
+        return follower
+
+    def announce(self, path: str, data: bytes) -> Announcement:
+        """See `Nodes`."""
+        announcement = ZooKeeperAnnouncement(self._requests, path, data)
+        self._announcements.append(announcement)
+        return announcement
+
+    def alive(self, paths: Collection[str]) -> set[str]:
+        """See `Nodes`."""
+        return set(self._requests.with_children(list(paths)))
+
+    def lock(self, path: str, wait: float | None) -> contextlib.AbstractContextManager[bool]:
+        """See `Nodes`."""
+        return ephemeral_lock(self._requests, path, wait)
+
+    def close(self) -> None:
+        """See `Nodes`."""
+        while self._followers:
+            self._followers.pop().close()
+        while self._announcements:
+            self._announcements.pop().close()
+        self._requests.closing = True
+        try:
+            self.client.stop()
+            self.client.close()
+        except KazooException as error:
+            # An attempt to connect is hanging. It ends by its own timeout, in a daemon thread.
+            LOG.debug("closing the ZooKeeper client: %s", error)
+
+    def _on_state(self, state: str) -> None:
+        """Note and log what becomes of the connection. Runs in kazoo's connection thread."""
+        self._requests.note_state(connected=state == KazooState.CONNECTED)
+        if self._requests.closing:
+            return
+        if state == KazooState.CONNECTED:
+            LOG.info("connected to ZooKeeper at %s", self._hosts)
+            self._outage.reset()
+            for follower in list(self._followers):
+                follower.read_all()
+            for announcement in list(self._announcements):
+                announcement.wake()
+        elif state == KazooState.SUSPENDED:
+            LOG.warning(
+                "lost the connection to ZooKeeper at %s; what was last known stays in force",
+                self._hosts,
+            )
+        else:
+            LOG.info("the session with ZooKeeper at %s is over, making another", self._hosts)

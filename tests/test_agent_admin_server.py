@@ -1,0 +1,254 @@
+"""The admin listener, asked over real sockets."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import socket
+import stat
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proxy_support import identity, on_loop
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.simple_httpclient import HTTPTimeoutError
+
+from lab.process import free_port
+from ovs_metadata.agent.admin import door
+from ovs_metadata.agent.admin.server import AdminListener
+from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.admin.status import About
+from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket
+
+SECRET = "signature-5"
+"""The signature of the identity that the tests serve."""
+
+
+@contextlib.asynccontextmanager
+async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterator[None]:
+    statistics = HostStatistics()
+    statistics.table_changed({"169.254.0.5": identity(5)})
+    about = About(host="cn-1")
+    listener = AdminListener(statistics, lambda: problems, lambda: about)
+    listener.listen(listen)
+    try:
+        yield
+    finally:
+        await listener.close()
+
+
+async def ask(address: LoopbackAddress, path: str, **options: Any) -> HTTPResponse:
+    client = AsyncHTTPClient(force_instance=True)
+    try:
+        return await client.fetch(f"http://{address}{path}", raise_error=False, **options)
+    finally:
+        client.close()
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def address(request: pytest.FixtureRequest) -> LoopbackAddress:
+    return LoopbackAddress(request.param, free_port())
+
+
+def test_metrics_are_in_the_form_that_is_asked_for(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            plain = await ask(address, "/metrics")
+            assert plain.code == 200
+            assert plain.headers["Content-Type"].startswith("text/plain; version=")
+            assert b'ovs_metadata_ports{state="served"} 1.0' in plain.body
+            assert b"ovs_metadata_ready 1.0" in plain.body
+            assert b"\nprocess_cpu_seconds_total " in plain.body
+            wanted = {"Accept": "application/openmetrics-text; version=1.0.0"}
+            other = await ask(address, "/metrics", headers=wanted)
+            assert other.headers["Content-Type"].startswith("application/openmetrics-text")
+            assert other.body.endswith(b"# EOF\n")
+
+    check()
+
+
+def test_ready_is_not_alive(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            healthy = await ask(address, "/healthz")
+            assert (healthy.code, json.loads(healthy.body)["ready"]) == (200, True)
+            assert (await ask(address, "/healthz/ready")).code == 200
+            assert (await ask(address, "/healthz/live")).code == 200
+        async with listening(address, ["there is no bridge"]):
+            for path in ("/healthz", "/healthz/ready"):
+                answer = await ask(address, path)
+                assert answer.code == 503
+                found = json.loads(answer.body)
+                assert (found["alive"], found["ready"]) == (True, False)
+                assert found["problems"] == ["there is no bridge"]
+            assert (await ask(address, "/healthz/live")).code == 200
+            assert b"ovs_metadata_ready 0.0" in (await ask(address, "/metrics")).body
+
+    check()
+
+
+def test_nothing_is_told_that_is_secret_and_nothing_can_be_changed(
+    address: LoopbackAddress,
+) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for path in ("/metrics", "/healthz", "/ports", "/status", "/"):
+                answer = await ask(address, path)
+                assert answer.code == 200
+                assert SECRET.encode() not in answer.body
+                assert (await ask(address, path, method="POST", body=b"x")).code == 405
+            assert b"port-5" in (await ask(address, "/ports")).body
+            for path in ("/index.html", "/metrics/", "/ports/../metrics", "/etc/passwd"):
+                assert (await ask(address, path)).code == 404
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9775", 200),
+        ("[::1]:9775", 200),
+        ("localhost", 200),
+        ("LOCALHOST:80", 200),
+        ("cn-1", 200),
+        ("rebound.example", 403),
+        ("127.0.0.1.rebound.example", 403),
+        ("10.0.0.1.", 403),
+    ],
+)
+def test_a_name_that_is_not_of_this_host_is_refused(host: str, status: int) -> None:
+    address = LoopbackAddress("127.0.0.1", free_port())
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for path in ("/metrics", "/status", "/", "/nothing"):
+                answer = await ask(address, path, headers={"Host": host})
+                assert answer.code == (404 if path == "/nothing" and status == 200 else status)
+
+    check()
+
+
+def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddress) -> None:
+    held: list[socket.socket] = []
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for _ in range(door.AT_ONCE - 1):
+                held.append(socket.create_connection((address.host, address.port)))
+            assert (await ask(address, "/healthz/live")).code == 200
+            closed = 0
+            for each in held:
+                each.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    closed += each.recv(1) == b""
+            assert closed >= door.AT_ONCE - door.MOST_CONNECTIONS
+
+    try:
+        check()
+    finally:
+        for each in held:
+            each.close()
+
+
+class NoDescriptors:
+    """A listening socket of a process that has no descriptor for a connection."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.socket, self.other = socket.socketpair()
+        self.other.send(b"x")  # so that it can always be read
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> None:
+        self.tried += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def close(self) -> None:
+        self.socket.close()
+        self.other.close()
+
+
+def test_running_out_of_descriptors_is_logged_once_and_waited_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(door, "PAUSE", 0.01)
+    listener = NoDescriptors()
+
+    @on_loop
+    async def check() -> None:
+        turns = 0
+        guarded = door.Door(listener, lambda *_: None)  # type: ignore[arg-type]
+        guarded.open()
+        while listener.tried < 3:
+            turns += 1
+            await asyncio.sleep(0.001)
+        guarded.close()
+        assert turns > 3
+
+    check()
+    assert caplog.text.count("accepts nobody at present: [Errno 24] Too many open files") == 1
+
+
+def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "AT_ONCE", 2)
+    monkeypatch.setattr(door, "PER_SECOND", 1e-6)
+    address = LoopbackAddress("127.0.0.1", free_port())
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            for _ in range(2):
+                assert (await ask(address, "/healthz/live")).code == 200
+            with pytest.raises(HTTPTimeoutError):
+                await ask(address, "/healthz/live", request_timeout=0.5)
+
+    check()
+
+
+def test_after_close_nobody_listens_any_more(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            _, kept = await asyncio.open_connection(address.host, address.port)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(address.host, address.port)
+        kept.close()
+
+    check()
+
+
+def test_a_place_that_is_taken_is_an_error(address: LoopbackAddress) -> None:
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            with pytest.raises(OSError, match="in use"):
+                AdminListener(HostStatistics(), list).listen(address)
+
+    check()
+
+
+def test_a_unix_socket_is_for_its_owner_and_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+
+    @on_loop
+    async def check() -> None:
+        for _ in range(2):  # the second finds nothing of the first in its way
+            async with listening(UnixSocket(path)):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"GET /healthz/live HTTP/1.0\r\n\r\n")
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+                writer.close()
+            assert not path.exists()
+
+    check()

@@ -1,0 +1,79 @@
+"""Whether anybody can read the shared secret in the store is said once, when it is known."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.process import wait_for
+from ovs_metadata.agent.config import exposure
+from ovs_metadata.agent.config.exposure import ExposureCheck, exposed
+from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
+from ovs_metadata.store import open_store
+from ovs_metadata.store.documents import change, encode, replace
+from ovs_metadata.store.interface import Store
+from ovs_metadata.store.layout import (
+    config_assignment_path,
+    config_node_path,
+    config_template_path,
+)
+
+DEFAULT = config_template_path("default")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as opened:
+        yield opened
+
+
+def _open(monkeypatch: pytest.MonkeyPatch, store: Store, *paths: str) -> None:
+    monkeypatch.setattr(store, "is_open", lambda path: path in paths)
+
+
+def _put(store: Store, path: str, key: str, *, value: object) -> None:
+    change(store, path, lambda values: {**values, key: value})
+
+
+def test_a_directory_is_open_to_nobody(store: Store) -> None:
+    _put(store, DEFAULT, SHARED_SECRET, value="s3cret")
+    assert not store.is_open(DEFAULT)
+    assert exposed(store, "h") == []
+
+
+def test_only_documents_with_the_secret_are_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big = config_template_path("big")
+    _open(monkeypatch, store, DEFAULT, big, config_node_path("h"))
+    replace(store, config_assignment_path("h"), lambda _: b"big")
+    _put(store, DEFAULT, ENABLED, value=True)
+    _put(store, config_node_path("h"), SHARED_SECRET, value="")
+    assert exposed(store, "h") == []
+    _put(store, big, SHARED_SECRET, value="s3cret")
+    assert exposed(store, "h") == ["template big"]
+
+
+def test_it_is_said_once_as_soon_as_the_documents_can_be_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(exposure, "RETRY_INTERVAL", 0.01)
+    _open(monkeypatch, store, DEFAULT)
+    replace(store, DEFAULT, lambda _: b"{")
+    with caplog.at_level(logging.DEBUG, exposure.__name__):
+        check = ExposureCheck(store, "h")
+        wait_for(lambda: caplog.text.count("not known yet") > 1, "a second attempt")
+    replace(store, DEFAULT, lambda _: encode({SHARED_SECRET: "s3cret"}))
+    wait_for(lambda: not check.running, "the end")
+    assert caplog.text.count("holds the shared secret") == 1
+    assert "s3cret" not in caplog.text
+
+
+def test_it_ends_when_closed(store: Store) -> None:
+    replace(store, DEFAULT, lambda _: b"{")
+    check = ExposureCheck(store, "h")
+    assert check.running
+    check.close()
+    wait_for(lambda: not check.running, "the end")

@@ -1,0 +1,25 @@
+"""Guests' connections as the kernel lists them."""
+
+from ovs_metadata.agent.network.connections import connections_of
+from ovs_metadata.flows.passing import Connection
+
+# As printed in a metadata port's namespace, on a machine whose byte order is that of x86.
+TCP = """\
+   0: FEA9FEA9:25E1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0
+   1: FEA9FEA9:25E1 0200FEA9:8F3A 01 00000000:00000000 00:00000000 00000000 65534        0 2 1 0
+   2: FEA9FEA9:25E2 0301FEA9:0050 08 00000000:00000000 00:00000000 00000000 65534        0 3 1 0
+   3: FEA9FEA9:25E1 0200FEA9:8F3B 06 00000000:00000000 03:00000F0A 00000000     0        0 0 3 0
+   4: 0100007F:25E1 0100007F:8F3C 01 00000000:00000000 00:00000000 00000000     0        0 4 1 0
+"""
+TCP6 = """\
+   0: 000080FE0000000000000000FEA9FEA9:25E1 000080FE00000000000000000400FEA9:C001 01 0:0 0:0 0 0
+"""
+
+
+def test_those_of_guests_that_are_there() -> None:
+    found = list(connections_of((TCP + TCP6).splitlines()))
+    assert found == [
+        Connection(4, 2, 0x8F3A),
+        Connection(4, 0x0103, 0x50),
+        Connection(6, 4, 0xC001),
+    ]

@@ -1,0 +1,131 @@
+"""What is kept of OVSDB and the store, and whom a confirmation asks."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import cast
+from uuid import UUID
+
+import pytest
+
+from ovs_metadata.host import port_watcher
+from ovs_metadata.host.join import Interface
+from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.host.port_watcher import PortWatcher
+from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.record import PortRecord
+
+RECORD = PortRecord(
+    port_id=str(UUID(int=1)),
+    project_id="project",
+    device_id=str(UUID(int=2)),
+    device_owner="compute:nova",
+    mac_address="fa:16:3e:00:00:01",
+    fixed_ips=("10.0.0.5",),
+    network_id=str(UUID(int=3)),
+    revision_number=1,
+)
+TAP = Interface("tap1", 5, iface_id=RECORD.port_id, vm_uuid=RECORD.device_id)
+UNNAMED = replace(TAP, vm_uuid=None)
+"""Nova's vm-uuid is not there: the record is the only word on the instance."""
+DHCP = Interface("tap2", 6, iface_id=str(UUID(int=4)))
+
+
+class FakeOvsdb:
+    """Confirms at once, and notes that it was asked."""
+
+    def __init__(self, log: list[str], on_change: Callable[[Bridge | None], None]) -> None:
+        self._log = log
+        self.show = on_change
+        on_change(None)
+
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        self._log.append("ovsdb")
+        on_confirmed()
+
+
+class FakeStore:
+    """A store, and the follower of it."""
+
+    def __init__(self, log: list[str], *, cheap: bool) -> None:
+        self._log = log
+        self.confirms_cheaply = cheap
+
+    def follow(self, listener: Callable[[str, PortState], None]) -> "FakeStore":
+        self.tell = listener
+        return self
+
+    def set_ports(self, port_ids: Collection[str]) -> None:
+        pass
+
+    def confirm(self, on_confirmed: Callable[[], None]) -> None:
+        self._log.append("store")
+        on_confirmed()
+
+
+class Host:
+    """A watcher with sources that the test speaks for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, cheap: bool = False) -> None:
+        self.log: list[str] = []
+        self.store = FakeStore(self.log, cheap=cheap)
+        monkeypatch.setattr(
+            port_watcher, "Ovsdb", lambda _target, _name, on_change: FakeOvsdb(self.log, on_change)
+        )
+        self.watcher = PortWatcher("", "br-int", cast("Store", self.store), lambda: None)
+        self.ovsdb = cast("FakeOvsdb", self.watcher.ovsdb)
+
+    def shows(self, *interfaces: Interface) -> None:
+        self.ovsdb.show(Bridge("br-int", interfaces=interfaces))
+
+    def asked(self) -> list[str]:
+        """Who is asked for a confirmation, until it is there."""
+        self.log.clear()
+        self.watcher.confirm(lambda: self.log.append("confirmed"))
+        return self.log
+
+
+def test_a_record_told_of_a_port_that_has_gone_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shows(TAP)
+    host.shows()
+    host.store.tell(RECORD.port_id, RECORD)  # it was on its way
+    host.shows(TAP)
+    assert host.watcher.state().bound.undecided == {5}
+    host.store.tell(RECORD.port_id, RECORD)
+    assert host.watcher.state().bound.served[5].record == RECORD
+
+
+def test_the_record_of_a_port_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shows(TAP)
+    host.store.tell(RECORD.port_id, RECORD)
+    host.shows()
+    host.shows(TAP)
+    assert host.watcher.state().bound.undecided == {5}
+
+
+def test_ovsdb_alone_confirms_what_it_says_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shows(TAP, DHCP)
+    host.store.tell(RECORD.port_id, RECORD)
+    host.store.tell(str(DHCP.iface_id), replace(RECORD, device_owner="network:dhcp"))
+    assert host.asked() == ["ovsdb", "confirmed"]
+
+
+def test_the_store_confirms_what_it_alone_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shows(UNNAMED)
+    host.store.tell(RECORD.port_id, RECORD)
+    assert host.asked() == ["ovsdb", "store", "confirmed"]
+    host.shows(TAP)
+    assert host.asked() == ["ovsdb", "confirmed"]
+    host.store.tell(RECORD.port_id, replace(RECORD, device_owner="trunk:subport"))
+    host.shows(UNNAMED)
+    assert host.asked() == ["ovsdb", "store", "confirmed"]
+
+
+def test_a_store_that_is_close_at_hand_is_always_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch, cheap=True)
+    host.shows(TAP)
+    host.store.tell(RECORD.port_id, RECORD)
+    assert host.asked() == ["ovsdb", "store", "confirmed"]

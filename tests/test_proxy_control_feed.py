@@ -1,0 +1,126 @@
+"""The feed between agent and worker."""
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proxy_support import identity, on_loop
+
+from ovs_metadata.proxy.control.feed import (
+    FeedError,
+    IdentityChange,
+    Message,
+    SettingsChange,
+    Snapshot,
+    decode,
+    encode,
+    read_feed,
+)
+from ovs_metadata.proxy.control.identity import Pending
+from ovs_metadata.proxy.control.settings import Settings
+
+SNAPSHOT = Snapshot(
+    Settings(retry_after=3),
+    {"169.254.0.5": identity(5), "fe80::a9fe:6": Pending("port-6", "no record \u2014 yet")},
+)
+MESSAGES: list[Message] = [
+    SNAPSHOT,
+    IdentityChange("169.254.0.5", identity(6)),
+    IdentityChange("169.254.0.5", Pending("port-5", "line\nbreak")),
+    IdentityChange("169.254.0.5", None),
+    SettingsChange(Settings(max_body=5)),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_is_one_line_and_comes_back_the_same(message: Message) -> None:
+    line = encode(message)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert decode(line) == message
+
+
+def test_the_form_on_the_wire_is_as_documented() -> None:
+    assert json.loads(encode(IdentityChange("169.254.0.5", identity(5)))) == {
+        "type": "identity",
+        "address": "169.254.0.5",
+        "identity": {
+            "port_id": "port-5",
+            "instance_id": "instance-5",
+            "project_id": "project-5",
+            "fixed_ip": "10.0.0.5",
+            "signature": "signature-5",
+        },
+    }
+    snapshot = json.loads(encode(SNAPSHOT))
+    assert snapshot["identities"]["fe80::a9fe:6"] == {
+        "port_id": "port-6",
+        "pending": "no record \u2014 yet",
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ([], "not a JSON object"),
+        ({}, "unknown type None"),
+        ({"type": "other"}, "unknown type 'other'"),
+        ({"type": "snapshot"}, "identities must be there"),
+        ({"type": "snapshot", "identities": {"x": {}}}, "address 'x': port_id"),
+        ({"type": "snapshot", "identities": {"::1": []}}, "must be a JSON object"),
+        ({"type": "snapshot", "identities": {}, "settings": 1}, "settings must be there"),
+        ({"type": "snapshot", "identities": {}, "settings": {"a": 1}}, "unknown setting 'a'"),
+        ({"type": "identity", "identity": None}, "address must be there"),
+        ({"type": "identity", "address": "::1", "identity": {"port_id": 1}}, "port_id must"),
+        ({"type": "settings"}, "settings must be there"),
+    ],
+)
+def test_what_is_no_message_is_refused(data: Any, complaint: str) -> None:
+    with pytest.raises(FeedError, match=complaint):
+        decode(json.dumps(data).encode())
+
+
+@given(line=st.binary(max_size=60))
+def test_any_bytes_are_a_message_or_a_feed_error(line: bytes) -> None:
+    with contextlib.suppress(FeedError):
+        assert encode(decode(line)) == line
+
+
+async def received(*lines: bytes) -> tuple[list[Message], str]:
+    """Return the messages of a feed that holds these lines and ends, and how it ended."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"".join(lines))
+    reader.feed_eof()
+    messages = []
+    try:
+        async for message in read_feed(reader):
+            messages.append(message)
+    except FeedError as error:
+        return messages, str(error)
+    raise AssertionError("the feed ended without an error")
+
+
+@on_loop
+async def test_the_feed_is_read_until_it_ends() -> None:
+    messages, end = await received(*(encode(message) for message in MESSAGES))
+    assert messages == MESSAGES
+    assert end == "the agent has closed the feed"
+
+
+@on_loop
+async def test_half_a_message_is_none() -> None:
+    messages, end = await received(encode(SNAPSHOT), encode(MESSAGES[1])[:-1])
+    assert messages == [SNAPSHOT]
+    assert end == "the agent has closed the feed"
+
+
+@pytest.mark.parametrize("lines", [[MESSAGES[1]], [SNAPSHOT, SNAPSHOT]])
+@on_loop
+async def test_the_feed_has_one_snapshot_and_it_comes_first(lines: list[Message]) -> None:
+    messages, end = await received(*(encode(message) for message in lines))
+    assert messages == lines[:-1]
+    assert "must begin with a snapshot" in end

@@ -1,0 +1,170 @@
+"""Guests' connections by port, and what a port may use."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proxy_support import identity
+
+from ovs_metadata.proxy.control.identity import Entry
+from ovs_metadata.proxy.guest.limits import ConnectionRegistry, Port
+
+
+def at_once(function: Callable[[], None]) -> None:
+    function()
+
+
+class Connection:
+    """Notes what it is told."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.deadline = math.inf
+        self.busy = False
+        self.told: list[tuple[Entry | None, Entry | None]] = []
+        self.turns = 0
+
+    def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
+        self.told.append((before, now))
+
+    def turn_given(self) -> None:
+        self.turns += 1
+
+    def deadline_passed(self) -> None:
+        raise NotImplementedError
+
+    drain = cut_off = deadline_passed
+
+
+def test_connections_are_counted_by_port_over_all_its_addresses() -> None:
+    registry = ConnectionRegistry(at_once)
+    over_ipv4, over_ipv6 = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
+    port = registry.add(over_ipv4, identity(5))
+    assert registry.add(over_ipv6, identity(5)) is port
+    assert registry.add(Connection("169.254.0.6"), None) is not port
+    assert port.connections == {over_ipv4, over_ipv6}
+    registry.remove(over_ipv4, port)
+    assert registry.most_crowded().connections
+    assert len(port.connections) == 1
+    assert len(registry) == 2
+
+
+def test_the_most_crowded_port_is_the_one_with_most_connections() -> None:
+    registry = ConnectionRegistry(at_once)
+    for number, count in ((5, 2), (6, 3), (7, 1)):
+        for _ in range(count):
+            registry.add(Connection(f"169.254.0.{number}"), identity(number))
+    assert registry.most_crowded().name == identity(6).port_id
+
+
+def test_a_change_is_told_to_the_connections_of_that_address() -> None:
+    registry = ConnectionRegistry(at_once)
+    first, second = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
+    registry.add(first, identity(5))
+    registry.add(second, identity(5))
+    registry.identity_changed("169.254.0.5", identity(5), None)
+    registry.identity_changed("169.254.0.99", identity(5), None)
+    assert first.told == [(identity(5), None)]
+    assert second.told == []
+
+
+def test_a_change_is_told_to_who_was_there_before_the_port_was_known() -> None:
+    registry = ConnectionRegistry(at_once)
+    connection = Connection("169.254.0.5")
+    registry.add(connection, None)
+    registry.identity_changed("169.254.0.5", None, identity(5))
+    registry.identity_changed("169.254.0.5", identity(5), identity(6))
+    assert connection.told == [(None, identity(5)), (identity(5), identity(6))]
+
+
+def test_nothing_is_left_of_connections_that_are_gone() -> None:
+    registry = ConnectionRegistry(at_once)
+    for number in range(100):
+        connection = Connection(f"169.254.0.{number}")
+        registry.remove(connection, registry.add(connection, identity(number)))
+    registry.sweep(0.0)
+    assert len(registry) == 0
+    assert not registry._ports
+
+
+def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() -> None:
+    registry = ConnectionRegistry(at_once)
+    connection = Connection("169.254.0.5")
+    port = registry.add(connection, identity(5))
+    for _ in range(3):
+        assert port.delay(now=100.0, rate=1.0, burst=3) == 0
+    registry.remove(connection, port)
+    registry.sweep(102.9)
+    assert registry.add(connection, identity(5)).delay(now=102.9, rate=1.0, burst=3) == 0
+    registry.remove(connection, port)
+    registry.sweep(200.0)
+    assert registry.add(connection, identity(5)) is not port
+
+
+@given(
+    rate=st.floats(0.01, 1000),
+    burst=st.integers(1, 500),
+    gaps=st.lists(st.floats(0, 5), min_size=1, max_size=200),
+)
+def test_no_more_than_the_burst_and_the_rate_pass(
+    rate: float, burst: int, gaps: list[float]
+) -> None:
+    port = Port("port", at_once)
+    now = 1000.0
+    allowed = []
+    for gap in gaps:
+        now += gap
+        delay = port.delay(now, rate, burst)
+        if delay == 0:
+            allowed.append(now)
+        else:
+            # Who comes back when told to is served.
+            later = Port("later", at_once)
+            later.full_at = port.full_at
+            assert later.delay(now + delay, rate, burst) == 0
+    for first in range(len(allowed)):
+        for last in range(first, len(allowed)):
+            seconds = allowed[last] - allowed[first]
+            assert last - first + 1 <= burst + rate * seconds + 1e-3
+
+
+def test_a_whole_burst_passes_at_once() -> None:
+    port = Port("port", at_once)
+    assert [port.delay(5.0, 2.0, 28) for _ in range(28)] == [0.0] * 28
+    assert port.delay(5.0, 2.0, 28) == pytest.approx(0.5)
+    assert port.full_at < math.inf
+
+
+def test_turns_go_to_who_waits_longest() -> None:
+    port = Port("port", at_once)
+    first, second, third, fourth = (Connection("169.254.0.5") for _ in range(4))
+    assert port.take_turn(first, limit=1)
+    for waiting in (second, third, fourth):
+        assert not port.take_turn(waiting, limit=1)
+    port.leave_queue(third)
+    port.end_turn(1)
+    assert [each.turns for each in (second, third, fourth)] == [1, 0, 0]
+    port.end_turn(1)
+    assert [each.turns for each in (second, third, fourth)] == [1, 0, 1]
+    port.end_turn(1)
+    assert port.take_turn(first, limit=1)
+
+
+def test_a_turn_is_passed_on_after_a_pause_and_is_nobodys_meanwhile() -> None:
+    due: list[Callable[[], None]] = []
+    port = Port("port", due.append)
+    first, second, late = (Connection("169.254.0.5") for _ in range(3))
+    port.take_turn(first, limit=1)
+    port.take_turn(second, limit=1)
+    port.end_turn(1)
+    assert second.turns == 0
+    assert not port.take_turn(late, limit=1)
+    due.pop()()
+    assert (second.turns, late.turns) == (1, 0)
+    # Who has left in the pause leaves the turn free.
+    port.end_turn(1)
+    port.leave_queue(late)
+    due.pop()()
+    assert port.take_turn(first, limit=1)
