@@ -17,13 +17,13 @@ lint unit functional:
 # Guests ask who they are, 100,000 times, while their ports are moved about. Some minutes; the short
 # form is one of the functional tests.
 soak:
-	PYTHONPATH=tools .venv/bin/python -m lab.soak
+	PYTHONPATH=tools .venv/bin/python -m lab.load.soak
 
 # Every property is tried with new inputs, ten times as many as in tools/test; then a proxy is sent
 # whatever guests could send it, for ten minutes or SECONDS=…; docs/hostile-guests.md.
 fuzz:
 	.venv/bin/pytest tests -m hypothesis --hypothesis-profile fuzz --timeout 1200
-	PYTHONPATH=tools .venv/bin/python -m lab.fuzz --seconds $(or $(SECONDS),600)
+	PYTHONPATH=tools .venv/bin/python -m lab.attack.fuzz --seconds $(or $(SECONDS),600)
 
 # How the controller and the agent fare with up to 4,000 ports: benchmarks/README.md.
 bench-flows:

@@ -29,11 +29,11 @@ from benchmarks.boot_storm_lab import (
 )
 from benchmarks.boot_storm_report import Figures, figures, text
 
-from lab.cloud_init import BOOT_PATHS
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import LabError, Process, free_port
-from lab.usage import Usage
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import LabError, Process, free_port
+from lab.rig.usage import Usage
+from lab.upstream.cloud_init import BOOT_PATHS
 
 SERVICES = ("neutron", "ours")
 """In this order: what asks Neutron must find none of our flows."""

@@ -18,8 +18,8 @@ from pathlib import Path
 import httptools
 from pyroute2 import netns
 
-from lab.cloud_init import BOOT_PATHS, REQUEST_HEADERS
-from lab.guest import Guest
+from lab.rig.guest import Guest
+from lab.upstream.cloud_init import BOOT_PATHS, REQUEST_HEADERS
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_PORT
 
 TIMEOUT = 10.0

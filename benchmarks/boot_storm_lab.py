@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 from benchmarks.boot_storm_upstream import READY
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.neutron_metadata_agent import NETWORK_ID, NeutronMetadataAgent, NeutronPort
-from lab.ovsdb_client import NewPort, OvsdbClient
-from lab.process import LabError, Process, run, wait_for
-from lab.usage import Usage
+from lab.load.ovsdb_client import NewPort, OvsdbClient
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import LabError, Process, run, wait_for
+from lab.rig.usage import Usage
+from lab.upstream.neutron_metadata_agent import NETWORK_ID, NeutronMetadataAgent, NeutronPort
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_PORT
 
 NETWORK = ipaddress.IPv4Network("10.64.0.0/16")

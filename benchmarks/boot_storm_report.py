@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.boot_storm_client import Storm
 
-from lab.usage import Usage
+from lab.rig.usage import Usage
 
 SHOWN_ERRORS = 5
 

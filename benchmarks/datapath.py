@@ -19,10 +19,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from os_ken.lib.packet import arp, ethernet, icmp, icmpv6, ipv4, ipv6, packet, tcp, udp
 
-from lab.frames import open_raw
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import wait_for
+from lab.rig.frames import open_raw
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
 
 TARGETS = 500
 SEED = 1795776107

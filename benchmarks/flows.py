@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO, cast
 
-from lab.flow_monitor import FlowMonitor
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.ovsdb_client import NewPort, OvsdbClient
-from lab.process import LabError, run, wait_for
-from lab.usage import Usage
+from lab.load.flow_monitor import FlowMonitor
+from lab.load.ovsdb_client import NewPort, OvsdbClient
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import LabError, run, wait_for
+from lab.rig.usage import Usage
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.store.record import PortRecord
 
@@ -311,7 +311,7 @@ def _monitored(hypervisor: Hypervisor) -> Iterator[FlowMonitor]:
 
 
 class Asker:
-    """A process in the guest that says when it is first answered (lab.first_byte)."""
+    """A process in the guest that says when it is first answered (lab.load.first_byte)."""
 
     def __init__(self, guest: Guest) -> None:
         # An unanswered ARP request is repeated after a second, which is none of our time.
@@ -319,7 +319,7 @@ class Asker:
         self._process = subprocess.Popen(
             [
                 *("ip", "netns", "exec", guest.name, sys.executable),
-                str(Path(__file__).resolve().parents[1] / "tools/lab/first_byte.py"),
+                str(Path(__file__).resolve().parents[1] / "tools/lab/load/first_byte.py"),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -23,7 +23,7 @@ from benchmarks.proxy_report import NEUTRON, Case, Figures, rows, show
 from benchmarks.proxy_targets import BODY_LENGTH, TARGETS, Lab, Target
 from rich.console import Console
 
-from lab.process import LabError
+from lab.rig.process import LabError
 
 PATHS = [
     "/openstack",

@@ -9,7 +9,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from lab.process import LabError, wait_for
+from lab.rig.process import LabError, wait_for
 
 _ROOT = Path("/sys/fs/cgroup")
 _PERIOD = 10_000

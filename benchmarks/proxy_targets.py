@@ -19,10 +19,10 @@ from pathlib import Path
 
 from benchmarks.proxy_share import limit
 
-from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
-from lab.openvswitch import OpenVSwitch
-from lab.process import LabError, Process, free_port, run, wait_for
-from lab.usage import Usage
+from lab.rig.openvswitch import OpenVSwitch
+from lab.rig.process import LabError, Process, free_port, run, wait_for
+from lab.rig.usage import Usage
+from lab.upstream.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
 
 PEERS = 1000
 """Instances there are; each has an address of its own on the loopback interface."""

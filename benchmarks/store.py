@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from benchmarks.store_agents import AgentProcess, record
 from kazoo.client import KazooClient
 
-from lab.process import LabError, wait_for
-from lab.usage import Usage
-from lab.zookeeper import ZooKeeper
+from lab.rig.process import LabError, wait_for
+from lab.rig.usage import Usage
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import VERSION_NODE, port_path, version_content

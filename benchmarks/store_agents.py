@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from uuid import UUID
 
-from lab.process import wait_for
-from lab.usage import Usage
+from lab.rig.process import wait_for
+from lab.rig.usage import Usage
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import PortState, Store
 from ovs_metadata.store.layout import (

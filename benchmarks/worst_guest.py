@@ -2,8 +2,8 @@
 
 One worker process, two guests on loopback addresses. The bystander asks on a new connection each
 time, at a steady rate, and is timed from its first packet to the last byte of the answer. For each
-act (`lab.hostile_guest`), and for all at once, rounds with and without the hostile guest take
-turns, so that both meet the same machine. README.md beside this file says more.
+act (`lab.attack.hostile_guest`), and for all at once, rounds with and without the hostile guest
+take turns, so that both meet the same machine. README.md beside this file says more.
 
 The worker has one processor to itself and everybody else the other, where the hostile guest gives
 way to the bystander (nice): measured is what it costs the worker, not what it costs the machine.
@@ -28,8 +28,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lab.hostile_guest import ACTS
-from lab.proxy_process import ProxyProcess, guest_address
+from lab.attack.hostile_guest import ACTS
+from lab.rig.proxy_process import ProxyProcess, guest_address
 
 HOSTILE, BYSTANDER = 2, 3
 ALL = "all"
@@ -133,7 +133,7 @@ def play(proxy: ProxyProcess, name: str, options: argparse.Namespace) -> Result:
             *("--seconds", str(options.seconds + 2 * _WARM_UP)),
             *("--width", str(options.width if len(acts) == 1 else options.width // 4), *acts),
         )
-        with running("lab.hostile_guest", *arguments, nice=10) as hostile:
+        with running("lab.attack.hostile_guest", *arguments, nice=10) as hostile:
             time.sleep(_WARM_UP)
             beside.append(measure(proxy.port, seconds=options.seconds, interval=options.interval))
             memory = max(memory, proxy.memory())
@@ -215,7 +215,7 @@ def run(options: argparse.Namespace) -> list[Result]:
     ):
         stack.callback(os.sched_setaffinity, 0, everybody)
         set_processor(1)
-        nova = stack.enter_context(running("lab.big_answers"))
+        nova = stack.enter_context(running("lab.stand_ins.big_answers"))
         if nova.stdout is None:
             raise RuntimeError("the upstream was started without a pipe")
         url = f"http://127.0.0.1:{int(nova.stdout.readline())}"

@@ -17,8 +17,8 @@ from hypervisor_fixtures import (
 )
 from nova_fixtures import nova
 
-from lab.openvswitch import OpenVSwitch
-from lab.zookeeper import ZooKeeper
+from lab.rig.openvswitch import OpenVSwitch
+from lab.rig.zookeeper import ZooKeeper
 
 __all__ = [
     "hypervisor",
@@ -30,7 +30,7 @@ __all__ = [
     "two_workers",
 ]
 
-pytest_plugins = ["lab.pytest_plugin"]
+pytest_plugins = ["lab.rig.pytest_plugin"]
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from doctor_support import (
     nova_at,
 )
 
-from lab.certificates import Authority
-from lab.process import stopped_process
+from lab.rig.certificates import Authority
+from lab.rig.process import stopped_process
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.layout import config_template_path
 

@@ -18,7 +18,7 @@ from doctor_support import (
     stopped,
 )
 
-from lab.process import run, stopped_process, wait_for
+from lab.rig.process import run, stopped_process, wait_for
 
 
 @contextlib.contextmanager

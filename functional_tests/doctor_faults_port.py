@@ -18,8 +18,8 @@ from doctor_support import (
     stopped,
 )
 
-from lab.inside import inside
-from lab.process import run, wait_for
+from lab.rig.inside import inside
+from lab.rig.process import run, wait_for
 from ovs_metadata.cli.doctor.guest_request import SOURCE_MAC
 from ovs_metadata.flows.tables import cookie
 from ovs_metadata.store.layout import port_path

@@ -14,11 +14,11 @@ from typing import Any
 
 from hypervisor_fixtures import close_hypervisor, make_hypervisor, serve_guest
 
-from lab.forked_command import ForkedCommand
-from lab.guest import Guest
-from lab.hypervisor import SECRET, Hypervisor
-from lab.metadata_service import sign
-from lab.process import LabError, stopped_process, wait_for
+from lab.rig.forked_command import ForkedCommand
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import SECRET, Hypervisor
+from lab.rig.process import LabError, stopped_process, wait_for
+from lab.stand_ins.metadata_service import sign
 from ovs_metadata.agent.network.namespaces import inside_namespace
 from ovs_metadata.cli.doctor.look_host import look_at_agent
 from ovs_metadata.host.config import load

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab.hostile_guest import BIG
-from lab.process import Process
-from lab.proxy_process import ProxyProcess, guest_address
-from lab.upstream_recorder import Recorded, Reply, UpstreamRecorder, usual_reply
+from lab.attack.hostile_guest import BIG
+from lab.rig.process import Process
+from lab.rig.proxy_process import ProxyProcess, guest_address
+from lab.stand_ins.upstream_recorder import Recorded, Reply, UpstreamRecorder, usual_reply
 
 DEADLINE = 20.0
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -134,7 +134,15 @@ def attack(
 ) -> Iterator[Process]:
     """A hostile guest in a process of its own: from a `source` address, or in a `namespace`."""
     source = ("--source", where["source"]) if "source" in where else ()
-    command = ("-m", "lab.hostile_guest", "--target", target, *source, "--seconds", str(seconds))
+    command = (
+        "-m",
+        "lab.attack.hostile_guest",
+        "--target",
+        target,
+        *source,
+        "--seconds",
+        str(seconds),
+    )
     process = Process(
         [sys.executable, *command, "--width", str(width), *acts],
         log,

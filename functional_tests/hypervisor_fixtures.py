@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.zookeeper import ZooKeeper
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.zookeeper import ZooKeeper
 
 Factory = Callable[..., Hypervisor]
 

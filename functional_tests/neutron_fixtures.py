@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lab.neutron import HOSTS, ApiServer, Neutron
-from lab.process import LabError, wait_for
-from lab.zookeeper import ZooKeeper
+from lab.rig.process import LabError, wait_for
+from lab.rig.zookeeper import ZooKeeper
+from lab.upstream.neutron import HOSTS, ApiServer, Neutron
 from ovs_metadata.publisher.comparison import content
 from ovs_metadata.publisher.ports import is_compute_port, of_trunk, record_of
 from ovs_metadata.store import open_store

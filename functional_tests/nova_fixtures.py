@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.nova import Nova
+from lab.upstream.nova import Nova
 
 
 @pytest.fixture(scope="session")

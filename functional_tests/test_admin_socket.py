@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.process import wait_for
+from lab.rig.process import wait_for
 from ovs_metadata.cli.admin_client import AgentSilent, ask
 
 POSER = """

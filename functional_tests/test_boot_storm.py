@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lab.cloud_init import BOOT_PATHS
-from lab.hypervisor import ROOT
-from lab.neutron_install import install_neutron
-from lab.process import LabError
+from lab.rig.hypervisor import ROOT
+from lab.rig.process import LabError
+from lab.upstream.cloud_init import BOOT_PATHS
+from lab.upstream.neutron_install import install_neutron
 
 GUESTS = 5
 

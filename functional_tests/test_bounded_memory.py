@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper, serve_guest
 
-from lab.hypervisor import Hypervisor
-from lab.ovsdb_client import NewPort, OvsdbClient
-from lab.process import run, wait_for
-from lab.usage import proportional_memory
+from lab.load.ovsdb_client import NewPort, OvsdbClient
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
+from lab.rig.usage import proportional_memory
 from ovs_metadata.store.record import PortRecord
 
 AT_ONCE = 50

@@ -1,7 +1,7 @@
 """A worker that was broken into: what its attacker can reach, and what is left of it when it ends.
 
 The worker is the real one, started by the agent's own code, with privileges dropped; only in place
-of serving it runs an attack (`lab.broken_worker`).
+of serving it runs an attack (`lab.attack.broken_worker`).
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from lab.broken_worker import Attacker
-from lab.process import wait_for
+from lab.attack.broken_worker import Attacker
+from lab.rig.process import wait_for
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.proxy.control.settings import Settings

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.neutron import HOSTS, ApiServer, Neutron
+from lab.upstream.neutron import HOSTS, ApiServer, Neutron
 from ovs_metadata.cli.cleanup import neutron as dhcp_neutron
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs Neutron

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from pyroute2 import netns
 
-from lab.hypervisor import Hypervisor
-from lab.process import Process, run, wait_for
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import Process, run, wait_for
 
 DIFFERENT = 5
 

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
-from lab.cloud_init import BOOT_PATHS, Discovery, discover
-from lab.cloud_init_install import install_cloud_init
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor, instance_of
-from lab.nova import Nova
-from lab.relay import Relay
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor, instance_of
+from lab.rig.relay import Relay
+from lab.upstream.cloud_init import BOOT_PATHS, Discovery, discover
+from lab.upstream.cloud_init_install import install_cloud_init
+from lab.upstream.nova import Nova
 
 IPV4_URL = "http://169.254.169.254"
 IPV6_URL = "http://[fe80::a9fe:a9fe%eth0]"

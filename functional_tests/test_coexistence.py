@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.conversation import Conversation
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.neutron_l2_agent import CONTROLLER, DEAD_VLAN, NeutronL2Agent
-from lab.ovn_controller import OvnController
-from lab.process import wait_for
-from lab.recovery import time_to_recover
+from lab.load.conversation import Conversation
+from lab.load.recovery import time_to_recover
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
+from lab.stand_ins.neutron_l2_agent import CONTROLLER, DEAD_VLAN, NeutronL2Agent
+from lab.stand_ins.ovn_controller import OvnController
 
 WITHIN = 1.0
 """Seconds within which guests are to be served again."""

@@ -3,10 +3,10 @@
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import wait_for
-from lab.recovery import time_to_recover
+from lab.load.recovery import time_to_recover
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
 from ovs_metadata.flows.tables import COOKIE_PREFIX
 
 WITHIN = 1.0

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.inside import http_server
-from lab.neutron_l2_agent import NeutronL2Agent
-from lab.process import wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.inside import http_server
+from lab.rig.process import wait_for
+from lab.stand_ins.neutron_l2_agent import NeutronL2Agent
 from ovs_metadata.host.address import (
     METADATA_PORT_MAC,
     SERVICE_IPV4,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.frames import (
+from lab.rig.frames import (
     ETH_IPV4,
     ETH_IPV6,
     ETH_SERVICE_VLAN,
@@ -21,9 +21,9 @@ from lab.frames import (
     Witness,
     open_raw,
 )
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,

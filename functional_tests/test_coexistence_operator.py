@@ -5,9 +5,9 @@ import time
 
 from hypervisor_fixtures import Factory
 
-from lab.conversation import UDP_PORT, Conversation
-from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
+from lab.load.conversation import UDP_PORT, Conversation
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 
 COOKIE = "cookie=0x0be7a70f"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypervisor_fixtures import Factory, close_hypervisor, make_hypervisor
 
-from lab.hypervisor import Hypervisor
-from lab.process import Process, wait_for
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import Process, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from lab.hypervisor import ROOT, Hypervisor
-from lab.process import wait_for
+from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.rig.process import wait_for
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6
 
 TARGETS = 100

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.devstack_node import ROOT, DevstackNode
-from lab.devstack_services import DevstackNeutron, DevstackNova, read_options
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor, instance_of
-from lab.neutron import HOSTS, ApiServer
-from lab.process import LabError, free_port, run, wait_for
-from lab.relay import Relay
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor, instance_of
+from lab.rig.process import LabError, free_port, run, wait_for
+from lab.rig.relay import Relay
+from lab.upstream.devstack_node import ROOT, DevstackNode
+from lab.upstream.devstack_services import DevstackNeutron, DevstackNova, read_options
+from lab.upstream.neutron import HOSTS, ApiServer
 from ovs_metadata.store.url import parse_store_url
 
 ALL_IN_ONE = "key,n-api,n-api-meta,n-cpu,q-svc,q-agt,q-dhcp,q-l3,q-meta"

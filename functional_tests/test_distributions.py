@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import ovs_metadata
-from lab import neutron_install
-from lab.process import run
+from lab.rig.process import run
+from lab.upstream import neutron_install
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ovs_metadata"

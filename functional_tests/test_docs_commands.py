@@ -1,7 +1,7 @@
 """What the documentation says to type works, typed as it stands there.
 
-On a machine of its own (lab.machine) with Open vSwitch, a stand-in for Nova and a guest plugged in
-under the ids the pages use. lab.docs_commands says which commands are run.
+On a machine of its own (lab.rig.machine) with Open vSwitch, a stand-in for Nova and a guest plugged
+in under the ids the pages use. docs.docs_commands says which commands are run.
 """
 
 import re
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.docs_commands import INPUT, Block, blocks
-from lab.guest import Guest
-from lab.hypervisor import instance_of
-from lab.machine import Machine
-from lab.machine_hypervisor import hypervisor_commands
-from lab.metadata_instance import dump_instances
-from lab.process import LabError, wait_for
+from docs.docs_commands import INPUT, Block, blocks
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import instance_of
+from lab.rig.machine import Machine
+from lab.rig.machine_hypervisor import hypervisor_commands
+from lab.rig.process import LabError, wait_for
+from lab.stand_ins.metadata_instance import dump_instances
 
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = "ovs-metadata-agent.service"
@@ -40,7 +40,7 @@ SURROUNDINGS = f"""{hypervisor_commands(GUEST)}
 ln -s {ROOT}/.venv /opt/ovs-metadata
 echo 127.0.0.1 localhost controller "$(hostname)" >/etc/hosts
 systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools {ROOT}/.venv/bin/python -B \\
-    -m lab.metadata_service --instances /run/instances.json --secret-file /run/nova-secret
+    -m lab.stand_ins.metadata_service --instances /run/instances.json --secret-file /run/nova-secret
 """
 
 # The tree, and with it the virtual environment, may be in a home directory, or in /tmp.

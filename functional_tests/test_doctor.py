@@ -14,11 +14,11 @@ import pytest
 from doctor_support import CONTROLLER, Ward, ward, ward_of_its_own
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.hypervisor import instance_of
-from lab.inside import inside
-from lab.nova import Nova
-from lab.process import wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import instance_of
+from lab.rig.inside import inside
+from lab.rig.process import wait_for
+from lab.upstream.nova import Nova
 from ovs_metadata.cli.doctor.checks_nova import check_nova
 from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody
 from ovs_metadata.flows.tables import Table

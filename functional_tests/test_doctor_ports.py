@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from doctor_support import CONTROLLER, STOPPED_CONTROLLER, Result, Ward, stopped, ward_of_its_own
 
-from lab.guest import Guest
+from lab.rig.guest import Guest
 from ovs_metadata.flows.tables import cookie
 
 

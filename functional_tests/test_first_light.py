@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from netaddr import IPAddress
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
 from ovs_metadata.agent.identities import signature
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
-from lab.hypervisor import Hypervisor
+from lab.rig.hypervisor import Hypervisor
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.conversation import Conversation

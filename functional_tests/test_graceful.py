@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.guest_client import ANY_IPV4, accepted, begin
-from lab.hypervisor import Hypervisor
-from lab.process import Process, wait_for
-from lab.service_manager import ServiceManager
-from lab.steady_load import REQUEST, Load, Summary
+from lab.load.steady_load import REQUEST, Load, Summary
+from lab.rig.guest import Guest
+from lab.rig.guest_client import ANY_IPV4, accepted, begin
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import Process, wait_for
+from lab.rig.service_manager import ServiceManager
 
 LOG = logging.getLogger(__name__)
 

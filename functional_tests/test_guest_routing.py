@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.dhcp import Lease, ask_for_address, forget_address, start_dhcp_server
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
+from lab.rig.dhcp import Lease, ask_for_address, forget_address, start_dhcp_server
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
 
 GATEWAY = "10.8.0.1"
 DHCP = "10.8.0.2"

@@ -29,11 +29,11 @@ from hostile_guest_support import (
     tally,
 )
 
-from lab.guest import Guest
-from lab.hostile_guest import ACTS, BIG
-from lab.hypervisor import Hypervisor
-from lab.process import wait_for
-from lab.proxy_process import guest_address
+from lab.attack.hostile_guest import ACTS, BIG
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
+from lab.rig.proxy_process import guest_address
 
 __all__ = ["start"]
 

@@ -3,9 +3,9 @@
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.hypervisor import ROOT, Hypervisor
-from lab.process import Process, wait_for
-from lab.ryu_install import ryu_python
+from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.rig.process import Process, wait_for
+from lab.upstream.ryu_install import ryu_python
 
 
 def _launcher(hypervisor: Hypervisor) -> Process:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import Process, run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import Process, run, wait_for
 from ovs_metadata.host.address import METADATA_PORT
 
 PREFIX = "agent.openstack.metadata"
@@ -55,7 +55,7 @@ def _metadata_service(hypervisor: Hypervisor, port: int, secret: str) -> Process
     secret_file.write_text(secret)
     service = hypervisor.spawn(
         f"metadata-service-{port}",
-        *(sys.executable, "-m", "lab.metadata_service", "--listen", f"127.0.0.1:{port}"),
+        *(sys.executable, "-m", "lab.stand_ins.metadata_service", "--listen", f"127.0.0.1:{port}"),
         *("--instances", hypervisor.root / "instances.json", "--secret-file", secret_file),
         PYTHONPATH=str(Path(__file__).parents[1] / "tools"),
     )

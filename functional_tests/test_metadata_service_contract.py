@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+from contracts.nova_contract import AUTHENTIC, CASES, META, PASSWORD, Case, Headers, Identity, Same
 
-from lab.metadata_instance import Instance, Interface
-from lab.metadata_service import MetadataService
-from lab.nova import Nova
-from lab.nova_contract import AUTHENTIC, CASES, META, PASSWORD, Case, Headers, Identity, Same
-from lab.process import wait_for
+from lab.rig.process import wait_for
+from lab.stand_ins.metadata_instance import Instance, Interface
+from lab.stand_ins.metadata_service import MetadataService
+from lab.upstream.nova import Nova
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs Nova
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from hypervisor_fixtures import Factory
 from prometheus_client.parser import text_string_to_metric_families
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 
 ADMIN = "127.0.0.1:9775"
 

@@ -17,12 +17,12 @@ import pytest
 from hypervisor_fixtures import Factory
 from netaddr import EUI
 
-from lab.guest import Guest
-from lab.guest_client import ANY_IPV4, accepted, begin
-from lab.hypervisor import SECRET, Hypervisor
-from lab.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
-from lab.process import LabError, Process, run, stopped_process, wait_for
-from lab.steady_load import REQUEST, TOOLS, Load
+from lab.load.steady_load import REQUEST, TOOLS, Load
+from lab.rig.guest import Guest
+from lab.rig.guest_client import ANY_IPV4, accepted, begin
+from lab.rig.hypervisor import SECRET, Hypervisor
+from lab.rig.process import LabError, Process, run, stopped_process, wait_for
+from lab.upstream.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
 from ovs_metadata.agent.config.schema import MASK
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.store.layout import AGENTS
@@ -159,7 +159,13 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
     hypervisor, guest = cloud.hypervisor, cloud.guest
     slow = hypervisor.spawn(
         "slow-service",
-        *(sys.executable, "-m", "lab.metadata_service", "--listen", f"127.0.0.1:{SLOW_PORT}"),
+        *(
+            sys.executable,
+            "-m",
+            "lab.stand_ins.metadata_service",
+            "--listen",
+            f"127.0.0.1:{SLOW_PORT}",
+        ),
         *("--instances", hypervisor.root / "instances.json"),
         *("--secret-file", hypervisor.root / "shared-secret"),
         PYTHONPATH=str(TOOLS),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.zookeeper import ZooKeeper
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.agent.config.schema import ENABLED, PREFIX, SHARED_SECRET
 
 WRITERS = 6

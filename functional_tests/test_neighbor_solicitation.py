@@ -6,17 +6,17 @@ from collections.abc import Iterator
 import pytest
 from netaddr import EUI
 
-from lab.guest import Guest
-from lab.guest_client import ANY_IPV6, begin
-from lab.hypervisor import Hypervisor
-from lab.neighbor_discovery import (
+from lab.rig.guest import Guest
+from lab.rig.guest_client import ANY_IPV6, begin
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.neighbor_discovery import (
     SERVICE_MULTICAST,
     SERVICE_MULTICAST_MAC,
     Advertisement,
     Wire,
     solicitation,
 )
-from lab.process import run, wait_for
+from lab.rig.process import run, wait_for
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6
 
 MAC = "fa:16:3e:00:00:05"

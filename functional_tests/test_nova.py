@@ -3,11 +3,11 @@
 import contextlib
 import json
 
+from contracts.nova_contract import META
 from hypervisor_fixtures import Factory
 
-from lab.hypervisor import instance_of
-from lab.nova import Nova
-from lab.nova_contract import META
+from lab.rig.hypervisor import instance_of
+from lab.upstream.nova import Nova
 
 
 def test_guests_get_their_own_metadata_from_nova(lab_hypervisor: Factory) -> None:

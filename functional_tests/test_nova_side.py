@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.confirming import confirming
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.inside import inside
-from lab.process import Process, wait_for
-from lab.steady_load import Load
+from lab.load.steady_load import Load
+from lab.rig.confirming import confirming
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.inside import inside
+from lab.rig.process import Process, wait_for
 from ovs_metadata.proxy.control.feed import Snapshot, encode
 from ovs_metadata.proxy.control.identity import Identity
 from ovs_metadata.proxy.control.settings import Settings
@@ -103,7 +103,7 @@ def _second_service(hypervisor: Hypervisor) -> Process:
     """A second metadata service, on another port, that knows the same guests."""
     service = hypervisor.spawn(
         "second-service",
-        *(sys.executable, "-m", "lab.metadata_service", "--listen", "127.0.0.1:8776"),
+        *(sys.executable, "-m", "lab.stand_ins.metadata_service", "--listen", "127.0.0.1:8776"),
         *("--instances", hypervisor.root / "instances.json"),
         *("--secret-file", hypervisor.root / "shared-secret"),
         PYTHONPATH=str(Path(__file__).parents[1] / "tools"),

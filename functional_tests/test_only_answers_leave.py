@@ -8,11 +8,11 @@ import pytest
 from netaddr import EUI
 from os_ken.lib.packet import ethernet, ipv4, ipv6, packet, tcp
 
-from lab.frames import ETH_IPV4, ETH_IPV6, TCP, open_raw
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.inside import inside
-from lab.process import wait_for
+from lab.rig.frames import ETH_IPV4, ETH_IPV6, TCP, open_raw
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.inside import inside
+from lab.rig.process import wait_for
 from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.hypervisor import ROOT, Hypervisor
-from lab.neutron_l2_agent import NeutronL2Agent
-from lab.process import run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.rig.process import run, wait_for
+from lab.stand_ins.neutron_l2_agent import NeutronL2Agent
 from ovs_metadata.cli.migrate.switchover import switch_host
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
-from lab.hypervisor import ROOT, Hypervisor
-from lab.process import run
-from lab.ryu_install import ryu_python
+from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.rig.process import run
+from lab.upstream.ryu_install import ryu_python
 from ovs_metadata.flows import ofctl, openflow
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.values import Flow, FlowKey

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypervisor_fixtures import Factory, close_hypervisor, make_hypervisor
 
-from lab.guest import Guest
-from lab.hypervisor import OURS, Hypervisor
-from lab.process import wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import OURS, Hypervisor
+from lab.rig.process import wait_for
 from ovs_metadata.flows.tables import cookie
 
 HOOKS = f"{OURS},table=0"

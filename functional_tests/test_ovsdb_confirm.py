@@ -11,9 +11,9 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 
-from lab.openvswitch import OpenVSwitch
-from lab.ovsdb_client import NewPort, OvsdbClient
-from lab.process import run, wait_for
+from lab.load.ovsdb_client import NewPort, OvsdbClient
+from lab.rig.openvswitch import OpenVSwitch
+from lab.rig.process import run, wait_for
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.host.ovsdb import COLUMNS, Bridge, Ovsdb
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.openvswitch import OpenVSwitch
+from lab.rig.openvswitch import OpenVSwitch
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
 
 PROGRAMS = Path(sys.executable).parent

@@ -1,6 +1,6 @@
 """The Debian package: built, installed where a real systemd runs, used, and removed again.
 
-Nothing is installed on this machine: see lab.machine.
+Nothing is installed on this machine: see lab.rig.machine.
 """
 
 import json
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.guest import Guest
-from lab.hypervisor import OURS
-from lab.machine import Machine
-from lab.machine_hypervisor import START_OVSDB, hypervisor_commands
-from lab.process import LabError, run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import OURS
+from lab.rig.machine import Machine
+from lab.rig.machine_hypervisor import START_OVSDB, hypervisor_commands
+from lab.rig.process import LabError, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = "ovs-metadata-agent.service"
@@ -37,7 +37,7 @@ ASK = ("ip", "netns", "exec", GUEST.name, "curl", "-sS", "--max-time", "5")
 
 HYPERVISOR = f"""{hypervisor_commands(GUEST)}
 systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools \\
-    /usr/bin/python3 -B -m lab.echo_service 127.0.0.1 8775
+    /usr/bin/python3 -B -m lab.stand_ins.echo_service 127.0.0.1 8775
 """
 
 RECORD = (

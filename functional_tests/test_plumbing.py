@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab import echo_service
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.inside import inside
-from lab.process import Process, run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.inside import inside
+from lab.rig.process import Process, run, wait_for
+from lab.stand_ins import echo_service
 from ovs_metadata.host.address import METADATA_PORT, PROXY_PORT
 from ovs_metadata.host.ovsdb import METADATA_PORT_OWNER
 
@@ -31,7 +31,7 @@ def echoing(lab_hypervisor: Factory) -> Hypervisor:
     hypervisor.start()
     service = hypervisor.spawn(
         "echo-service",
-        *(sys.executable, "-m", "lab.echo_service", "127.0.0.1", "8775"),
+        *(sys.executable, "-m", "lab.stand_ins.echo_service", "127.0.0.1", "8775"),
         PYTHONPATH=str(Path(echo_service.__file__).parents[1]),
     )
     wait_for(lambda: echo_service.READY in service.log.read_text(), "the echo service")

@@ -8,16 +8,16 @@ import pytest
 from netaddr import EUI
 from os_ken.lib.packet import arp, ethernet, packet, tcp
 
-from lab.frames import ETH_ALL, ETH_VLAN, Frame, open_raw
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.neighbor_discovery import (
+from lab.rig.frames import ETH_ALL, ETH_VLAN, Frame, open_raw
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.neighbor_discovery import (
     SERVICE_MULTICAST,
     SERVICE_MULTICAST_MAC,
     parse_advertisement,
     solicitation,
 )
-from lab.process import wait_for
+from lab.rig.process import wait_for
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT
 
 TAGS = {"priority 0": 0x0000, "priority 3": 0x6000, "priority 7, drop eligible": 0xF000}

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab import echo_service
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import Process, run, stopped_process, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import Process, run, stopped_process, wait_for
+from lab.stand_ins import echo_service
 from ovs_metadata.signals import IGNORED
 
 pytestmark = pytest.mark.timeout(120)
@@ -38,7 +38,7 @@ def _echo(hypervisor: Hypervisor) -> Process:
     """A service that answers with the request's headers, where Nova should be."""
     service = hypervisor.spawn(
         "echo",
-        *(sys.executable, "-m", "lab.echo_service", "127.0.0.1", "8775"),
+        *(sys.executable, "-m", "lab.stand_ins.echo_service", "127.0.0.1", "8775"),
         PYTHONPATH=str(Path(__file__).parents[1] / "tools"),
     )
     wait_for(lambda: echo_service.READY in service.log.read_text(), "the echo service")

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import pytest
 from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neutron
 
-from lab.neutron import ApiServer
-from lab.process import wait_for
-from lab.zookeeper import ZooKeeper
+from lab.rig.process import wait_for
+from lab.rig.zookeeper import ZooKeeper
+from lab.upstream.neutron import ApiServer
 from ovs_metadata.store.record import PortRecord
 
 __all__ = ["deployment", "running_neutron"]

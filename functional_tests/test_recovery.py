@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 from ovs_metadata.flows.switch import MANY
 from ovs_metadata.flows.tables import COOKIE_PREFIX
 from ovs_metadata.host.address import METADATA_PORT

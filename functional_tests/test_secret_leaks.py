@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper, serve_guest
 
-from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
-from lab.zookeeper import ZooKeeper
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.cli.admin_client import ask
 from ovs_metadata.host.config import load
 from ovs_metadata.host.listen import UnixSocket

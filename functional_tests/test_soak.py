@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.hypervisor import Hypervisor
-from lab.soak import Soak, report
+from lab.load.soak import Soak, report
+from lab.rig.hypervisor import Hypervisor
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 from netaddr import EUI
 
-from lab import echo_service
-from lab.guest import Guest
-from lab.guest_client import ANY_IPV4, ANY_IPV6, Connection, accepted, begin
-from lab.hypervisor import Hypervisor
-from lab.process import wait_for
+from lab.rig.guest import Guest
+from lab.rig.guest_client import ANY_IPV4, ANY_IPV6, Connection, accepted, begin
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
+from lab.stand_ins import echo_service
 
 LIMIT = 8
 """Learned flows a port may have here."""
@@ -33,10 +33,10 @@ def _echoing(**flow_options: int) -> Iterator[Hypervisor]:
     try:
         hypervisor.start()
         hypervisor.configure(flows=flow_options)
-        tools = Path(echo_service.__file__).parents[1]
+        tools = Path(echo_service.__file__).parents[2]
         service = hypervisor.spawn(
             "echo-service",
-            *(sys.executable, "-m", "lab.echo_service", "127.0.0.1", "8775"),
+            *(sys.executable, "-m", "lab.stand_ins.echo_service", "127.0.0.1", "8775"),
             PYTHONPATH=str(tools),
         )
         wait_for(lambda: echo_service.READY in service.log.read_text(), "the echo service")

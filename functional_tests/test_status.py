@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from lab import browser
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import run, stopped_process, wait_for
+from lab.rig import browser
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, stopped_process, wait_for
 
 PAGE = "http://127.0.0.1:9775/"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.hypervisor import Hypervisor
-from lab.monitoring import ALERTS, ALERTS_TEST, dashboard_queries, filled_in
-from lab.process import run, wait_for
+from docs.monitoring import ALERTS, ALERTS_TEST, dashboard_queries, filled_in
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 
 PROMETHEUS = "127.0.0.1:9090"
 

@@ -12,19 +12,20 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 
-from lab.zookeeper import ZooKeeper
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError, StoreUnavailable, UnknownLayout
 from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import VERSION_NODE, port_path
 
 pytest.register_assert_rewrite(
-    "lab.store_contract", "lab.store_document_contract", "lab.store_follow_contract"
+    "contracts.store_contract",
+    "contracts.store_document_contract",
+    "contracts.store_follow_contract",
 )
 
-from lab.process import wait_for  # noqa: E402
-from lab.store_contract import StoreContract  # noqa: E402
-from lab.store_support import (  # noqa: E402
+from contracts.store_contract import StoreContract  # noqa: E402
+from contracts.store_support import (  # noqa: E402
     Followed,
     Place,
     Told,
@@ -32,6 +33,8 @@ from lab.store_support import (  # noqa: E402
     record,
     store,
 )
+
+from lab.rig.process import wait_for  # noqa: E402
 
 __all__ = ["followed", "store"]
 
@@ -233,7 +236,7 @@ FOLLOW_PATCHED = """
 import eventlet
 eventlet.monkey_patch()
 import sys
-from lab.store_support import Told, record
+from contracts.store_support import Told, record
 from ovs_metadata.store import open_store
 
 store = open_store(sys.argv[1])
@@ -259,6 +262,6 @@ def test_it_works_in_a_process_patched_by_eventlet(zookeeper_place: ZooKeeperPla
         text=True,
         timeout=60,
         check=False,
-        env={"PYTHONPATH": str(tools)},
+        env={"PYTHONPATH": f"{tools}:{tools.parent}/tests"},
     )
     assert (done.stdout, done.returncode) == ("followed\n", 0), done.stderr

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from contracts.store_support import Followed, Told, record
 from kazoo.client import KazooClient
 
-from lab.process import wait_for
-from lab.store_support import Followed, Told, record
-from lab.zookeeper import ZooKeeper
-from lab.zookeeper_ensemble import Ensemble
+from lab.rig.process import wait_for
+from lab.rig.zookeeper import ZooKeeper
+from lab.rig.zookeeper_ensemble import Ensemble
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.interface import Store

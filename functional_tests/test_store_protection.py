@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from contracts.store_support import Told, record
 
-from lab.certificates import Authority
-from lab.process import free_port, wait_for
-from lab.store_support import Told, record
-from lab.zookeeper import ZooKeeper
+from lab.rig.certificates import Authority
+from lab.rig.process import free_port, wait_for
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
@@ -206,7 +206,7 @@ import eventlet
 eventlet.monkey_patch()
 import sys
 from pathlib import Path
-from lab.store_support import Told, record
+from contracts.store_support import Told, record
 from ovs_metadata.store import open_store
 from ovs_metadata.store.security import Security
 
@@ -231,6 +231,6 @@ def test_it_works_in_a_process_patched_by_eventlet(url: str, security: Security)
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(tools)},
+        env={**os.environ, "PYTHONPATH": f"{tools}:{tools.parent}/tests"},
     )
     assert (done.stdout, done.returncode) == ("followed\n", 0), done.stderr

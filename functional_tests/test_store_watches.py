@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from contracts.store_support import Told, record
 
-from lab.process import wait_for
-from lab.store_support import Told, record
-from lab.zookeeper import ZooKeeper
+from lab.rig.process import wait_for
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.zookeeper.follower import SPARE_WATCHES
 

@@ -3,8 +3,8 @@
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.guest import Guest
-from lab.virtual_machine import boot, create_tap, machine_image, printed_metadata
+from lab.rig.guest import Guest
+from lab.rig.virtual_machine import boot, create_tap, machine_image, printed_metadata
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab.guest import Guest
-from lab.hypervisor import Hypervisor
-from lab.process import run, wait_for
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 
 _number = itertools.count()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper
 
-from lab.certificates import Authority
-from lab.process import free_port, wait_for
-from lab.zookeeper import ZooKeeper
+from lab.rig.certificates import Authority
+from lab.rig.process import free_port, wait_for
+from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.layout import port_path

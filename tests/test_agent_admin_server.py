@@ -15,7 +15,7 @@ from proxy_support import identity, on_loop
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.simple_httpclient import HTTPTimeoutError
 
-from lab.process import free_port
+from lab.rig.process import free_port
 from ovs_metadata.agent.admin import door
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics

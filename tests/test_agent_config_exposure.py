@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.process import wait_for
+from lab.rig.process import wait_for
 from ovs_metadata.agent.config import exposure
 from ovs_metadata.agent.config.exposure import ExposureCheck, exposed
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.process import wait_for
-from lab.service_manager import ServiceManager
+from lab.rig.process import wait_for
+from lab.rig.service_manager import ServiceManager
 from ovs_metadata.agent.handover import Handover, Place, fits, names, namespace_of
 
 PLACES = st.builds(

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from lab.store_support import record
+from contracts.store_support import record
+
 from ovs_metadata.cli.flow_groups import Group, State, groups
 from ovs_metadata.cli.standing import Standing, standings
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport

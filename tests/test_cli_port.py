@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click.testing
 import pytest
+from contracts.store_support import record
 
-from lab.store_support import record
 from ovs_metadata.cli.main import main
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import RecordNotFound

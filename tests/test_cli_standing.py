@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
+from contracts.store_support import record
 
-from lab.store_support import record
 from ovs_metadata.cli.standing import Standing, chosen, standings
 from ovs_metadata.host.join import Interface, bind
 from ovs_metadata.store.interface import MalformedRecord, PortState

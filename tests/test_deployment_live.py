@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.certificates import Authority
-from lab.process import wait_for
+from lab.rig.certificates import Authority
+from lab.rig.process import wait_for
 from ovs_metadata.agent.config.deployment import Deployment, DeploymentError, read_file
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import PREFIX

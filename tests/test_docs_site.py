@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.docs_site import NAVIGATION, ROOT, build, pages
-from lab.process import LabError
+from docs.docs_site import NAVIGATION, ROOT, build, pages
+from lab.rig.process import LabError
 
 # What a browser would load: nothing of it may be elsewhere.
 LOADED = re.compile(r"""<(?:script|img|iframe)\b[^>]*\bsrc="([^"]+)"|<link\b[^>]*\bhref="([^"]+)""")

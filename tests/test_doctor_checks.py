@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from contracts.store_support import record
 
-from lab.store_support import record
 from ovs_metadata.cli.doctor.checks_host import (
     check_agent,
     check_configuration,

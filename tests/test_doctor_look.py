@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts.store_support import record
 from pyroute2.netlink.rtnl import ifinfmsg
 
-from lab.metadata_instance import Instance
-from lab.metadata_service import MetadataService
-from lab.process import free_port, wait_for
-from lab.store_support import record
+from lab.rig.process import free_port, wait_for
+from lab.stand_ins.metadata_instance import Instance
+from lab.stand_ins.metadata_service import MetadataService
 from ovs_metadata.cli.doctor import look_host, look_nova, look_store
 from ovs_metadata.cli.doctor.facts import Step
 from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody

@@ -1,6 +1,6 @@
 """What a guest is told when its hooks are new."""
 
-from lab.neighbor_discovery import Advertisement, parse_advertisement
+from lab.rig.neighbor_discovery import Advertisement, parse_advertisement
 from ovs_metadata.flows.announcement import advertisement, ports_to_tell
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6

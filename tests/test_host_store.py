@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from contracts.store_support import record
 
-from lab.store_support import record
 from ovs_metadata.host import config
 from ovs_metadata.host.store import open_configured_store, remove_snapshots
 from ovs_metadata.store.errors import StoreError

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from contracts.store_support import record
 from proxy_support import on_loop
 
-from lab.store_support import record
 from ovs_metadata.agent.admin import page as status_page
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About, HostStatus

@@ -2,7 +2,7 @@
 
 import re
 
-from lab.configuration_reference import FILE, document
+from docs.configuration_reference import FILE, document
 from ovs_metadata.agent.config.schema import known_keys
 from ovs_metadata.host import config
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.docs_commands import WHOLE_SECTIONS, Block, blocks, commands
+from docs.docs_commands import WHOLE_SECTIONS, Block, blocks, commands
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lab.identity_ledger import NOTICE, Answer, Ledger, judge, parse_answer
+from lab.load.identity_ledger import NOTICE, Answer, Ledger, judge, parse_answer
 
 
 def _answer(body: str, sent: float, received: float, guest: str = "one") -> Answer:

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from lab import man_pages
-from lab.man_pages import Page, escape, from_argparse, from_click, render
+from docs import man_pages
+from docs.man_pages import Page, escape, from_argparse, from_click, render
 
 
 @pytest.fixture(scope="module")

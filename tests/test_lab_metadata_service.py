@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from contracts import nova_contract
 from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from lab import metadata_tree, neutron_stand_in, nova_contract
-from lab.cache import build_once
-from lab.metadata_instance import (
+from lab.stand_ins import metadata_tree, neutron_stand_in
+from lab.stand_ins.metadata_instance import (
     Instance,
     Interface,
     dump_instances,
@@ -29,7 +29,15 @@ from lab.metadata_instance import (
     load_instances,
     to_json,
 )
-from lab.metadata_service import MetadataService, Registry, Request, Response, answer, sign
+from lab.stand_ins.metadata_service import (
+    MetadataService,
+    Registry,
+    Request,
+    Response,
+    answer,
+    sign,
+)
+from lab.upstream.cache import build_once
 
 SECRET = "s3cret"
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
@@ -216,7 +224,7 @@ def test_the_command_serves_until_told_to_end(ending: signal.Signals, tmp_path: 
     (tmp_path / "instances.json").write_text(dump_instances([FIRST]))
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     with command(
-        *("-m", "lab.metadata_service", "--listen", "127.0.0.1:0"),
+        *("-m", "lab.stand_ins.metadata_service", "--listen", "127.0.0.1:0"),
         *("--instances", tmp_path / "instances.json", "--secret-file", tmp_path / "secret"),
     ) as process:
         try:
@@ -232,7 +240,7 @@ def test_the_command_says_in_one_line_why_it_does_not_start(tmp_path: Path) -> N
     (tmp_path / "instances.json").write_text("{")
     (tmp_path / "secret").write_text(SECRET)
     with command(
-        *("-m", "lab.metadata_service", "--listen", "127.0.0.1:0"),
+        *("-m", "lab.stand_ins.metadata_service", "--listen", "127.0.0.1:0"),
         *("--instances", tmp_path / "instances.json", "--secret-file", tmp_path / "secret"),
     ) as process:
         _, errors = process.communicate(timeout=10)

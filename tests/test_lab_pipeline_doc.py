@@ -1,6 +1,6 @@
 """docs/pipeline.md is what the pipeline is."""
 
-from lab.pipeline_doc import FILE, document, member_docstrings
+from docs.pipeline_doc import FILE, document, member_docstrings
 from ovs_metadata.flows.tables import Priority, Table
 
 

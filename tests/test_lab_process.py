@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from lab.process import free_port
+from lab.rig.process import free_port
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0"])

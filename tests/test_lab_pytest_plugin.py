@@ -59,7 +59,7 @@ def test_a_long_search_takes_inputs_of_its_own() -> None:
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", "1 error"), ("", "1 skipped")])
 def test_in_ci_a_test_that_is_left_out_is_an_error(ci: str, outcome: str, tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["lab.pytest_plugin"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["lab.rig.pytest_plugin"]\n')
     (tmp_path / "test_it.py").write_text(
         "import pytest\n\n\n@pytest.mark.skip(reason='why')\ndef test_it() -> None:\n    pass\n"
     )

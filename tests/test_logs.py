@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.process import wait_for
+from lab.rig.process import wait_for
 from ovs_metadata.logs import LineWriter
 
 

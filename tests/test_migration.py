@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from contracts.store_support import record
 
-from lab.store_support import record
 from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.agent.config.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
 from ovs_metadata.cli import host_view as cli_host

@@ -22,7 +22,7 @@ from proxy_support import (
 )
 from test_proxy_nova_connection import Receiver, request
 
-from lab.process import free_port
+from lab.rig.process import free_port
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import Failure, render_failure
 from ovs_metadata.proxy.nova.connection import UpstreamConnection

@@ -13,7 +13,7 @@ import pytest
 from proxy_support import OK, NovaConnection, answers, identity_lines, on_loop, relay
 from test_proxy_main import entry, eventually, process
 
-from lab.process import free_port
+from lab.rig.process import free_port
 
 USER_DATA = gzip.compress(b"#cloud-config\n" + bytes(range(256)) * 100)
 

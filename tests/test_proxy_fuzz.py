@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lab.fuzz import Fuzzer, run_for
-from lab.fuzz_grammar import MAX_BODY, MAX_HEAD, MAX_HEADERS, Conversation, conversations
-from lab.process import wait_for
-from lab.proxy_process import ProxyProcess, guest_address, guest_identity
-from lab.upstream_recorder import Recorded, Reply, UpstreamRecorder, usual_reply
+from lab.attack.fuzz import Fuzzer, run_for
+from lab.attack.fuzz_grammar import MAX_BODY, MAX_HEAD, MAX_HEADERS, Conversation, conversations
+from lab.rig.process import wait_for
+from lab.rig.proxy_process import ProxyProcess, guest_address, guest_identity
+from lab.stand_ins.upstream_recorder import Recorded, Reply, UpstreamRecorder, usual_reply
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.request_parser import RequestParser

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import pytest
 from proxy_support import identity
 
-from lab.confirming import confirming
-from lab.process import free_port
+from lab.rig.confirming import confirming
+from lab.rig.process import free_port
 from ovs_metadata.proxy.accounting.report import decode
 from ovs_metadata.proxy.control.feed import IdentityChange, SettingsChange, Snapshot, encode
 from ovs_metadata.proxy.control.settings import Settings

@@ -19,7 +19,7 @@ from proxy_support import (
     until,
 )
 
-from lab.process import free_port
+from lab.rig.process import free_port
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import Failure, render_failure
 

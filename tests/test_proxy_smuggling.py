@@ -23,8 +23,8 @@ from smuggling_cases import (
     post,
 )
 
-from lab.proxy_process import ProxyProcess, guest_address, guest_identity
-from lab.upstream_recorder import Recorded, UpstreamRecorder
+from lab.rig.proxy_process import ProxyProcess, guest_address, guest_identity
+from lab.stand_ins.upstream_recorder import Recorded, UpstreamRecorder
 
 DEADLINE = 20.0
 REFUSED = (400,)

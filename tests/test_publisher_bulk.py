@@ -10,8 +10,8 @@ from typing import Any
 import click.testing
 import pytest
 
-from lab.neutron_ports_stand_in import NeutronPorts, make_port
-from lab.process import free_port
+from lab.rig.process import free_port
+from lab.stand_ins.neutron_ports_stand_in import NeutronPorts, make_port
 from ovs_metadata.cli import common
 from ovs_metadata.cli.main import main
 from ovs_metadata.publisher import neutron_api

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.neutron_ports_stand_in import make_port
+from lab.stand_ins.neutron_ports_stand_in import make_port
 from ovs_metadata.publisher.comparison import Action, Finding, apply, compare, refused_by_mistake
 from ovs_metadata.publisher.paging import MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import Port, record_of

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from contracts.store_support import record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.process import wait_for
-from lab.store_support import record
+from lab.rig.process import wait_for
 from ovs_metadata.publisher import publisher as module
 from ovs_metadata.publisher.ports import Change
 from ovs_metadata.publisher.publisher import Publisher, publish

@@ -2,8 +2,9 @@
 
 import threading
 
-from lab.process import wait_for
-from lab.store_support import record
+from contracts.store_support import record
+
+from lab.rig.process import wait_for
 from ovs_metadata.publisher.ports import Change
 from ovs_metadata.publisher.queue import ChangeQueue
 

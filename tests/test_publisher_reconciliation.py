@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.neutron_ports_stand_in import make_port
-from lab.process import wait_for
+from lab.rig.process import wait_for
+from lab.stand_ins.neutron_ports_stand_in import make_port
 from ovs_metadata.publisher import reconciliation
 from ovs_metadata.publisher.comparison import Action
 from ovs_metadata.publisher.paging import walk

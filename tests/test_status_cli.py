@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from contracts.store_support import record
 from proxy_support import identity
 
-from lab.store_support import record
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About

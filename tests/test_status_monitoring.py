@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lab.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, panels
+from docs.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, panels
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.proxy.accounting.report import CAUSES, REFUSALS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.process import wait_for
+from lab.rig.process import wait_for
 from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import (
     ENABLED,

@@ -20,18 +20,21 @@ from ovs_metadata.store.layout import ROOT, port_path
 from ovs_metadata.store.node_store import NodeStore
 
 pytest.register_assert_rewrite(
-    "lab.store_contract", "lab.store_document_contract", "lab.store_follow_contract"
+    "contracts.store_contract",
+    "contracts.store_document_contract",
+    "contracts.store_follow_contract",
 )
 
-from lab.process import wait_for  # noqa: E402
-from lab.store_contract import StoreContract  # noqa: E402
-from lab.store_support import (  # noqa: E402
+from contracts.store_contract import StoreContract  # noqa: E402
+from contracts.store_support import (  # noqa: E402
     Followed,
     Place,
     followed,
     record,
     store,
 )
+
+from lab.rig.process import wait_for  # noqa: E402
 
 __all__ = ["followed", "store"]
 
@@ -192,8 +195,8 @@ import eventlet
 eventlet.monkey_patch()
 import sys
 from dataclasses import replace
-from lab.process import wait_for
-from lab.store_support import Told, record
+from lab.rig.process import wait_for
+from contracts.store_support import Told, record
 from ovs_metadata.store import open_store
 
 store = open_store(sys.argv[1])
@@ -219,6 +222,6 @@ def test_it_works_in_a_process_patched_by_eventlet(root: Path) -> None:
         text=True,
         timeout=60,
         check=False,
-        env={"PYTHONPATH": str(tools)},
+        env={"PYTHONPATH": f"{tools}:{tools.parent}/tests"},
     )
     assert (done.stdout, done.returncode) == ("followed\n", 0), done.stderr

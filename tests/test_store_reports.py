@@ -2,8 +2,9 @@
 
 import threading
 
-from lab.process import wait_for
-from lab.store_support import Told, record
+from contracts.store_support import Told, record
+
+from lab.rig.process import wait_for
 from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.kind import PORTS
 from ovs_metadata.store.reports import Reports

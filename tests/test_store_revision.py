@@ -4,10 +4,10 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from contracts.store_support import record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.store_support import record
 from ovs_metadata.store.errors import MalformedRecord
 from ovs_metadata.store.record import MAX_REVISION
 from ovs_metadata.store.revision import (

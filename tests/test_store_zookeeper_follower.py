@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from contracts.store_support import Told, record
 from kazoo.exceptions import NoNodeError
 
-from lab.process import wait_for
-from lab.store_support import Told, record
+from lab.rig.process import wait_for
 from ovs_metadata.store.kind import PORTS
 from ovs_metadata.store.layout import VERSION_NODE, version_content
 from ovs_metadata.store.zookeeper import follower as zookeeper_follower

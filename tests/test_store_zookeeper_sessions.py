@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kazoo.exceptions import NodeExistsError, NoNodeError
 
-from lab.process import wait_for
+from lab.rig.process import wait_for
 from ovs_metadata.store.errors import StoreUnavailable
 from ovs_metadata.store.layout import VERSION_NODE, version_content
 from ovs_metadata.store.zookeeper import announcement as zookeeper_announcement

@@ -16,12 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.guest import Guest
-from lab.hypervisor import OURS, Hypervisor, instance_of
-from lab.nova import Nova
-from lab.process import LabError, run
-from lab.relay import Relay
-from lab.zookeeper import ZooKeeper
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import OURS, Hypervisor, instance_of
+from lab.rig.process import LabError, run
+from lab.rig.relay import Relay
+from lab.rig.zookeeper import ZooKeeper
+from lab.upstream.nova import Nova
 
 PREFIX = "demo"
 ROOT = Path("/run/ovs-metadata-demo")

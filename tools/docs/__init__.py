@@ -1,0 +1,1 @@
+"""Builds the documentation, the man pages and the generated pages."""

@@ -1,0 +1,111 @@
+"""Builds the documentation as a site, by mkdocs, which fails at links that lead nowhere.
+
+The pages link to files outside docs/ as well, which mkdocs does not know of: to the README, or to
+the sample configuration. So it is given a copy of the part of the tree that can be reached from the
+README and from the pages of docs/ by links.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lab.rig.process import LabError, run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
+"""A link in Markdown to something else than a place on the same page."""
+
+CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+
+NAVIGATION: dict[str, Sequence[str]] = {
+    "Start": (
+        *(
+            "README.md",
+            "docs/index.md",
+            "docs/architecture.md",
+            "docs/faq.md",
+            "docs/cloud-init.md",
+        ),
+        *("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"),
+    ),
+    "Set up": (
+        *("docs/install.md", "docs/configuration.md", "docs/configuration-reference.md"),
+        *("docs/mn-conf.md", "docs/publisher.md", "docs/store.md", "docs/migration.md"),
+        *("docs/guest-routing.md", "docs/cleanup.md", "devstack/README.md"),
+    ),
+    "Operate": (
+        *("docs/operations.md", "docs/troubleshooting.md", "docs/status.md", "docs/metrics.md"),
+        *("docs/security.md", "docs/hostile-guests.md", "docs/nova-side.md"),
+    ),
+    "Flows": ("docs/flows.md", "docs/pipeline.md", "docs/ryu.md"),
+}
+"""The menus. mkdocs says so if a page is in none of them."""
+
+
+def pages(root: Path) -> list[Path]:
+    """README and docs/, with every file they lead to, relative to `root`."""
+    found: dict[Path, None] = {}
+    waiting = [root / "README.md", *sorted((root / "docs").rglob("*.*"))]
+    while waiting:
+        path = waiting.pop()
+        inside = path.relative_to(root)
+        if inside not in found and path.is_file():
+            found[inside] = None
+            waiting += _linked(path, root) if path.suffix == ".md" else ()
+    return list(found)
+
+
+def _linked(page: Path, root: Path) -> Iterator[Path]:
+    for target in LINK.findall(CODE.sub("", page.read_text())):
+        if ":" not in target:
+            path = (page.parent / target).resolve()
+            if path.is_relative_to(root):
+                yield path
+
+
+def build(site: Path, root: Path = ROOT) -> str:
+    """Write the site into a directory, in place of what was there; returns what mkdocs has said.
+
+    Raises:
+        LabError: a link leads nowhere, or a page is in no menu.
+    """
+    with tempfile.TemporaryDirectory(prefix="ovs-metadata-docs-") as directory:
+        source = Path(directory, "source")
+        there = pages(root)
+        for path in there:
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / path, source / path)
+        settings = {
+            "INHERIT": str(ROOT / "mkdocs.yml"),
+            "docs_dir": str(source),
+            "nav": [
+                {menu: [name for name in names if Path(name) in there]}
+                for menu, names in NAVIGATION.items()
+            ],
+        }
+        file = Path(directory, "mkdocs.yml")
+        file.write_text(json.dumps(settings))  # which is YAML, too
+        command = (sys.executable, "-m", "mkdocs", "build", "--config-file", file)
+        return run(*command, "--site-dir", site.resolve(), timeout=120)
+
+
+def main() -> None:
+    """Build it where it is wanted, and say where."""
+    parser = argparse.ArgumentParser(description="Build the documentation, and check its links.")
+    parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "build" / "docs")
+    site = parser.parse_args().directory
+    try:
+        build(site)
+    except LabError as error:
+        sys.exit(str(error))
+    print(f"{site}/index.html")
+
+
+if __name__ == "__main__":
+    main()

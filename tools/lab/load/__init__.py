@@ -1,0 +1,1 @@
+"""Those who ask, those who disturb, and those who judge the answers."""

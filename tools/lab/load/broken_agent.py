@@ -1,0 +1,71 @@
+"""The agent with a part of it taken out, for the tests that must see the soak test fail.
+
+`python -m lab.load.broken_agent PART --config FILE`. PART is
+
+    cross-check   that vm-uuid and the record must name the same instance
+    haste         that it acts at once on what OVSDB says: it is late by LATE seconds
+    confirmation  that an answer waits until its identity is confirmed; and haste
+    updates       that an address's identity changes: the first one it has stays
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from ovs_metadata.agent import main
+from ovs_metadata.agent.identities import Identities
+from ovs_metadata.host.join import Bound, ServedPort
+from ovs_metadata.host.ovsdb import Ovsdb
+from ovs_metadata.host.port_watcher import PortWatcher
+from ovs_metadata.proxy.control.identity import Entry, Identity
+
+LATE = 0.1
+
+
+def _without_cross_check() -> None:
+    ServedPort.disagreement = None  # type: ignore[assignment,method-assign]
+
+
+def _without_updates() -> None:
+    known: dict[str, Entry] = {}
+    table = Identities.table
+
+    def frozen(identities: Identities, bound: Bound, secret: bytes) -> dict[str, Entry]:
+        for address, entry in table(identities, bound, secret).items():
+            if not isinstance(known.get(address), Identity):
+                known[address] = entry
+        return dict(known)
+
+    Identities.table = frozen  # type: ignore[method-assign,assignment]
+
+
+def _without_haste() -> None:
+    changed = Ovsdb._changed
+
+    def late(ovsdb: Ovsdb) -> None:
+        time.sleep(LATE)
+        changed(ovsdb)
+
+    Ovsdb._changed = late  # type: ignore[method-assign,assignment]
+
+
+def _without_confirmation() -> None:
+    _without_haste()
+
+    def at_once(_watcher: PortWatcher, on_confirmed: Callable[[], None]) -> None:
+        on_confirmed()
+
+    PortWatcher.confirm = at_once  # type: ignore[method-assign,assignment]
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "cross-check": _without_cross_check,
+    "haste": _without_haste,
+    "confirmation": _without_confirmation,
+    "updates": _without_updates,
+}
+
+
+if __name__ == "__main__":
+    PARTS[sys.argv.pop(1)]()
+    main.main()

@@ -1,0 +1,1 @@
+"""Machines, switches, guests and servers that tests start for themselves."""

@@ -1,0 +1,1 @@
+"""Small programs that stand for others: Nova, Neutron's agents, ovn-controller."""
