@@ -26,17 +26,24 @@ class AgentSilent(Exception):
     """The agent of this host does not answer; the message is one line that says why."""
 
 
+class AgentStill(AgentSilent):
+    """It accepts the connection and says nothing: it stands still, or is busy."""
+
+
 def ask(place: Path, path: str) -> dict[str, Any]:
     """Return the JSON object that the agent answers with.
 
     Raises:
         AgentSilent: nobody answers there, or somebody else does.
+        AgentStill: somebody is there and says nothing.
     """
     connection = _Connection(place)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         found = parse_json(response.read(_LARGEST + 1), _LARGEST)
+    except TimeoutError as error:
+        raise AgentStill(f"nothing is said at {place} within {PATIENCE:g} s") from error
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
         raise AgentSilent(f"nobody answers at {place}: {why}") from error

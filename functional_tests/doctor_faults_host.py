@@ -16,6 +16,7 @@ from doctor_support import (
     Injection,
     Ward,
     stopped,
+    without_admin_socket,
 )
 
 from lab.rig.process import run, stopped_process, wait_for
@@ -135,6 +136,7 @@ def another_namespace(patient: Ward) -> Iterator[None]:
 CASES = [
     # Processes.
     Case("agent-stuck", stopped(AGENT)),
+    Case("admin-unreachable", without_admin_socket, status=1),
     Case("worker-stuck", stopped(WORKER), STOPPED_AGENT),
     Case("controller-stuck", stopped(CONTROLLER), STOPPED_AGENT),
     Case("controller-not-running", no_controller, STOPPED_AGENT, word=""),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from doctor_faults_deployment import instead_of_nova
-from doctor_support import Nova, Ward
+from doctor_support import Nova, Ward, nothing, without_admin_socket
 
 from ovs_metadata.store import layout, open_store
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
@@ -22,7 +22,7 @@ OTHER_UUID = "5b1c1c52-7a3e-4a62-9d8c-1f0d2b3c4d5e"
 
 @dataclass(frozen=True)
 class StoreCase:
-    """What only the copy says; `listener`: whether the doctor may ask the agent itself.
+    """What only the copy says; `answers`: whether the doctor reaches the agent itself.
 
     vm_uuid: of the guest's interface; empty for none.
     """
@@ -31,17 +31,22 @@ class StoreCase:
     record: dict[str, object] = field(default_factory=dict)
     deployment: dict[str, object] = field(default_factory=dict)
     vm_uuid: str | None = None
-    listener: bool = True
+    answers: bool = True
     status: int = 2
+
+    @property
+    def names(self) -> set[str]:
+        """What the doctor finds."""
+        return {self.name} if self.answers else {self.name, "admin-unreachable"}
 
 
 CASES = [
     StoreCase("agent-behind", deployment={"rate_limit_burst": 77}, status=1),
     StoreCase("agent-sees-otherwise", record={"device_id": OTHER_UUID}, vm_uuid=""),
-    StoreCase("wrong-instance", record={"device_id": OTHER_UUID}, vm_uuid="", listener=False),
+    StoreCase("wrong-instance", record={"device_id": OTHER_UUID}, vm_uuid="", answers=False),
     # Record and interface contradict each other in the agent's eyes.
     StoreCase(
-        "not-identified", record={"device_id": OTHER_UUID}, vm_uuid=OTHER_UUID, listener=False
+        "not-identified", record={"device_id": OTHER_UUID}, vm_uuid=OTHER_UUID, answers=False
     ),
 ]
 
@@ -49,7 +54,8 @@ CASES = [
 @contextlib.contextmanager
 def only_in_a_copy(patient: Ward, root: Path, case: StoreCase) -> Iterator[Path]:
     """The configuration of a host that reads the copy. Nova knows every instance."""
-    with instead_of_nova(Nova)(patient), _copy(patient, root, case) as config:
+    apart = nothing if case.answers else without_admin_socket
+    with instead_of_nova(Nova)(patient), _copy(patient, root, case) as config, apart(patient):
         yield config
 
 
@@ -69,7 +75,7 @@ def _copy(patient: Ward, root: Path, case: StoreCase) -> Iterator[Path]:
         store.put(PortRecord.from_json(guest.port_id, record), force=True)
     config = root / "agent.conf"
     text = hypervisor.config.read_text().replace(hypervisor.store_url, f"directory:{copy}")
-    config.write_text(text + ("" if case.listener else "[admin]\nlisten =\n"))
+    config.write_text(text)
     column = ("interface", guest.tap, "external_ids")
     if case.vm_uuid:
         hypervisor.ovs.vsctl("set", column[0], guest.tap, f'external_ids:vm-uuid="{case.vm_uuid}"')

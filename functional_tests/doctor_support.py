@@ -150,6 +150,17 @@ def nothing(_patient: Ward) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_admin_socket(patient: Ward) -> Iterator[None]:
+    """The agent listens for our commands, and they do not find it."""
+    path = load(patient.hypervisor.config).admin_socket
+    aside = path.rename(path.with_name("aside.sock"))
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+@contextlib.contextmanager
 def ward_of_its_own() -> Iterator[Ward]:
     """The same on a hypervisor that is made for it."""
     hypervisor = make_hypervisor()

@@ -19,12 +19,13 @@ from pyroute2.netlink.rtnl import ifinfmsg
 from lab.rig.process import free_port, wait_for
 from lab.stand_ins.metadata_instance import Instance
 from lab.stand_ins.metadata_service import MetadataService
+from ovs_metadata.cli import admin_client
 from ovs_metadata.cli.doctor import look_host, look_nova, look_store
 from ovs_metadata.cli.doctor.facts import Step
 from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody
 from ovs_metadata.cli.doctor.settle import settled
 from ovs_metadata.host.config import Config, load
-from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
+from ovs_metadata.host.listen import LoopbackAddress
 from ovs_metadata.host.lock import take_lock
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store import layout, open_store
@@ -135,24 +136,39 @@ def test_records_are_found_however_their_address_is_spelt(tmp_path: Path, word: 
         assert look_store.records_named(store, "tap5") == []
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_an_admin_listener_that_is_not_there(tmp_path: Path, kind: str) -> None:
-    nowhere = UnixSocket(tmp_path / "x") if kind == "unix" else LoopbackAddress("::1", free_port())
-    assert look_host.ask_admin(nowhere).unreachable
+def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
+    assert "nobody answers" in look_host.ask_agent(tmp_path / "x").unreachable
 
 
-def test_an_admin_listener_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look_host, "ADMIN_TIMEOUT", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        found = look_host.ask_admin(LoopbackAddress("127.0.0.1", server.getsockname()[1]))
-    assert found.silent
+def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_client, "PATIENCE", 0.1)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "x"))
+        server.listen()
+        found = look_host.ask_agent(tmp_path / "x")
+    assert "nothing is said" in found.silent
+    assert not found.unreachable
 
 
-def test_something_else_in_the_admin_listeners_place() -> None:
-    with MetadataService([], "s") as service:
-        port = int(service.url.rpartition(":")[2])
-        found = look_host.ask_admin(LoopbackAddress("127.0.0.1", port))
-    assert "not our admin listener" in found.unreachable
+def test_an_agent_that_answers_otherwise_than_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_host, "ask", lambda *_: {"ready": True})
+    assert "no agent of our version" in look_host.ask_agent(tmp_path / "x").unreachable
+
+
+def test_whoever_has_the_tcp_port_is_not_asked(config: Config) -> None:
+    with (
+        take_lock(config.state_dir / "agent.lock", "agent"),
+        socket.create_server(("127.0.0.1", 0)) as poser,
+    ):
+        poser.setblocking(False)
+        asked = replace(config, admin_listen=LoopbackAddress(*poser.getsockname()))
+        admin = look_host.look_at_agent(asked).admin
+        with pytest.raises(BlockingIOError):
+            poser.accept()
+    assert admin
+    assert "admin.sock" in admin.unreachable
 
 
 @pytest.fixture(scope="module")

@@ -98,10 +98,8 @@ class PortWalk:
         )
 
     def _told_anew(self, ports: list[PortFacts]) -> list[PortFacts]:
-        listen = self._config.admin_listen
-        if listen is None:
-            return ports
-        told = {each["port_id"]: each for each in look_host.ask_admin(listen).ports}
+        said = look_host.ask_agent(self._config.admin_socket).ports
+        told = {each["port_id"]: each for each in said}
         return [replace(port, told=told.get(port.port_id)) for port in ports]
 
     def _nowhere_here(self, store: Store) -> tuple[Finding, ...]:

@@ -76,7 +76,7 @@ class ProcessFacts:
 
 @dataclass(frozen=True, slots=True)
 class AdminFacts:
-    """What the admin listener says. `unreachable` and `silent`: why it says nothing.
+    """What the agent says. `unreachable` and `silent`: why it says nothing.
 
     enabled: whether the service is, as the agent keeps it; None if it does not know yet.
     """
@@ -91,7 +91,7 @@ class AdminFacts:
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """The agent and its children. `admin` is None where no listener is configured."""
+    """The agent and its children. `admin` is None if the agent was not asked."""
 
     wanted_workers: int
     agent: ProcessFacts | None = None

@@ -145,9 +145,9 @@ ADMIN_UNREACHABLE = Fault(
     "admin-unreachable",
     Hop.AGENT,
     _WARNING,
-    "The agent runs without its admin listener.",
-    "Give it another place in [admin] listen, and restart the agent. Guests are served without it, "
-    "but there are no metrics, and the doctor sees less.",
+    "The agent runs, and does not answer at its admin socket.",
+    "Restart the agent, and read in its log what is in the way of admin.sock in its state_dir. "
+    "Guests are served without it, but our commands see less.",
 )
 AGENT_NOT_READY = Fault(
     "agent-not-ready",

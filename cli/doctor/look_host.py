@@ -1,26 +1,23 @@
-"""Looks at this host: processes, the admin listener, the metadata port's namespace. Blocking.
+"""Looks at this host: processes, what the agent says, the metadata port's namespace. Blocking.
 
 Nothing is touched. Whether somebody holds a lock is read in /proc/locks and not tried out, for an
 agent that is just starting would then find it taken.
 """
 
 import contextlib
-import http.client
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
 
 from ovs_metadata.agent.network import namespaces
 from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.listening import listener_addresses
+from ovs_metadata.cli.admin_client import AgentSilent, AgentStill, ask
 from ovs_metadata.cli.doctor.facts import (
     AdminFacts,
     AgentFacts,
@@ -30,16 +27,8 @@ from ovs_metadata.cli.doctor.facts import (
 )
 from ovs_metadata.host.address import METADATA_PORT, SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.listen import Listen, UnixSocket
-from ovs_metadata.untrusted import parse_json
 
 PROC = Path("/proc")
-
-MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes that the admin listener may answer."""
-
-ADMIN_TIMEOUT = 3.0
-"""Seconds the admin listener may take to answer."""
 
 _WORKER = "ovs_metadata.proxy.main"
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
@@ -49,8 +38,8 @@ _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 def look_at_agent(config: Config) -> AgentFacts:
     """The agent, its children, and what it says."""
     facts = look_at_processes(config)
-    if config.admin_listen and facts.agent and not facts.agent.stopped:
-        return replace(facts, admin=ask_admin(config.admin_listen))
+    if facts.agent and not facts.agent.stopped:
+        return replace(facts, admin=ask_agent(config.admin_socket))
     return facts
 
 
@@ -118,49 +107,22 @@ def _workers_of(agent: int) -> Iterator[ProcessFacts]:
                 yield process
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ADMIN_TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def ask_admin(listen: Listen) -> AdminFacts:
-    """What the admin listener says of readiness and ports."""
+def ask_agent(place: Path) -> AdminFacts:
+    """What the agent says at its socket of readiness and ports."""
     try:
-        status, health = _get(listen, "/healthz")
-        _, ports = _get(listen, "/ports")
-        _, told = _get(listen, "/status")
+        status, ports = ask(place, "/status"), ask(place, "/ports")
         return AdminFacts(
-            ready=status == HTTPStatus.OK,
-            problems=tuple(health["problems"]),
+            ready=status["ready"],
+            problems=tuple(status["problems"]),
             ports=tuple(ports["ports"]),
-            enabled=told["enabled"],
+            enabled=status["enabled"],
         )
-    except TimeoutError:
-        return AdminFacts(silent=f"nothing is said at {listen} within {ADMIN_TIMEOUT:g} s")
-    except OSError as error:
-        return AdminFacts(unreachable=f"{listen}: {error.strerror or error}")
-    except (http.client.HTTPException, ValueError, KeyError, TypeError):
-        return AdminFacts(unreachable=f"what answers at {listen} is not our admin listener")
-
-
-def _get(listen: Listen, path: str) -> tuple[int, Any]:
-    connection = (
-        _UnixConnection(listen.path)
-        if isinstance(listen, UnixSocket)
-        else http.client.HTTPConnection(listen.host, listen.port, timeout=ADMIN_TIMEOUT)
-    )
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, parse_json(response.read(MAX_ANSWER + 1), MAX_ANSWER)
+    except AgentStill as error:
+        return AdminFacts(silent=str(error))
+    except AgentSilent as error:
+        return AdminFacts(unreachable=str(error))
+    except (KeyError, TypeError):
+        return AdminFacts(unreachable=f"what answers at {place} is no agent of our version")
 
 
 def look_at_namespace(config: Config) -> NamespaceFacts:

@@ -14,7 +14,7 @@ from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.cli.doctor.checks_nova import check_nova
 from ovs_metadata.cli.doctor.finding import Severity
-from ovs_metadata.cli.doctor.look_host import look_at_agent
+from ovs_metadata.cli.doctor.look_host import look_at_processes
 from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
 from ovs_metadata.cli.doctor.look_store import announced_generation, port_state
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
@@ -154,7 +154,7 @@ def _records(bridge: Bridge, store: Store) -> Check:
 
 
 def _agent(config: Config, store: Store) -> Check:
-    agent = look_at_agent(config).agent
+    agent = look_at_processes(config).agent
     if agent is None:
         return Check("agent", "failed", "it does not run: systemctl start ovs-metadata-agent")
     try:
