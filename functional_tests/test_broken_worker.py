@@ -10,72 +10,17 @@ import os
 import resource
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_worker_support import LOOK_AROUND, STAY, agent_program, runs
 
 from lab.attack.broken_worker import Attacker
 from lab.rig.process import wait_for
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.proxy.control.settings import Settings
-
-LOOK_AROUND = """
-import ctypes, os, resource, socket, stat, threading
-
-def tried(call):
-    try:
-        return call() or "done"
-    except OSError as error:
-        return error.strerror
-
-def forked():
-    if os.fork() == 0:
-        os._exit(0)
-
-def executed():
-    pid = os.posix_spawn("/bin/true", ["true"], {})
-    os.waitpid(pid, 0)
-
-def threaded():
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append("done"))
-    thread.start()
-    thread.join()
-    return answers[0]
-
-def is_file(number):
-    try:
-        kind = os.fstat(number).st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(kind) or stat.S_ISCHR(kind) or stat.S_ISDIR(kind)
-
-libc = ctypes.CDLL(None)
-listener = socket.socket(fileno=listen_fds[0])
-tell({
-    "pid": os.getpid(),
-    "session": os.getsid(0),
-    "directory": os.getcwd(),
-    "environment": sorted(os.environ),
-    "files": [number for number in range(1, 4096) if is_file(number)],
-    "core": resource.getrlimit(resource.RLIMIT_CORE),
-    "dumpable": libc.prctl(3, 0, 0, 0, 0),
-    "no_new_privileges": libc.prctl(39, 0, 0, 0, 0),
-    "thread": threaded(),
-    "name": bool(socket.getaddrinfo("localhost", 80)),
-    "fork": tried(forked),
-    "execute": tried(executed),
-    "stop another": tried(lambda: os.kill(SOMEBODY, 0)),
-    "slow down another": tried(lambda: os.sched_setaffinity(SOMEBODY, {0})),
-    "unix": tried(lambda: socket.socket(socket.AF_UNIX).close()),
-    "steer": tried(lambda: listener.setsockopt(1, 68, 0)),
-    "lock": tried(lambda: listener.setsockopt(1, 44, 1)),
-})
-"""
 
 
 @pytest.fixture(scope="module")
@@ -172,37 +117,8 @@ def test_what_serving_needs_it_can_do(found: dict[str, Any]) -> None:
     assert found["name"] is True
 
 
-AGENT = """
-import asyncio, socket, sys
-from ovs_metadata.agent import workers
-from ovs_metadata.agent.workers import Workers
-from ovs_metadata.proxy.control.settings import Settings
-workers.PYTHON = {python!r}
-async def run():
-    Workers("nobody", Settings()).start([[socket.create_server(("127.0.0.1", 0))]])
-    await asyncio.sleep(600)
-asyncio.run(run())
-"""
-
-STAY = """
-import ctypes, os, signal, time
-ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
-try:
-    child = os.fork()
-except OSError:
-    child = None
-if child != 0:
-    tell([os.getpid(), *([child] if child else [])])
-while True:
-    time.sleep(600)
-"""
-"""Wants to outlive its agent, by itself or by a child, and to go on accepting."""
-
-
 def test_nothing_of_it_outlives_an_agent_that_is_killed(attacker: Attacker) -> None:
-    code = AGENT.format(python=attacker.python(STAY))
-    with subprocess.Popen([sys.executable, "-c", code]) as agent:
+    with subprocess.Popen(agent_program(attacker.python(STAY))) as agent:
         pids = attacker.heard()
         agent.kill()
     try:
@@ -245,10 +161,3 @@ def test_no_worker_gets_a_listening_socket_that_the_one_before_has_spoiled(
             return [await asyncio.to_thread(attacker.heard) for _ in range(2)]
 
     assert asyncio.run(scenario()) == [1, 1]
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process, and it has not ended."""
-    with contextlib.suppress(FileNotFoundError):
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    return False
