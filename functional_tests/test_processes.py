@@ -158,14 +158,37 @@ def _status(hypervisor: Hypervisor) -> str:
     return run("nsenter", network, *command, "status", check=False)
 
 
+SPIN = signal.SIGRTMIN
+
+SPINNING = """
+import signal
+
+def spin(*_):
+    while True:
+        pass
+
+signal.signal(signal.SIGRTMIN, spin)
+"""
+"""What Python runs first in each process here: a signal has the main thread compute for ever."""
+
+
+@pytest.fixture
+def can_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what is started from now on spin at SPIN. Agents hand PYTHONPATH on to their workers."""
+    (tmp_path / "sitecustomize.py").write_text(SPINNING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("can_spin")
+@pytest.mark.parametrize("number", [signal.SIGSTOP, SPIN], ids=["stopped", "spinning"])
 @pytest.mark.parametrize("module", [CONTROLLER, WORKER])
 def test_a_child_that_stands_still_is_noticed_and_replaced(
-    module: str, serving: tuple[Hypervisor, Guest]
+    module: str, number: signal.Signals, serving: tuple[Hypervisor, Guest]
 ) -> None:
     hypervisor, guest = serving
     wait_for(lambda: _problems(hypervisor) == [], "the host to be ready")
     child = hypervisor.children()[module]
-    os.kill(child, signal.SIGSTOP)
+    os.kill(child, number)
     stopped = time.monotonic()
     still = f"{NAMES[module]}, pid {child}, stands still"
     wait_for(lambda: still in _problems(hypervisor), "the agent to notice", NOTICED_WITHIN)
