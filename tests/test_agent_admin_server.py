@@ -158,6 +158,24 @@ def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddr
             each.close()
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz/live HT"])
+def test_a_connection_that_lasts_too_long_is_closed(
+    monkeypatch: pytest.MonkeyPatch, address: LoopbackAddress, sent: bytes
+) -> None:
+    monkeypatch.setattr(door, "LONGEST", 0.05)
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(sent)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+            writer.close()
+
+    check()
+
+
 class NoDescriptors:
     """A listening socket of a process that has no descriptor for a connection."""
 
