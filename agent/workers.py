@@ -16,7 +16,6 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.allowance import Allowance
 from ovs_metadata.agent.child_process import (
     PYTHON,
     Child,
@@ -28,6 +27,7 @@ from ovs_metadata.agent.child_process import (
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.agent.network.listeners import Listeners
 from ovs_metadata.agent.pulse import Pulse
+from ovs_metadata.agent.worker_feed import WorkerFeed
 from ovs_metadata.proxy.accounting import report
 from ovs_metadata.proxy.control import feed
 from ovs_metadata.proxy.control.identity import Entry
@@ -40,10 +40,6 @@ LARGEST_BACKLOG = 64 * 1024 * 1024
 
 Confirm = Callable[[Callable[[], None]], None]
 """Calls back, on the event loop, once workers know of all that the sources had committed before."""
-
-REPORTS_AT_ONCE = 10
-REPORTS_PER_SECOND = 2.0
-"""How many reports a worker may send, however long it sent none: it sends one a second."""
 
 
 class Workers:
@@ -59,17 +55,16 @@ class Workers:
     ) -> None:
         """Make them; what they report goes to `statistics`, and `confirm` confirms identities."""
         self._confirm = confirm
-        self._unconfirmed: list[asyncio.StreamWriter] = []
-        self._confirming: list[asyncio.StreamWriter] = []
+        self._unconfirmed: list[WorkerFeed] = []
+        self._confirming: list[WorkerFeed] = []
         self._user = user
         self._statistics = statistics or HostStatistics()
         self._settings = settings
         self._table: Mapping[str, Entry] = {}
-        self._feeds: dict[int, tuple[Process, asyncio.StreamWriter]] = {}
+        self._feeds: dict[int, WorkerFeed] = {}
         self._pulses: dict[int, Pulse] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners = Listeners([])
-        self._reports: set[asyncio.Task[None]] = set()
 
     @property
     def started(self) -> bool:
@@ -85,8 +80,8 @@ class Workers:
         """The worker processes, those that ended and were not started again yet included."""
         feeds = sorted(self._feeds.items())
         return [
-            child(f"proxy worker {number}", process, self._pulses[number])
-            for number, (process, _) in feeds
+            child(f"proxy worker {number}", each.process, self._pulses[number])
+            for number, each in feeds
         ]
 
     def start(
@@ -131,33 +126,33 @@ class Workers:
         )
         self._table = dict(table)
         self._statistics.table_changed(self._table)
-        for number, (process, writer) in self._feeds.items():
-            if process.returncode is not None:
+        for number, each in self._feeds.items():
+            if each.process.returncode is not None:
                 continue  # the one that takes its place gets a snapshot
             if messages:
-                writer.write(messages)
-            if writer.transport.get_write_buffer_size() > LARGEST_BACKLOG:
-                LOG.error("proxy worker, pid %d, does not read its feed: killed", process.pid)
+                each.write(messages)
+            if each.unread > LARGEST_BACKLOG:
+                LOG.error("proxy worker, pid %d, does not read its feed: killed", each.process.pid)
                 self._listeners.distrust(number)
-                process.kill()
+                each.process.kill()
 
     def apply(self, settings: Settings) -> None:
         """Have all workers use these settings, for every request from now on."""
         self._settings = settings
         message = feed.encode(feed.SettingsChange(settings))
-        for process, writer in self._feeds.values():
-            if process.returncode is None:
-                writer.write(message)
+        for each in self._feeds.values():
+            if each.process.returncode is None:
+                each.write(message)
 
-    def _asked_to_confirm(self, writer: asyncio.StreamWriter) -> None:
+    def _asked_to_confirm(self, worker: WorkerFeed) -> None:
         """A worker asks for a confirmation.
 
         Raises:
             ReportError: it waits for one already.
         """
-        if writer in self._unconfirmed or writer in self._confirming:
+        if worker in self._unconfirmed or worker in self._confirming:
             raise report.ReportError("it asks for two confirmations at once")
-        self._unconfirmed.append(writer)
+        self._unconfirmed.append(worker)
         if not self._confirming:
             self._begin_to_confirm()
 
@@ -169,9 +164,8 @@ class Workers:
 
     def _confirmed(self) -> None:
         message = feed.encode(feed.Confirmed())
-        for writer in self._confirming:
-            if not writer.is_closing():
-                writer.write(message)
+        for worker in self._confirming:
+            worker.write(message)
         self._confirming = []
         if self._unconfirmed:
             self._begin_to_confirm()
@@ -195,55 +189,51 @@ class Workers:
                 cwd="/",
                 env=workers_environment(os.environ),
             )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=report.MAX_LINE)
-        writer.write(feed.encode(feed.Snapshot(self._settings, self._table)))
+        loop = asyncio.get_running_loop()
+        _, worker = await loop.create_connection(
+            lambda: WorkerFeed(self, number, process), sock=ours
+        )
+        worker.write(feed.encode(feed.Snapshot(self._settings, self._table)))
         if number in self._feeds:
             self._statistics.worker_restarted()
         self._close_feed(number)
-        self._feeds[number] = process, writer
-        task = asyncio.create_task(self._read_reports(number, process, reader, writer))
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
+        self._feeds[number] = worker
         return process
 
-    async def _read_reports(
-        self,
-        number: int,
-        process: Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        """Take in what a worker reports, until it ends."""
-        clock = asyncio.get_running_loop().time
-        allowance = Allowance(REPORTS_AT_ONCE, REPORTS_PER_SECOND, clock())
-        try:
-            while (line := await reader.readline()).endswith(b"\n"):
-                if line == feed.ASK_TO_CONFIRM:
-                    self._asked_to_confirm(writer)
-                    continue
-                if not allowance.take(clock()):
-                    raise report.ReportError("one too many")  # noqa: TRY301 - ends it as others do
-                urls = {str(endpoint) for endpoint in self._settings.endpoints}
-                self._statistics.report(number, report.decode(line).about(urls))
-                self._pulses[number].sign()
-                if not writer.is_closing():
-                    writer.write(feed.encode(feed.ReportTaken()))
-        except (report.ReportError, ValueError) as error:  # ValueError: a line that does not end
-            # It is of our own version: it is out of its mind, or not our program any more.
-            LOG.error(
-                "proxy worker %d, pid %d, sent a report that cannot be (%s): killed",
-                *(number, process.pid, error),
-            )
-            self._statistics.report_refused()
-            self._listeners.distrust(number)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        except OSError as error:
-            LOG.debug("proxy worker %d: reading its reports: %s", number, error)
-        self._statistics.worker_ended(number)
+    # Called by a worker's feed.
+
+    def line_received(self, worker: WorkerFeed, line: bytes) -> None:
+        """Confirm, or take in a report.
+
+        Raises:
+            ReportError: a worker of ours does not send this, or not so often.
+        """
+        if line == feed.ASK_TO_CONFIRM:
+            self._asked_to_confirm(worker)
+            return
+        if not worker.reports.take(asyncio.get_running_loop().time()):
+            raise report.ReportError("one too many")
+        urls = {str(endpoint) for endpoint in self._settings.endpoints}
+        self._statistics.report(worker.number, report.decode(line).about(urls))
+        self._pulses[worker.number].sign()
+        worker.write(feed.encode(feed.ReportTaken()))
+
+    def worker_refused(self, worker: WorkerFeed, error: Exception) -> None:
+        """Kill a worker: it is of our own version, so it is out of its mind, or not ours."""
+        LOG.error(
+            "proxy worker %d, pid %d, sent a report that cannot be (%s): killed",
+            *(worker.number, worker.process.pid, error),
+        )
+        self._statistics.report_refused()
+        self._listeners.distrust(worker.number)
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
+
+    def worker_silenced(self, worker: WorkerFeed) -> None:
+        """Count it among those that serve no more."""
+        self._statistics.worker_ended(worker.number)
 
     def _close_feed(self, number: int) -> None:
-        _process, writer = self._feeds.pop(number, (None, None))
-        if writer:
-            with contextlib.suppress(OSError):
-                writer.close()
+        worker = self._feeds.pop(number, None)
+        if worker is not None:
+            worker.close()

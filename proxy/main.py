@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -33,8 +33,8 @@ from ovs_metadata.proxy.control.feed import (
     SettingsChange,
     Snapshot,
     decode_snapshot,
-    read_feed,
 )
+from ovs_metadata.proxy.control.feed_connection import FeedConnection
 from ovs_metadata.proxy.control.identity import IdentityTable
 from ovs_metadata.proxy.control.privileges import (
     PrivilegeError,
@@ -148,61 +148,58 @@ async def _run_by_hand(options: argparse.Namespace) -> None:
 async def _run_by_feed(options: argparse.Namespace) -> None:
     listeners = [_inherited(number, "--listen-fd") for number in options.listen_fd]
     feed_socket = _inherited(options.feed_fd, "--feed-fd")
-    # The writer owns the transport: it must live as long as the feed is read.
-    reader, writer = await asyncio.open_unix_connection(sock=feed_socket, limit=MAX_LINE)
-    messages = read_feed(reader)
-    snapshot = await anext(messages)
-    if not isinstance(snapshot, Snapshot):
-        raise FeedError("the feed must begin with a snapshot")
+    loop = asyncio.get_running_loop()
+    _, feed = await loop.create_unix_connection(FeedConnection, sock=feed_socket)
+    snapshot = await feed.snapshot
     table = IdentityTable(snapshot.identities)
-    confirmations = Confirmations(lambda: writer.write(ASK_TO_CONFIRM))
+    confirmations = Confirmations(lambda: feed.write(ASK_TO_CONFIRM))
     server = ProxyServer(snapshot.settings, table, confirmations=confirmations)
     server.add_sockets(listeners)
     await _start(server)
     _log.info("serving %d addresses", len(table))
-    # The feed counts until the very end: while requests finish, identities may still change.
-    reporter = Reporter(server, writer)
-    follower = asyncio.create_task(_follow(messages, table, server, confirmations, reporter))
+    reporter = Reporter(server, feed)
+    feed.follow(lambda message: _take(message, table, server, confirmations, reporter))
     stopper = asyncio.create_task(_drain_on_signal(server))
     reporting = asyncio.create_task(reporter.run())
-    done, pending = await asyncio.wait(
-        {follower, stopper, reporting}, return_when=asyncio.FIRST_COMPLETED
+    # The feed counts until the very end: while requests finish, identities may still change.
+    done, _ = await asyncio.wait(
+        {feed.ended, stopper, reporting}, return_when=asyncio.FIRST_COMPLETED
     )
     server.close()
-    for task in pending:
+    for task in (stopper, reporting):
         task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    await asyncio.gather(stopper, reporting, return_exceptions=True)
     await reporter.finish()
     if stopper not in done:
-        for task in done:
-            task.result()  # raises what ended the feed
+        for ended in done:
+            ended.result()  # raises what ended the feed
 
 
-async def _follow(
-    messages: AsyncIterator[Message],
+def _take(
+    message: Message,
     table: IdentityTable,
     server: ProxyServer,
     confirmations: Confirmations,
     reporter: Reporter,
 ) -> None:
-    async for message in messages:
-        if isinstance(message, Confirmed):
-            try:
-                confirmations.come()
-            except ValueError as error:
-                raise FeedError(str(error)) from None
-        elif isinstance(message, ReportTaken):
-            reporter.taken()
-        elif isinstance(message, IdentityChange):
-            if message.entry is None:
-                table.remove(message.address)
-            else:
-                table.set(message.address, message.entry)
-        elif isinstance(message, SettingsChange):
-            try:
-                server.apply(message.settings)
-            except TlsError as error:  # the agent has tried them, so this is for the unforeseen
-                _log.error("the new settings are not used: %s", error)
+    """Do what a message of the feed says."""
+    if isinstance(message, Confirmed):
+        try:
+            confirmations.come()
+        except ValueError as error:
+            raise FeedError(str(error)) from None
+    elif isinstance(message, ReportTaken):
+        reporter.taken()
+    elif isinstance(message, IdentityChange):
+        if message.entry is None:
+            table.remove(message.address)
+        else:
+            table.set(message.address, message.entry)
+    elif isinstance(message, SettingsChange):
+        try:
+            server.apply(message.settings)
+        except TlsError as error:  # the agent has tried them, so this is for the unforeseen
+            _log.error("the new settings are not used: %s", error)
 
 
 async def _start(server: ProxyServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ovs_metadata.agent import pulse
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.worker_feed import WorkerFeed
 from ovs_metadata.agent.workers import Confirm, Workers
 from ovs_metadata.proxy.accounting.report import Report, encode
 from ovs_metadata.proxy.accounting.statistics import Statistics
@@ -124,14 +125,14 @@ feed.recv(65536)
 
 
 def test_the_feed_of_a_worker_that_ended_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    feeds: list[asyncio.StreamWriter] = []
+    feeds: list[WorkerFeed] = []
 
     def another_is_there(statistics: HostStatistics, workers: Workers) -> bool:
-        feeds.extend(writer for _, writer in workers._feeds.values() if writer not in feeds)
+        feeds.extend(each for each in workers._feeds.values() if each not in feeds)
         return statistics.totals.worker_restarts == 1 and len(feeds) > 1
 
     play(monkeypatch, b"", another_is_there, player=ENDING_PLAYER)
-    assert all(feed.is_closing() for feed in feeds)
+    assert feeds[0].closed
 
 
 DEAF_PLAYER = """

@@ -11,6 +11,7 @@ from proxy_support import on_loop, until
 from ovs_metadata.proxy.accounting import reporter as proxy_reporter
 from ovs_metadata.proxy.accounting.report import Report, decode
 from ovs_metadata.proxy.accounting.reporter import Reporter
+from ovs_metadata.proxy.control.feed_connection import FeedConnection
 from ovs_metadata.proxy.control.identity import IdentityTable
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.server import ProxyServer
@@ -27,11 +28,12 @@ async def reporting() -> AsyncIterator[tuple[ProxyServer, Reporter, asyncio.Stre
     server = ProxyServer(Settings(nova_metadata_urls=(URL,), access_log="off"), IdentityTable())
     ours, theirs = socket.socketpair()
     agent, agent_writer = await asyncio.open_unix_connection(sock=ours, limit=LIMIT)
-    _reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    loop = asyncio.get_running_loop()
+    _, feed = await loop.create_unix_connection(FeedConnection, sock=theirs)
     try:
-        yield server, Reporter(server, writer), agent
+        yield server, Reporter(server, feed), agent
     finally:
-        writer.close()
+        feed.close()
         agent_writer.close()
         server.close()
 
@@ -110,9 +112,10 @@ async def test_the_last_report_is_read_to_its_end() -> None:
 async def test_an_agent_that_is_gone_is_no_error() -> None:
     server = ProxyServer(Settings(access_log="off"), IdentityTable())
     ours, theirs = socket.socketpair()
-    _reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    loop = asyncio.get_running_loop()
+    _, feed = await loop.create_unix_connection(FeedConnection, sock=theirs)
     ours.close()
-    reporter = Reporter(server, writer)
+    reporter = Reporter(server, feed)
     for _ in range(3):
         ask(server)
         reporter.report()

@@ -1,6 +1,5 @@
 """The feed between agent and worker."""
 
-import asyncio
 import contextlib
 import json
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxy_support import identity, on_loop
+from proxy_support import identity
 
 from ovs_metadata.proxy.control.feed import (
     FeedError,
@@ -18,7 +17,6 @@ from ovs_metadata.proxy.control.feed import (
     Snapshot,
     decode,
     encode,
-    read_feed,
 )
 from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.proxy.control.settings import Settings
@@ -88,39 +86,3 @@ def test_what_is_no_message_is_refused(data: Any, complaint: str) -> None:
 def test_any_bytes_are_a_message_or_a_feed_error(line: bytes) -> None:
     with contextlib.suppress(FeedError):
         assert encode(decode(line)) == line
-
-
-async def received(*lines: bytes) -> tuple[list[Message], str]:
-    """Return the messages of a feed that holds these lines and ends, and how it ended."""
-    reader = asyncio.StreamReader()
-    reader.feed_data(b"".join(lines))
-    reader.feed_eof()
-    messages = []
-    try:
-        async for message in read_feed(reader):
-            messages.append(message)
-    except FeedError as error:
-        return messages, str(error)
-    raise AssertionError("the feed ended without an error")
-
-
-@on_loop
-async def test_the_feed_is_read_until_it_ends() -> None:
-    messages, end = await received(*(encode(message) for message in MESSAGES))
-    assert messages == MESSAGES
-    assert end == "the agent has closed the feed"
-
-
-@on_loop
-async def test_half_a_message_is_none() -> None:
-    messages, end = await received(encode(SNAPSHOT), encode(MESSAGES[1])[:-1])
-    assert messages == [SNAPSHOT]
-    assert end == "the agent has closed the feed"
-
-
-@pytest.mark.parametrize("lines", [[MESSAGES[1]], [SNAPSHOT, SNAPSHOT]])
-@on_loop
-async def test_the_feed_has_one_snapshot_and_it_comes_first(lines: list[Message]) -> None:
-    messages, end = await received(*(encode(message) for message in lines))
-    assert messages == lines[:-1]
-    assert "must begin with a snapshot" in end

@@ -4,10 +4,10 @@ Belongs to the event loop's thread.
 """
 
 import asyncio
-import contextlib
 import logging
 
 from ovs_metadata.proxy.accounting.report import Report, encode
+from ovs_metadata.proxy.control.feed_connection import FeedConnection
 from ovs_metadata.proxy.server import ProxyServer
 
 LOG = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ _FINISH_TIMEOUT = 1.0
 class Reporter:
     """Reports what a server does over the worker's end of the feed's socket pair."""
 
-    def __init__(self, server: ProxyServer, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, server: ProxyServer, feed: FeedConnection) -> None:
         self._server = server
-        self._writer = writer
+        self._feed = feed
         self._lines_dropped = 0
         self._untaken = 0  # intervals since a report was sent that has not been taken
         self._agent_silent = 0
@@ -60,7 +60,7 @@ class Reporter:
 
     def report(self) -> None:
         """Report now."""
-        if self._writer.transport.is_closing():
+        if self._feed.closing:
             return
         observer = self._server.observer
         dropped = observer.lines_dropped - self._lines_dropped
@@ -74,12 +74,10 @@ class Reporter:
         )
         self._agent_silent = 0
         self._untaken = 1
-        self._writer.write(encode(report))
+        self._feed.write(encode(report))
 
     async def finish(self) -> None:
         """Report for the last time, and close the connection."""
         self.report()
-        self._writer.close()
-        with contextlib.suppress(OSError):  # TimeoutError included: the agent is in no state
-            async with asyncio.timeout(_FINISH_TIMEOUT):
-                await self._writer.wait_closed()
+        self._feed.close()
+        await asyncio.wait([self._feed.lost], timeout=_FINISH_TIMEOUT)

@@ -14,13 +14,13 @@ The worker asks by the line ASK_TO_CONFIRM, once at a time; its other lines are 
 taken.
 
 An entry is an object with port_id, instance_id, project_id, fixed_ip and signature, or with port_id
-and pending, the reason why there is no identity (yet). The agent uses the encoding functions, the
-worker `read_feed`; both ends are of the same version, so what is not understood is an error.
+and pending, the reason why there is no identity (yet). Both ends are of the same version, so what
+is not understood is an error. `agent.worker_feed` is the agent's end, and the worker's is
+`proxy.control.feed_connection`.
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -150,31 +150,6 @@ def decode_snapshot(data: Mapping[str, Any]) -> Snapshot:
     except ValueError as error:
         raise FeedError(str(error)) from None
     return Snapshot(settings, identities)
-
-
-async def read_feed(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """Yield the messages of a feed, the snapshot first. It never ends but by an error.
-
-    Make the reader with ``limit=MAX_LINE``.
-
-    Raises:
-        FeedError: the feed ended, broke, or is not understood. The worker must stop serving.
-    """
-    first = True
-    while True:
-        try:
-            line = await reader.readline()
-        except OSError as error:
-            raise FeedError(f"the feed broke: {error}") from error
-        except ValueError:
-            raise FeedError(f"a line of the feed is over {MAX_LINE} bytes") from None
-        if not line.endswith(b"\n"):
-            raise FeedError("the agent has closed the feed")
-        message = decode(line)
-        if isinstance(message, Snapshot) is not first:
-            raise FeedError("the feed must begin with a snapshot, and have no other")
-        first = False
-        yield message
 
 
 def _encode_entry(entry: Entry) -> dict[str, str]:

@@ -1,0 +1,98 @@
+"""The agent's end of a worker's feed: what is written to one worker, and the lines that it sends.
+
+On the event loop. Lives as long as the worker's process, or until another takes its place.
+"""
+
+import asyncio
+from asyncio.subprocess import Process
+from typing import Protocol, cast
+
+from ovs_metadata.agent.allowance import Allowance
+from ovs_metadata.proxy.accounting import report
+from ovs_metadata.proxy.control.lines import Lines, LineTooLongError
+
+REPORTS_AT_ONCE = 10
+REPORTS_PER_SECOND = 2.0
+"""How many reports a worker may send, however long it sent none: it sends one a second."""
+
+
+class Owner(Protocol):
+    """Who started the worker."""
+
+    def line_received(self, feed: "WorkerFeed", line: bytes) -> None:
+        """Take a line, with its newline. `ReportError` refuses it, and with it the worker."""
+
+    def worker_refused(self, feed: "WorkerFeed", error: Exception) -> None:
+        """A line cannot be, or does not end. No other is read."""
+
+    def worker_silenced(self, feed: "WorkerFeed") -> None:
+        """No other line will come: the worker was refused, or has ended."""
+
+
+class WorkerFeed(asyncio.Protocol):
+    """The feed of one worker."""
+
+    def __init__(self, owner: Owner, number: int, process: Process) -> None:
+        """Make it, for the worker of this number."""
+        self.number = number
+        self.process = process
+        self.reports = Allowance(
+            REPORTS_AT_ONCE, REPORTS_PER_SECOND, asyncio.get_running_loop().time()
+        )
+        """How many more it may send."""
+        self._owner = owner
+        self._lines = Lines(report.MAX_LINE)
+        self._transport: asyncio.Transport | None = None
+        self._silenced = False
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the worker has yet to read, of those the kernel does not hold."""
+        return self._transport.get_write_buffer_size() if self._transport else 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more goes out."""
+        return self._transport is None or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the worker has ended."""
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close it once everything written is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the open transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over the lines that are whole."""
+        try:
+            for line in self._lines.feed(data):
+                self._owner.line_received(self, line)
+        except (report.ReportError, LineTooLongError) as error:
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._owner.worker_refused(self, error)
+            self._silence()
+
+    def eof_received(self) -> bool:
+        """Note that the worker says no more. Whoever owns the feed closes it."""
+        self._silence()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
+        """Note that the worker has ended."""
+        self._transport = None
+        self._silence()
+
+    def _silence(self) -> None:
+        if not self._silenced:
+            self._silenced = True
+            self._owner.worker_silenced(self)

@@ -1,0 +1,102 @@
+"""The worker's end of the feed's socket pair: messages as they come, and what the worker writes.
+
+Belongs to the event loop's thread. Lives as long as the worker.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from ovs_metadata.proxy.control.feed import MAX_LINE, FeedError, Message, Snapshot, decode
+from ovs_metadata.proxy.control.lines import Lines, LineTooLongError
+
+
+class FeedConnection(asyncio.Protocol):
+    """Reads the feed from its snapshot to its end, which is always an error.
+
+    Make it within a running event loop.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.snapshot: asyncio.Future[Snapshot] = loop.create_future()
+        """What the feed begins with; raises FeedError if it ended before."""
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Raises FeedError when the feed has ended, broken, or is not understood."""
+        self.lost: asyncio.Future[None] = loop.create_future()
+        """Done when the connection is closed, and what was written has been sent."""
+        self._early: list[Message] = []
+        self._take: Callable[[Message], None] = self._early.append
+        self._lines = Lines(MAX_LINE)
+        self._transport: asyncio.Transport | None = None
+
+    def follow(self, take: Callable[[Message], None]) -> None:
+        """Pass on each message from now on, and first those that have come since the snapshot.
+
+        `take` raises FeedError at a message that cannot be.
+        """
+        early, self._early = self._early, []
+        self._take = take
+        try:
+            for message in early:
+                take(message)
+        except FeedError as error:
+            self._end(str(error))
+
+    def write(self, line: bytes) -> None:
+        """Send a line to the agent."""
+        if self._transport is not None:
+            self._transport.write(line)
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing that is written now reaches the agent."""
+        return self._transport is None or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close it once everything written is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the open transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on the messages that are whole."""
+        try:
+            for line in self._lines.feed(data):
+                if self.ended.done():
+                    return
+                self._receive(decode(line))
+        except FeedError as error:
+            self._end(str(error))
+        except LineTooLongError:
+            self._end(f"a line of the feed is over {MAX_LINE} bytes")
+
+    def eof_received(self) -> bool:
+        """Note the end, and keep our side open: the last report is yet to be written."""
+        self._end("the agent has closed the feed")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        self._end(f"the feed broke: {exc}" if exc else "the agent has closed the feed")
+        self._transport = None
+        self.lost.set_result(None)
+
+    def _receive(self, message: Message) -> None:
+        if isinstance(message, Snapshot) is self.snapshot.done():
+            raise FeedError("the feed must begin with a snapshot, and have no other")
+        if isinstance(message, Snapshot):
+            self.snapshot.set_result(message)
+        else:
+            self._take(message)
+
+    def _end(self, why: str) -> None:
+        for each in (self.snapshot, self.ended):
+            if not each.done():
+                each.set_exception(FeedError(why))
+                each.exception()  # asyncio complains of those that nobody has looked at
