@@ -1,4 +1,6 @@
-"""Confirms that what is known of this host is up to date; `proxy.confirmation` has the use of it.
+"""Confirms that what is known of this host is up to date.
+
+`proxy.control.confirmation` has the use of it.
 
 On the event loop. Lives as long as the service.
 """

@@ -1,9 +1,12 @@
 """No answer without a confirmation that began after its request arrived."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from proxy_support import OK, NovaConnection, answers, identity, on_loop, relay, until
 
 from ovs_metadata.proxy.control import confirmation
@@ -28,6 +31,32 @@ class Agent:
         self.confirmations.come()
 
 
+class Timers:
+    """Stands for the event loop's: goes off when the test says so."""
+
+    def __init__(self) -> None:
+        self.pending: list[Timer] = []
+
+    def later(self, seconds: float, function: Callable[[], None]) -> "Timer":
+        timer = Timer(self, seconds, function)
+        self.pending.append(timer)
+        return timer
+
+    def go_off(self) -> None:
+        self.pending.pop(0).function()
+
+
+@dataclass(eq=False)
+class Timer:
+    timers: Timers
+    seconds: float
+    function: Callable[[], None]
+
+    def cancel(self) -> None:
+        if self in self.timers.pending:
+            self.timers.pending.remove(self)
+
+
 class Waiting:
     """Stands for a connection whose answer waits."""
 
@@ -38,42 +67,203 @@ class Waiting:
         self.times += 1
 
 
+class Rig:
+    """Confirmations between an agent and timers of the test's."""
+
+    def __init__(self) -> None:
+        self.timers = Timers()
+        self.asked = 0
+        self.confirmations = Confirmations(self._ask, self.timers.later)
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def request(self) -> int:
+        return self.confirmations.ticket()
+
+    def is_confirmed(self, *tickets: int) -> bool:
+        return all(map(self.confirmations.is_confirmed, tickets))
+
+
 def test_without_a_source_every_request_is_confirmed_as_it_arrives() -> None:
     confirmations = Confirmations()
     assert confirmations.is_confirmed(confirmations.ticket())
 
 
 def test_one_confirmation_serves_all_requests_that_arrived_before_it_began() -> None:
-    agent = Agent()
-    first = agent.confirmations.ticket()
-    late = [agent.confirmations.ticket() for _ in range(3)]
-    assert agent.asked == 1
-    assert not agent.confirmations.is_confirmed(first)
-    agent.confirm()
-    assert agent.confirmations.is_confirmed(first)
-    assert not any(map(agent.confirmations.is_confirmed, late))
-    assert agent.asked == 2
-    agent.confirm()
-    assert all(map(agent.confirmations.is_confirmed, late))
-    assert agent.asked == 2
+    rig = Rig()
+    early = [rig.request() for _ in range(3)]
+    assert (rig.asked, len(rig.timers.pending)) == (0, 1)
+    rig.timers.go_off()
+    late = [rig.request() for _ in range(3)]
+    assert not rig.is_confirmed(early[0])
+    rig.confirmations.come()
+    assert rig.is_confirmed(*early)
+    assert not any(map(rig.is_confirmed, late))
+    assert rig.asked == 1
+    rig.timers.go_off()
+    rig.confirmations.come()
+    assert rig.is_confirmed(*late)
+    assert (rig.asked, rig.timers.pending) == (2, [])
+
+
+def test_the_next_one_is_begun_when_it_is_due_or_as_soon_as_the_one_under_way_has_come() -> None:
+    rig = Rig()
+    rig.request()
+    rig.timers.go_off()
+    rig.request()
+    rig.timers.go_off()
+    assert rig.asked == 1
+    rig.confirmations.come()
+    assert rig.asked == 2
+
+
+def test_an_answer_that_waits_has_its_confirmation_begun_at_once() -> None:
+    rig = Rig()
+    rig.confirmations.answered(10.0)
+    ticket = rig.request()
+    rig.timers.go_off()
+    rig.confirmations.come()
+    assert rig.is_confirmed(ticket)
+    ticket = rig.request()
+    assert rig.timers.pending[0].seconds > 5
+    for _ in range(3):
+        rig.confirmations.wait(ticket, Waiting())
+    assert [timer.seconds for timer in rig.timers.pending] == [0]
+    rig.timers.go_off()
+    assert (rig.asked, rig.timers.pending) == (2, [])
+    # While another is under way, at once is when that one has come.
+    ticket = rig.request()
+    rig.confirmations.wait(ticket, Waiting())
+    assert rig.asked == 2
+    rig.confirmations.come()
+    assert (rig.asked, rig.timers.pending) == (3, [])
+    rig.confirmations.come()
+    assert rig.is_confirmed(ticket)
+
+
+STEPS = ["request", "first answers", "last answers", "timer", "come", "leave"]
+
+
+@given(steps=st.lists(st.sampled_from(STEPS)))
+def test_whatever_the_order_nobody_is_confirmed_too_early_or_never(steps: list[str]) -> None:
+    """Two promises, in any order of events.
+
+    A confirmation that was asked for after a request has come before it is confirmed, and each
+    answer that waits gets its own. There is never more than one under way.
+    """
+    rig = Rig()
+    begun_before: dict[int, int] = {}  # by request: how many had been asked for when it arrived
+    tickets: dict[int, int] = {}
+    waiting: dict[int, Waiting] = {}
+    come = 0
+
+    def check() -> None:
+        assert 0 <= rig.asked - come <= 1
+        assert len(rig.timers.pending) <= 1
+        for number, ticket in tickets.items():
+            assert rig.is_confirmed(ticket) <= (come > begun_before[number])
+            if number in waiting:
+                assert waiting[number].times == rig.is_confirmed(ticket)
+
+    def confirm() -> None:
+        nonlocal come
+        come += 1
+        rig.confirmations.come()
+
+    for step in steps:
+        if step == "request":
+            number = len(tickets)
+            begun_before[number] = rig.asked
+            tickets[number] = rig.request()
+        elif step.endswith("answers"):
+            asking = [each for each in tickets if not rig.is_confirmed(tickets[each])]
+            answered = asking[:1] if step == "first answers" else asking[-1:]
+            for number in set(answered) - set(waiting):
+                waiting[number] = Waiting()
+                rig.confirmations.wait(tickets[number], waiting[number])
+        elif step == "timer" and rig.timers.pending:
+            rig.timers.go_off()
+        elif step == "come" and rig.asked > come:
+            confirm()
+        elif step == "leave" and waiting:
+            rig.confirmations.forget(waiting.popitem()[1])
+        check()
+    # Without another request, and with timers and confirmations, all of it comes to its end.
+    for _ in range(2):
+        if rig.timers.pending:
+            rig.timers.go_off()
+        if rig.asked > come:
+            confirm()
+        check()
+    assert rig.is_confirmed(*tickets.values())
+    assert (rig.asked - come, rig.timers.pending) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("answers", "confirmations", "seconds"),
+    [
+        ([], [], 0),
+        ([0.03], [], 0),
+        ([], [0.001], 0),
+        ([0.03, 0.02, 0.04], [0.001, 0.004, 0.002], 0.015),
+        ([0.03, 0.001], [0.001], 0),
+    ],
+)
+def test_how_long_a_confirmation_may_be_put_off(
+    answers: list[float], confirmations: list[float], seconds: float
+) -> None:
+    assert confirmation.patience(answers, confirmations) == pytest.approx(seconds)
+
+
+SECONDS = st.floats(0, 100)
+
+
+@given(
+    answers=st.lists(SECONDS, min_size=1),
+    confirmations=st.lists(SECONDS, min_size=1),
+    begun_late=st.floats(0, confirmation.TIMER_ERROR),
+)
+def test_a_confirmation_that_is_put_off_is_back_before_the_answer(
+    answers: list[float], confirmations: list[float], begun_late: float
+) -> None:
+    put_off = confirmation.patience(answers, confirmations)
+    assert put_off >= 0
+    if put_off:
+        back = put_off + begun_late + max(confirmations)
+        assert back <= min(answers) + 1e-9
+
+
+def test_what_was_long_ago_does_not_count() -> None:
+    rig = Rig()
+    rig.confirmations.answered(0.0)
+    for _ in range(confirmation.REMEMBERED_ANSWERS):
+        rig.confirmations.answered(10.0)
+    for _ in range(2):
+        rig.request()
+        put_off = rig.timers.pending[0].seconds
+        rig.timers.go_off()
+        rig.confirmations.come()
+    assert put_off > 5
 
 
 def test_waiters_are_called_once_by_their_own_confirmation_unless_forgotten() -> None:
-    agent = Agent()
+    rig = Rig()
     early, late, gone = Waiting(), Waiting(), Waiting()
-    agent.confirmations.wait(agent.confirmations.ticket(), early)
-    agent.confirmations.wait(agent.confirmations.ticket(), late)
-    agent.confirmations.wait(agent.confirmations.ticket(), gone)
-    agent.confirmations.forget(gone)
-    agent.confirm()
+    rig.confirmations.wait(rig.request(), early)
+    rig.timers.go_off()
+    rig.confirmations.wait(rig.request(), late)
+    rig.confirmations.wait(rig.request(), gone)
+    rig.confirmations.forget(gone)
+    rig.confirmations.come()
     assert (early.times, late.times) == (1, 0)
-    agent.confirm()
+    rig.confirmations.come()
     assert (early.times, late.times, gone.times) == (1, 1, 0)
 
 
 def test_a_confirmation_that_was_not_asked_for_is_refused() -> None:
     with pytest.raises(ValueError, match="not asked for"):
-        Agent().confirm()
+        Rig().confirmations.come()
 
 
 @on_loop
@@ -211,3 +401,45 @@ async def test_pipelined_requests_are_confirmed_one_by_one() -> None:
         await until(lambda: agent.asked == 2)
         agent.confirm()
         assert await guest.answer() == OK
+
+
+@on_loop
+async def test_a_confirmation_is_put_off_while_nova_takes_its_time() -> None:
+    may_answer = asyncio.Event()
+
+    async def script(connection: NovaConnection) -> None:
+        while await connection.request():
+            await may_answer.wait()
+            await connection.send(OK)
+
+    rig = Rig()
+    pending = rig.timers.pending
+    async with relay(script, confirmations=rig.confirmations) as (proxy, _):
+        guest = await proxy.guest()
+        await guest.send(GET)
+        await until(lambda: len(pending) == 1)
+        assert pending[0].seconds == 0  # nothing is known of Nova yet
+        rig.timers.go_off()
+        rig.confirmations.come()
+        asyncio.get_running_loop().call_later(0.1, may_answer.set)
+        assert await guest.answer() == OK
+        may_answer.clear()
+        await guest.send(GET)
+        await until(lambda: len(pending) == 1)
+        assert 0.05 < pending[0].seconds < 5
+        may_answer.set()
+        # Nova is quicker than it was, so the answer waits, and with it nothing is put off.
+        await until(lambda: pending[0].seconds == 0)
+        rig.timers.go_off()
+        assert rig.asked == 2
+        rig.confirmations.come()
+        assert await guest.answer() == OK
+
+
+@on_loop
+async def test_a_request_that_does_not_go_to_nova_needs_no_confirmation() -> None:
+    rig = Rig()
+    async with relay(answers(OK), confirmations=rig.confirmations) as (proxy, nova):
+        proxy.table.remove("127.0.0.2")
+        assert b" 404 " in await proxy.exchange(GET)
+        assert (rig.timers.pending, nova.connections) == ([], 0)

@@ -308,8 +308,7 @@ class GuestConnection(PortConnection):
     # Answering one.
 
     def _begin_request(self, request: Request) -> None:
-        ticket = self._context.confirmations.ticket()
-        transaction = self._transaction = Transaction(request, ticket)
+        transaction = self._transaction = Transaction(request)
         self._continue_due = False
         self._pieces = 0
         self._served = True
@@ -345,11 +344,14 @@ class GuestConnection(PortConnection):
             self._relay(transaction, identity)
 
     def _relay(self, transaction: Transaction, identity: Identity) -> None:
+        if not transaction.ticket:
+            transaction.ticket = self._context.confirmations.ticket()
         if not transaction.is_safe and self._must_wait(transaction):
             self._phase = Phase.CONFIRMING
             return
         self._phase = _RELAYING
         self._identity = transaction.identity = identity
+        transaction.relayed = monotonic()
         request = transaction.request
         transaction.answer = AnswerEncoder(request.head.http_1_1, request.head.keep_alive)
         outgoing = render_request(request, identity, transaction.request_id)
@@ -388,6 +390,8 @@ class GuestConnection(PortConnection):
         transaction = self._transaction
         if transaction is None:
             return
+        if part.head is not None:
+            self._context.confirmations.answered(monotonic() - transaction.relayed)
         if self._must_wait(transaction):
             transaction.held.append(part)
             if transaction.exchange is not None:

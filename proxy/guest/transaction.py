@@ -24,6 +24,7 @@ class Transaction:
         "first_byte",
         "held",
         "identity",
+        "relayed",
         "request",
         "request_id",
         "sent",
@@ -31,16 +32,18 @@ class Transaction:
         "ticket",
     )
 
-    def __init__(self, request: Request, ticket: int) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
-        self.ticket = ticket
-        """Of the confirmation that its answer waits for; see `proxy.confirmation`."""
+        self.ticket = 0
+        """Of the confirmation that its answer waits for; see `proxy.control.confirmation`."""
         self.held: list[AnswerPart] = []
         """What has come of the answer before the confirmation."""
         self.request_id = new_request_id()
         self.started = monotonic()
         self.identity: Identity | None = None
         """On whose behalf Nova was asked."""
+        self.relayed = 0.0
+        """When it was."""
         self.exchange: Exchange | None = None
         self.answer: AnswerEncoder | None = None
         self.sent = 0
