@@ -77,17 +77,44 @@ def test_the_store_is_asked_where_it_is_needed() -> None:
     assert confirmed(store=True) == ["probe", "store", "apply"]
 
 
-def test_beyond_a_burst_confirmations_have_a_pause_between_them(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("changed", "store", "at_once"), [(False, False, 21), (True, False, 12), (False, True, 3)]
+)
+def test_beyond_what_may_be_spent_confirmations_have_a_pause_between_them(
+    changed: bool, store: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BURST", 3)
-    monkeypatch.setattr(module, "RATE", 0.001)
+    monkeypatch.setattr(module, "AT_ONCE", 21)
+    monkeypatch.setattr(module, "PER_SECOND", 0.001)
     log: list[str] = []
 
     async def scenario() -> None:
-        confirmer = Confirmer(Sources(log, store=False), Probe(log, changed=False), lambda: None)
-        for _ in range(10):
+        probe = Probe(log, changed=changed)
+        confirmer = Confirmer(Sources(log, store=store), probe, lambda: None)
+        for _ in range(40):
             confirmer.confirm(lambda: None)
 
     asyncio.run(scenario())
-    assert log == ["probe"] * 4  # the one of the rate, and the burst
+    assert log.count("probe") == at_once  # (1 of the replica and then 11 by the probe)
+
+
+def test_a_pause_is_as_long_as_what_was_spent_takes_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(module, "PER_SECOND", 50)
+    times: list[float] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        confirmer = Confirmer(Sources([], store=True), Probe([], changed=False), lambda: None)
+        for _ in range(3):
+            done = asyncio.Event()
+            confirmer.confirm(done.set)
+            async with asyncio.timeout(10):
+                await done.wait()
+            times.append(loop.time())
+
+    asyncio.run(scenario())
+    price = module.DEARER_PRICE / 50
+    assert times[1] - times[0] > 0.9 * price
+    assert times[2] - times[0] > 1.9 * price
