@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovs_metadata.proxy.http import request_parser
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
@@ -231,3 +232,39 @@ def test_a_refused_head_request_is_told_apart(rest: bytes) -> None:
     subject.receive(b"HEAD / HTTP/1.1\r\n" + rest)
     assert isinstance(subject.take(), Failure)
     assert subject.refused_head
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+@given(messages=st.lists(MESSAGES, max_size=4))
+def test_how_a_head_is_cut_into_pieces_makes_no_difference(
+    size: int, messages: list[bytes]
+) -> None:
+    text = b"".join(messages)
+
+    def taken(piece: int) -> list[Request | Failure]:
+        subject = parser(max_head=300)
+        subject.receive(text)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(request_parser, "_PIECE", piece)
+            return take_all(subject)
+
+    assert taken(size) == taken(100_000)
+
+
+@pytest.mark.parametrize("line", [b"", b"GET / HTTP/1.1\r\n"])
+@pytest.mark.parametrize("byte", [b"\r", b"\n", b"\0"])
+def test_nothing_behind_the_first_forbidden_byte_is_scanned(
+    monkeypatch: pytest.MonkeyPatch, line: bytes, byte: bytes
+) -> None:
+    scanned = []
+    is_forbidden = request_parser._is_forbidden
+
+    def counted(text: bytes) -> bool:
+        scanned.append(len(text))
+        return is_forbidden(text)
+
+    monkeypatch.setattr(request_parser, "_is_forbidden", counted)
+    subject = parser(max_head=65536)
+    subject.receive(line + 32768 * byte)
+    assert subject.take() is Failure.MALFORMED
+    assert sum(scanned) <= 2048
