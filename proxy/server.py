@@ -166,10 +166,11 @@ class ProxyServer:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in self._registry:
-            if connection.deadline <= now:
-                # By way of the loop, so that a failure with one does not spare the others.
-                loop.call_soon(connection.deadline_passed)
+        late = [each for each in self._registry if each.deadline <= now]
+        for index, connection in enumerate(late):
+            # By way of the loop, so that a failure with one does not spare the others; and spread
+            # over the time until the next look, for one port may have all of them.
+            loop.call_later(_SWEEP_INTERVAL * index / len(late), connection.deadline_passed)
         self._registry.sweep(time.monotonic())
         self._context.pool.sweep(now)
         self._context.quarantine.sweep(now)

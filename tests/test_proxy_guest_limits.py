@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy_support import identity
 
 from ovs_metadata.proxy.control.identity import Entry
-from ovs_metadata.proxy.guest.limits import ConnectionRegistry, Port
+from ovs_metadata.proxy.guest.limits import FREE_READS, READ_PAUSE, ConnectionRegistry, Port
 
 
 def at_once(function: Callable[[], None]) -> None:
@@ -100,6 +100,34 @@ def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() ->
     assert registry.add(connection, identity(5)).delay(now=102.9, rate=1.0, burst=3) == 0
     registry.remove(connection, port)
     registry.sweep(200.0)
+    assert registry.add(connection, identity(5)) is not port
+
+
+def test_reads_without_a_request_take_turns_whatever_connection_they_are_of() -> None:
+    port = Port("port", at_once)
+    assert [port.rest(5.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
+    rests = [port.rest(5.0) for _ in range(64)]
+    assert rests == pytest.approx([READ_PAUSE * (index + 1) for index in range(64)])
+    assert port.rest(5.0 + 64 * READ_PAUSE) == pytest.approx(READ_PAUSE)
+    # A while later all of it is forgotten.
+    assert [port.rest(6.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
+
+
+def test_a_rest_is_bounded_however_much_a_port_has_sent() -> None:
+    port = Port("port", at_once)
+    assert max(port.rest(5.0) for _ in range(10_000)) <= 0.5
+
+
+def test_a_port_whose_reads_rest_is_remembered_until_they_have() -> None:
+    registry = ConnectionRegistry(at_once)
+    connection = Connection("169.254.0.5")
+    port = registry.add(connection, identity(5))
+    rest = max(port.rest(100.0) for _ in range(FREE_READS + 10))
+    registry.remove(connection, port)
+    registry.sweep(100.0)
+    assert registry.add(connection, identity(5)) is port
+    registry.remove(connection, port)
+    registry.sweep(100.0 + rest)
     assert registry.add(connection, identity(5)) is not port
 
 

@@ -18,7 +18,8 @@ from proxy_support import (
 )
 
 from ovs_metadata.proxy.control.identity import Entry, Pending
-from ovs_metadata.proxy.guest import connection as guest_module
+from ovs_metadata.proxy.guest import limits as limits_module
+from ovs_metadata.proxy.guest.connection import GuestConnection
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -246,31 +247,55 @@ async def test_what_is_discarded_after_an_error_is_bounded() -> None:
 
 @pytest.mark.parametrize("refused", [False, True])
 @on_loop
-async def test_a_connection_that_brings_no_request_is_read_now_and_then(
+async def test_connections_that_bring_no_request_are_read_now_and_then(
     monkeypatch: pytest.MonkeyPatch, *, refused: bool
 ) -> None:
-    monkeypatch.setattr(guest_module, "PIECE_PAUSE", 3600.0)
+    monkeypatch.setattr(limits_module, "FREE_READS", 2)
+    monkeypatch.setattr(limits_module, "READ_PAUSE", 3600.0)
+    monkeypatch.setattr(limits_module, "_LONGEST_REST", 3600.0)
     async with relay(answers(OK), linger_timeout=60.0) as (proxy, _nova):
-        guest = await proxy.guest()
-        await until(lambda: proxy.server.connection_count == 1)
-        (connection,) = proxy.server._registry
-        assert isinstance(connection, guest_module.GuestConnection)
-        assert connection._channel is not None
+        guests = [await proxy.guest(2) for _ in range(3)]
+        (port,) = proxy.server._registry._ports.values()
+        for guest in guests:
+            rests_until = port.read_at
+            await guest.send(b"?\r\n" if refused else GET[:1])
+            await until(lambda before=rests_until: port.read_at > before)  # type: ignore[misc]
+        *_, last = guests
         if refused:
-            await guest.send(b"?\r\n")
-            assert (await guest.answer()).startswith(b"HTTP/1.1 400 ")
-        pieces = 1 if refused else guest_module.FREE_PIECES + 1
-        for index in range(pieces):
-            await guest.send(GET[index : index + 1])
-            await until(lambda read=index + 1: connection._pieces + connection._discarded >= read)  # type: ignore[misc]
-        await guest.send(GET[pieces:])
+            assert (await last.answer()).startswith(b"HTTP/1.1 400 ")
+        # The port's third read has used up what is free, so its connection rests.
+        await last.send(GET[1:])
         await settle(proxy)
-        assert (connection._pieces, connection._discarded) == ((0, 1) if refused else (pieces, 0))
-        connection._channel._rested()
+        (resting,) = (each for each in port.connections if is_resting(each))
+        assert isinstance(resting, GuestConnection)
+        assert (len(resting._parser._received), resting._discarded) == (3 if refused else 1, 0)
+        assert resting._channel is not None
+        resting._channel._rested()
         if refused:
-            await until(lambda: connection._discarded == len(GET))
+            await until(lambda: resting._discarded == len(GET) - 1)
         else:
-            assert await guest.answer() == OK
+            assert await last.answer() == OK
+
+
+def is_resting(connection: object) -> bool:
+    """Whether a connection is not read for a while."""
+    assert isinstance(connection, GuestConnection)
+    return connection._channel is not None and connection._channel._resting
+
+
+@on_loop
+async def test_who_hangs_up_again_and_again_without_a_request_gets_no_new_connections() -> None:
+    async with relay(answers(OK), max_connections_per_port=2) as (proxy, _nova):
+        quarantine = proxy.server._context.quarantine
+        asking = await proxy.guest(3)
+        assert await asking.get() == OK
+        asking.reset()
+        await until(lambda: proxy.server.connection_count == 0)
+        assert not quarantine._turned_away  # it had asked
+        while not quarantine._until:
+            (await proxy.guest(2)).reset()
+            await until(lambda: proxy.server.connection_count == 0)
+        assert list(quarantine._until) == [2]
 
 
 HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n"

@@ -16,6 +16,7 @@ from proxy_support import (
     until,
 )
 
+from ovs_metadata.proxy import server as server_module
 from ovs_metadata.proxy.http.errors import Failure, render_failure
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -172,3 +173,20 @@ def test_whatever_a_guest_sends_nova_gets_exactly_its_identity(number: int, stre
                 assert identity_lines_of(request) == lines
 
     on_loop(check)()
+
+
+@on_loop
+async def test_connections_whose_deadlines_pass_together_end_one_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "_SWEEP_INTERVAL", 3600.0)
+    async with relay(answers(OK)) as (proxy, _):
+        for _ in range(4):
+            await proxy.guest()
+        await until(lambda: proxy.server.connection_count == 4)
+        for connection in proxy.server._registry:
+            connection.deadline = 0.0
+        proxy.server._sweep()
+        await until(lambda: proxy.server.connection_count < 4)
+        assert await (await proxy.guest(3)).get() == OK
+        assert proxy.server.connection_count == 4

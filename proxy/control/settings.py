@@ -114,7 +114,8 @@ class Settings:
     quarantine: float = setting(
         5.0,
         "Seconds without new connections for a port that within one second wastes more than twice "
-        "as many as it may have at once: by opening too many, or by what gets 4xx from the proxy.",
+        "as many as it may have at once: by opening too many, by what gets 4xx from the proxy, or "
+        "by hanging up without a request.",
     )
     max_connections: int = setting(
         4096,

@@ -43,7 +43,7 @@ class GuestChannel:
 
     def rest(self, seconds: float) -> None:
         """Take no more input for a while; what comes gathers in the kernel."""
-        if not self._resting:
+        if seconds > 0 and not self._resting:
             self._resting = True
             asyncio.get_running_loop().call_later(seconds, self._rested)
             self._apply()

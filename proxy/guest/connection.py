@@ -30,12 +30,6 @@ _log = logging.getLogger(__name__)
 # seconds: its request may already be on the way.
 _FIRST_REQUEST_GRACE = 1.0
 
-FREE_PIECES = 8
-PIECE_PAUSE = 0.02
-"""How often, and every how many seconds from then on, a connection is read whose bytes do not
-complete a request. Each read costs about the same, so many segments of one byte shall be one read;
-a body of 1 MiB still takes less than a second, at the 32 KiB that the kernel keeps."""
-
 # Looking up a member of an enumeration costs as much as a call, and these are on every request's
 # way.
 _READING, _RELAYING, _CLOSING = Phase.READING, Phase.RELAYING, Phase.CLOSING
@@ -52,7 +46,6 @@ class GuestConnection(PortConnection):
         "_input_ended",
         "_output_full",
         "_parser",
-        "_pieces",
         "_progress",
         "_served",
         "_transaction",
@@ -68,7 +61,6 @@ class GuestConnection(PortConnection):
         self._continue_due = False
         self._served = False
         self._discarded = 0
-        self._pieces = 0  # reads since the last request that did not complete another
         self._transaction: Transaction | None = None  # the request in hand
         self._identity: Identity | None = None  # whose answer was or is being sent
 
@@ -93,12 +85,10 @@ class GuestConnection(PortConnection):
         if self._phase is _READING:
             self._parser.receive(data)
             self._proceed()
-            if self._phase is _READING and self._channel is not None:
-                self._pieces += 1
-                if self._pieces > FREE_PIECES:
-                    self._channel.rest(PIECE_PAUSE)
-        elif self._phase is Phase.LINGERING and self._channel is not None:
-            self._channel.rest(PIECE_PAUSE)
+            if self._transaction is None:
+                self._rest()
+        elif self._phase is Phase.LINGERING:
+            self._rest()
             self._discarded += len(data)
             if self._discarded > self._context.settings.max_body:
                 self.cut_off()
@@ -310,7 +300,6 @@ class GuestConnection(PortConnection):
     def _begin_request(self, request: Request) -> None:
         transaction = self._transaction = Transaction(request)
         self._continue_due = False
-        self._pieces = 0
         self._served = True
         if self._output_full:  # by 100 Continue; nothing is asked for that could not be passed on
             self._phase = Phase.FLUSHING
@@ -453,7 +442,7 @@ class GuestConnection(PortConnection):
             failure, retry_after=retry_after or settings.retry_after, head_only=head_only
         )
         status = failure.value.status
-        if status < 500:
+        if status < 500 or failure is Failure.TOO_MANY_CONNECTIONS:
             self._blame()
         if transaction is not None:
             transaction.first_byte, transaction.sent = monotonic(), len(data)
@@ -478,6 +467,8 @@ class GuestConnection(PortConnection):
             self._set_deadline(settings.linger_timeout)
 
     def _end_at_once(self, cause: str) -> None:
+        if self._phase is _READING and not self._served and self._port is not None:
+            self._blame()
         transaction = self._transaction
         self._abandon(0 if transaction is None else transaction.status, cause)
         self._leave_turn()

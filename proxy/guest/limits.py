@@ -46,10 +46,19 @@ Later: TypeAlias = Callable[[Callable[[], None]], object]
 """Calls a function after the pause between two turns."""
 
 
+FREE_READS = 32
+READ_PAUSE = 0.002
+"""So many reads that bring no whole request may a port's connections have in a row, all together,
+and from then on one every so many seconds. What gathers in the kernel meanwhile is one read, which
+costs about as much as one of a single byte. A body of 1 MiB is some 32 reads."""
+_LONGEST_REST = 0.5
+"""Seconds. A port that opens connection after connection does not put off its later ones more."""
+
+
 class Port:
     """One port's connections, the requests it has under way, and how fast it asks."""
 
-    __slots__ = ("_later", "connections", "full_at", "name", "under_way", "waiting")
+    __slots__ = ("_later", "connections", "full_at", "name", "read_at", "under_way", "waiting")
 
     def __init__(self, name: str, later: Later) -> None:
         self.name = name
@@ -58,6 +67,7 @@ class Port:
         self.under_way = 0
         self.waiting: deque[Registered] = deque()
         self.full_at = -math.inf
+        self.read_at = -math.inf
 
     def delay(self, now: float, rate: float, burst: int) -> float:
         """Count a request; return 0, or in how many seconds it would be within the rate limit.
@@ -72,6 +82,12 @@ class Port:
             return excess
         self.full_at = full_at + 1 / rate
         return 0.0
+
+    def rest(self, now: float) -> float:
+        """Count a read without a whole request; return for how long its connection is not read."""
+        read_at = max(self.read_at, now - FREE_READS * READ_PAUSE) + READ_PAUSE
+        self.read_at = min(read_at, now + _LONGEST_REST)
+        return max(0.0, self.read_at - now)
 
     def take_turn(self, connection: Registered, limit: int) -> bool:
         """Begin a request if fewer than ``limit`` are under way; else it waits for its turn."""
@@ -143,7 +159,8 @@ class ConnectionRegistry:
     def sweep(self, now: float) -> None:
         """Forget ports that have no connection and have not asked for a while."""
         for name, port in list(self._ports.items()):
-            if not port.connections and not port.under_way and port.full_at <= now:
+            rested = max(port.full_at, port.read_at) <= now
+            if rested and not port.connections and not port.under_way:
                 del self._ports[name]
 
     def __len__(self) -> int:

@@ -119,7 +119,6 @@ class PortConnection(asyncio.Protocol):
         if beyond <= 0:
             return 0
         context.observer.connection_refused("PORT_LIMIT")
-        self._blame()
         return beyond
 
     def _change_port(self, entry: Entry) -> None:
@@ -169,6 +168,11 @@ class PortConnection(asyncio.Protocol):
             port.end_turn(self._context.settings.max_requests_per_port)
         elif self._phase is Phase.QUEUED:
             port.leave_queue(self)
+
+    def _rest(self) -> None:
+        """Be read no more before the port's reads without a whole request have paused."""
+        if self._port is not None and self._channel is not None:
+            self._channel.rest(self._port.rest(self._now()))
 
     def _blame(self) -> None:
         """Count a connection that was of no use against its port."""
