@@ -41,7 +41,7 @@ def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
             escaped: list[dict[str, Any]] = []
             runner.get_loop().set_exception_handler(lambda _, context: escaped.append(context))
             runner.run(asyncio.wait_for(test(*args, **kwargs), DEADLINE))
-        assert escaped == []
+        assert escaped == [], escaped
 
     return wrapper
 
