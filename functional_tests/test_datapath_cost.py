@@ -11,6 +11,8 @@ from lab.rig.hypervisor import ROOT, Hypervisor
 from lab.rig.process import wait_for
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6
 
+pytestmark = pytest.mark.alone
+
 TARGETS = 100
 ANOTHER_MAC = "fa:16:3e:99:99:99"
 

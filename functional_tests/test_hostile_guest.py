@@ -35,6 +35,8 @@ from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import wait_for
 from lab.rig.proxy_process import guest_address
 
+pytestmark = pytest.mark.alone
+
 __all__ = ["start"]
 
 

@@ -138,6 +138,7 @@ def test_a_limit_counts_from_the_next_request_on(serving: tuple[Hypervisor, Gues
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("store", ["directory", "zookeeper"])
 def test_a_change_is_applied_as_soon_as_is_promised(
     request: pytest.FixtureRequest, store: str

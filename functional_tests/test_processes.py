@@ -181,6 +181,7 @@ def can_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("can_spin")
 @pytest.mark.parametrize("number", [signal.SIGSTOP, SPIN], ids=["stopped", "spinning"])
+@pytest.mark.alone
 @pytest.mark.parametrize("module", [CONTROLLER, WORKER])
 def test_a_child_that_stands_still_is_noticed_and_replaced(
     module: str, number: signal.Signals, serving: tuple[Hypervisor, Guest]

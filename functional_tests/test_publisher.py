@@ -144,6 +144,7 @@ def test_a_trunks_sub_port_is_published_as_its_parents(deployment: Deployment) -
     wait_for(lambda: set(deployment.published()) == {parent["id"]}, "only the parent's to stay")
 
 
+@pytest.mark.alone
 def test_api_calls_go_on_through_an_outage(deployment: Deployment, zookeeper: ZooKeeper) -> None:
     kept, removed = deployment.create(), deployment.create()
     deployment.wait_until_right()

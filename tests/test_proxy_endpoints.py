@@ -90,6 +90,7 @@ async def test_a_request_that_found_no_connection_goes_to_the_next(what: bytes) 
         assert await guest.answer() == OK
 
 
+@pytest.mark.alone
 @on_loop
 async def test_one_that_does_not_answer_connections_holds_up_nobody_twice() -> None:
     with unresponsive() as url:
@@ -141,6 +142,7 @@ async def test_endpoints_of_which_none_is_well_are_tried_at_once(
                 assert await guest.answer() == OK
 
 
+@pytest.mark.alone
 @on_loop
 async def test_the_time_until_a_guest_hears_of_dead_endpoints_is_as_documented(
     monkeypatch: pytest.MonkeyPatch,
@@ -427,6 +429,7 @@ async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyP
             assert await (await proxy.guest()).get() == OK
 
 
+@pytest.mark.alone
 @on_loop
 async def test_a_name_none_of_whose_addresses_answers_costs_one_wait(
     monkeypatch: pytest.MonkeyPatch,
