@@ -9,10 +9,17 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
+from rich import box
+from rich.console import Console, RenderableType
+from rich.segment import Segment, Segments
+from rich.table import Table
+from rich.text import Text
 
+from ovs_metadata.host.config import Config, ConfigError, load
+from ovs_metadata.host.store import open_configured_store
+from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import (
     MalformedRecord,
     RecordNotFound,
@@ -21,12 +28,7 @@ from ovs_metadata.store.errors import (
 )
 from ovs_metadata.store.interface import PortState, Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
-from ovs_metadata.untrusted import escaped
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from ovs_metadata.host.config import Config
+from ovs_metadata.untrusted import printable
 
 FAILURE = 1
 UNREACHABLE = 3
@@ -43,19 +45,6 @@ output_format = click.option(
     show_default=True,
     help="A table for people, or JSON for scripts.",
 )
-
-
-class Program(click.Group):
-    """A whole command: what ends it is printed as all it prints."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the subcommand."""
-        try:
-            return super().invoke(ctx)
-        except click.ClickException as error:
-            # Click declares it final, and prints it from the exception.
-            error.message = printable(error.message, sys.stderr.encoding)  # type: ignore[misc]
-            raise
 
 
 class Failure(click.ClickException):
@@ -80,11 +69,8 @@ class Settings:
             return self.store
         return self.load_config().store_url
 
-    def load_config(self) -> "Config":
+    def load_config(self) -> Config:
         """The configuration file; what is wrong with it ends the command."""
-        # oslo.config takes longer to import than the rest of a command takes to run.
-        from ovs_metadata.host.config import ConfigError, load  # noqa: PLC0415
-
         try:
             return load(self.config)
         except ConfigError as error:
@@ -102,11 +88,9 @@ class Settings:
     def _open_store(self) -> Store:
         if self.store is not None and isinstance(parse_store_url(self.store), DirectoryLocation):
             # Neither credentials nor TLS count for it: no configuration need be readable.
-            from ovs_metadata.store import open_store  # noqa: PLC0415
 
             return open_store(self.store)
         config = self.load_config()
-        from ovs_metadata.host.store import open_configured_store  # noqa: PLC0415
 
         return open_configured_store(config, url=self.store, wait=WAIT)
 
@@ -119,12 +103,6 @@ def port_state(store: Store, port_id: str) -> PortState:
         return malformed
     except RecordNotFound:
         return None
-
-
-def printable(text: str, encoding: str | None) -> str:
-    """The text on one line of printable characters that an output's encoding has."""
-    encoding = encoding or "utf-8"
-    return escaped(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> None:
@@ -154,10 +132,6 @@ def print_json(document: object) -> None:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str | Sequence[str]]]) -> None:
     """Print a table for people; a cell is one line, or a sequence of them."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -177,15 +151,12 @@ def print_rendered(lines: Iterable[str]) -> None:
     click.echo("\n".join(lines))
 
 
-def rendered(*what: "RenderableType") -> list[str]:
+def rendered(*what: RenderableType) -> list[str]:
     """The lines these take: folded to a terminal's width, or COLUMNS; else whole lines.
 
     Without the blanks that fill up a table's rows. What they contain is escaped, but a newline: a
     text of others has to be `printable` where it becomes a part of them.
     """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.segment import Segment, Segments  # noqa: PLC0415
-
     folded = sys.stdout.isatty() or "COLUMNS" in os.environ
     screen = Console(width=None if folded else 10_000)
     with screen.capture() as captured:

@@ -5,9 +5,12 @@ Reads the switch, OVSDB and the store, and changes nothing.
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from ovs_metadata.cli.common import (
     UNREACHABLE,
@@ -17,14 +20,16 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
     print_rendered,
-    printable,
     rendered,
 )
 
-if TYPE_CHECKING:
-    # Imported when the command runs: the OpenFlow library takes longer to import than the rest.
-    from ovs_metadata.cli.flow_groups import Group, ListedFlow
-    from ovs_metadata.cli.host_view import Host
+# Imported when the command runs: the OpenFlow library takes longer to import than the rest.
+from ovs_metadata.cli.flow_groups import Group, ListedFlow, groups
+from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.flows.desired import desired_flows, hooked_ofport
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.tables import table_names
+from ovs_metadata.untrusted import printable
 
 _STYLES = {"missing": "bold red", "different": "bold red", "unexpected": "bold red"}
 
@@ -48,9 +53,6 @@ def flows(settings: Settings, port: str | None, output: str) -> None:
     or null), "packets", "bytes" (null if it is missing), "does", and "state": "installed",
     "learned", "missing", "different" or "unexpected". What does not apply is null.
     """
-    from ovs_metadata.cli.host_view import look  # noqa: PLC0415
-    from ovs_metadata.flows.tables import table_names  # noqa: PLC0415
-
     host = look(settings)
     wanted = {each.interface for each in host.chosen(port)} if port else None
     try:
@@ -69,11 +71,7 @@ def flows(settings: Settings, port: str | None, output: str) -> None:
         _print(host, shown, names)
 
 
-def _groups(host: "Host") -> "list[Group]":
-    from ovs_metadata.cli.flow_groups import groups  # noqa: PLC0415
-    from ovs_metadata.flows.desired import desired_flows, hooked_ofport  # noqa: PLC0415
-    from ovs_metadata.flows.dump import dump_flows  # noqa: PLC0415
-
+def _groups(host: Host) -> list[Group]:
     metadata_ofport = host.metadata_ofport
     if metadata_ofport is None:
         there = dump_flows(host.config, {})
@@ -82,7 +80,7 @@ def _groups(host: "Host") -> "list[Group]":
     return groups(desired, dump_flows(host.config, desired), host.standings)
 
 
-def _document(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) -> dict[str, Any]:
+def _document(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "bridge": host.bridge.name,
         "metadata_ofport": host.metadata_ofport,
@@ -98,7 +96,7 @@ def _document(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) 
     return document
 
 
-def _port_document(group: "Group") -> dict[str, Any]:
+def _port_document(group: Group) -> dict[str, Any]:
     standing = group.standing
     if standing is None:
         return {
@@ -111,7 +109,7 @@ def _port_document(group: "Group") -> dict[str, Any]:
     return standing.document()
 
 
-def _flow_document(flow: "ListedFlow", names: Mapping[int, str]) -> dict[str, Any]:
+def _flow_document(flow: ListedFlow, names: Mapping[int, str]) -> dict[str, Any]:
     return {
         "table": flow.key.table,
         "table_name": names.get(flow.key.table),
@@ -126,7 +124,7 @@ def _flow_document(flow: "ListedFlow", names: Mapping[int, str]) -> dict[str, An
     }
 
 
-def _print(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) -> None:
+def _print(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> None:
     for group in shown:
         for line in _heading(host, group):
             echo(line)
@@ -134,7 +132,7 @@ def _print(host: "Host", shown: Iterable["Group"], names: Mapping[int, str]) -> 
         echo()
 
 
-def _heading(host: "Host", group: "Group") -> Iterable[str]:
+def _heading(host: Host, group: Group) -> Iterable[str]:
     standing = group.standing
     if standing is None and group.ofport == 0:
         yield f"All ports of bridge {host.bridge.name}"
@@ -153,15 +151,11 @@ def _heading(host: "Host", group: "Group") -> Iterable[str]:
         yield f"not served: {standing.why_not}"
 
 
-def _nobody(group: "Group") -> str:
+def _nobody(group: Group) -> str:
     return f"no interface of the bridge has ofport {group.ofport}"
 
 
-def _print_flows(listed: Iterable["ListedFlow"], names: Mapping[int, str]) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
+def _print_flows(listed: Iterable[ListedFlow], names: Mapping[int, str]) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column("packets", justify="right")
     for column in ("table", "IP", "what it does"):

@@ -10,18 +10,24 @@ import logging
 import click
 
 import ovs_metadata
-from ovs_metadata.cli.agents import agent
-from ovs_metadata.cli.cleanup.command import cleanup
-from ovs_metadata.cli.common import Program, Settings
-from ovs_metadata.cli.doctor.command import doctor
-from ovs_metadata.cli.flows import flows
-from ovs_metadata.cli.migrate.command import migrate
-from ovs_metadata.cli.port import port
-from ovs_metadata.cli.status import status
-from ovs_metadata.cli.trace import trace
+from ovs_metadata.cli.lazy import Program, load
+
+_COMMANDS = {
+    "agent": ("agents:agent", "Agents: one on each hypervisor, and how they are doing."),
+    "cleanup": ("cleanup.command:cleanup", "Remove what Neutron's DHCP agents have left behind."),
+    "doctor": ("doctor.command:doctor", "Say what keeps this host's instances from Nova, and why."),
+    "flows": ("flows:flows", "Show our flows in the switch, by port, with what each one does."),
+    "migrate": (
+        "migrate.command:migrate",
+        "Move from Neutron's metadata agent to this one, host by host, and back.",
+    ),
+    "port": ("port:port", "Port records: which instance stands behind a Neutron port."),
+    "status": ("status:status", "Show how this host is doing: agent, ports, requests, endpoints."),
+    "trace": ("trace:trace", "Say where an instance's request would end, and the answer to it."),
+}
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -45,14 +51,4 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
     # library as well, which Python would print for want of a handler.
     for name in (ovs_metadata.__name__, "ovsdbapp"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    context.obj = Settings(config, store)
-
-
-main.add_command(agent)
-main.add_command(cleanup)
-main.add_command(doctor)
-main.add_command(flows)
-main.add_command(migrate)
-main.add_command(port)
-main.add_command(status)
-main.add_command(trace)
+    context.obj = load("common:Settings")(config, store)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from ovs_metadata.cli.common import UNREACHABLE, Failure
+from ovs_metadata.publisher.neutron_api import NeutronUnavailable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,19 +30,9 @@ def neutron_options(command: Command) -> Command:
 
 @contextlib.contextmanager
 def asking_neutron(os_cloud: str | None, os_endpoint: str | None) -> Iterator[None]:
-    """End the command if these options contradict each other, or Neutron cannot be asked.
-
-    What uses openstacksdk is to be imported within the block: it takes longer to import than most
-    commands take to run, and is an extra.
-    """
+    """End the command if these options contradict each other, or Neutron cannot be asked."""
     if os_cloud and os_endpoint:
         raise click.UsageError("--os-cloud does not go with --os-endpoint.")
-    try:
-        from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise Failure(
-            f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
-        ) from error
     try:
         yield
     except NeutronUnavailable as error:

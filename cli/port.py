@@ -20,8 +20,8 @@ from ovs_metadata.cli.common import (
     print_json,
     print_table,
 )
+from ovs_metadata.cli.lazy import LazyGroup
 from ovs_metadata.cli.port_row import COLUMNS, LONG, PortRow
-from ovs_metadata.cli.port_sync import sync_ports
 from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound, Store
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 
@@ -36,12 +36,12 @@ def _port_id(_context: click.Context, _parameter: click.Parameter, value: str | 
 port_id_argument = click.argument("port_id", metavar="PORT_ID", callback=_port_id)
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={"sync": ("port_sync:sync_ports", "Make the records those of Neutron's compute ports.")},
+)
 def port() -> None:
     """Port records: which instance stands behind a Neutron port."""
-
-
-port.add_command(sync_ports)
 
 
 @port.command("set")

@@ -6,9 +6,16 @@ for a look at what differs, and for repairs.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from ovs_metadata.cli.common import (
     Failure,
@@ -18,11 +25,10 @@ from ovs_metadata.cli.common import (
     print_json,
 )
 from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options
+from ovs_metadata.publisher.bulk import Outcome, TooManyRemovals, synchronise
+from ovs_metadata.publisher.comparison import Action, Finding
+from ovs_metadata.publisher.neutron_api import ApiPorts
 from ovs_metadata.store.record import PortRecord
-
-if TYPE_CHECKING:
-    from ovs_metadata.publisher.bulk import Outcome
-    from ovs_metadata.publisher.comparison import Finding
 
 DIFFERENT = 5
 """Exit status of a dry run that found something to do."""
@@ -65,13 +71,10 @@ def sync_ports(
     assert from_neutron  # noqa: S101 - there is no other source yet
     refusal = ""
     with asking_neutron(os_cloud, os_endpoint):
-        from ovs_metadata.publisher.bulk import TooManyRemovals, synchronise  # noqa: PLC0415
-        from ovs_metadata.publisher.neutron_api import ApiPorts  # noqa: PLC0415
-
         source = ApiPorts(os_cloud, os_endpoint)
         with settings.open_store() as store, _progress() as advance:
 
-            def told(finding: "Finding") -> None:
+            def told(finding: Finding) -> None:
                 advance(finding.port_id)
                 if dry_run and output == "table" and finding.action.value not in _UNCHANGED:
                     echo(_line(finding))
@@ -100,15 +103,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
     How many ports there are, nobody says; but ids come in order, and are spread evenly.
     """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("Comparing ports"),
@@ -132,7 +126,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _line(finding: "Finding") -> str:
+def _line(finding: Finding) -> str:
     """What would be done about a port, on one line."""
     line = f"{finding.action.value} {finding.port_id}"
     if finding.record is None:
@@ -153,9 +147,7 @@ def _value(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _summarise(outcome: "Outcome", output: str, *, dry_run: bool, refused: bool) -> None:
-    from ovs_metadata.publisher.comparison import Action  # noqa: PLC0415
-
+def _summarise(outcome: Outcome, output: str, *, dry_run: bool, refused: bool) -> None:
     ports = outcome.ports
     if output == "json":
         print_json(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovs_metadata.agent.config.effective import effective
+from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.common import (
     FAILURE,
@@ -14,11 +16,13 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
+from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.host.config import Config
+from ovs_metadata.store.configuration import read_sources
+from ovs_metadata.store.documents import MalformedDocument
 
 if TYPE_CHECKING:
     from ovs_metadata.cli.doctor.facts import AgentFacts
-    from ovs_metadata.cli.host_view import Host
-    from ovs_metadata.host.config import Config
 
 MOST_LISTED = 20
 """How many ports that are not served are listed for people."""
@@ -54,11 +58,11 @@ class Seen:
     `processes` are looked at if the agent tells nothing; `silence` is why it does not.
     """
 
-    config: "Config"
+    config: Config
     told: dict[str, Any] | None
     silence: str
     processes: "AgentFacts | None"
-    host: "Host | None"
+    host: Host | None
     unseen: str
     enabled: bool | None
 
@@ -102,10 +106,11 @@ class Seen:
 
     def _of_processes(self) -> list[str]:
         """What is wrong with the agent and its children, which do not tell it themselves."""
-        from ovs_metadata.cli.doctor.checks_host import check_agent  # noqa: PLC0415
-
         if self.processes is None:
             return [f"whether the agent runs cannot be told: {self.silence}"]
+        # Only a host whose agent is silent needs the doctor, which takes half a second to import.
+        from ovs_metadata.cli.doctor.checks_host import check_agent  # noqa: PLC0415
+
         agent = self.processes.agent
         if agent is None:
             return [f"the agent is not running, so guests get no answers; {START_IT}"]
@@ -144,9 +149,7 @@ class Seen:
         return [each.document() for each in standings if each.concerns_us and each.why_not]
 
 
-def _look(config: "Config", settings: Settings) -> Seen:
-    from ovs_metadata.cli.host_view import look  # noqa: PLC0415
-
+def _look(config: Config, settings: Settings) -> Seen:
     told, silence, processes, host, unseen = None, "", None, None, ""
     try:
         told = ask(config.admin_socket, "/status")
@@ -171,7 +174,7 @@ def _look(config: "Config", settings: Settings) -> Seen:
     return Seen(config, told, silence, processes, host, unseen, enabled)
 
 
-def _processes(config: "Config", enabled: bool | None) -> "AgentFacts":
+def _processes(config: Config, enabled: bool | None) -> "AgentFacts":
     """The agent and its children; again for a moment if one is missing that may be about to start.
 
     Raises:
@@ -188,13 +191,8 @@ def _processes(config: "Config", enabled: bool | None) -> "AgentFacts":
     return settled(lambda: look_at_processes(config), wrong, patient=True)
 
 
-def _is_enabled(config: "Config", settings: Settings) -> bool | None:
+def _is_enabled(config: Config, settings: Settings) -> bool | None:
     """Whether the deployment's configuration enables this host; None if it leaves that open."""
-    from ovs_metadata.agent.config.effective import effective  # noqa: PLC0415
-    from ovs_metadata.agent.config.schema import ENABLED  # noqa: PLC0415
-    from ovs_metadata.store.configuration import read_sources  # noqa: PLC0415
-    from ovs_metadata.store.documents import MalformedDocument  # noqa: PLC0415
-
     try:
         with settings.open_store() as store:
             found = effective(read_sources(store, config.host))

@@ -4,7 +4,7 @@ Sends nothing and changes nothing: ovs-vswitchd works out both by itself (ofprot
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,14 +17,17 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
-
-if TYPE_CHECKING:
-    from ovs_metadata.cli.host_view import Host
-    from ovs_metadata.cli.standing import Standing
-    from ovs_metadata.cli.verdict import Bridge, Verdict
-    from ovs_metadata.flows.family import Family
-    from ovs_metadata.flows.pipeline import Port
-    from ovs_metadata.flows.trace import Trace
+from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.cli.standing import Standing
+from ovs_metadata.cli.verdict import Bridge, Verdict, named, of_answer, of_request
+from ovs_metadata.flows import vswitchd
+from ovs_metadata.flows.desired import desired_flows
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.family import FAMILIES, Family
+from ovs_metadata.flows.pipeline import Port
+from ovs_metadata.flows.tables import table_names
+from ovs_metadata.flows.trace import Trace, answer_packet, parse, request_packet
+from ovs_metadata.host.address import why_unservable
 
 UNKNOWN_MAC = "02:00:00:00:00:01"
 UNKNOWN_IPV4 = "192.0.2.1"
@@ -38,7 +41,7 @@ class Way:
     name: str
     verdict: "Verdict"
     packet: str | None = None
-    trace: "Trace | None" = None
+    trace: Trace | None = None
 
 
 @click.command()
@@ -62,9 +65,6 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     the flows it met, each with "table", "table_name", "priority", "cookie", "match", "actions" and
     "does".
     """
-    from ovs_metadata.cli.host_view import look  # noqa: PLC0415
-    from ovs_metadata.flows.family import FAMILIES  # noqa: PLC0415
-
     settings: Settings = context.obj
     host = look(settings)
     standing = _only(host, port)
@@ -84,7 +84,7 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     context.exit(0 if right else FAILURE)
 
 
-def _only(host: "Host", word: str) -> "Standing":
+def _only(host: Host, word: str) -> Standing:
     found = host.chosen(word)
     if len(found) > 1:
         raise click.BadParameter(
@@ -94,14 +94,7 @@ def _only(host: "Host", word: str) -> "Standing":
     return found[0]
 
 
-def _ways(host: "Host", standing: "Standing", family: "Family") -> "tuple[Bridge, list[Way]]":
-    from ovs_metadata.cli.verdict import Bridge, Verdict, named, of_answer, of_request  # noqa: PLC0415
-    from ovs_metadata.flows.desired import desired_flows  # noqa: PLC0415
-    from ovs_metadata.flows.dump import dump_flows  # noqa: PLC0415
-    from ovs_metadata.flows.tables import table_names  # noqa: PLC0415
-    from ovs_metadata.flows.trace import answer_packet, request_packet  # noqa: PLC0415
-    from ovs_metadata.host.address import why_unservable  # noqa: PLC0415
-
+def _ways(host: Host, standing: Standing, family: Family) -> tuple[Bridge, list[Way]]:
     options = host.config.flows
     port = _port(standing)
     try:
@@ -137,27 +130,22 @@ def _ways(host: "Host", standing: "Standing", family: "Family") -> "tuple[Bridge
     return bridge, [*ways, Way("answer", of_answer(traced, family, bridge), packet, traced)]
 
 
-def _port(standing: "Standing") -> "Port":
+def _port(standing: Standing) -> Port:
     """The port as the pipeline has it; without a record, one with some address."""
-    from ovs_metadata.flows.pipeline import Port  # noqa: PLC0415
-
     ofport, record = standing.interface.ofport or 0, standing.record
     if record is None:
         return Port(ofport, UNKNOWN_MAC, UNKNOWN_IPV4)
     return Port(ofport, record.mac_address, record.primary_fixed_ip(4))
 
 
-def _trace(host: "Host", packet: str) -> "Trace":
-    from ovs_metadata.flows import vswitchd  # noqa: PLC0415
-    from ovs_metadata.flows.trace import parse  # noqa: PLC0415
-
+def _trace(host: Host, packet: str) -> Trace:
     try:
         return parse(vswitchd.ask(host.config.rundir, "ofproto/trace", host.bridge.name, packet))
     except vswitchd.VswitchdError as error:
         raise Failure(str(error), UNREACHABLE) from error
 
 
-def _document(way: Way, bridge: "Bridge") -> dict[str, Any]:
+def _document(way: Way, bridge: Bridge) -> dict[str, Any]:
     return {
         "right": way.verdict.right,
         "verdict": way.verdict.words,
@@ -177,7 +165,7 @@ def _document(way: Way, bridge: "Bridge") -> dict[str, Any]:
     }
 
 
-def _print(standing: "Standing", ways: list[Way], bridge: "Bridge") -> None:
+def _print(standing: Standing, ways: list[Way], bridge: Bridge) -> None:
     title = standing.title
     echo(f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}")
     if standing.why_not:

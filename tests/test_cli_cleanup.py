@@ -14,8 +14,7 @@ from typing import Any
 import click.testing
 import pytest
 
-from ovs_metadata.cli.cleanup import dhcp_namespaces, neutron
-from ovs_metadata.cli.cleanup.command import cleanup as cleanup_group
+from ovs_metadata.cli.cleanup import namespaces, ports
 from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, HOST, Loss, Surroundings
 from ovs_metadata.cli.cleanup.neutron import Refused
 from ovs_metadata.cli.cleanup.restore import (
@@ -76,7 +75,7 @@ def cleanup(*arguments: str, exit_code: int) -> click.testing.Result:
 def test_what_is_not_gone_in_the_end_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neutron, "DhcpNeutron", Neutron)
+    monkeypatch.setattr(ports, "DhcpNeutron", Neutron)
     restore_file = tmp_path / "restore.json"
     result = cleanup(
         *("dhcp-ports", "--yes", "--format", "json", "--restore-file", str(restore_file)),
@@ -104,7 +103,7 @@ def test_what_was_done_is_told_although_neutron_is_gone_by_then(
                 raise NeutronUnavailable("Neutron: connection reset")
             return super().delete(port_id)
 
-    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(ports, "DhcpNeutron", Vanishing)
     restore_file = tmp_path / "restore.json"
     yes = ("dhcp-ports", "--yes", "--restore-file", str(restore_file))
     result = cleanup(*yes, "--format", "json", exit_code=3)
@@ -128,7 +127,7 @@ def test_what_was_removed_is_told_if_nobody_can_look_again(
                 raise NeutronUnavailable("Neutron: connection reset")
             return super().ports()
 
-    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(ports, "DhcpNeutron", Vanishing)
     yes = ("dhcp-ports", "--yes", "--restore-file", str(tmp_path / "restore.json"))
     result = cleanup(*yes, "--format", "json", exit_code=3)
     outcome = [each["result"] for each in json.loads(result.stdout)["ports"]]
@@ -147,7 +146,7 @@ def test_what_was_restored_is_told_although_neutron_is_gone_by_then(
                 raise NeutronUnavailable("Neutron: connection reset")
             return "new"
 
-    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(ports, "DhcpNeutron", Vanishing)
     path = tmp_path / "restore.json"
     write_restore_file(path, [port(number) for number in range(3)], "now")
     restore = ("dhcp-ports", "--restore", str(path), "--yes", "--format", "json")
@@ -161,7 +160,7 @@ def test_only_an_administrator_sees_what_speaks_against_it(
 ) -> None:
     shown = {name: value for name, value in port(1).items() if name != HOST}
     monkeypatch.setattr(Neutron, "ports", lambda _self: [shown])
-    monkeypatch.setattr(neutron, "DhcpNeutron", Neutron)
+    monkeypatch.setattr(ports, "DhcpNeutron", Neutron)
     assert "be an administrator" in cleanup("dhcp-ports", "--yes", exit_code=1).stderr
 
 
@@ -231,7 +230,7 @@ def test_a_namespace_that_vanishes_meanwhile_does_not_end_the_report(
     stubborn.mkdir()
     stale.touch()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(dhcp_namespaces, "find", lambda _directory: [gone, stubborn, stale])
+    monkeypatch.setattr(namespaces, "find", lambda _directory: [gone, stubborn, stale])
     result = cleanup(
         *("dhcp-namespaces", "--yes", "--directory", str(tmp_path), "--format", "json"),
         exit_code=1,
@@ -251,8 +250,8 @@ def test_the_documentation_knows_every_warning_and_option() -> None:
     text = DOCS.read_text()
     options = {
         option.opts[0]
-        for command in ("dhcp-ports", "dhcp-namespaces")
-        for option in cleanup_group.commands[command].params
+        for command in (ports.dhcp_ports, namespaces.dhcp_namespaces)
+        for option in command.params
     }
     assert options <= set(re.findall(r"--[a-z-]+", text))
     assert {loss.value for loss in Loss if loss.value not in text} == set()

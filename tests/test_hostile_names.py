@@ -21,17 +21,16 @@ from ovs_metadata.agent.admin import page as status_page
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About, HostStatus
 from ovs_metadata.agent.child_process import Child
-from ovs_metadata.cli import host_view as cli_host
-from ovs_metadata.cli.doctor import diagnosis
+from ovs_metadata.cli import flows, status, trace
+from ovs_metadata.cli.doctor import command as doctor
 from ovs_metadata.cli.doctor.faults import FAULTS
 from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport
 from ovs_metadata.cli.host_view import Host
 from ovs_metadata.cli.main import main
-from ovs_metadata.cli.migrate import prerequisites
+from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate.prerequisites import Check
 from ovs_metadata.cli.mn_conf import command as mn_conf
 from ovs_metadata.cli.standing import standings
-from ovs_metadata.flows import dump
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, bind
 from ovs_metadata.host.ovsdb import Bridge
@@ -179,8 +178,10 @@ def _host(commands: Commands) -> Host:
 
 def test_what_ovsdb_says(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     host = _host(commands)
-    monkeypatch.setattr(cli_host, "look", lambda _settings: host)
-    monkeypatch.setattr(dump, "dump_flows", lambda *_: [])
+    for command in (flows, status, trace):
+        monkeypatch.setattr(command, "look", lambda _settings: host)
+    for command in (flows, trace):
+        monkeypatch.setattr(command, "dump_flows", lambda *_: [])
     assert commands.run("flows").exit_code == 0
     commands.run("flows", RECORD.port_id)
     commands.run("trace", record(2).port_id)
@@ -196,11 +197,11 @@ def test_what_the_doctor_and_a_plan_found(
     hops = tuple(HopReport(hop, (), hostile, hostile) for hop in Hop)
     found = Diagnosis(hostile, hostile, (*hops, HopReport(Hop.NOVA, (finding, finding), hostile)))
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(diagnosis, "diagnose", lambda *_: found)
+    monkeypatch.setattr(doctor, "diagnose", lambda *_: found)
     assert MARK in commands.run("doctor").stdout
     commands.run("doctor", "--format", "json")
     checks = [Check(hostile, "ok", hostile), Check(hostile, "failed", hostile)]
-    monkeypatch.setattr(prerequisites, "check_host", lambda *_: checks)
+    monkeypatch.setattr(migrate, "check_host", lambda *_: checks)
     ini = commands.root / "metadata_agent.ini"
     ini.write_text("[DEFAULT]\nmetadata_proxy_shared_secret = s3cret\n")
     shown = commands.run("migrate", "plan", "--metadata-agent-ini", str(ini))

@@ -10,6 +10,7 @@ import pytest
 
 from docs import man_pages
 from docs.man_pages import Page, escape, from_argparse, from_click, render
+from ovs_metadata.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,10 @@ def test_there_is_a_page_for_each_command(pages: dict[str, Path]) -> None:
 
 def test_every_option_and_command_of_the_operators_is_there(pages: dict[str, Path]) -> None:
     text = pages["ovs-metadata.1"].read_text()
-    for section in man_pages.sections("ovs-metadata"):
+    sections = man_pages.sections("ovs-metadata")
+    commands = {section.usage.split()[1] for section in sections[1:]}
+    assert commands == set(main.list_commands(click.Context(main)))
+    for section in sections:
         assert escape(section.usage) in text
         for option in section.options:
             assert f".B {escape(option.term)}\n" in text

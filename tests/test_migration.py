@@ -18,7 +18,7 @@ from ovs_metadata.agent.config.schema import ENABLED, MASK, NOVA_METADATA_URL, P
 from ovs_metadata.cli import host_view as cli_host
 from ovs_metadata.cli.common import Settings
 from ovs_metadata.cli.main import main
-from ovs_metadata.cli.migrate import neutron_ini, prerequisites
+from ovs_metadata.cli.migrate import prerequisites, values
 from ovs_metadata.cli.migrate.neighbours import questions
 from ovs_metadata.cli.migrate.neutron_ini import (
     NeutronIniError,
@@ -342,7 +342,7 @@ def test_plan_checks_what_enable_will_use(
     migrate: Migrate, ini: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is what has been applied, whatever the file says by now."""
-    monkeypatch.setattr(neutron_ini, "DEFAULT_FILE", ini)
+    monkeypatch.setattr(values, "DEFAULT_FILE", ini)
     ini.write_text(re.sub("nova_client_.*", "", WHOLE))
     migrate.without_open_vswitch()
     plan = ("plan", "--format", "json")

@@ -2,14 +2,20 @@
 
 import click
 
-from ovs_metadata.cli.cleanup.namespaces import dhcp_namespaces
-from ovs_metadata.cli.cleanup.ports import dhcp_ports
+from ovs_metadata.cli.lazy import LazyGroup
+
+_COMMANDS = {
+    "dhcp-namespaces": (
+        "cleanup.namespaces:dhcp_namespaces",
+        "Remove the stale qdhcp-… network namespaces of this host.",
+    ),
+    "dhcp-ports": (
+        "cleanup.ports:dhcp_ports",
+        "Remove Neutron's DHCP ports (network:dhcp), all of them or those chosen.",
+    ),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy=_COMMANDS)
 def cleanup() -> None:
     """Remove what Neutron's DHCP agents have left behind. Dry runs, unless told --yes."""
-
-
-cleanup.add_command(dhcp_namespaces)
-cleanup.add_command(dhcp_ports)

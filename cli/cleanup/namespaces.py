@@ -4,10 +4,16 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ovs_metadata.cli.cleanup.dhcp_namespaces import (
+    contents,
+    find,
+    opaque_processes,
+    remove,
+    why_in_use,
+)
 from ovs_metadata.cli.cleanup.report import DIFFERENT, summary
 from ovs_metadata.cli.common import (
     Failure,
@@ -17,9 +23,8 @@ from ovs_metadata.cli.common import (
     print_json,
     print_table,
 )
-
-if TYPE_CHECKING:
-    from ovs_metadata.host.config import Config
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,6 @@ def dhcp_namespaces(settings: Settings, *, yes: bool, directory: Path | None, ou
     do.
     """
     # pyroute2 takes its time to import.
-    from ovs_metadata.cli.cleanup.dhcp_namespaces import find, opaque_processes  # noqa: PLC0415
 
     if os.geteuid() != 0:
         raise Failure("must be run as root, to see what runs in a namespace")
@@ -89,10 +93,8 @@ def dhcp_namespaces(settings: Settings, *, yes: bool, directory: Path | None, ou
         raise click.exceptions.Exit(DIFFERENT)
 
 
-def _plugged(config: "Config") -> set[str] | None:
+def _plugged(config: Config) -> set[str] | None:
     """The interfaces on the bridge; None when nobody can tell."""
-    from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable  # noqa: PLC0415
-
     try:
         ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
     except OvsdbUnreachable as error:
@@ -105,8 +107,6 @@ def _plugged(config: "Config") -> set[str] | None:
 
 def _dealt_with(path: Path, bridge: str, plugged: set[str] | None, *, yes: bool) -> Done:
     """Look, and remove it at once if it is stale."""
-    from ovs_metadata.cli.cleanup.dhcp_namespaces import contents, remove, why_in_use  # noqa: PLC0415
-
     try:
         reasons = why_in_use(contents(path), bridge, plugged)
         if reasons:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +21,7 @@ from ovs_metadata.cli.cleanup.dhcp_ports import (
     select,
     with_dhcp,
 )
+from ovs_metadata.cli.cleanup.neutron import DhcpNeutron, Refused
 from ovs_metadata.cli.cleanup.report import Done, document, finish, progress, show
 from ovs_metadata.cli.cleanup.restore import (
     RestoreFileError,
@@ -36,10 +36,7 @@ from ovs_metadata.cli.common import (
     print_json,
 )
 from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options
-
-if TYPE_CHECKING:
-    from ovs_metadata.cli.cleanup.neutron import DhcpNeutron
-    from ovs_metadata.publisher.neutron_api import NeutronUnavailable
+from ovs_metadata.publisher.neutron_api import NeutronUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +110,6 @@ def dhcp_ports(
     if restore and (networks or hosts or force or restore_file):
         raise click.UsageError("--restore goes with --yes, --format and --os-… only.")
     with asking_neutron(os_cloud, os_endpoint):
-        from ovs_metadata.cli.cleanup.neutron import DhcpNeutron  # noqa: PLC0415
-
         try:
             if restore:
                 _restore(restore, lambda: DhcpNeutron(os_cloud, os_endpoint), output, yes=yes)
@@ -126,7 +121,7 @@ def dhcp_ports(
             raise Failure(str(error)) from error
 
 
-def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[str]) -> Removal:
+def _removal(neutron: DhcpNeutron, networks: Sequence[str], hosts: Sequence[str]) -> Removal:
     ids = {_network_id(neutron, network) for network in networks}
     existing = neutron.ports()
     if any(HOST not in port for port in existing):
@@ -142,7 +137,7 @@ def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[st
     )
 
 
-def _network_id(neutron: "DhcpNeutron", network: str) -> str:
+def _network_id(neutron: DhcpNeutron, network: str) -> str:
     found = neutron.network_id(network)
     if found is None:
         raise Failure(f"there is no network {network}", NOT_FOUND)
@@ -150,7 +145,7 @@ def _network_id(neutron: "DhcpNeutron", network: str) -> str:
 
 
 def _remove(
-    neutron: "DhcpNeutron",
+    neutron: DhcpNeutron,
     removal: Removal,
     restore_file: Path | None,
     output: str,
@@ -189,9 +184,7 @@ def _remove(
     finish(done, dry_run=not yes)
 
 
-def _delete(neutron: "DhcpNeutron", port: Document) -> Done:
-    from ovs_metadata.cli.cleanup.neutron import Refused  # noqa: PLC0415
-
+def _delete(neutron: DhcpNeutron, port: Document) -> Done:
     try:
         return Done(port, "removed" if neutron.delete(port["id"]) else "was gone")
     except Refused as refusal:
@@ -200,10 +193,8 @@ def _delete(neutron: "DhcpNeutron", port: Document) -> Done:
 
 def _each(
     ports: Iterable[Document], do: Callable[[Document], Done]
-) -> "tuple[list[Done], NeutronUnavailable | None]":
+) -> tuple[list[Done], NeutronUnavailable | None]:
     """Do it to one port after the other, until Neutron cannot be used any more: then, why not."""
-    from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
-
     done: list[Done] = []
     outage: NeutronUnavailable | None = None
     for port in ports:
@@ -219,11 +210,9 @@ def _each(
 
 
 def _looked_again(
-    neutron: "DhcpNeutron", done: list[Done]
-) -> "tuple[list[Done], NeutronUnavailable | None]":
+    neutron: DhcpNeutron, done: list[Done]
+) -> tuple[list[Done], NeutronUnavailable | None]:
     """The outcome, after a look at whether somebody has made ports anew already."""
-    from ovs_metadata.publisher.neutron_api import NeutronUnavailable  # noqa: PLC0415
-
     try:
         existing = neutron.ports() if done else []
     except NeutronUnavailable as error:
@@ -237,7 +226,7 @@ def _looked_again(
     return looked, None
 
 
-def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, yes: bool) -> None:
+def _restore(path: Path, connect: Callable[[], DhcpNeutron], output: str, *, yes: bool) -> None:
     ports = read_restore_file(path)
     neutron = connect()
     existing = neutron.ports()
@@ -260,9 +249,7 @@ def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, y
     finish(done, dry_run=not yes)
 
 
-def _create(neutron: "DhcpNeutron", port: Document) -> Done:
-    from ovs_metadata.cli.cleanup.neutron import Refused  # noqa: PLC0415
-
+def _create(neutron: DhcpNeutron, port: Document) -> Done:
     try:
         return Done(port, "restored", f"as {neutron.create(restoration(port))}")
     except Refused as refusal:

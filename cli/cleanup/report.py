@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import click
+from rich.console import Console
+from rich.progress import track
 
 from ovs_metadata.cli.cleanup.dhcp_ports import HOST, Document
 from ovs_metadata.cli.common import (
@@ -90,8 +92,5 @@ def finish(done: Iterable[Done], *, dry_run: bool) -> None:
 
 def progress(what: str, items: Sequence[T]) -> Iterator[T]:
     """The items, with a bar on standard error for as long as it takes, if that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
-
     console = Console(stderr=True)
     yield from track(items, what, console=console, transient=True, disable=not console.is_terminal)

@@ -2,9 +2,13 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import click
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from ovs_metadata.cli.common import (
     Failure,
@@ -12,16 +16,12 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
     print_rendered,
-    printable,
     rendered,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import RenderableType
-
-    from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, HopReport
+from ovs_metadata.cli.doctor.diagnosis import Order, diagnose, unreadable
+from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, HopReport
+from ovs_metadata.host.config import ConfigError, load
+from ovs_metadata.untrusted import printable
 
 CANNOT_TELL = 3
 """Exit status where nothing can be found out."""
@@ -67,8 +67,6 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
         raise Failure(
             "must be run as root: it looks into Open vSwitch and network namespaces", CANNOT_TELL
         )
-    from ovs_metadata.cli.doctor.diagnosis import Order, diagnose, unreadable  # noqa: PLC0415
-    from ovs_metadata.host.config import ConfigError, load  # noqa: PLC0415
 
     try:
         config = load(settings.config)
@@ -83,10 +81,8 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     context.exit(found.exit_status)
 
 
-def _print(diagnosis: "Diagnosis") -> None:
+def _print(diagnosis: Diagnosis) -> None:
     """What is wrong first of all, and the rest as far as it fits on a screen."""
-    from rich.text import Text  # noqa: PLC0415
-
     of_what = f"port {diagnosis.subject} on " if diagnosis.subject else ""
     title = Text(
         _shown(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}"), "bold"
@@ -104,11 +100,8 @@ def _print(diagnosis: "Diagnosis") -> None:
     print_rendered(lines)
 
 
-def _table(hops: "tuple[HopReport, ...]") -> "RenderableType":
+def _table(hops: tuple[HopReport, ...]) -> RenderableType:
     """A line for each hop, and no more."""
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -138,10 +131,7 @@ def _can_print(mark: str) -> bool:
     return True
 
 
-def _told(finding: "Finding") -> "Iterator[RenderableType]":
-    from rich.padding import Padding  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
+def _told(finding: Finding) -> Iterator[RenderableType]:
     style = {"error": "bold red", "warning": "yellow", "note": "dim"}[finding.severity.word]
     title = (f"{finding.severity.word}: {finding.fault.name}", style)
     yield Text.assemble(title, _shown(f" {finding.subject}".rstrip()))

@@ -3,16 +3,37 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from ovs_metadata.agent.config.exposure import exposure
+from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.cli.common import (
     Failure,
     Settings,
     echo,
     output_format,
     print_json,
+)
+from ovs_metadata.cli.doctor.diagnosis import Order, diagnose
+from ovs_metadata.cli.doctor.finding import Diagnosis, Severity
+from ovs_metadata.cli.migrate.neighbours import (
+    ASK_AGAIN_AFTER,
+    ask_for_guests,
+)
+from ovs_metadata.cli.migrate.neutron_ini import differing
+from ovs_metadata.cli.migrate.prerequisites import Check, check_host
+from ovs_metadata.cli.migrate.switchover import (
+    Announcement,
+    announced,
+    lets_pass,
+    remove_without_agent,
+    served_ports,
+    switch_host,
+    wait_until,
+    what_is_left,
 )
 from ovs_metadata.cli.migrate.values import (
     from_neutron,
@@ -22,14 +43,16 @@ from ovs_metadata.cli.migrate.values import (
     wanted_values,
 )
 from ovs_metadata.cli.mn_conf.target import host_of, opened
-
-if TYPE_CHECKING:
-    from ovs_metadata.cli.doctor.finding import Diagnosis
-    from ovs_metadata.cli.migrate.prerequisites import Check
-    from ovs_metadata.cli.migrate.switchover import Announcement
-    from ovs_metadata.host.config import Config
-    from ovs_metadata.host.join import ServedPort
-    from ovs_metadata.store.interface import Store
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.join import ServedPort
+from ovs_metadata.store.configuration import (
+    DEFAULT_TEMPLATE,
+    ENABLED,
+    template_source_name,
+)
+from ovs_metadata.store.documents import change
+from ovs_metadata.store.interface import Store
+from ovs_metadata.store.layout import config_template_path
 
 _IN_THE_WAY = (
     ", and until then its flows keep requests from Neutron's proxy: ovs-metadata migrate back on "
@@ -113,17 +136,6 @@ def apply(
 
     Refuses if that template enables all hosts, for they would be using it at once.
     """
-    from ovs_metadata.agent.config.exposure import exposure  # noqa: PLC0415
-    from ovs_metadata.agent.config.schema import SHARED_SECRET  # noqa: PLC0415
-    from ovs_metadata.cli.migrate.neutron_ini import differing  # noqa: PLC0415
-    from ovs_metadata.store.configuration import (  # noqa: PLC0415
-        DEFAULT_TEMPLATE,
-        ENABLED,
-        template_source_name,
-    )
-    from ovs_metadata.store.documents import change  # noqa: PLC0415
-    from ovs_metadata.store.layout import config_template_path  # noqa: PLC0415
-
     values, notes = from_neutron(files, nova_url)
     removed: list[str] = []
 
@@ -172,8 +184,6 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
     Exit status: 0 it serves, 1 it does not or was not enabled, 2 usage, 3 the store cannot be
     reached.
     """
-    from ovs_metadata.cli.migrate.switchover import switch_host  # noqa: PLC0415
-
     name, here = _host(settings, host)
     with opened(settings) as store:
         if here:
@@ -205,8 +215,6 @@ def back(settings: Settings, *, host: str | None, timeout: float) -> None:
     Exit status: 0 nothing of ours is in the way any more, 1 something is or may be, 2 usage, 3 the
     store cannot be reached.
     """
-    from ovs_metadata.cli.migrate.switchover import served_ports, switch_host  # noqa: PLC0415
-
     name, here = _host(settings, host)
     config = settings.load_config()
     with opened(settings) as store:
@@ -225,17 +233,11 @@ def back(settings: Settings, *, host: str | None, timeout: float) -> None:
     echo(f"{name} is disabled: its guests are Neutron's to serve.")
 
 
-def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float) -> None:
+def _ask_for_guests(config: Config, ports: list[ServedPort], timeout: float) -> None:
     """Have guests ask anew for the service's MAC, as soon as nothing of ours would answer.
 
     Twice: who has heard a MAC just now may take no other for a while.
     """
-    from ovs_metadata.cli.migrate.neighbours import (  # noqa: PLC0415
-        ASK_AGAIN_AFTER,
-        ask_for_guests,
-    )
-    from ovs_metadata.cli.migrate.switchover import lets_pass, wait_until  # noqa: PLC0415
-
     if wait_until(lambda: lets_pass(config), timeout):
         try:
             ask_for_guests(config, ports)
@@ -245,9 +247,7 @@ def _ask_for_guests(config: "Config", ports: "list[ServedPort]", timeout: float)
             echo(f"guests keep our MAC address for up to a minute: {error}", err=True)
 
 
-def _checked(settings: Settings, store: "Store", values: Mapping[str, Any]) -> "list[Check]":
-    from ovs_metadata.cli.migrate.prerequisites import check_host  # noqa: PLC0415
-
+def _checked(settings: Settings, store: Store, values: Mapping[str, Any]) -> list[Check]:
     return list(check_host(settings.load_config(), store, settings.store_url(), values))
 
 
@@ -257,9 +257,8 @@ def _host(settings: Settings, host: str | None) -> tuple[str, bool]:
     return name, name == settings.load_config().host
 
 
-def _wait_for_agent(store: "Store", host: str, timeout: float, *, enabled: bool) -> "Announcement":
+def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -> Announcement:
     """Wait until the host's agent says that it does as it is told."""
-    from ovs_metadata.cli.migrate.switchover import announced, wait_until  # noqa: PLC0415
 
     def done() -> bool:
         said = announced(store, host)
@@ -282,11 +281,8 @@ def _wait_for_agent(store: "Store", host: str, timeout: float, *, enabled: bool)
     return said
 
 
-def _removed_without_agent(host: str, config: "Config") -> bool:
+def _removed_without_agent(host: str, config: Config) -> bool:
     """Have nothing left here if no agent runs that would see to it; whether none runs."""
-    from ovs_metadata.agent.network.cleanup import CleanupError  # noqa: PLC0415
-    from ovs_metadata.cli.migrate.switchover import remove_without_agent  # noqa: PLC0415
-
     try:
         without = remove_without_agent(config)
     except OSError as error:
@@ -304,9 +300,7 @@ def _removed_without_agent(host: str, config: "Config") -> bool:
     return without
 
 
-def _wait_until_nothing_is_left(host: str, config: "Config", timeout: float) -> None:
-    from ovs_metadata.cli.migrate.switchover import wait_until, what_is_left  # noqa: PLC0415
-
+def _wait_until_nothing_is_left(host: str, config: Config, timeout: float) -> None:
     if not wait_until(lambda: not what_is_left(config), timeout):
         raise Failure(
             f"{host} is disabled, but after {timeout:g} s something of ours may be in its guests' "
@@ -317,10 +311,6 @@ def _wait_until_nothing_is_left(host: str, config: "Config", timeout: float) -> 
 
 def _verify(settings: Settings, timeout: float) -> None:
     """Wait until the doctor finds nothing broken."""
-    from ovs_metadata.cli.doctor.diagnosis import Order, diagnose  # noqa: PLC0415
-    from ovs_metadata.cli.doctor.finding import Severity  # noqa: PLC0415
-    from ovs_metadata.cli.migrate.switchover import wait_until  # noqa: PLC0415
-
     config = settings.load_config()
     last: list[Diagnosis] = []
 
@@ -340,13 +330,13 @@ def _verify(settings: Settings, timeout: float) -> None:
         )
 
 
-def _show_checks(checks: "list[Check]") -> None:
+def _show_checks(checks: list[Check]) -> None:
     for check in checks:
         text = f": {check.text}" if check.text else ""
         echo(f"{check.state:7}  {check.name}{text}")
 
 
-def _stop_at_failures(checks: "list[Check]") -> None:
+def _stop_at_failures(checks: list[Check]) -> None:
     failed = [check.name for check in checks if check.state == "failed"]
     if failed:
         raise Failure(f"not ready, nothing was changed: {', '.join(failed)}")

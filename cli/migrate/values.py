@@ -3,31 +3,33 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ovs_metadata.agent.config.schema import known_keys, shown
 from ovs_metadata.cli.common import (
     Failure,
     Settings,
     echo,
     echo_text,
 )
-
-if TYPE_CHECKING:
-    from ovs_metadata.store.interface import Store
+from ovs_metadata.cli.migrate.neutron_ini import (
+    DEFAULT_FILE,
+    KEYS,
+    NeutronIniError,
+    differing,
+    equivalent,
+    read_neutron_ini,
+    remarks,
+)
+from ovs_metadata.cli.mn_conf.hocon import render
+from ovs_metadata.store.configuration import read_sources
+from ovs_metadata.store.interface import Store
 
 
 def from_neutron(
     files: tuple[Path, ...], nova_url: str | None
 ) -> tuple[Mapping[str, Any], list[str]]:
     """Neutron's configuration as keys of ours, and what is to be said of it."""
-    from ovs_metadata.cli.migrate.neutron_ini import (  # noqa: PLC0415
-        DEFAULT_FILE,
-        NeutronIniError,
-        equivalent,
-        read_neutron_ini,
-        remarks,
-    )
-
     try:
         neutron = read_neutron_ini(files or (DEFAULT_FILE,))
         return equivalent(neutron, nova_url), remarks(neutron, nova_url)
@@ -36,15 +38,13 @@ def from_neutron(
 
 
 def wanted_values(
-    settings: Settings, store: "Store", files: tuple[Path, ...], nova_url: str | None
+    settings: Settings, store: Store, files: tuple[Path, ...], nova_url: str | None
 ) -> tuple[Mapping[str, Any], list[str]]:
     """What is to be checked, and what is to be said of it.
 
     What is configured already, for that is what `enable` goes by; what Neutron has if nothing is
     yet, or if the operator asks for it.
     """
-    from ovs_metadata.cli.migrate.neutron_ini import DEFAULT_FILE, KEYS  # noqa: PLC0415
-
     configured = in_force(store, settings.load_config().host)
     is_configured = any(name in configured for name in KEYS)
     asked = bool(files or nova_url)
@@ -63,9 +63,6 @@ def wanted_values(
 
 def _differences(configured: Mapping[str, Any], neutron: Mapping[str, Any]) -> list[str]:
     """What is configured otherwise than Neutron's agent has it, a line each."""
-    from ovs_metadata.agent.config.schema import known_keys  # noqa: PLC0415
-    from ovs_metadata.cli.migrate.neutron_ini import KEYS, differing  # noqa: PLC0415
-
     known = known_keys()
     ours = {name: configured.get(name, known[name].default) for name in KEYS}
     return [
@@ -77,10 +74,8 @@ def _differences(configured: Mapping[str, Any], neutron: Mapping[str, Any]) -> l
     ]
 
 
-def in_force(store: "Store", host: str) -> Mapping[str, Any]:
+def in_force(store: Store, host: str) -> Mapping[str, Any]:
     """What is configured for a host, wherever it is from."""
-    from ovs_metadata.store.configuration import read_sources  # noqa: PLC0415
-
     values: dict[str, Any] = {}
     for source in reversed(read_sources(store, host)):
         values |= source.values
@@ -89,15 +84,11 @@ def in_force(store: "Store", host: str) -> Mapping[str, Any]:
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values as they may be shown."""
-    from ovs_metadata.agent.config.schema import shown  # noqa: PLC0415
-
     return {name: shown(name, value) for name, value in values.items()}
 
 
 def show_values(values: Mapping[str, Any], notes: list[str]) -> None:
     """Print the values as HOCON, and what is to be said of them."""
-    from ovs_metadata.cli.mn_conf.hocon import render  # noqa: PLC0415
-
     echo_text(render(masked(values)))
     for note in notes:
         echo(f"note: {note}")

@@ -22,12 +22,12 @@ from ovs_metadata.agent.config.effective import (
 from ovs_metadata.agent.config.schema import SHARED_SECRET, Key, known_keys, shown
 from ovs_metadata.cli.common import (
     Failure,
-    Program,
     Settings,
     echo,
     echo_text,
     print_json,
 )
+from ovs_metadata.cli.lazy import Program
 from ovs_metadata.cli.mn_conf.hocon import render
 from ovs_metadata.cli.mn_conf.input import (
     check,

@@ -30,6 +30,12 @@ def escaped(text: str) -> str:
     )
 
 
+def printable(text: str, encoding: str | None) -> str:
+    """The text on one line of printable characters that an output's encoding has."""
+    encoding = encoding or "utf-8"
+    return escaped(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def parse_json(data: bytes | str, limit: int) -> Any:
     """Parse JSON that somebody else wrote.
 

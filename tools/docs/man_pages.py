@@ -145,8 +145,9 @@ def from_click(command: click.Command, context: click.Context) -> Iterator[Secti
         tuple(Entry(*record) for record in records if record and record[1]),
     )
     if isinstance(command, click.Group):
-        for name, each in sorted(command.commands.items()):
-            if not each.hidden:
+        for name in command.list_commands(context):
+            each = command.get_command(context, name)
+            if each and not each.hidden:
                 yield from from_click(each, click.Context(each, info_name=name, parent=context))
 
 
