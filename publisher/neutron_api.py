@@ -13,11 +13,18 @@ from openstack import exceptions as sdk
 
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port, is_subport, of_trunk
+from ovs_metadata.untrusted import UnreadableJson, fits, parse_json
 
 HOST = "binding:host_id"
 """Shown to administrators only, by Neutron's default policy."""
 
 RETRIES = 3
+
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes of an answer; a page has a thousandth of it, unless Neutron knows no pages."""
+
+_PORT = {"id": str, "device_owner": str | None}
+_TRUNK = {"id": str, "port_id": str, "sub_ports": [{"port_id": str}]}
 
 T = TypeVar("T")
 
@@ -86,11 +93,15 @@ class ApiPorts:
         return self._of_trunks(self._get(_page_after(marker)))
 
     def _trunk_page(self, marker: str | None) -> list[Mapping[str, Any]]:
-        return self._get(_page_after(marker), "trunks", ("id", "port_id", "sub_ports"))
+        return self._get(_page_after(marker), "trunks", ("id", "port_id", "sub_ports"), _TRUNK)
 
     def _get(
-        self, query: dict[str, Any], kind: str = "ports", fields: Sequence[str] = (*FIELDS, HOST)
-    ) -> list[Mapping[str, Any]]:
+        self,
+        query: dict[str, Any],
+        kind: str = "ports",
+        fields: Sequence[str] = (*FIELDS, HOST),
+        shape: object = _PORT,
+    ) -> list[Port]:
         answer = reported(
             lambda: self._network.get(
                 f"/{kind}",
@@ -103,10 +114,7 @@ class ApiPorts:
         if answer.status_code == 404 and "marker" in query:
             raise MarkerGone
         reported(lambda: sdk.raise_from_response(answer))
-        try:
-            found: list[Mapping[str, Any]] = answer.json()[kind]
-        except (ValueError, KeyError, TypeError) as error:
-            raise NeutronUnavailable(f"what answers at {answer.url} is not Neutron") from error
+        found, _ = documents(answer, kind, shape)
         return found
 
 
@@ -129,10 +137,45 @@ def connect(cloud: str | None, endpoint: str | None) -> Any:
     )
 
 
+def document(answer: Any, shape: object) -> dict[str, Any]:
+    """The document of an answer, which has that shape (see `untrusted.fits`).
+
+    Raises:
+        NeutronUnavailable: it is none that Neutron would answer with.
+    """
+    try:
+        found = parse_json(answer.content, MAX_ANSWER)
+    except UnreadableJson as error:
+        raise NeutronUnavailable(f"what answers at {answer.url} is not Neutron: {error}") from error
+    if not isinstance(found, dict) or not fits(found, shape):
+        raise NeutronUnavailable(
+            f"what answers at {answer.url} is not Neutron: its documents have another shape"
+        )
+    return found
+
+
+def documents(answer: Any, kind: str, shape: object) -> tuple[list[Any], bool]:
+    """The documents of a list, each of that shape, and whether there are more on another page.
+
+    Raises:
+        NeutronUnavailable: it is no such list.
+    """
+    links = f"{kind}_links"
+    found = document(answer, {kind: [shape], links: list | None})
+    more = any(
+        fits(link, {"rel": str}) and link["rel"] == "next" for link in found.get(links) or ()
+    )
+    return found[kind], more
+
+
 def reported(action: Callable[[], T]) -> T:
-    """The result of an action; raises what the libraries raise as NeutronUnavailable."""
+    """The result of an action of the libraries; raises what they raise as NeutronUnavailable."""
     try:
         return action()
     except (sdk.SDKException, keystone.ClientException) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise NeutronUnavailable(f"Neutron: {lines[0]}") from error
+    except (RecursionError, TypeError, ValueError, LookupError, AttributeError) as error:
+        # The libraries take it for granted that a document is as Neutron's are.
+        why = f"what answers there is not Neutron: {type(error).__name__}"
+        raise NeutronUnavailable(f"Neutron: {why}") from error

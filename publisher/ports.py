@@ -95,6 +95,10 @@ def record_of(port: Port) -> PortRecord:
         )
     except KeyError as error:
         raise MalformedRecord(str(port.get("id")), f"Neutron's port has no {error}") from None
+    except TypeError:
+        raise MalformedRecord(
+            str(port.get("id")), "fixed_ips of Neutron's port are no list of addresses"
+        ) from None
 
 
 def change_of(port: Port) -> Change:

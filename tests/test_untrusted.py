@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.untrusted import MAX_DEPTH, UnreadableJson, escaped, parse_json
+from ovs_metadata.untrusted import MAX_DEPTH, UnreadableJson, escaped, fits, parse_json
 
 LIMIT = 100_000
 
@@ -94,3 +94,26 @@ def test_an_integer_without_end_is_refused() -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with contextlib.suppress(UnreadableJson):
         parse_json(data, LIMIT)
+
+
+SHAPE = {"id": str, "host": str | None, "ips": [{"address": str}]}
+
+
+@pytest.mark.parametrize(
+    ("value", "whether"),
+    [
+        ({"id": "a", "host": "b", "ips": [{"address": "c", "more": 1}], "more": 2}, True),
+        ({"id": "a", "ips": []}, True),
+        ({"host": "b", "ips": []}, False),
+        ({"id": None, "ips": []}, False),
+        ({"id": "a", "host": 1, "ips": []}, False),
+        ({"id": "a", "ips": None}, False),
+        ({"id": "a", "ips": {}}, False),
+        ({"id": "a", "ips": ["c"]}, False),
+        ({"id": "a", "ips": [{"address": "c"}, {}]}, False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_what_shape_a_value_has(value: object, whether: bool) -> None:
+    assert fits(value, SHAPE) is whether

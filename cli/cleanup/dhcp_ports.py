@@ -6,6 +6,7 @@ guests to 169.254.169.254 through that port, by a route in DHCP option 121 (Neut
 `enable_isolated_metadata`).
 """
 
+import contextlib
 import enum
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -30,6 +31,22 @@ ROUTER_OWNERS = (
 """device_owner of ports by which a router of Neutron's is on a network."""
 
 HOST = "binding:host_id"
+
+_FIXED_IPS = [{"subnet_id": str, "ip_address": str}]
+DHCP_PORT = {
+    **dict.fromkeys(("id", "network_id", "mac_address", "device_id", "device_owner"), str),
+    HOST: str | None,
+    "fixed_ips": _FIXED_IPS,
+}
+ROUTER_PORT = {"fixed_ips": _FIXED_IPS}
+SUBNET = {
+    **dict.fromkeys(("id", "network_id", "cidr"), str),
+    "ip_version": int,
+    "gateway_ip": str | None,
+    "host_routes": [{"destination": str, "nexthop": str}],
+}
+AGENT = {"id": str, "host": str}
+"""What is asked of Neutron's documents: shapes of `untrusted.fits`."""
 
 _SERVICE = IPv4Address("169.254.169.254")
 
@@ -211,9 +228,10 @@ def _loss(subnet: Document, gone: Set[str], routers: Set[tuple[str, str]]) -> Ro
 def _routes_to_service(subnet: Document) -> Iterator[tuple[int, str]]:
     """Prefix length and next hop of the subnet's own routes that lead to the service address."""
     for route in subnet["host_routes"]:
-        network = IPv4Network(route["destination"], strict=False)
-        if _SERVICE in network:
-            yield network.prefixlen, route["nexthop"]
+        with contextlib.suppress(ValueError):  # no network, so nothing is routed there
+            network = IPv4Network(route["destination"], strict=False)
+            if _SERVICE in network:
+                yield network.prefixlen, route["nexthop"]
 
 
 def with_dhcp(ports: Iterable[Document], around: Surroundings) -> list[str]:

@@ -8,11 +8,21 @@ from typing import Any
 
 from openstack import exceptions as sdk
 
-from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, ROUTER_OWNERS, DhcpAgent, Surroundings
-from ovs_metadata.publisher.neutron_api import RETRIES, connect, reported
+from ovs_metadata.cli.cleanup.dhcp_ports import (
+    AGENT,
+    DHCP_OWNER,
+    DHCP_PORT,
+    ROUTER_OWNERS,
+    ROUTER_PORT,
+    SUBNET,
+    DhcpAgent,
+    Surroundings,
+)
+from ovs_metadata.publisher.neutron_api import RETRIES, connect, document, documents, reported
 from ovs_metadata.publisher.paging import PAGE
 
 _AGENT_TYPE = "DHCP agent"
+_NETWORK = {"id": str}
 
 
 class Refused(Exception):
@@ -36,7 +46,7 @@ class DhcpNeutron:
 
     def ports(self) -> list[dict[str, Any]]:
         """All DHCP ports."""
-        return list(self._list("ports", device_owner=DHCP_OWNER))
+        return list(self._list("ports", DHCP_PORT, device_owner=DHCP_OWNER))
 
     def network_id(self, name_or_id: str) -> str | None:
         """The id of a network, None when there is none of that id or name."""
@@ -45,10 +55,10 @@ class DhcpNeutron:
 
     def surroundings(self) -> Surroundings:
         """DHCP agents, subnets and router interfaces."""
-        routers = self._list("ports", device_owner=ROUTER_OWNERS)
+        routers = self._list("ports", ROUTER_PORT, device_owner=ROUTER_OWNERS)
         return Surroundings(
             agents=tuple(self._agents()),
-            subnets={subnet["id"]: subnet for subnet in self._list("subnets")},
+            subnets={subnet["id"]: subnet for subnet in self._list("subnets", SUBNET)},
             routers=frozenset(
                 (fixed["subnet_id"], fixed["ip_address"])
                 for port in routers
@@ -68,19 +78,21 @@ class DhcpNeutron:
         """Make a port and return its id. Raises Refused."""
         answer = self._ask("POST", "/ports", json={"port": port})
         _checked(answer)
-        return str(answer.json()["port"]["id"])
+        return str(document(answer, {"port": {"id": str}})["port"]["id"])
 
     def _agents(self) -> Iterator[DhcpAgent]:
-        for agent in self._list("agents", agent_type=_AGENT_TYPE):
-            hosted = self._list(f"agents/{agent['id']}/dhcp-networks", key="networks")
+        for agent in self._list("agents", AGENT, agent_type=_AGENT_TYPE):
+            hosted = self._list(f"agents/{agent['id']}/dhcp-networks", _NETWORK, key="networks")
             yield DhcpAgent(
                 agent_id=agent["id"],
                 host=agent["host"],
-                active=bool(agent["alive"] and agent["admin_state_up"]),
+                active=bool(agent.get("alive") and agent.get("admin_state_up")),
                 networks=frozenset(network["id"] for network in hosted),
             )
 
-    def _list(self, path: str, key: str | None = None, **query: object) -> Iterator[dict[str, Any]]:
+    def _list(
+        self, path: str, shape: object, key: str | None = None, **query: object
+    ) -> Iterator[dict[str, Any]]:
         """All there are of a collection, a page at a time.
 
         None where Neutron has no such collection, for want of the extension (agents, say).
@@ -92,12 +104,11 @@ class DhcpNeutron:
             if answer.status_code == 404 and not marker:
                 return
             reported(lambda answer=answer: sdk.raise_from_response(answer))  # type: ignore[misc]
-            document = answer.json()
-            yield from document[key]
-            links = document.get(f"{key}_links", ())
-            if not document[key] or not any(link["rel"] == "next" for link in links):
+            found, more = documents(answer, key, shape)
+            yield from found
+            if not found or not more:
                 return
-            marker = {"marker": document[key][-1]["id"]}
+            marker = {"marker": found[-1]["id"]}
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         # Only what changes nothing is asked twice: a port made twice would be two.

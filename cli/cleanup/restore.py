@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, Document
-from ovs_metadata.untrusted import parse_json
+from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, DHCP_PORT, Document
+from ovs_metadata.untrusted import fits, parse_json
 
 MAX_SIZE = 256 * 1024 * 1024
 """Bytes a restore file may have; a port takes less than one kilobyte."""
 
 FORMAT = 1
-
-_NEEDED = ("id", "network_id", "mac_address", "device_id")
 
 
 class RestoreFileError(Exception):
@@ -52,20 +50,10 @@ def read_restore_file(path: Path) -> list[dict[str, Any]]:
         raise RestoreFileError(f"{path} is no restore file: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise RestoreFileError(f"{path} is no restore file of format {FORMAT}")
-    ports = document.get("ports")
-    if not isinstance(ports, list) or not all(_is_dhcp_port(port) for port in ports):
-        raise RestoreFileError(f"{path} is no restore file: it has other things than DHCP ports")
+    other = f"{path} is no restore file: it has other things than DHCP ports"
+    if not fits(document, {"ports": [DHCP_PORT]}):
+        raise RestoreFileError(other)
+    ports: list[dict[str, Any]] = document["ports"]
+    if any(port["device_owner"] != DHCP_OWNER for port in ports):
+        raise RestoreFileError(other)
     return ports
-
-
-def _is_dhcp_port(port: object) -> bool:
-    return (
-        isinstance(port, dict)
-        and port.get("device_owner") == DHCP_OWNER
-        and all(isinstance(port.get(name), str) for name in _NEEDED)
-        and isinstance(port.get("fixed_ips"), list)
-        and all(
-            isinstance(fixed, dict) and isinstance(fixed.get("ip_address"), str)
-            for fixed in port["fixed_ips"]
-        )
-    )

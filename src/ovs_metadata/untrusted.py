@@ -65,6 +65,25 @@ def parse_json(data: bytes | str, limit: int) -> Any:
     return value
 
 
+def fits(value: Any, shape: Any) -> bool:
+    """Whether a value of JSON has the shape that is asked of it.
+
+    A dict is a shape of objects, with the shapes of the members that have to be there; a list of
+    one shape is one of lists; a tuple holds shapes of which one is enough; anything else is a
+    type, or a union of types. What may be left out is a union with None.
+    """
+    match shape:
+        case dict():
+            return isinstance(value, dict) and all(
+                fits(value.get(name), each) for name, each in shape.items()
+            )
+        case [each]:
+            return isinstance(value, list) and all(fits(item, each) for item in value)
+        case tuple():
+            return any(fits(value, each) for each in shape)
+    return isinstance(value, shape)
+
+
 def _check_depth(value: Any) -> None:
     """Raise UnreadableJson if the value is nested too deeply for a function that calls itself."""
     level = [value]
