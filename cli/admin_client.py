@@ -9,14 +9,55 @@ import os
 import socket
 import struct
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from ovs_metadata.untrusted import parse_json
+from ovs_metadata.untrusted import fits, parse_json
 
 PATIENCE = 3.0
 """Seconds the agent may take to answer."""
 
 _LARGEST = 64 * 1024 * 1024
+
+_COUNTS = {"served": int, "pending": int, "refused": int}
+_ENDPOINT = {
+    **dict.fromkeys(("url", "since", "last_error"), str),
+    **dict.fromkeys(("seen_by", "healthy_for"), int),
+}
+_RECENT = {
+    **dict.fromkeys(("seconds", "requests_per_second", "failed_per_second"), int | float),
+    "median_first_byte_seconds": int | float | None,
+    "p95_first_byte_seconds": int | float | None,
+}
+_PORT = {
+    **dict.fromkeys(("port_id", "state"), str),
+    "addresses": [str],
+    "requests": int,
+    **dict.fromkeys(("reason", "last_time"), str | None),
+}
+_SHAPES = {
+    "/status": {
+        **dict.fromkeys(("host", "version", "started", "generation"), str),
+        **dict.fromkeys(("pid", "workers", "connections", "requests"), int),
+        "ready": bool,
+        "problems": [str],
+        "enabled": bool | None,
+        "children": [{"name": str, "running": bool}],
+        "ports": _COUNTS,
+        "endpoints": [_ENDPOINT],
+        "recent": (NoneType, _RECENT),
+        "errors": [{"time": str, "message": str}],
+    },
+    "/ports": {
+        "ports": [
+            (
+                {**_PORT, "last_status": NoneType},
+                {**_PORT, "last_status": int, "last_cause": str, "last_time": str},
+            )
+        ]
+    },
+}
+"""What our commands read of the agent's documents: shapes of `untrusted.fits`."""
 
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
@@ -51,9 +92,12 @@ def ask(place: Path, path: str) -> dict[str, Any]:
         raise AgentSilent(f"what answers at {place} is no agent's admin listener") from error
     finally:
         connection.close()
-    if response.status != http.client.OK or not isinstance(found, dict):
-        raise AgentSilent(f"what answers at {place} has no {path}: is the agent's version ours?")
-    return found
+    document: dict[str, Any] = found if isinstance(found, dict) else {}
+    if response.status != http.client.OK or not fits(document, _SHAPES.get(path, dict)):
+        raise AgentSilent(
+            f"what answers at {place} has no {path} as ours has: is the agent's version ours?"
+        )
+    return document
 
 
 class _Connection(http.client.HTTPConnection):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from netaddr import AddrFormatError
+
 from ovs_metadata.agent.admin.answers import last_answer
 from ovs_metadata.host.address import ofport_of
 from ovs_metadata.store.interface import MalformedRecord, PortState
@@ -57,15 +59,23 @@ class PortRow:
             return [""] * 5
         return [
             str(self._ofport or ""),
-            here["addresses"][0],  # of IPv4; that of IPv6 is the same number
+            self._address,
             str(here["requests"]),
             f"pending: {here['reason']}" if here["reason"] else last_answer(here),
             (here["last_time"] or "").replace("+00:00", "Z"),
         ]
 
     @property
+    def _address(self) -> str:
+        """The port address of IPv4; that of IPv6 is the same number."""
+        return self.here["addresses"][0] if self.here and self.here["addresses"] else ""
+
+    @property
     def _ofport(self) -> int | None:
-        return ofport_of(self.here["addresses"][0]) if self.here else None
+        try:
+            return ofport_of(self._address)
+        except AddrFormatError:
+            return None
 
     @property
     def _why_no_record(self) -> str:

@@ -150,13 +150,6 @@ def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not found.unreachable
 
 
-def test_an_agent_that_answers_otherwise_than_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(look_host, "ask", lambda *_: {"ready": True})
-    assert "no agent of our version" in look_host.ask_agent(tmp_path / "x").unreachable
-
-
 def test_whoever_has_the_tcp_port_is_not_asked(config: Config) -> None:
     with (
         take_lock(config.state_dir / "agent.lock", "agent"),

@@ -6,16 +6,18 @@ line of its own or a tag.
 """
 
 import asyncio
+import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from admin_support import answering, documents_at
 from contracts.store_support import record
-from proxy_support import on_loop
+from hostile_commands import Commands
+from hostile_texts import HOSTILE, MARK, spoilt
+from proxy_support import identity, on_loop
 
 from ovs_metadata.agent.admin import page as status_page
 from ovs_metadata.agent.admin.statistics import HostStatistics
@@ -26,71 +28,32 @@ from ovs_metadata.cli.doctor import command as doctor
 from ovs_metadata.cli.doctor.faults import FAULTS
 from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport
 from ovs_metadata.cli.host_view import Host
-from ovs_metadata.cli.main import main
 from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate.prerequisites import Check
 from ovs_metadata.cli.mn_conf import command as mn_conf
 from ovs_metadata.cli.standing import standings
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, bind
+from ovs_metadata.host.listen import UnixSocket
+from ovs_metadata.host.lock import take_lock
 from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.proxy.accounting.report import Report
+from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Pending
-from ovs_metadata.store import layout, open_store
+from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED
-from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.record import MalformedRecord, PortRecord
 
-MARK = "FORGED"
-HOSTILE = [
-    f"\x1b[2J\x1b]0;{MARK}\x07",
-    f"x\n{MARK} line",
-    f"x\r{MARK}\rline",
-    f"x\x85{MARK}\x9b31m\x7f\x08",
-    f"x\u2028{MARK}\u2029",
-    f"\u202e{MARK}\u2066\u200b",
-    f"\ud800{MARK}",
-    f"[red]{MARK}[/red] <script>{MARK}</script> ' \" & % {{{{x}}}}",
-    f"\0{MARK}",
-]
-
 RECORD = record()
-
-
-class Commands:
-    """The commands, with a store that others have written to."""
-
-    def __init__(self, root: Path, hostile: str) -> None:
-        self.hostile = hostile
-        self.root = root
-        self.store: Store = open_store(f"directory:{root}/store")
-        self.config = root / "agent.conf"
-        self.config.write_text(
-            f"[ovs]\novsdb_connection = unix:{root}/no-ovsdb.sock\n"
-            f"[store]\nurl = directory:{root}/store\n"
-            f"[agent]\nhost = cn-1\nstate_dir = {root}/state\n[admin]\nlisten =\n"
-        )
-
-    def run(self, *arguments: str, command: Any = main) -> Result:
-        """Run a command, and look at what it prints."""
-        result = CliRunner().invoke(command, ["--config", str(self.config), *arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        for line in (result.stdout + result.stderr).split("\n"):
-            assert line.isprintable(), (arguments, line)
-            assert not line.lstrip().startswith(MARK), (arguments, line)
-        return result
-
-    def write(self, path: str, document: object) -> None:
-        """Write a document as somebody else would."""
-        data = document if isinstance(document, bytes) else json.dumps(document).encode()
-        assert self.store.write_document(path, data, None)
 
 
 @pytest.fixture(params=HOSTILE, ids=ascii)
 def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Commands]:
     made = Commands(tmp_path, request.param)
     yield made
-    made.store.close()
+    made.close()
 
 
 FIELDS = [field.name for field in dataclasses.fields(PortRecord)]
@@ -208,24 +171,73 @@ def test_what_the_doctor_and_a_plan_found(
     assert MARK in shown.stdout
 
 
-def test_what_the_agent_answers(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    hostile = commands.hostile
-    document: dict[str, Any] = asyncio.run(_status(hostile))
-    monkeypatch.setattr("ovs_metadata.cli.admin_client.ask", lambda *_: document | {"host": "cn-1"})
-    commands.run("status")
-    commands.run("status", "--format", "json")
+COMMAND_OF = {"/status": ["status"], "/ports": ["port", "list"]}
 
 
-async def _status(hostile: str) -> dict[str, Any]:
-    return _hostile_status(hostile).document()
+@pytest.fixture
+def answered(commands: Commands) -> Iterator[Commands]:
+    """The commands, with an agent that runs, and says hostile things."""
+    about = dataclasses.replace(_about(commands.hostile), host="cn-1")
+    with (
+        take_lock(commands.state / "agent.lock", "agent"),
+        answering(
+            UnixSocket(commands.state / "admin.sock"),
+            _statistics(commands.hostile),
+            lambda: [commands.hostile],
+            lambda: about,
+        ),
+    ):
+        yield commands
+
+
+def test_what_the_agent_answers(answered: Commands) -> None:
+    shown = answered.run("status").stdout
+    assert "does not answer" not in shown
+    assert MARK in shown
+    answered.run("status", "--format", "json")
+    assert MARK in answered.run("port", "list").stdout
+    answered.run("port", "list", "--here", "--format", "json")
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE[0], None, 5, []], ids=ascii)
+@pytest.mark.parametrize("path", ["/status", "/ports"])
+def test_an_agent_that_answers_otherwise_than_ours(tmp_path: Path, hostile: Any, path: str) -> None:
+    """Of another version, for example: each value in turn is something else."""
+    with contextlib.closing(Commands(tmp_path, "x")) as commands:
+        documents = asyncio.run(_documents())
+        with documents_at(commands.state / "admin.sock", documents):
+            for each in list(spoilt(documents[path], hostile)):
+                documents[path] = each
+                commands.run(*COMMAND_OF[path])
+
+
+async def _documents() -> dict[str, Any]:
+    """What an agent answers that has much to tell."""
+    statistics = _statistics("x")
+    status = HostStatus(
+        statistics, lambda: ["x"], lambda: dataclasses.replace(_about("x"), host="cn-1")
+    )
+    return {"/status": status.document(), "/ports": {"ports": statistics.ports()}}
+
+
+def _statistics(hostile: str) -> HostStatistics:
+    """Of a host with a port that is served, one that is pending, and Nova failing."""
+    statistics = HostStatistics()
+    statistics.table_changed({"169.254.0.5": identity(5), "169.254.0.6": Pending(hostile, hostile)})
+    statistics.refused = {hostile: hostile}
+    counted = Statistics()
+    counted.request_done("port-5", 429, "rate_limited", 0.1, 0.1)
+    nova = EndpointHealth(hostile, healthy=False, since=5.0, last_error=hostile)
+    statistics.report(0, Report(counts=counted.take(), connections=3, endpoints=(nova,)))
+    return statistics
+
+
+def _about(hostile: str) -> About:
+    return About(hostile, hostile, True, hostile, (Child(hostile, 7, running=True),))
 
 
 def _hostile_status(hostile: str) -> HostStatus:
-    statistics = HostStatistics()
-    statistics.table_changed({"169.254.0.6": Pending(hostile, hostile)})
-    statistics.refused = {hostile: hostile}
-    about = About(hostile, hostile, True, hostile, (Child(hostile, 7, running=True),))
-    return HostStatus(statistics, lambda: [hostile], lambda: about)
+    return HostStatus(_statistics(hostile), lambda: [hostile], lambda: _about(hostile))
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)

@@ -1,19 +1,17 @@
 """`ovs-metadata status` and `port list`, beside an agent's admin listener and without one."""
 
-import asyncio
 import contextlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from admin_support import answering
 from click.testing import CliRunner, Result
 from contracts.store_support import record
 from proxy_support import identity
 
-from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About
 from ovs_metadata.agent.child_process import Child
@@ -82,25 +80,8 @@ def agent(listen: Listen, *, problems: tuple[str, ...] = (), host: str = "cn-1")
         Child("proxy worker 0", 8, running=False),
     )
     about = About(host, "br-int", True, "abc", children)
-    started, ended = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def listening() -> None:
-        listener = AdminListener(statistics, lambda: problems, lambda: about)
-        listener.listen(listen)
-        started.set()
-        await ended.wait()
-        await listener.close()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(listening(),))
-    thread.start()
-    try:
-        assert started.wait(10)
+    with answering(listen, statistics, lambda: problems, lambda: about):
         yield
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(10)
-        loop.close()
 
 
 def test_status_without_anything_says_what_is_missing(command: Command) -> None:

@@ -147,7 +147,7 @@ def _processes() -> Iterator[tuple[Process, set[tuple[int, int]]]]:
         if not directory.name.isdecimal():
             continue
         try:
-            name = (directory / "comm").read_text().strip()
+            name = (directory / "comm").read_text(errors="backslashreplace").removesuffix("\n")
             namespaces = set(_namespaces_of(directory))
         except (FileNotFoundError, ProcessLookupError):
             # It has just ended.

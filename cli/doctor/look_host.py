@@ -30,7 +30,7 @@ from ovs_metadata.host.config import Config
 
 PROC = Path("/proc")
 
-_WORKER = "ovs_metadata.proxy.main"
+_WORKER = b"ovs_metadata.proxy.main"
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 """Of linux/if.h."""
 
@@ -87,10 +87,11 @@ def _has_open(pid: int, wanted: os.stat_result) -> bool:
 
 def _process(pid: int) -> ProcessFacts | None:
     try:
-        text = (PROC / str(pid) / "stat").read_text()
+        text = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    state = text.rpartition(")")[2].split()[0]
+    # The process has chosen its name, which is in brackets, and may be any bytes.
+    state = text.rpartition(b")")[2].split()[0].decode("ascii")
     if state in "ZX":
         return None
     return ProcessFacts(pid, stopped=state in "Tt")
@@ -99,8 +100,8 @@ def _process(pid: int) -> ProcessFacts | None:
 def _workers_of(agent: int) -> Iterator[ProcessFacts]:
     for directory in PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent != agent or _WORKER not in (directory / "cmdline").read_text().split("\0"):
+            parent = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[1])
+            if parent != agent or _WORKER not in (directory / "cmdline").read_bytes().split(b"\0"):
                 continue
             process = _process(int(directory.name))
             if process:
@@ -121,8 +122,6 @@ def ask_agent(place: Path) -> AdminFacts:
         return AdminFacts(silent=str(error))
     except AgentSilent as error:
         return AdminFacts(unreachable=str(error))
-    except (KeyError, TypeError):
-        return AdminFacts(unreachable=f"what answers at {place} is no agent of our version")
 
 
 def look_at_namespace(config: Config) -> NamespaceFacts:
