@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import logging
 import os
-import pwd
 import sys
 
 from ovs_metadata import __version__, logs
@@ -17,7 +16,7 @@ from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.host import config as host_config
-from ovs_metadata.host.config import Config, ConfigError
+from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.signals import ignore_signals
@@ -71,21 +70,6 @@ def main() -> None:
 def _serve(config: Config) -> None:
     check_proxy_user(config.proxy_user)
     asyncio.run(Agent(config, Handover.from_environment()).run())
-
-
-def check_proxy_user(name: str) -> None:
-    """Raise ConfigError unless the workers can run as this user."""
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError:
-        raise ConfigError(f"[proxy] user: there is no user {name!r} on this host") from None
-    if user.pw_uid == 0:
-        raise ConfigError(f"[proxy] user: {name} is root; the workers need one without privileges")
-    if name == "nobody":
-        LOG.warning(
-            "proxy workers run as nobody, as other daemons may, which could stop them: make a user "
-            "that runs nothing else, and name it in [proxy] user"
-        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ovs_metadata
-from ovs_metadata.agent.admin.utc import utc
+from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.config import Config
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Announcement, Store, StoreError

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from ovs_metadata.agent.admin.utc import utc
 from ovs_metadata.agent.announcement import AgentStatus, read_announcement
 from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.common import (
     NOT_FOUND,
     Failure,

@@ -6,7 +6,7 @@ from typing import Any
 
 from netaddr import AddrFormatError
 
-from ovs_metadata.agent.admin.answers import last_answer
+from ovs_metadata.agent.answers import last_answer
 from ovs_metadata.host.address import ofport_of
 from ovs_metadata.store.interface import MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord

@@ -4,6 +4,8 @@ Read once at start by each process. `options` also feeds oslo-config-generator, 
 sample file. What belongs to the whole deployment lives in the store instead.
 """
 
+import logging
+import pwd
 import re
 import socket
 from collections.abc import Iterable, Sequence
@@ -15,6 +17,8 @@ from oslo_config import cfg
 
 from ovs_metadata.host.listen import Listen, parse_listen
 from ovs_metadata.store import layout
+
+LOG = logging.getLogger(__name__)
 
 DEFAULT_PATH = Path("/etc/ovs-metadata/agent.conf")
 
@@ -355,3 +359,22 @@ def _reason(error: Exception, path: Path | None = None) -> str:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(names)
+
+
+def check_proxy_user(name: str) -> None:
+    """Check that the workers can run as this user; log that it had better be one of their own.
+
+    Raises:
+        ConfigError: there is no such user on this host, or it is root.
+    """
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(f"[proxy] user: there is no user {name!r} on this host") from None
+    if user.pw_uid == 0:
+        raise ConfigError(f"[proxy] user: {name} is root; the workers need one without privileges")
+    if name == "nobody":
+        LOG.warning(
+            "proxy workers run as nobody, as other daemons may, which could stop them: make a user "
+            "that runs nothing else, and name it in [proxy] user"
+        )

@@ -14,7 +14,6 @@ from proxy_support import identity, on_loop
 
 from ovs_metadata.agent.admin import chart
 from ovs_metadata.agent.admin import page as status_page
-from ovs_metadata.agent.admin.answers import is_failure, last_answer
 from ovs_metadata.agent.admin.history import (
     INTERVAL,
     WINDOW,
@@ -26,6 +25,7 @@ from ovs_metadata.agent.admin.history import (
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
 from ovs_metadata.agent.admin.status import MOST_ERRORS, About, HostStatus
+from ovs_metadata.agent.answers import is_failure, last_answer
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
 from ovs_metadata.proxy.accounting.statistics import Statistics

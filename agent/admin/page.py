@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from tornado.template import Loader
 
 from ovs_metadata.agent.admin import chart
-from ovs_metadata.agent.admin.answers import is_failure, last_answer
 from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
+from ovs_metadata.agent.answers import is_failure, last_answer
 from ovs_metadata.host.address import ofport_of
 from ovs_metadata.untrusted import escaped
 

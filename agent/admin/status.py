@@ -18,8 +18,8 @@ from tornado.ioloop import PeriodicCallback
 import ovs_metadata
 from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
-from ovs_metadata.agent.admin.utc import utc
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.address import IpVersion
 
 RECENT = 60.0

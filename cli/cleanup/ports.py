@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ovs_metadata.agent.admin.utc import utc
+from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.cleanup.dhcp_ports import (
     HOST,
     DhcpAgent,

@@ -6,7 +6,6 @@ the report says so, rather than showing the same trouble many times.
 
 from dataclasses import dataclass, replace
 
-from ovs_metadata.agent.main import check_proxy_user
 from ovs_metadata.cli.doctor import faults_host, faults_port, look_host, look_nova, look_store
 from ovs_metadata.cli.doctor.checks_host import (
     check_agent,
@@ -22,7 +21,7 @@ from ovs_metadata.cli.doctor.facts import AgentFacts, StoreFacts
 from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
 from ovs_metadata.cli.doctor.settle import settled
-from ovs_metadata.host.config import Config, ConfigError
+from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
 from ovs_metadata.store.interface import Store, StoreError
 
 LITTLE_PATIENCE = 1.0

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ovs_metadata.agent.main import check_proxy_user
-from ovs_metadata.host.config import ConfigError
+from ovs_metadata.host.config import ConfigError, check_proxy_user
 
 
 @pytest.mark.parametrize("name", ["root", "nobody-of-that-name"])
