@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath clean
+.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-segments clean
 
 demo:
 	tools/demo
@@ -50,6 +50,10 @@ bench-store:
 # What our flows cost ordinary traffic, in datapath flows and upcalls.
 bench-datapath:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.datapath $(ARGS)
+
+# What longer segments of answers would gain.
+bench-segments:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.segments
 
 # What tools/ and Python leave in the tree. The cache is ~/.cache/ovs-metadata.
 clean:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import (
+    echoing,
     hypervisor,
     lab_hypervisor,
     on_zookeeper,
@@ -21,6 +22,7 @@ from lab.rig.openvswitch import OpenVSwitch
 from lab.rig.zookeeper import ZooKeeper
 
 __all__ = [
+    "echoing",
     "hypervisor",
     "lab_hypervisor",
     "nova",

@@ -6,15 +6,19 @@ the tests of a module. When a test fails, everything about its hypervisors is pr
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
 from lab.rig.zookeeper import ZooKeeper
+from lab.stand_ins import echo_service
 
 Factory = Callable[..., Hypervisor]
 
@@ -57,6 +61,20 @@ def serve_guest(hypervisor: Hypervisor, **configuration: dict[str, Any]) -> Gues
     hypervisor.wait_until_served(guest)
     assert guest.identity() == guest.instance_id
     return guest
+
+
+@pytest.fixture
+def echoing(lab_hypervisor: Factory) -> Hypervisor:
+    """A hypervisor, its agent not started, where whoever is served gets back what it sent."""
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    service = hypervisor.spawn(
+        "echo-service",
+        *(sys.executable, "-m", "lab.stand_ins.echo_service", "127.0.0.1", "8775"),
+        PYTHONPATH=str(Path(__file__).parents[1] / "tools"),
+    )
+    wait_for(lambda: echo_service.READY in service.log.read_text(), "the echo service")
+    return hypervisor
 
 
 @pytest.fixture

@@ -2,18 +2,12 @@
 
 import json
 import socket
-import sys
-from pathlib import Path
 from typing import Any
-
-import pytest
-from hypervisor_fixtures import Factory
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.inside import inside
 from lab.rig.process import Process, run, wait_for
-from lab.stand_ins import echo_service
 from ovs_metadata.host.address import METADATA_PORT, PROXY_PORT
 from ovs_metadata.host.ovsdb import METADATA_PORT_OWNER
 
@@ -22,20 +16,6 @@ SMALL = 1000
 
 PATIENCE = 60.0
 """Seconds that a busy machine may take."""
-
-
-@pytest.fixture
-def echoing(lab_hypervisor: Factory) -> Hypervisor:
-    """A hypervisor, its agent not started, where whoever is served gets back what it sent."""
-    hypervisor = lab_hypervisor()
-    hypervisor.start()
-    service = hypervisor.spawn(
-        "echo-service",
-        *(sys.executable, "-m", "lab.stand_ins.echo_service", "127.0.0.1", "8775"),
-        PYTHONPATH=str(Path(echo_service.__file__).parents[1]),
-    )
-    wait_for(lambda: echo_service.READY in service.log.read_text(), "the echo service")
-    return hypervisor
 
 
 def start_agent(hypervisor: Hypervisor) -> Process:
