@@ -174,6 +174,24 @@ def test_who_does_not_answer_as_ovsdb_is_not_waited_for(
         Ovsdb(target, "br-int", lambda _bridge: None, timeout=0.2)
 
 
+def test_a_connection_that_tells_no_contents_is_closed(tmp_path: Path) -> None:
+    connections: list[socket.socket] = []
+
+    def noted(connection: socket.socket) -> None:
+        connections.append(connection)
+        schema_only(connection)
+
+    with server(tmp_path / "db.sock", noted) as target:
+        # What was raised is kept, and with it all that nobody has closed.
+        with pytest.raises(OvsdbUnreachable) as kept:
+            Ovsdb(target, "br-int", lambda _bridge: None, timeout=0.2)
+        for connection in connections:
+            connection.settimeout(5)
+            while connection.recv(4096):
+                pass
+    assert len(connections) == 2, kept  # one for the schema, one for the contents
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(OvsdbUnreachable, match="No such file or directory"):
         Ovsdb(f"unix:{tmp_path}/db.sock", "br-int", lambda _bridge: None)
