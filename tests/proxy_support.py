@@ -17,6 +17,7 @@ from typing import Any, ParamSpec
 
 import uvloop
 
+from lab.rig import process
 from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable
 from ovs_metadata.proxy.control.settings import Settings
@@ -75,9 +76,7 @@ REQUEST_ID_LINE = b"X-OpenStack-Request-ID: " + REQUEST_ID + b"\r\n"
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(DEADLINE / 2):
-        while not condition():
-            await asyncio.sleep(0.005)
+    await process.until(condition, DEADLINE / 2)
 
 
 @dataclass

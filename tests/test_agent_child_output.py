@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.rig.process import until
 from ovs_metadata.agent import child_output, child_process
 from ovs_metadata.agent.child_output import LONGEST_LINE, attributed, relayed_pipe, split
 from ovs_metadata.agent.child_process import start_child
@@ -72,9 +73,7 @@ def test_a_childs_output_is_logged_to_its_end_and_nothing_is_left_open(
         code = "import os; os.write(1, b'one\\ntwo'); os.write(2, b' three\\nfour')"
         process = await start_child("child", sys.executable, "-c", code)
         await process.wait()
-        async with asyncio.timeout(DEADLINE):
-            while len(logged) < 3 or os.listdir("/proc/self/fd") != before:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(logged) == 3 and os.listdir("/proc/self/fd") == before)
 
     asyncio.run(scenario())
     assert logged == ["child: one", "child: two three", "child: four"]
@@ -85,9 +84,7 @@ def test_a_child_that_cannot_be_started_leaves_nothing_open() -> None:
         before = os.listdir("/proc/self/fd")
         with pytest.raises(FileNotFoundError):
             await start_child("child", "/does/not/exist")
-        async with asyncio.timeout(DEADLINE):
-            while os.listdir("/proc/self/fd") != before:
-                await asyncio.sleep(0.01)
+        await until(lambda: os.listdir("/proc/self/fd") == before)
 
     asyncio.run(scenario())
 
@@ -111,9 +108,7 @@ def test_a_child_that_writes_without_end_is_read_no_faster_than_it_may(
 
         loop.add_writer(writer, flood)
         started = time.monotonic()
-        async with asyncio.timeout(DEADLINE):
-            while taken < 500_000:
-                await asyncio.sleep(0.01)
+        await until(lambda: taken >= 500_000)
         loop.remove_writer(writer)
         os.close(writer)
         return time.monotonic() - started

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.rig.process import until
 from ovs_metadata.agent import child_process, pulse
 from ovs_metadata.agent.child_process import child, keep_running, still
 from ovs_metadata.agent.pulse import Pulse, pulse_pipe
@@ -24,19 +25,13 @@ def _python(code: str, started: list[Process]) -> Callable[[], Awaitable[Process
     return start
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 def test_a_child_that_ends_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_process, "FIRST_DELAY", 0.01)
     started: list[Process] = []
 
     async def scenario() -> None:
         task = asyncio.create_task(keep_running("child", _python("exit(3)", started), lambda: 5))
-        await _until(lambda: len(started) >= 3)
+        await until(lambda: len(started) >= 3)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -53,7 +48,7 @@ def test_each_restart_waits_longer_than_the_one_before(
 
     async def scenario() -> None:
         task = asyncio.create_task(keep_running("child", _python("exit(1)", started), lambda: 5))
-        await _until(lambda: len(started) >= 5)
+        await until(lambda: len(started) >= 5)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -76,7 +71,7 @@ time.sleep(60)
 
     async def scenario() -> None:
         task = asyncio.create_task(keep_running("child", _python(code, started), lambda: TIMEOUT))
-        await _until((tmp_path / "ready").exists)
+        await until((tmp_path / "ready").exists)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -98,7 +93,7 @@ time.sleep(60)
 
     async def scenario() -> None:
         task = asyncio.create_task(keep_running("child", _python(code, started), lambda: 0.1))
-        await _until(ready.exists)
+        await until(ready.exists)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -119,12 +114,12 @@ def test_a_child_that_gives_no_sign_of_life_is_killed_and_started_again(
     async def scenario() -> None:
         start = _python("import time; time.sleep(60)", started)
         task = asyncio.create_task(keep_running("child", start, lambda: 5, signs))
-        await _until(lambda: bool(started))
+        await until(lambda: bool(started))
         signs.sign()  # as it does when it has started
         found.append(still([child("child", started[0], signs)]))
-        await _until(lambda: signs.still)
+        await until(lambda: signs.still)
         found.append(still([child("child", started[0], signs)]))
-        await _until(lambda: len(started) == 2)
+        await until(lambda: len(started) == 2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -143,7 +138,7 @@ def test_a_child_that_gives_signs_of_life_is_left_alone(monkeypatch: pytest.Monk
     async def scenario() -> None:
         start = _python("import time; time.sleep(60)", started)
         task = asyncio.create_task(keep_running("child", start, lambda: 5, signs))
-        await _until(lambda: signs.beats > 200)
+        await until(lambda: signs.beats > 200)
         assert started[0].returncode is None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -181,7 +176,7 @@ def test_signs_of_life_say_how_many_lines_were_dropped_since_the_last() -> None:
         os.write(writer, b"2\n2\n1")
         os.write(writer, b"5\nnonsense\n")
         os.close(writer)
-        await _until(lambda: len(dropped) == 4)
+        await until(lambda: len(dropped) == 4)
 
     asyncio.run(scenario())
     assert dropped == [0, 2, 0, 13]
@@ -201,7 +196,7 @@ def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monke
 
     async def scenario() -> None:
         task = asyncio.create_task(keep_running("child", start, lambda: 5))
-        await _until(lambda: bool(started))
+        await until(lambda: bool(started))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

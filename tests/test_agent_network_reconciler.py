@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lab.rig.process import until
 from ovs_metadata.agent.network.device import Device, Failure
 from ovs_metadata.agent.network.listening import Opened
 from ovs_metadata.agent.network.metadata_port import PlumbingError
@@ -253,11 +254,6 @@ def test_a_failure_is_logged_once_and_tried_again(
 
 def test_waking_it_has_it_look_at_once(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovs_metadata.agent.network.reconciler.CHECK_INTERVAL", 3600.0)
-
-    async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0)
 
     async def scenario() -> None:
         running: asyncio.Task[Any] = asyncio.create_task(played.upkeep.run())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.rig.process import until
 from ovs_metadata.agent import presence as agent_liveness
 from ovs_metadata.agent.presence import Liveness, Status
 from ovs_metadata.host import config
@@ -21,12 +22,6 @@ DEADLINE = 20.0
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_liveness, "INTERVAL", 0.01)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.01)
 
 
 def _make(directory: Path, store: Store, ports: Callable[[], int] = lambda: 1) -> Liveness:
@@ -45,9 +40,9 @@ def test_what_an_agent_says_is_there_until_it_ends(tmp_path: Path) -> None:
     async def scenario() -> None:
         served = 1
         liveness = _make(tmp_path, store, lambda: served)
-        await _until(lambda: bool(_announced(store)))
+        await until(lambda: bool(_announced(store)))
         served = 2
-        await _until(lambda: json.loads(_announced(store)[0].data)["ports_served"] == 2)
+        await until(lambda: json.loads(_announced(store)[0].data)["ports_served"] == 2)
         assert _announced(store)[0].alive
         await liveness.close()
         assert not _announced(store)[0].alive
@@ -71,9 +66,9 @@ def test_a_store_that_fails_is_complained_of_once_and_tried_again(
 
     async def scenario() -> None:
         liveness = _make(tmp_path, store, ports)
-        await _until(lambda: attempts > 5)
+        await until(lambda: attempts > 5)
         place.unlink()
-        await _until(lambda: place.exists() and bool(_announced(store)))
+        await until(lambda: place.exists() and bool(_announced(store)))
         await liveness.close()
 
     asyncio.run(scenario())
@@ -96,7 +91,7 @@ def test_the_event_loop_does_not_wait_for_the_store(
 
     async def scenario() -> None:
         liveness = _make(tmp_path, store)
-        await _until(lambda: bool(used_by))
+        await until(lambda: bool(used_by))
         await liveness.close()
 
     asyncio.run(scenario())
@@ -139,7 +134,7 @@ def test_without_news_the_same_is_announced_again_after_the_longest_interval_onl
 
     async def scenario() -> None:
         liveness = _make(tmp_path, store, ports)
-        await _until(lambda: looks > 30 and (not again or len(written[0].data) > 3))
+        await until(lambda: looks > 30 and (not again or len(written[0].data) > 3))
         await liveness.close()
 
     asyncio.run(scenario())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import ovs_metadata
+from lab.rig.process import until
 from ovs_metadata.agent.agent import Agent
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import PREFIX
@@ -57,9 +58,7 @@ def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
         live = LiveDeployment(store, "h", wake)
         following = asyncio.create_task(agent._follow(store, live))
         try:
-            async with asyncio.timeout(DEADLINE):
-                while not any(reason in problem for problem in agent._problems()):
-                    await asyncio.sleep(0.01)
+            await until(lambda: any(reason in problem for problem in agent._problems()))
             assert reason in last_error.message
             assert agent._service is None
         finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from lab.rig.process import until
 from ovs_metadata.agent import pulse
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin.statistics import HostStatistics
@@ -58,14 +59,10 @@ def play(
         workers = Workers("nobody", Settings(), statistics, confirm=confirm)
         workers.start([[]] * count, reopen)
         try:
-            async with asyncio.timeout(DEADLINE):
-                while not condition(statistics, workers):
-                    await asyncio.sleep(0.01)
+            await until(lambda: condition(statistics, workers), DEADLINE)
         finally:
             await workers.stop()
-        async with asyncio.timeout(DEADLINE):
-            while statistics.workers:
-                await asyncio.sleep(0.01)
+        await until(lambda: not statistics.workers, DEADLINE)
 
     asyncio.run(scenario())
     return statistics
@@ -187,9 +184,7 @@ def test_a_worker_may_take_as_long_to_drain_as_the_settings_say_when_it_is_to_en
         workers = Workers("nobody", Settings(drain_timeout=0.01), statistics)
         workers.start([[]])
         try:
-            async with asyncio.timeout(DEADLINE):
-                while not statistics.workers:
-                    await asyncio.sleep(0.01)
+            await until(lambda: statistics.workers, DEADLINE)
             workers.apply(Settings(drain_timeout=10))
         finally:
             await workers.stop()

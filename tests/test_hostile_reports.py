@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from proxy_support import identity
 
+from lab.rig.process import until
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.metrics import make_registry
@@ -183,9 +184,7 @@ def test_endpoints_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) ->
         workers = Workers("nobody", Settings(nova_metadata_urls=(NOVA,)), statistics)
         workers.start([[]])
         try:
-            async with asyncio.timeout(20):
-                while not statistics.workers:
-                    await asyncio.sleep(0.01)
+            await until(lambda: statistics.workers, 20)
             seen.extend(each.url for each in statistics.workers[0].endpoints)
         finally:
             await workers.stop()

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from proxy_support import identity
 
 from lab.rig.confirming import confirming
-from lab.rig.process import free_port
+from lab.rig.process import free_port, wait_for
 from ovs_metadata.proxy.accounting.report import decode
 from ovs_metadata.proxy.control.feed import IdentityChange, SettingsChange, Snapshot, encode
 from ovs_metadata.proxy.control.settings import Settings
@@ -88,17 +87,14 @@ def fetch(port: int, number: int = 2) -> tuple[int, str]:
 
 def eventually(probe: Callable[[], object], expected: object) -> None:
     """Wait until a probe yields what is expected; a refused connection is none yet."""
-    deadline = time.monotonic() + DEADLINE
-    result: object = None
-    while time.monotonic() < deadline:
+
+    def found() -> object:
         try:
-            result = probe()
+            return probe()
         except ConnectionError as error:
-            result = error
-        if result == expected:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"still {result!r}, not {expected!r}")
+            return error
+
+    wait_for(lambda: found() == expected, f"{expected!r}", DEADLINE)
 
 
 def entry(number: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 Processes are started in their own session, and ended by pid: SIGTERM, then SIGKILL.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -63,6 +64,17 @@ def wait_for(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
         if time.monotonic() > deadline:
             raise LabError(f"waited {timeout:g} s in vain for {what}{reason}")
         time.sleep(0.02)
+
+
+async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    """Wait on the event loop until `condition` returns something true.
+
+    Raises:
+        TimeoutError: it did not become true within `timeout` seconds.
+    """
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 _LIBC = ctypes.CDLL(None)
