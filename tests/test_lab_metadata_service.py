@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import posixpath
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from contracts import nova_contract
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
@@ -103,9 +104,39 @@ def test_each_instance_gets_its_own_documents() -> None:
     assert ids == {b"i-00000001", b"i-00000002"}
 
 
+KNOWN = {"openstack", "ec2", "latest", *metadata_tree.EC2_VERSIONS}
+"""Names that something can be below."""
+
+
 @given(st.text(alphabet="/.%openstacklatesmdu_-2012+089\x00é"))
-def test_any_path_is_answered(path: str) -> None:
-    assert ask(f"/{path}").status in {200, 404, 500}
+def test_below_any_other_name_than_the_known_ones_nothing_is_found(path: str) -> None:
+    first = posixpath.normpath(f"/{urllib.parse.unquote(path)}").lstrip("/").split("/")[0]
+    assume(first not in KNOWN)
+    assert ask(f"/{path}").status == (404 if first else 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/latest", 200),
+        ("/2009-04-04/meta-data/", 200),
+        ("/ec2/latest/meta-data/placement/availability-zone", 200),
+        ("/latest/user-data", 200),
+        ("/openstack/latest/network_data.json", 200),
+        ("/latest/else", 404),
+        ("/2009-04-05/meta-data/", 404),
+        ("/ec2/openstack/latest", 404),
+        ("/latest/meta-data/else", 404),
+        ("/openstack/latest/else", 404),
+        ("/openstack/2012-08-10/vendor_data.json", 404),
+        # Where Nova fails instead of refusing.
+        ("/latest/meta-data/instance-id/else", 500),
+        ("/latest/user-data/else", 500),
+        ("/openstack/latest/content", 500),
+    ],
+)
+def test_a_path_below_a_known_name_has_novas_status(path: str, status: int) -> None:
+    assert ask(path).status == status
 
 
 @given(st.lists(st.sampled_from(["openstack", "latest", "meta-data", "..", ".", "", "ec2"])))
