@@ -29,7 +29,8 @@ from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.logs import standard_error
-from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ import ovs_metadata
 from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.config import Config
 from ovs_metadata.store import layout
-from ovs_metadata.store.interface import Announcement, Store, StoreError
+from ovs_metadata.store.interface import Announcement, StoreError
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from lab.rig.process import LabError, wait_for
 from lab.rig.usage import Usage
 from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import VERSION_NODE, port_path, version_content
+from ovs_metadata.store.store import Store
 
 AGENTS_PER_PROCESS = 125
 

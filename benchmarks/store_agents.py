@@ -15,7 +15,7 @@ from uuid import UUID
 from lab.rig.process import wait_for
 from lab.rig.usage import Usage
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.layout import (
     agent_path,
     config_assignment_path,
@@ -23,6 +23,7 @@ from ovs_metadata.store.layout import (
     config_template_path,
 )
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 PATIENCE = 300.0
 """Seconds all agents may take to know all their ports."""

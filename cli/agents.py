@@ -20,7 +20,8 @@ from ovs_metadata.cli.common import (
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
-from ovs_metadata.store.interface import Announced, Store
+from ovs_metadata.store.interface import Announced
+from ovs_metadata.store.store import Store
 
 SHOWN_FOR = 7 * 24 * 3600.0
 """Seconds after its last sign of life for which a silent agent is shown."""

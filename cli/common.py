@@ -26,7 +26,8 @@ from ovs_metadata.store.errors import (
     StoreError,
     StoreUnavailable,
 )
-from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.interface import PortState
+from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 from ovs_metadata.untrusted import printable
 

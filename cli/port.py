@@ -22,8 +22,9 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.lazy import LazyGroup
 from ovs_metadata.cli.port_row import COLUMNS, LONG, PortRow
-from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound, Store
+from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
+from ovs_metadata.store.store import Store
 
 
 def _port_id(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -17,8 +17,9 @@ from lab.upstream.neutron import HOSTS, ApiServer, Neutron
 from ovs_metadata.publisher.comparison import content
 from ovs_metadata.publisher.ports import is_compute_port, of_trunk, record_of
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import MalformedRecord, Store, StoreError
+from ovs_metadata.store.interface import MalformedRecord, StoreError
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 PROJECT = "project-1"
 LOG_LINES = 80

@@ -15,8 +15,8 @@ from kazoo.exceptions import NoNodeError
 from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError, StoreUnavailable, UnknownLayout
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import VERSION_NODE, port_path
+from ovs_metadata.store.store import Store
 
 pytest.register_assert_rewrite(
     "contracts.store_contract",

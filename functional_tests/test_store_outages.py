@@ -16,8 +16,8 @@ from lab.rig.zookeeper import ZooKeeper
 from lab.rig.zookeeper_ensemble import Ensemble
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import AGENTS, agent_path, config_template_path
+from ovs_metadata.store.store import Store
 
 DEFAULT = config_template_path("default")
 

@@ -17,9 +17,9 @@ from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import AGENTS, agent_path, config_template_path
 from ovs_metadata.store.security import Security, read_security
+from ovs_metadata.store.store import Store
 
 DEFAULT = config_template_path("default")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ovs_metadata.host.join import Bound, bind, is_instances
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
-from ovs_metadata.store.interface import MalformedRecord, PortState, Store
+from ovs_metadata.store.interface import MalformedRecord, PortState
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

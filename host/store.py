@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ovs_metadata.host.config import Config
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import FatalCallback, Store
+from ovs_metadata.store.interface import FatalCallback
 from ovs_metadata.store.security import read_security
+from ovs_metadata.store.store import Store
 
 SNAPSHOTS = ("agent", "flows")
 """The processes of a host that keep what they follow."""

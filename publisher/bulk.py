@@ -20,7 +20,7 @@ from ovs_metadata.publisher.comparison import (
     compare,
     refused_by_mistake,
 )
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 WRITERS = 8
 BATCH = 256

@@ -13,8 +13,9 @@ from operator import attrgetter
 from typing import Protocol
 
 from ovs_metadata.publisher.ports import Port, change_of, is_compute_port
-from ovs_metadata.store.interface import MalformedRecord, RecordNotFound, Store
+from ovs_metadata.store.interface import MalformedRecord, RecordNotFound
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

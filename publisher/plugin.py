@@ -35,7 +35,7 @@ from ovs_metadata.publisher.ports import (
 from ovs_metadata.publisher.publisher import Publisher
 from ovs_metadata.publisher.reconciliation import Reconciler
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import parse_store_url
 
 LOG = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from ovs_metadata.publisher.ports import Change
 from ovs_metadata.publisher.queue import ChangeQueue
 from ovs_metadata.store.errors import StoreError
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.record import SUBPORT
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

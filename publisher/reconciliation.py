@@ -16,7 +16,7 @@ from ovs_metadata.publisher.bulk import Outcome, TooManyRemovals, synchronise
 from ovs_metadata.publisher.comparison import Action, Source
 from ovs_metadata.publisher.paging import PagingIgnored
 from ovs_metadata.store.errors import StoreError
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

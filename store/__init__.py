@@ -5,9 +5,9 @@ Use `open_store`, and the names of `ovs_metadata.store.interface`.
 
 from pathlib import Path
 
-from ovs_metadata.store.interface import FatalCallback, Store
-from ovs_metadata.store.node_store import NodeStore
+from ovs_metadata.store.interface import FatalCallback
 from ovs_metadata.store.security import PLAIN, Security
+from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import DirectoryLocation, ZooKeeperLocation, parse_store_url
 
 __all__ = ["open_store"]
@@ -44,7 +44,7 @@ def open_store(
         case DirectoryLocation(root):
             from ovs_metadata.store.directory import DirectoryNodes  # noqa: PLC0415
 
-            return NodeStore(DirectoryNodes(root, on_fatal=on_fatal))
+            return Store(DirectoryNodes(root, on_fatal=on_fatal))
         case ZooKeeperLocation(hosts, chroot):
             from ovs_metadata.store.zookeeper.nodes import ZooKeeperNodes  # noqa: PLC0415
 
@@ -56,4 +56,4 @@ def open_store(
                 security=security,
                 snapshot=snapshot,
             )
-            return NodeStore(nodes)
+            return Store(nodes)

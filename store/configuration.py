@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ovs_metadata.store import layout
 from ovs_metadata.store.documents import MalformedDocument, Values, decode
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

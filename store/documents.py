@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.record import MAX_DOCUMENT
+from ovs_metadata.store.store import Store
 from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 Values = Mapping[str, Any]

@@ -1,6 +1,6 @@
 """What the stores are made of: a tree of small versioned nodes, in ZooKeeper or in a directory.
 
-Everything the store promises about records and documents (`ovs_metadata.store.node_store`) rests on
+Everything the store promises about records and documents (`ovs_metadata.store.store`) rests on
 these few operations, each of which is atomic, checks the layout's version before it does anything,
 and raises StoreUnavailable, UnknownLayout, or StoreError for what is neither. Paths are those of
 `ovs_metadata.store.layout`.

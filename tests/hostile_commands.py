@@ -9,7 +9,7 @@ from hostile_texts import harmless
 
 from ovs_metadata.cli.main import main
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 
 class Commands:

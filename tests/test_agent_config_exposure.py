@@ -13,12 +13,12 @@ from ovs_metadata.agent.config.exposure import ExposureCheck, exposed
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
 from ovs_metadata.store import open_store
 from ovs_metadata.store.documents import change, encode, replace
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (
     config_assignment_path,
     config_node_path,
     config_template_path,
 )
+from ovs_metadata.store.store import Store
 
 DEFAULT = config_template_path("default")
 

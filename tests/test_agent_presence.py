@@ -13,8 +13,9 @@ from ovs_metadata.agent import presence as agent_liveness
 from ovs_metadata.agent.presence import Liveness, Status
 from ovs_metadata.host import config
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Announced, Store
+from ovs_metadata.store.interface import Announced
 from ovs_metadata.store.layout import AGENTS
+from ovs_metadata.store.store import Store
 
 DEADLINE = 20.0
 

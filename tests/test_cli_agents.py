@@ -12,13 +12,13 @@ from ovs_metadata.agent.config.effective import effective, generation
 from ovs_metadata.cli import agents
 from ovs_metadata.cli.main import main
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (
     AGENTS,
     agent_path,
     config_assignment_path,
     config_node_path,
 )
+from ovs_metadata.store.store import Store
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ovs_metadata.cli.main import main
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import RecordNotFound
 from ovs_metadata.store.layout import VERSION_NODE, port_path
-from ovs_metadata.store.node_store import NodeStore
+from ovs_metadata.store.store import Store
 
 PORT = record().port_id
 OPTIONS = {
@@ -32,7 +32,7 @@ SET = [
 class Command:
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.store = NodeStore(DirectoryNodes(root))
+        self.store = Store(DirectoryNodes(root))
 
     def __call__(
         self, *arguments: str, exit_code: int = 0, stdin: bytes | None = None

@@ -16,12 +16,12 @@ from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.store import open_store
 from ovs_metadata.store.documents import change, replace
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (
     config_assignment_path,
     config_node_path,
     config_template_path,
 )
+from ovs_metadata.store.store import Store
 
 HOST = "compute-1"
 OWN = config_node_path(HOST)

@@ -11,8 +11,9 @@ from ovs_metadata.host import port_watcher
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.port_watcher import PortWatcher
-from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 RECORD = PortRecord(
     port_id=str(UUID(int=1)),

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from ovs_metadata.publisher import neutron_api
 from ovs_metadata.publisher.bulk import are_most
 from ovs_metadata.publisher.ports import record_of
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.record import MAX_REVISION, PortRecord
+from ovs_metadata.store.store import Store
 
 # openstacksdk about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -239,14 +238,6 @@ def test_missing_credentials_are_said_in_one_line(
     assert result.exit_code == 3
     assert "nowhere" in result.stderr
     assert result.stderr.count("\n") == 1
-
-
-def test_without_openstacksdk_the_command_says_how_to_get_it(
-    sync: Sync, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, neutron_api.__name__)
-    monkeypatch.setitem(sys.modules, "openstack", None)
-    assert "ovs-metadata-agent[neutron]" in sync(exit_code=1).stderr
 
 
 def test_two_ways_to_find_neutron_do_not_go_together(sync: Sync) -> None:

@@ -17,9 +17,9 @@ from ovs_metadata.publisher.comparison import Action, Finding, apply, compare, r
 from ovs_metadata.publisher.paging import MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 
 @dataclass

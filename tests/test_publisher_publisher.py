@@ -18,8 +18,9 @@ from ovs_metadata.publisher import publisher as module
 from ovs_metadata.publisher.ports import Change
 from ovs_metadata.publisher.publisher import Publisher, publish
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store, StoreUnavailable
+from ovs_metadata.store.interface import StoreUnavailable
 from ovs_metadata.store.record import MAX_REVISION, PortRecord
+from ovs_metadata.store.store import Store
 
 
 @pytest.fixture

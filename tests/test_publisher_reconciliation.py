@@ -18,9 +18,10 @@ from ovs_metadata.publisher.paging import walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.publisher.reconciliation import LOCK, Reconciler, reconcile
 from ovs_metadata.store import open_store
-from ovs_metadata.store.interface import Store, StoreUnavailable
+from ovs_metadata.store.interface import StoreUnavailable
 from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.record import MAX_REVISION
+from ovs_metadata.store.store import Store
 
 Start = Callable[..., Reconciler]
 

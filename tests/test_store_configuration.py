@@ -16,12 +16,12 @@ from ovs_metadata.store.configuration import (
     read_sources,
 )
 from ovs_metadata.store.documents import MalformedDocument, change, replace
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import (
     config_assignment_path,
     config_node_path,
     config_template_path,
 )
+from ovs_metadata.store.store import Store
 
 
 @pytest.fixture

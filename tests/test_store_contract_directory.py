@@ -15,9 +15,8 @@ import pytest
 from ovs_metadata.store import open_store
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import ROOT, port_path
-from ovs_metadata.store.node_store import NodeStore
+from ovs_metadata.store.store import Store
 
 pytest.register_assert_rewrite(
     "contracts.store_contract",
@@ -39,8 +38,8 @@ from lab.rig.process import wait_for  # noqa: E402
 __all__ = ["followed", "store"]
 
 
-def directory_store(root: Path) -> NodeStore:
-    return NodeStore(DirectoryNodes(root))
+def directory_store(root: Path) -> Store:
+    return Store(DirectoryNodes(root))
 
 
 class DirectoryPlace:

@@ -22,8 +22,8 @@ from ovs_metadata.store.documents import (
     nested,
     replace,
 )
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import config_template_path
+from ovs_metadata.store.store import Store
 
 PATH = config_template_path("default")
 

@@ -10,7 +10,8 @@ import threading
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
-from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

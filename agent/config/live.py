@@ -14,7 +14,7 @@ from ovs_metadata.agent.config.schema import SHARED_SECRET, known_keys
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.configuration import ConfigurationFollower
 from ovs_metadata.store.documents import Values
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
 from ovs_metadata.cli.doctor.settle import settled
 from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
-from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.store import Store
 
 LITTLE_PATIENCE = 1.0
 """Seconds that a request may take which is likely to fail, for reasons that are known already."""

@@ -32,8 +32,9 @@ from ovs_metadata.cli.doctor.settle import settled
 from ovs_metadata.flows.vswitchd import VswitchdError
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
-from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 MOST_ASKED = 8
 """Ports for which requests are sent: one that is not answered takes seconds."""

@@ -16,11 +16,11 @@ from ovs_metadata.store.interface import (
     MalformedRecord,
     PortState,
     RecordNotFound,
-    Store,
     StoreError,
     StoreUnavailable,
 )
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 WAIT = 5.0
 """Seconds the store may take to answer."""

@@ -7,8 +7,8 @@ from ovs_metadata.cli.doctor.look_host import link_problem
 from ovs_metadata.cli.doctor.look_store import canonical_address, port_state
 from ovs_metadata.host.join import Bound, Interface, Records, bind, with_instances
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 
 def look_at_ports(

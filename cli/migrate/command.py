@@ -51,8 +51,8 @@ from ovs_metadata.store.configuration import (
     template_source_name,
 )
 from ovs_metadata.store.documents import change
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import config_template_path
+from ovs_metadata.store.store import Store
 
 _IN_THE_WAY = (
     ", and until then its flows keep requests from Neutron's proxy: ovs-metadata migrate back on "

@@ -26,7 +26,8 @@ from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import bind, with_instances
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.configuration import Source
-from ovs_metadata.store.interface import Store, StoreError
+from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.store import Store
 
 State = Literal["ok", "warning", "failed"]
 

@@ -20,7 +20,7 @@ from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED, read_sources
 from ovs_metadata.store.documents import change
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 INTERVAL = 0.25
 """Seconds between two looks."""

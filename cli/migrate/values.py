@@ -23,7 +23,7 @@ from ovs_metadata.cli.migrate.neutron_ini import (
 )
 from ovs_metadata.cli.mn_conf.hocon import render
 from ovs_metadata.store.configuration import read_sources
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 
 def from_neutron(

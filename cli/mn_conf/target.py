@@ -32,7 +32,7 @@ from ovs_metadata.store.documents import (
     encode,
     replace,
 )
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 NO_SUCH_KEY = 11
 

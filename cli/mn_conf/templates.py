@@ -22,7 +22,7 @@ from ovs_metadata.cli.mn_conf.target import (
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE, assigned_template, host_source_name
 from ovs_metadata.store.documents import MalformedDocument, decode, replace
-from ovs_metadata.store.interface import Store
+from ovs_metadata.store.store import Store
 
 
 @click.command("hosts")

@@ -20,9 +20,9 @@ from contracts.store_follow_contract import FollowContract
 from contracts.store_support import Place, Told, record
 from lab.rig.process import wait_for
 from ovs_metadata.store.errors import MalformedRecord, RecordNotFound, StoreError, UnknownLayout
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import VERSION_NODE, port_path
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import pytest
 from contracts.store_support import Place
 from lab.rig.process import wait_for
 from ovs_metadata.store.errors import StoreError, UnknownLayout
-from ovs_metadata.store.interface import Announced, DocumentFollower, Store
+from ovs_metadata.store.interface import Announced, DocumentFollower
 from ovs_metadata.store.layout import (
     AGENTS,
     CONFIG_NODES,
@@ -22,6 +22,7 @@ from ovs_metadata.store.layout import (
     name_of,
 )
 from ovs_metadata.store.record import MAX_DOCUMENT
+from ovs_metadata.store.store import Store
 
 PATH = config_node_path("host-1")
 DEFAULT = config_template_path("default")

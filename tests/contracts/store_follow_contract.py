@@ -10,8 +10,9 @@ import pytest
 
 from contracts.store_support import Followed, Place, Told, record
 from lab.rig.process import wait_for
-from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.layout import port_path
+from ovs_metadata.store.store import Store
 
 
 class FollowContract:

@@ -13,8 +13,9 @@ import pytest
 
 from lab.rig.process import wait_for
 from ovs_metadata.store.errors import MalformedRecord, StoreError
-from ovs_metadata.store.interface import PortState, Store
+from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.store import Store
 
 
 class Place(Protocol):

@@ -26,10 +26,10 @@ from ovs_metadata.host.address import METADATA_PORT, port_address
 from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.documents import change
-from ovs_metadata.store.interface import Store
 from ovs_metadata.store.layout import config_template_path
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.security import PLAIN
+from ovs_metadata.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
 """The top of the source tree."""

@@ -1,4 +1,8 @@
-"""The store: records and documents on a tree of nodes. No threads of its own.
+"""The store: records and documents on a tree of nodes, in ZooKeeper or in a directory.
+
+It may be used from several threads, and has none of its own. Those of followers and announcements
+are daemons and end in `close`. Writers are few (publisher, operator); followers are many, one or
+two per hypervisor, and follow only the ports of their own host.
 
 All that is decided here is decided by compare-and-set: read a node, decide by a pure function
 (`ovs_metadata.store.revision`), write on condition that it has not changed, or else begin again.
@@ -33,14 +37,29 @@ from ovs_metadata.store.revision import (
 )
 
 
-class NodeStore:
-    """A `Store` on `nodes`, which it closes."""
+class Store:
+    """Port records by port id, documents by path, and who is there.
+
+    Port ids are UUIDs in lower case with dashes. Paths are made by `ovs_metadata.store.layout`.
+    A document is up to 64 KiB of anything.
+
+    Every method but `close` may raise StoreUnavailable, UnknownLayout, or StoreError for what is
+    none of these (permissions, for example).
+
+    Args:
+        nodes: what it is made of, in ZooKeeper or in a directory. It closes them.
+    """
 
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
 
     def get(self, port_id: str) -> PortRecord:
-        """See `Store`."""
+        """The record of a port.
+
+        Raises:
+            RecordNotFound: there is none.
+            MalformedRecord: there is one that cannot be used.
+        """
         node = self.nodes.read(layout.port_path(port_id)) if is_port_id(port_id) else None
         match _stored(port_id, node):
             case PortRecord() as record:
@@ -51,15 +70,35 @@ class NodeStore:
                 raise RecordNotFound(port_id)
 
     def put(self, record: PortRecord, *, force: bool = False) -> bool:
-        """See `Store`."""
+        """Store a record unless one that wins is there already: compare-and-set on the revision.
+
+        A higher revision wins, and of different records of the same revision the stored one. With
+        `force` this record wins over everything.
+
+        Returns:
+            Whether the store now holds exactly this record.
+        """
         return self._put(record, lambda stored: outcome_of_put(stored, record, force=force))
 
     def undelete(self, record: PortRecord) -> bool:
-        """See `Store`."""
+        """Store a record as `put` does, also over the tombstone of a removal that was a mistake.
+
+        The tombstone of a port deleted for good, of MAX_REVISION, keeps it out all the same.
+
+        Returns:
+            Whether the store now holds exactly this record.
+        """
         return self._put(record, lambda stored: outcome_of_undelete(stored, record))
 
     def delete(self, port_id: str, revision_number: int | None = None) -> bool:
-        """See `Store`."""
+        """Delete a record, but not one newer than `revision_number` if that is given.
+
+        With a revision it leaves a tombstone, also if there was no record: `put` of that or a
+        lower revision is outdated from then on. Without, an operator's delete, it leaves nothing.
+
+        Returns:
+            Whether a record was deleted.
+        """
         if not is_port_id(port_id):
             return False
         path = layout.port_path(port_id)
@@ -77,18 +116,18 @@ class NodeStore:
                 return outcome.deleted
 
     def port_ids(self) -> Iterator[str]:
-        """See `Store`."""
+        """The ids of all ports that have a record, malformed ones included, in order."""
         return (port_id for port_id, _ in self.records())
 
     def records(self) -> Iterator[tuple[str, PortRecord | MalformedRecord]]:
-        """See `Store`."""
+        """All ports that have a record, in order, without a round trip for each."""
         for port_id, node in self._ports():
             state = _stored(port_id, node)
             if isinstance(state, PortRecord | MalformedRecord):
                 yield port_id, state
 
     def sweep(self, older_than: float) -> int:
-        """See `Store`."""
+        """Remove the tombstones written more than `older_than` seconds ago; returns how many."""
         before = time.time() - older_than
         return sum(
             self.nodes.delete(layout.port_path(port_id), node.version)
@@ -97,42 +136,49 @@ class NodeStore:
         )
 
     def follow(self, listener: Listener) -> Follower:
-        """See `Store`."""
+        """Start to follow ports, none of them at first."""
         return self.nodes.follow(PORTS, listener)
 
     def read_document(self, path: str) -> Document | None:
-        """See `Store`."""
+        """A document, None if there is none."""
         node = self.nodes.read(path)
         return Document(node.data, node.version) if node else None
 
     def write_document(self, path: str, data: bytes, version: int | None) -> bool:
-        """See `Store`."""
+        """Write a document if it is still of that version, or with None if there is none yet.
+
+        Returns:
+            Whether it was written; if not, somebody else was faster: read it again and decide anew.
+        """
         return self.nodes.write(path, _of_size(path, data), version)
 
     def delete_document(self, path: str, version: int) -> bool:
-        """See `Store`."""
+        """Delete a document if it is still of that version, and not that of a live announcer."""
         return self.nodes.delete(path, version)
 
     def is_open(self, path: str) -> bool:
-        """See `Store`."""
+        """Whether a document can be read by anybody who can connect; not if there is none."""
         return self.nodes.is_open(path)
 
     def document_names(self, path: str) -> list[str]:
-        """See `Store`."""
+        """The nodes below a path, in order; `layout.name_of` says whose document each has."""
         return self.nodes.children(path)
 
     def follow_document(self, path: str, listener: DocumentListener) -> DocumentFollower:
-        """See `Store`."""
+        """Tell a listener the document as it is, soon, and whenever it differs."""
         follower = self.nodes.follow(DOCUMENTS, lambda _, data: listener(data))
         follower.set_ports([path])
         return follower
 
     def announce(self, path: str, data: bytes) -> Announcement:
-        """See `Store`."""
+        """Write a document, and be seen to be alive until closed or dead. Does not block.
+
+        Whoever announces is the only one to write that path: what stood there is replaced.
+        """
         return self.nodes.announce(path, _of_size(path, data))
 
     def announced(self, path: str) -> list[Announced]:
-        """See `Store`."""
+        """What is announced below a path, in order of names, also by those that are dead."""
         paths = [f"{path}/{name}" for name in self.nodes.children(path)]
         alive = self.nodes.alive(paths)
         found = zip(paths, self.nodes.read_many(paths), strict=True)
@@ -145,11 +191,21 @@ class NodeStore:
         ]
 
     def lock(self, name: str, *, wait: float | None = 0.0) -> AbstractContextManager[bool]:
-        """See `Store`."""
+        """Be the only one, of all processes on all machines, to hold the lock of that name.
+
+        A context manager that yields whether the lock is held. It is not when somebody else still
+        has it after `wait` seconds (None: for as long as it takes). In ZooKeeper whoever loses the
+        session loses the lock without being told, so what is done under it must be safe to do
+        twice: it saves work and is no protection.
+
+        Args:
+            name: letters, digits, ".", "-" and "_".
+            wait: seconds.
+        """
         return self.nodes.lock(layout.lock_path(name), wait)
 
     def close(self) -> None:
-        """See `Store`."""
+        """Close all followers and announcements, and let go of everything."""
         self.nodes.close()
 
     def _put(self, record: PortRecord, decide: Callable[[Stored], Outcome]) -> bool:
