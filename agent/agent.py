@@ -18,12 +18,11 @@ from ovs_metadata.agent.admin.status import About
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.exposure import ExposureCheck
 from ovs_metadata.agent.config.live import LiveDeployment
-from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.presence import Liveness, Status
 from ovs_metadata.agent.service import Service
-from ovs_metadata.agent.watchdog import give_signs, sign_interval
+from ovs_metadata.agent.systemd import Handover, give_signs, sign_interval
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable

@@ -12,9 +12,9 @@ import sys
 
 from ovs_metadata import __version__, logs
 from ovs_metadata.agent.agent import Agent, AgentError
-from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
+from ovs_metadata.agent.systemd import Handover
 from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
 from ovs_metadata.host.lock import AlreadyRunning, take_lock

@@ -18,13 +18,13 @@ from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.child_process import PYTHON, Child, child, keep_running, start_child, still
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.confirmer import Confirmer
-from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.identities import Identities
 from ovs_metadata.agent.network.connections import guests_connections
 from ovs_metadata.agent.network.host_plumbing import HostPlumbing
 from ovs_metadata.agent.network.reconciler import Upkeep
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.pulse import Pulse, pulse_pipe
+from ovs_metadata.agent.systemd import Handover
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.passing import let_pass
 from ovs_metadata.host.address import IpVersion

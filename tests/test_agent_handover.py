@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.rig.process import wait_for
 from lab.rig.service_manager import ServiceManager
-from ovs_metadata.agent.handover import Handover, Place, fits, names, namespace_of
+from ovs_metadata.agent.systemd import Handover, Place, fits, names, namespace_of
 
 PLACES = st.builds(
     Place,
@@ -142,7 +142,7 @@ def test_what_is_meant_for_another_process_is_left_alone() -> None:
 
 CHILD = """
 import os, socket
-from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.systemd import Handover
 handover = Handover.from_environment()
 print(sorted(name for name in os.environ if "LISTEN" in name or "NOTIFY" in name))
 for name, each in sorted(handover._inherited.items()):
@@ -166,7 +166,7 @@ def test_sockets_come_back_to_the_next_process_by_their_names(
 
 FOREIGN = """
 import os
-from ovs_metadata.agent.handover import Handover
+from ovs_metadata.agent.systemd import Handover
 handover = Handover.from_environment()
 still_open = [number for number in (3, 4) if os.path.exists(f"/proc/self/fd/{number}")]
 print(sorted(handover._inherited), still_open)

@@ -12,9 +12,9 @@ from lab.rig.process import until
 from ovs_metadata.agent.agent import Agent
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import PREFIX
-from ovs_metadata.agent.handover import Handover
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.presence import LastError
+from ovs_metadata.agent.systemd import Handover
 from ovs_metadata.host import config
 from ovs_metadata.store import open_store
 from ovs_metadata.store.documents import replace

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from lab.rig.process import until
-from ovs_metadata.agent.handover import Handover
-from ovs_metadata.agent.watchdog import give_signs, sign_interval
+from ovs_metadata.agent.systemd import Handover, give_signs, sign_interval
 
 
 @pytest.mark.parametrize("pid", ["", str(os.getpid())], ids=["nobody's", "our own"])

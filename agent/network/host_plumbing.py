@@ -2,12 +2,12 @@
 
 import socket
 
-from ovs_metadata.agent.handover import Handover, Place
 from ovs_metadata.agent.network import listening, metadata_port, namespaces
 from ovs_metadata.agent.network.device import Device
 from ovs_metadata.agent.network.ip_versions import kernel_versions
 from ovs_metadata.agent.network.listeners import options_of
 from ovs_metadata.agent.network.listening import Opened
+from ovs_metadata.agent.systemd import Handover, Place
 from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 

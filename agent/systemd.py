@@ -1,13 +1,17 @@
-"""The listening sockets across a restart of the agent, kept by the service manager meanwhile.
+"""The service manager, systemd: listening sockets kept across a restart, and its watchdog.
 
-systemd's file descriptor store (sd_notify(3), FDSTORE=1) holds a copy of each listening socket.
-They come back when the agent is started again, after a crash as well (sd_listen_fds(3)), and what
-guests have begun to connect in between waits in their backlogs. Without a service manager, or with
-sockets that are not what is wanted any more, new ones are opened as ever.
+Sockets: systemd's file descriptor store (sd_notify(3), FDSTORE=1) holds a copy of each listening
+socket. They come back when the agent is started again, after a crash as well (sd_listen_fds(3)),
+and what guests have begun to connect in between waits in their backlogs. Without a service manager,
+or with sockets that are not what is wanted any more, new ones are opened as ever. Blocking, but
+only for datagrams to a local socket. One object, from the agent's start to its end.
 
-Blocking, but only for datagrams to a local socket. One object, from the agent's start to its end.
+Watchdog: systemd starts an agent that hangs anew. Signs of life come from the event loop, on which
+everything is that answers to a change: one that is stuck gives no sign. A task, from the agent's
+start to its end, and none where no watchdog waits (sd_watchdog_enabled(3)).
 """
 
+import asyncio
 import fcntl
 import logging
 import os
@@ -29,6 +33,9 @@ _NAME = re.compile(r"listener-(\d+)-(\d+)")
 
 _SIOCGSKNS = 0x894C
 """Of linux/sockios.h: opens the network namespace of a socket. Needs CAP_NET_ADMIN."""
+
+SIGNS_PER_TIMEOUT = 3
+"""So that one that comes late, or is lost, is not the end."""
 
 Groups: TypeAlias = Sequence[Sequence[socket.socket]]
 """The listening sockets of each worker, in order."""
@@ -191,3 +198,23 @@ def _place(sock: socket.socket) -> Place:
         return Place(namespace_of(sock), address, port)
     except OSError:
         return Place(0, "", 0)  # nowhere: it fits nothing
+
+
+def sign_interval(environ: MutableMapping[str, str] = os.environ) -> float | None:
+    """Seconds between two signs of life, None if nobody waits for them.
+
+    Takes what the manager has said out of the environment, and so out of the children's sight.
+    """
+    microseconds, pid = (environ.pop(name, "") for name in ("WATCHDOG_USEC", "WATCHDOG_PID"))
+    if not microseconds.isdecimal() or int(microseconds) == 0:
+        return None
+    if pid not in ("", str(os.getpid())):
+        return None
+    return int(microseconds) / 1_000_000 / SIGNS_PER_TIMEOUT
+
+
+async def give_signs(interval: float, give: Callable[[], None]) -> None:
+    """Give a sign of life now, and every `interval` seconds until cancelled."""
+    while True:
+        give()
+        await asyncio.sleep(interval)
