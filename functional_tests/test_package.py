@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broken_worker_support import LOOK_AROUND
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import OURS
@@ -149,6 +150,70 @@ def test_sockets_and_flows_outlive_a_restart(hypervisor: Machine) -> None:
     wait_for(lambda: hypervisor.show(UNIT, "MainPID") not in (pid, "0"), "the watchdog", 120)
     wait_for(lambda: serves(hypervisor), "the guest to be served after a hang", 30)
     assert hypervisor.show(UNIT, "NRestarts") == "1"
+
+
+BREAK_IN = """
+import sys
+module = "ovs_metadata.proxy.main"
+if module in sys.orig_argv:
+    import json, os, time
+    sys.argv = ["worker", *sys.orig_argv[sys.orig_argv.index(module) + 1 :]]
+    from ovs_metadata.proxy import main
+
+    def tell(value):
+        os.write(2, f"FOUND {json.dumps(value)}\\n".encode())
+        time.sleep(600)
+
+    async def attacked(options):
+        names = {"listen_fds": options.listen_fd, "tell": tell}
+        exec(ATTACK, names)
+
+    main._run_by_feed = attacked
+    try:
+        main.main()
+    finally:
+        os._exit(1)
+"""
+"""As `sitecustomize` it is in every Python; the workers' runs an attack in place of its service."""
+
+
+def test_a_worker_that_was_broken_into_is_confined_as_anywhere(hypervisor: Machine) -> None:
+    directory = hypervisor.path("/usr/lib/break-in")
+    directory.mkdir()
+    user = "ovs-metadata"
+    hypervisor.run("systemd-run", "--quiet", "--unit=other", f"--uid={user}", "sleep", "infinity")
+    attack = LOOK_AROUND.replace("SOMEBODY", hypervisor.show("other", "MainPID"))
+    (directory / "sitecustomize.py").write_text(BREAK_IN.replace("ATTACK", repr(attack)))
+    hypervisor.path("/run/systemd/system").mkdir(exist_ok=True)
+    changed = hypervisor.path(f"/run/systemd/system/{UNIT}.d")
+    changed.mkdir()
+    (changed / "break-in.conf").write_text("[Service]\nEnvironment=PYTHONPATH=/usr/lib/break-in\n")
+    hypervisor.run("systemctl", "daemon-reload")
+    hypervisor.run("systemctl", "restart", UNIT)
+    hypervisor.run("mn-conf", "set", "-t", "default", "agent.openstack.metadata.enabled : true")
+    told = wait_for(
+        lambda: re.findall(r"proxy worker \d: FOUND (\{.*\})$", journal(hypervisor), re.MULTILINE),
+        "an attack",
+        60,
+    )
+    found = json.loads(told[-1])
+    assert found["session"] == found["pid"]
+    assert found["directory"] == "/"
+    assert found["files"] == []
+    assert (found["core"], found["dumpable"], found["no_new_privileges"]) == ([0, 0], 0, 1)
+    refused = {"fork", "execute", "stop another", "slow down another", "steer", "lock"}
+    assert {found[each] for each in refused} == {"Operation not permitted"}
+    assert found["unix"] == "Address family not supported by protocol"
+    assert (found["thread"], found["name"]) == ("done", True)
+
+    status = hypervisor.run("cat", f"/proc/{found['pid']}/status")
+    values = dict(re.findall(r"^(\w+):\s*(.*)$", status, re.MULTILINE))
+    assert (values["Seccomp"], values["NoNewPrivs"], int(values["CapEff"], 16)) == ("2", "1", 0)
+    uid = hypervisor.run("id", "--user", user).strip()
+    assert values["Uid"].split() == [uid] * 4
+    hypervisor.run("kill", "-KILL", hypervisor.show(UNIT, "MainPID"))
+    gone = ("sh", "-c", f"[ ! -e /proc/{found['pid']} ] && echo gone")
+    wait_for(lambda: hypervisor.run(*gone), "the worker to end with its agent", 20)
 
 
 def test_removed_it_leaves_nothing(machine: Machine, package: Path) -> None:
