@@ -24,26 +24,23 @@ LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 NAVIGATION: dict[str, Sequence[str]] = {
-    "Start": (
-        *(
-            "README.md",
-            "docs/index.md",
-            "docs/architecture.md",
-            "docs/faq.md",
-            "docs/cloud-init.md",
-        ),
-        *("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"),
+    "Get started": (
+        *("README.md", "docs/index.md", "docs/install.md", "devstack/README.md", "docs/faq.md"),
     ),
-    "Set up": (
-        *("docs/install.md", "docs/configuration.md", "docs/configuration-reference.md"),
-        *("docs/mn-conf.md", "docs/publisher.md", "docs/store.md", "docs/migration.md"),
-        *("docs/guest-routing.md", "docs/cleanup.md", "devstack/README.md"),
+    "Guides": (
+        *("docs/configuration.md", "docs/publisher.md", "docs/store.md", "docs/migration.md"),
+        *("docs/guest-routing.md", "docs/cleanup.md", "docs/ryu.md"),
     ),
     "Operate": (
-        *("docs/operations.md", "docs/troubleshooting.md", "docs/status.md", "docs/metrics.md"),
-        *("docs/security.md", "docs/hostile-guests.md", "docs/nova-side.md"),
+        *("docs/operations.md", "docs/troubleshooting.md", "docs/status.md", "docs/security.md"),
+        "docs/hostile-guests.md",
     ),
-    "Flows": ("docs/flows.md", "docs/pipeline.md", "docs/ryu.md"),
+    "Reference": ("docs/configuration-reference.md", "docs/mn-conf.md", "docs/metrics.md"),
+    "How it works": (
+        *("docs/architecture.md", "docs/flows.md", "docs/pipeline.md", "docs/nova-side.md"),
+        "docs/cloud-init.md",
+    ),
+    "Project": ("CONTRIBUTING.md", "benchmarks/README.md", "CHANGELOG.md"),
 }
 """The menus. mkdocs says so if a page is in none of them."""
 
