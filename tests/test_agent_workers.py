@@ -13,6 +13,8 @@ from lab.rig.process import until
 from ovs_metadata.agent import pulse
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.confirmer import Confirmer
+from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.worker_feed import WorkerFeed
 from ovs_metadata.agent.workers import Confirm, Workers
 from ovs_metadata.proxy.accounting.report import Report, encode
@@ -236,6 +238,59 @@ def test_workers_get_their_confirmations_one_at_a_time(monkeypatch: pytest.Monke
         confirm=sources,
     )
     assert sources.most == 1
+    assert statistics.totals.reports_refused == 0
+
+
+WATCHFUL_PLAYER = """
+import json, socket, sys
+feed = socket.socket(fileno=int(sys.argv[sys.argv.index("--feed-fd") + 1]))
+lines = map(json.loads, feed.makefile("rb"))
+next(lines)
+feed.sendall({data!r})
+changes = 0
+for line in lines:
+    changes += line["type"] == "identity"
+    if line["type"] == "confirmed":
+        feed.sendall({data!r} if changes == 1 else b"too many or none\\n")
+        changes = 0
+"""
+"""Asks for confirmations, and complains unless a change came before each."""
+
+
+class _OnlyOvsdb:
+    """No source beside OVSDB."""
+
+    def confirm(self, _on_confirmed: Callable[[], None]) -> None:
+        raise NotImplementedError
+
+    confirm_store = confirm
+
+    def needs_store(self) -> bool:
+        return False
+
+
+def test_a_worker_is_told_what_has_changed_and_then_that_it_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[int] = []
+    started: list[Workers] = []
+
+    class Probe(OvsdbProbe):
+        def ask(self, on_answer: Callable[[bool], None]) -> None:
+            on_answer(False)
+
+    def apply() -> None:
+        begun.append(len(begun))
+        started[0].tell({"169.254.0.5": Pending(f"port-{len(begun)}", "it is another's")})
+
+    def confirm(on_confirmed: Callable[[], None]) -> None:
+        Confirmer(_OnlyOvsdb(), Probe("", {}), apply).confirm(on_confirmed)
+
+    def enough(_statistics: HostStatistics, workers: Workers) -> bool:
+        started[:] = [workers]
+        return len(begun) >= 50
+
+    statistics = play(monkeypatch, ASK_TO_CONFIRM, enough, player=WATCHFUL_PLAYER, confirm=confirm)
     assert statistics.totals.reports_refused == 0
 
 

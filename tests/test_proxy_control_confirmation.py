@@ -206,8 +206,9 @@ def test_whatever_the_order_nobody_is_confirmed_too_early_or_never(steps: list[s
         ([], [], 0),
         ([0.03], [], 0),
         ([], [0.001], 0),
-        ([0.03, 0.02, 0.04], [0.001, 0.004, 0.002], 0.015),
+        ([0.03, 0.02, 0.04], [0.001, 0.004, 0.001], 0.015),
         ([0.03, 0.001], [0.001], 0),
+        ([0.03], [0.0005] * 15 + [0.0325], 0.024),
     ],
 )
 def test_how_long_a_confirmation_may_be_put_off(
@@ -223,14 +224,15 @@ SECONDS = st.floats(0, 100)
     answers=st.lists(SECONDS, min_size=1),
     confirmations=st.lists(SECONDS, min_size=1),
     begun_late=st.floats(0, confirmation.TIMER_ERROR),
+    takes=st.floats(0, 2),
 )
 def test_a_confirmation_that_is_put_off_is_back_before_the_answer(
-    answers: list[float], confirmations: list[float], begun_late: float
+    answers: list[float], confirmations: list[float], begun_late: float, takes: float
 ) -> None:
     put_off = confirmation.patience(answers, confirmations)
     assert put_off >= 0
     if put_off:
-        back = put_off + begun_late + max(confirmations)
+        back = put_off + begun_late + takes * sum(confirmations) / len(confirmations)
         assert back <= min(answers) + 1e-9
 
 
