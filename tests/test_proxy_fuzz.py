@@ -4,7 +4,6 @@ The long form of the test of the whole proxy is `make fuzz`.
 """
 
 import itertools
-import os
 import re
 import socket
 import sys
@@ -30,11 +29,14 @@ from ovs_metadata.proxy.http.response_parser import AnswerParser
 DEADLINE = 20.0
 MARK = b"aardvark"
 
+SEED = 1
+"""Of the conversations with a whole proxy: the same in every run. `make fuzz` draws others."""
+
 
 @pytest.mark.timeout(300)
 def test_no_guest_breaks_the_proxy_nor_its_identity(tmp_path: Path) -> None:
     with Fuzzer(tmp_path, python=sys.executable) as fuzzer:
-        run_for(fuzzer, 15, int.from_bytes(os.urandom(4)))
+        run_for(fuzzer, 15, SEED)
         assert fuzzer.scenarios > 20
         assert len(fuzzer.nova.requests) > fuzzer.scenarios
 

@@ -279,7 +279,11 @@ def run_for(fuzzer: Fuzzer, seconds: float, number: int, *, examples: int = 100)
             if time.monotonic() < end:
                 fuzzer.play(scenario)
 
-        batch()
+        try:
+            batch()
+        except (Violation, FlakyFailure) as found:
+            found.add_note(f"repeat it with --seed {number}")
+            raise
         number += 1
 
 
