@@ -8,6 +8,7 @@ All of it runs on the loop's thread; it lives as long as the worker.
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterable
@@ -64,6 +65,7 @@ class ProxyServer:
         )
         self._registry = registry
         self._emptied = asyncio.Event()
+        self._without_descriptors = False
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
         self._sweeper = PeriodicCallback(self._sweep, _SWEEP_INTERVAL * 1000)
@@ -171,9 +173,25 @@ class ProxyServer:
             # By way of the loop, so that a failure with one does not spare the others; and spread
             # over the time until the next look, for one port may have all of them.
             loop.call_later(_SWEEP_INTERVAL * index / len(late), connection.deadline_passed)
+        self._look_for_descriptors()
         self._registry.sweep(time.monotonic())
         self._context.pool.sweep(now)
         self._context.quarantine.sweep(now)
         self._context.observer.flush()
         if not self._registry:
             self._emptied.set()
+
+    def _look_for_descriptors(self) -> None:
+        """Say so, once, when no connection could be accepted for want of a descriptor.
+
+        The event loop accepts by itself, and says nothing. Guests wait in the kernel meanwhile.
+        """
+        try:
+            for listener in self._sockets[:1]:
+                os.close(os.dup(listener.fileno()))
+        except OSError as error:
+            if not self._without_descriptors:
+                _log.warning("there is no file descriptor for a connection: %s", error.strerror)
+            self._without_descriptors = True
+        else:
+            self._without_descriptors = False

@@ -5,6 +5,7 @@ meet in the same worker (the agent has the kernel see to it), so what is counted
 """
 
 import math
+import resource
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
@@ -44,6 +45,22 @@ class Registered(Protocol):
 
 Later: TypeAlias = Callable[[Callable[[], None]], object]
 """Calls a function after the pause between two turns."""
+
+
+_OWN_FILES = 64
+"""Descriptors that a worker has for other things than connections, and some to spare."""
+
+
+def most_connections(wanted: int) -> int:
+    """Return how many connections there may be: those wanted, or fewer if files do not suffice.
+
+    Each takes a descriptor, and one more while Nova is asked. So there always is one to accept a
+    connection with. To be out of them is worse: libuv then closes whatever is accepted.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, (files - _OWN_FILES) // 2))
 
 
 FREE_READS = 32

@@ -6,6 +6,7 @@ loop's thread.
 
 import asyncio
 import functools
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, IdentityTable, canonical_address
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.guest.channel import GuestChannel
-from ovs_metadata.proxy.guest.limits import ConnectionRegistry, Port
+from ovs_metadata.proxy.guest.limits import ConnectionRegistry, Port, most_connections
 from ovs_metadata.proxy.guest.quarantine import Quarantine
 from ovs_metadata.proxy.guest.state import Phase
 from ovs_metadata.proxy.nova.pool import UpstreamPool
+
+_log = logging.getLogger(__name__)
 
 # Peer addresses are the bridge's few port addresses, and each is seen again and again.
 _canonical = functools.lru_cache(maxsize=4096)(canonical_address)
@@ -39,15 +42,28 @@ class GuestContext:
     now: Callable[[], float]
     """The event loop's time, in seconds."""
     draining: bool = False
+    short_of_files: bool = False
+    """Whether connections were cut off for want of file descriptors lately, and the log says so."""
 
     def make_room(self) -> None:
         """Cut off a connection of the most crowded port if there are too many altogether.
 
         One without a request goes first.
         """
-        if len(self.registry) > self.settings.max_connections:
+        wanted, count = self.settings.max_connections, len(self.registry)
+        most = most_connections(wanted)
+        if count > most:
+            if most < wanted and not self.short_of_files:
+                _log.warning(
+                    "only %d connections are possible, not %d: this worker may open too few files "
+                    "(LimitNOFILE of the unit, or ulimit -n)",
+                    *(most, wanted),
+                )
+                self.short_of_files = True
             self.observer.connection_refused("WORKER_LIMIT")
             min(self.registry.most_crowded().connections, key=lambda each: each.busy).cut_off()
+        elif count <= most // 2:
+            self.short_of_files = False
 
 
 class PortConnection(asyncio.Protocol):

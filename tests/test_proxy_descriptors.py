@@ -1,0 +1,81 @@
+"""A real worker that may open few files, or none."""
+
+import contextlib
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.rig.process import wait_for
+from lab.rig.proxy_process import ProxyProcess, guest_address
+from lab.stand_ins.upstream_recorder import UpstreamRecorder
+
+CROWD, BYSTANDER = 2, 3
+DEADLINE = 20.0
+REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[ProxyProcess]:
+    with (
+        UpstreamRecorder() as nova,
+        ProxyProcess(
+            tmp_path, python=sys.executable, nova=nova.url, guests=(CROWD, BYSTANDER)
+        ) as proxy,
+    ):
+        yield proxy
+
+
+def connect(worker: ProxyProcess, number: int) -> socket.socket:
+    return socket.create_connection(
+        ("127.0.0.1", worker.port), DEADLINE, source_address=(guest_address(number), 0)
+    )
+
+
+def is_answered(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(REQUEST)
+        return connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    except ConnectionError:
+        return False
+
+
+def asks(worker: ProxyProcess, number: int) -> bool:
+    with connect(worker, number) as connection:
+        return is_answered(connection)
+
+
+def allow(worker: ProxyProcess, files: int) -> None:
+    _, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (files, hard))
+
+
+def test_a_crowd_takes_no_others_descriptors_and_all_is_well_when_there_are_more(
+    worker: ProxyProcess,
+) -> None:
+    allow(worker, 64 + 2 * 10)
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connect(worker, CROWD))
+        wait_for(lambda: "may open too few files" in worker.log(), "its complaint", DEADLINE)
+        assert all(asks(worker, BYSTANDER) for _ in range(20))
+    assert worker.log().count("may open too few files") == 1
+    allow(worker, 1024)
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(connect(worker, CROWD)) for _ in range(60)]
+        assert all(is_answered(each) for each in crowd)
+    assert worker.complaints() == []
+
+
+def test_without_a_descriptor_guests_wait_until_there_is_one(worker: ProxyProcess) -> None:
+    assert asks(worker, BYSTANDER)
+    allow(worker, 8)  # it has more already
+    with connect(worker, BYSTANDER) as waiting:
+        wait_for(lambda: "no file descriptor" in worker.log(), "its complaint", DEADLINE)
+        allow(worker, 1024)
+        assert is_answered(waiting)
+    assert worker.log().count("no file descriptor") == 1
+    assert worker.complaints() == []
