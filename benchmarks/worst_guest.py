@@ -1,12 +1,14 @@
 """`make bench-worst-guest`: how much slower a guest is answered while another does its worst.
 
-One worker process, two guests on loopback addresses. The bystander asks on a new connection each
-time, at a steady rate, and is timed from its first packet to the last byte of the answer. For each
-act (`lab.attack.hostile_guest`), and for all at once, rounds with and without the hostile guest
-take turns, so that both meet the same machine. README.md beside this file says more.
+Two guests on loopback addresses. The bystander asks a worker on a new connection each time, at a
+steady rate, and is timed from its first packet to the last byte of the answer. For each act
+(`lab.hostile_guest`), and for all at once, it is timed in turns alone, beside the act against
+another worker, and beside the act against its own, so that all three meet the same machine.
+README.md beside this file says more.
 
-The worker has one processor to itself and everybody else the other, where the hostile guest gives
-way to the bystander (nice): measured is what it costs the worker, not what it costs the machine.
+The worker has one processor, everybody else the other. Run by root, the worker, the bystander and
+the upstream go before everything else (SCHED_FIFO), so that what is measured is what an act costs
+the worker. The act against another worker shows what it costs by way of the machine.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +64,15 @@ class Result:
     act: str
     alone_p50: float
     alone_p99: float
+    elsewhere_p99: float
+    """Beside the act against another worker."""
     beside_p50: float
     beside_p99: float
     ratio_p50: float
     ratio_p99: float
     """The median of the rounds' own ratios, each of a round beside the act to that before it."""
+    ratio_elsewhere: float
+    """Likewise of the p99 beside the act against another worker."""
     ratio_p99_range: tuple[float, float]
     requests: int
     failed: int
@@ -110,9 +117,9 @@ def measure(port: int, *, seconds: float, interval: float) -> Round:
 
 
 @contextlib.contextmanager
-def running(module: str, *arguments: str, nice: int = 0) -> Iterator[subprocess.Popen[str]]:
+def running(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process of the lab's, ended with the block; its output is read by whoever wants it."""
-    command = ["nice", "-n", str(nice), sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -120,50 +127,69 @@ def running(module: str, *arguments: str, nice: int = 0) -> Iterator[subprocess.
             process.terminate()
 
 
-def play(proxy: ProxyProcess, name: str, options: argparse.Namespace) -> Result:
-    """Measure one act, round by round."""
+@contextlib.contextmanager
+def acting(name: str, target: ProxyProcess, options: argparse.Namespace) -> Iterator[Counter[str]]:
+    """An act against a worker goes on meanwhile; its tally is there after the block."""
     acts = sorted(ACTS) if name == ALL else [name]
-    alone, beside = [], []
+    arguments = (
+        *("--target", f"127.0.0.1:{target.port}", "--source", guest_address(HOSTILE)),
+        *("--seconds", str(options.seconds + 2 * _WARM_UP)),
+        *("--width", str(options.width if len(acts) == 1 else options.width // 4), *acts),
+    )
+    tally: Counter[str] = Counter()
+    with running("lab.attack.hostile_guest", *arguments) as hostile:
+        time.sleep(_WARM_UP)
+        yield tally
+        output, _ = hostile.communicate(timeout=_DEADLINE)
+    tally.update(json.loads(output))
+    time.sleep(_WARM_UP)
+
+
+def play(
+    proxy: ProxyProcess, other: ProxyProcess, name: str, options: argparse.Namespace
+) -> Result:
+    """Measure one act, round by round."""
+    alone, elsewhere, beside = [], [], []
     memory, descriptors = 0.0, 0
-    done: dict[str, int] = {}
+    done: Counter[str] = Counter()
+
+    def timed() -> Round:
+        return measure(proxy.port, seconds=options.seconds, interval=options.interval)
+
     for _ in range(options.rounds):
-        alone.append(measure(proxy.port, seconds=options.seconds, interval=options.interval))
-        arguments = (
-            *("--target", f"127.0.0.1:{proxy.port}", "--source", guest_address(HOSTILE)),
-            *("--seconds", str(options.seconds + 2 * _WARM_UP)),
-            *("--width", str(options.width if len(acts) == 1 else options.width // 4), *acts),
-        )
-        with running("lab.attack.hostile_guest", *arguments, nice=10) as hostile:
-            time.sleep(_WARM_UP)
-            beside.append(measure(proxy.port, seconds=options.seconds, interval=options.interval))
+        alone.append(timed())
+        with acting(name, other, options):
+            elsewhere.append(timed())
+        with acting(name, proxy, options) as tally:
+            beside.append(timed())
             memory = max(memory, proxy.memory())
             descriptors = max(descriptors, proxy.descriptors())
-            output, _ = hostile.communicate(timeout=_DEADLINE)
-        for what, times in json.loads(output).items():
-            done[what] = done.get(what, 0) + times
-        time.sleep(_WARM_UP)
+        done += tally
 
-    def ratios(percent: float) -> list[float]:
-        pairs = zip(beside, alone, strict=True)
+    def ratios(rounds: Sequence[Round], percent: float) -> list[float]:
+        pairs = zip(rounds, alone, strict=True)
         return [one.percentile(percent) / other.percentile(percent) for one, other in pairs]
 
     def middle(rounds: Sequence[Round], percent: float) -> float:
         return statistics.median(each.percentile(percent) for each in rounds)
 
+    ratios_p99 = ratios(beside, 99)
     return Result(
         act=name,
         alone_p50=middle(alone, 50),
         alone_p99=middle(alone, 99),
+        elsewhere_p99=middle(elsewhere, 99),
         beside_p50=middle(beside, 50),
         beside_p99=middle(beside, 99),
-        ratio_p50=statistics.median(ratios(50)),
-        ratio_p99=statistics.median(ratios(99)),
-        ratio_p99_range=(min(ratios(99)), max(ratios(99))),
+        ratio_p50=statistics.median(ratios(beside, 50)),
+        ratio_p99=statistics.median(ratios_p99),
+        ratio_p99_range=(min(ratios_p99), max(ratios_p99)),
+        ratio_elsewhere=statistics.median(ratios(elsewhere, 99)),
         requests=sum(len(each.times) for each in beside),
-        failed=sum(each.failed for each in (*alone, *beside)),
+        failed=sum(each.failed for each in (*alone, *elsewhere, *beside)),
         memory=memory,
         descriptors=descriptors,
-        done=done,
+        done=dict(done),
     )
 
 
@@ -171,17 +197,18 @@ def show(results: Sequence[Result]) -> Table:
     """The results as a table."""
     table = Table(title="A guest's requests (ms, median of rounds) beside one that does its worst")
     table.add_column("act")
-    for heading in ("p50 alone", "beside", "p99 alone", "beside", "ratio p50", "ratio p99"):
+    for heading in ("p50 alone", "beside", "p99 alone", "elsewhere", "beside"):
         table.add_column(heading, justify="right")
-    for heading in ("of rounds", "failed", "MiB", "fds"):
+    for heading in ("ratio p50", "p99", "of rounds", "elsewhere", "failed", "MiB", "fds"):
         table.add_column(heading, justify="right")
     for each in results:
         table.add_row(
             each.act,
             *(f"{time:.2f}" for time in (each.alone_p50, each.beside_p50)),
-            *(f"{time:.2f}" for time in (each.alone_p99, each.beside_p99)),
+            *(f"{time:.2f}" for time in (each.alone_p99, each.elsewhere_p99, each.beside_p99)),
             *(f"{ratio:.2f}" for ratio in (each.ratio_p50, each.ratio_p99)),
             "{:.2f} to {:.2f}".format(*each.ratio_p99_range),
+            f"{each.ratio_elsewhere:.2f}",
             f"{each.failed} of {each.requests}",
             f"{each.memory:.0f}",
             str(each.descriptors),
@@ -196,10 +223,10 @@ def set_processor(number: int) -> None:
         os.sched_setaffinity(0, {processors[number]})
 
 
-def go_first(nice: int) -> None:
-    """Have this process, and whatever it starts, go before what else the machine does; root may."""
+def go_first(pid: int = 0) -> None:
+    """Have a process, but none it starts from now on, go before the machine's others; root may."""
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        os.sched_setscheduler(pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def run(options: argparse.Namespace) -> list[Result]:
@@ -208,33 +235,41 @@ def run(options: argparse.Namespace) -> list[Result]:
     if options.rate_limit:
         settings["rate_limit"] = options.rate_limit
     everybody = os.sched_getaffinity(0)
-    go_first(options.nice)
     with (
         tempfile.TemporaryDirectory() as directory,
         contextlib.ExitStack() as stack,
     ):
         stack.callback(os.sched_setaffinity, 0, everybody)
+        stack.callback(os.sched_setscheduler, 0, os.SCHED_OTHER, os.sched_param(0))
+
+        def worker(name: str) -> ProxyProcess:
+            return stack.enter_context(
+                ProxyProcess(
+                    Path(directory) / name,
+                    python=sys.executable,
+                    nova=url,
+                    guests=(HOSTILE, BYSTANDER),
+                    **settings,
+                )
+            )
+
         set_processor(1)
         nova = stack.enter_context(running("lab.stand_ins.big_answers"))
         if nova.stdout is None:
             raise RuntimeError("the upstream was started without a pipe")
         url = f"http://127.0.0.1:{int(nova.stdout.readline())}"
+        other = worker("other")
         os.sched_setaffinity(0, everybody)
         set_processor(0)
-        proxy = ProxyProcess(
-            Path(directory),
-            python=sys.executable,
-            nova=url,
-            guests=(HOSTILE, BYSTANDER),
-            **settings,
-        )
-        stack.enter_context(proxy)
+        proxy = worker("worker")
         os.sched_setaffinity(0, everybody)
         set_processor(1)
+        for pid in (0, nova.pid, proxy.pid):
+            go_first(pid)
         measure(proxy.port, seconds=1.0, interval=options.interval)  # warm
         results = []
         for name in options.acts or [*sorted(ACTS), ALL]:
-            results.append(play(proxy, name, options))
+            results.append(play(proxy, other, name, options))
             if proxy.complaints():
                 raise SystemExit(f"the worker complained: {proxy.complaints()}")
         return results
@@ -248,7 +283,6 @@ def main() -> int:
     parser.add_argument("--interval", type=float, default=0.005, help="between requests; 0.005 s")
     parser.add_argument("--width", type=int, default=64, help="the hostile guest's tasks; 64")
     parser.add_argument("--rate-limit", type=float, default=0.0, help="requests/s of a port; none")
-    parser.add_argument("--nice", type=int, default=-10, help="of all but the hostile guest; -10")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     known = [*sorted(ACTS), ALL]
     parser.add_argument("acts", nargs="*", metavar="ACT", help=f"of {', '.join(known)}; all")
@@ -260,7 +294,7 @@ def main() -> int:
     if options.format == "json":
         json.dump([dataclasses.asdict(each) for each in results], sys.stdout, indent=1)
     else:
-        Console(width=130).print(show(results))
+        Console(width=150).print(show(results))
     return 1 if any(each.failed for each in results) else 0
 
 

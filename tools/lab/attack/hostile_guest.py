@@ -118,6 +118,12 @@ async def flood(guest: HostileGuest) -> None:
         guest.held.pop(0).close()
 
 
+async def hang_up(guest: HostileGuest) -> None:
+    """Connect and hang up."""
+    async with guest.connection():
+        pass
+
+
 async def slow_head(guest: HostileGuest) -> None:
     """Send a head that never ends, a byte at a time."""
     async with guest.connection() as (reader, writer):
@@ -270,6 +276,7 @@ ACTS: dict[str, Act] = {
     act.__name__.replace("_", "-"): act
     for act in (
         flood,
+        hang_up,
         slow_head,
         slow_body,
         pipeline,
