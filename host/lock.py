@@ -11,6 +11,8 @@ import stat
 from pathlib import Path
 from typing import IO
 
+from ovs_metadata.store.files import check_directory
+
 
 class AlreadyRunning(Exception):
     """Another process holds the lock; the message names it."""
@@ -53,18 +55,10 @@ def make_private_directory(path: Path) -> None:
         OSError: it cannot be made, or is no directory.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.stat()
-    if status.st_uid != os.geteuid():
-        raise PermissionError(
-            f"directory {path} belongs to user id {status.st_uid}: chown it to user id "
-            f"{os.geteuid()}, or set [agent] state_dir to another one"
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(
-            f"directory {path} can be written to by others (mode "
-            f"{stat.S_IMODE(status.st_mode):04o}): chmod 0700 it, or set [agent] state_dir to "
-            "another one"
-        )
+    try:
+        check_directory(path, {os.geteuid()})
+    except PermissionError as error:
+        raise PermissionError(f"{error}, or set [agent] state_dir to another one") from None
 
 
 def _check_file(path: Path, status: os.stat_result) -> None:

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from ovs_metadata.store import layout
 from ovs_metadata.store.directory_announcement import DirectoryAnnouncement, is_alive
 from ovs_metadata.store.directory_follower import DirectoryFollower
-from ovs_metadata.store.errors import StoreUnavailable
-from ovs_metadata.store.files import replace_file, sync_directory
+from ovs_metadata.store.errors import StoreError, StoreUnavailable
+from ovs_metadata.store.files import check_directory, replace_file, sync_directory
 from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
 from ovs_metadata.store.kind import Kind
 from ovs_metadata.store.nodes import Node
@@ -41,6 +41,7 @@ class DirectoryNodes:
     Raises:
         UnknownLayout: the directory has a layout of another version.
         StoreUnavailable: the directory is there and cannot be read.
+        StoreError: somebody else than root and we can write to it.
     """
 
     def __init__(self, root: Path, *, on_fatal: FatalCallback | None = None) -> None:
@@ -166,7 +167,20 @@ class DirectoryNodes:
         return (node.version if node else None) == version
 
     def _check_layout(self) -> bool:
-        """Whether there is a layout; raises UnknownLayout if it is of another version."""
+        """Whether there is a layout, in a directory that is ours.
+
+        Raises UnknownLayout if it is of another version, StoreError if the directory is not ours.
+        """
+        try:
+            check_directory(self._root, {0, os.geteuid()})
+        except PermissionError as error:
+            raise StoreError(
+                f"{error}: who can write to it decides which instance is which"
+            ) from error
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StoreUnavailable(f"{self._root}: {error.strerror}") from error
         content = self.content(layout.VERSION_NODE)
         if content is not None:
             layout.check_version(content)

@@ -1,7 +1,29 @@
-"""Files that survive a power failure, and that nobody else reads."""
+"""Files that survive a power failure, and that nobody else reads or puts in place of ours."""
 
 import os
+import stat
+from collections.abc import Collection
 from pathlib import Path
+
+
+def check_directory(path: Path, users: Collection[int]) -> None:
+    """Look whether a directory belongs to one of these users, and nobody else can write to it.
+
+    Raises:
+        PermissionError: it is not so; the message says what to do.
+        OSError: it cannot be looked at.
+    """
+    status = path.stat()
+    if status.st_uid not in users:
+        raise PermissionError(
+            f"directory {path} belongs to user id {status.st_uid}: chown it to user id "
+            f"{os.geteuid()}"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(status.st_mode)
+        raise PermissionError(
+            f"directory {path} can be written to by others (mode {mode:04o}): chmod 0700 it"
+        )
 
 
 def replace_file(file: Path, aside: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ovs_metadata.store.files import replace_file
+from ovs_metadata.store.files import check_directory, replace_file
 from ovs_metadata.untrusted import parse_json
 
 LOG = logging.getLogger(__name__)
@@ -124,11 +124,13 @@ class Snapshot:
         }
         document = {"format": FORMAT, "store": self._store, "nodes": nodes}
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_directory(self._file.parent, {0, os.geteuid()})
         aside = self._file.with_name(f"{self._file.name}.new")
         replace_file(self._file, aside, json.dumps(document).encode("ascii"))
 
     def _load(self) -> dict[str, Known]:
         try:
+            check_directory(self._file.parent, {0, os.geteuid()})
             with self._file.open("rb") as file:
                 _check_ours(os.fstat(file.fileno()))
                 return parse_snapshot(file.read(MAX_SIZE + 1), self._store)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import multiprocessing
+import os
 import stat
 import subprocess
 import sys
@@ -224,3 +225,27 @@ def test_it_works_in_a_process_patched_by_eventlet(root: Path) -> None:
         env={"PYTHONPATH": f"{tools}:{tools.parent}/tests"},
     )
     assert (done.stdout, done.returncode) == ("followed\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    root = tmp_path / "store"
+    with contextlib.closing(open_store(f"directory:{root}")) as store:
+        store.put(record())
+        root.chmod(mode)
+        with pytest.raises(StoreError, match=rf"mode {mode:04o}\): chmod 0700 it"):
+            store.get(record().port_id)
+    with pytest.raises(StoreError, match="decides which instance is which"):
+        open_store(f"directory:{root}")
+
+
+def test_a_directory_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    root.mkdir(mode=0o700)
+    found = root.stat()
+    changed = os.stat_result((*found[:4], 12345, *found[5:]))
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: changed)
+    with pytest.raises(StoreError, match="belongs to user id 12345: chown it"):
+        open_store(f"directory:{root}")

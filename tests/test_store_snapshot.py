@@ -182,3 +182,19 @@ def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
     except (ValueError, RecursionError):
         return
     raise AssertionError("nothing of this is a snapshot")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o1777])
+def test_a_directory_that_others_can_write_to_holds_no_snapshot(
+    file: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    written = Snapshot(file, "store")
+    written.note("/a", Known(b"1"))
+    written.save(now=True)
+    file.parent.chmod(mode)
+    assert Snapshot(file, "store").get("/a") is None
+    assert "can be written to by others" in caplog.text
+    before = file.read_bytes()
+    written.note("/a", Known(b"2"))
+    written.save(now=True)
+    assert file.read_bytes() == before
