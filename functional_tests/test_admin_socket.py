@@ -45,9 +45,9 @@ def check(path: Path, user: str) -> None:
             wait_for(lambda: listens(path), "the poser")
             path.chmod(0o777)
             if user == "root":
-                assert ask(path, "/status")["ready"] is True
+                assert ask(path, "/healthz")["ready"] is True
             else:
                 with pytest.raises(AgentSilent, match="and not root"):
-                    ask(path, "/status")
+                    ask(path, "/healthz")
         finally:
             poser.kill()
