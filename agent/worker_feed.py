@@ -15,6 +15,9 @@ REPORTS_AT_ONCE = 10
 REPORTS_PER_SECOND = 2.0
 """How many reports a worker may send, however long it sent none: it sends one a second."""
 
+LARGEST_BACKLOG = 64 * 1024 * 1024
+"""Bytes that a worker may leave unread, whatever they are."""
+
 
 class Owner(Protocol):
     """Who started the worker."""
@@ -24,6 +27,9 @@ class Owner(Protocol):
 
     def worker_refused(self, feed: "WorkerFeed", error: Exception) -> None:
         """A line cannot be, or does not end. No other is read."""
+
+    def worker_deaf(self, feed: "WorkerFeed") -> None:
+        """It does not read what it is told. Nothing else is written."""
 
     def worker_silenced(self, feed: "WorkerFeed") -> None:
         """No other line will come: the worker was refused, or has ended."""
@@ -59,6 +65,9 @@ class WorkerFeed(asyncio.Protocol):
         """Send bytes, unless the worker has ended."""
         if self._transport is not None and not self.closed:
             self._transport.write(data)
+            if self.unread > LARGEST_BACKLOG:
+                self._transport.abort()
+                self._owner.worker_deaf(self)
 
     def close(self) -> None:
         """Close it once everything written is sent."""

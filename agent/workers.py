@@ -35,9 +35,6 @@ from ovs_metadata.proxy.control.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-LARGEST_BACKLOG = 64 * 1024 * 1024
-"""Bytes of feed a worker may leave unread; one that reads no more is of no use and is killed."""
-
 Confirm = Callable[[Callable[[], None]], None]
 """Calls back, on the event loop, once workers know of all that the sources had committed before."""
 
@@ -126,15 +123,10 @@ class Workers:
         )
         self._table = dict(table)
         self._statistics.table_changed(self._table)
-        for number, each in self._feeds.items():
-            if each.process.returncode is not None:
-                continue  # the one that takes its place gets a snapshot
-            if messages:
+        for each in self._feeds.values():
+            # The one that takes the place of one that has ended gets a snapshot.
+            if messages and each.process.returncode is None:
                 each.write(messages)
-            if each.unread > LARGEST_BACKLOG:
-                LOG.error("proxy worker, pid %d, does not read its feed: killed", each.process.pid)
-                self._listeners.distrust(number)
-                each.process.kill()
 
     def apply(self, settings: Settings) -> None:
         """Have all workers use these settings, for every request from now on."""
@@ -225,13 +217,21 @@ class Workers:
             *(worker.number, worker.process.pid, error),
         )
         self._statistics.report_refused()
-        self._listeners.distrust(worker.number)
-        with contextlib.suppress(ProcessLookupError):
-            worker.process.kill()
+        self._kill(worker)
+
+    def worker_deaf(self, worker: WorkerFeed) -> None:
+        """Kill a worker that reads no more: it is of no use, and what it is told piles up here."""
+        LOG.error("proxy worker, pid %d, does not read its feed: killed", worker.process.pid)
+        self._kill(worker)
 
     def worker_silenced(self, worker: WorkerFeed) -> None:
         """Count it among those that serve no more."""
         self._statistics.worker_ended(worker.number)
+
+    def _kill(self, worker: WorkerFeed) -> None:
+        self._listeners.distrust(worker.number)
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
 
     def _close_feed(self, number: int) -> None:
         worker = self._feeds.pop(number, None)

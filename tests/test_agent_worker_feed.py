@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from proxy_support import on_loop, until
 
+from ovs_metadata.agent import worker_feed
 from ovs_metadata.agent.worker_feed import WorkerFeed
 from ovs_metadata.proxy.accounting import report
 
@@ -27,6 +28,9 @@ class Owner:
 
     def worker_refused(self, _feed: WorkerFeed, error: Exception) -> None:
         self.log.append(f"refused: {error}")
+
+    def worker_deaf(self, _feed: WorkerFeed) -> None:
+        self.log.append("deaf")
 
     def worker_silenced(self, _feed: WorkerFeed) -> None:
         self.log.append("silenced")
@@ -94,3 +98,19 @@ async def test_it_knows_how_much_a_worker_leaves_unread() -> None:
     async with connected() as (_owner, feed, _worker):
         feed.write(b"x" * 10_000_000)
         assert feed.unread > 5_000_000
+
+
+@on_loop
+async def test_what_a_worker_does_not_read_does_not_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_feed, "LARGEST_BACKLOG", 10_000)
+    async with connected() as (owner, feed, _worker):
+        # As it gets them if it asks for confirmations, and nothing changes.
+        for _ in range(100_000):
+            feed.write(b"confirmed\n")
+            await asyncio.sleep(0)
+            if feed.closed:
+                break
+        await until(lambda: "silenced" in owner.log)
+        assert (owner.log, feed.unread) == (["deaf", "silenced"], 0)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.rig.process import until
-from ovs_metadata.agent import pulse
+from ovs_metadata.agent import pulse, worker_feed
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.confirmer import Confirmer
@@ -146,7 +146,7 @@ time.sleep(60)
 def test_a_worker_that_does_not_read_its_feed_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(agent_workers, "LARGEST_BACKLOG", 4096)
+    monkeypatch.setattr(worker_feed, "LARGEST_BACKLOG", 4096)
     names = itertools.count()
 
     def it_is_told_until_it_is_killed(statistics: HostStatistics, workers: Workers) -> bool:
