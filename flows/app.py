@@ -20,17 +20,15 @@ from typing import IO, Any
 from ovs_metadata.flows import openflow, reported
 from ovs_metadata.flows.announcement import advertisement, ports_to_tell
 from ovs_metadata.flows.bridge import prepare_bridge
-from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
+from ovs_metadata.flows.decision import Decision
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.ours import is_learned
-from ovs_metadata.flows.pipeline import Pipeline
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
-from ovs_metadata.host.join import Bound
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
-from ovs_metadata.host.ovsdb import OvsdbRefused, OvsdbUnreachable
-from ovs_metadata.host.port_watcher import HostState, PortWatcher
+from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
+from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store.configuration import ConfigurationFollower, is_enabled
 from ovs_metadata.store.interface import StoreError
@@ -92,14 +90,11 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         config.register(openflow.host_conf)
         self._config = config.from_conf(openflow.host_conf)
         self._lock = _only_one(self._config.state_dir)
-        self._pipeline = Pipeline()
+        self._decision = Decision(self._config.flows)
         self._flows = SwitchFlows()
         self._wire_keys: dict[reported.WireKey, FlowKey] = {}
         self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
-        self._state: HostState | None = None
-        self._metadata: MetadataNumber | None = None
-        self._decided_by: tuple[int | None, Bound] | None = None
         self._watcher: PortWatcher | None = None
         self._deployment: ConfigurationFollower | None = None
         self._enabled = True
@@ -235,26 +230,16 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     def _decide(self, watcher: PortWatcher) -> None:
         if not self._is_enabled():
-            self._state = self._decided_by = self._metadata = None
-            self._flows.desired, self._flows.undecided = {}, ()
-            return
-        state = watcher.state()
-        if state == self._state:
-            return
-        self._state = state
-        if state.bridge:
-            try:
-                prepare_bridge(watcher.ovsdb, state.bridge, self._config.flows.table_base)
-            except OvsdbRefused as error:
-                LOG.error("bridge %s is not prepared: %s; trying again", state.bridge.name, error)
-                self._state = None
-                hub.spawn_after(FIRST_AFTER_ERROR, self._wake.set)
-        self._metadata = metadata_number(state.bridge, self._metadata)
-        decided_by = self._metadata.ofport if self._metadata else None, state.bound
-        if decided_by != self._decided_by:
-            self._decided_by = decided_by
-            self._flows.desired = desired_flows(self._config.flows, *decided_by, self._pipeline)
-            self._flows.undecided = state.bound.undecided
+            self._decision.disable()
+        elif not self._decision.look(watcher.state(), functools.partial(self._prepare, watcher)):
+            hub.spawn_after(FIRST_AFTER_ERROR, self._wake.set)
+        flows = self._decision.flows
+        self._flows.undecided = self._decision.undecided
+        if flows is not None and flows is not self._flows.desired:
+            self._flows.desired = flows
+
+    def _prepare(self, watcher: PortWatcher, bridge: Bridge) -> None:
+        prepare_bridge(watcher.ovsdb, bridge, self._config.flows.table_base)
 
     def _is_enabled(self) -> bool:
         """Whether the deployment wants flows; as long as that is not known they stay."""
@@ -313,7 +298,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _is_our_bridge(self, datapath: Datapath) -> bool:
         if self._is_management_socket(datapath):
             return True
-        bridge = self._state.bridge if self._state else None
+        bridge = self._decision.bridge
         return bool(bridge and bridge.datapath_id == f"{datapath.id:016x}")
 
 
