@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.ours import is_learned
+from ovs_metadata.flows.rivalry import Rivalry
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
@@ -100,6 +102,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._enabled = True
         self._wake = hub.Event()
         self._after_error = FIRST_AFTER_ERROR
+        self._rivalry = Rivalry()
+        self._restoring = False
 
     def start(self) -> None:
         """Start the application's threads (called by the library)."""
@@ -197,7 +201,20 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         key = reported.our_key(self._config.flows, message)
         if key is None:
             return
-        self._flows.removed(key)
+        if self._flows.removed(key):
+            self._restore_after(self._rivalry.lost(time.monotonic()))
+
+    def _restore_after(self, delay: float) -> None:
+        if not delay:
+            self._restore()
+        elif not self._restoring:
+            self._restoring = True
+            LOG.warning("our flows are deleted again and again: back in %.2f s", delay)
+            hub.spawn_after(delay, self._restore)
+
+    def _restore(self) -> None:
+        """Put back what was deleted behind our back."""
+        self._restoring = False
         if self._flows.lost_many():
             self._ask_for_dump()
         else:
@@ -274,7 +291,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         )
         if changes:
             LOG.info(
-                "bridge %s: %d flows added, %d deleted",
+                "bridge %s: %d flows sent, %d deletions",
                 *(self._config.bridge, len(changes.add), len(changes.delete)),
             )
         elif self._flows.known:

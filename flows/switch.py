@@ -105,13 +105,15 @@ class SwitchFlows:
         self._removed = set()
         self._unsettled = {*(self._installed or ()), *(self._desired or ())}
 
-    def removed(self, key: FlowKey) -> None:
-        """The switch says that a flow of ours was deleted, by whomever."""
+    def removed(self, key: FlowKey) -> bool:
+        """The switch says that a flow of ours was deleted, by whomever; True if it is desired."""
         if self._dumping:
             self._removed.add(key)  # what has been dumped may still hold it
         self._unsettled.add(key)
-        self._lost += key in (self._desired or ())
+        lost = key in (self._desired or ())
+        self._lost += lost
         self._forget(key)
+        return lost
 
     def _forget(self, key: FlowKey) -> None:
         if self._installed is not None:

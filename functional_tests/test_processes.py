@@ -29,7 +29,7 @@ EXPECTED = (
     b"\nproxy worker 0: time=",  # the access log
     b" cause=no_endpoint\n",
     b" WARNING ovs_metadata.proxy.",
-    b"flows added, 0 deleted\n",
+    b"flows sent, 0 deletions\n",
 )
 """What is logged while nobody reads it."""
 

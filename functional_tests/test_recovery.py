@@ -83,6 +83,22 @@ def test_the_flows_of_many_ports_are_deleted_at_once(serving: tuple[Hypervisor, 
         assert guest.identity() == guest.instance_id
 
 
+def test_a_rival_that_goes_on_deleting_our_flows_is_answered_ever_less_often(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = serving
+    log = hypervisor.processes["agent"].log
+
+    def restored() -> int:
+        return log.read_text().count(" flows sent, ")
+
+    before = restored()
+    for _ in range(60):
+        hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
+    assert restored() - before < 20
+    wait_for(lambda: guest.identity() == guest.instance_id, "the flows to be back", 20)
+
+
 def test_an_instance_with_the_metadata_ports_number_is_not_asked_in_its_place(
     serving: tuple[Hypervisor, Guest],
 ) -> None:

@@ -1,0 +1,34 @@
+"""How soon flows that somebody else deletes are put back: at once, but not for ever at once."""
+
+import math
+
+FIRST = 0.05
+LONGEST = 10.0
+"""Seconds that flows stay away which are deleted again and again: twice as long each time."""
+
+ROUND = 0.05
+"""Seconds in which the switch reports what was deleted at once."""
+
+CALM = 5.0
+"""Seconds without a loss after which flows are put back at once again."""
+
+
+class Rivalry:
+    """What a rival deletes as soon as we put it back would keep the switch and us busy."""
+
+    def __init__(self) -> None:
+        self._delay = 0.0
+        self._due = self._round_ends = self._calm_at = -math.inf
+
+    def lost(self, now: float) -> float:
+        """A flow was deleted behind our back: seconds until it is to be put back.
+
+        `now` is a time in seconds that only grows.
+        """
+        if now >= self._round_ends:
+            again = now < self._calm_at
+            self._delay = min(max(2 * self._delay, FIRST), LONGEST) if again else 0.0
+            self._due = now + self._delay
+            self._round_ends = self._due + ROUND
+            self._calm_at = self._due + CALM
+        return max(0.0, self._due - now)
