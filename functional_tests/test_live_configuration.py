@@ -23,6 +23,9 @@ PREFIX = "agent.openstack.metadata"
 PROMISED = 1.0
 """Seconds in which a change is applied; docs/configuration.md says so."""
 
+PATIENCE = 60.0
+"""Seconds that an agent may take to start or to stop on a busy machine."""
+
 MARGIN = 2.0
 """More seconds, for what is none of the agent's doing: the guest's curl, which is started in its
 namespace for each look, and other tests that keep the machine's few processors busy."""
@@ -69,6 +72,7 @@ def _said(hypervisor: Hypervisor, *words: str) -> None:
     wait_for(
         lambda: any(all(word in line for word in words) for line in log.read_text().splitlines()),
         f"the agent to say {words}",
+        PATIENCE,
     )
 
 
@@ -173,7 +177,7 @@ def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
     flows = hypervisor.static_flows()
     pid = agent.pid
     hypervisor.deploy(enabled=False)
-    wait_for(lambda: not _traces(hypervisor), "every trace to go")
+    wait_for(lambda: not _traces(hypervisor), "every trace to go", PATIENCE)
     _said(hypervisor, "disabled: nothing of ours is on this host")
 
     # Neutron's own path, for example: a port of the guest's network that answers there.
@@ -221,7 +225,7 @@ def test_disabled_while_the_agent_was_away(serving: tuple[Hypervisor, Guest]) ->
     assert hypervisor.flows(), "stopping leaves the flows"
     hypervisor.deploy(enabled=False)
     hypervisor.spawn("agent", *hypervisor.command("agent"))
-    wait_for(lambda: not _traces(hypervisor), "every trace to go")
+    wait_for(lambda: not _traces(hypervisor), "every trace to go", PATIENCE)
 
 
 def test_a_bad_value_is_ignored_and_named(serving: tuple[Hypervisor, Guest]) -> None:

@@ -15,7 +15,7 @@ from ovs_metadata.flows.tables import COOKIE_PREFIX
 from ovs_metadata.host.address import METADATA_PORT
 
 
-def _wait_until_answered(guest: Guest, timeout: float = 15.0) -> None:
+def _wait_until_answered(guest: Guest, timeout: float = 60.0) -> None:
     wait_for(
         lambda: guest.identity("--max-time", "1") == guest.instance_id,
         f"{guest.name} to be told its identity",
