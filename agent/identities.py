@@ -6,7 +6,7 @@ the shared secret they are made with.
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from ovs_metadata.host.address import IpVersion, port_address
@@ -27,12 +27,13 @@ class Identities:
     def __init__(self) -> None:
         self._kept: dict[_Source, Identity] = {}
 
-    def table(self, bound: Bound, secret: bytes) -> dict[str, Entry]:
+    def table(self, bound: Bound, secret: bytes, stale: Container[int] = ()) -> dict[str, Entry]:
         """Port address → who asks from it.
 
         Args:
             bound: the ports of this host.
             secret: Nova's metadata_proxy_shared_secret.
+            stale: ofports that stand for nobody yet; see `StaleNumbers`.
         """
         before, self._kept = self._kept, {}
         entries: dict[int, Entry] = {
@@ -40,7 +41,7 @@ class Identities:
             for ofport, port_id in bound.pending.items()
         }
         for ofport, port in bound.served.items():
-            source = _source(port, secret)
+            source = _stale(port) if ofport in stale else _source(port, secret)
             if isinstance(source, Pending):
                 entries[ofport] = source
             else:
@@ -79,6 +80,10 @@ class _Source(NamedTuple):
     project_id: str
     fixed_ip: str
     secret: bytes
+
+
+def _stale(port: ServedPort) -> Pending:
+    return Pending(port.record.port_id, "its number was another port's a moment ago")
 
 
 def _source(port: ServedPort, secret: bytes) -> _Source | Pending:

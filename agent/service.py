@@ -24,6 +24,8 @@ from ovs_metadata.agent.network.host_plumbing import HostPlumbing
 from ovs_metadata.agent.network.reconciler import Upkeep
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.pulse import Pulse, pulse_pipe
+from ovs_metadata.agent.revalidation import revalidated
+from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Handover
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.passing import let_pass
@@ -58,6 +60,8 @@ class Service:
         self._handover = handover
         self._deployment = deployment
         self._identities = Identities()
+        self._stale = StaleNumbers()
+        self._is_stale = asyncio.Event()
         self._on_end = on_end
         self._workers = Workers(
             config.proxy_user, deployment.settings, statistics, confirm=self._confirm
@@ -159,7 +163,8 @@ class Service:
         upkeep = self._upkeep = Upkeep(host, self._workers, lambda: watcher.bridge)
         keeping_up = asyncio.create_task(upkeep.run())
         telling, flows = asyncio.create_task(self._tell(watcher)), self._start_flows()
-        tasks = [keeping_up, telling, *flows]
+        freshening = asyncio.create_task(self._freshen())
+        tasks = [keeping_up, telling, freshening, *flows]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -171,7 +176,7 @@ class Service:
                 await self._let_pass()
             # While workers finish what they have, they are still told of changes.
             await self._workers.stop()
-            await _cancel(telling, *flows)
+            await _cancel(telling, freshening, *flows)
             probe.close()
             await asyncio.to_thread(watcher.close)
 
@@ -207,8 +212,21 @@ class Service:
     def _tell_now(self, watcher: PortWatcher) -> None:
         self._changed.clear()
         bound = watcher.state().bound
-        self._workers.tell(self._identities.table(bound, self._deployment.secret))
+        self._stale.left(watcher.take_left())
+        if self._stale:
+            self._is_stale.set()
+        self._workers.tell(self._identities.table(bound, self._deployment.secret, self._stale))
         self._statistics.refused = bound.refused
+
+    async def _freshen(self) -> None:
+        """Have the datapath's flows revalidated whenever ports have left numbers."""
+        while True:
+            await self._is_stale.wait()
+            self._is_stale.clear()
+            number = self._stale.begin()
+            await revalidated(self._config.rundir)
+            self._stale.done(number)
+            self._changed.set()
 
     def _confirm(self, on_confirmed: Callable[[], None]) -> None:
         """Call back once the workers know of everything committed before; see `Confirm`."""

@@ -117,6 +117,51 @@ def test_a_confirmation_that_is_under_way_serves_nobody_who_comes_later(
         ovsdb.close()
 
 
+def test_with_a_confirmation_it_is_known_which_numbers_ports_have_left(
+    database: OpenVSwitch,
+) -> None:
+    seen = Seen()
+    for name in ("tap0", "tap1"):
+        database.vsctl("--no-wait", "add-port", "br-int", name)
+    _number(database, tap0=5, tap1=6)
+    ovsdb = Ovsdb(database.connection, "br-int", seen)
+
+    def left() -> frozenset[int] | None:
+        confirmed(ovsdb, seen)
+        return ovsdb.take_left()
+
+    try:
+        assert left() is None  # nobody knows what was before
+        assert left() == frozenset()
+        _number(database, tap0=6, tap1=5)
+        assert left() == {5, 6}
+        _number(database, tap0=7)
+        _number(database, tap0=6)  # back again
+        assert left() == {6, 7}
+        database.vsctl("--no-wait", "del-port", "tap0", "--", "add-port", "br-int", "tap0")
+        assert left() == {6}
+        _number(database, tap0=6)
+        assert left() == frozenset()
+        database.vsctl("--no-wait", "set", "interface", "tap0", "external_ids:iface-id=x")
+        assert left() == frozenset()
+        database.kill_ovsdb()
+        database.start_ovsdb()
+        assert left() is None
+        assert left() == frozenset()
+    finally:
+        ovsdb.close()
+
+
+def _number(database: OpenVSwitch, **ofports: int) -> None:
+    """Write ofports as ovs-vswitchd does, in one transaction."""
+    words = [
+        word
+        for name, ofport in ofports.items()
+        for word in ("--", "set", "interface", name, f"ofport={ofport}")
+    ]
+    database.vsctl("--no-wait", *words)
+
+
 def test_it_does_not_come_while_ovsdb_does_not_answer(database: OpenVSwitch) -> None:
     seen = Seen()
     ovsdb = Ovsdb(database.connection, "br-int", seen)

@@ -7,6 +7,7 @@ on that thread. Lives from construction to `close`. Works in processes patched b
 
 import contextlib
 import queue
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ovs_metadata.host.ovsdb_schema import schema_helper
 with warnings.catch_warnings():
     # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    from ovs.db.idl import ROW_DELETE
+    from ovs.db.idl import ROW_CREATE, ROW_DELETE
     from ovs.jsonrpc import Message
     from ovsdbapp import exceptions
     from ovsdbapp.backend.ovs_idl import command, connection, transaction
@@ -117,6 +118,8 @@ class Ovsdb:
         self._name = bridge
         self._on_change = on_change
         self._last: Bridge | None = None
+        self._left: set[int] | None = None
+        self._taking = threading.Lock()
         try:
             helper = schema_helper(target, timeout)
             for table, columns in COLUMNS.items():
@@ -129,6 +132,7 @@ class Ovsdb:
             raise OvsdbUnreachable(f"OVSDB at {target} is unreachable: {error}") from error
         with self._connection.lock:
             self.idl.on_change = self._changed
+            self.idl.take_left()
             self._last = self._read()
             on_change(self._last)
 
@@ -136,6 +140,15 @@ class Ovsdb:
     def bridge(self) -> Bridge | None:
         """The bridge as last seen."""
         return self._last
+
+    def take_left(self) -> frozenset[int] | None:
+        """Return the numbers that ports have left since the last call; None: any may have been.
+
+        Any thread may call it. What it returns is no older than the bridge that `on_change` got.
+        """
+        with self._taking:
+            left, self._left = self._left, set()
+        return left if left is None else frozenset(left)
 
     def close(self) -> None:
         """Stop the thread and drop the connection."""
@@ -183,8 +196,11 @@ class Ovsdb:
             raise
 
     def _changed(self) -> None:
+        left = self.idl.take_left()
+        with self._taking:
+            self._left = None if left is None or self._left is None else self._left | left
         state = self._read()
-        if state != self._last:
+        if state != self._last or left is None or left:
             self._last = state
             self._on_change(state)
 
@@ -228,6 +244,7 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
         super().__init__(target, helper)
         self.wanted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._echo: _Echo | None = None
+        self._left: set[int] | None = None  # None: the contents are new as a whole
         self._seen_seqno: int | None = None
         self._ports: list[Any] | None = None
         self._read: dict[UUID, tuple[Interface, ...]] = {}
@@ -268,11 +285,19 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
         names = sorted((atom.value for atom in bridge._data["ports"].values), key=_as_number)
         return [rows[uuid] for uuid in names if uuid in rows]
 
+    def take_left(self) -> set[int] | None:
+        """The numbers that interfaces have left since the last call; None: any may have been."""
+        left, self._left = self._left, set()
+        return left
+
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         """Forget what a change is about (called for each row that changes)."""
         super().notify(event, row, updates)
         if row._table.name == "Bridge":
             self._ports = None
+        if row._table.name == "Interface" and event != ROW_CREATE and self._left is not None:
+            # Of an update `updates` has what it changed, as it was.
+            self._left |= set(getattr(row if event == ROW_DELETE else updates, "ofport", ()))
         port = row.uuid if row._table.name == "Port" else self._port_of.get(row.uuid)
         if event == ROW_DELETE:
             self._port_of.pop(row.uuid, None)
@@ -281,8 +306,11 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
 
     def run(self) -> bool:
         changed = bool(super().run())
+        if self.state != self.IDL_S_MONITORING:
+            self._left = None  # what changes until there is a connection again is not notified
         # Not by `changed`: an exception above may have hidden a change from the last call.
-        if self.on_change and self.change_seqno != self._seen_seqno:
+        new = self.change_seqno != self._seen_seqno or self._left is None
+        if self.on_change and new and self.state == self.IDL_S_MONITORING:
             seqno = self.change_seqno
             self.on_change()
             self._seen_seqno = seqno

@@ -60,6 +60,13 @@ class PortWatcher:
         with self._lock:
             return self._bridge
 
+    def take_left(self) -> frozenset[int] | None:
+        """Return the numbers that ports have left since the last call; None: any may have been.
+
+        To be called after `state`: then it has all that was left up to that state.
+        """
+        return self.ovsdb.take_left()
+
     def confirm(self, on_confirmed: Callable[[], None]) -> None:
         """Call back once `state` is no older than this call, in all that identities depend on.
 

@@ -70,6 +70,16 @@ def test_a_disagreement_is_never_an_identity() -> None:
     assert isinstance(entry, Pending)
 
 
+def test_a_stale_number_stands_for_nobody() -> None:
+    stale = _with_stale({5})
+    assert {type(entry) for entry in stale.values()} == {Pending}
+    assert _with_stale({6}) == identity_table(_served(), SECRET)
+
+
+def _with_stale(numbers: set[int]) -> dict[str, Entry]:
+    return Identities().table(_served(), SECRET, numbers)
+
+
 def test_a_port_without_an_address_is_no_identity() -> None:
     record = dataclasses.replace(RECORD, fixed_ips=())
     assert isinstance(identity_table(_served(record), SECRET)["169.254.0.5"], Pending)

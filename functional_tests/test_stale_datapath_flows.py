@@ -1,0 +1,111 @@
+"""A number that a port has left stands for nobody while flows of the datapath may be the old ones.
+
+The revalidators of ovs-vswitchd, which bring these flows up to date, stand still here: a moment of
+a busy machine, for as long as the test likes.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hypervisor_fixtures import Factory
+
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import LabError, wait_for
+
+SWAPS = 4
+"""Which port gets which place in the datapath is Open vSwitch's to choose. At the second at the
+latest two ports have crossed it."""
+
+URLS = (
+    "http://169.254.169.254/openstack/latest/meta_data.json",
+    "http://[fe80::a9fe:a9fe%25eth0]/openstack/latest/meta_data.json",
+)
+
+# linux/ptrace.h
+_DETACH, _SEIZE, _INTERRUPT = 17, 0x4206, 0x4207
+
+
+def test_nobody_is_told_anothers_identity_by_a_flow_of_before(lab_hypervisor: Factory) -> None:
+    hypervisor: Hypervisor = lab_hypervisor()
+    hypervisor.start()
+    hypervisor.start_metadata_service()
+    hypervisor.start_agent()
+    one, two = hypervisor.add_guest("one"), hypervisor.add_guest("two")
+    for guest in (one, two):
+        hypervisor.wait_until_served(guest)
+        assert _told(guest) == [guest.instance_id] * len(URLS)
+    with _standing_still(hypervisor.ovs.vswitchd_pid, "revalidator"):
+        for _ in range(SWAPS):
+            _swap_numbers(hypervisor, one, two)
+            assert _told(one) == _told(two) == [None] * len(URLS)
+    for guest in (one, two):
+        hypervisor.wait_until_served(guest)
+        assert _told(guest) == [guest.instance_id] * len(URLS)
+
+
+def _swap_numbers(hypervisor: Hypervisor, one: Guest, two: Guest) -> None:
+    first, second = (hypervisor.ovs.ofport(guest.tap) for guest in (one, two))
+    hypervisor.ovs.vsctl(
+        *("--", "set", "interface", one.tap, f"ofport_request={second}"),
+        *("--", "set", "interface", two.tap, f"ofport_request={first}"),
+    )
+    wait_for(lambda: hypervisor.ovs.ofport(one.tap) == second, "the numbers to be swapped")
+
+
+def _told(guest: Guest) -> list[str | None]:
+    """The instance that a guest is told it is, by each address of the service; None: nothing."""
+    return [_instance(guest, url) for url in URLS]
+
+
+def _instance(guest: Guest, url: str) -> str | None:
+    try:
+        return str(json.loads(guest.run("curl", "-s", "--max-time", "1", url))["uuid"])
+    except LabError:
+        return None
+
+
+@contextlib.contextmanager
+def _standing_still(pid: int, name: str) -> Iterator[None]:
+    """Have threads of a process stand still, each from a moment in which it waits on."""
+    tasks = [
+        task
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        if (task / "comm").read_text().startswith(name)
+    ]
+    assert tasks
+    poll = str(_number_of_poll())
+    for task in tasks:
+        _ptrace(_SEIZE, task)
+        # One that holds up what others wait for (RCU) would stop all of ovs-vswitchd.
+        wait_for(lambda task=task: _waits(task, poll), "a thread to wait")  # type: ignore[misc]
+        _ptrace(_INTERRUPT, task)
+        wait_for(lambda task=task: _state(task) == "t", "a thread to stand still")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            _ptrace(_DETACH, task)
+
+
+def _waits(task: Path, poll: str) -> bool:
+    return (task / "syscall").read_text().split()[0] == poll
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(") ")[2][0]
+
+
+def _number_of_poll() -> int:
+    return 7 if os.uname().machine == "x86_64" else 73  # ppoll(2), all that arm64 has
+
+
+def _ptrace(request: int, task: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(request, int(task.name), None, None) == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(task))
