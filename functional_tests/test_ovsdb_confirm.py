@@ -134,12 +134,12 @@ def test_with_a_confirmation_it_is_known_which_numbers_ports_have_left(
         assert left() is None  # nobody knows what was before
         assert left() == frozenset()
         _number(database, tap0=6, tap1=5)
-        assert left() == {5, 6}
+        assert left() == frozenset({5, 6})
         _number(database, tap0=7)
         _number(database, tap0=6)  # back again
-        assert left() == {6, 7}
+        assert left() == frozenset({6, 7})
         database.vsctl("--no-wait", "del-port", "tap0", "--", "add-port", "br-int", "tap0")
-        assert left() == {6}
+        assert left() == frozenset({6})
         _number(database, tap0=6)
         assert left() == frozenset()
         database.vsctl("--no-wait", "set", "interface", "tap0", "external_ids:iface-id=x")

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -201,6 +202,33 @@ def test_a_child_that_stands_still_is_noticed_and_replaced(
     process = NAMES[module].split("proxy ")[-1].rstrip(" 0").replace(" ", "_")
     counted = f'ovs_metadata_children_stood_still_total{{process="{process}"}} 1.0'
     assert counted in _ask(hypervisor, "/metrics").splitlines()
+
+
+MANY_LINES = 60
+"""Each thing that fails says so when it begins, and not again for as long as it does."""
+
+
+def test_an_agent_without_file_descriptors_says_so_and_recovers(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = serving
+    agent, worker = hypervisor.processes["agent"], hypervisor.children()[WORKER]
+    wait_for(lambda: _problems(hypervisor) == [], "the host to be ready")
+    limits = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        os.kill(worker, signal.SIGKILL)  # another one needs pipes
+        hypervisor.store.delete(guest.port_id)  # the store's file has to be read
+        wait_for(lambda: "open files" in agent.log.read_text(), "the agent to say so")
+        wait_for(lambda: WORKER not in hypervisor.children(), "the worker to end")
+    finally:
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, limits)
+    wait_for(lambda: _problems(hypervisor) == [], "the host to be ready", 30)
+    ports = {"served": 0, "pending": 1, "refused": 0}
+    wait_for(lambda: json.loads(_ask(hypervisor, "/status"))["ports"] == ports, "it to be read")
+    hypervisor.put(guest)
+    hypervisor.wait_until_served(guest)
+    assert agent.log.read_text().count("open files") < MANY_LINES
 
 
 def test_workers_say_that_their_agent_stood_still_and_outlive_it(
