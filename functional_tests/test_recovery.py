@@ -95,7 +95,8 @@ def test_a_rival_that_goes_on_deleting_our_flows_is_answered_ever_less_often(
     before = restored()
     for _ in range(60):
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
-    assert restored() - before < 20
+    # Each time they are back may take two messages. At once each time would be some 60 times.
+    assert restored() - before < 40
     wait_for(lambda: guest.identity() == guest.instance_id, "the flows to be back", 20)
 
 
