@@ -12,9 +12,6 @@ import click
 
 from ovs_metadata.untrusted import printable
 
-EXTRA = "neutron"
-"""The extra of this distribution with the libraries that a command may lack."""
-
 
 def load(where: str) -> Any:
     """What is at a place in `cli`, as `module:attribute`; the module is imported."""
@@ -40,21 +37,10 @@ class LazyGroup(click.Group):
         return sorted({*super().list_commands(ctx), *self.lazy})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command, imported.
-
-        Raises:
-            click.ClickException: a library is missing that only this command needs.
-        """
+        """A command, imported."""
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
-        try:
-            command: click.Command = load(self.lazy[cmd_name][0])
-        except ModuleNotFoundError as error:
-            if error.name and error.name.partition(".")[0] == __name__.partition(".")[0]:
-                raise
-            raise click.ClickException(
-                f"{error.name} is not installed: pip install 'ovs-metadata-agent[{EXTRA}]'"
-            ) from error
+        command: click.Command = load(self.lazy[cmd_name][0])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,13 +1,14 @@
 """What the commands share that ask Neutron's API: which cloud it is, and how asking it may fail."""
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
 
 from ovs_metadata.cli.common import UNREACHABLE, Failure
-from ovs_metadata.publisher.neutron_api import NeutronUnavailable
+from ovs_metadata.publisher.errors import NeutronUnavailable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,6 +27,21 @@ _endpoint = click.option(
 def neutron_options(command: Command) -> Command:
     """Give a command the options `os_cloud` and `os_endpoint`."""
     return _cloud(_endpoint(command))
+
+
+def with_openstacksdk(where: str) -> Any:
+    """What is at a place, as `module:attribute`, in a module that needs openstacksdk.
+
+    It takes longer to import than most commands take to run, and is an extra: without it the
+    command ends.
+    """
+    module, _, attribute = where.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise Failure(
+            f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
+        ) from error
 
 
 @contextlib.contextmanager

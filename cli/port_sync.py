@@ -24,10 +24,9 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
-from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options
+from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, with_openstacksdk
 from ovs_metadata.publisher.bulk import Outcome, TooManyRemovals, synchronise
 from ovs_metadata.publisher.comparison import Action, Finding
-from ovs_metadata.publisher.neutron_api import ApiPorts
 from ovs_metadata.store.record import PortRecord
 
 DIFFERENT = 5
@@ -71,7 +70,9 @@ def sync_ports(
     assert from_neutron  # noqa: S101 - there is no other source yet
     refusal = ""
     with asking_neutron(os_cloud, os_endpoint):
-        source = ApiPorts(os_cloud, os_endpoint)
+        source = with_openstacksdk("ovs_metadata.publisher.neutron_api:ApiPorts")(
+            os_cloud, os_endpoint
+        )
         with settings.open_store() as store, _progress() as advance:
 
             def told(finding: Finding) -> None:

@@ -11,6 +11,7 @@ import openstack
 from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
+from ovs_metadata.publisher.errors import NeutronUnavailable
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port, is_subport, of_trunk
 from ovs_metadata.untrusted import UnreadableJson, fits, parse_json
@@ -27,10 +28,6 @@ _PORT = {"id": str, "device_owner": str | None}
 _TRUNK = {"id": str, "port_id": str, "sub_ports": [{"port_id": str}]}
 
 T = TypeVar("T")
-
-
-class NeutronUnavailable(Exception):
-    """Neutron's API cannot be used; the message is one line that says why."""
 
 
 class ApiPorts:

@@ -14,16 +14,15 @@ from typing import Any
 import click.testing
 import pytest
 
-from ovs_metadata.cli.cleanup import namespaces, ports
+from ovs_metadata.cli.cleanup import namespaces, neutron, ports
 from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, HOST, Loss, Surroundings
-from ovs_metadata.cli.cleanup.neutron import Refused
 from ovs_metadata.cli.cleanup.restore import (
     RestoreFileError,
     read_restore_file,
     write_restore_file,
 )
 from ovs_metadata.cli.main import main
-from ovs_metadata.publisher.neutron_api import NeutronUnavailable
+from ovs_metadata.publisher.errors import NeutronRefused, NeutronUnavailable
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "cleanup.md"
@@ -59,7 +58,7 @@ class Neutron:
 
     def delete(self, port_id: str) -> bool:
         if port_id == self.KEPT:
-            raise Refused("409: not this one")
+            raise NeutronRefused("409: not this one")
         removed = self.there.pop(port_id)
         if port_id == self.ANEW:
             self.there["another"] = {**removed, "id": "another", "mac_address": "fa:16:3e:0:0:77"}
@@ -75,7 +74,7 @@ def cleanup(*arguments: str, exit_code: int) -> click.testing.Result:
 def test_what_is_not_gone_in_the_end_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ports, "DhcpNeutron", Neutron)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Neutron)
     restore_file = tmp_path / "restore.json"
     result = cleanup(
         *("dhcp-ports", "--yes", "--format", "json", "--restore-file", str(restore_file)),
@@ -103,7 +102,7 @@ def test_what_was_done_is_told_although_neutron_is_gone_by_then(
                 raise NeutronUnavailable("Neutron: connection reset")
             return super().delete(port_id)
 
-    monkeypatch.setattr(ports, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
     restore_file = tmp_path / "restore.json"
     yes = ("dhcp-ports", "--yes", "--restore-file", str(restore_file))
     result = cleanup(*yes, "--format", "json", exit_code=3)
@@ -127,7 +126,7 @@ def test_what_was_removed_is_told_if_nobody_can_look_again(
                 raise NeutronUnavailable("Neutron: connection reset")
             return super().ports()
 
-    monkeypatch.setattr(ports, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
     yes = ("dhcp-ports", "--yes", "--restore-file", str(tmp_path / "restore.json"))
     result = cleanup(*yes, "--format", "json", exit_code=3)
     outcome = [each["result"] for each in json.loads(result.stdout)["ports"]]
@@ -146,7 +145,7 @@ def test_what_was_restored_is_told_although_neutron_is_gone_by_then(
                 raise NeutronUnavailable("Neutron: connection reset")
             return "new"
 
-    monkeypatch.setattr(ports, "DhcpNeutron", Vanishing)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Vanishing)
     path = tmp_path / "restore.json"
     write_restore_file(path, [port(number) for number in range(3)], "now")
     restore = ("dhcp-ports", "--restore", str(path), "--yes", "--format", "json")
@@ -160,7 +159,7 @@ def test_only_an_administrator_sees_what_speaks_against_it(
 ) -> None:
     shown = {name: value for name, value in port(1).items() if name != HOST}
     monkeypatch.setattr(Neutron, "ports", lambda _self: [shown])
-    monkeypatch.setattr(ports, "DhcpNeutron", Neutron)
+    monkeypatch.setattr(neutron, "DhcpNeutron", Neutron)
     assert "be an administrator" in cleanup("dhcp-ports", "--yes", exit_code=1).stderr
 
 

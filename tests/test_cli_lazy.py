@@ -58,13 +58,15 @@ def test_help_lists_commands_without_importing_them(arguments: list[str], spared
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_command_that_lacks_a_library_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("command", [["port", "sync", "--from-neutron"], ["cleanup", "dhcp-ports"]])
+def test_a_command_that_lacks_a_library_has_help_and_says_what_to_install(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("ovs_metadata.cli.port_sync", "ovs_metadata.publisher.neutron_api"):
+    for name in ("ovs_metadata.cli.cleanup.neutron", "ovs_metadata.publisher.neutron_api"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "openstack", None)
-    result = CliRunner().invoke(main, ["port", "sync", "--from-neutron"])
+    assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
+    result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "openstack is not installed: pip install 'ovs-metadata-agent[neutron]'" in result.output
 

@@ -20,7 +20,8 @@ from tls_support import Authority
 from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.pool import UpstreamPool
-from ovs_metadata.publisher.neutron_api import ApiPorts, NeutronUnavailable
+from ovs_metadata.publisher.errors import NeutronUnavailable
+from ovs_metadata.publisher.neutron_api import ApiPorts
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreUnavailable
 from ovs_metadata.store.security import Security

@@ -18,15 +18,12 @@ from ovs_metadata.cli.cleanup.dhcp_ports import (
     DhcpAgent,
     Surroundings,
 )
+from ovs_metadata.publisher.errors import NeutronRefused
 from ovs_metadata.publisher.neutron_api import RETRIES, connect, document, documents, reported
 from ovs_metadata.publisher.paging import PAGE
 
 _AGENT_TYPE = "DHCP agent"
 _NETWORK = {"id": str}
-
-
-class Refused(Exception):
-    """Neutron did not do what it was asked to; the message is what it said, on one line."""
 
 
 class DhcpNeutron:
@@ -67,7 +64,7 @@ class DhcpNeutron:
         )
 
     def delete(self, port_id: str) -> bool:
-        """Delete a port; False when it was gone already. Raises Refused."""
+        """Delete a port; False when it was gone already. Raises NeutronRefused."""
         answer = self._ask("DELETE", f"/ports/{port_id}")
         if answer.status_code == 404:
             return False
@@ -75,7 +72,7 @@ class DhcpNeutron:
         return True
 
     def create(self, port: dict[str, Any]) -> str:
-        """Make a port and return its id. Raises Refused."""
+        """Make a port and return its id. Raises NeutronRefused."""
         answer = self._ask("POST", "/ports", json={"port": port})
         _checked(answer)
         return str(document(answer, {"port": {"id": str}})["port"]["id"])
@@ -122,4 +119,4 @@ def _checked(answer: Any) -> None:
     try:
         sdk.raise_from_response(answer)
     except sdk.HttpException as error:
-        raise Refused(" ".join(str(error).split())) from error
+        raise NeutronRefused(" ".join(str(error).split())) from error

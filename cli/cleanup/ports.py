@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +22,6 @@ from ovs_metadata.cli.cleanup.dhcp_ports import (
     select,
     with_dhcp,
 )
-from ovs_metadata.cli.cleanup.neutron import DhcpNeutron, Refused
 from ovs_metadata.cli.cleanup.report import Done, document, finish, progress, show
 from ovs_metadata.cli.cleanup.restore import (
     RestoreFileError,
@@ -35,8 +35,11 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
-from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options
-from ovs_metadata.publisher.neutron_api import NeutronUnavailable
+from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, with_openstacksdk
+from ovs_metadata.publisher.errors import NeutronRefused, NeutronUnavailable
+
+if TYPE_CHECKING:
+    from ovs_metadata.cli.cleanup.neutron import DhcpNeutron
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +112,26 @@ def dhcp_ports(
     """
     if restore and (networks or hosts or force or restore_file):
         raise click.UsageError("--restore goes with --yes, --format and --os-… only.")
+
+    def connect() -> "DhcpNeutron":
+        neutron: DhcpNeutron = with_openstacksdk("ovs_metadata.cli.cleanup.neutron:DhcpNeutron")(
+            os_cloud, os_endpoint
+        )
+        return neutron
+
     with asking_neutron(os_cloud, os_endpoint):
         try:
             if restore:
-                _restore(restore, lambda: DhcpNeutron(os_cloud, os_endpoint), output, yes=yes)
+                _restore(restore, connect, output, yes=yes)
                 return
-            neutron = DhcpNeutron(os_cloud, os_endpoint)
+            neutron = connect()
             removal = _removal(neutron, networks, hosts)
             _remove(neutron, removal, restore_file, output, yes=yes, force=force)
         except RestoreFileError as error:
             raise Failure(str(error)) from error
 
 
-def _removal(neutron: DhcpNeutron, networks: Sequence[str], hosts: Sequence[str]) -> Removal:
+def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[str]) -> Removal:
     ids = {_network_id(neutron, network) for network in networks}
     existing = neutron.ports()
     if any(HOST not in port for port in existing):
@@ -137,7 +147,7 @@ def _removal(neutron: DhcpNeutron, networks: Sequence[str], hosts: Sequence[str]
     )
 
 
-def _network_id(neutron: DhcpNeutron, network: str) -> str:
+def _network_id(neutron: "DhcpNeutron", network: str) -> str:
     found = neutron.network_id(network)
     if found is None:
         raise Failure(f"there is no network {network}", NOT_FOUND)
@@ -145,7 +155,7 @@ def _network_id(neutron: DhcpNeutron, network: str) -> str:
 
 
 def _remove(
-    neutron: DhcpNeutron,
+    neutron: "DhcpNeutron",
     removal: Removal,
     restore_file: Path | None,
     output: str,
@@ -184,10 +194,10 @@ def _remove(
     finish(done, dry_run=not yes)
 
 
-def _delete(neutron: DhcpNeutron, port: Document) -> Done:
+def _delete(neutron: "DhcpNeutron", port: Document) -> Done:
     try:
         return Done(port, "removed" if neutron.delete(port["id"]) else "was gone")
-    except Refused as refusal:
+    except NeutronRefused as refusal:
         return Done(port, "failed", str(refusal))
 
 
@@ -210,7 +220,7 @@ def _each(
 
 
 def _looked_again(
-    neutron: DhcpNeutron, done: list[Done]
+    neutron: "DhcpNeutron", done: list[Done]
 ) -> tuple[list[Done], NeutronUnavailable | None]:
     """The outcome, after a look at whether somebody has made ports anew already."""
     try:
@@ -226,7 +236,7 @@ def _looked_again(
     return looked, None
 
 
-def _restore(path: Path, connect: Callable[[], DhcpNeutron], output: str, *, yes: bool) -> None:
+def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, yes: bool) -> None:
     ports = read_restore_file(path)
     neutron = connect()
     existing = neutron.ports()
@@ -249,10 +259,10 @@ def _restore(path: Path, connect: Callable[[], DhcpNeutron], output: str, *, yes
     finish(done, dry_run=not yes)
 
 
-def _create(neutron: DhcpNeutron, port: Document) -> Done:
+def _create(neutron: "DhcpNeutron", port: Document) -> Done:
     try:
         return Done(port, "restored", f"as {neutron.create(restoration(port))}")
-    except Refused as refusal:
+    except NeutronRefused as refusal:
         return Done(port, "failed", str(refusal))
 
 
