@@ -20,7 +20,7 @@ from typing import IO, cast
 
 from benchmarks.proxy_load import Job, Result
 from benchmarks.proxy_report import NEUTRON, Case, Figures, rows, show
-from benchmarks.proxy_targets import BODY_LENGTH, TARGETS, Lab, Target
+from benchmarks.proxy_targets import BODY_LENGTH, TARGETS, TORNADO, Lab, Target
 from rich.console import Console
 
 from lab.rig.process import LabError
@@ -169,10 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.proxy", description=__doc__)
     parser.add_argument(
         "--only",
-        type=_one_of(*TARGETS),
+        type=_one_of(*TARGETS, *TORNADO),
         default=list(TARGETS),
         metavar="TARGET[,…]",
-        help=f"targets: {', '.join(TARGETS)} (all)",
+        help=f"targets: {', '.join(TARGETS)} (all); besides: {', '.join(TORNADO)}",
     )
     parser.add_argument(
         "--upstreams",

@@ -165,6 +165,8 @@ class Lab:
             processes = self._workers(name, port, _WORKERS[name], upstream)
         elif name == "confirmed":
             processes = self._confirmed(name, port, upstream)
+        elif name in TORNADO:
+            processes = [self._tornado(name, port, upstream)]
         elif name == "haproxy":
             processes = [self._haproxy(name, self._haproxy_config(port, upstream))]
         elif name == "neutron":
@@ -205,6 +207,15 @@ class Lab:
         process = self._start(name, [*command, path, f"127.0.0.1:{port}", switch.connection])
         wait_for(partial(_in_log, process, "listening on"), f"{name} to listen")
         return [database, process]
+
+    def _tornado(self, name: str, port: int, upstream: Upstream) -> Process:
+        """A relay made of Tornado's layers; it speaks http to the upstream."""
+        path = self._directory / "identities.json"
+        path.write_text(json.dumps(self._snapshot(upstream)))
+        program = Path(__file__).with_name("proxy_tornado.py")
+        layer = name.removeprefix("tornado-")
+        places = (str(port), str(upstream.port))
+        return self._start(name, [sys.executable, program, layer, path, *places])
 
     def _neutron(self, port: int, upstream: Upstream) -> list[Process]:
         ports = {
@@ -291,7 +302,10 @@ def _in_log(process: Process, text: str) -> bool:
 _WORKERS = {"worker": 1, "workers-2": 2}
 
 TARGETS = ("worker", "confirmed", "workers-2", "haproxy", "neutron", "upstream")
-"""All there are, in the order in which they are shown."""
+"""Those measured unless others are chosen, in the order in which they are shown."""
+
+TORNADO = ("tornado-iostream", "tornado-httpserver", "tornado-web")
+"""What Tornado's layers cost, to be chosen by name."""
 
 _TIMEOUTS = """\
 defaults

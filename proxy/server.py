@@ -1,8 +1,9 @@
 """The proxy server: listening sockets, one clock for all deadlines, stopping.
 
-It has the shape of `tornado.tcpserver.TCPServer` and runs on Tornado's IOLoop, but its connections
-are asyncio protocols on the same loop (uvloop in the command), which costs a fraction of streams.
-All of it runs on the loop's thread; it lives as long as the worker.
+It has the shape of `tornado.tcpserver.TCPServer` (add_sockets, start, stop) and runs on Tornado's
+IOLoop. Its connections are asyncio protocols on the same loop (uvloop in the command): what each of
+Tornado's layers would cost is in docs/architecture.md. All of it runs on the loop's thread; it
+lives as long as the worker.
 """
 
 import asyncio
