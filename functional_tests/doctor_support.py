@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor, serve_guest
 
 from lab.rig.forked_command import ForkedCommand
@@ -274,3 +275,20 @@ def nova_at(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Ward]:
+    """A hypervisor for a module's faults, each of which is undone."""
+    with ward_of_its_own() as made:
+        yield made
+
+
+def said_of(patient: Ward, case: Case) -> tuple[set[str], int]:
+    """The names of what the doctor finds while a fault is there, and its exit status."""
+    guest = patient.guest
+    patient.wait_until_served()
+    with case.inject(patient):
+        word = case.word.format(port=guest.port_id, instance=guest.instance_id, tap=guest.tap)
+        found = patient.doctor(*([word] if word else []))
+        return set(found.names), found.status

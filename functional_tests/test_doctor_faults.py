@@ -1,11 +1,11 @@
-"""Faults that are made on purpose, and what `ovs-metadata doctor` says of each.
+"""Faults of the host's own file and of the store, and what `ovs-metadata doctor` says of each.
 
 All on one hypervisor, which is well again after each of them. For every fault the set of names is
-compared, so that nothing else may be said but what follows from it.
+compared, so that nothing else may be said but what follows from it. Faults of the host and of ports
+are made in `test_doctor_faults_host` and `test_doctor_faults_port`, which run beside this.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,13 @@ import doctor_faults_port
 import doctor_faults_store
 import pytest
 from doctor_faults_store import StoreCase, only_in_a_copy
-from doctor_support import Case, Ward, ward_of_its_own
+from doctor_support import Ward, patient
 
 from ovs_metadata.cli.doctor.faults import FAULTS
 
+__all__ = ["patient"]
+
 CASES = [*doctor_faults_deployment.CASES, *doctor_faults_host.CASES, *doctor_faults_port.CASES]
-
-
-@pytest.fixture(scope="module")
-def patient() -> Iterator[Ward]:
-    with ward_of_its_own() as made:
-        yield made
 
 
 # Faults of the host's own file, which need no running agent to be restarted.
@@ -74,17 +70,6 @@ def test_a_fault_of_the_file(patient: Ward, tmp_path: Path, case: Misconfigured)
     found = patient.doctor(config=config)
     assert found.names == {case.name, *case.also}
     assert found.status == case.status
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fault_is_named(patient: Ward, case: Case) -> None:
-    guest = patient.guest
-    patient.wait_until_served()
-    with case.inject(patient):
-        word = case.word.format(port=guest.port_id, instance=guest.instance_id, tap=guest.tap)
-        found = patient.doctor(*([word] if word else []))
-        assert found.names == {case.name, *case.also}
-        assert found.status == case.status
 
 
 @pytest.mark.parametrize("case", doctor_faults_store.CASES, ids=lambda case: case.name)

@@ -1,0 +1,19 @@
+"""Faults of the host and its deployment, and what `ovs-metadata doctor` says of each."""
+
+import doctor_faults_deployment
+import doctor_faults_host
+import pytest
+from doctor_support import Case, Ward, patient, said_of
+
+__all__ = ["patient"]
+
+CASES = [*doctor_faults_deployment.CASES, *doctor_faults_host.CASES]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_fault_is_named(patient: Ward, case: Case) -> None:
+    assert said_of(patient, case) == ({case.name, *case.also}, case.status)
+
+
+def test_it_is_well_after_all_of_them(patient: Ward) -> None:
+    patient.wait_until_well()
