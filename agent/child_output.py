@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from ovs_metadata.logs import write_lines
 from ovs_metadata.untrusted import escaped
 
-LONGEST_LINE = 4096
+MAX_LINE = 4096
 """Bytes of a line; a longer one is logged as several."""
 
 BYTES_PER_SECOND = 4 * 1024 * 1024
@@ -75,8 +75,8 @@ def split(data: bytes) -> tuple[list[bytes], bytes]:
 
 
 def _pieces(line: bytes) -> list[bytes]:
-    starts = range(0, len(line) or 1, LONGEST_LINE)
-    return [line[start : start + LONGEST_LINE] for start in starts]
+    starts = range(0, len(line) or 1, MAX_LINE)
+    return [line[start : start + MAX_LINE] for start in starts]
 
 
 def attributed(name: str, line: bytes) -> str:

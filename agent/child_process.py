@@ -23,7 +23,7 @@ PYTHON = (sys.executable, "-P")
 """How to run a module of ours: not from the working directory, where anybody's files may lie."""
 
 FIRST_DELAY = 0.1
-LONGEST_DELAY = 10.0
+MAX_DELAY = 10.0
 """Seconds before a child that ended is started again: doubled from the first to the longest."""
 
 STEADY_AFTER = 10.0
@@ -132,7 +132,7 @@ async def keep_running(
                 *(name, process.pid, _how_it_ended(status), delay),
             )
         await asyncio.sleep(delay)
-        delay = min(2 * delay, LONGEST_DELAY)
+        delay = min(2 * delay, MAX_DELAY)
 
 
 async def _end_of(name: str, process: Process, pulse: Pulse | None) -> int:

@@ -26,7 +26,7 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 1.0
 """Seconds between two looks at the status; what changed is announced."""
 
-LONGEST_INTERVAL = 3600.0
+MAX_INTERVAL = 3600.0
 """Seconds after which the same is said again, so that a dead agent is known to have lived then."""
 
 
@@ -80,7 +80,7 @@ class Liveness:
         complaint = ""
         while not await self._ends_within(INTERVAL):
             news = self._status(), self._errors.message
-            if news == told and time.monotonic() - told_at <= LONGEST_INTERVAL:
+            if news == told and time.monotonic() - told_at <= MAX_INTERVAL:
                 continue
             try:
                 await asyncio.to_thread(self._announce, *news)

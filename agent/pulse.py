@@ -21,7 +21,7 @@ KILLED_AFTER = 20
 STARTING = 40
 """Beats that a child may take, beside those, until it gives its first sign."""
 
-_LONGEST_LINE = 32
+_MAX_LINE = 32
 
 
 class Pulse:
@@ -75,7 +75,7 @@ class _Signs(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *lines, begun = (self._begun + data).split(b"\n")
-        self._begun = begun[:_LONGEST_LINE]
+        self._begun = begun[:_MAX_LINE]
         for line in lines:
             with contextlib.suppress(ValueError):  # no number: no sign of ours
                 number = int(line)

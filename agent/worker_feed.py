@@ -15,7 +15,7 @@ REPORTS_AT_ONCE = 10
 REPORTS_PER_SECOND = 2.0
 """How many reports a worker may send, however long it sent none: it sends one a second."""
 
-LARGEST_BACKLOG = 64 * 1024 * 1024
+MAX_BACKLOG = 64 * 1024 * 1024
 """Bytes that a worker may leave unread, whatever they are."""
 
 
@@ -65,7 +65,7 @@ class WorkerFeed(asyncio.Protocol):
         """Send bytes, unless the worker has ended."""
         if self._transport is not None and not self.closed:
             self._transport.write(data)
-            if self.unread > LARGEST_BACKLOG:
+            if self.unread > MAX_BACKLOG:
                 self._transport.abort()
                 self._owner.worker_deaf(self)
 

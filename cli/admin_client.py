@@ -17,7 +17,7 @@ from ovs_metadata.untrusted import fits, parse_json
 PATIENCE = 3.0
 """Seconds the agent may take to answer."""
 
-_LARGEST = 64 * 1024 * 1024
+_MAX_ANSWER = 64 * 1024 * 1024
 
 _COUNTS = {"served": int, "pending": int, "refused": int}
 _ENDPOINT = {
@@ -82,7 +82,7 @@ def ask(place: Path, path: str) -> dict[str, Any]:
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        found = parse_json(response.read(_LARGEST + 1), _LARGEST)
+        found = parse_json(response.read(_MAX_ANSWER + 1), _MAX_ANSWER)
     except TimeoutError as error:
         raise AgentStill(f"nothing is said at {place} within {PATIENCE:g} s") from error
     except OSError as error:

@@ -24,7 +24,7 @@ from ovs_metadata.store.documents import MalformedDocument
 if TYPE_CHECKING:
     from ovs_metadata.cli.doctor.facts import AgentFacts
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 """How many ports that are not served are listed for people."""
 
 START_IT = "start it with: systemctl start ovs-metadata-agent"
@@ -216,10 +216,10 @@ def _print(report: dict[str, Any]) -> None:
     not_served = report["not_served"]
     if not_served:
         echo("", "Ports that are not served:")
-    for each in not_served[:MOST_LISTED]:
+    for each in not_served[:MAX_LISTED]:
         echo(f"  {each['port_id'] or each['interface']}: {each['why_not']}")
-    if not_served[MOST_LISTED:]:
-        echo(f"  and {len(not_served[MOST_LISTED:])} more: see --format json")
+    if not_served[MAX_LISTED:]:
+        echo(f"  and {len(not_served[MAX_LISTED:])} more: see --format json")
     errors = report["agent"]["errors"] if report["agent"] else ()
     if errors:
         echo("", "The agent's last errors:")

@@ -3,7 +3,7 @@
 import math
 
 FIRST = 0.05
-LONGEST = 10.0
+MAX_DELAY = 10.0
 """Seconds that flows stay away which are deleted again and again: twice as long each time."""
 
 ROUND = 0.05
@@ -27,7 +27,7 @@ class Rivalry:
         """
         if now >= self._round_ends:
             again = now < self._calm_at
-            self._delay = min(max(2 * self._delay, FIRST), LONGEST) if again else 0.0
+            self._delay = min(max(2 * self._delay, FIRST), MAX_DELAY) if again else 0.0
             self._due = now + self._delay
             self._round_ends = self._due + ROUND
             self._calm_at = self._due + CALM

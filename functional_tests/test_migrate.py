@@ -36,7 +36,7 @@ SLOW_PORT = 8776
 CLIENTS = 4
 """Connections of the guest at any time, and so the most requests in flight."""
 
-LONGEST_GAP = 3.0
+MAX_GAP = 3.0
 """Seconds on the way back that an answer may take, on a busy machine."""
 
 BY_DHCP_PORT, ON_THE_LINK, STARTED_WITH_US = (
@@ -145,12 +145,12 @@ def test_there_and_back(cloud: Cloud, way: str) -> None:
         assert METADATA_PORT_MAC in guest.run("ip", "neigh", "show", SERVICE_IPV4)
     load = Load(guest, hypervisor.root, CLIENTS)
     assert "Neutron's to serve" in cloud.migrate("back")
-    wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", LONGEST_GAP)
+    wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", MAX_GAP)
     summary = load.stop()
     LOG.info("back, %s: %s", way, summary)
     assert summary.strangers == 0
     assert summary.failed <= CLIENTS, summary
-    assert summary.longest < LONGEST_GAP, summary
+    assert summary.longest < MAX_GAP, summary
     assert hypervisor.flows() == ""
 
 
@@ -187,7 +187,7 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
                 connection.sendall(REQUEST)
             wait_for(lambda: _asked(slow) == len(in_flight), "the requests to be on their way")
             back = hypervisor.spawn("back", *_migrate(hypervisor, "back")[2:])
-            wait_for(cloud.served_by_neutron, "Neutron to serve the guest", LONGEST_GAP)
+            wait_for(cloud.served_by_neutron, "Neutron to serve the guest", MAX_GAP)
             for _ in range(20):
                 assert cloud.served_by_neutron()
             assert back.alive(), "requests are in flight"
@@ -221,7 +221,7 @@ def test_back_where_the_agent_was_killed(cloud: Cloud) -> None:
     said = cloud.migrate("back", "--timeout", "5")
     assert "No agent runs here" in said
     assert "Neutron's to serve" in said
-    wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", LONGEST_GAP)
+    wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", MAX_GAP)
     assert hypervisor.flows() == ""
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
 

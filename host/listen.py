@@ -10,7 +10,7 @@ _WANTED = (
     "unix:/PATH, or empty for no listener"
 )
 
-_LONGEST_PATH = 107
+_MAX_PATH = 107
 """Bytes of a UNIX socket's path (sun_path of unix(7), less the NUL)."""
 
 
@@ -51,9 +51,9 @@ def parse_listen(text: str) -> Listen | None:
         return None
     if text.startswith("unix:"):
         path = Path(text.removeprefix("unix:"))
-        if not path.is_absolute() or len(bytes(path)) > _LONGEST_PATH or "\0" in text:
+        if not path.is_absolute() or len(bytes(path)) > _MAX_PATH or "\0" in text:
             raise ValueError(
-                f"{text!r}: the path must be absolute, and at most {_LONGEST_PATH} bytes long"
+                f"{text!r}: the path must be absolute, and at most {_MAX_PATH} bytes long"
             )
         return UnixSocket(path)
     host, colon, port = text.rpartition(":")

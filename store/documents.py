@@ -17,7 +17,7 @@ from ovs_metadata.untrusted import UnreadableJson, parse_json
 Values = Mapping[str, Any]
 """Dotted key → bool, int, float, str or list."""
 
-LARGEST_DOCUMENT = 60 * 1024
+MAX_WRITTEN = 60 * 1024
 """Bytes; a little less than a store takes."""
 
 ATTEMPTS = 1000
@@ -60,8 +60,8 @@ def encode(values: Values) -> bytes:
     except (TypeError, ValueError):
         raise Unstorable("a value is neither true, false, number, text nor list") from None
     data = text.encode() + b"\n"
-    if len(data) > LARGEST_DOCUMENT:
-        raise Unstorable(f"the document would be over {LARGEST_DOCUMENT} bytes")
+    if len(data) > MAX_WRITTEN:
+        raise Unstorable(f"the document would be over {MAX_WRITTEN} bytes")
     return data
 
 

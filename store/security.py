@@ -15,7 +15,7 @@ from pathlib import Path
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.tls import Pair, Part, UnusableError, client_context
 
-LARGEST_AUTH_FILE = 1024
+MAX_AUTH_FILE = 1024
 """Bytes. Whatever is longer is another file than the one that was meant."""
 
 
@@ -97,7 +97,7 @@ def _credentials(path: Path) -> str:
     except UnicodeDecodeError:
         text = ""
     user, colon, password = text.partition(":")
-    if len(content) > LARGEST_AUTH_FILE or len(text.splitlines()) != 1 or not (user and password):
+    if len(content) > MAX_AUTH_FILE or len(text.splitlines()) != 1 or not (user and password):
         raise StoreError(f"ZooKeeper credentials {path}: not one line of the form USER:PASSWORD")
     return user + colon + password
 

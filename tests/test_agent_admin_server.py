@@ -149,7 +149,7 @@ def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddr
                 each.setblocking(False)
                 with contextlib.suppress(BlockingIOError):
                     closed += each.recv(1) == b""
-            assert closed >= door.AT_ONCE - door.MOST_CONNECTIONS
+            assert closed >= door.AT_ONCE - door.MAX_CONNECTIONS
 
     try:
         check()
@@ -162,7 +162,7 @@ def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddr
 def test_a_connection_that_lasts_too_long_is_closed(
     monkeypatch: pytest.MonkeyPatch, address: LoopbackAddress, sent: bytes
 ) -> None:
-    monkeypatch.setattr(door, "LONGEST", 0.05)
+    monkeypatch.setattr(door, "MAX_SECONDS", 0.05)
 
     @on_loop
     async def check() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.rig.process import until
 from ovs_metadata.agent import child_output, child_process
-from ovs_metadata.agent.child_output import LONGEST_LINE, attributed, relayed_pipe, split
+from ovs_metadata.agent.child_output import MAX_LINE, attributed, relayed_pipe, split
 from ovs_metadata.agent.child_process import start_child
 
 DEADLINE = 20.0
@@ -44,18 +44,18 @@ def test_no_line_can_be_taken_for_anybody_elses(line: bytes) -> None:
 
 
 def test_a_line_that_is_too_long_is_several() -> None:
-    long = b"x" * LONGEST_LINE
+    long = b"x" * MAX_LINE
     assert split(b"a\n" + long + b"y\n" + long + b"z") == ([b"a", long, b"y", long], b"z")
 
 
-@given(st.lists(st.binary(max_size=3 * LONGEST_LINE)))
+@given(st.lists(st.binary(max_size=3 * MAX_LINE)))
 def test_nothing_is_lost_whatever_it_is_cut_into(chunks: list[bytes]) -> None:
     lines, begun = [], b""
     for chunk in chunks:
         more, begun = split(begun + chunk)
         lines += more
     assert b"".join([*lines, begun]) == b"".join(chunks).replace(b"\n", b"")
-    assert max(map(len, [*lines, begun])) <= LONGEST_LINE
+    assert max(map(len, [*lines, begun])) <= MAX_LINE
 
 
 def test_a_childs_output_is_logged_to_its_end_and_nothing_is_left_open(

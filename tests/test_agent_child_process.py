@@ -43,7 +43,7 @@ def test_each_restart_waits_longer_than_the_one_before(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(child_process, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(child_process, "LONGEST_DELAY", 0.04)
+    monkeypatch.setattr(child_process, "MAX_DELAY", 0.04)
     started: list[Process] = []
 
     async def scenario() -> None:

@@ -117,7 +117,7 @@ class Written:
 def test_without_news_the_same_is_announced_again_after_the_longest_interval_only(
     longest: float, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_liveness, "LONGEST_INTERVAL", longest)
+    monkeypatch.setattr(agent_liveness, "MAX_INTERVAL", longest)
     store = open_store(f"directory:{tmp_path}/store")
     written: list[Written] = []
     looks = 0

@@ -104,7 +104,7 @@ async def test_it_knows_how_much_a_worker_leaves_unread() -> None:
 async def test_what_a_worker_does_not_read_does_not_pile_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_feed, "LARGEST_BACKLOG", 10_000)
+    monkeypatch.setattr(worker_feed, "MAX_BACKLOG", 10_000)
     async with connected() as (owner, feed, _worker):
         # As it gets them if it asks for confirmations, and nothing changes.
         for _ in range(100_000):

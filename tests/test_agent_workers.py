@@ -146,7 +146,7 @@ time.sleep(60)
 def test_a_worker_that_does_not_read_its_feed_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker_feed, "LARGEST_BACKLOG", 4096)
+    monkeypatch.setattr(worker_feed, "MAX_BACKLOG", 4096)
     names = itertools.count()
 
     def it_is_told_until_it_is_killed(statistics: HostStatistics, workers: Workers) -> bool:

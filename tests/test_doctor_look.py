@@ -195,7 +195,7 @@ def test_every_endpoint_is_asked(service: MetadataService) -> None:
 
 
 def test_a_silent_nova(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look_nova, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(look_nova, "MAX_WAIT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         for scheme, step in (("http", Step.ANSWER), ("https", Step.TLS)):

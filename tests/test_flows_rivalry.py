@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovs_metadata.flows.rivalry import CALM, FIRST, LONGEST, ROUND, Rivalry
+from ovs_metadata.flows.rivalry import CALM, FIRST, MAX_DELAY, ROUND, Rivalry
 
 
 def test_what_is_deleted_once_is_put_back_at_once() -> None:
@@ -24,7 +24,7 @@ def test_a_rival_that_goes_on_deleting_keeps_us_ever_less_busy() -> None:
         delays.append(rivalry.lost(now))
         now += delays[-1] + ROUND
     assert delays[:4] == pytest.approx([0.0, FIRST, 2 * FIRST, 4 * FIRST])
-    assert delays[-1] == pytest.approx(LONGEST)
+    assert delays[-1] == pytest.approx(MAX_DELAY)
 
 
 def test_after_a_calm_time_flows_are_put_back_at_once_again() -> None:

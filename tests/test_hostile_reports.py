@@ -16,15 +16,15 @@ from lab.rig.process import until
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.metrics import make_registry
-from ovs_metadata.agent.admin.statistics import MOST_ANSWERS, HostStatistics
+from ovs_metadata.agent.admin.statistics import MAX_ANSWERS, HostStatistics
 from ovs_metadata.agent.admin.status import About, HostStatus
 from ovs_metadata.agent.allowance import Allowance
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.proxy.accounting.report import (
     BUCKETS,
     CAUSES,
-    LARGEST_COUNT,
     LATEST,
+    MAX_COUNT,
     OTHER,
     REFUSALS,
     Report,
@@ -40,7 +40,7 @@ NOVA = "http://nova.example:8775"
 EMPTY: dict[str, Any] = json.loads(encode(Report(counts=Statistics().take())))
 
 # What one value too large hides is not seen, for it costs the whole report: so most are in range.
-numbers = st.sampled_from([*range(20), LARGEST_COUNT, 10**400])
+numbers = st.sampled_from([*range(20), MAX_COUNT, 10**400])
 statuses = st.sampled_from([*range(0, 1000, 111), 1000])
 causes = st.sampled_from(sorted({*CAUSES, *REFUSALS, "invented", "\x1b"}))
 times = st.sampled_from([0, 0.5, 1e9, LATEST, 2**53])
@@ -136,7 +136,7 @@ def test_pairs_of_status_and_cause_do_not_pile_up() -> None:
     for at in range(0, len(pairs), 500):
         requests = [[*pair, 1] for pair in pairs[at : at + 500]]
         statistics.report(0, decode(json.dumps({**EMPTY, "requests": requests}).encode()))
-    assert len(statistics.totals.requests) <= MOST_ANSWERS
+    assert len(statistics.totals.requests) <= MAX_ANSWERS
     assert statistics.totals.total == len(pairs)
     assert statistics.totals.requests[0, OTHER] > 0
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.logs import LineWriter
-from ovs_metadata.proxy.accounting.access_log import LONGEST_PATH, Clock, quote_method, quote_path
+from ovs_metadata.proxy.accounting.access_log import MAX_PATH, Clock, quote_method, quote_path
 from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.accounting.report import PortActivity
 from ovs_metadata.proxy.control.settings import Settings
@@ -144,7 +144,7 @@ def test_the_form_can_be_changed_while_it_is_written() -> None:
     assert log.observer.statistics.take().requests == {(200, "answered"): 3}
 
 
-@given(target=st.binary(max_size=LONGEST_PATH), method=st.binary(max_size=32))
+@given(target=st.binary(max_size=MAX_PATH), method=st.binary(max_size=32))
 def test_whatever_a_guest_writes_is_one_printable_line_and_can_be_read_back(
     target: bytes, method: bytes
 ) -> None:
@@ -158,7 +158,7 @@ def test_whatever_a_guest_writes_is_one_printable_line_and_can_be_read_back(
     assert found["method"].encode("latin-1") == method
 
 
-@given(target=st.binary(max_size=LONGEST_PATH), method=st.binary(max_size=32))
+@given(target=st.binary(max_size=MAX_PATH), method=st.binary(max_size=32))
 def test_a_text_line_cannot_be_forged(target: bytes, method: bytes) -> None:
     log = Log("text")
     tell(log.observer, target=target, method=method)
@@ -180,7 +180,7 @@ def test_a_long_path_is_cut(log: Log, byte: bytes) -> None:
     (line,) = log.lines()
     assert len(line) < 4096
     assert len(quote_method(b"M" * 65536)) < 100
-    whole, cut = b"/" * LONGEST_PATH, b"/" * (LONGEST_PATH + 1)
+    whole, cut = b"/" * MAX_PATH, b"/" * (MAX_PATH + 1)
     assert json.loads(quote_path(whole)) == whole.decode()
     assert json.loads(quote_path(cut)) == whole.decode() + "\u2026"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ovs_metadata.proxy.accounting.report import (
     BUCKETS,
     CAUSES,
-    LARGEST_COUNT,
+    MAX_COUNT,
     MAX_LINE,
     MAX_PORTS,
     REFUSALS,
@@ -25,7 +25,7 @@ from ovs_metadata.proxy.accounting.report import (
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
-numbers = st.integers(0, LARGEST_COUNT)
+numbers = st.integers(0, MAX_COUNT)
 statuses = st.integers(0, 999)
 causes = st.sampled_from(sorted(CAUSES))
 seconds = st.floats(0, 1e9)
@@ -93,7 +93,7 @@ def test_any_value_anywhere_is_read_or_refused(key: str, v: Any) -> None:
         ({"accepted": -1}, "not an integer from 0"),
         ({"accepted": 1.5}, "not an integer from 0"),
         ({"accepted": True}, "not an integer from 0"),
-        ({"accepted": LARGEST_COUNT + 1}, "not an integer from 0"),
+        ({"accepted": MAX_COUNT + 1}, "not an integer from 0"),
         ({"requests": [[1000, "answered", 1]]}, "not an integer from 0 to 999"),
         ({"requests": [[200, ["answered"], 1]]}, "a cause is no text"),
         ({"requests": [[200, "answered", 1]] * 4097}, "more answers"),

@@ -252,7 +252,7 @@ async def test_connections_that_bring_no_request_are_read_now_and_then(
 ) -> None:
     monkeypatch.setattr(limits_module, "FREE_READS", 2)
     monkeypatch.setattr(limits_module, "READ_PAUSE", 3600.0)
-    monkeypatch.setattr(limits_module, "_LONGEST_REST", 3600.0)
+    monkeypatch.setattr(limits_module, "_MAX_REST", 3600.0)
     async with relay(answers(OK), linger_timeout=60.0) as (proxy, _nova):
         guests = [await proxy.guest(2) for _ in range(3)]
         (port,) = proxy.server._registry._ports.values()

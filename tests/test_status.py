@@ -24,7 +24,7 @@ from ovs_metadata.agent.admin.history import (
     sample,
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
-from ovs_metadata.agent.admin.status import MOST_ERRORS, About, HostStatus
+from ovs_metadata.agent.admin.status import MAX_ERRORS, About, HostStatus
 from ovs_metadata.agent.answers import is_failure, last_answer
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
@@ -174,13 +174,13 @@ def test_the_last_errors_are_remembered_from_start_to_close() -> None:
         status = host()
         log.error("too early")
         status.start()
-        for number in range(MOST_ERRORS + 3):
+        for number in range(MAX_ERRORS + 3):
             log.error("error %d", number)
         log.warning("no error")
         status.close()
         log.error("too late")
         messages = [error["message"] for error in status.document()["errors"]]
-        assert messages == [f"error {MOST_ERRORS + 2 - number}" for number in range(MOST_ERRORS)]
+        assert messages == [f"error {MAX_ERRORS + 2 - number}" for number in range(MAX_ERRORS)]
         await asyncio.sleep(0)
 
     check()
@@ -336,11 +336,11 @@ def test_a_host_with_many_ports_has_a_page_of_bounded_length() -> None:
     status.statistics.table_changed(
         {
             f"169.254.{n >> 8}.{n & 255}": identity(n % 250, port=f"p{n}")
-            for n in range(1, status_page.MOST_PORTS + 43)
+            for n in range(1, status_page.MAX_PORTS + 43)
         }
     )
     text = page(status)
-    assert text.count('<tr><td class="id">') == status_page.MOST_PORTS
+    assert text.count('<tr><td class="id">') == status_page.MAX_PORTS
     assert "and 42 more" in text
 
 

@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 720.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 12.0, 26.0
 """Size of a picture and its margins, in SVG's units."""
 
-_SHORTEST, _LONGEST = 0.001, 60.0
+_MIN_SECONDS, _MAX_SECONDS = 0.001, 60.0
 """Ends of the scale of times, in seconds; it is logarithmic."""
 
 _TIME_TICKS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -110,7 +110,9 @@ def _quantile_y(share: float) -> Callable[[Interval], float | None]:
 
 
 def _time_y(seconds: float) -> float:
-    place = math.log(max(seconds, _SHORTEST) / _SHORTEST) / math.log(_LONGEST / _SHORTEST)
+    place = math.log(max(seconds, _MIN_SECONDS) / _MIN_SECONDS) / math.log(
+        _MAX_SECONDS / _MIN_SECONDS
+    )
     return _y(min(place, 1.0))
 
 

@@ -19,14 +19,14 @@ from ovs_metadata.agent.allowance import Allowance
 
 LOG = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 """Connections at once; one more closes the oldest."""
 
 AT_ONCE = 64
 PER_SECOND = 20.0
 """Connections that are accepted at once, and in the long run."""
 
-LONGEST = 30.0
+MAX_SECONDS = 30.0
 """Seconds a connection may last, which has one request."""
 
 PAUSE = 0.5
@@ -86,10 +86,10 @@ class Door:
             self._pause()
             return
         self._complaint = ""
-        while len(self._streams) >= MOST_CONNECTIONS:
+        while len(self._streams) >= MAX_CONNECTIONS:
             next(iter(self._streams)).close()  # which forgets it
         stream = _Stream(connection)
-        self._streams[stream] = self._loop.call_later(LONGEST, stream.close)
+        self._streams[stream] = self._loop.call_later(MAX_SECONDS, stream.close)
         stream.forget = lambda: self._forget(stream)
         self._let_in(stream, address)
 

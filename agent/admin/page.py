@@ -23,7 +23,7 @@ from ovs_metadata.untrusted import escaped
 REFRESH = 5
 """Seconds after which the page is loaded anew."""
 
-MOST_PORTS = 1000
+MAX_PORTS = 1000
 """Rows of the table of ports; the rest are counted."""
 
 _FILES = Path(__file__).parent / "templates"
@@ -78,8 +78,8 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
         latency_chart=chart.latency_chart(intervals),
         shown_seconds=chart.shown_seconds,
         failures=_printable(failure_rows(intervals)),
-        ports=_printable(ports[:MOST_PORTS]),
-        more_ports=len(ports[MOST_PORTS:]),
+        ports=_printable(ports[:MAX_PORTS]),
+        more_ports=len(ports[MAX_PORTS:]),
     )
 
 

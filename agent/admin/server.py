@@ -40,7 +40,7 @@ LOG = logging.getLogger(__name__)
 
 _SOCKET_MODE = 0o600
 
-_LARGEST_REQUEST = 16 * 1024
+_MAX_REQUEST = 16 * 1024
 _IDLE_TIMEOUT = 10.0
 """Bounds of a request, in bytes, and of the time it takes to arrive, in seconds."""
 
@@ -78,8 +78,8 @@ class AdminListener:
         self._paths: list[Path] = []
         self._server = HTTPServer(
             application,
-            max_header_size=_LARGEST_REQUEST,
-            max_body_size=_LARGEST_REQUEST,
+            max_header_size=_MAX_REQUEST,
+            max_body_size=_MAX_REQUEST,
             no_keep_alive=True,  # so that as many requests come as connections are let in
             idle_connection_timeout=_IDLE_TIMEOUT,
         )

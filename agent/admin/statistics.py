@@ -22,7 +22,7 @@ from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
-MOST_ANSWERS = 256
+MAX_ANSWERS = 256
 """Pairs of status and cause that are counted each by itself; all others count as one."""
 
 _ANY_OTHER = (0, OTHER)
@@ -67,7 +67,7 @@ class Totals:
         """Add what a worker has counted since its last report."""
         counts = report.counts
         for key, number in counts.requests.items():
-            full = len(self.requests) >= MOST_ANSWERS and key not in self.requests
+            full = len(self.requests) >= MAX_ANSWERS and key not in self.requests
             counted = _ANY_OTHER if full else key
             self.requests[counted] = self.requests.get(counted, 0) + number
         for cause, number in counts.refused.items():

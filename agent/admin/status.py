@@ -25,8 +25,8 @@ from ovs_metadata.host.address import IpVersion
 RECENT = 60.0
 """Seconds that count as now, for rates and times."""
 
-MOST_ERRORS = 10
-LONGEST_ERROR = 500
+MAX_ERRORS = 10
+MAX_ERROR = 500
 """How many errors are remembered, and characters of each."""
 
 
@@ -55,11 +55,11 @@ class LastErrors(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.errors: deque[LoggedError] = deque(maxlen=MOST_ERRORS)
+        self.errors: deque[LoggedError] = deque(maxlen=MAX_ERRORS)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remember it."""
-        message = record.getMessage()[:LONGEST_ERROR]
+        message = record.getMessage()[:MAX_ERROR]
         self.errors.appendleft(LoggedError(record.created, message))
 
 

@@ -24,7 +24,7 @@ from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.tls import TlsError, tls_context
 from ovs_metadata.store.documents import Values
 
-LARGEST_FILE = 1024 * 1024
+MAX_FILE = 1024 * 1024
 """Bytes of certificates; a bundle of all public authorities has a quarter of it."""
 
 
@@ -52,10 +52,10 @@ def read_file(path: Path) -> str:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise DeploymentError(f"{path} is no regular file")
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise DeploymentError(f"{path}: {error.strerror}") from error
-    if len(data) > LARGEST_FILE or not data.isascii():
+    if len(data) > MAX_FILE or not data.isascii():
         raise DeploymentError(f"{path} is no PEM file")
     return data.decode("ascii")
 

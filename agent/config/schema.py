@@ -19,8 +19,8 @@ from ovs_metadata.store.configuration import ENABLED
 __all__ = [
     "ENABLED",
     "FILES",
-    "LARGEST_SECRET",
     "MASK",
+    "MAX_SECRET",
     "NOVA_METADATA_URL",
     "PREFIX",
     "SHARED_SECRET",
@@ -35,7 +35,7 @@ PREFIX = "agent.openstack.metadata"
 SHARED_SECRET = f"{PREFIX}.shared_secret"
 NOVA_METADATA_URL = f"{PREFIX}.nova_metadata_url"
 
-LARGEST_SECRET = 4096
+MAX_SECRET = 4096
 """Bytes. Whatever is longer is something else than the secret that was meant."""
 
 MASK = "********"
@@ -138,8 +138,8 @@ def nearest(name: str) -> str | None:
 def _problem_of_secret(value: str) -> str | None:
     if value == MASK:
         return "must be the secret itself, not what is shown in its place"
-    if len(value.encode()) > LARGEST_SECRET:
-        return f"must be no longer than {LARGEST_SECRET} bytes"
+    if len(value.encode()) > MAX_SECRET:
+        return f"must be no longer than {MAX_SECRET} bytes"
     if value != value.strip() or not value.isprintable():
         return "must have no white space around it, and no control characters in it"
     return None

@@ -32,7 +32,7 @@ _LEFT_OUT = {
     *((socket.IPPROTO_TCP, number) for number in (11, 24, 26)),
 }
 
-_LARGEST_VALUE = 256
+_MAX_VALUE = 256
 
 
 def options_of(listener: socket.socket) -> Options:
@@ -47,7 +47,7 @@ def options_of(listener: socket.socket) -> Options:
         for number in numbers:
             if (level, number) not in _LEFT_OUT:
                 with contextlib.suppress(OSError):  # there is no such option
-                    found[level, number] = listener.getsockopt(level, number, _LARGEST_VALUE)
+                    found[level, number] = listener.getsockopt(level, number, _MAX_VALUE)
     return found
 
 

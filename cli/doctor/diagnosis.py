@@ -171,7 +171,7 @@ class _Walk:
     def _patience(self) -> float:
         """Seconds that a request may take: until the proxy itself would give up, or not so long."""
         settings = self._deployment.settings if self._deployment else None
-        longest = look_nova.LONGEST_WAIT
+        longest = look_nova.MAX_WAIT
         if settings is None:
             return longest
         return min(longest, settings.connect_timeout + settings.response_timeout) + 1

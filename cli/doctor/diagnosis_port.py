@@ -36,7 +36,7 @@ from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
 
-MOST_ASKED = 8
+MAX_ASKED = 8
 """Ports for which requests are sent: one that is not answered takes seconds."""
 
 
@@ -148,7 +148,7 @@ class PortWalk:
         found: list[Finding] = []
         answered: dict[str, list[str]] = {}
         unasked = []
-        for served in self._served[:MOST_ASKED]:
+        for served in self._served[:MAX_ASKED]:
             try:
                 facts = self._asked(look, served, patience)
             except NotPossible as error:
@@ -161,8 +161,8 @@ class PortWalk:
                 status = facts.answer.status
                 how = f"with status {status}" if status else "by nobody"
                 answered.setdefault(how, []).append(served.interface)
-        if self._served[MOST_ASKED:]:
-            unasked.append(f"not sent for {len(self._served) - MOST_ASKED} more ports")
+        if self._served[MAX_ASKED:]:
+            unasked.append(f"not sent for {len(self._served) - MAX_ASKED} more ports")
         asked = [f"sent in by {', '.join(by)}, answered {how}" for how, by in answered.items()]
         seen = "; ".join([*asked, *unasked])
         return HopReport(Hop.REQUEST, tuple(found), seen, skipped=seen if unasked else "")

@@ -48,11 +48,11 @@ RESEND_INTERVAL = 1.0
 UNANSWERED_AFTER = 5.0
 """Seconds within which the proxy has to accept the connection."""
 
-LARGEST_ANSWER = 1024 * 1024
+MAX_ANSWER = 1024 * 1024
 
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
-_LARGEST_FRAME = 65536 + 64
+_MAX_FRAME = 65536 + 64
 
 
 class NotPossible(Exception):
@@ -131,7 +131,7 @@ def _converse(
 ) -> None:
     started = time.monotonic()
     resend_at = started + RESEND_INTERVAL
-    while not (client.finished or client.refused or len(client.received) > LARGEST_ANSWER):
+    while not (client.finished or client.refused or len(client.received) > MAX_ANSWER):
         now = time.monotonic()
         accepting = min(timeout, UNANSWERED_AFTER)
         deadline = started + (timeout if client.connected else accepting)
@@ -143,7 +143,7 @@ def _converse(
             resend_at = now + RESEND_INTERVAL
         tap.settimeout(max(0.001, min(deadline, resend_at) - now))
         with contextlib.suppress(TimeoutError):
-            send(client.receive(tap.recv(_LARGEST_FRAME)))
+            send(client.receive(tap.recv(_MAX_FRAME)))
 
 
 def _listen_on(device: str) -> socket.socket:
@@ -167,7 +167,7 @@ def _let_only_ours_in(tap: socket.socket) -> None:
         (equal, 0, 3, high),
         (load_half, 0, 0, 4),
         (equal, 0, 1, low),
-        (give_back, 0, 0, _LARGEST_FRAME),
+        (give_back, 0, 0, _MAX_FRAME),
         (give_back, 0, 0, 0),
     )
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)

@@ -24,7 +24,7 @@ from ovs_metadata.proxy.nova.tls import tls_context
 
 PATH = "/openstack/latest/meta_data.json"
 
-LONGEST_WAIT = 10.0
+MAX_WAIT = 10.0
 """Seconds to wait for an answer, if the settings do not say less."""
 
 _NONSENSE = "0" * 64
@@ -129,7 +129,7 @@ def _ask(
     headers: dict[str, str],
     path: str = PATH,
 ) -> tuple[int, bytes]:
-    connection.settimeout(min(LONGEST_WAIT, settings.response_timeout))
+    connection.settimeout(min(MAX_WAIT, settings.response_timeout))
     client = http.client.HTTPConnection(endpoint.host, endpoint.port)
     client.sock = connection
     try:

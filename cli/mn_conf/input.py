@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ovs_metadata.agent.config.effective import no_such_key
-from ovs_metadata.agent.config.schema import LARGEST_SECRET, known_keys
+from ovs_metadata.agent.config.schema import MAX_SECRET, known_keys
 from ovs_metadata.cli.common import Failure
 from ovs_metadata.cli.mn_conf.hocon import HoconError, parse
 from ovs_metadata.cli.mn_conf.target import NO_SUCH_KEY, warn
@@ -54,7 +54,7 @@ def secret_of(path: str) -> str:
     """The secret in a file, "-" for standard input."""
     try:
         with click.open_file(path) as file:
-            secret = str(file.read(LARGEST_SECRET + 2)).strip()
+            secret = str(file.read(MAX_SECRET + 2)).strip()
     except OSError as error:
         raise Failure(f"the secret file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

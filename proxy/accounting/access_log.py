@@ -23,11 +23,11 @@ import functools
 import time
 from json.encoder import encode_basestring_ascii
 
-LONGEST_PATH = 512
+MAX_PATH = 512
 """Bytes of a path that are logged. What is longer is cut, and ends with an escaped ellipsis (which
 no path contains, since its bytes have no such code point)."""
 
-_LONGEST_METHOD = 32
+_MAX_METHOD = 32
 
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
@@ -68,14 +68,14 @@ def quote_name(name: str) -> str:
 @functools.lru_cache(maxsize=64)
 def quote_method(method: bytes) -> str:
     """Return a method in quotes, cut to a length no real one has."""
-    return _quote(method[:_LONGEST_METHOD].decode("latin-1"))
+    return _quote(method[:_MAX_METHOD].decode("latin-1"))
 
 
 def quote_path(target: bytes) -> str:
-    """Return a path in quotes, cut to `LONGEST_PATH`."""
-    if len(target) <= LONGEST_PATH:
+    """Return a path in quotes, cut to `MAX_PATH`."""
+    if len(target) <= MAX_PATH:
         return _quote(target.decode("latin-1"))
-    return _quote(target[:LONGEST_PATH].decode("latin-1"))[:-1] + '\\u2026"'
+    return _quote(target[:MAX_PATH].decode("latin-1"))[:-1] + '\\u2026"'
 
 
 def _quote(text: str) -> str:

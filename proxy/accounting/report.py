@@ -50,16 +50,16 @@ REFUSALS = frozenset({"port_limit", "worker_limit", OTHER})
 MAX_PORTS = 4096
 """Ports in one report; the others come with the next. It bounds the length of a report."""
 
-LARGEST_COUNT = 10**9
+MAX_COUNT = 10**9
 """The largest count. A worker that nobody reads from for an hour does not get there."""
 
 LATEST = 253_402_300_799.0
 """The latest time, in seconds since the epoch: the end of the year 9999, and of calendars."""
 
-_LARGEST_SUM = 2.0**53
-_MOST_ANSWERS = 4096
-_MOST_ENDPOINTS = 64
-_LONGEST_TEXT = 512
+_MAX_SUM = 2.0**53
+_MAX_ANSWERS = 4096
+_MAX_ENDPOINTS = 64
+_MAX_TEXT = 512
 
 
 _Key = TypeVar("_Key")
@@ -136,8 +136,8 @@ def encode(report: Report) -> bytes:
         "agent_silent": report.agent_silent,
         "connections": report.connections,
         "endpoints": [
-            [each.url[:_LONGEST_TEXT], each.healthy, each.since, each.last_error[:_LONGEST_TEXT]]
-            for each in report.endpoints[:_MOST_ENDPOINTS]
+            [each.url[:_MAX_TEXT], each.healthy, each.since, each.last_error[:_MAX_TEXT]]
+            for each in report.endpoints[:_MAX_ENDPOINTS]
         ],
     }
     return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
@@ -163,10 +163,10 @@ def decode(line: bytes) -> Report:
 
 
 def _report(data: dict[str, Any]) -> Report:
-    requests = _at_most(_MOST_ANSWERS, data["requests"])
+    requests = _at_most(_MAX_ANSWERS, data["requests"])
     ports = _at_most(MAX_PORTS, data["ports"].items())
-    endpoints = _at_most(_MOST_ENDPOINTS, data["endpoints"])
-    refused = _at_most(_MOST_ANSWERS, data["refused"].items())
+    endpoints = _at_most(_MAX_ENDPOINTS, data["endpoints"])
+    refused = _at_most(_MAX_ANSWERS, data["refused"].items())
     counts = Counts(
         requests=_sums(
             ((_number(status, 999), _one_of(CAUSES, cause)), _number(count))
@@ -209,7 +209,7 @@ def _sums(counted: Iterable[tuple[_Key, int]]) -> dict[_Key, int]:
     return dict(sums)
 
 
-def _number(value: object, largest: int = LARGEST_COUNT) -> int:
+def _number(value: object, largest: int = MAX_COUNT) -> int:
     if type(value) is not int or not 0 <= value <= largest:
         raise ReportError(f"a number is not an integer from 0 to {largest}")
     return value
@@ -222,9 +222,9 @@ def _one_of(known: frozenset[str], value: object) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-        raise ReportError(f"a text is none, or over {_LONGEST_TEXT} characters")
-    return escaped(value)[:_LONGEST_TEXT]
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise ReportError(f"a text is none, or over {_MAX_TEXT} characters")
+    return escaped(value)[:_MAX_TEXT]
 
 
 def _histogram(value: object) -> Histogram:
@@ -233,7 +233,7 @@ def _histogram(value: object) -> Histogram:
     counts, total = value
     if len(counts) != len(BUCKETS) + 1:
         raise ReportError(f"a histogram has not {len(BUCKETS) + 1} buckets")
-    return Histogram(tuple(_number(count) for count in counts), _seconds(total, _LARGEST_SUM))
+    return Histogram(tuple(_number(count) for count in counts), _seconds(total, _MAX_SUM))
 
 
 def _seconds(value: object, largest: float) -> float:

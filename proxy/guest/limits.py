@@ -68,7 +68,7 @@ READ_PAUSE = 0.002
 """So many reads that bring no whole request may a port's connections have in a row, all together,
 and from then on one every so many seconds. What gathers in the kernel meanwhile is one read, which
 costs about as much as one of a single byte. A body of 1 MiB is some 32 reads."""
-_LONGEST_REST = 0.5
+_MAX_REST = 0.5
 """Seconds. A port that opens connection after connection does not put off its later ones more."""
 
 
@@ -103,7 +103,7 @@ class Port:
     def rest(self, now: float) -> float:
         """Count a read without a whole request; return for how long its connection is not read."""
         read_at = max(self.read_at, now - FREE_READS * READ_PAUSE) + READ_PAUSE
-        self.read_at = min(read_at, now + _LONGEST_REST)
+        self.read_at = min(read_at, now + _MAX_REST)
         return max(0.0, self.read_at - now)
 
     def take_turn(self, connection: Registered, limit: int) -> bool:

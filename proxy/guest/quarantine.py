@@ -24,7 +24,7 @@ _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
 """BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K"""
 _DROP, _PASS = 0, 0xFFFFFFFF
 
-_MOST = 1024
+_MAX_PORTS = 1024
 """Ports at once. A program may have 4096 instructions, and each port takes two."""
 
 _COUNTED_FOR = 1.0
@@ -59,7 +59,7 @@ class Quarantine:
         if (
             self._turned_away[number] > tolerance
             and number not in self._until
-            and len(self._until) < _MOST
+            and len(self._until) < _MAX_PORTS
         ):
             _log.warning("%s wastes connections: it gets no new ones for %g s", address, duration)
             self._until[number] = now + duration

@@ -32,7 +32,7 @@ from ovs_metadata.proxy.http.request import (
     refuse_line,
 )
 
-_MOST_EMPTY_LINES = 2
+_MAX_EMPTY_LINES = 2
 """Before a request line; RFC 9112, section 2.2, asks for one to be ignored."""
 
 _REQUEST_LINE = re.compile(
@@ -147,7 +147,7 @@ class RequestParser:
         """Take a head as far as it is there; it is in `head` once it is complete."""
         received, limit = self._received, self._max_head
         while received.startswith(b"\r\n"):
-            if self._empty_lines == _MOST_EMPTY_LINES:
+            if self._empty_lines == _MAX_EMPTY_LINES:
                 return Failure.MALFORMED
             self._empty_lines += 1
             self._scanned = 0

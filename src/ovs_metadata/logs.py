@@ -29,7 +29,7 @@ STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-LONGEST_LINE = 8192
+MAX_LINE = 8192
 """Characters of a line that are written; the rest of it is left out."""
 
 CLOSE_TIMEOUT = 1.0
@@ -148,7 +148,7 @@ def write_lines(lines: Iterable[str]) -> None:
     """Write lines, without their newlines, to standard error."""
     writer = standard_error()
     for line in lines:
-        writer.write(line[:LONGEST_LINE] + "\n")
+        writer.write(line[:MAX_LINE] + "\n")
     writer.flush()
 
 
@@ -223,7 +223,7 @@ class _Stream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         *lines, begun = (self._begun + text).split("\n")
-        self._begun = begun[:LONGEST_LINE]
+        self._begun = begun[:MAX_LINE]
         write_lines(map(escaped, lines))
         return len(text)
 

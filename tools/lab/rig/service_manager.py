@@ -21,7 +21,7 @@ from typing import Self
 from lab.rig.process import Process
 
 FIRST_FD = 3
-LARGEST_MESSAGE = 4096
+MAX_MESSAGE = 4096
 TOOLS = Path(__file__).parents[2]
 
 
@@ -89,7 +89,7 @@ class ServiceManager:
 
     def _serve(self) -> None:
         while True:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, LARGEST_MESSAGE, 16)
+            data, descriptors, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE, 16)
             if not data:
                 return
             fields = dict(line.partition("=")[::2] for line in data.decode().splitlines())

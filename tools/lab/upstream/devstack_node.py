@@ -22,7 +22,7 @@ from lab.upstream import neutron_install
 ROOT = Path(__file__).resolve().parents[3]
 STAND_INS = Path(__file__).with_name("devstack_stand_ins.sh")
 
-LONGEST_SCRIPT = 600.0
+MAX_SCRIPT = 600.0
 """Seconds for a whole stack.sh, which installs from the package index."""
 
 STACK_USER = "nobody"
@@ -136,7 +136,7 @@ class DevstackNode:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LONGEST_SCRIPT,
+            timeout=MAX_SCRIPT,
             env=self._environment(),
             check=False,
         )
