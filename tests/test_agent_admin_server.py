@@ -144,11 +144,7 @@ def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddr
             for _ in range(door.AT_ONCE - 1):
                 held.append(socket.create_connection((address.host, address.port)))
             assert (await ask(address, "/healthz/live")).code == 200
-            closed = 0
-            for each in held:
-                each.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
-                    closed += each.recv(1) == b""
+            closed = sum(map(_is_closed, held))
             assert closed >= door.AT_ONCE - door.MAX_CONNECTIONS
 
     try:
@@ -156,6 +152,40 @@ def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddr
     finally:
         for each in held:
             each.close()
+
+
+def test_one_address_has_a_few_connections() -> None:
+    address = LoopbackAddress("127.0.0.1", free_port())
+
+    def connection(source: str) -> socket.socket:
+        made = socket.create_connection((address.host, address.port), source_address=(source, 0))
+        held.append(made)
+        return made
+
+    held: list[socket.socket] = []
+    count = door.MAX_PER_PEER
+
+    @on_loop
+    async def check() -> None:
+        async with listening(address):
+            other = connection("127.0.0.3")
+            crowd = [connection("127.0.0.2") for _ in range(count + 3)]
+            assert (await ask(address, "/healthz/live")).code == 200
+            assert [_is_closed(each) for each in crowd] == [True] * 3 + [False] * count
+            assert not _is_closed(other)
+
+    try:
+        check()
+    finally:
+        for each in held:
+            each.close()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        return connection.recv(1) == b""
+    return False
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz/live HT"])

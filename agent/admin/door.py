@@ -22,6 +22,10 @@ LOG = logging.getLogger(__name__)
 MAX_CONNECTIONS = 32
 """Connections at once; one more closes the oldest."""
 
+MAX_PER_PEER = 8
+"""Connections of one IP address; one more closes that one's oldest. It keeps what goes on asking by
+itself from the others' way. Whoever means harm has all of 127.0.0.0/8 to come from."""
+
 AT_ONCE = 64
 PER_SECOND = 20.0
 """Connections that are accepted at once, and in the long run."""
@@ -53,7 +57,7 @@ class Door:
         self._let_in = let_in
         self._loop = asyncio.get_running_loop()
         self._allowance = Allowance(AT_ONCE, PER_SECOND, self._loop.time())
-        self._streams: dict[IOStream, asyncio.TimerHandle] = {}
+        self._streams: dict[IOStream, tuple[str, asyncio.TimerHandle]] = {}
         self._paused: asyncio.TimerHandle | None = None
         self._complaint = ""
 
@@ -86,15 +90,24 @@ class Door:
             self._pause()
             return
         self._complaint = ""
-        while len(self._streams) >= MAX_CONNECTIONS:
-            next(iter(self._streams)).close()  # which forgets it
+        peer = address[0] if isinstance(address, tuple) else ""
+        self._make_room(peer)
         stream = _Stream(connection)
-        self._streams[stream] = self._loop.call_later(MAX_SECONDS, stream.close)
+        timer = self._loop.call_later(MAX_SECONDS, stream.close)
+        self._streams[stream] = (peer, timer)
         stream.forget = lambda: self._forget(stream)
         self._let_in(stream, address)
 
+    def _make_room(self, peer: str) -> None:
+        """Close the oldest connections, of this peer or of all, if there are too many."""
+        same = [stream for stream, (other, _) in self._streams.items() if peer and other == peer]
+        for stream in same[: max(0, len(same) - MAX_PER_PEER + 1)]:
+            stream.close()  # which forgets it
+        while len(self._streams) >= MAX_CONNECTIONS:
+            next(iter(self._streams)).close()
+
     def _forget(self, stream: IOStream) -> None:
-        timer = self._streams.pop(stream, None)
+        _, timer = self._streams.pop(stream, ("", None))
         if timer:
             timer.cancel()
 
