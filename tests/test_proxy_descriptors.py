@@ -59,7 +59,8 @@ def test_a_crowd_takes_no_others_descriptors_and_all_is_well_when_there_are_more
     allow(worker, 64 + 2 * 10)
     with contextlib.ExitStack() as stack:
         for _ in range(60):
-            stack.enter_context(connect(worker, CROWD))
+            with contextlib.suppress(ConnectionError):  # those beyond are cut off, some at once
+                stack.enter_context(connect(worker, CROWD))
         wait_for(lambda: "may open too few files" in worker.log(), "its complaint", DEADLINE)
         assert all(asks(worker, BYSTANDER) for _ in range(20))
     assert worker.log().count("may open too few files") == 1
