@@ -29,7 +29,7 @@ from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Handover
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.passing import let_pass
-from ovs_metadata.host.address import IpVersion
+from ovs_metadata.host.address import IpVersion, ofport_of
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
@@ -215,7 +215,15 @@ class Service:
         self._stale.left(watcher.take_left())
         if self._stale:
             self._is_stale.set()
-        self._workers.tell(self._identities.table(bound, self._deployment.secret, self._stale))
+        table = self._identities.table(bound, self._deployment.secret, self._stale)
+        fresh = self._stale.take_fresh()
+        if fresh:
+            # Connections that came in by these numbers may be another port's: they are cut.
+            others = {
+                address: each for address, each in table.items() if ofport_of(address) not in fresh
+            }
+            self._workers.tell(others)
+        self._workers.tell(table)
         self._statistics.refused = bound.refused
 
     async def _freshen(self) -> None:

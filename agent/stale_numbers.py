@@ -19,6 +19,7 @@ class StaleNumbers:
         self._all = 0
         self._left: dict[int, int] = {}
         self._rounds = 0
+        self._fresh: set[int] = set()
 
     def __contains__(self, ofport: object) -> bool:
         """Whether a port with this number stands for nobody yet."""
@@ -44,4 +45,11 @@ class StaleNumbers:
         """It is done: what was left before it began is stale no more."""
         if self._all < number:
             self._all = -1
-        self._left = {ofport: when for ofport, when in self._left.items() if when >= number}
+        still = {ofport: when for ofport, when in self._left.items() if when >= number}
+        self._fresh |= self._left.keys() - still.keys()
+        self._left = still
+
+    def take_fresh(self) -> set[int]:
+        """Return the numbers that had been left and are stale no more, since the last call."""
+        fresh, self._fresh = self._fresh, set()
+        return fresh

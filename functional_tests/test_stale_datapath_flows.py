@@ -8,12 +8,14 @@ import contextlib
 import ctypes
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from hypervisor_fixtures import Factory
 
 from lab.rig.guest import Guest
+from lab.rig.guest_client import ANY_IPV4, accepted, begin
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import LabError, wait_for
 
@@ -31,6 +33,7 @@ _DETACH, _SEIZE, _INTERRUPT = 17, 0x4206, 0x4207
 
 
 def test_nobody_is_told_anothers_identity_by_a_flow_of_before(lab_hypervisor: Factory) -> None:
+    held: list[socket.socket] = []
     hypervisor: Hypervisor = lab_hypervisor()
     hypervisor.start()
     hypervisor.start_metadata_service()
@@ -38,14 +41,27 @@ def test_nobody_is_told_anothers_identity_by_a_flow_of_before(lab_hypervisor: Fa
     one, two = hypervisor.add_guest("one"), hypervisor.add_guest("two")
     for guest in (one, two):
         hypervisor.wait_until_served(guest)
-        assert _told(guest) == [guest.instance_id] * len(URLS)
+        assert _told(guest) == _own(guest)
     with _standing_still(hypervisor.ovs.vswitchd_pid, "revalidator"):
         for _ in range(SWAPS):
             _swap_numbers(hypervisor, one, two)
             assert _told(one) == _told(two) == [None] * len(URLS)
-    for guest in (one, two):
-        hypervisor.wait_until_served(guest)
-        assert _told(guest) == [guest.instance_id] * len(URLS)
+        for guest in (one, two):
+            connection = begin(guest, ANY_IPV4)
+            held.append(connection)
+            assert accepted([connection], 10) == [connection]
+            connection.sendall(b"GET /held HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
+    wait_for(
+        lambda: all(_told(guest) == _own(guest) for guest in (one, two)), "both to be told", 30
+    )
+    log = hypervisor.processes["agent"].log
+    wait_for(lambda: log.read_text().count('path="/held"') == 2, "both requests to be ended")
+    # What came in by a number while it was stale is nobody's, also once it is stale no more.
+    assert not [
+        line for line in log.read_text().splitlines() if "/held" in line and "=200 " in line
+    ]
+    for connection in held:
+        connection.close()
 
 
 def _swap_numbers(hypervisor: Hypervisor, one: Guest, two: Guest) -> None:
@@ -55,6 +71,10 @@ def _swap_numbers(hypervisor: Hypervisor, one: Guest, two: Guest) -> None:
         *("--", "set", "interface", two.tap, f"ofport_request={first}"),
     )
     wait_for(lambda: hypervisor.ovs.ofport(one.tap) == second, "the numbers to be swapped")
+
+
+def _own(guest: Guest) -> list[str | None]:
+    return [guest.instance_id] * len(URLS)
 
 
 def _told(guest: Guest) -> list[str | None]:

@@ -27,6 +27,20 @@ def test_a_revalidation_that_began_before_does_not_count() -> None:
     assert 5 not in stale
 
 
+def test_numbers_that_are_fresh_again_are_known_once() -> None:
+    stale = StaleNumbers()
+    stale.done(stale.begin())
+    assert stale.take_fresh() == set()  # none was seen to be left
+    stale.left([5, 6])
+    number = stale.begin()
+    stale.left([6])
+    stale.done(number)
+    assert stale.take_fresh() == {5}
+    assert stale.take_fresh() == set()
+    stale.done(stale.begin())
+    assert stale.take_fresh() == {6}
+
+
 def test_after_a_time_without_a_look_all_are_stale_again() -> None:
     stale = StaleNumbers()
     stale.done(stale.begin())
