@@ -43,6 +43,8 @@ def unreachable() -> str:
 def unresponsive(*, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """Return the URL of a port whose backlog is full: the system neither accepts nor refuses."""
     with socket.socket() as full, socket.socket() as filler:
+        # So that it may be a port that `free_port` keeps.
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         full.bind((host, port))
         full.listen(0)
         filler.connect(full.getsockname())
@@ -398,8 +400,8 @@ async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remem
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.4")
-    async with running_nova(answers(OK), host="127.0.0.4") as nova:
-        port = int(nova.url.rpartition(":")[2])
+    port = free_port()  # of all addresses
+    async with running_nova(answers(OK), host="127.0.0.4", port=port) as nova:
         with (
             unresponsive(host="127.0.0.2", port=port),
             unresponsive(host="127.0.0.3", port=port),
@@ -423,8 +425,8 @@ async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remem
 async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 1000.0)
     resolve_to(monkeypatch, "127.0.0.2", "::1", "127.0.0.4")
-    async with running_nova(answers(OK), host="127.0.0.4") as nova:
-        port = int(nova.url.rpartition(":")[2])
+    port = free_port()
+    async with running_nova(answers(OK), host="127.0.0.4", port=port):
         async with running_proxy(f"http://nova.example:{port}", connect_timeout=1000.0) as proxy:
             assert await (await proxy.guest()).get() == OK
 
@@ -438,9 +440,8 @@ async def test_a_name_none_of_whose_addresses_answers_costs_one_wait(
     addresses = [f"127.0.0.{number}" for number in range(11, 19)]
     resolve_to(monkeypatch, *addresses)
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(unresponsive(host=addresses[0]))
-        port = int(url.rpartition(":")[2])
-        for address in addresses[1:]:
+        port = free_port()
+        for address in addresses:
             stack.enter_context(unresponsive(host=address, port=port))
         async with running_proxy(f"http://nova.example:{port}", connect_timeout=0.5) as proxy:
             begun = time.monotonic()
