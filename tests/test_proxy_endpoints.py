@@ -426,9 +426,11 @@ async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 1000.0)
     resolve_to(monkeypatch, "127.0.0.2", "::1", "127.0.0.4")
     port = free_port()
-    async with running_nova(answers(OK), host="127.0.0.4", port=port):
-        async with running_proxy(f"http://nova.example:{port}", connect_timeout=1000.0) as proxy:
-            assert await (await proxy.guest()).get() == OK
+    async with (
+        running_nova(answers(OK), host="127.0.0.4", port=port),
+        running_proxy(f"http://nova.example:{port}", connect_timeout=1000.0) as proxy,
+    ):
+        assert await (await proxy.guest()).get() == OK
 
 
 @pytest.mark.alone
