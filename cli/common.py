@@ -97,7 +97,7 @@ class Settings:
 
 
 def port_state(store: Store, port_id: str) -> PortState:
-    """What the store has of a port."""
+    """What the store has of a port; raises StoreError if it cannot be read."""
     try:
         return store.get(port_id)
     except MalformedRecord as malformed:

@@ -6,6 +6,7 @@ from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
 from ovs_metadata.agent.config.effective import effective, generation
 from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.facts import Deployment, StoreFacts
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.store import open_configured_store
@@ -13,9 +14,6 @@ from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED, read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.interface import (
-    MalformedRecord,
-    PortState,
-    RecordNotFound,
     StoreError,
     StoreUnavailable,
 )
@@ -86,16 +84,6 @@ def announced_generation(store: Store, host: str) -> str | None:
             said = read_announcement(each.data)
             return said.generation if said else ""
     return None
-
-
-def port_state(store: Store, port_id: str) -> PortState:
-    """What the store has of a port; raises StoreError if it cannot be read."""
-    try:
-        return store.get(port_id)
-    except MalformedRecord as malformed:
-        return malformed
-    except RecordNotFound:
-        return None
 
 
 def records_named(store: Store, word: str) -> list[PortRecord]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.facts import AdminFacts, PortFacts
 from ovs_metadata.cli.doctor.look_host import link_problem
-from ovs_metadata.cli.doctor.look_store import canonical_address, port_state
+from ovs_metadata.cli.doctor.look_store import canonical_address
 from ovs_metadata.host.join import Bound, Interface, Records, bind, with_instances
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.record import PortRecord

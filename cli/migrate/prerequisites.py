@@ -12,11 +12,12 @@ from typing import Any, Literal
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
 from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.checks_nova import check_nova
 from ovs_metadata.cli.doctor.finding import Severity
 from ovs_metadata.cli.doctor.look_host import look_at_processes
 from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
-from ovs_metadata.cli.doctor.look_store import announced_generation, port_state
+from ovs_metadata.cli.doctor.look_store import announced_generation
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
 from ovs_metadata.cli.migrate.others_flows import OthersFlows, others_flows
 from ovs_metadata.cli.standing import standings

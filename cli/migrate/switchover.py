@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.config.effective import effective, generation
 from ovs_metadata.agent.network.cleanup import remove_every_trace
-from ovs_metadata.cli.doctor.look_store import port_state
+from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.passing import leads_past_others
