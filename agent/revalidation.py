@@ -28,6 +28,10 @@ WITHOUT_ANSWER = 5.0
 """Seconds after which flows count as revalidated where ovs-vswitchd cannot be asked. It begins a
 round at once when a port changes, and tries to keep each below 2 s."""
 
+ANSWER_TIMEOUT = 1.0
+"""Seconds after which the question is asked again: a datapath that goes, with the last bridge for
+example, takes questions along. The end of a longer round falls into a later question."""
+
 MAX_REPLY = 4096
 
 
@@ -36,13 +40,16 @@ async def revalidated(rundir: Path) -> None:
 
     That takes up to two rounds, of which one begins at least twice a second
     (other_config:max-revalidator). An ovs-vswitchd that takes the question and does not answer is
-    waited for. Where it cannot be asked, some seconds have to do.
+    asked for ever. Where it cannot be asked, some seconds have to do.
     """
     loop = asyncio.get_running_loop()
     begun, problem, rounds = loop.time(), "", 0
     while rounds < 2:
         try:
-            await _ask(rundir)
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await _ask(rundir)
+        except TimeoutError:
+            begun = loop.time()
         except (OSError, ValueError, VswitchdError) as error:
             if str(error) != problem:
                 problem = str(error)

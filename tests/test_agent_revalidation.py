@@ -83,6 +83,26 @@ def test_a_question_that_was_lost_does_not_count(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == 3
 
 
+def test_a_question_that_is_never_answered_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revalidation, "ANSWER_TIMEOUT", 0.05)
+    monkeypatch.setattr(revalidation, "WITHOUT_ANSWER", 0.01)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(DEADLINE), running(tmp_path) as vswitchd:
+            waiting = asyncio.create_task(revalidated(tmp_path))
+            while len(vswitchd.asked) < 4:
+                await asyncio.sleep(0.001)
+            # However long that takes, silence says nothing.
+            assert not waiting.done()
+            for _ in range(10):
+                vswitchd.let.release()
+            await waiting
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "answer",
     [b'{"id":0,"result":null,"error":"can\'t wait on multiple udpifs."}', b"[" * 9000, None],

@@ -10,7 +10,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from ovs_metadata.agent import main
 from ovs_metadata.agent.identities import Identities
@@ -30,8 +30,10 @@ def _without_updates() -> None:
     known: dict[str, Entry] = {}
     table = Identities.table
 
-    def frozen(identities: Identities, bound: Bound, secret: bytes) -> dict[str, Entry]:
-        for address, entry in table(identities, bound, secret).items():
+    def frozen(
+        identities: Identities, bound: Bound, secret: bytes, stale: Container[int] = ()
+    ) -> dict[str, Entry]:
+        for address, entry in table(identities, bound, secret, stale).items():
             if not isinstance(known.get(address), Identity):
                 known[address] = entry
         return dict(known)
