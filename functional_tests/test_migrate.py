@@ -154,6 +154,7 @@ def test_there_and_back(cloud: Cloud, way: str) -> None:
     assert hypervisor.flows() == ""
 
 
+@pytest.mark.alone
 def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud) -> None:
     """Nova takes its time for us, and not for Neutron, which answers all who come meanwhile."""
     hypervisor, guest = cloud.hypervisor, cloud.guest
