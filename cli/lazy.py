@@ -3,7 +3,7 @@
 This is the one place where a command's module is imported late.
 """
 
-import importlib
+import pkgutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,7 @@ from ovs_metadata.untrusted import printable
 
 def load(where: str) -> Any:
     """What is at a place in `cli`, as `module:attribute`; the module is imported."""
-    module, _, attribute = where.partition(":")
-    return getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+    return pkgutil.resolve_name(f"{__package__}.{where}")
 
 
 class LazyGroup(click.Group):

@@ -1,7 +1,7 @@
 """What the commands share that ask Neutron's API: which cloud it is, and how asking it may fail."""
 
 import contextlib
-import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -35,9 +35,8 @@ def with_openstacksdk(where: str) -> Any:
     It takes longer to import than most commands take to run, and is an extra: without it the
     command ends.
     """
-    module, _, attribute = where.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return pkgutil.resolve_name(where)
     except ModuleNotFoundError as error:
         raise Failure(
             f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
