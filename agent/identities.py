@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from ovs_metadata.host.address import IpVersion, port_address
-from ovs_metadata.host.join import Bound, ServedPort
+from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
@@ -27,20 +27,22 @@ class Identities:
     def __init__(self) -> None:
         self._kept: dict[_Source, Identity] = {}
 
-    def table(self, bound: Bound, secret: bytes, stale: Container[int] = ()) -> dict[str, Entry]:
+    def table(
+        self, host_ports: HostPorts, secret: bytes, stale: Container[int] = ()
+    ) -> dict[str, Entry]:
         """Port address → who asks from it.
 
         Args:
-            bound: the ports of this host.
+            host_ports: the ports of this host.
             secret: Nova's metadata_proxy_shared_secret.
             stale: ofports that stand for nobody yet; see `StaleNumbers`.
         """
         before, self._kept = self._kept, {}
         entries: dict[int, Entry] = {
             ofport: Pending(port_id, "the store has no usable record of it")
-            for ofport, port_id in bound.pending.items()
+            for ofport, port_id in host_ports.pending.items()
         }
-        for ofport, port in bound.served.items():
+        for ofport, port in host_ports.served.items():
             source = _stale(port) if ofport in stale else _source(port, secret)
             if isinstance(source, Pending):
                 entries[ofport] = source
@@ -54,9 +56,9 @@ class Identities:
         }
 
 
-def identity_table(bound: Bound, secret: bytes) -> dict[str, Entry]:
+def identity_table(host_ports: HostPorts, secret: bytes) -> dict[str, Entry]:
     """The identity table of a host that is looked at once; see `Identities.table`."""
-    return Identities().table(bound, secret)
+    return Identities().table(host_ports, secret)
 
 
 def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:

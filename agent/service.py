@@ -211,11 +211,11 @@ class Service:
 
     def _tell_now(self, watcher: PortWatcher) -> None:
         self._changed.clear()
-        bound = watcher.state().bound
+        host_ports = watcher.state().host_ports
         self._stale.left(watcher.take_left())
         if self._stale:
             self._is_stale.set()
-        table = self._identities.table(bound, self._deployment.secret, self._stale)
+        table = self._identities.table(host_ports, self._deployment.secret, self._stale)
         fresh = self._stale.take_fresh()
         if fresh:
             # Connections that came in by these numbers may be another port's: they are cut.
@@ -224,7 +224,7 @@ class Service:
             }
             self._workers.tell(others)
         self._workers.tell(table)
-        self._statistics.refused = bound.refused
+        self._statistics.refused = host_ports.refused
 
     async def _freshen(self) -> None:
         """Have the datapath's flows revalidated whenever ports have left numbers."""

@@ -76,7 +76,7 @@ def _groups(host: Host) -> list[Group]:
     if metadata_ofport is None:
         there = dump_flows(host.config, {})
         metadata_ofport = hooked_ofport((flow.key, flow.cookie) for flow in there)
-    desired = desired_flows(host.config.flows, metadata_ofport, host.bound)
+    desired = desired_flows(host.config.flows, metadata_ofport, host.host_ports)
     return groups(desired, dump_flows(host.config, desired), host.standings)
 
 

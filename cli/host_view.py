@@ -9,7 +9,7 @@ from ovs_metadata.cli.common import UNREACHABLE, Failure, Settings, port_state
 from ovs_metadata.cli.standing import Standing, chosen, standings
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import Bound, Records, bind, with_instances
+from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
 
 
@@ -19,7 +19,7 @@ class Host:
 
     config: Config
     bridge: Bridge
-    bound: Bound
+    host_ports: HostPorts
     standings: list[Standing]
 
     @property
@@ -77,8 +77,8 @@ def look(settings: Settings) -> Host:
             port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
         }
     records = with_instances(records, port_ids)
-    bound = bind(bridge.interfaces, records)
-    return Host(config, bridge, bound, standings(bridge.interfaces, records, bound))
+    host_ports = join_ports(bridge.interfaces, records)
+    return Host(config, bridge, host_ports, standings(bridge.interfaces, records, host_ports))
 
 
 def _bridge(config: Config) -> Bridge:

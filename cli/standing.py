@@ -9,7 +9,7 @@ from ovs_metadata.agent.identities import identity_table
 from ovs_metadata.host.address import port_address
 from ovs_metadata.host.join import (
     DEAD_VLAN,
-    Bound,
+    HostPorts,
     Interface,
     Records,
     ServedPort,
@@ -59,21 +59,23 @@ class Standing:
         }
 
 
-def standings(interfaces: Iterable[Interface], records: Records, bound: Bound) -> list[Standing]:
+def standings(
+    interfaces: Iterable[Interface], records: Records, host_ports: HostPorts
+) -> list[Standing]:
     """How every interface stands, by ofport."""
     # Only whether there are identities matters here, so any secret will do to sign them.
-    identities = identity_table(bound, b"")
-    found = [_standing(interface, records, bound, identities) for interface in interfaces]
+    identities = identity_table(host_ports, b"")
+    found = [_standing(interface, records, host_ports, identities) for interface in interfaces]
     return sorted(found, key=lambda each: (each.interface.ofport or 0, each.interface.name))
 
 
 def _standing(
-    interface: Interface, records: Records, bound: Bound, identities: Mapping[str, Entry]
+    interface: Interface, records: Records, host_ports: HostPorts, identities: Mapping[str, Entry]
 ) -> Standing:
     port_id = interface.port_id
     state = records.get(port_id) if port_id else None
     record = state if isinstance(state, PortRecord) else None
-    served = bound.served.get(interface.ofport or 0)
+    served = host_ports.served.get(interface.ofport or 0)
     if served and served.interface == interface.name:
         entry = identities[port_address(served.ofport)]
         reason = entry.reason if isinstance(entry, Pending) else None
@@ -83,18 +85,18 @@ def _standing(
         interface,
         port_id,
         record,
-        why_not=_why_not(interface, record or malformed, bound),
-        concerns_us=interface.name in bound.refused or interface.ofport in bound.pending,
+        why_not=_why_not(interface, record or malformed, host_ports),
+        concerns_us=interface.name in host_ports.refused or interface.ofport in host_ports.pending,
     )
 
 
 def _why_not(
-    interface: Interface, record: PortRecord | MalformedRecord | None, bound: Bound
+    interface: Interface, record: PortRecord | MalformedRecord | None, host_ports: HostPorts
 ) -> str:
     """The first thing that is in the way."""
     owner = record.device_owner if isinstance(record, PortRecord) else COMPUTE
     reasons = {
-        bound.refused.get(interface.name, ""): interface.name in bound.refused,
+        host_ports.refused.get(interface.name, ""): interface.name in host_ports.refused,
         "it has no external_ids:iface-id, so it belongs to no Neutron port": not interface.iface_id,
         f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served": (
             not owner.startswith(COMPUTE)

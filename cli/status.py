@@ -140,7 +140,7 @@ class Seen:
             return None
         ours = [each for each in self.host.standings if each.concerns_us]
         served = sum(each.why_not is None for each in ours)
-        refused = len(self.host.bound.refused)
+        refused = len(self.host.host_ports.refused)
         return {"served": served, "pending": len(ours) - served - refused, "refused": refused}
 
     def _not_served(self) -> list[dict[str, Any]]:

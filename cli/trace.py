@@ -107,7 +107,7 @@ def _ways(host: Host, standing: Standing, family: Family) -> tuple[Bridge, list[
         hook_priority=options.priority,
         table_names=table_names(options.table_base),
         interface_name=host.interface_name,
-        desired=desired_flows(options, host.metadata_ofport, host.bound),
+        desired=desired_flows(options, host.metadata_ofport, host.host_ports),
         ours=named(flow.key for flow in ours),
         why_not=None if standing.served else standing.why_not,
     )

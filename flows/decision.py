@@ -7,7 +7,7 @@ from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_n
 from ovs_metadata.flows.pipeline import Pipeline
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import Bound
+from ovs_metadata.host.join import HostPorts
 from ovs_metadata.host.ovsdb import Bridge, OvsdbRefused
 from ovs_metadata.host.port_watcher import HostState
 
@@ -27,7 +27,7 @@ class Decision:
         self._state: HostState | None = None
         self._prepared = False
         self._metadata: MetadataNumber | None = None
-        self._decided_by: tuple[int | None, Bound] | None = None
+        self._decided_by: tuple[int | None, HostPorts] | None = None
         self.flows: Mapping[FlowKey, Flow] | None = None
         self.undecided: Collection[int] = ()
 
@@ -57,9 +57,9 @@ class Decision:
                 LOG.error("bridge %s is not prepared: %s; trying again", state.bridge.name, error)
                 self._prepared = False
         self._metadata = metadata_number(state.bridge, self._metadata)
-        decided_by = self._metadata.ofport if self._metadata else None, state.bound
+        decided_by = self._metadata.ofport if self._metadata else None, state.host_ports
         if decided_by != self._decided_by:
             self._decided_by = decided_by
             self.flows = desired_flows(self._options, *decided_by, self._pipeline)
-            self.undecided = state.bound.undecided
+            self.undecided = state.host_ports.undecided
         return self._prepared

@@ -11,7 +11,7 @@ from ovs_metadata.flows.pipeline import Pipeline, Port
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import Bound
+from ovs_metadata.host.join import HostPorts
 from ovs_metadata.host.ovsdb import Bridge
 
 
@@ -44,13 +44,13 @@ def metadata_number(bridge: Bridge | None, before: MetadataNumber | None) -> Met
 def desired_flows(
     options: FlowOptions,
     metadata_ofport: int | None,
-    bound: Bound,
+    host_ports: HostPorts,
     made_by: Pipeline | None = None,
 ) -> Mapping[FlowKey, Flow]:
     """All flows that should stand in the bridge; `made_by` has those of the last time."""
     ports = (
         Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
-        for each in bound.served.values()
+        for each in host_ports.served.values()
     )
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 

@@ -1,7 +1,7 @@
 """Which ports are served: the join of the bridge's interfaces and the store's port records.
 
-Pure functions on values. Both the flow controller and the agent decide by `bind`, each from its
-own view of OVSDB and the store.
+Pure functions on values. Both the flow controller and the agent decide by `join_ports`, each
+from its own view of OVSDB and the store.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ Records = Mapping[str, PortState]
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class HostPorts:
     """The outcome of a join.
 
     served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
@@ -90,7 +90,7 @@ def _canonical_uuid(text: str) -> str | None:
         return None
 
 
-def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
+def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
     """Join interfaces and records into what is served, waited for, and refused.
 
     Not named at all, since nothing is wrong with them: interfaces without iface-id, ports that are
@@ -135,7 +135,7 @@ def bind(interfaces: Iterable[Interface], records: Records) -> Bound:
             else:
                 pending[interface.ofport] = port_id
     undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
-    return Bound(served, pending, undecided, refused)
+    return HostPorts(served, pending, undecided, refused)
 
 
 def is_instances(record: PortState) -> bool:

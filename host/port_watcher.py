@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ovs_metadata.host.join import Bound, bind, is_instances
+from ovs_metadata.host.join import HostPorts, is_instances, join_ports
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 from ovs_metadata.store.interface import MalformedRecord, PortState
 from ovs_metadata.store.store import Store
@@ -20,10 +20,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """The bridge (None when there is none) and what is bound on it."""
+    """The bridge (None when there is none) and the ports on it."""
 
     bridge: Bridge | None
-    bound: Bound
+    host_ports: HostPorts
 
 
 class PortWatcher:
@@ -112,9 +112,9 @@ class PortWatcher:
         with self._lock:
             bridge = self._bridge
             records = dict(self._records)
-        bound = bind(bridge.interfaces if bridge else (), records)
-        self._complain(bound)
-        return HostState(bridge, bound)
+        host_ports = join_ports(bridge.interfaces if bridge else (), records)
+        self._complain(host_ports)
+        return HostState(bridge, host_ports)
 
     def _bridge_changed(self, bridge: Bridge | None) -> None:
         present = bridge is not None
@@ -149,12 +149,12 @@ class PortWatcher:
                 self._agreed = None
         self._on_change()
 
-    def _complain(self, bound: Bound) -> None:
+    def _complain(self, host_ports: HostPorts) -> None:
         complaints = {
-            **bound.refused,
+            **host_ports.refused,
             **{
                 port.interface: port.disagreement
-                for port in bound.served.values()
+                for port in host_ports.served.values()
                 if port.disagreement
             },
         }

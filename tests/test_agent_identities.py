@@ -1,4 +1,4 @@
-"""The identity table, from what is bound on the host."""
+"""The identity table, from the ports of the host."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.agent.identities import Identities, changes, identity_table, signature
-from ovs_metadata.host.join import Bound, ServedPort
+from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 from ovs_metadata.store.record import PortRecord
 
@@ -25,8 +25,8 @@ RECORD = PortRecord(
 )
 
 
-def _served(record: PortRecord = RECORD, vm_uuid: str | None = None) -> Bound:
-    return Bound(served={5: ServedPort(5, "tap1", record, vm_uuid)})
+def _served(record: PortRecord = RECORD, vm_uuid: str | None = None) -> HostPorts:
+    return HostPorts(served={5: ServedPort(5, "tap1", record, vm_uuid)})
 
 
 def test_both_addresses_of_a_port_stand_for_its_instance() -> None:
@@ -55,7 +55,7 @@ def test_an_identity_is_made_once_and_forgotten_with_its_port() -> None:
     identities = Identities()
     first = identities.table(_served(), SECRET)["169.254.0.5"]
     assert identities.table(_served(), SECRET)["169.254.0.5"] is first
-    assert identities.table(Bound(), SECRET) == {}
+    assert identities.table(HostPorts(), SECRET) == {}
     assert identities.table(_served(), SECRET)["169.254.0.5"] is not first
 
 
@@ -86,7 +86,7 @@ def test_a_port_without_an_address_is_no_identity() -> None:
 
 
 def test_a_port_without_a_record_is_waited_for() -> None:
-    table = identity_table(Bound(pending={7: PORT}), SECRET)
+    table = identity_table(HostPorts(pending={7: PORT}), SECRET)
     assert isinstance(table["169.254.0.7"], Pending)
 
 

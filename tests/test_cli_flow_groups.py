@@ -11,7 +11,7 @@ from ovs_metadata.flows.dump import DumpedFlow
 from ovs_metadata.flows.tables import Priority, cookie
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import Interface, bind
+from ovs_metadata.host.join import Interface, join_ports
 
 ONE, TWO = record(1), record(2)
 TAP1 = Interface("tap1", ofport=5, iface_id=ONE.port_id)
@@ -19,7 +19,7 @@ TAP2 = Interface("tap2", ofport=6, iface_id=TWO.port_id)
 PATCH = Interface("patch-tun", ofport=7)
 RECORDS = {ONE.port_id: ONE, TWO.port_id: None}
 INTERFACES = [PATCH, TAP2, TAP1]
-BOUND = bind(INTERFACES, RECORDS)
+BOUND = join_ports(INTERFACES, RECORDS)
 DESIRED = desired_flows(FlowOptions(), 1, BOUND)
 INSTALLED = [
     DumpedFlow(key, flow.cookie, packets=number, octets=60 * number)

@@ -6,7 +6,7 @@ import pytest
 from contracts.store_support import record
 
 from ovs_metadata.cli.standing import Standing, chosen, standings
-from ovs_metadata.host.join import Interface, bind
+from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 RECORD = record()
@@ -16,7 +16,7 @@ OTHER = record(2, instance=3)
 
 def _standing(interface: Interface, state: PortState = RECORD) -> Standing:
     records = {RECORD.port_id: state}
-    (standing,) = standings([interface], records, bind([interface], records))
+    (standing,) = standings([interface], records, join_ports([interface], records))
     return standing
 
 
@@ -73,7 +73,7 @@ def test_a_port_without_a_fixed_ip_has_flows_and_a_reason() -> None:
 def test_of_two_claims_neither_is_served() -> None:
     twin = dataclasses.replace(TAP, name="tap2", ofport=6)
     records = {RECORD.port_id: RECORD}
-    both = standings([twin, TAP], records, bind([twin, TAP], records))
+    both = standings([twin, TAP], records, join_ports([twin, TAP], records))
     assert [each.interface.name for each in both] == ["tap1", "tap2"]
     assert all("2 interfaces claim port" in (each.why_not or "") for each in both)
 
@@ -89,7 +89,7 @@ def test_a_port_has_several_names(word: str) -> None:
     tap2 = dataclasses.replace(TAP, name="tap2", ofport=6, iface_id=OTHER.port_id)
     other = dataclasses.replace(OTHER, fixed_ips=("10.0.0.55",))
     records = {RECORD.port_id: RECORD, OTHER.port_id: other}
-    both = standings([TAP, tap2], records, bind([TAP, tap2], records))
+    both = standings([TAP, tap2], records, join_ports([TAP, tap2], records))
     assert [each.interface.name for each in chosen(both, word)] == ["tap1"]
 
 
@@ -97,12 +97,12 @@ def test_a_port_has_several_names(word: str) -> None:
 def test_what_names_nothing_chooses_nothing(word: str) -> None:
     nameless = Interface("br-int", ofport=65534)
     records = {RECORD.port_id: RECORD}
-    both = standings([TAP, nameless], records, bind([TAP, nameless], records))
+    both = standings([TAP, nameless], records, join_ports([TAP, nameless], records))
     assert chosen(both, word) == []
 
 
 def test_instances_with_one_address_are_both_chosen() -> None:
     tap2 = dataclasses.replace(TAP, name="tap2", ofport=6, iface_id=OTHER.port_id)
     records = {RECORD.port_id: RECORD, OTHER.port_id: OTHER}
-    both = standings([TAP, tap2], records, bind([TAP, tap2], records))
+    both = standings([TAP, tap2], records, join_ports([TAP, tap2], records))
     assert chosen(both, "10.0.0.5") == both

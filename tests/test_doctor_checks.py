@@ -45,7 +45,7 @@ from ovs_metadata.cli.verdict import Verdict
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.config import load
-from ovs_metadata.host.join import Interface, bind
+from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import Failure
@@ -242,9 +242,9 @@ def test_nobody_is_expected_to_listen_without_an_agent() -> None:
 
 
 def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes: Any) -> PortFacts:
-    bound = bind([interface], {RECORD.port_id: state})
+    host_ports = join_ports([interface], {RECORD.port_id: state})
     port_id = RECORD.port_id if interface.iface_id == RECORD.port_id else None
-    facts = PortFacts(interface, port_id, state, bound, told=TOLD, asked=True)
+    facts = PortFacts(interface, port_id, state, host_ports, told=TOLD, asked=True)
     return replace(facts, **changes)
 
 
@@ -282,7 +282,7 @@ def test_why_a_number_is_about_to_change() -> None:
     (asks,) = check_port(port_facts(replace(TAP, ofport_request=9)))
     assert asks.why == "it has number 5, and 9 is asked for"
     other = replace(TAP, name="tap2", iface_id=None, ofport=6, ofport_request=5)
-    (asked,) = check_port(port_facts(bound=bind([TAP, other], {RECORD.port_id: RECORD})))
+    (asked,) = check_port(port_facts(host_ports=join_ports([TAP, other], {RECORD.port_id: RECORD})))
     assert asked.why == "another interface asks for its number, 5"
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from ovs_metadata.flows.decision import Decision
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import Bound
+from ovs_metadata.host.join import HostPorts
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused
 from ovs_metadata.host.port_watcher import HostState
 
 BRIDGE = Bridge("br-int", row=uuid4(), metadata_port=MetadataPort(1, ours=True, isolated=True))
-HOST = HostState(BRIDGE, Bound())
+HOST = HostState(BRIDGE, HostPorts())
 
 
 class Preparation:
@@ -92,5 +92,5 @@ def test_after_a_time_without_metadata_everything_is_decided_again(
 def test_without_a_bridge_there_is_nothing_to_prepare(
     decision: Decision, prepare: Preparation
 ) -> None:
-    assert decision.look(HostState(None, Bound()), prepare)
+    assert decision.look(HostState(None, HostPorts()), prepare)
     assert prepare.asked == []

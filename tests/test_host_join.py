@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ovs_metadata.host.join import Bound, Interface, bind
+from ovs_metadata.host.join import HostPorts, Interface, join_ports
 from ovs_metadata.store.record import MalformedRecord, PortRecord
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
@@ -25,25 +25,25 @@ TAP = Interface("tap1", ofport=5, iface_id=PORT, vm_uuid=INSTANCE, tag=1)
 
 
 def test_an_instances_port_is_served() -> None:
-    bound = bind([TAP], {PORT: RECORD})
-    assert bound.served[5].record == RECORD
-    assert bound.served[5].disagreement is None
-    assert not bound.pending
-    assert not bound.refused
+    host_ports = join_ports([TAP], {PORT: RECORD})
+    assert host_ports.served[5].record == RECORD
+    assert host_ports.served[5].disagreement is None
+    assert not host_ports.pending
+    assert not host_ports.refused
 
 
 def test_an_iface_id_in_capitals_is_the_same_port() -> None:
     shouting = dataclasses.replace(TAP, iface_id=PORT.upper())
-    assert 5 in bind([shouting], {PORT: RECORD}).served
+    assert 5 in join_ports([shouting], {PORT: RECORD}).served
 
 
 @pytest.mark.parametrize("owner", ["network:dhcp", "network:router_interface", "", "xcompute:nova"])
 def test_the_ports_of_others_are_not_ours(owner: str) -> None:
     record = dataclasses.replace(RECORD, device_owner=owner)
-    bound = bind([TAP], {PORT: record})
-    assert not bound.served
-    assert not bound.pending
-    assert not bound.refused
+    host_ports = join_ports([TAP], {PORT: record})
+    assert not host_ports.served
+    assert not host_ports.pending
+    assert not host_ports.refused
 
 
 SUBPORT = dataclasses.replace(
@@ -59,13 +59,13 @@ SPI = Interface("spi", ofport=6, iface_id=OTHER_PORT)
 
 
 def test_a_trunks_sub_port_is_its_parents_instances() -> None:
-    served = bind([TAP, SPI], {PORT: RECORD, OTHER_PORT: SUBPORT}).served[6].record
+    served = join_ports([TAP, SPI], {PORT: RECORD, OTHER_PORT: SUBPORT}).served[6].record
     assert (served.port_id, served.device_id, served.project_id) == (OTHER_PORT, INSTANCE, "p1")
     assert (served.fixed_ips, served.mac_address) == (SUBPORT.fixed_ips, SUBPORT.mac_address)
     moved = dataclasses.replace(RECORD, device_id="another")
-    assert bind([TAP, SPI], {PORT: moved, OTHER_PORT: SUBPORT}).served[6].record.device_id == (
-        "another"
-    )
+    assert join_ports([TAP, SPI], {PORT: moved, OTHER_PORT: SUBPORT}).served[
+        6
+    ].record.device_id == ("another")
 
 
 @pytest.mark.parametrize(
@@ -81,54 +81,54 @@ def test_a_trunks_sub_port_is_its_parents_instances() -> None:
 def test_a_sub_port_whose_parent_is_no_instances_waits(
     parent: PortRecord | MalformedRecord | None,
 ) -> None:
-    bound = bind([TAP, SPI], {PORT: parent, OTHER_PORT: SUBPORT})
-    assert 6 not in bound.served
-    assert bound.pending[6] == OTHER_PORT
-    assert 6 not in bound.undecided
+    host_ports = join_ports([TAP, SPI], {PORT: parent, OTHER_PORT: SUBPORT})
+    assert 6 not in host_ports.served
+    assert host_ports.pending[6] == OTHER_PORT
+    assert 6 not in host_ports.undecided
 
 
 def test_a_sub_port_is_undecided_until_its_parents_record_was_read() -> None:
-    bound = bind([TAP, SPI], {OTHER_PORT: SUBPORT})
-    assert bound.undecided == {5, 6}
+    host_ports = join_ports([TAP, SPI], {OTHER_PORT: SUBPORT})
+    assert host_ports.undecided == {5, 6}
 
 
 def test_a_sub_port_whose_parent_is_not_here_waits() -> None:
-    bound = bind([SPI], {OTHER_PORT: SUBPORT})
-    assert bound.pending == {6: OTHER_PORT}
-    assert not bound.undecided
+    host_ports = join_ports([SPI], {OTHER_PORT: SUBPORT})
+    assert host_ports.pending == {6: OTHER_PORT}
+    assert not host_ports.undecided
 
 
 def test_a_port_without_iface_id_is_not_ours() -> None:
-    bound = bind([Interface("patch-tun", ofport=2)], {PORT: RECORD})
-    assert bound == Bound()
+    host_ports = join_ports([Interface("patch-tun", ofport=2)], {PORT: RECORD})
+    assert host_ports == HostPorts()
 
 
 def test_a_port_on_the_dead_vlan_waits_for_its_wiring() -> None:
     unwired = dataclasses.replace(TAP, tag=4095)
-    bound = bind([unwired], {PORT: RECORD})
-    assert bound == Bound()
+    host_ports = join_ports([unwired], {PORT: RECORD})
+    assert host_ports == HostPorts()
 
 
 def test_a_port_whose_record_was_not_read_yet_is_undecided() -> None:
-    bound = bind([TAP], {})
-    assert bound.pending == {5: PORT}
-    assert bound.undecided == {5}
+    host_ports = join_ports([TAP], {})
+    assert host_ports.pending == {5: PORT}
+    assert host_ports.undecided == {5}
 
 
 @pytest.mark.parametrize("record", [None, MalformedRecord(PORT, "not JSON")])
 def test_a_port_without_a_usable_record_is_pending_and_decided(
     record: MalformedRecord | None,
 ) -> None:
-    bound = bind([TAP], {PORT: record})
-    assert bound.pending == {5: PORT}
-    assert not bound.undecided
+    host_ports = join_ports([TAP], {PORT: record})
+    assert host_ports.pending == {5: PORT}
+    assert not host_ports.undecided
 
 
 def test_two_interfaces_of_one_port_are_both_refused() -> None:
     twin = dataclasses.replace(TAP, name="tap2", ofport=6)
-    bound = bind([TAP, twin], {PORT: RECORD})
-    assert not bound.served
-    assert set(bound.refused) == {"tap1", "tap2"}
+    host_ports = join_ports([TAP, twin], {PORT: RECORD})
+    assert not host_ports.served
+    assert set(host_ports.refused) == {"tap1", "tap2"}
 
 
 def test_what_is_wrong_with_one_interface_does_not_touch_another() -> None:
@@ -137,28 +137,28 @@ def test_what_is_wrong_with_one_interface_does_not_touch_another() -> None:
         Interface("unlucky", ofport=43518, iface_id=OTHER_PORT),
     ]
     records = {PORT: RECORD, OTHER_PORT: dataclasses.replace(RECORD, port_id=OTHER_PORT)}
-    bound = bind([TAP, *others], records)
-    assert set(bound.served) == {5}
-    assert "not-a-uuid" in bound.refused["bad"]
-    assert "43518" in bound.refused["unlucky"]
+    host_ports = join_ports([TAP, *others], records)
+    assert set(host_ports.served) == {5}
+    assert "not-a-uuid" in host_ports.refused["bad"]
+    assert "43518" in host_ports.refused["unlucky"]
 
 
 @pytest.mark.parametrize("ofport", [None, -1])
 def test_a_port_that_could_not_be_added_is_not_served(ofport: int | None) -> None:
-    bound = bind([dataclasses.replace(TAP, ofport=ofport)], {PORT: RECORD})
-    assert not bound.served
-    assert ("tap1" in bound.refused) == (ofport == -1)
+    host_ports = join_ports([dataclasses.replace(TAP, ofport=ofport)], {PORT: RECORD})
+    assert not host_ports.served
+    assert ("tap1" in host_ports.refused) == (ofport == -1)
 
 
 def test_a_vm_uuid_that_differs_is_a_disagreement() -> None:
-    bound = bind([dataclasses.replace(TAP, vm_uuid=OTHER_PORT)], {PORT: RECORD})
-    assert INSTANCE in str(bound.served[5].disagreement)
-    assert OTHER_PORT in str(bound.served[5].disagreement)
+    host_ports = join_ports([dataclasses.replace(TAP, vm_uuid=OTHER_PORT)], {PORT: RECORD})
+    assert INSTANCE in str(host_ports.served[5].disagreement)
+    assert OTHER_PORT in str(host_ports.served[5].disagreement)
 
 
 def test_a_missing_vm_uuid_is_none() -> None:
-    bound = bind([dataclasses.replace(TAP, vm_uuid=None)], {PORT: RECORD})
-    assert bound.served[5].disagreement is None
+    host_ports = join_ports([dataclasses.replace(TAP, vm_uuid=None)], {PORT: RECORD})
+    assert host_ports.served[5].disagreement is None
 
 
 OTHER = Interface("tap2", ofport=6, iface_id=OTHER_PORT, tag=1)
@@ -167,15 +167,15 @@ BOTH = {PORT: RECORD, OTHER_PORT: dataclasses.replace(RECORD, port_id=OTHER_PORT
 
 def test_numbers_about_to_change_hands_stand_for_nobody() -> None:
     """Before OVSDB says who has a number, packets of its new port come in by it."""
-    bound = bind([dataclasses.replace(TAP, ofport_request=6), OTHER], BOTH)
-    assert not bound.served
-    assert bound.pending == {5: PORT, 6: OTHER_PORT}
-    assert not bound.undecided
+    host_ports = join_ports([dataclasses.replace(TAP, ofport_request=6), OTHER], BOTH)
+    assert not host_ports.served
+    assert host_ports.pending == {5: PORT, 6: OTHER_PORT}
+    assert not host_ports.undecided
 
 
 def test_a_port_that_has_the_number_it_asks_for_is_served() -> None:
     interfaces = [dataclasses.replace(each, ofport_request=each.ofport) for each in (TAP, OTHER)]
-    assert bind(interfaces, BOTH).served.keys() == {5, 6}
+    assert join_ports(interfaces, BOTH).served.keys() == {5, 6}
 
 
 def test_a_number_is_not_taken_from_a_port_that_asks_for_it_too() -> None:
@@ -183,20 +183,20 @@ def test_a_number_is_not_taken_from_a_port_that_asks_for_it_too() -> None:
         dataclasses.replace(TAP, ofport_request=6),
         dataclasses.replace(OTHER, ofport_request=6),
     ]
-    assert bind(interfaces, BOTH).served.keys() == {5, 6}
+    assert join_ports(interfaces, BOTH).served.keys() == {5, 6}
 
 
 def test_a_port_that_asks_for_a_free_number_is_about_to_get_it() -> None:
-    bound = bind([dataclasses.replace(TAP, ofport_request=77), OTHER], BOTH)
-    assert bound.served.keys() == {6}
-    assert bound.pending == {5: PORT}
+    host_ports = join_ports([dataclasses.replace(TAP, ofport_request=77), OTHER], BOTH)
+    assert host_ports.served.keys() == {6}
+    assert host_ports.pending == {5: PORT}
 
 
 def test_a_port_without_a_number_disturbs_nobody_by_asking_for_one() -> None:
-    bound = bind([dataclasses.replace(TAP, ofport=None, ofport_request=6), OTHER], BOTH)
-    assert bound.served.keys() == {6}
+    host_ports = join_ports([dataclasses.replace(TAP, ofport=None, ofport_request=6), OTHER], BOTH)
+    assert host_ports.served.keys() == {6}
 
 
 def test_an_interface_that_open_vswitch_could_not_add_is_no_rival() -> None:
     failed = dataclasses.replace(TAP, name="tap-left-over", ofport=-1)
-    assert set(bind([TAP, failed], {PORT: RECORD}).served) == {5}
+    assert set(join_ports([TAP, failed], {PORT: RECORD}).served) == {5}

@@ -91,9 +91,9 @@ def test_a_record_told_of_a_port_that_has_gone_is_not_kept(monkeypatch: pytest.M
     host.shows()
     host.store.tell(RECORD.port_id, RECORD)  # it was on its way
     host.shows(TAP)
-    assert host.watcher.state().bound.undecided == {5}
+    assert host.watcher.state().host_ports.undecided == {5}
     host.store.tell(RECORD.port_id, RECORD)
-    assert host.watcher.state().bound.served[5].record == RECORD
+    assert host.watcher.state().host_ports.served[5].record == RECORD
 
 
 def test_the_record_of_a_port_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_the_record_of_a_port_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> N
     host.store.tell(RECORD.port_id, RECORD)
     host.shows()
     host.shows(TAP)
-    assert host.watcher.state().bound.undecided == {5}
+    assert host.watcher.state().host_ports.undecided == {5}
 
 
 def test_ovsdb_alone_confirms_what_it_says_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

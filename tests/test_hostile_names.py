@@ -33,7 +33,7 @@ from ovs_metadata.cli.migrate.prerequisites import Check
 from ovs_metadata.cli.mn_conf import command as mn_conf
 from ovs_metadata.cli.standing import standings
 from ovs_metadata.host.config import load
-from ovs_metadata.host.join import Interface, bind
+from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.lock import take_lock
 from ovs_metadata.host.ovsdb import Bridge
@@ -133,10 +133,10 @@ def _host(commands: Commands) -> Host:
         RECORD.port_id: owner,
         record(2).port_id: MalformedRecord(record(2).port_id, hostile),
     }
-    bound = bind(interfaces, records)
+    host_ports = join_ports(interfaces, records)
     config = load(commands.config)
     bridge = Bridge(f"br{hostile}", interfaces=interfaces)
-    return Host(config, bridge, bound, standings(interfaces, records, bound))
+    return Host(config, bridge, host_ports, standings(interfaces, records, host_ports))
 
 
 def test_what_ovsdb_says(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

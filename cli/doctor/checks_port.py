@@ -77,7 +77,7 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
     if isinstance(record, MalformedRecord):
         yield finding(faults.RECORD_MALFORMED, record.reason)
         return
-    if interface.ofport in port.bound.pending:
+    if interface.ofport in port.host_ports.pending:
         why = f"it has number {interface.ofport}, and {interface.ofport_request} is asked for"
         if interface.ofport_request in {None, interface.ofport}:
             why = f"another interface asks for its number, {interface.ofport}"

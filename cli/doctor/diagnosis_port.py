@@ -61,7 +61,9 @@ class PortWalk:
         if bridge is None:
             return HopReport(Hop.PORT, skipped="there is no bridge")
         try:
-            ports, records, bound = look_at_ports(bridge, self._switch.attached_macs, store, admin)
+            ports, records, host_ports = look_at_ports(
+                bridge, self._switch.attached_macs, store, admin
+            )
             chosen = [port for port in ports if concerns_us(port)]
             if self._word:
                 chosen = named(ports, self._word)
@@ -69,10 +71,12 @@ class PortWalk:
                     return HopReport(Hop.PORT, self._nowhere_here(store))
         except StoreError as error:
             return HopReport(Hop.PORT, skipped=str(error))
-        self._look = SwitchLook(self._config, bridge, bound, records)
+        self._look = SwitchLook(self._config, bridge, host_ports, records)
         found = self._of_ports(chosen)
         well = [port.interface for port, of_port in zip(chosen, found, strict=True) if not of_port]
-        served = [bound.served[each.ofport or 0] for each in well if each.ofport in bound.served]
+        served = [
+            host_ports.served[each.ofport or 0] for each in well if each.ofport in host_ports.served
+        ]
         self._served = tuple(served if self._word else served[:1])
         seen = ", ".join(map(_described, chosen))
         if self._word:

@@ -12,7 +12,7 @@ from ovs_metadata.cli.doctor.guest_request import Answer
 from ovs_metadata.cli.flow_groups import Group
 from ovs_metadata.cli.verdict import Verdict
 from ovs_metadata.host.address import METADATA_PORT_MTU
-from ovs_metadata.host.join import Bound, Interface
+from ovs_metadata.host.join import HostPorts, Interface
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.interface import PortState
@@ -148,7 +148,7 @@ class PortFacts:
     interface: Interface
     port_id: str | None = None
     state: PortState = None
-    bound: Bound = field(default_factory=Bound)
+    host_ports: HostPorts = field(default_factory=HostPorts)
     rivals: tuple[str, ...] = ()
     attached_mac: str | None = None
     link: str = ""

@@ -18,7 +18,7 @@ from ovs_metadata.flows.trace import answer_packet, parse, request_packet
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import Bound, Records, ServedPort
+from ovs_metadata.host.join import HostPorts, Records, ServedPort
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
 
 
@@ -52,12 +52,14 @@ def _silence(config: Config) -> str:
 class SwitchLook:
     """Looks at the flows of one bridge on which some ports are to be served."""
 
-    def __init__(self, config: Config, bridge: Bridge, bound: Bound, records: Records) -> None:
+    def __init__(
+        self, config: Config, bridge: Bridge, host_ports: HostPorts, records: Records
+    ) -> None:
         self._config = config
         self._bridge = bridge
-        self._standings = standings(bridge.interfaces, records, bound)
+        self._standings = standings(bridge.interfaces, records, host_ports)
         self._desired: Mapping[FlowKey, Flow] = desired_flows(
-            config.flows, bridge.metadata_ofport, bound
+            config.flows, bridge.metadata_ofport, host_ports
         )
 
     def flows(self, ports: Iterable[ServedPort], only: frozenset[int] | None) -> FlowFacts:

@@ -6,7 +6,7 @@ from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.facts import AdminFacts, PortFacts
 from ovs_metadata.cli.doctor.look_host import link_problem
 from ovs_metadata.cli.doctor.look_store import canonical_address
-from ovs_metadata.host.join import Bound, Interface, Records, bind, with_instances
+from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
@@ -17,12 +17,12 @@ def look_at_ports(
     attached_macs: Mapping[str, str],
     store: Store,
     admin: AdminFacts | None,
-) -> tuple[list[PortFacts], Records, Bound]:
+) -> tuple[list[PortFacts], Records, HostPorts]:
     """All ports of the bridge, their records, and what is bound; raises StoreError."""
     port_ids = {interface.port_id for interface in bridge.interfaces} - {None}
     read: Records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id}
     records = with_instances(read, port_ids)
-    bound = bind(bridge.interfaces, records)
+    host_ports = join_ports(bridge.interfaces, records)
     asked = bool(admin and not admin.silent and not admin.unreachable)
     told = {each["port_id"]: each for each in admin.ports} if admin else {}
 
@@ -32,7 +32,7 @@ def look_at_ports(
             interface,
             port_id,
             records.get(port_id) if port_id else None,
-            bound,
+            host_ports,
             rivals=tuple(_rivals(interface, bridge.interfaces)),
             attached_mac=attached_macs.get(interface.name),
             link=link_problem(interface.name) or "",
@@ -40,7 +40,7 @@ def look_at_ports(
             asked=asked,
         )
 
-    return [port(interface) for interface in bridge.interfaces], records, bound
+    return [port(interface) for interface in bridge.interfaces], records, host_ports
 
 
 def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterable[str]:

@@ -24,7 +24,7 @@ from ovs_metadata.cli.standing import standings
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import bind, with_instances
+from ovs_metadata.host.join import join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.configuration import Source
 from ovs_metadata.store.interface import StoreError
@@ -133,8 +133,9 @@ def _records(bridge: Bridge, store: Store) -> Check:
     port_ids = {interface.port_id for interface in bridge.interfaces}
     read = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
     records = with_instances(read, port_ids)
-    bound = bind(bridge.interfaces, records)
-    found = standings(bridge.interfaces, records, bound)
+    host_ports = join_ports(bridge.interfaces, records)
+    served = len(host_ports.served)
+    found = standings(bridge.interfaces, records, host_ports)
     # Neutron's own ports (DHCP, routers) have no vm-uuid; they need no record.
     lacking = [
         f"{each.title}: {each.why_not}"
@@ -144,12 +145,12 @@ def _records(bridge: Bridge, store: Store) -> Check:
         and (each.interface.vm_uuid or read.get(each.port_id or ""))
     ]
     if not lacking:
-        return Check("port records", "ok", f"{len(bound.served)} ports can be served")
+        return Check("port records", "ok", f"{served} ports can be served")
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     return Check(
         "port records",
-        "warning" if bound.served else "failed",
-        f"{len(bound.served)} ports of instances can be served, {len(lacking)} not, which go on "
+        "warning" if served else "failed",
+        f"{served} ports of instances can be served, {len(lacking)} not, which go on "
         f"using Neutron's proxy: {'; '.join(lacking[:NAMED])}{more}. ovs-metadata port sync "
         "--from-neutron writes the records of all ports",
     )

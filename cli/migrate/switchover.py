@@ -15,7 +15,7 @@ from ovs_metadata.cli.doctor.look_switch import look_at_switch
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.passing import leads_past_others
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import ServedPort, bind
+from ovs_metadata.host.join import ServedPort, join_ports
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED, read_sources
@@ -134,4 +134,4 @@ def served_ports(config: Config, store: Store) -> list[ServedPort]:
         return []
     port_ids = {interface.port_id for interface in bridge.interfaces}
     records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
-    return list(bind(bridge.interfaces, records).served.values())
+    return list(join_ports(bridge.interfaces, records).served.values())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container
 
 from ovs_metadata.agent import main
 from ovs_metadata.agent.identities import Identities
-from ovs_metadata.host.join import Bound, ServedPort
+from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Ovsdb
 from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.proxy.control.identity import Entry, Identity
@@ -31,9 +31,9 @@ def _without_updates() -> None:
     table = Identities.table
 
     def frozen(
-        identities: Identities, bound: Bound, secret: bytes, stale: Container[int] = ()
+        identities: Identities, host_ports: HostPorts, secret: bytes, stale: Container[int] = ()
     ) -> dict[str, Entry]:
-        for address, entry in table(identities, bound, secret, stale).items():
+        for address, entry in table(identities, host_ports, secret, stale).items():
             if not isinstance(known.get(address), Identity):
                 known[address] = entry
         return dict(known)
