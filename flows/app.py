@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from ovs_metadata.flows import openflow, reported
-from ovs_metadata.flows.announcement import advertisement, ports_to_tell
+from ovs_metadata.flows.announcement import ports_to_tell
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.ours import is_learned
+from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.rivalry import Rivalry
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
+from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
@@ -281,7 +283,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         openflow.send_all(
             switch, (openflow.add_message(switch, options, flow) for flow in changes.add)
         )
-        frame = advertisement()
+        frame = unsolicited_advertisement(METADATA_PORT_MAC)
         openflow.send_all(
             switch,
             (

@@ -35,19 +35,20 @@ from ovs_metadata.host.config import FlowOptions
 LIBRARY = "ryu" if "ryu.base.app_manager" in sys.modules else "os_ken"
 
 
-def _library(module: str) -> Any:
+def library(module: str) -> Any:
+    """A module of the library."""
     return importlib.import_module(f"{LIBRARY}.{module}")
 
 
-hub = _library("lib.hub")
-app_manager = _library("base.app_manager")  # has to be imported before the controller
-controller = _library("controller.controller")
-ofp_event = _library("controller.ofp_event")
-ofp_handler = _library("controller.ofp_handler")
-handler = _library("controller.handler")
-host_conf = _library("cfg").CONF
-ofproto = _library("ofproto.ofproto_v1_3")
-parser = _library("ofproto.ofproto_v1_3_parser")
+hub = library("lib.hub")
+app_manager = library("base.app_manager")  # has to be imported before the controller
+controller = library("controller.controller")
+ofp_event = library("controller.ofp_event")
+ofp_handler = library("controller.ofp_handler")
+handler = library("controller.handler")
+host_conf = library("cfg").CONF
+ofproto = library("ofproto.ofproto_v1_3")
+parser = library("ofproto.ofproto_v1_3_parser")
 
 set_ev_cls = handler.set_ev_cls
 App: Any = app_manager.RyuApp if LIBRARY == "ryu" else app_manager.OSKenApp
@@ -345,10 +346,10 @@ def to_bytes(message: Any) -> bytes:
 
 def from_bytes(data: bytes) -> Any:
     """The message that came over the wire as these bytes, header included."""
-    version, kind, length, transaction = _library("ofproto.ofproto_parser").header(data)
+    version, kind, length, transaction = library("ofproto.ofproto_parser").header(data)
     return parser.msg_parser(offline_datapath(), version, kind, length, transaction, data)
 
 
 def offline_datapath() -> Any:
     """Something messages can be made for without a switch."""
-    return _library("ofproto.ofproto_protocol").ProtocolDesc(version=ofproto.OFP_VERSION)
+    return library("ofproto.ofproto_protocol").ProtocolDesc(version=ofproto.OFP_VERSION)

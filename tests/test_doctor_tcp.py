@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.cli.doctor.tcp import End, TcpClient
+from ovs_metadata.cli.doctor.tcp import TcpClient
+from ovs_metadata.flows.packets import End
 
 HERE = End("02:00:a9:fe:00:d0", "192.0.2.1", 20001)
 THERE = End("02:00:a9:fe:a9:fe", "169.254.169.254", 80)
@@ -17,8 +18,10 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 def segment(frame: bytes) -> tuple[int, int, int, bytes]:
     """Sequence, acknowledgement, flags and payload of one of the client's frames."""
-    sequence, acknowledged, offset, flags = struct.unpack_from("!IIBB", frame, 14 + 20 + 4)
-    return sequence, acknowledged, flags, frame[14 + 20 + (offset >> 4) * 4 :]
+    packet = frame[14:]
+    (length,) = struct.unpack_from("!H", packet, 2)  # what follows pads the frame
+    sequence, acknowledged, offset, flags = struct.unpack_from("!IIBB", packet, 20 + 4)
+    return sequence, acknowledged, flags, packet[20 + (offset >> 4) * 4 : length]
 
 
 class Server:
@@ -55,7 +58,7 @@ def test_it_begins_with_a_syn_whose_checksums_are_right() -> None:
     (frame,) = TcpClient(HERE, THERE, REQUEST, 7).start()
     assert frame[:14] == bytes.fromhex("0200a9fea9fe 0200a9fe00d0 0800")
     assert segment(frame) == (7, 0, SYN, b"")
-    ip, tcp = frame[14:34], frame[34:]
+    ip, tcp = frame[14:34], frame[34 : 34 + 24]
     # A sum over everything, the checksum included, has all bits set (RFC 1071).
     assert internet_checksum(ip) == 0xFFFF
     assert internet_checksum(ip[12:20] + struct.pack("!BBH", 0, 6, len(tcp)) + tcp) == 0xFFFF

@@ -1,14 +1,15 @@
 """What a guest is told when its hooks are new."""
 
 from lab.rig.neighbor_discovery import Advertisement, parse_advertisement
-from ovs_metadata.flows.announcement import advertisement, ports_to_tell
+from ovs_metadata.flows.announcement import ports_to_tell
+from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6
 from ovs_metadata.host.config import FlowOptions
 
 
 def test_it_replaces_whatever_mac_a_guest_holds_for_the_service() -> None:
-    assert parse_advertisement(advertisement()) == Advertisement(
+    assert parse_advertisement(unsolicited_advertisement(METADATA_PORT_MAC)) == Advertisement(
         eth_source=METADATA_PORT_MAC,
         eth_destination="33:33:00:00:00:01",
         source=SERVICE_IPV6,

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 from netaddr import EUI
 
-from ovs_metadata.cli.doctor.tcp import End, TcpClient
+from ovs_metadata.cli.doctor.tcp import TcpClient
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.packets import End
 from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from netaddr import EUI, IPAddress
 
+from ovs_metadata.flows.packets import End, tcp_segment
+
 _ETHERNET = struct.Struct("!6s6sH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _TCP = struct.Struct("!HHIIBBHHH")
@@ -23,15 +25,6 @@ _SEGMENT = 1400
 """Bytes a segment may carry, either way."""
 
 _SEQUENCES = 1 << 32
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of a connection: MAC, IPv4 address, TCP port."""
-
-    mac: str
-    address: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +107,16 @@ class TcpClient:
         return self._last
 
     def _frame(self, flags: int, sequence: int, payload: bytes = b"") -> bytes:
-        here, there = (IPAddress(end.address).packed for end in (self._here, self._there))
-        # The option is the maximum segment size (RFC 9293, 3.2), which only a SYN may carry.
-        options = struct.pack("!BBH", 2, 4, _SEGMENT) if flags & _SYN else b""
-        offset = (_TCP.size + len(options)) // 4 << 4
-        acknowledged = self._expected if flags & _ACK else 0
-
-        def tcp(checksum: int) -> bytes:
-            header = _TCP.pack(
-                *(self._here.port, self._there.port, sequence, acknowledged),
-                *(offset, flags, _WINDOW, checksum, 0),
-            )
-            return header + options + payload
-
-        length = _TCP.size + len(options) + len(payload)
-        pseudo_header = here + there + struct.pack("!BBH", 0, _PROTOCOL_TCP, length)
-        segment = tcp(_checksum(pseudo_header + tcp(0)))
-
-        def ip(checksum: int) -> bytes:
-            total = _IPV4.size + length
-            return _IPV4.pack(0x45, 0, total, 0, 0x4000, 64, _PROTOCOL_TCP, checksum, here, there)
-
-        macs = (EUI(end.mac).packed for end in (self._there, self._here))
-        return _ETHERNET.pack(*macs, _ETH_IPV4) + ip(_checksum(ip(0))) + segment
+        return tcp_segment(
+            self._here,
+            self._there,
+            sequence=sequence,
+            acknowledged=self._expected if flags & _ACK else 0,
+            flags=flags,
+            window=_WINDOW,
+            max_segment=_SEGMENT if flags & _SYN else None,
+            payload=payload,
+        )
 
     def _parse(self, frame: bytes) -> _Segment | None:
         """The segment in a frame; None if it is not of this connection.
@@ -162,12 +142,3 @@ class TcpClient:
         if found != expected:
             return None
         return _Segment(sequence, acknowledged, flags, segment[(offset >> 4) * 4 :])
-
-
-def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    padded = data + b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
