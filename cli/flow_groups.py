@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ovs_metadata.cli.standing import Standing
+from ovs_metadata.cli.port_status import PortStatus
 from ovs_metadata.flows.dump import DumpedFlow
 from ovs_metadata.flows.family import ETH_IPV6
 from ovs_metadata.flows.ofctl import match_text
@@ -56,16 +56,18 @@ class ListedFlow:
 class Group:
     """The flows of one port, in the order of tables and falling priority.
 
-    Without `standing` no interface of the bridge has this ofport. With ofport 0 they serve all.
+    Without `port_status` no interface of the bridge has this ofport. With ofport 0 they serve all.
     """
 
     ofport: int
-    standing: Standing | None
+    port_status: PortStatus | None
     flows: tuple[ListedFlow, ...]
 
 
 def groups(
-    desired: Mapping[FlowKey, Flow], dumped: Iterable[DumpedFlow], standings: Iterable[Standing]
+    desired: Mapping[FlowKey, Flow],
+    dumped: Iterable[DumpedFlow],
+    port_statuses: Iterable[PortStatus],
 ) -> list[Group]:
     """Flows that are or should be in the switch: those for all ports first, then by port.
 
@@ -84,10 +86,10 @@ def groups(
     for flow in listed:
         by_ofport.setdefault(ofport_of(flow.cookie), []).append(flow)
     found = []
-    for standing in standings:
-        flows = by_ofport.pop(standing.interface.ofport or -1, [])
-        if flows or standing.concerns_us:
-            found.append(Group(standing.interface.ofport or 0, standing, tuple(flows)))
+    for port_status in port_statuses:
+        flows = by_ofport.pop(port_status.interface.ofport or -1, [])
+        if flows or port_status.is_instance_port:
+            found.append(Group(port_status.interface.ofport or 0, port_status, tuple(flows)))
     everybodys = Group(0, None, tuple(by_ofport.pop(0)))
     nobodys = [Group(ofport, None, tuple(flows)) for ofport, flows in by_ofport.items()]
     return [everybodys, *found, *nobodys]

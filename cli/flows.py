@@ -62,7 +62,7 @@ def flows(settings: Settings, port: str | None, output: str) -> None:
     shown = [
         group
         for group in every
-        if wanted is None or (group.standing and group.standing.interface in wanted)
+        if wanted is None or (group.port_status and group.port_status.interface in wanted)
     ]
     names = table_names(host.config.flows.table_base)
     if output == "json":
@@ -77,7 +77,7 @@ def _groups(host: Host) -> list[Group]:
         there = dump_flows(host.config, {})
         metadata_ofport = hooked_ofport((flow.key, flow.cookie) for flow in there)
     desired = desired_flows(host.config.flows, metadata_ofport, host.host_ports)
-    return groups(desired, dump_flows(host.config, desired), host.standings)
+    return groups(desired, dump_flows(host.config, desired), host.port_statuses)
 
 
 def _document(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _document(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> d
     }
     for group in shown:
         lines = [_flow_document(flow, names) for flow in group.flows]
-        if group.ofport == 0 and group.standing is None:
+        if group.ofport == 0 and group.port_status is None:
             document["shared"] = lines
         else:
             document["ports"].append(_port_document(group) | {"flows": lines})
@@ -97,8 +97,8 @@ def _document(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> d
 
 
 def _port_document(group: Group) -> dict[str, Any]:
-    standing = group.standing
-    if standing is None:
+    port_status = group.port_status
+    if port_status is None:
         return {
             **dict.fromkeys(["port_id", "instance", "interface"]),
             "ofport": group.ofport,
@@ -106,7 +106,7 @@ def _port_document(group: Group) -> dict[str, Any]:
             "served": False,
             "why_not": _nobody(group),
         }
-    return standing.document()
+    return port_status.document()
 
 
 def _flow_document(flow: ListedFlow, names: Mapping[int, str]) -> dict[str, Any]:
@@ -133,22 +133,22 @@ def _print(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> None
 
 
 def _heading(host: Host, group: Group) -> Iterable[str]:
-    standing = group.standing
-    if standing is None and group.ofport == 0:
+    port_status = group.port_status
+    if port_status is None and group.ofport == 0:
         yield f"All ports of bridge {host.bridge.name}"
         if host.metadata_ofport is None:
             yield f"nobody is served: {host.why_no_metadata_port}"
         return
-    if standing is None:
+    if port_status is None:
         yield f"Ofport {group.ofport}"
         yield f"not served: {_nobody(group)}"
         return
-    title = standing.title
-    yield f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}"
-    fixed_ips = ", ".join(standing.record.fixed_ips) if standing.record else ""
-    yield f"instance {standing.instance or 'unknown'}, {fixed_ips or 'no fixed IP known'}"
-    if standing.why_not:
-        yield f"not served: {standing.why_not}"
+    title = port_status.title
+    yield f"{title[0].upper()}{title[1:]}, ofport {port_status.interface.ofport or 'unknown'}"
+    fixed_ips = ", ".join(port_status.record.fixed_ips) if port_status.record else ""
+    yield f"instance {port_status.instance or 'unknown'}, {fixed_ips or 'no fixed IP known'}"
+    if port_status.reason:
+        yield f"not served: {port_status.reason}"
 
 
 def _nobody(group: Group) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from ovs_metadata.cli.common import UNREACHABLE, Failure, Settings, port_state
-from ovs_metadata.cli.standing import Standing, chosen, standings
+from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
@@ -20,7 +20,7 @@ class Host:
     config: Config
     bridge: Bridge
     host_ports: HostPorts
-    standings: list[Standing]
+    port_statuses: list[PortStatus]
 
     @property
     def metadata_ofport(self) -> int | None:
@@ -39,13 +39,13 @@ class Host:
             return f"port {METADATA_PORT!r} has no ofport: is ovs-vswitchd running?"
         return f"port {METADATA_PORT!r} is not yet set up as it should be: is the agent running?"
 
-    def chosen(self, word: str) -> list[Standing]:
+    def chosen(self, word: str) -> list[PortStatus]:
         """The ports that a word of the operator's names.
 
         Raises:
             BadParameter: there are none.
         """
-        found = chosen(self.standings, word)
+        found = chosen(self.port_statuses, word)
         if not found:
             raise click.BadParameter(
                 f"bridge {self.bridge.name} has no port with {word!r} as its port UUID, instance "
@@ -78,7 +78,7 @@ def look(settings: Settings) -> Host:
         }
     records = with_instances(records, port_ids)
     host_ports = join_ports(bridge.interfaces, records)
-    return Host(config, bridge, host_ports, standings(bridge.interfaces, records, host_ports))
+    return Host(config, bridge, host_ports, port_statuses(bridge.interfaces, records, host_ports))
 
 
 def _bridge(config: Config) -> Bridge:

@@ -138,15 +138,15 @@ class Seen:
         """Count ports as the agent would."""
         if self.host is None:
             return None
-        ours = [each for each in self.host.standings if each.concerns_us]
-        served = sum(each.why_not is None for each in ours)
+        ours = [each for each in self.host.port_statuses if each.is_instance_port]
+        served = sum(each.reason is None for each in ours)
         refused = len(self.host.host_ports.refused)
         return {"served": served, "pending": len(ours) - served - refused, "refused": refused}
 
     def _not_served(self) -> list[dict[str, Any]]:
         """Ports that would be served if something were in order."""
-        standings = self.host.standings if self.host else ()
-        return [each.document() for each in standings if each.concerns_us and each.why_not]
+        port_statuses = self.host.port_statuses if self.host else ()
+        return [each.document() for each in port_statuses if each.is_instance_port and each.reason]
 
 
 def _look(config: Config, settings: Settings) -> Seen:

@@ -18,7 +18,7 @@ from ovs_metadata.cli.common import (
     print_json,
 )
 from ovs_metadata.cli.host_view import Host, look
-from ovs_metadata.cli.standing import Standing
+from ovs_metadata.cli.port_status import PortStatus
 from ovs_metadata.cli.verdict import Bridge, Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
@@ -67,24 +67,24 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     """
     settings: Settings = context.obj
     host = look(settings)
-    standing = _only(host, port)
+    port_status = _only(host, port)
     if version is None:
-        version = "6" if standing.record and not standing.record.primary_fixed_ip(4) else "4"
+        version = "6" if port_status.record and not port_status.record.primary_fixed_ip(4) else "4"
     (family,) = (each for each in FAMILIES if str(each.version) == version)
-    bridge, ways = _ways(host, standing, family)
-    right = standing.why_not is None and all(way.verdict.right for way in ways)
+    bridge, ways = _ways(host, port_status, family)
+    right = port_status.reason is None and all(way.verdict.right for way in ways)
     if output == "json":
         print_json(
-            standing.document()
+            port_status.document()
             | {"bridge": host.bridge.name, "family": f"IPv{version}", "right": right}
             | {way.name: _document(way, bridge) for way in ways}
         )
     else:
-        _print(standing, ways, bridge)
+        _print(port_status, ways, bridge)
     context.exit(0 if right else FAILURE)
 
 
-def _only(host: Host, word: str) -> Standing:
+def _only(host: Host, word: str) -> PortStatus:
     found = host.chosen(word)
     if len(found) > 1:
         raise click.BadParameter(
@@ -94,9 +94,9 @@ def _only(host: Host, word: str) -> Standing:
     return found[0]
 
 
-def _ways(host: Host, standing: Standing, family: Family) -> tuple[Bridge, list[Way]]:
+def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[Bridge, list[Way]]:
     options = host.config.flows
-    port = _port(standing)
+    port = _port(port_status)
     try:
         ours = dump_flows(host.config, {})
     except OSError as error:
@@ -109,10 +109,10 @@ def _ways(host: Host, standing: Standing, family: Family) -> tuple[Bridge, list[
         interface_name=host.interface_name,
         desired=desired_flows(options, host.metadata_ofport, host.host_ports),
         ours=named(flow.key for flow in ours),
-        why_not=None if standing.served else standing.why_not,
+        reason=None if port_status.served else port_status.reason,
     )
     if port.ofport <= 0:
-        never = Verdict(False, f"cannot be sent: {standing.why_not}")
+        never = Verdict(False, f"cannot be sent: {port_status.reason}")
         return bridge, [Way("request", never), Way("answer", never)]
     if port.primary(family) is None:
         never = Verdict(False, f"cannot be sent: the port has no IPv{family.version} address")
@@ -130,9 +130,9 @@ def _ways(host: Host, standing: Standing, family: Family) -> tuple[Bridge, list[
     return bridge, [*ways, Way("answer", of_answer(traced, family, bridge), packet, traced)]
 
 
-def _port(standing: Standing) -> Port:
+def _port(port_status: PortStatus) -> Port:
     """The port as the pipeline has it; without a record, one with some address."""
-    ofport, record = standing.interface.ofport or 0, standing.record
+    ofport, record = port_status.interface.ofport or 0, port_status.record
     if record is None:
         return Port(ofport, UNKNOWN_MAC, UNKNOWN_IPV4)
     return Port(ofport, record.mac_address, record.primary_fixed_ip(4))
@@ -165,11 +165,11 @@ def _document(way: Way, bridge: Bridge) -> dict[str, Any]:
     }
 
 
-def _print(standing: Standing, ways: list[Way], bridge: Bridge) -> None:
-    title = standing.title
-    echo(f"{title[0].upper()}{title[1:]}, ofport {standing.interface.ofport or 'unknown'}")
-    if standing.why_not:
-        echo(f"not served: {standing.why_not}")
+def _print(port_status: PortStatus, ways: list[Way], bridge: Bridge) -> None:
+    title = port_status.title
+    echo(f"{title[0].upper()}{title[1:]}, ofport {port_status.interface.ofport or 'unknown'}")
+    if port_status.reason:
+        echo(f"not served: {port_status.reason}")
     for way in ways:
         echo("", f"The {way.name} {way.verdict.words}.")
         for step in way.trace.steps if way.trace else ():

@@ -32,7 +32,7 @@ def named(keys: Iterable[FlowKey]) -> frozenset[Named]:
 class Bridge:
     """What is needed of the bridge to tell of packets on it.
 
-    `ours` are the flows of ours in the switch. `why_not` says why the port's hooks are not there,
+    `ours` are the flows of ours in the switch. `reason` says why the port's hooks are not there,
     if they are not; None when they should be.
     """
 
@@ -43,7 +43,7 @@ class Bridge:
     interface_name: Callable[[int], str | None]
     desired: Mapping[FlowKey, Flow]
     ours: Collection[Named]
-    why_not: str | None = None
+    reason: str | None = None
 
     def is_ours(self, step: Step) -> bool:
         """Whether the flow the packet met is one of ours."""
@@ -75,8 +75,8 @@ class Bridge:
 def of_request(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
     """Of the instance's request: it should reach the proxy from the port's own address."""
     if trace.outputs != (bridge.metadata_ofport,):
-        hook = f"there is no hook for this port, because {bridge.why_not}"
-        if bridge.why_not is None:
+        hook = f"there is no hook for this port, because {bridge.reason}"
+        if bridge.reason is None:
             hook = "this port's hook is missing: is the flow controller running?"
         return Verdict(False, _elsewhere(trace, bridge, hook))
     source = trace.address(family.source)

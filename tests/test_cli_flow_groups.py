@@ -5,7 +5,7 @@ import dataclasses
 from contracts.store_support import record
 
 from ovs_metadata.cli.flow_groups import Group, State, groups
-from ovs_metadata.cli.standing import Standing, standings
+from ovs_metadata.cli.port_status import PortStatus, port_statuses
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import DumpedFlow
 from ovs_metadata.flows.tables import Priority, cookie
@@ -36,12 +36,12 @@ LEARNED = DumpedFlow(
 )
 
 
-def _standings() -> list[Standing]:
-    return standings(INTERFACES, RECORDS, BOUND)
+def _port_statuses() -> list[PortStatus]:
+    return port_statuses(INTERFACES, RECORDS, BOUND)
 
 
 def _groups(*dumped: DumpedFlow) -> list[Group]:
-    return groups(DESIRED, dumped, _standings())
+    return groups(DESIRED, dumped, _port_statuses())
 
 
 def _states(group: Group) -> set[State]:
@@ -50,13 +50,13 @@ def _states(group: Group) -> set[State]:
 
 def test_flows_for_all_ports_come_first_then_each_port() -> None:
     everybodys, one, two = _groups(*INSTALLED)
-    assert everybodys.standing is None
+    assert everybodys.port_status is None
     assert {flow.cookie for flow in everybodys.flows} == {cookie()}
-    assert one.standing
-    assert one.standing.interface == TAP1
+    assert one.port_status
+    assert one.port_status.interface == TAP1
     assert {flow.cookie for flow in one.flows} == {cookie(5)}
-    assert two.standing
-    assert two.standing.why_not == "the store has no record of it"
+    assert two.port_status
+    assert two.port_status.reason == "the store has no record of it"
     assert two.flows == ()
 
 
@@ -112,14 +112,14 @@ def test_a_flow_that_should_not_be_there_is_marked_and_shows_what_it_matches() -
 def test_flows_of_an_ofport_nobody_has_form_a_group_of_their_own() -> None:
     stray = DumpedFlow(FlowKey(204, 200, Match.of()), cookie(99), 0, 0, False)
     nobodys = _groups(*INSTALLED, stray)[-1]
-    assert (nobodys.ofport, nobodys.standing) == (99, None)
+    assert (nobodys.ofport, nobodys.port_status) == (99, None)
     assert [flow.does for flow in nobodys.flows] == ["every packet"]
 
 
 def test_a_port_that_is_none_of_ours_is_listed_only_for_flows_it_has() -> None:
-    assert PATCH not in {group.standing.interface for group in _groups() if group.standing}
+    assert PATCH not in {group.port_status.interface for group in _groups() if group.port_status}
     stray = DumpedFlow(FlowKey(0, 9, Match.of(in_port=7)), cookie(7), 1, 60, False)
-    assert PATCH in {group.standing.interface for group in _groups(stray) if group.standing}
+    assert PATCH in {group.port_status.interface for group in _groups(stray) if group.port_status}
 
 
 def test_the_hook_in_the_switch_tells_the_metadata_port() -> None:

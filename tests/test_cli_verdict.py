@@ -25,7 +25,7 @@ BRIDGE = Bridge(
     desired=DESIRED,
     ours=named(DESIRED) | {(HOOK.table, HOOK.priority, HOOK.match)},
 )
-UNSERVED = dataclasses.replace(BRIDGE, why_not="the store has no record of it")
+UNSERVED = dataclasses.replace(BRIDGE, reason="the store has no record of it")
 
 TO_PROXY = Trace(
     (HOOK, Step(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),

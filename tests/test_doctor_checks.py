@@ -20,7 +20,7 @@ from ovs_metadata.cli.doctor.checks_port import (
     check_flows,
     check_port,
     check_request,
-    concerns_us,
+    is_instance_port,
 )
 from ovs_metadata.cli.doctor.facts import (
     AdminFacts,
@@ -294,11 +294,11 @@ def test_an_interface_without_a_number_is_no_trouble_where_another_has_one() -> 
 
 
 def test_which_ports_concern_us_when_none_is_named() -> None:
-    assert concerns_us(port_facts())
-    assert concerns_us(port_facts(state=None))
+    assert is_instance_port(port_facts())
+    assert is_instance_port(port_facts(state=None))
     # What Neutron plugs for itself has no vm-uuid, and no record either.
-    assert not concerns_us(port_facts(replace(TAP, vm_uuid=None), state=None))
-    assert not concerns_us(port_facts(state=replace(RECORD, device_owner="network:dhcp")))
+    assert not is_instance_port(port_facts(replace(TAP, vm_uuid=None), state=None))
+    assert not is_instance_port(port_facts(state=replace(RECORD, device_owner="network:dhcp")))
 
 
 def group(*states: State, ofport: int = 5) -> Group:

@@ -31,7 +31,7 @@ from ovs_metadata.cli.host_view import Host
 from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate.prerequisites import Check
 from ovs_metadata.cli.mn_conf import command as mn_conf
-from ovs_metadata.cli.standing import standings
+from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.listen import UnixSocket
@@ -136,7 +136,7 @@ def _host(commands: Commands) -> Host:
     host_ports = join_ports(interfaces, records)
     config = load(commands.config)
     bridge = Bridge(f"br{hostile}", interfaces=interfaces)
-    return Host(config, bridge, host_ports, standings(interfaces, records, host_ports))
+    return Host(config, bridge, host_ports, port_statuses(interfaces, records, host_ports))
 
 
 def test_what_ovsdb_says(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

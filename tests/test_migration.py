@@ -263,7 +263,7 @@ def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(
     monkeypatch.setattr(cli_host, "_bridge", lambda _config: bridge)
     (flows,) = cli_host.look(Settings(str(config), None)).chosen("spt2")
     assert plan.state == "warning"
-    assert f"1 not, which go on using Neutron's proxy: {flows.title}: {flows.why_not}." in plan.text
+    assert f"1 not, which go on using Neutron's proxy: {flows.title}: {flows.reason}." in plan.text
 
 
 def test_apply_with_another_endpoint(migrate: Migrate, ini: Path) -> None:

@@ -16,7 +16,7 @@ from ovs_metadata.store.record import COMPUTE, PortRecord
 from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 
-def concerns_us(port: PortFacts) -> bool:
+def is_instance_port(port: PortFacts) -> bool:
     """Whether it is an instance's: its record says so, or Nova has written on the interface."""
     if isinstance(port.state, PortRecord):
         return port.state.device_owner.startswith(COMPUTE)
@@ -39,7 +39,7 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
     elif port.port_id is None:
         why = f"external_ids:iface-id of {name} is {interface.iface_id!r}"
         yield finding(faults.IFACE_ID_MALFORMED, why)
-    elif isinstance(port.state, PortRecord) and not concerns_us(port):
+    elif isinstance(port.state, PortRecord) and not is_instance_port(port):
         why = f"its device_owner is {port.state.device_owner!r}"
         yield finding(faults.NOT_AN_INSTANCE, why)
     elif interface.ofport is None or interface.ofport <= 0:
@@ -152,8 +152,8 @@ def _of_groups(groups: Iterable[Group]) -> Iterator[Finding]:
 
 
 def _title(group: Group) -> str:
-    if group.standing:
-        return group.standing.port_id or group.standing.title
+    if group.port_status:
+        return group.port_status.port_id or group.port_status.title
     return f"ofport {group.ofport}" if group.ofport else "flows for all ports"
 
 

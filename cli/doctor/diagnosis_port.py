@@ -14,7 +14,7 @@ from ovs_metadata.cli.doctor.checks_port import (
     check_flows,
     check_port,
     check_request,
-    concerns_us,
+    is_instance_port,
 )
 from ovs_metadata.cli.doctor.facts import (
     AgentFacts,
@@ -64,7 +64,7 @@ class PortWalk:
             ports, records, host_ports = look_at_ports(
                 bridge, self._switch.attached_macs, store, admin
             )
-            chosen = [port for port in ports if concerns_us(port)]
+            chosen = [port for port in ports if is_instance_port(port)]
             if self._word:
                 chosen = named(ports, self._word)
                 if not chosen:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from ovs_metadata.cli.doctor.facts import FlowFacts, PacketFacts, SwitchFacts
 from ovs_metadata.cli.flow_groups import groups
-from ovs_metadata.cli.standing import standings
+from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.cli.verdict import Bridge as TracedBridge
 from ovs_metadata.cli.verdict import Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
@@ -57,7 +57,7 @@ class SwitchLook:
     ) -> None:
         self._config = config
         self._bridge = bridge
-        self._standings = standings(bridge.interfaces, records, host_ports)
+        self._port_statuses = port_statuses(bridge.interfaces, records, host_ports)
         self._desired: Mapping[FlowKey, Flow] = desired_flows(
             config.flows, bridge.metadata_ofport, host_ports
         )
@@ -74,7 +74,7 @@ class SwitchLook:
         dumped = dump_flows(self._config, self._desired)
         found = tuple(
             group
-            for group in groups(self._desired, dumped, self._standings)
+            for group in groups(self._desired, dumped, self._port_statuses)
             if only is None or group.ofport in only | {0}
         )
         return FlowFacts(

@@ -20,7 +20,7 @@ from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
 from ovs_metadata.cli.doctor.look_store import announced_generation
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
 from ovs_metadata.cli.migrate.others_flows import OthersFlows, others_flows
-from ovs_metadata.cli.standing import standings
+from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
@@ -135,13 +135,13 @@ def _records(bridge: Bridge, store: Store) -> Check:
     records = with_instances(read, port_ids)
     host_ports = join_ports(bridge.interfaces, records)
     served = len(host_ports.served)
-    found = standings(bridge.interfaces, records, host_ports)
+    found = port_statuses(bridge.interfaces, records, host_ports)
     # Neutron's own ports (DHCP, routers) have no vm-uuid; they need no record.
     lacking = [
-        f"{each.title}: {each.why_not}"
+        f"{each.title}: {each.reason}"
         for each in found
-        if each.why_not
-        and each.concerns_us
+        if each.reason
+        and each.is_instance_port
         and (each.interface.vm_uuid or read.get(each.port_id or ""))
     ]
     if not lacking:

@@ -1,4 +1,4 @@
-"""How each port of the bridge stands with us, in words for an operator. Pure."""
+"""Whether each port of the bridge is served, and if not, why: for operators. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from ovs_metadata.store.record import COMPUTE, PortRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PortStatus:
     """One interface of the bridge.
 
-    `served` is what is bound to it, if it has flows. `why_not` says why its instance gets no
-    metadata; None if it does. A port with flows has one too when the proxy has no identity for it.
-    `concerns_us`: it is served, or would be if something were in order.
+    served: the port there, if it has flows. reason: why its instance gets no metadata; None if it
+    does. A port with flows has one, too, when the proxy has no identity for it. is_instance_port:
+    it is served, or would be if something were in order.
     """
 
     interface: Interface
     port_id: str | None = None
     record: PortRecord | None = None
     served: ServedPort | None = None
-    why_not: str | None = None
-    concerns_us: bool = True
+    reason: str | None = None
+    is_instance_port: bool = True
 
     @property
     def instance(self) -> str | None:
@@ -54,24 +54,24 @@ class Standing:
             "interface": self.interface.name,
             "ofport": self.interface.ofport,
             "fixed_ips": list(self.record.fixed_ips) if self.record else [],
-            "served": self.why_not is None,
-            "why_not": self.why_not,
+            "served": self.reason is None,
+            "why_not": self.reason,
         }
 
 
-def standings(
+def port_statuses(
     interfaces: Iterable[Interface], records: Records, host_ports: HostPorts
-) -> list[Standing]:
-    """How every interface stands, by ofport."""
+) -> list[PortStatus]:
+    """The status of every interface, by ofport."""
     # Only whether there are identities matters here, so any secret will do to sign them.
     identities = identity_table(host_ports, b"")
-    found = [_standing(interface, records, host_ports, identities) for interface in interfaces]
+    found = [_port_status(interface, records, host_ports, identities) for interface in interfaces]
     return sorted(found, key=lambda each: (each.interface.ofport or 0, each.interface.name))
 
 
-def _standing(
+def _port_status(
     interface: Interface, records: Records, host_ports: HostPorts, identities: Mapping[str, Entry]
-) -> Standing:
+) -> PortStatus:
     port_id = interface.port_id
     state = records.get(port_id) if port_id else None
     record = state if isinstance(state, PortRecord) else None
@@ -79,18 +79,19 @@ def _standing(
     if served and served.interface == interface.name:
         entry = identities[port_address(served.ofport)]
         reason = entry.reason if isinstance(entry, Pending) else None
-        return Standing(interface, port_id, record, served, reason)
+        return PortStatus(interface, port_id, record, served, reason)
     malformed = state if isinstance(state, MalformedRecord) else None
-    return Standing(
+    return PortStatus(
         interface,
         port_id,
         record,
-        why_not=_why_not(interface, record or malformed, host_ports),
-        concerns_us=interface.name in host_ports.refused or interface.ofport in host_ports.pending,
+        reason=_reason(interface, record or malformed, host_ports),
+        is_instance_port=interface.name in host_ports.refused
+        or interface.ofport in host_ports.pending,
     )
 
 
-def _why_not(
+def _reason(
     interface: Interface, record: PortRecord | MalformedRecord | None, host_ports: HostPorts
 ) -> str:
     """The first thing that is in the way."""
@@ -110,10 +111,10 @@ def _why_not(
         f"the store's record cannot be used: {record}": isinstance(record, MalformedRecord),
         "the store has no record of it": record is None,
     }
-    return next((reason for reason, holds in reasons.items() if holds), "it is bound to nothing")
+    return next((reason for reason, holds in reasons.items() if holds), "it is not served")
 
 
-def chosen(every: Iterable[Standing], word: str) -> list[Standing]:
+def chosen(every: Iterable[PortStatus], word: str) -> list[PortStatus]:
     """Those that a word of the operator's names.
 
     A port's or an instance's UUID, an interface's name, or a fixed IP.
@@ -123,13 +124,13 @@ def chosen(every: Iterable[Standing], word: str) -> list[Standing]:
     return [each for each in every if lower in _names(each) or address in _addresses(each)]
 
 
-def _names(standing: Standing) -> set[str]:
-    names = (standing.interface.name, standing.port_id, standing.instance)
+def _names(port_status: PortStatus) -> set[str]:
+    names = (port_status.interface.name, port_status.port_id, port_status.instance)
     return {name.lower() for name in names if name}
 
 
-def _addresses(standing: Standing) -> tuple[str, ...]:
-    return standing.record.fixed_ips if standing.record else ()
+def _addresses(port_status: PortStatus) -> tuple[str, ...]:
+    return port_status.record.fixed_ips if port_status.record else ()
 
 
 def _address(word: str) -> str | None:
