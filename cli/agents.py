@@ -11,8 +11,8 @@ from ovs_metadata.agent.config.effective import effective, generation
 from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.common import (
     NOT_FOUND,
+    CliContext,
     Failure,
-    Settings,
     output_format,
     print_json,
     print_table,
@@ -38,10 +38,10 @@ def agent() -> None:
 )
 @output_format
 @click.pass_obj
-def list_agents(settings: Settings, output: str, *, everything: bool) -> None:
+def list_agents(cli: CliContext, output: str, *, everything: bool) -> None:
     """Show the agents: alive, and silent ones for a week after their last sign of life."""
     oldest = 0.0 if everything else time.time() - SHOWN_FOR
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         found = [
             _described(store, each)
             for each in store.announced(layout.AGENTS)
@@ -59,13 +59,13 @@ def list_agents(settings: Settings, output: str, *, everything: bool) -> None:
 @agent.command("forget")
 @click.argument("host")
 @click.pass_obj
-def forget(settings: Settings, host: str) -> None:
+def forget(cli: CliContext, host: str) -> None:
     """Remove what a silent agent has left in the store, when its hypervisor is no more."""
     try:
         path = layout.agent_path(host)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="HOST") from error
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         document = store.read_document(path)
         if document is None:
             raise Failure(f"there is no agent of host {host}", NOT_FOUND)

@@ -1,4 +1,4 @@
-"""What the subcommands of `ovs-metadata` share: settings given to the group, exit statuses, output.
+"""What the subcommands of `ovs-metadata` share: the group's options, exit statuses, output.
 
 All that a command prints goes through here, and what others wrote is escaped in it.
 """
@@ -58,7 +58,7 @@ class Failure(click.ClickException):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CliContext:
     """The group's options; the context's object, for subcommands."""
 
     config: str | None

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from ovs_metadata.cli.common import (
     UNREACHABLE,
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     print_json,
@@ -38,7 +38,7 @@ _STYLES = {"missing": "bold red", "different": "bold red", "unexpected": "bold r
 @click.argument("port", required=False)
 @output_format
 @click.pass_obj
-def flows(settings: Settings, port: str | None, output: str) -> None:
+def flows(cli: CliContext, port: str | None, output: str) -> None:
     """Show the flows of ours in the switch, by port, with what each one does.
 
     PORT shows one port only: a port UUID, an instance UUID, an interface name or a fixed IP.
@@ -53,7 +53,7 @@ def flows(settings: Settings, port: str | None, output: str) -> None:
     or null), "packets", "bytes" (null if it is missing), "does", and "state": "installed",
     "learned", "missing", "different" or "unexpected". What does not apply is null.
     """
-    host = look(settings)
+    host = look(cli)
     wanted = {each.interface for each in host.chosen(port)} if port else None
     try:
         every = _groups(host)

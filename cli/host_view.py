@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import click
 
-from ovs_metadata.cli.common import UNREACHABLE, Failure, Settings, port_state
+from ovs_metadata.cli.common import UNREACHABLE, CliContext, Failure, port_state
 from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
@@ -67,12 +67,12 @@ class Host:
         return next(names, None)
 
 
-def look(settings: Settings) -> Host:
+def look(cli: CliContext) -> Host:
     """Look at this host; what cannot be reached or is not there ends the command."""
-    config = settings.load_config()
+    config = cli.load_config()
     bridge = _bridge(config)
     port_ids = {interface.port_id for interface in bridge.interfaces}
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         records: Records = {
             port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
         }

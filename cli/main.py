@@ -51,4 +51,4 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
     # library as well, which Python would print for want of a handler.
     for name in (ovs_metadata.__name__, "ovsdbapp"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    context.obj = load("common:Settings")(config, store)
+    context.obj = load("common:CliContext")(config, store)

@@ -12,8 +12,8 @@ import click
 from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.common import (
     UNREACHABLE,
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     port_state,
@@ -74,7 +74,7 @@ def port() -> None:
 @click.option("--force", is_flag=True, help="Overwrite even a newer record.")
 @click.pass_obj
 def set_port(
-    settings: Settings,
+    cli: CliContext,
     *,
     port_id: str | None,
     project: str | None,
@@ -95,7 +95,7 @@ def set_port(
             record = PortRecord.from_json(port_id, document.read(MAX_DOCUMENT + 1))
         except MalformedRecord as error:
             raise Failure(str(error)) from error
-        with settings.open_store() as store:
+        with cli.open_store() as store:
             _put(store, record, force=force)
         return
     _require({"PORT_ID": port_id} | given)
@@ -112,7 +112,7 @@ def set_port(
         )
     except MalformedRecord as error:
         raise click.UsageError(error.reason) from error
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         if revision is None:
             record = replace(record, revision_number=_next_revision(store, record.port_id))
         _put(store, record, force=force)
@@ -122,9 +122,9 @@ def set_port(
 @port_id_argument
 @output_format
 @click.pass_obj
-def get_port(settings: Settings, port_id: str, output: str) -> None:
+def get_port(cli: CliContext, port_id: str, output: str) -> None:
     """Show the record of a port."""
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         record = store.get(port_id)
     document = record.document()
     if output == "json":
@@ -144,17 +144,17 @@ def get_port(settings: Settings, port_id: str, output: str) -> None:
 @click.option("--long", "everything", is_flag=True, help="Also project, MAC, network, revision.")
 @output_format
 @click.pass_obj
-def list_ports(settings: Settings, output: str, *, here: bool, everything: bool) -> None:
+def list_ports(cli: CliContext, output: str, *, here: bool, everything: bool) -> None:
     """Show all port records, and what the agent of this host knows of them.
 
     That is ofport, port address, requests and the last answer of the ports on this host. Ports here
     that have no record are shown, too. Records that cannot be used are shown with what is wrong
     with them.
     """
-    ports_here, silence = _ports_here(settings)
+    ports_here, silence = _ports_here(cli)
     if here and silence:
         raise Failure(f"which ports are on this host is not known: {silence}", UNREACHABLE)
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         found: dict[str, PortState] = {} if here else dict(store.records())
         found |= {id_: port_state(store, id_) for id_ in ports_here.keys() - found.keys()}
     listed = [
@@ -171,9 +171,9 @@ def list_ports(settings: Settings, output: str, *, here: bool, everything: bool)
 @port.command("delete")
 @port_id_argument
 @click.pass_obj
-def delete_port(settings: Settings, port_id: str) -> None:
+def delete_port(cli: CliContext, port_id: str) -> None:
     """Delete the record of a port; its instance gets no metadata any more."""
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         if not store.delete(port_id):
             raise RecordNotFound(port_id)
 
@@ -203,10 +203,10 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
         )
 
 
-def _ports_here(settings: Settings) -> tuple[Mapping[str, dict[str, Any]], str]:
+def _ports_here(cli: CliContext) -> tuple[Mapping[str, dict[str, Any]], str]:
     """What the agent of this host says of its ports, by port ID; or why it says nothing."""
     try:
-        told = ask(settings.load_config().admin_socket, "/ports")
+        told = ask(cli.load_config().admin_socket, "/ports")
     except (AgentSilent, Failure) as error:
         return {}, str(error)
     return {port["port_id"]: port for port in told["ports"]}, ""

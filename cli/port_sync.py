@@ -18,8 +18,8 @@ from rich.progress import (
 )
 
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     print_json,
@@ -50,7 +50,7 @@ _UNCHANGED = {"unchanged", "leave"}
 @output_format
 @click.pass_obj
 def sync_ports(
-    settings: Settings,
+    cli: CliContext,
     *,
     from_neutron: bool,
     os_cloud: str | None,
@@ -73,7 +73,7 @@ def sync_ports(
         source = with_openstacksdk("ovs_metadata.publisher.neutron_api:ApiPorts")(
             os_cloud, os_endpoint
         )
-        with settings.open_store() as store, _progress() as advance:
+        with cli.open_store() as store, _progress() as advance:
 
             def told(finding: Finding) -> None:
                 advance(finding.port_id)

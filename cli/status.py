@@ -10,8 +10,8 @@ from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.common import (
     FAILURE,
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     print_json,
@@ -41,8 +41,8 @@ def status(context: click.Context, output: str) -> None:
     Exit status: 0 the host serves metadata, 1 it does not, or that cannot be told, 2 usage. A host
     that is disabled does not.
     """
-    settings: Settings = context.obj
-    report = _look(settings.load_config(), settings).report()
+    cli: CliContext = context.obj
+    report = _look(cli.load_config(), cli).report()
     if output == "json":
         print_json(report)
     else:
@@ -149,7 +149,7 @@ class Seen:
         return [each.document() for each in port_statuses if each.is_instance_port and each.reason]
 
 
-def _look(config: Config, settings: Settings) -> Seen:
+def _look(config: Config, cli: CliContext) -> Seen:
     told, silence, processes, host, unseen = None, "", None, None, ""
     try:
         told = ask(config.admin_socket, "/status")
@@ -159,12 +159,12 @@ def _look(config: Config, settings: Settings) -> Seen:
     except AgentSilent as error:
         silence = str(error)
     try:
-        host = look(settings)
+        host = look(cli)
     except Failure as failure:
         unseen = failure.message
     if told:
         return Seen(config, told, silence, None, host, unseen, told["enabled"])
-    enabled = _is_enabled(config, settings)
+    enabled = _is_enabled(config, cli)
     try:
         processes = _processes(config, enabled)
     except OSError as error:
@@ -191,10 +191,10 @@ def _processes(config: Config, enabled: bool | None) -> "AgentFacts":
     return settled(lambda: look_at_processes(config), wrong, patient=True)
 
 
-def _is_enabled(config: Config, settings: Settings) -> bool | None:
+def _is_enabled(config: Config, cli: CliContext) -> bool | None:
     """Whether the deployment's configuration enables this host; None if it leaves that open."""
     try:
-        with settings.open_store() as store:
+        with cli.open_store() as store:
             found = effective(read_sources(store, config.host))
     except (Failure, MalformedDocument):
         return None

@@ -11,8 +11,8 @@ import click
 from ovs_metadata.cli.common import (
     FAILURE,
     UNREACHABLE,
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     print_json,
@@ -65,8 +65,8 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     the flows it met, each with "table", "table_name", "priority", "cookie", "match", "actions" and
     "does".
     """
-    settings: Settings = context.obj
-    host = look(settings)
+    cli: CliContext = context.obj
+    host = look(cli)
     port_status = _only(host, port)
     if version is None:
         version = "6" if port_status.record and not port_status.record.primary_fixed_ip(4) else "4"

@@ -16,7 +16,7 @@ from contracts.store_support import record
 from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.agent.config.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
 from ovs_metadata.cli import host_view as cli_host
-from ovs_metadata.cli.common import Settings
+from ovs_metadata.cli.common import CliContext
 from ovs_metadata.cli.main import main
 from ovs_metadata.cli.migrate import prerequisites, values
 from ovs_metadata.cli.migrate.neighbours import questions
@@ -261,7 +261,7 @@ def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(
     config = tmp_path / "plan.conf"
     config.write_text(f"[store]\nurl = {migrate.url}\n")
     monkeypatch.setattr(cli_host, "_bridge", lambda _config: bridge)
-    (flows,) = cli_host.look(Settings(str(config), None)).chosen("spt2")
+    (flows,) = cli_host.look(CliContext(str(config), None)).chosen("spt2")
     assert plan.state == "warning"
     assert f"1 not, which go on using Neutron's proxy: {flows.title}: {flows.reason}." in plan.text
 

@@ -16,8 +16,8 @@ from ovs_metadata.cli.cleanup.dhcp_namespaces import (
 )
 from ovs_metadata.cli.cleanup.report import DIFFERENT, summary
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     print_json,
@@ -46,7 +46,7 @@ class Done:
 )
 @output_format
 @click.pass_obj
-def dhcp_namespaces(settings: Settings, *, yes: bool, directory: Path | None, output: str) -> None:
+def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, output: str) -> None:
     """Remove the stale qdhcp-… network namespaces of this host.
 
     One in which a process runs, a socket is open, or a network device is plugged into the bridge
@@ -59,7 +59,7 @@ def dhcp_namespaces(settings: Settings, *, yes: bool, directory: Path | None, ou
 
     if os.geteuid() != 0:
         raise Failure("must be run as root, to see what runs in a namespace")
-    config = settings.load_config()
+    config = cli.load_config()
     try:
         paths = find(directory) if directory else find()
         plugged = _plugged(config) if paths else None

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     output_format,
     print_json,
     print_rendered,
@@ -62,18 +62,18 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     "seen", and "skipped", why it is unknown. Each finding has "name", "hop", "severity" (note,
     warning or error), "subject", "what" is wrong, "why" it is said, and "remedy".
     """
-    settings: Settings = context.obj
+    cli: CliContext = context.obj
     if os.geteuid() != 0:
         raise Failure(
             "must be run as root: it looks into Open vSwitch and network namespaces", CANNOT_TELL
         )
 
     try:
-        config = load(settings.config)
+        config = load(cli.config)
     except ConfigError as error:
         found = unreadable(error, port)
     else:
-        found = diagnose(config, Order(port, settings.store, request))
+        found = diagnose(config, Order(port, cli.store, request))
     if output == "json":
         print_json(found.document())
     else:

@@ -11,8 +11,8 @@ from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     echo,
     output_format,
     print_json,
@@ -105,7 +105,7 @@ def migrate() -> None:
 @_source_options
 @output_format
 @click.pass_obj
-def plan(settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, output: str) -> None:
+def plan(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, output: str) -> None:
     """Show what would be configured, and check this host. Changes nothing.
 
     What is configured already is checked, as enable would, and compared with metadata_agent.ini.
@@ -113,9 +113,9 @@ def plan(settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, o
 
     Exit status: 0 this host can be enabled, 1 it cannot, 2 usage, 3 the store cannot be reached.
     """
-    with opened(settings) as store:
-        values, notes = wanted_values(settings, store, files, nova_url)
-        checks = _checked(settings, store, values)
+    with opened(cli) as store:
+        values, notes = wanted_values(cli, store, files, nova_url)
+        checks = _checked(cli, store, values)
     if output == "json":
         shown = {"configuration": masked(values), "remarks": notes}
         print_json({**shown, "checks": [check.document() for check in checks]})
@@ -129,9 +129,7 @@ def plan(settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, o
 @_source_options
 @click.option("--force", is_flag=True, help="Replace values that are configured differently.")
 @click.pass_obj
-def apply(
-    settings: Settings, *, files: tuple[Path, ...], nova_url: str | None, force: bool
-) -> None:
+def apply(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, force: bool) -> None:
     """Write Neutron's configuration into the template "default". Enables nothing.
 
     Refuses if that template enables all hosts, for they would be using it at once.
@@ -155,7 +153,7 @@ def apply(
         kept = {name: value for name, value in before.items() if name not in removed}
         return {**kept, **values}
 
-    with opened(settings) as store:
+    with opened(cli) as store:
         path = config_template_path(DEFAULT_TEMPLATE)
         change(store, path, changed)
         is_exposed = bool(values.get(SHARED_SECRET)) and store.is_open(path)
@@ -175,7 +173,7 @@ def apply(
 @timeout_option
 @click.option("--force", is_flag=True, help="Enable it although a check of it has failed.")
 @click.pass_obj
-def enable(settings: Settings, *, host: str | None, timeout: float, force: bool) -> None:
+def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) -> None:
     """Have a hypervisor's guests served by our agent, and verify it.
 
     The host you are on is checked before, as by plan, and by doctor afterwards. Of another one is
@@ -184,10 +182,10 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
     Exit status: 0 it serves, 1 it does not or was not enabled, 2 usage, 3 the store cannot be
     reached.
     """
-    name, here = _host(settings, host)
-    with opened(settings) as store:
+    name, here = _host(cli, host)
+    with opened(cli) as store:
         if here:
-            checks = _checked(settings, store, in_force(store, name))
+            checks = _checked(cli, store, in_force(store, name))
             _show_checks(checks)
             if not force:
                 _stop_at_failures(checks)
@@ -195,7 +193,7 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
         said = _wait_for_agent(store, name, timeout, enabled=True)
     echo(f"{name} is enabled; {said.ports_served} ports are served.")
     if here:
-        _verify(settings, timeout)
+        _verify(cli, timeout)
         echo("Verified by doctor.")
     else:
         echo(f"Verify it on {name}: ovs-metadata doctor")
@@ -206,7 +204,7 @@ def enable(settings: Settings, *, host: str | None, timeout: float, force: bool)
 @host_option
 @timeout_option
 @click.pass_obj
-def back(settings: Settings, *, host: str | None, timeout: float) -> None:
+def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
     """Have a hypervisor's guests served by Neutron's metadata agent again.
 
     Whatever the templates say, this host is then disabled. Requests in flight are finished. Where
@@ -215,9 +213,9 @@ def back(settings: Settings, *, host: str | None, timeout: float) -> None:
     Exit status: 0 nothing of ours is in the way any more, 1 something is or may be, 2 usage, 3 the
     store cannot be reached.
     """
-    name, here = _host(settings, host)
-    config = settings.load_config()
-    with opened(settings) as store:
+    name, here = _host(cli, host)
+    config = cli.load_config()
+    with opened(cli) as store:
         ports = served_ports(config, store) if here else []
         switch_host(store, name, enabled=False)
         begun = time.monotonic()
@@ -247,14 +245,14 @@ def _ask_for_guests(config: Config, ports: list[ServedPort], timeout: float) -> 
             echo(f"guests keep our MAC address for up to a minute: {error}", err=True)
 
 
-def _checked(settings: Settings, store: Store, values: Mapping[str, Any]) -> list[Check]:
-    return list(check_host(settings.load_config(), store, settings.store_url(), values))
+def _checked(cli: CliContext, store: Store, values: Mapping[str, Any]) -> list[Check]:
+    return list(check_host(cli.load_config(), store, cli.store_url(), values))
 
 
-def _host(settings: Settings, host: str | None) -> tuple[str, bool]:
+def _host(cli: CliContext, host: str | None) -> tuple[str, bool]:
     """Which host is meant, and whether it is the one we are on."""
-    name = host_of(settings, host)
-    return name, name == settings.load_config().host
+    name = host_of(cli, host)
+    return name, name == cli.load_config().host
 
 
 def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -> Announcement:
@@ -309,13 +307,13 @@ def _wait_until_nothing_is_left(host: str, config: Config, timeout: float) -> No
         )
 
 
-def _verify(settings: Settings, timeout: float) -> None:
+def _verify(cli: CliContext, timeout: float) -> None:
     """Wait until the doctor finds nothing broken."""
-    config = settings.load_config()
+    config = cli.load_config()
     last: list[Diagnosis] = []
 
     def well() -> bool:
-        last[:] = [diagnose(config, Order("", settings.store))]
+        last[:] = [diagnose(config, Order("", cli.store))]
         return last[0].exit_status < Severity.ERROR
 
     is_well = wait_until(well, timeout)

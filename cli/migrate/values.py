@@ -7,8 +7,8 @@ from typing import Any
 
 from ovs_metadata.agent.config.schema import known_keys, shown
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     echo,
     echo_text,
 )
@@ -38,14 +38,14 @@ def from_neutron(
 
 
 def wanted_values(
-    settings: Settings, store: Store, files: tuple[Path, ...], nova_url: str | None
+    cli: CliContext, store: Store, files: tuple[Path, ...], nova_url: str | None
 ) -> tuple[Mapping[str, Any], list[str]]:
     """What is to be checked, and what is to be said of it.
 
     What is configured already, for that is what `enable` goes by; what Neutron has if nothing is
     yet, or if the operator asks for it.
     """
-    configured = in_force(store, settings.load_config().host)
+    configured = in_force(store, cli.load_config().host)
     is_configured = any(name in configured for name in KEYS)
     asked = bool(files or nova_url)
     if not asked and not DEFAULT_FILE.exists():

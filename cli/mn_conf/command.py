@@ -21,8 +21,8 @@ from ovs_metadata.agent.config.effective import (
 )
 from ovs_metadata.agent.config.schema import SHARED_SECRET, Key, known_keys, shown
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     echo,
     echo_text,
     print_json,
@@ -87,7 +87,7 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
     """
     for name in (ovs_metadata.__name__, "kazoo"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    context.obj = Settings(config, store)
+    context.obj = CliContext(config, store)
 
 
 @main.command("set")
@@ -108,7 +108,7 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
 )
 @click.pass_obj
 def set_values(
-    settings: Settings,
+    cli: CliContext,
     *,
     text: tuple[str, ...],
     host: str | None,
@@ -118,7 +118,7 @@ def set_values(
     force: bool,
 ) -> None:
     """Set keys, given as HOCON: an argument, or standard input if there is none."""
-    target = target_of(settings, host, template)
+    target = target_of(cli, host, template)
     given: dict[str, Any] = {}
     if text:
         given |= parsed(" ".join(text))
@@ -135,7 +135,7 @@ def set_values(
         all_the_same = f"; --force clears {target.name} all the same" if clear else ""
         raise Failure(f"there is nothing to set{all_the_same}")
     check(given, force=force)
-    with opened(settings) as store:
+    with opened(cli) as store:
         change_document(store, target, lambda values: {**values, **given}, anew=clear)
         if given.get(SHARED_SECRET):
             warn_of_exposure(store, target)
@@ -146,9 +146,9 @@ def set_values(
 @host_option
 @template_option
 @click.pass_obj
-def unset(settings: Settings, *, key: str, host: str | None, template: str | None) -> None:
+def unset(cli: CliContext, *, key: str, host: str | None, template: str | None) -> None:
     """Remove a key, or all keys below one, so that the next source's value counts."""
-    target = target_of(settings, host, template)
+    target = target_of(cli, host, template)
     removed: Values = {}
 
     def without(values: Values) -> Values:
@@ -156,7 +156,7 @@ def unset(settings: Settings, *, key: str, host: str | None, template: str | Non
         removed = below(values, key)
         return {name: value for name, value in values.items() if name not in removed}
 
-    with opened(settings) as store:
+    with opened(cli) as store:
         change_document(store, target, without)
     if not removed:
         if not below(known_keys(), key):
@@ -168,23 +168,23 @@ def unset(settings: Settings, *, key: str, host: str | None, template: str | Non
 @click.argument("key", required=False, callback=key_name)
 @reading_options
 @click.pass_obj
-def get(settings: Settings, /, key: str | None, **options: Any) -> None:
+def get(cli: CliContext, /, key: str | None, **options: Any) -> None:
     """Print the value of a key, what is below one, or without one everything."""
-    _show(settings, key or "", **options)
+    _show(cli, key or "", **options)
 
 
 @main.command("dump")
 @reading_options
 @click.pass_obj
-def dump(settings: Settings, /, **options: Any) -> None:
+def dump(cli: CliContext, /, **options: Any) -> None:
     """Print everything."""
-    _show(settings, "", **options)
+    _show(cli, "", **options)
 
 
 @main.command("doc")
 @click.argument("key", required=False, callback=key_name)
 @click.pass_obj
-def doc(_settings: Settings, key: str | None) -> None:
+def doc(_cli: CliContext, key: str | None) -> None:
     """Say what a key means, or all of them."""
     chosen = below(known_keys(), key or "")
     if not chosen:
@@ -209,7 +209,7 @@ def doc(_settings: Settings, key: str | None) -> None:
 @force_option
 @click.pass_obj
 def import_file(
-    settings: Settings,
+    cli: CliContext,
     *,
     path: Path,
     everything: bool,
@@ -218,7 +218,7 @@ def import_file(
     force: bool,
 ) -> None:
     """Set the keys of a file, those that differ from what is in force there."""
-    target = target_of(settings, host, template)
+    target = target_of(cli, host, template)
     given = parsed_file(path)
     check(given, force=force)
     imported: Values = {}
@@ -232,7 +232,7 @@ def import_file(
             imported = differing(given, {**in_force, **values})
         return {**values, **imported}
 
-    with opened(settings) as store:
+    with opened(cli) as store:
         change_document(store, target, merged)
         if imported.get(SHARED_SECRET):
             warn_of_exposure(store, target)
@@ -245,7 +245,7 @@ def import_file(
 
 
 def _show(
-    settings: Settings,
+    cli: CliContext,
     key: str,
     *,
     host: str | None,
@@ -256,7 +256,7 @@ def _show(
     comments: bool,
     show_secrets: bool,
 ) -> None:
-    found = _found(settings, host, template, schema=schema, host_only=host_only)
+    found = _found(cli, host, template, schema=schema, host_only=host_only)
     chosen = _shown(below(found.values, key), secrets=show_secrets)
     if key and not chosen:
         known = below(known_keys(), key)
@@ -277,7 +277,7 @@ def _show(
 
 
 def _found(
-    settings: Settings, host: str | None, template: str | None, *, schema: bool, host_only: bool
+    cli: CliContext, host: str | None, template: str | None, *, schema: bool, host_only: bool
 ) -> Effective:
     """The values that are meant."""
     if schema:
@@ -285,13 +285,13 @@ def _found(
             raise click.UsageError("-s does not go with -h, -t or -H.")
         return effective([])
     if template is None and not host_only:
-        name = host_of(settings, host)
-        with opened(settings) as store:
+        name = host_of(cli, host)
+        with opened(cli) as store:
             return effective(read_sources(store, name))
     if template is not None and host_only:
         raise click.UsageError("-H does not go with -t.")
-    target = target_of(settings, host, template)
-    with opened(settings) as store:
+    target = target_of(cli, host, template)
+    with opened(cli) as store:
         source = read_source(store, target.name, target.path)
     return _as_stored(source)
 

@@ -11,8 +11,8 @@ from ovs_metadata.agent.config.deployment import combination_problem
 from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.cli.common import (
+    CliContext,
     Failure,
-    Settings,
     echo,
 )
 from ovs_metadata.store import layout
@@ -96,33 +96,33 @@ def reading_options(command: _Command) -> _Command:
     return command
 
 
-def host_of(settings: Settings, host: str | None) -> str:
+def host_of(cli: CliContext, host: str | None) -> str:
     """The name of a host; without one, and for `local`, this one's.
 
     Raises:
         BadParameter: it cannot be a host's name.
     """
-    name = settings.load_config().host if host in {None, LOCAL} else host or ""
+    name = cli.load_config().host if host in {None, LOCAL} else host or ""
     return _checked(name, layout.config_node_path, "'-h'")
 
 
-def target_of(settings: Settings, host: str | None, template: str | None) -> Target:
+def target_of(cli: CliContext, host: str | None, template: str | None) -> Target:
     """The document that is meant; without either, this host's own.
 
     Raises:
         UsageError: both are given, or a name cannot be one.
     """
     if template is None:
-        return Target(host_of(settings, host), None)
+        return Target(host_of(cli, host), None)
     if host is not None:
         raise click.UsageError("-h and -t do not go together.")
     return Target(None, _checked(template, layout.config_template_path, "'-t'"))
 
 
 @contextlib.contextmanager
-def opened(settings: Settings) -> Iterator[Store]:
+def opened(cli: CliContext) -> Iterator[Store]:
     """The store, for the time of the block; what goes wrong with it ends the command."""
-    with settings.open_store() as store:
+    with cli.open_store() as store:
         try:
             yield store
         except Unstorable as error:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ovs_metadata.cli.common import (
-    Settings,
+    CliContext,
     echo,
     print_json,
     print_table,
@@ -28,9 +28,9 @@ from ovs_metadata.store.store import Store
 @click.command("hosts")
 @json_option
 @click.pass_obj
-def hosts(settings: Settings, *, as_json: bool) -> None:
+def hosts(cli: CliContext, *, as_json: bool) -> None:
     """Show the hosts that have values of their own, or a template."""
-    with opened(settings) as store:
+    with opened(cli) as store:
         assigned = _assignments(store)
         own = {host: _keys(host, data) for host, data in _documents(store, layout.CONFIG_NODES)}
     names = sorted(assigned | own)
@@ -57,9 +57,9 @@ def hosts(settings: Settings, *, as_json: bool) -> None:
 @click.command("template-list")
 @json_option
 @click.pass_obj
-def template_list(settings: Settings, *, as_json: bool) -> None:
+def template_list(cli: CliContext, *, as_json: bool) -> None:
     """Show the templates there are, and the hosts that use them."""
-    with opened(settings) as store:
+    with opened(cli) as store:
         assigned = _assignments(store)
         stored = map(layout.name_of, store.document_names(layout.CONFIG_TEMPLATES))
     names = sorted({DEFAULT_TEMPLATE, *stored, *assigned.values()})
@@ -80,17 +80,17 @@ def template_list(settings: Settings, *, as_json: bool) -> None:
 @click.option("-a", "--all", "everything", is_flag=True, help="Of all hosts that have one.")
 @host_option
 @click.pass_obj
-def template_get(settings: Settings, *, everything: bool, host: str | None) -> None:
+def template_get(cli: CliContext, *, everything: bool, host: str | None) -> None:
     """Print the template assigned to a host."""
     if everything:
         if host is not None:
             raise click.UsageError("-a and -h do not go together.")
-        with opened(settings) as store:
+        with opened(cli) as store:
             for name, template in _assignments(store).items():
                 echo(f"{name} {template}")
         return
-    name = host_of(settings, host)
-    with opened(settings) as store:
+    name = host_of(cli, host)
+    with opened(cli) as store:
         echo(_assigned(store, name))
 
 
@@ -98,12 +98,12 @@ def template_get(settings: Settings, *, everything: bool, host: str | None) -> N
 @host_option
 @click.option("-t", "--template", metavar="NAME", required=True, help="The template to use.")
 @click.pass_obj
-def template_set(settings: Settings, *, host: str | None, template: str) -> None:
+def template_set(cli: CliContext, *, host: str | None, template: str) -> None:
     """Have a host use a template: its values win over those of the template "default"."""
-    name = host_of(settings, host)
-    target = target_of(settings, None, template)
+    name = host_of(cli, host)
+    target = target_of(cli, None, template)
     data = template.encode() if template != DEFAULT_TEMPLATE else None
-    with opened(settings) as store:
+    with opened(cli) as store:
         replace(store, layout.config_assignment_path(name), lambda _: data)
         if data and store.read_document(target.path) is None:
             warn(f"there is nothing in {target.name} yet; mn-conf set -t {template} writes it")
@@ -112,10 +112,10 @@ def template_set(settings: Settings, *, host: str | None, template: str) -> None
 @click.command("template-clear")
 @host_option
 @click.pass_obj
-def template_clear(settings: Settings, *, host: str | None) -> None:
+def template_clear(cli: CliContext, *, host: str | None) -> None:
     """Have a host use no template but "default"."""
-    name = host_of(settings, host)
-    with opened(settings) as store:
+    name = host_of(cli, host)
+    with opened(cli) as store:
         replace(store, layout.config_assignment_path(name), lambda _: None)
 
 
