@@ -19,7 +19,7 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.host_view import Host, look
 from ovs_metadata.cli.port_status import PortStatus
-from ovs_metadata.cli.verdict import Bridge, Verdict, named, of_answer, of_request
+from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import dump_flows
@@ -71,16 +71,16 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     if version is None:
         version = "6" if port_status.record and not port_status.record.primary_fixed_ip(4) else "4"
     (family,) = (each for each in FAMILIES if str(each.version) == version)
-    bridge, ways = _ways(host, port_status, family)
+    trace_context, ways = _ways(host, port_status, family)
     right = port_status.reason is None and all(way.verdict.right for way in ways)
     if output == "json":
         print_json(
             port_status.document()
             | {"bridge": host.bridge.name, "family": f"IPv{version}", "right": right}
-            | {way.name: _document(way, bridge) for way in ways}
+            | {way.name: _document(way, trace_context) for way in ways}
         )
     else:
-        _print(port_status, ways, bridge)
+        _print(port_status, ways, trace_context)
     context.exit(0 if right else FAILURE)
 
 
@@ -94,14 +94,14 @@ def _only(host: Host, word: str) -> PortStatus:
     return found[0]
 
 
-def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[Bridge, list[Way]]:
+def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceContext, list[Way]]:
     options = host.config.flows
     port = _port(port_status)
     try:
         ours = dump_flows(host.config, {})
     except OSError as error:
         raise Failure(host.unasked(error), UNREACHABLE) from error
-    bridge = Bridge(
+    trace_context = TraceContext(
         port=port,
         metadata_ofport=host.metadata_ofport or 0,
         hook_priority=options.priority,
@@ -113,21 +113,27 @@ def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[Bridge, 
     )
     if port.ofport <= 0:
         never = Verdict(False, f"cannot be sent: {port_status.reason}")
-        return bridge, [Way("request", never), Way("answer", never)]
+        return trace_context, [Way("request", never), Way("answer", never)]
     if port.primary(family) is None:
         never = Verdict(False, f"cannot be sent: the port has no IPv{family.version} address")
-        return bridge, [Way("request", never), Way("answer", never)]
+        return trace_context, [Way("request", never), Way("answer", never)]
     packet = request_packet(port, family)
     traced = _trace(host, packet)
-    ways = [Way("request", of_request(traced, family, bridge), packet, traced)]
+    ways = [Way("request", of_request(traced, family, trace_context), packet, traced)]
     in_the_way = why_unservable(port.ofport)
     if host.metadata_ofport is None:
         in_the_way = host.why_no_metadata_port
     if in_the_way:
-        return bridge, [*ways, Way("answer", Verdict(False, f"cannot be sent: {in_the_way}"))]
-    packet = answer_packet(bridge.metadata_ofport, port.ofport, family)
+        return trace_context, [
+            *ways,
+            Way("answer", Verdict(False, f"cannot be sent: {in_the_way}")),
+        ]
+    packet = answer_packet(trace_context.metadata_ofport, port.ofport, family)
     traced = _trace(host, packet)
-    return bridge, [*ways, Way("answer", of_answer(traced, family, bridge), packet, traced)]
+    return trace_context, [
+        *ways,
+        Way("answer", of_answer(traced, family, trace_context), packet, traced),
+    ]
 
 
 def _port(port_status: PortStatus) -> Port:
@@ -145,7 +151,7 @@ def _trace(host: Host, packet: str) -> Trace:
         raise Failure(str(error), UNREACHABLE) from error
 
 
-def _document(way: Way, bridge: Bridge) -> dict[str, Any]:
+def _document(way: Way, trace_context: TraceContext) -> dict[str, Any]:
     return {
         "right": way.verdict.right,
         "verdict": way.verdict.words,
@@ -153,19 +159,19 @@ def _document(way: Way, bridge: Bridge) -> dict[str, Any]:
         "steps": [
             {
                 "table": step.table,
-                "table_name": bridge.table_names.get(step.table),
+                "table_name": trace_context.table_names.get(step.table),
                 "priority": step.priority,
                 "cookie": None if step.cookie is None else f"{step.cookie:#x}",
                 "match": step.match,
                 "actions": list(step.actions),
-                "does": bridge.note(step),
+                "does": trace_context.note(step),
             }
             for step in (way.trace.steps if way.trace else ())
         ],
     }
 
 
-def _print(port_status: PortStatus, ways: list[Way], bridge: Bridge) -> None:
+def _print(port_status: PortStatus, ways: list[Way], trace_context: TraceContext) -> None:
     title = port_status.title
     echo(f"{title[0].upper()}{title[1:]}, ofport {port_status.interface.ofport or 'unknown'}")
     if port_status.reason:
@@ -173,4 +179,4 @@ def _print(port_status: PortStatus, ways: list[Way], bridge: Bridge) -> None:
     for way in ways:
         echo("", f"The {way.name} {way.verdict.words}.")
         for step in way.trace.steps if way.trace else ():
-            echo(f"    {bridge.table(step.table):<20} {bridge.note(step)}")
+            echo(f"    {trace_context.table(step.table):<20} {trace_context.note(step)}")

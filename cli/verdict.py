@@ -29,7 +29,7 @@ def named(keys: Iterable[FlowKey]) -> frozenset[Named]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bridge:
+class TraceContext:
     """What is needed of the bridge to tell of packets on it.
 
     `ours` are the flows of ours in the switch. `reason` says why the port's hooks are not there,
@@ -72,15 +72,15 @@ class Bridge:
         return f"a flow of ours: {step.match or 'any packet'}"
 
 
-def of_request(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
+def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     """Of the instance's request: it should reach the proxy from the port's own address."""
-    if trace.outputs != (bridge.metadata_ofport,):
-        hook = f"there is no hook for this port, because {bridge.reason}"
-        if bridge.reason is None:
+    if trace.outputs != (context.metadata_ofport,):
+        hook = f"there is no hook for this port, because {context.reason}"
+        if context.reason is None:
             hook = "this port's hook is missing: is the flow controller running?"
-        return Verdict(False, _elsewhere(trace, bridge, hook))
+        return Verdict(False, _elsewhere(trace, context, hook))
     source = trace.address(family.source)
-    expected = port_address(bridge.port.ofport, family.version)
+    expected = port_address(context.port.ofport, family.version)
     if source != expected:
         return Verdict(
             False, f"goes to the proxy as {source}, which is not the port's address, {expected}"
@@ -92,23 +92,23 @@ def of_request(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
             f"{PROXY_PORT}, that of the primary address",
         )
     return Verdict(
-        True, f"goes to the proxy as {source}, out of metadata port {bridge.metadata_ofport}"
+        True, f"goes to the proxy as {source}, out of metadata port {context.metadata_ofport}"
     )
 
 
-def of_answer(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
+def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     """Of the proxy's answer: it should reach the instance, as if from the service address."""
-    if trace.outputs != (bridge.port.ofport,):
+    if trace.outputs != (context.port.ofport,):
         hook = "the hook of the metadata port is missing: is the flow controller running?"
-        return Verdict(False, _elsewhere(trace, bridge, hook))
+        return Verdict(False, _elsewhere(trace, context, hook))
     destination = trace.address(family.destination)
     source = f"{trace.address(family.source)} port {trace.port('src')}"
-    way = f"out of {bridge.ofport(bridge.port.ofport)}, from {source}"
-    expected = bridge.port.primary(family)
+    way = f"out of {context.ofport(context.port.ofport)}, from {source}"
+    expected = context.port.primary(family)
     if destination != expected:
         return Verdict(False, f"goes to {destination} and not to {expected}, {way}")
     if source != f"{family.service} port {SERVICE_PORT}" or (
-        trace.final.get("dl_dst") != bridge.port.mac
+        trace.final.get("dl_dst") != context.port.mac
     ):
         return Verdict(
             False,
@@ -117,27 +117,27 @@ def of_answer(trace: Trace, family: Family, bridge: Bridge) -> Verdict:
     return Verdict(True, f"goes to the instance as {destination}, {way}")
 
 
-def _elsewhere(trace: Trace, bridge: Bridge, hook_missing: str) -> str:
+def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> str:
     """Where a packet ends that does not end where it should."""
     if not trace.steps:
         return "ends nowhere that ovs-vswitchd would tell"
     first, last = trace.steps[0], trace.steps[-1]
     if trace.outputs:
-        ports = ", ".join(bridge.ofport(number) for number in trace.outputs)
+        ports = ", ".join(context.ofport(number) for number in trace.outputs)
         end = f"goes out of {ports}"
     elif trace.does("NORMAL"):
         end = "is switched by NORMAL, like any other traffic"
     elif trace.does("CONTROLLER"):
         end = "is sent to a controller"
     elif last.priority is None:
-        end = f"is dropped in {bridge.table(last.table)}, where no flow matches"
+        end = f"is dropped in {context.table(last.table)}, where no flow matches"
     else:
-        end = f"is dropped in {bridge.table(last.table)} ({bridge.note(last)})"
-    if bridge.is_ours(first):
+        end = f"is dropped in {context.table(last.table)} ({context.note(last)})"
+    if context.is_ours(first):
         return end
-    if first.priority is not None and first.priority >= bridge.hook_priority:
+    if first.priority is not None and first.priority >= context.hook_priority:
         return (
             f"{end}: a flow that is not ours takes it in table {first.table}, at priority "
-            f"{first.priority}, before our hook at {bridge.hook_priority} could"
+            f"{first.priority}, before our hook at {context.hook_priority} could"
         )
     return f"{end}: {hook_missing}"

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ovs_metadata.cli.verdict import Bridge, named, of_answer, of_request
+from ovs_metadata.cli.verdict import TraceContext, named, of_answer, of_request
 from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port, pipeline
@@ -16,7 +16,7 @@ OPTIONS = FlowOptions()
 PORT = Port(5, "fa:16:3e:00:00:01", "10.0.0.5")
 HOOK = Step(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
 DESIRED = pipeline(OPTIONS, 1, [PORT])
-BRIDGE = Bridge(
+CONTEXT = TraceContext(
     port=PORT,
     metadata_ofport=1,
     hook_priority=OPTIONS.priority,
@@ -25,7 +25,7 @@ BRIDGE = Bridge(
     desired=DESIRED,
     ours=named(DESIRED) | {(HOOK.table, HOOK.priority, HOOK.match)},
 )
-UNSERVED = dataclasses.replace(BRIDGE, reason="the store has no record of it")
+UNSERVED = dataclasses.replace(CONTEXT, reason="the store has no record of it")
 
 TO_PROXY = Trace(
     (HOOK, Step(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),
@@ -46,10 +46,10 @@ TO_INSTANCE = Trace(
 
 
 def test_a_request_that_reaches_the_proxy() -> None:
-    verdict = of_request(TO_PROXY, IPV4, BRIDGE)
+    verdict = of_request(TO_PROXY, IPV4, CONTEXT)
     assert verdict.right
     assert verdict.words == "goes to the proxy as 169.254.0.5, out of metadata port 1"
-    assert of_request(TO_PROXY, IPV6, BRIDGE).words.startswith("goes to the proxy as fe80::a9fe:5")
+    assert of_request(TO_PROXY, IPV6, CONTEXT).words.startswith("goes to the proxy as fe80::a9fe:5")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_request_that_reaches_the_proxy() -> None:
 )
 def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) -> None:
     trace = dataclasses.replace(TO_PROXY, final={**TO_PROXY.final, **final})
-    verdict = of_request(trace, IPV4, BRIDGE)
+    verdict = of_request(trace, IPV4, CONTEXT)
     assert not verdict.right
     assert words in verdict.words
 
@@ -94,7 +94,7 @@ def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) 
     ],
 )
 def test_a_request_that_ends_elsewhere(steps: tuple[Step, ...], words: str) -> None:
-    verdict = of_request(Trace(steps), IPV4, BRIDGE)
+    verdict = of_request(Trace(steps), IPV4, CONTEXT)
     assert not verdict.right
     assert verdict.words == words
 
@@ -108,7 +108,7 @@ def test_a_request_that_should_meet_no_hook_says_why_there_is_none() -> None:
 
 
 def test_an_answer_that_reaches_the_instance() -> None:
-    verdict = of_answer(TO_INSTANCE, IPV4, BRIDGE)
+    verdict = of_answer(TO_INSTANCE, IPV4, CONTEXT)
     assert verdict.right
     assert verdict.words == (
         "goes to the instance as 10.0.0.5, out of port 5 (tap1), from 169.254.169.254 port 80"
@@ -125,23 +125,23 @@ def test_an_answer_that_reaches_the_instance() -> None:
 )
 def test_an_answer_that_is_rewritten_wrongly(final: dict[str, str], words: str) -> None:
     trace = dataclasses.replace(TO_INSTANCE, final={**TO_INSTANCE.final, **final})
-    verdict = of_answer(trace, IPV4, BRIDGE)
+    verdict = of_answer(trace, IPV4, CONTEXT)
     assert not verdict.right
     assert words in verdict.words
 
 
 def test_an_answer_without_its_hook() -> None:
-    verdict = of_answer(Trace((Step(0, "", 0, 0, ("NORMAL",)),)), IPV4, BRIDGE)
+    verdict = of_answer(Trace((Step(0, "", 0, 0, ("NORMAL",)),)), IPV4, CONTEXT)
     assert not verdict.right
     assert "the hook of the metadata port is missing" in verdict.words
 
 
 def test_a_step_that_should_be_there_says_what_its_flow_does() -> None:
-    for key, flow in BRIDGE.desired.items():
+    for key, flow in CONTEXT.desired.items():
         step = Step(key.table, match_text(key.match), key.priority, flow.cookie)
-        assert BRIDGE.note(step) == flow.note
-    assert BRIDGE.note(HOOK) == "a flow of ours: in_port=5"
+        assert CONTEXT.note(step) == flow.note
+    assert CONTEXT.note(HOOK) == "a flow of ours: in_port=5"
 
 
 def test_a_flow_with_a_cookie_like_ours_is_somebody_elses() -> None:
-    assert "somebody else's flow: udp" in BRIDGE.note(Step(200, "udp", 200, cookie()))
+    assert "somebody else's flow: udp" in CONTEXT.note(Step(200, "udp", 200, cookie()))

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from ovs_metadata.cli.doctor.facts import FlowFacts, PacketFacts, SwitchFacts
 from ovs_metadata.cli.flow_groups import groups
 from ovs_metadata.cli.port_status import port_statuses
-from ovs_metadata.cli.verdict import Bridge as TracedBridge
-from ovs_metadata.cli.verdict import Verdict, named, of_answer, of_request
+from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows
@@ -105,7 +104,7 @@ class SwitchLook:
         if metadata_ofport is None:
             return {}, {}
         port = Port(served.ofport, served.record.mac_address, served.record.primary_fixed_ip(4))
-        bridge = TracedBridge(
+        context = TraceContext(
             port=port,
             metadata_ofport=metadata_ofport,
             hook_priority=self._config.flows.priority,
@@ -120,9 +119,9 @@ class SwitchLook:
                 continue
             name = f"IPv{family.version}"
             traced = parse(self._trace(request_packet(port, family)))
-            request[name] = of_request(traced, family, bridge)
+            request[name] = of_request(traced, family, context)
             traced = parse(self._trace(answer_packet(metadata_ofport, port.ofport, family)))
-            answer[name] = of_answer(traced, family, bridge)
+            answer[name] = of_answer(traced, family, context)
         return request, answer
 
     def _trace(self, packet: str) -> str:
