@@ -12,7 +12,7 @@ from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.common import (
     NOT_FOUND,
     CliContext,
-    Failure,
+    CommandError,
     output_format,
     print_json,
     print_table,
@@ -68,9 +68,9 @@ def forget(cli: CliContext, host: str) -> None:
     with cli.open_store() as store:
         document = store.read_document(path)
         if document is None:
-            raise Failure(f"there is no agent of host {host}", NOT_FOUND)
+            raise CommandError(f"there is no agent of host {host}", NOT_FOUND)
         if not store.delete_document(path, document.version):
-            raise Failure(f"the agent of host {host} is alive")
+            raise CommandError(f"the agent of host {host} is alive")
 
 
 def _described(store: Store, announced: Announced) -> dict[str, Any]:

@@ -48,7 +48,7 @@ output_format = click.option(
 )
 
 
-class Failure(click.ClickException):
+class CommandError(click.ClickException):
     """Ends the command with one line on standard error and an exit status."""
 
     def __init__(self, message: str, exit_code: int = FAILURE) -> None:
@@ -75,7 +75,7 @@ class CliContext:
         try:
             return load(self.config)
         except ConfigError as error:
-            raise Failure(str(error)) from error
+            raise CommandError(str(error)) from error
 
     @contextlib.contextmanager
     def open_store(self) -> Iterator[Store]:
@@ -84,7 +84,7 @@ class CliContext:
             with contextlib.closing(self._open_store()) as store:
                 yield store
         except StoreError as error:
-            raise Failure(str(error), _exit_status(error)) from error
+            raise CommandError(str(error), _exit_status(error)) from error
 
     def _open_store(self) -> Store:
         if self.store is not None and isinstance(parse_store_url(self.store), DirectoryLocation):

@@ -15,7 +15,7 @@ from rich.text import Text
 from ovs_metadata.cli.common import (
     UNREACHABLE,
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -58,7 +58,7 @@ def flows(cli: CliContext, port: str | None, output: str) -> None:
     try:
         every = _groups(host)
     except OSError as error:
-        raise Failure(host.unasked(error), UNREACHABLE) from error
+        raise CommandError(host.unasked(error), UNREACHABLE) from error
     shown = [
         group
         for group in every

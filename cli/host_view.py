@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import click
 
-from ovs_metadata.cli.common import UNREACHABLE, CliContext, Failure, port_state
+from ovs_metadata.cli.common import UNREACHABLE, CliContext, CommandError, port_state
 from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
@@ -85,9 +85,10 @@ def _bridge(config: Config) -> Bridge:
     try:
         ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
     except OvsdbUnreachable as error:
-        raise Failure(str(error), UNREACHABLE) from error
+        raise CommandError(str(error), UNREACHABLE) from error
     with contextlib.closing(ovsdb):
         bridge = ovsdb.bridge
     if bridge is None:
-        raise Failure(f"there is no bridge {config.bridge} in OVSDB at {config.ovsdb_connection}")
+        why = f"there is no bridge {config.bridge} in OVSDB at {config.ovsdb_connection}"
+        raise CommandError(why)
     return bridge

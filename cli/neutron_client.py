@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ovs_metadata.cli.common import UNREACHABLE, Failure
+from ovs_metadata.cli.common import UNREACHABLE, CommandError
 from ovs_metadata.publisher.errors import NeutronUnavailable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,7 +38,7 @@ def with_openstacksdk(where: str) -> Any:
     try:
         return pkgutil.resolve_name(where)
     except ModuleNotFoundError as error:
-        raise Failure(
+        raise CommandError(
             f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
         ) from error
 
@@ -51,4 +51,4 @@ def asking_neutron(os_cloud: str | None, os_endpoint: str | None) -> Iterator[No
     try:
         yield
     except NeutronUnavailable as error:
-        raise Failure(str(error), UNREACHABLE) from error
+        raise CommandError(str(error), UNREACHABLE) from error

@@ -13,7 +13,7 @@ from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.common import (
     UNREACHABLE,
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     port_state,
@@ -94,7 +94,7 @@ def set_port(
         try:
             record = PortRecord.from_json(port_id, document.read(MAX_DOCUMENT + 1))
         except MalformedRecord as error:
-            raise Failure(str(error)) from error
+            raise CommandError(str(error)) from error
         with cli.open_store() as store:
             _put(store, record, force=force)
         return
@@ -153,7 +153,7 @@ def list_ports(cli: CliContext, output: str, *, here: bool, everything: bool) ->
     """
     ports_here, silence = _ports_here(cli)
     if here and silence:
-        raise Failure(f"which ports are on this host is not known: {silence}", UNREACHABLE)
+        raise CommandError(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with cli.open_store() as store:
         found: dict[str, PortState] = {} if here else dict(store.records())
         found |= {id_: port_state(store, id_) for id_ in ports_here.keys() - found.keys()}
@@ -197,7 +197,7 @@ def _next_revision(store: Store, port_id: str) -> int:
 
 def _put(store: Store, record: PortRecord, *, force: bool) -> None:
     if not store.put(record, force=force):
-        raise Failure(
+        raise CommandError(
             f"the store holds another record of port {record.port_id} that is of revision "
             f"{record.revision_number} or later: give a higher revision, or --force"
         )
@@ -207,6 +207,6 @@ def _ports_here(cli: CliContext) -> tuple[Mapping[str, dict[str, Any]], str]:
     """What the agent of this host says of its ports, by port ID; or why it says nothing."""
     try:
         told = ask(cli.load_config().admin_socket, "/ports")
-    except (AgentSilent, Failure) as error:
+    except (AgentSilent, CommandError) as error:
         return {}, str(error)
     return {port["port_id"]: port for port in told["ports"]}, ""

@@ -19,7 +19,7 @@ from rich.progress import (
 
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -93,7 +93,7 @@ def sync_ports(
                 refusal, outcome = str(error), error.outcome
     _summarise(outcome, output, dry_run=dry_run, refused=bool(refusal))
     if refusal:
-        raise Failure(refusal)
+        raise CommandError(refusal)
     if dry_run and outcome.differences:
         raise click.exceptions.Exit(DIFFERENT)
 

@@ -11,7 +11,7 @@ from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.common import (
     FAILURE,
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -160,7 +160,7 @@ def _look(config: Config, cli: CliContext) -> Seen:
         silence = str(error)
     try:
         host = look(cli)
-    except Failure as failure:
+    except CommandError as failure:
         unseen = failure.message
     if told:
         return Seen(config, told, silence, None, host, unseen, told["enabled"])
@@ -196,7 +196,7 @@ def _is_enabled(config: Config, cli: CliContext) -> bool | None:
     try:
         with cli.open_store() as store:
             found = effective(read_sources(store, config.host))
-    except (Failure, MalformedDocument):
+    except (CommandError, MalformedDocument):
         return None
     left_open = any(ENABLED in problem for problem in found.undecided)
     return None if left_open else bool(found.values[ENABLED])

@@ -12,7 +12,7 @@ from ovs_metadata.cli.common import (
     FAILURE,
     UNREACHABLE,
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -100,7 +100,7 @@ def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceCon
     try:
         ours = dump_flows(host.config, {})
     except OSError as error:
-        raise Failure(host.unasked(error), UNREACHABLE) from error
+        raise CommandError(host.unasked(error), UNREACHABLE) from error
     trace_context = TraceContext(
         port=port,
         metadata_ofport=host.metadata_ofport or 0,
@@ -148,7 +148,7 @@ def _trace(host: Host, packet: str) -> Trace:
     try:
         return parse(vswitchd.ask(host.config.rundir, "ofproto/trace", host.bridge.name, packet))
     except vswitchd.VswitchdError as error:
-        raise Failure(str(error), UNREACHABLE) from error
+        raise CommandError(str(error), UNREACHABLE) from error
 
 
 def _document(way: Way, trace_context: TraceContext) -> dict[str, Any]:

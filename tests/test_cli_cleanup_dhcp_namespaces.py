@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.cli.cleanup.dhcp_namespaces import Contents, Device, Process, find, why_in_use
+from ovs_metadata.cli.cleanup.dhcp_namespaces import (
+    Contents,
+    NamespaceDevice,
+    Process,
+    find,
+    why_in_use,
+)
 
 
 def test_only_namespaces_of_dhcp_agents_are_found(tmp_path: Path) -> None:
@@ -24,20 +30,20 @@ def test_only_namespaces_of_dhcp_agents_are_found(tmp_path: Path) -> None:
         (Contents(), None, ()),
         (Contents(processes=(Process(7, "dnsmasq"),), sockets=4), set(), ("process 7 (dnsmasq)",)),
         (Contents(sockets=4), set(), ("4 open sockets",)),
-        (Contents(devices=(Device("tap1", False),)), {"tap2"}, ()),
+        (Contents(devices=(NamespaceDevice("tap1", False),)), {"tap2"}, ()),
         (
-            Contents(devices=(Device("tap1", False),)),
+            Contents(devices=(NamespaceDevice("tap1", False),)),
             {"tap1"},
             ("device tap1 is plugged into br-int",),
         ),
         (
-            Contents(devices=(Device("ns-1", False),)),
+            Contents(devices=(NamespaceDevice("ns-1", False),)),
             {"tap1"},
             ("device ns-1 is plugged into br-int",),
         ),
-        (Contents(devices=(Device("tap1", True),)), set(), ("device tap1 is connected",)),
+        (Contents(devices=(NamespaceDevice("tap1", True),)), set(), ("device tap1 is connected",)),
         (
-            Contents(devices=(Device("tap1", False),)),
+            Contents(devices=(NamespaceDevice("tap1", False),)),
             None,
             ("device tap1, and OVSDB cannot be asked whether it is plugged",),
         ),

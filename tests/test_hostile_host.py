@@ -23,7 +23,7 @@ from hostile_texts import BOMB, HOSTILE, MARK
 from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, SHARED_SECRET
 from ovs_metadata.cli import flows, host_view, trace
 from ovs_metadata.cli.cleanup import dhcp_namespaces, namespaces
-from ovs_metadata.cli.cleanup.dhcp_namespaces import Contents, Device, Process
+from ovs_metadata.cli.cleanup.dhcp_namespaces import Contents, NamespaceDevice, Process
 from ovs_metadata.cli.doctor import look_host, look_switch
 from ovs_metadata.cli.doctor.facts import ProcessFacts
 from ovs_metadata.cli.migrate import command as migrate
@@ -113,7 +113,7 @@ def test_why_the_switch_does_not_answer(
 @pytest.mark.usefixtures("as_root")
 def test_what_is_in_a_namespace(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = commands.hostile
-    there = Contents((Process(7, hostile),), 1, (Device(hostile, connected=True),))
+    there = Contents((Process(7, hostile),), 1, (NamespaceDevice(hostile, connected=True),))
     for module in (namespaces, host_view, look_switch):
         monkeypatch.setattr(module, "Ovsdb", failing(OvsdbUnreachable("no")))
     monkeypatch.setattr(namespaces, "opaque_processes", lambda: [Process(8, hostile)])

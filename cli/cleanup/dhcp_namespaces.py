@@ -41,7 +41,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class NamespaceDevice:
     """A network device of a namespace; `connected`: it is up, and so is what is behind it."""
 
     name: str
@@ -54,7 +54,7 @@ class Contents:
 
     processes: tuple[Process, ...] = ()
     sockets: int = 0
-    devices: tuple[Device, ...] = ()
+    devices: tuple[NamespaceDevice, ...] = ()
 
 
 def why_in_use(contents: Contents, bridge: str, plugged: Collection[str] | None) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def contents(path: Path) -> Contents:
     except NetlinkError as error:
         raise OSError(f"{path}: {error}") from error
     devices = (
-        Device(link.get_attr("IFLA_IFNAME"), bool(link["flags"] & _IFF_RUNNING))
+        NamespaceDevice(link.get_attr("IFLA_IFNAME"), bool(link["flags"] & _IFF_RUNNING))
         for link in links
         if not link["flags"] & _IFF_LOOPBACK
     )

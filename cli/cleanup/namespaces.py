@@ -17,7 +17,7 @@ from ovs_metadata.cli.cleanup.dhcp_namespaces import (
 from ovs_metadata.cli.cleanup.report import DIFFERENT, summary
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -28,7 +28,7 @@ from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CleanedNamespace:
     """What was, or would be, done about a namespace, and why."""
 
     name: str
@@ -58,7 +58,7 @@ def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, outpu
     # pyroute2 takes its time to import.
 
     if os.geteuid() != 0:
-        raise Failure("must be run as root, to see what runs in a namespace")
+        raise CommandError("must be run as root, to see what runs in a namespace")
     config = cli.load_config()
     try:
         paths = find(directory) if directory else find()
@@ -66,7 +66,7 @@ def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, outpu
         opaque = opaque_processes() if paths else []
         done = [_dealt_with(path, config.bridge, plugged, yes=yes) for path in paths]
     except OSError as error:
-        raise Failure(str(error)) from error
+        raise CommandError(str(error)) from error
     if opaque:
         echo(
             "Warning: not allowed to see where these run, so only their sockets are seen: "
@@ -105,24 +105,26 @@ def _plugged(config: Config) -> set[str] | None:
     return {interface.name for interface in bridge.interfaces} if bridge else set()
 
 
-def _dealt_with(path: Path, bridge: str, plugged: set[str] | None, *, yes: bool) -> Done:
+def _dealt_with(
+    path: Path, bridge: str, plugged: set[str] | None, *, yes: bool
+) -> CleanedNamespace:
     """Look, and remove it at once if it is stale."""
     try:
         reasons = why_in_use(contents(path), bridge, plugged)
         if reasons:
-            return Done(path.name, "in use", "; ".join(reasons))
+            return CleanedNamespace(path.name, "in use", "; ".join(reasons))
         if not yes:
-            return Done(path.name, "stale")
+            return CleanedNamespace(path.name, "stale")
         remove(path)
     except OSError as error:
         # A DHCP agent, or its cleanup, removes them as well.
         if not path.exists():
-            return Done(path.name, "was gone")
-        return Done(path.name, "failed", str(error))
-    return Done(path.name, "removed")
+            return CleanedNamespace(path.name, "was gone")
+        return CleanedNamespace(path.name, "failed", str(error))
+    return CleanedNamespace(path.name, "removed")
 
 
-def _show(done: list[Done]) -> None:
+def _show(done: list[CleanedNamespace]) -> None:
     if done:
         print_table(
             ["namespace", "result", "why"], ([each.name, each.result, each.detail] for each in done)

@@ -22,7 +22,7 @@ from ovs_metadata.cli.cleanup.dhcp_ports import (
     select,
     with_dhcp,
 )
-from ovs_metadata.cli.cleanup.report import Done, document, finish, progress, show
+from ovs_metadata.cli.cleanup.report import CleanedPort, document, finish, progress, show
 from ovs_metadata.cli.cleanup.restore import (
     RestoreFileError,
     read_restore_file,
@@ -30,7 +30,7 @@ from ovs_metadata.cli.cleanup.restore import (
 )
 from ovs_metadata.cli.common import (
     NOT_FOUND,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -128,7 +128,7 @@ def dhcp_ports(
             removal = _removal(neutron, networks, hosts)
             _remove(neutron, removal, restore_file, output, yes=yes, force=force)
         except RestoreFileError as error:
-            raise Failure(str(error)) from error
+            raise CommandError(str(error)) from error
 
 
 def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[str]) -> Removal:
@@ -136,7 +136,7 @@ def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[st
     existing = neutron.ports()
     if any(HOST not in port for port in existing):
         # Neither are others shown agents: it would look as if there were none.
-        raise Failure("Neutron does not show where ports are bound: be an administrator")
+        raise CommandError("Neutron does not show where ports are bound: be an administrator")
     ports = select(existing, ids, hosts)
     around = neutron.surroundings()
     return Removal(
@@ -150,7 +150,7 @@ def _removal(neutron: "DhcpNeutron", networks: Sequence[str], hosts: Sequence[st
 def _network_id(neutron: "DhcpNeutron", network: str) -> str:
     found = neutron.network_id(network)
     if found is None:
-        raise Failure(f"there is no network {network}", NOT_FOUND)
+        raise CommandError(f"there is no network {network}", NOT_FOUND)
     return found
 
 
@@ -169,7 +169,7 @@ def _remove(
     written: Path | None = None
     outage: NeutronUnavailable | None = None
     if not yes or refused:
-        done = [Done(port, "to be removed") for port in ports]
+        done = [CleanedPort(port, "to be removed") for port in ports]
     else:
         if ports:
             now = utc(time.time())
@@ -185,7 +185,7 @@ def _remove(
     else:
         show(done, f"{len(ports)} DHCP ports")
     if refused and yes:
-        raise Failure(
+        raise CommandError(
             "nothing was removed, since DHCP agents are alive that would make ports anew: stop "
             "or disable them, or take their networks away; or give --force"
         )
@@ -194,34 +194,34 @@ def _remove(
     finish(done, dry_run=not yes)
 
 
-def _delete(neutron: "DhcpNeutron", port: Document) -> Done:
+def _delete(neutron: "DhcpNeutron", port: Document) -> CleanedPort:
     try:
-        return Done(port, "removed" if neutron.delete(port["id"]) else "was gone")
+        return CleanedPort(port, "removed" if neutron.delete(port["id"]) else "was gone")
     except NeutronRefused as refusal:
-        return Done(port, "failed", str(refusal))
+        return CleanedPort(port, "failed", str(refusal))
 
 
 def _each(
-    ports: Iterable[Document], do: Callable[[Document], Done]
-) -> tuple[list[Done], NeutronUnavailable | None]:
+    ports: Iterable[Document], do: Callable[[Document], CleanedPort]
+) -> tuple[list[CleanedPort], NeutronUnavailable | None]:
     """Do it to one port after the other, until Neutron cannot be used any more: then, why not."""
-    done: list[Done] = []
+    done: list[CleanedPort] = []
     outage: NeutronUnavailable | None = None
     for port in ports:
         if outage is not None:
-            done.append(Done(port, "not tried"))
+            done.append(CleanedPort(port, "not tried"))
             continue
         try:
             done.append(do(port))
         except NeutronUnavailable as error:
             outage = error
-            done.append(Done(port, "failed", str(error)))
+            done.append(CleanedPort(port, "failed", str(error)))
     return done, outage
 
 
 def _looked_again(
-    neutron: "DhcpNeutron", done: list[Done]
-) -> tuple[list[Done], NeutronUnavailable | None]:
+    neutron: "DhcpNeutron", done: list[CleanedPort]
+) -> tuple[list[CleanedPort], NeutronUnavailable | None]:
     """The outcome, after a look at whether somebody has made ports anew already."""
     try:
         existing = neutron.ports() if done else []
@@ -230,7 +230,7 @@ def _looked_again(
     looked = [
         each
         if each.failed or not is_there(each.port, existing)
-        else Done(each.port, "failed", "removed, and made anew at once: by a DHCP agent?")
+        else CleanedPort(each.port, "failed", "removed, and made anew at once: by a DHCP agent?")
         for each in done
     ]
     return looked, None
@@ -242,14 +242,14 @@ def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, y
     existing = neutron.ports()
     there = [port for port in ports if is_there(port, existing)]
     missing = [port for port in ports if port not in there]
-    done = [Done(port, "is there") for port in there]
+    done = [CleanedPort(port, "is there") for port in there]
     outage: NeutronUnavailable | None = None
     if yes:
         create = functools.partial(_create, neutron)
         made, outage = _each(progress("Restoring DHCP ports", missing), create)
         done += made
     else:
-        done += [Done(port, "to be restored") for port in missing]
+        done += [CleanedPort(port, "to be restored") for port in missing]
     if output == "json":
         print_json(document(done, dry_run=not yes))
     else:
@@ -259,11 +259,11 @@ def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, y
     finish(done, dry_run=not yes)
 
 
-def _create(neutron: "DhcpNeutron", port: Document) -> Done:
+def _create(neutron: "DhcpNeutron", port: Document) -> CleanedPort:
     try:
-        return Done(port, "restored", f"as {neutron.create(restoration(port))}")
+        return CleanedPort(port, "restored", f"as {neutron.create(restoration(port))}")
     except NeutronRefused as refusal:
-        return Done(port, "failed", str(refusal))
+        return CleanedPort(port, "failed", str(refusal))
 
 
 def _warn(removal: Removal) -> None:

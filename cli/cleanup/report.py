@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CleanedPort:
     """What was, or would be, done about a port; `detail` says why it failed."""
 
     port: Document
@@ -36,7 +36,7 @@ class Done:
         return self.result == "failed"
 
 
-def document(done: Iterable[Done], *, dry_run: bool) -> dict[str, object]:
+def document(done: Iterable[CleanedPort], *, dry_run: bool) -> dict[str, object]:
     """The ports and what became of them, for scripts."""
     return {
         "dry_run": dry_run,
@@ -55,7 +55,7 @@ def document(done: Iterable[Done], *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def show(done: Sequence[Done], counted: str) -> None:
+def show(done: Sequence[CleanedPort], counted: str) -> None:
     """Print a table for people, and how many there are of what."""
     if done:
         print_table(
@@ -80,7 +80,7 @@ def summary(counted: str, results: Iterable[str]) -> str:
     return f"{counted}: {numbers}" if numbers else counted
 
 
-def finish(done: Iterable[Done], *, dry_run: bool) -> None:
+def finish(done: Iterable[CleanedPort], *, dry_run: bool) -> None:
     """End the command with the exit status that these results ask for."""
     results = {each.result for each in done}
     if "failed" in results:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     output_format,
     print_json,
     print_rendered,
@@ -64,7 +64,7 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     """
     cli: CliContext = context.obj
     if os.geteuid() != 0:
-        raise Failure(
+        raise CommandError(
             "must be run as root: it looks into Open vSwitch and network namespaces", CANNOT_TELL
         )
 

@@ -12,7 +12,7 @@ from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     echo,
     output_format,
     print_json,
@@ -139,13 +139,13 @@ def apply(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, for
 
     def changed(before: Mapping[str, Any]) -> Mapping[str, Any]:
         if before.get(ENABLED):
-            raise Failure(
+            raise CommandError(
                 f'the template "{DEFAULT_TEMPLATE}" enables all hosts already: this is no '
                 "migration; change values with mn-conf"
             )
         other = differing(before, values)
         if other and not force:
-            raise Failure(
+            raise CommandError(
                 f"configured differently already: {', '.join(other)}; see mn-conf get -t "
                 f"{DEFAULT_TEMPLATE}, or replace them with --force"
             )
@@ -266,13 +266,13 @@ def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -
     said = announced(store, host)
     word = "enabled" if enabled else "disabled"
     if said is None or not said.alive:
-        raise Failure(
+        raise CommandError(
             f"{host} is {word} in the store, but its agent is not alive: it will do so when it is "
             f"started{'' if enabled else _IN_THE_WAY}"
         )
     if not done():
         error = f": {said.last_error}" if said.last_error else ""
-        raise Failure(
+        raise CommandError(
             f"{host} is {word} in the store, but its agent has not done so in time{error}; see its "
             "log"
         )
@@ -284,12 +284,12 @@ def _removed_without_agent(host: str, config: Config) -> bool:
     try:
         without = remove_without_agent(config)
     except OSError as error:
-        raise Failure(
+        raise CommandError(
             f"{host} is disabled in the store; whether an agent runs here is not to be seen: "
             f"{error}; run this as root"
         ) from error
     except CleanupError as error:
-        raise Failure(
+        raise CommandError(
             f"{host} is disabled, and no agent runs to remove what is here; not all of it could be "
             f"removed: {error}; once that is mended, run this again"
         ) from error
@@ -300,7 +300,7 @@ def _removed_without_agent(host: str, config: Config) -> bool:
 
 def _wait_until_nothing_is_left(host: str, config: Config, timeout: float) -> None:
     if not wait_until(lambda: not what_is_left(config), timeout):
-        raise Failure(
+        raise CommandError(
             f"{host} is disabled, but after {timeout:g} s something of ours may be in its guests' "
             f"way: {what_is_left(config)}; see the agent's log; with the agent stopped, "
             "ovs-metadata-agent --cleanup removes it"
@@ -322,7 +322,7 @@ def _verify(cli: CliContext, timeout: float) -> None:
             subject = f" {finding.subject}" if finding.subject else ""
             echo(f"{finding.severity.word}: {finding.fault.name}{subject}: {finding.why}")
     if not is_well:
-        raise Failure(
+        raise CommandError(
             "the host is enabled, and something is broken: ovs-metadata doctor says more; "
             "ovs-metadata migrate back gives the guests back to Neutron's agent"
         )
@@ -337,4 +337,4 @@ def _show_checks(checks: list[Check]) -> None:
 def _stop_at_failures(checks: list[Check]) -> None:
     failed = [check.name for check in checks if check.state == "failed"]
     if failed:
-        raise Failure(f"not ready, nothing was changed: {', '.join(failed)}")
+        raise CommandError(f"not ready, nothing was changed: {', '.join(failed)}")

@@ -8,7 +8,7 @@ from typing import Any
 from ovs_metadata.agent.config.schema import known_keys, shown
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     echo,
     echo_text,
 )
@@ -34,7 +34,7 @@ def from_neutron(
         neutron = read_neutron_ini(files or (DEFAULT_FILE,))
         return equivalent(neutron, nova_url), remarks(neutron, nova_url)
     except NeutronIniError as error:
-        raise Failure(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def wanted_values(
@@ -56,7 +56,7 @@ def wanted_values(
     notes = [f"this is what is configured already, and not {DEFAULT_FILE}"]
     try:
         values, _ = from_neutron(files, nova_url)
-    except Failure as failure:
+    except CommandError as failure:
         return configured, [*notes, failure.message]
     return configured, [*notes, *_differences(configured, values)]
 

@@ -22,7 +22,7 @@ from ovs_metadata.agent.config.effective import (
 from ovs_metadata.agent.config.schema import SHARED_SECRET, Key, known_keys, shown
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     echo,
     echo_text,
     print_json,
@@ -133,7 +133,7 @@ def set_values(
         given[SHARED_SECRET] = secret_of(secret_file)
     if not given and not (clear and force):
         all_the_same = f"; --force clears {target.name} all the same" if clear else ""
-        raise Failure(f"there is nothing to set{all_the_same}")
+        raise CommandError(f"there is nothing to set{all_the_same}")
     check(given, force=force)
     with opened(cli) as store:
         change_document(store, target, lambda values: {**values, **given}, anew=clear)
@@ -160,7 +160,7 @@ def unset(cli: CliContext, *, key: str, host: str | None, template: str | None) 
         change_document(store, target, without)
     if not removed:
         if not below(known_keys(), key):
-            raise Failure(no_such_key(key), NO_SUCH_KEY)
+            raise CommandError(no_such_key(key), NO_SUCH_KEY)
         warn(f"{key} was not set for {target.name}")
 
 
@@ -188,7 +188,7 @@ def doc(_cli: CliContext, key: str | None) -> None:
     """Say what a key means, or all of them."""
     chosen = below(known_keys(), key or "")
     if not chosen:
-        raise Failure(no_such_key(key or ""), NO_SUCH_KEY)
+        raise CommandError(no_such_key(key or ""), NO_SUCH_KEY)
     echo_text("\n\n".join("\n".join([each.name, *_described(each)]) for each in chosen.values()))
 
 
@@ -260,7 +260,7 @@ def _show(
     chosen = _shown(below(found.values, key), secrets=show_secrets)
     if key and not chosen:
         known = below(known_keys(), key)
-        raise Failure(f"{key} is not set there" if known else no_such_key(key), NO_SUCH_KEY)
+        raise CommandError(f"{key} is not set there" if known else no_such_key(key), NO_SUCH_KEY)
     for problem in found.problems:
         warn(problem)
     if as_json:

@@ -7,7 +7,7 @@ import click
 
 from ovs_metadata.agent.config.effective import no_such_key
 from ovs_metadata.agent.config.schema import MAX_SECRET, known_keys
-from ovs_metadata.cli.common import Failure
+from ovs_metadata.cli.common import CommandError
 from ovs_metadata.cli.mn_conf.hocon import HoconError, parse
 from ovs_metadata.cli.mn_conf.target import NO_SUCH_KEY, warn
 from ovs_metadata.store.documents import Values
@@ -29,7 +29,7 @@ def parsed(text: str) -> Values:
     try:
         return parse(text)
     except HoconError as error:
-        raise Failure(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def parsed_file(path: Path) -> Values:
@@ -37,9 +37,9 @@ def parsed_file(path: Path) -> Values:
     try:
         return parsed(path.read_text())
     except OSError as error:
-        raise Failure(f"{path}: {error.strerror}") from error
+        raise CommandError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise Failure(f"{path} is not text") from error
+        raise CommandError(f"{path} is not text") from error
 
 
 def standard_input() -> str:
@@ -47,7 +47,7 @@ def standard_input() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise Failure("standard input is not text") from error
+        raise CommandError("standard input is not text") from error
 
 
 def secret_of(path: str) -> str:
@@ -56,11 +56,11 @@ def secret_of(path: str) -> str:
         with click.open_file(path) as file:
             secret = str(file.read(MAX_SECRET + 2)).strip()
     except OSError as error:
-        raise Failure(f"the secret file {path}: {error.strerror}") from error
+        raise CommandError(f"the secret file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise Failure("the secret file is not text") from error
+        raise CommandError("the secret file is not text") from error
     if not secret:
-        raise Failure("the secret file is empty")
+        raise CommandError("the secret file is empty")
     return secret
 
 
@@ -69,7 +69,7 @@ def check(given: Values, *, force: bool) -> None:
     known = known_keys()
     unknown = [no_such_key(name) for name in given if name not in known]
     if unknown and not force:
-        raise Failure("; ".join(unknown) + "; --force sets it all the same", NO_SUCH_KEY)
+        raise CommandError("; ".join(unknown) + "; --force sets it all the same", NO_SUCH_KEY)
     for line in unknown:
         warn(line)
     problems = [
@@ -78,7 +78,7 @@ def check(given: Values, *, force: bool) -> None:
         if name in known and (problem := known[name].problem(value))
     ]
     if problems:
-        raise Failure("; ".join(problems))
+        raise CommandError("; ".join(problems))
 
 
 def differing(given: Values, there: Values) -> Values:

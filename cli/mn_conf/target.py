@@ -12,7 +12,7 @@ from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.cli.common import (
     CliContext,
-    Failure,
+    CommandError,
     echo,
 )
 from ovs_metadata.store import layout
@@ -126,9 +126,9 @@ def opened(cli: CliContext) -> Iterator[Store]:
         try:
             yield store
         except Unstorable as error:
-            raise Failure(f"nothing was changed: {error}") from error
+            raise CommandError(f"nothing was changed: {error}") from error
         except MalformedDocument as error:
-            raise Failure(
+            raise CommandError(
                 f"{error}; mn-conf set --clear with -h or -t replaces the document"
             ) from error
 
