@@ -127,13 +127,13 @@ class Agent:
             try:
                 listener.listen(place)
             except (OSError, ValueError) as error:
-                LOG.error("there is no admin listener, for it cannot be at %s: %s", place, error)
+                LOG.error("the admin listener cannot listen at %s: %s", place, error)
 
     def _problems(self) -> list[str]:
         """What keeps guests of this host from being served."""
         if self._service:
             return self._service.problems()
-        return [self._idle_because or "the agent is starting, or ending"]
+        return [self._idle_because or "the agent is starting or stopping"]
 
     def _about(self) -> About:
         """What the admin listener tells of this agent."""
@@ -200,16 +200,16 @@ class Agent:
         try:
             if await asyncio.to_thread(cleanup.has_traces, self._config):
                 await asyncio.to_thread(cleanup.remove_every_trace, self._config)
-            self._idle("disabled: nothing of ours is on this host")
+            self._idle("disabled: the agent has no flows, port or namespace on this host")
         except (CleanupError, OvsdbUnreachable, OSError) as error:
-            why = f"disabled, but something of ours may still be on this host: {error}"
+            why = f"disabled, but the agent cannot remove all that it made on this host: {error}"
             self._idle(why, logging.ERROR)
 
     def _wait_for_configuration(self, problem: str) -> None:
         if problem:
-            self._idle(f"waiting until the configuration can be used: {problem}", logging.ERROR)
+            self._idle(f"waiting for a usable configuration: {problem}", logging.ERROR)
         else:
-            self._idle("the deployment's configuration is not known yet: waiting for it")
+            self._idle("waiting for the deployment's configuration from the store")
 
     def _idle(self, why: str, level: int = logging.INFO) -> None:
         """Say why nobody is served, unless it was said last time."""

@@ -62,7 +62,7 @@ def child(name: str, process: Process, pulse: Pulse) -> Child:
 
 def still(children: Iterable[Child]) -> list[str]:
     """Name those that stand still, as problems of this host."""
-    return [f"{child.name}, pid {child.pid}, stands still" for child in children if child.still]
+    return [f"{child.name}, pid {child.pid}, hangs" for child in children if child.still]
 
 
 async def start_child(
@@ -117,7 +117,7 @@ async def keep_running(
         try:
             process = await start()
         except OSError as error:
-            LOG.error("%s cannot be started: %s; trying again in %.1f s", name, error, delay)
+            LOG.error("cannot start %s: %s; trying again in %.1f s", name, error, delay)
         else:
             LOG.info("%s started, pid %d", name, process.pid)
             try:
@@ -144,9 +144,15 @@ async def _end_of(name: str, process: Process, pulse: Pulse | None) -> int:
         while not (await asyncio.wait([ended], timeout=pulses.BEAT))[0]:
             pulse.beat()
             if pulse.silent == pulses.STILL_AFTER:
-                LOG.error("%s, pid %d, stands still: it gives no sign of life", name, process.pid)
+                LOG.error(
+                    "%s, pid %d, hangs: no heartbeat for %d s",
+                    *(name, process.pid, pulses.STILL_AFTER * pulses.BEAT),
+                )
             elif pulse.silent == pulses.KILLED_AFTER:
-                LOG.error("%s, pid %d, still stands still: killed", name, process.pid)
+                LOG.error(
+                    "%s, pid %d, hangs: no heartbeat for %d s, killing it",
+                    *(name, process.pid, pulses.KILLED_AFTER * pulses.BEAT),
+                )
                 pulse.killed()
                 process.kill()
         return ended.result()
@@ -162,7 +168,12 @@ async def _end(name: str, process: Process, patience: float) -> None:
     try:
         await asyncio.wait_for(process.wait(), patience)
     except TimeoutError:
-        LOG.warning("%s, pid %d, did not end within %g s: killed", name, process.pid, patience)
+        LOG.warning(
+            "%s, pid %d, did not exit within %g s of SIGTERM: killing it",
+            name,
+            process.pid,
+            patience,
+        )
         process.kill()
         await process.wait()
 

@@ -39,7 +39,7 @@ class Identities:
         """
         before, self._kept = self._kept, {}
         entries: dict[int, Entry] = {
-            ofport: Pending(port_id, "the store has no usable record of it")
+            ofport: Pending(port_id, "the store has no usable record of the port")
             for ofport, port_id in host_ports.pending.items()
         }
         for ofport, port in host_ports.served.items():
@@ -85,7 +85,7 @@ class _Source(NamedTuple):
 
 
 def _stale(port: ServedPort) -> Pending:
-    return Pending(port.record.port_id, "its number was another port's a moment ago")
+    return Pending(port.record.port_id, "its ofport was another port's a moment ago")
 
 
 def _source(port: ServedPort, secret: bytes) -> _Source | Pending:

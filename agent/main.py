@@ -41,7 +41,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cleanup",
         action="store_true",
-        help="remove our flows, port, namespace and snapshots from this host, and exit",
+        help="remove the agent's flows, port, namespace and snapshots from this host, and exit",
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -55,7 +55,7 @@ def main() -> None:
         config = host_config.load(args.config)
         logs.set_up(debug=config.debug, quiet=("kazoo", "ovsdbapp", "pyroute2", "asyncio"))
         if os.geteuid() != 0:
-            raise ConfigError("must be run as root: it makes a port and a network namespace")
+            raise ConfigError("must be run as root: it creates a port and a network namespace")
         # Held until the process ends: a second agent would share the first one's guests.
         lock = take_lock(config.state_dir / "agent.lock", "agent")
         if args.cleanup:

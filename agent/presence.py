@@ -87,7 +87,7 @@ class Liveness:
             except StoreError as error:
                 if str(error) != complaint:
                     # No ERROR, which would be the next thing to announce.
-                    LOG.warning("the store is not told how this agent is: %s", error)
+                    LOG.warning("cannot announce the agent's status in the store: %s", error)
                 complaint = str(error)
             else:
                 told, told_at, complaint = news, time.monotonic(), ""

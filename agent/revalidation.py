@@ -53,10 +53,10 @@ async def revalidated(rundir: Path) -> None:
         except (OSError, ValueError, VswitchdError) as error:
             if str(error) != problem:
                 problem = str(error)
-                LOG.debug("%s cannot be asked for %s: %s", DAEMON, COMMAND, problem)
+                LOG.debug("cannot ask %s for %s: %s", DAEMON, COMMAND, problem)
             if loop.time() - begun > WITHOUT_ANSWER:
                 LOG.warning(
-                    "numbers that change hands are served after %g s, for want of an answer: %s",
+                    "serving reused ofports after %g s without a revalidation: %s",
                     *(WITHOUT_ANSWER, problem),
                 )
                 return
@@ -94,4 +94,4 @@ async def _reply(reader: asyncio.StreamReader) -> dict[str, Any]:
             reply = parse_json(data, MAX_REPLY)
             if isinstance(reply, dict):
                 return reply
-    raise ValueError(f"{DAEMON} answers {COMMAND} by {len(data)} bytes that are no reply")
+    raise ValueError(f"{DAEMON} answers {COMMAND} by {len(data)} bytes that are not a reply")

@@ -82,7 +82,7 @@ class Service:
 
     def problems(self) -> list[str]:
         """What keeps guests from being served; empty if nothing does."""
-        plumbing = self._upkeep.problems if self._upkeep else ["OVSDB has not been read yet"]
+        plumbing = self._upkeep.problems if self._upkeep else ["the agent has not read OVSDB yet"]
         workers = self._workers.problem()
         return [*plumbing, *([workers] if workers else []), *still(self.children())]
 
@@ -186,7 +186,10 @@ class Service:
         try:
             await asyncio.to_thread(let_pass, config, lambda: guests_connections(config.namespace))
         except OSError as error:
-            LOG.warning("new connections are refused until all flows are removed: %s", error)
+            LOG.warning(
+                "cannot remove the hooks first, so workers refuse new connections for a moment: %s",
+                error,
+            )
 
     async def _watch(self, wake: Callable[[], None]) -> PortWatcher:
         config = self._config
@@ -243,7 +246,7 @@ class Service:
 
     def _start_flows(self) -> list[asyncio.Task[None]]:
         if self._config.controller == "external":
-            LOG.info("the flow controller is somebody else's to run")
+            LOG.info("controller = external: the agent starts no flow controller")
             return []
         task = keep_running(
             "flow controller", self._spawn_flows, lambda: FLOWS_PATIENCE, self._flows_pulse

@@ -123,9 +123,9 @@ class Handover:
             return None
         places = {name: _place(each) for name, each in inherited.items()}
         if fits(places, wanted) and all(map(intact, inherited.values())):
-            LOG.info("listening on the %d sockets kept since the last run", len(inherited))
+            LOG.info("reusing the %d listening sockets of the previous run", len(inherited))
             return [[inherited[name] for name in group] for group in names(wanted)]
-        LOG.info("the sockets kept since the last run are not the ones wanted now: closing them")
+        LOG.info("closing the listening sockets of the previous run: they do not fit this one")
         end(inherited.values())
         self.forget()
         return None
@@ -175,7 +175,7 @@ class Handover:
                 socket.send_fds(sender, [message.encode()], list(descriptors))
         except OSError as error:
             if str(error) != self._complaint:
-                LOG.warning("the service manager cannot be told anything: %s", error)
+                LOG.warning("cannot notify the service manager: %s", error)
             self._complaint = str(error)
             return False
         return True

@@ -204,7 +204,7 @@ class Workers:
             self._asked_to_confirm(worker)
             return
         if not worker.reports.take(asyncio.get_running_loop().time()):
-            raise report.ReportError("one too many")
+            raise report.ReportError("it reports too often")
         urls = {str(endpoint) for endpoint in self._settings.endpoints}
         self._statistics.report(worker.number, report.decode(line).about(urls))
         self._pulses[worker.number].sign()
@@ -213,7 +213,7 @@ class Workers:
     def worker_refused(self, worker: WorkerFeed, error: Exception) -> None:
         """Kill a worker: it is of our own version, so it is out of its mind, or not ours."""
         LOG.error(
-            "proxy worker %d, pid %d, sent a report that cannot be (%s): killed",
+            "proxy worker %d, pid %d, sent an invalid report (%s): killing it",
             *(worker.number, worker.process.pid, error),
         )
         self._statistics.report_refused()
@@ -221,7 +221,7 @@ class Workers:
 
     def worker_deaf(self, worker: WorkerFeed) -> None:
         """Kill a worker that reads no more: it is of no use, and what it is told piles up here."""
-        LOG.error("proxy worker, pid %d, does not read its feed: killed", worker.process.pid)
+        LOG.error("proxy worker, pid %d, does not read its feed: killing it", worker.process.pid)
         self._kill(worker)
 
     def worker_silenced(self, worker: WorkerFeed) -> None:

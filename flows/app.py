@@ -57,7 +57,7 @@ def _vital(part: Callable[[], None]) -> None:
     except StoreError as error:
         _end(error)
     except Exception:
-        LOG.exception("this should not happen: ending, to be started again")
+        LOG.exception("unexpected error: exiting, so that the flow controller is started again")
         logging.shutdown()
         os._exit(1)
 
@@ -156,7 +156,11 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         elif self._is_our_bridge(datapath):
             self._connected[id(datapath)] = datapath
         else:
-            LOG.info("datapath %016x from %s is none of ours", datapath.id, datapath.address)
+            LOG.info(
+                "ignoring datapath %016x from %s: it is another bridge",
+                datapath.id,
+                datapath.address,
+            )
         self._choose_switch()
 
     def _choose_switch(self) -> None:
@@ -211,7 +215,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._restore()
         elif not self._restoring:
             self._restoring = True
-            LOG.warning("our flows are deleted again and again: back in %.2f s", delay)
+            LOG.warning("another program keeps deleting our flows: restoring them in %.2f s", delay)
             hub.spawn_after(delay, self._restore)
 
     def _restore(self) -> None:

@@ -25,4 +25,4 @@ def remove_flows(config: Config) -> None:
             switch.send(message)
         switch.send(openflow.barrier_message(offline))
         switch.receive(openflow.BARRIER_REPLY)
-    LOG.info("bridge %s: every flow of ours is removed", config.bridge)
+    LOG.info("bridge %s: removed all of our flows", config.bridge)

@@ -54,7 +54,7 @@ class Decision:
             try:
                 prepare(state.bridge)
             except OvsdbRefused as error:
-                LOG.error("bridge %s is not prepared: %s; trying again", state.bridge.name, error)
+                LOG.error("cannot prepare bridge %s: %s; trying again", state.bridge.name, error)
                 self._prepared = False
         self._metadata = metadata_number(state.bridge, self._metadata)
         decided_by = self._metadata.ofport if self._metadata else None, state.host_ports

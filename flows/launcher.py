@@ -31,15 +31,13 @@ def command_line() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="ovs-metadata-flows",
-        description="Keep the metadata flows of one Open vSwitch bridge as they should be.",
+        description="Keep the metadata flows of one Open vSwitch bridge installed.",
     )
     parser.add_argument("--config", metavar="FILE", help=f"default: {config.DEFAULT_PATH}")
-    parser.add_argument("--cleanup", action="store_true", help="remove every flow of ours and exit")
+    parser.add_argument("--cleanup", action="store_true", help="remove all metadata flows and exit")
+    parser.add_argument("--child", action="store_true", help="exit when the parent process exits")
     parser.add_argument(
-        "--child", action="store_true", help="end when the process that started this one ends"
-    )
-    parser.add_argument(
-        "--heartbeat-fd", type=int, metavar="N", help="inherited pipe to give signs of life by"
+        "--heartbeat-fd", type=int, metavar="N", help="inherited pipe for heartbeats"
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -75,7 +73,7 @@ def _die_with_parent() -> None:
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        sys.exit("ovs-metadata-flows: the agent is gone already")
+        sys.exit("ovs-metadata-flows: the agent has exited already")
 
 
 def _give_sign(heartbeat: int | None) -> None:
@@ -117,7 +115,7 @@ def _run(config_file: str | None, heartbeat: int | None) -> None:
     while not stop.is_set():
         _give_sign(heartbeat)
         stop.wait(HEARTBEAT)
-    logging.getLogger(__name__).info("ending; the flows stay as they are")
+    logging.getLogger(__name__).info("exiting; the flows stay installed")
     logging.shutdown()
     # Not one of the library's loops looks whether it should end; the flows need no goodbye.
     os._exit(0)

@@ -106,7 +106,7 @@ def send_all(datapath: Datapath, messages: Iterable[Any]) -> None:
 
 def _check(options: FlowOptions, key: FlowKey, cookie: int) -> None:
     if not is_ours(options, key, cookie):
-        raise ValueError(f"{key} with cookie {cookie:#x} is no flow of ours: it is left alone")
+        raise ValueError(f"{key} with cookie {cookie:#x} is not our flow: it stays as it is")
 
 
 def add_message(datapath: Datapath, options: FlowOptions, flow: Flow) -> Any:

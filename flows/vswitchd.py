@@ -54,7 +54,7 @@ def ask(rundir: Path, command: str, *arguments: str) -> str:
     path = control_socket(rundir)
     error, client = UnixctlClient.create(str(path))
     if error:
-        raise VswitchdError(f"{DAEMON} cannot be asked at {path}: {os.strerror(error)}")
+        raise VswitchdError(f"{DAEMON} cannot be reached at {path}: {os.strerror(error)}")
     try:
         error, refusal, answer = client.transact(command, list(arguments))
     finally:

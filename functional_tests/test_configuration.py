@@ -91,7 +91,10 @@ def test_a_bridge_that_is_not_there_yet_is_waited_for(lab_hypervisor: Factory) -
 
 def test_a_zookeeper_that_is_not_there_yet_is_waited_for(bare: Hypervisor) -> None:
     agent = _start(bare, store={"url": "zookeeper://127.0.0.1:1"})
-    wait_for(lambda: "configuration is not known yet" in agent.log.read_text(), "the agent to wait")
+    wait_for(
+        lambda: "waiting for the deployment's configuration" in agent.log.read_text(),
+        "the agent to wait",
+    )
     assert bare.flows() == ""
     assert agent.alive()
     assert "Traceback" not in agent.log.read_text()

@@ -131,7 +131,7 @@ def test_restarting_the_agent_under_load_fails_no_request(
         *(", ".join(ended), ", ".join(served), longest),
     )
     assert [summary.failed for summary in summaries] == [0, 0]
-    assert "sockets kept since the last run" in (hypervisor.root / "agent.log").read_text()
+    assert "listening sockets of the previous run" in (hypervisor.root / "agent.log").read_text()
 
 
 def test_a_connection_begun_while_there_is_no_agent_is_answered_by_the_next(

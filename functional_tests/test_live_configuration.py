@@ -178,7 +178,7 @@ def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
     pid = agent.pid
     hypervisor.deploy(enabled=False)
     wait_for(lambda: not _traces(hypervisor), "every trace to go", PATIENCE)
-    _said(hypervisor, "disabled: nothing of ours is on this host")
+    _said(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
 
     # Neutron's own path, for example: a port of the guest's network that answers there.
     neutrons = hypervisor.add_guest(
@@ -213,7 +213,7 @@ def test_a_host_that_is_not_enabled_is_not_touched(lab_hypervisor: Factory) -> N
     hypervisor.deploy(enabled=None)
     before = hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge)
     hypervisor.spawn("agent", *hypervisor.command("agent"))
-    _said(hypervisor, "disabled: nothing of ours is on this host")
+    _said(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
     assert hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge) == before
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
     assert hypervisor.children() == {}
@@ -239,7 +239,7 @@ def test_a_bad_value_is_ignored_and_named(serving: tuple[Hypervisor, Guest]) -> 
         "the agent to announce its last error",
     )
     hypervisor.deploy(nova_metadata_url=hypervisor.nova)
-    _said(hypervisor, "nothing is wrong with it any more")
+    _said(hypervisor, "configuration: all problems are solved")
     assert guest.identity() == guest.instance_id
 
 

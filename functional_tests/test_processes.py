@@ -192,7 +192,7 @@ def test_a_child_that_stands_still_is_noticed_and_replaced(
     child = hypervisor.children()[module]
     os.kill(child, number)
     stopped = time.monotonic()
-    still = f"{NAMES[module]}, pid {child}, stands still"
+    still = f"{NAMES[module]}, pid {child}, hangs"
     wait_for(lambda: still in _problems(hypervisor), "the agent to notice", NOTICED_WITHIN)
     assert still in _status(hypervisor)
     left = stopped + REPLACED_WITHIN - time.monotonic()

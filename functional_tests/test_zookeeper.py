@@ -96,7 +96,7 @@ def test_guests_are_served_by_an_agent_restarted_during_an_outage(
 
 def test_an_agent_says_once_that_anybody_can_read_the_secret(on_zookeeper: OnZooKeeper) -> None:
     log = on_zookeeper.hypervisor.root / "agent.log"
-    said = "template default holds the shared secret, and whoever can connect"
+    said = "template default holds the shared secret, and every client of ZooKeeper can read it"
     wait_for(lambda: said in log.read_text(), "the warning")
     on_zookeeper.hypervisor.deploy(retry_after=3)
     wait_for(lambda: "retry_after is now 3" in log.read_text(), "a change to be applied")
@@ -144,6 +144,6 @@ def test_the_whole_path_works_with_tls_and_acls(lab_hypervisor: Factory, tmp_pat
         stranger.close()
         log = (hypervisor.root / "agent.log").read_text()
         assert "password of the lab" not in log
-        assert "whoever can connect" not in log
+        assert "every client of ZooKeeper can read it" not in log
         hypervisor.processes["agent"].stop()
         hypervisor.close_store()

@@ -55,9 +55,9 @@ class TooManyRemovals(Exception):
         self.removals = removals
         self.records = records
         super().__init__(
-            f"{removals} of {records} records have no compute port in Neutron, and none of them "
-            "was removed: is this the right Neutron, are the credentials an administrator's? If "
-            "they are to go, give --force"
+            f"{removals} of {records} records have no compute port in Neutron, and the command "
+            "removed none of them: is this the right Neutron, are the credentials an "
+            "administrator's? To remove them, give --force"
         )
 
 

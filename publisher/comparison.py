@@ -191,7 +191,7 @@ def _decide(port_id: str, record: PortRecord | None, stored: State) -> Finding:
     if record.revision_number == stored.revision_number:
         return Finding(Action.UPDATE, port_id, record, stored, force=True)
     LOG.warning(
-        "the record of port %s has revision %s, and Neutron's port only %s: left as it is. If "
+        "the record of port %s has revision %s, and Neutron's port only %s: the record stays. If "
         "Neutron's database was restored, run: ovs-metadata port sync --from-neutron --force",
         port_id,
         stored.revision_number,

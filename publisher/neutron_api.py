@@ -143,10 +143,10 @@ def document(answer: Any, shape: object) -> dict[str, Any]:
     try:
         found = parse_json(answer.content, MAX_ANSWER)
     except UnreadableJson as error:
-        raise NeutronUnavailable(f"what answers at {answer.url} is not Neutron: {error}") from error
+        raise NeutronUnavailable(f"the server at {answer.url} is not Neutron: {error}") from error
     if not isinstance(found, dict) or not fits(found, shape):
         raise NeutronUnavailable(
-            f"what answers at {answer.url} is not Neutron: its documents have another shape"
+            f"the server at {answer.url} is not Neutron: its documents have another shape"
         )
     return found
 
@@ -174,5 +174,5 @@ def reported(action: Callable[[], T]) -> T:
         raise NeutronUnavailable(f"Neutron: {lines[0]}") from error
     except (RecursionError, TypeError, ValueError, LookupError, AttributeError) as error:
         # The libraries take it for granted that a document is as Neutron's are.
-        why = f"what answers there is not Neutron: {type(error).__name__}"
+        why = f"the server is not Neutron: {type(error).__name__}"
         raise NeutronUnavailable(f"Neutron: {why}") from error

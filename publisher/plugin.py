@@ -107,7 +107,7 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         try:
             ports = DatabasePorts().lookup(port_ids) if port_ids else {}
         except FAILURES as error:
-            LOG.warning("sub-ports wait for the next reconciliation to be published: %s", error)
+            LOG.warning("the next reconciliation publishes the sub-ports, because of: %s", error)
             return
         for port in ports.values():
             self._submit(change_by_update(None, port))

@@ -97,7 +97,7 @@ def record_of(port: Port) -> PortRecord:
         raise MalformedRecord(str(port.get("id")), f"Neutron's port has no {error}") from None
     except TypeError:
         raise MalformedRecord(
-            str(port.get("id")), "fixed_ips of Neutron's port are no list of addresses"
+            str(port.get("id")), "fixed_ips of Neutron's port is not a list of addresses"
         ) from None
 
 
@@ -122,7 +122,7 @@ def change_of(port: Port) -> Change:
         try:
             record = record_of(port)
         except MalformedRecord as malformed:
-            LOG.warning("no record can be published: %s", malformed)
+            LOG.warning("cannot publish a record: %s", malformed)
     return Change(port_id.lower(), revision_number, record)
 
 

@@ -54,8 +54,8 @@ class Publisher:
         if not self._queue.put(change):
             if not self._full:
                 LOG.warning(
-                    "too many ports wait to be published; the changes of others are dropped until "
-                    "the next reconciliation"
+                    "the queue of changes is full: changes of further ports are dropped, and the "
+                    "next reconciliation publishes them"
                 )
             self._full = True
             return
@@ -94,14 +94,14 @@ class Publisher:
                 publish(store, change)
             except StoreError as error:
                 if delay == FIRST_DELAY:
-                    LOG.warning("port records wait to be published: %s", error)
+                    LOG.warning("cannot publish port records: %s; trying again", error)
                 queue.give_back()
                 pause.wait(delay)
                 delay = min(2 * delay, MAX_DELAY)
                 continue
             queue.settle()
             if delay != FIRST_DELAY:
-                LOG.info("port records are published again")
+                LOG.info("publishing port records works again")
                 delay = FIRST_DELAY
 
 

@@ -51,9 +51,9 @@ def reconcile(source: Source, store: Store, stop: threading.Event) -> Outcome:
         )
     except TooManyRemovals as refusal:
         LOG.error(
-            "%d of %d port records have no compute port in Neutron's database, and none of them "
-            "was removed: is this the right database? If they are to go, run: ovs-metadata port "
-            "sync --from-neutron --force",
+            "%d of %d port records have no compute port in Neutron's database, and the server "
+            "removed none of them: is this the right database? To remove them, run: ovs-metadata "
+            "port sync --from-neutron --force",
             refusal.removals,
             refusal.records,
         )
@@ -108,7 +108,7 @@ class Reconciler:
         finally:
             if not self._stop.is_set():
                 LOG.error(
-                    "port records are reconciled no longer, until this process is started anew",
+                    "the reconciliation of port records has ended: restart this process",
                     exc_info=True,
                 )
 
@@ -125,15 +125,15 @@ class Reconciler:
                 first, failing = first and not held, False
             except PagingIgnored as error:
                 # Neutron will be no different in a few seconds.
-                LOG.error("port records cannot be reconciled: %s", error)
+                LOG.error("cannot reconcile port records: %s", error)
             except self._failures as error:
                 if not failing:
-                    LOG.warning("port records could not be reconciled, trying on: %s", error)
+                    LOG.warning("cannot reconcile port records: %s; trying again", error)
                 pause = min(pause, RETRY_DELAY)
                 failing = True
             except Exception:
                 # A defect, ours or of what we use. Without this thread nothing would be repaired.
-                LOG.exception("port records could not be reconciled; the next turn tries again")
+                LOG.exception("cannot reconcile port records; trying again at the next interval")
             self._stop.wait(pause)
         if store is not None:
             store.close()
@@ -147,7 +147,7 @@ class Reconciler:
             outcome = reconcile(self._source, store, self._stop)
         LOG.log(
             logging.WARNING if outcome.differences else logging.INFO,
-            "port records reconciled: %d right, %d added, %d updated, %d removed, %d left, "
+            "port records reconciled: %d right, %d added, %d updated, %d removed, %d kept, "
             "%d changed meanwhile",
             *(outcome.ports[action] for action in Action),
             outcome.refused,

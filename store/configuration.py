@@ -90,7 +90,7 @@ def _read_assigned(store: Store, host: str, template: str) -> Source:
     try:
         layout.config_template_path(template)
     except ValueError as error:
-        problem = f"{host_source_name(host)}: the template assigned to it is ignored: {error}"
+        problem = f"{host_source_name(host)}: ignoring the template assigned to it: {error}"
         return Source(template_source_name(ascii(template[:60])), {}, problem=problem)
     return read_template(store, template)
 
@@ -186,7 +186,7 @@ class ConfigurationFollower:
             try:
                 path = layout.config_template_path(name)
             except ValueError as error:
-                LOG.error("the template of this host is ignored: %s", error)
+                LOG.error("ignoring the template of this host: %s", error)
                 template = None
         with self._lock:
             self._template = template

@@ -175,7 +175,7 @@ class DirectoryNodes:
             check_directory(self._root, {0, os.geteuid()})
         except PermissionError as error:
             raise StoreError(
-                f"{error}: who can write to it decides which instance is which"
+                f"{error}: a user who can write to it decides which instance is which"
             ) from error
         except FileNotFoundError:
             return False

@@ -58,7 +58,7 @@ def encode(values: Values) -> bytes:
     try:
         text = json.dumps(dict(values), indent=2, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
-        raise Unstorable("a value is neither true, false, number, text nor list") from None
+        raise Unstorable("a value is not a boolean, number, string or list") from None
     data = text.encode() + b"\n"
     if len(data) > MAX_WRITTEN:
         raise Unstorable(f"the document would be over {MAX_WRITTEN} bytes")
@@ -139,4 +139,6 @@ def replace(store: Store, path: str, replaced: Callable[[bytes | None], bytes | 
             done = version is None or store.delete_document(path, version)
         if done:
             return
-    raise StoreError(f"{path} was changed by others at each of {ATTEMPTS} attempts: try again")
+    raise StoreError(
+        f"{path} was changed by other writers during each of {ATTEMPTS} attempts: try again"
+    )

@@ -109,7 +109,7 @@ class ThreadedFollower(ABC, Generic[S]):
     def _note(self, problems: set[str]) -> None:
         """Log each problem when it appears, and once when all are gone."""
         for problem in sorted(problems - self._problems):
-            LOG.warning("%s; what was last known stays in force", problem)
+            LOG.warning("%s; the last known data stays in use", problem)
         if self._problems and not problems:
             LOG.info("the store can be read again")
         self._problems = problems

@@ -127,5 +127,5 @@ def _named(name: str) -> str:
         )
     node = quote(name, safe="")
     if len(node) > MAX_NODE:
-        raise ValueError(f"too long a name, percent-encoded over {MAX_NODE} bytes: {name[:60]!a}")
+        raise ValueError(f"name too long, over {MAX_NODE} bytes percent-encoded: {name[:60]!a}")
     return node

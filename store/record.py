@@ -178,8 +178,8 @@ def _header_text(value: object, name: str) -> str:
     text = _text(value, name)
     if not _HEADER_TEXT.fullmatch(text):
         raise ValueError(
-            f"{name} may not be nothing, longer than {MAX_TEXT} characters or other than visible "
-            f"ASCII without blanks: {_shown(text)}"
+            f"{name} must be 1 to {MAX_TEXT} characters of visible ASCII, without blanks: "
+            f"{_shown(text)}"
         )
     return text
 
@@ -188,8 +188,7 @@ def _name(value: object, name: str) -> str:
     text = _text(value, name)
     if len(text) > MAX_TEXT or not is_printable(text):
         raise ValueError(
-            f"{name} may not be longer than {MAX_TEXT} characters or have unprintable ones: "
-            f"{_shown(text)}"
+            f"{name} must be printable and at most {MAX_TEXT} characters: {_shown(text)}"
         )
     return text
 
@@ -223,7 +222,7 @@ def _address(value: object) -> str:
         # INET_PTON: four decimal numbers without leading zeros, or RFC 4291.
         return str(IPAddress(text, flags=INET_PTON))
     except (ValueError, AddrFormatError):
-        raise ValueError(f"fixed_ips has something that is no address: {_shown(text)}") from None
+        raise ValueError(f"fixed_ips has an item that is not an address: {_shown(text)}") from None
 
 
 def _revision(value: object) -> int:

@@ -49,9 +49,9 @@ def read_security(
         StoreError: a file cannot be read, holds something else, or is open to others.
     """
     if (tls_cert is None) != (tls_key is None):
-        raise StoreError("the store's TLS certificate and key are needed together, or not at all")
+        raise StoreError("the store's TLS certificate and key need each other: set both or neither")
     if tls_cert and not tls_ca:
-        raise StoreError("the store's TLS certificate is of no use without a CA file")
+        raise StoreError("the store's TLS certificate is unused without a CA file")
     for path in filter(None, (tls_ca, tls_cert)):
         _check_readable(path)
     if tls_key:
@@ -109,4 +109,4 @@ def _check_readable(path: Path, *, private: bool = False) -> None:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
     if private and mode & stat.S_IRWXO:
-        raise StoreError(f"{path} is open to everybody: chmod 600 {path}")
+        raise StoreError(f"{path} is readable by other users: chmod 600 {path}")

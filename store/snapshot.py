@@ -111,7 +111,7 @@ class Snapshot:
             except OSError as error:
                 if str(error) != self._failed:
                     self._failed = str(error)
-                    LOG.warning("snapshot %s cannot be written: %s", self._file, error)
+                    LOG.warning("cannot write snapshot %s: %s", self._file, error)
                 return SAVE_INTERVAL
             self._failed = ""
             self._changed = False
@@ -137,22 +137,22 @@ class Snapshot:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            LOG.warning("snapshot %s is not used: %s", self._file, error)
+            LOG.warning("ignoring snapshot %s: %s", self._file, error)
             return {}
 
 
 def _check_ours(status: os.stat_result) -> None:
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise ValueError("somebody else may have written or read it")
+        raise ValueError("another user may have written or read it")
 
 
 def parse_snapshot(data: bytes, store: str) -> dict[str, Known]:
     """The nodes of a file's content; raises ValueError when it is not as we write it."""
     document = parse_json(data, MAX_SIZE)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError("not a snapshot of a format that is known")
+        raise ValueError("not a snapshot of a known format")
     if document.get("store") != store:
-        raise ValueError("it is of another store")
+        raise ValueError("it belongs to another store")
     nodes = document.get("nodes")
     if not isinstance(nodes, dict):
         raise ValueError("it has no nodes")  # noqa: TRY004 - a mistake of the file's

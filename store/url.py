@@ -58,7 +58,7 @@ def _zookeeper(url: str, rest: str) -> ZooKeeperLocation:
     hosts, slash, path = rest.partition("/")
     chroot = (slash + path).rstrip("/")
     if not _CHROOT.fullmatch(chroot):
-        raise _bad(url, f"{chroot[:60]!a} is no chroot")
+        raise _bad(url, f"{chroot[:60]!a} is not a chroot")
     return ZooKeeperLocation(",".join(_host(url, host) for host in hosts.split(",")), chroot)
 
 
@@ -66,7 +66,7 @@ def _host(url: str, text: str) -> str:
     match = _HOST.fullmatch(text)
     port = int(match["port"] or 2181) if match else 0
     if not match or not 0 < port < 65536:
-        raise _bad(url, f"{text[:60]!a} is no HOST:PORT")
+        raise _bad(url, f"{text[:60]!a} is not HOST:PORT")
     return f"{match['host']}:{port}"
 
 

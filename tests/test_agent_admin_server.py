@@ -244,7 +244,9 @@ def test_running_out_of_descriptors_is_logged_once_and_waited_out(
         assert turns > 3
 
     check()
-    assert caplog.text.count("accepts nobody at present: [Errno 24] Too many open files") == 1
+    assert (
+        caplog.text.count("accepts no connections at present: [Errno 24] Too many open files") == 1
+    )
 
 
 def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,8 +126,8 @@ def test_a_child_that_gives_no_sign_of_life_is_killed_and_started_again(
     asyncio.run(scenario())
     assert started[0].returncode == -9
     assert killed[0] == started[0].pid
-    assert found == [[], [f"child, pid {started[0].pid}, stands still"]]
-    assert "stands still: it gives no sign of life" in caplog.text
+    assert found == [[], [f"child, pid {started[0].pid}, hangs"]]
+    assert "hangs: no heartbeat for" in caplog.text
 
 
 def test_a_child_that_gives_signs_of_life_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

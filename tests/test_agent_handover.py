@@ -100,7 +100,7 @@ def test_a_service_manager_that_is_gone_is_complained_about_once(
     handover = Handover(str(tmp_path / "nobody"), {})
     handover.keep(listeners)
     handover.ready()
-    assert caplog.text.count("cannot be told") == 1
+    assert caplog.text.count("cannot notify the service manager") == 1
 
 
 def test_kept_sockets_that_are_not_wanted_stop_listening_at_once() -> None:

@@ -178,7 +178,7 @@ def test_a_version_that_cannot_be_listened_on_is_tried_again(played: Played) -> 
     played.host.not_listening = {6: OSError(98, "Address already in use")}
     played.look(2)
     assert played.problems() == [
-        "nobody listens for guests over IPv6: [Errno 98] Address already in use",
+        "no worker listens for guests over IPv6: [Errno 98] Address already in use",
     ]
     assert played.upkeep.serves == {4: True, 6: False}
     assert played.workers.events == ["start"]
@@ -191,7 +191,7 @@ def test_a_version_that_cannot_be_listened_on_is_tried_again(played: Played) -> 
 def test_the_device_is_kept_up_where_nobody_can_listen_yet(played: Played) -> None:
     played.host.failures["listen"] = OSError(24, "Too many open files")
     played.look()
-    assert played.problems() == ["nobody listens for guests: [Errno 24] Too many open files"]
+    assert played.problems() == ["no worker listens for guests: [Errno 24] Too many open files"]
     assert played.upkeep.serves == {4: False, 6: False}
     assert "ensure_device" in played.host.calls
     del played.host.failures["listen"]
@@ -203,7 +203,7 @@ def test_the_device_is_kept_up_where_nobody_can_listen_yet(played: Played) -> No
 def test_a_port_that_ovsdb_does_not_change_is_used_as_it_is(played: Played) -> None:
     played.host.failures["ensure_port"] = OvsdbRefused("read only")
     played.look()
-    assert played.problems() == ["the metadata port is not in place: read only"]
+    assert played.problems() == ["the metadata port is not set up: read only"]
     assert played.upkeep.serves == {4: True, 6: True}
 
 
@@ -246,7 +246,7 @@ def test_a_failure_is_logged_once_and_tried_again(
     played.host.failures[where] = error
     played.look(3)
     assert len([each for each in caplog.records if each.levelname == "ERROR"]) == 1
-    assert "the metadata port is not in place: no; trying again" in caplog.text
+    assert "the metadata port is not set up: no; trying again" in caplog.text
     played.host.failures.clear()
     played.look()
     assert played.problems() == []

@@ -74,7 +74,7 @@ def test_a_store_that_fails_is_complained_of_once_and_tried_again(
 
     asyncio.run(scenario())
     store.close()
-    assert caplog.text.count("the store is not told") == 1
+    assert caplog.text.count("cannot announce the agent's status") == 1
 
 
 def test_the_event_loop_does_not_wait_for_the_store(

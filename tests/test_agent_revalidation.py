@@ -128,4 +128,4 @@ def test_where_it_cannot_be_asked_some_time_has_to_do(
 
     asyncio.run(scenario())
     (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
-    assert "numbers that change hands are served after 0.05 s" in record.getMessage()
+    assert "serving reused ofports after 0.05 s" in record.getMessage()

@@ -155,7 +155,7 @@ def test_a_worker_that_does_not_read_its_feed_is_killed(
         return statistics.totals.worker_restarts == 1
 
     play(monkeypatch, a_report(), it_is_told_until_it_is_killed, player=DEAF_PLAYER)
-    assert "does not read its feed: killed" in caplog.text
+    assert "does not read its feed: killing it" in caplog.text
     assert "was killed by signal 9" in caplog.text
 
 

@@ -199,7 +199,7 @@ def test_documents_written_by_hand_may_be_nested(live: Live) -> None:
 def test_what_is_no_pem_file_is_not_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    with pytest.raises(DeploymentError, match="no PEM file"):
+    with pytest.raises(DeploymentError, match="not a PEM file"):
         read_file(path)
 
 
@@ -265,5 +265,5 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
         os.mkfifo(path)
     else:
         path.mkdir()
-    with pytest.raises(DeploymentError, match=f"{path}.*(no regular file|Is a directory)"):
+    with pytest.raises(DeploymentError, match=f"{path}.*(not a regular file|Is a directory)"):
         read_file(path)

@@ -59,7 +59,7 @@ def test_a_refused_preparation_is_tried_again_though_nothing_has_changed(
     assert decision.flows, "flows do not wait for it"
     assert caplog.record_tuples[0][1:] == (
         logging.ERROR,
-        "bridge br-int is not prepared: it is read-only; trying again",
+        "cannot prepare bridge br-int: it is read-only; trying again",
     )
     prepare.refuses = False
     for _ in range(2):

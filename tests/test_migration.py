@@ -236,7 +236,10 @@ def test_apply_writes_and_enables_nothing(migrate: Migrate, ini: Path) -> None:
 def test_apply_says_so_if_anybody_can_read_the_secret_it_writes(
     migrate: Migrate, ini: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "whoever can connect" not in migrate("apply", "--metadata-agent-ini", ini).stderr
+    assert (
+        "every client of ZooKeeper can read it"
+        not in migrate("apply", "--metadata-agent-ini", ini).stderr
+    )
     monkeypatch.setattr(
         DirectoryNodes, "is_open", lambda _self, path: path == config_template_path("default")
     )

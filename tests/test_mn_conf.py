@@ -175,7 +175,7 @@ def test_a_template_that_cannot_be_one_is_passed_over_and_pointed_out(mn_conf: M
     mn_conf.stored("assignments/compute-1").write_text("../../etc")
     result = mn_conf("get", ENABLED)
     assert result.stdout == "true\n"
-    assert "host compute-1: the template assigned to it is ignored" in result.stderr
+    assert "host compute-1: ignoring the template assigned to it" in result.stderr
     assert "'../../etc'" in result.stderr
 
 

@@ -198,7 +198,7 @@ def test_a_thread_that_is_ended_is_an_error(start: Start, caplog: pytest.LogCapt
     reconciler = start(Ports(), opener=opener)
     reconciler.wait()
     (logged,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-    assert "reconciled no longer" in logged.message
+    assert "reconciliation of port records has ended" in logged.message
     assert "from outside" in caplog.text
 
 
@@ -278,4 +278,4 @@ def test_a_failure_is_said_once_and_tried_again(
         start(source, opener=opener)
         wait_for(lambda: list(store.port_ids()), "the record after the outage")
         wait_for(lambda: "1 added" in caplog.text, "the repair to be logged")
-    assert caplog.text.count("could not be reconciled") == 1
+    assert caplog.text.count("cannot reconcile port records") == 1

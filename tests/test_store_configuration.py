@@ -53,7 +53,7 @@ def test_an_assignment_of_what_cannot_be_a_template_is_passed_over(store: Store)
     replace(store, config_assignment_path("h"), lambda _: b"../etc\n")
     host, template, default = read_sources(store, "h")
     assert (host.values, template.values, default.values) == ({}, {}, {"a": 1})
-    assert "host h: the template assigned to it is ignored" in template.problem
+    assert "host h: ignoring the template assigned to it" in template.problem
     assert not host.problem
 
 

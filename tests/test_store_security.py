@@ -57,7 +57,7 @@ def test_secrets_open_to_everybody_are_refused(tmp_path: Path, which: str) -> No
     auth.write_text("metadata:secret")
     ca, cert = _file(tmp_path / "ca"), _file(tmp_path / "cert")
     key = _file(tmp_path / "key", 0o644 if which == "key" else 0o600)
-    with pytest.raises(StoreError, match=f"{which} is open to everybody: chmod 600"):
+    with pytest.raises(StoreError, match=f"{which} is readable by other users: chmod 600"):
         read_security(auth, ca, cert, key)
 
 
@@ -68,9 +68,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_certificate_needs_its_key_and_a_ca(tmp_path: Path) -> None:
     ca, cert, key = _file(tmp_path / "ca"), _file(tmp_path / "cert"), _file(tmp_path / "key")
-    with pytest.raises(StoreError, match="together"):
+    with pytest.raises(StoreError, match="need each other"):
         read_security(tls_ca=ca, tls_cert=cert)
-    with pytest.raises(StoreError, match="together"):
+    with pytest.raises(StoreError, match="need each other"):
         read_security(tls_ca=ca, tls_key=key)
     with pytest.raises(StoreError, match="CA file"):
         read_security(tls_cert=cert, tls_key=key)

@@ -85,7 +85,7 @@ class Door:
             return
         except OSError as error:  # no descriptor or no memory for it
             if str(error) != self._complaint:
-                LOG.error("the admin listener accepts nobody at present: %s", error)
+                LOG.error("the admin listener accepts no connections at present: %s", error)
             self._complaint = str(error)
             self._pause()
             return

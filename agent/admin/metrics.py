@@ -64,11 +64,11 @@ class HostCollector(Collector):
         yield from _gauges(self._statistics)
 
     def _enabled(self) -> Metric:
-        text = "1 if the deployment's configuration enables this host; absent while not known."
+        text = "1 if the deployment's configuration enables this host; absent until it is known."
         return GaugeMetricFamily(PREFIX + "enabled", text, value=self._is_enabled())
 
     def _served(self) -> Metric:
-        text = "1 if guests can be served over an IP version that the kernel has switched on."
+        text = "1 if guests can be served over this IP version; absent if the kernel has it off."
         served = GaugeMetricFamily(PREFIX + "ip_version_served", text, labels=["version"])
         for version, is_served in sorted(self._serves().items()):
             served.add_metric([str(version)], float(is_served))
@@ -78,7 +78,7 @@ class HostCollector(Collector):
 def _counters(totals: Totals) -> Iterator[Metric]:
     requests = CounterMetricFamily(
         PREFIX + "requests",
-        "Requests of guests, by the status they were answered and why.",
+        "Guests' requests, by the status and the cause of the response.",
         labels=["status", "cause"],
     )
     for (status, cause), count in sorted(totals.requests.items()):
@@ -86,18 +86,20 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield requests
     yield _histogram(
         "request_first_byte_seconds",
-        "From when a request was there to its answer's first byte.",
+        "From the whole request to the first byte of its response.",
         totals.first_byte,
     )
     yield _histogram(
         "request_duration_seconds",
-        "From when a request was there to the end of its answer.",
+        "From the whole request to the last byte of its response.",
         totals.duration,
     )
-    yield _counter("connections_accepted", "Connections of guests accepted.", totals.accepted)
+    yield _counter(
+        "connections_accepted", "Guests' connections that proxy workers accepted.", totals.accepted
+    )
     refused = CounterMetricFamily(
         PREFIX + "connections_refused",
-        "Connections of guests turned away, by the limit that was reached.",
+        "Guests' connections that proxy workers refused, by the limit that they reached.",
         labels=["cause"],
     )
     for cause, count in sorted(totals.refused.items()):
@@ -105,7 +107,7 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield refused
     dropped = CounterMetricFamily(
         PREFIX + "log_lines_dropped",
-        "Lines of log, the access log among it, dropped because nobody read them fast enough.",
+        "Log lines, access log included, dropped because the log's reader was too slow.",
         labels=["process"],
     )
     dropped.add_metric(["agent"], standard_error().dropped)
@@ -114,7 +116,7 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield dropped
     still = CounterMetricFamily(
         PREFIX + "children_stood_still",
-        "Child processes that were killed because they stood still.",
+        "Child processes that the agent killed because they hung.",
         labels=["process"],
     )
     for process, count in totals.stood_still.items():
@@ -122,23 +124,23 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield still
     yield _counter(
         "agent_silent_seconds",
-        "Seconds for which proxy workers had no sign of life of the agent, added up.",
+        "Seconds without a heartbeat of the agent, summed over the proxy workers.",
         totals.agent_silent_seconds,
     )
     yield _counter(
         "worker_restarts",
-        "Proxy workers that ended by themselves and were started again.",
+        "Proxy workers that exited by themselves and that the agent started again.",
         totals.worker_restarts,
     )
     yield _counter(
         "worker_reports_refused",
-        "Reports of proxy workers that could not be; each cost its worker its life.",
+        "Invalid reports of proxy workers; the agent kills a worker that sends one.",
         totals.reports_refused,
     )
 
 
 def _gauges(statistics: HostStatistics) -> Iterator[Metric]:
-    yield _gauge("workers", "Proxy workers serving.", len(statistics.workers))
+    yield _gauge("workers", "Proxy workers that serve.", len(statistics.workers))
     ports = GaugeMetricFamily(
         PREFIX + "ports",
         "Ports of instances on this host: served, pending until there is a record to trust, or "
@@ -149,16 +151,16 @@ def _gauges(statistics: HostStatistics) -> Iterator[Metric]:
         ports.add_metric([state], count)
     yield ports
     connections = GaugeMetricFamily(
-        PREFIX + "connections", "Open connections of guests.", labels=["worker"]
+        PREFIX + "connections", "Guests' open connections.", labels=["worker"]
     )
     healthy = GaugeMetricFamily(
         PREFIX + "endpoint_healthy",
-        "1 if the Nova metadata endpoint was well when a worker last used it.",
+        "1 if the Nova metadata endpoint was healthy when the worker last used it.",
         labels=["worker", "endpoint"],
     )
     since = GaugeMetricFamily(
         PREFIX + "endpoint_since_timestamp_seconds",
-        "When the endpoint became healthy, or ceased to be; seconds since the epoch.",
+        "When the endpoint last became healthy or unhealthy; seconds since the epoch.",
         labels=["worker", "endpoint"],
     )
     for number, worker in sorted(statistics.workers.items()):

@@ -101,7 +101,7 @@ class AdminListener:
         for each in listeners:
             self._doors.append(Door(each, self._server.handle_stream))
             self._doors[-1].open()
-        LOG.info("the admin listener is at %s", place)
+        LOG.info("the admin listener listens at %s", place)
 
     async def close(self) -> None:
         """Stop listening, and end the connections there are."""
@@ -132,7 +132,7 @@ class _Handler(RequestHandler):
     def prepare(self) -> None:
         if not is_own_name(self.request.host, self.settings["own_name"]()):
             self.set_status(403)
-            self.finish("Ask for localhost, or an address of this host.\n")
+            self.finish("Use localhost or an address of this host.\n")
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "ovs-metadata-agent")

@@ -51,12 +51,12 @@ def read_file(path: Path) -> str:
         # Not blocking: to open a FIFO would wait for a writer, for ever.
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DeploymentError(f"{path} is no regular file")
+                raise DeploymentError(f"{path} is not a regular file")
             data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise DeploymentError(f"{path}: {error.strerror}") from error
     if len(data) > MAX_FILE or not data.isascii():
-        raise DeploymentError(f"{path} is no PEM file")
+        raise DeploymentError(f"{path} is not a PEM file")
     return data.decode("ascii")
 
 

@@ -22,8 +22,8 @@ RETRY_INTERVAL = 10.0
 def exposure(name: str) -> str:
     """What is said of a document that holds the secret and that anybody can read."""
     return (
-        f"{name} holds the shared secret, and whoever can connect to ZooKeeper can read it: give "
-        "[store] zookeeper_auth_file on all hosts, a new chroot, and then another secret"
+        f"{name} holds the shared secret, and every client of ZooKeeper can read it: set "
+        "[store] zookeeper_auth_file on all hosts, use a new chroot, then change the secret"
     )
 
 

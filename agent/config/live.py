@@ -68,7 +68,9 @@ class LiveDeployment:
             return None
         self.problem = ""
         if made.enabled and not made.secret and (not self.current or self.current.secret):
-            LOG.warning("%s is empty: anybody can sign as Nova expects", SHARED_SECRET)
+            LOG.warning(
+                "%s is empty: anybody can make the signatures that Nova checks", SHARED_SECRET
+            )
         self.current = made
         return made
 
@@ -83,9 +85,9 @@ class LiveDeployment:
         """Log each problem when it appears, and once when all are gone."""
         found = frozenset(problems)
         for problem in sorted(found - self._problems):
-            LOG.error("configuration: %s; what was in force stays so", problem)
+            LOG.error("configuration: %s; the agent keeps the values it has", problem)
         if self._problems and not found:
-            LOG.info("configuration: nothing is wrong with it any more")
+            LOG.info("configuration: all problems are solved")
         self._problems = found
 
     def _log_changes(self, found: Effective) -> None:

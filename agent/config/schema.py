@@ -81,7 +81,7 @@ class Key:
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, None for a good one. Never repeats a secret."""
         if isinstance(value, int | float) and type(self.default) is str:
-            return f"must be a text: put it in quotes{self._what_it_is(value)}"
+            return f"must be a string: put it in quotes{self._what_it_is(value)}"
         wrong = settings.problem(self.field, value)
         if wrong:
             return f"must be {wrong}"
@@ -92,7 +92,7 @@ class Key:
         return MASK if self.secret and value else value
 
     def _what_it_is(self, value: object) -> str:
-        return "" if self.secret else f" ({value!r} is none)"
+        return "" if self.secret else f" ({value!r} is not one)"
 
     def _problem_of_text(self, value: str) -> str | None:
         if self.name == SHARED_SECRET:
@@ -137,11 +137,11 @@ def nearest(name: str) -> str | None:
 
 def _problem_of_secret(value: str) -> str | None:
     if value == MASK:
-        return "must be the secret itself, not what is shown in its place"
+        return "must be the secret itself, not the mask that is shown in its place"
     if len(value.encode()) > MAX_SECRET:
         return f"must be no longer than {MAX_SECRET} bytes"
     if value != value.strip() or not value.isprintable():
-        return "must have no white space around it, and no control characters in it"
+        return "must not begin or end with white space, nor contain control characters"
     return None
 
 
@@ -186,7 +186,7 @@ def _keys() -> dict[str, Key]:
         _own(
             SHARED_SECRET,
             "",
-            "Nova's [neutron] metadata_proxy_shared_secret, with which requests are signed.",
+            "Nova's [neutron] metadata_proxy_shared_secret. The agent signs instance IDs with it.",
             secret=True,
         ),
         _own(

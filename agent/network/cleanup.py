@@ -62,7 +62,10 @@ def remove_every_trace(config: Config, *, snapshots: bool = False) -> None:
 def _on_the_bridge(config: Config, ovsdb: Ovsdb) -> list[_Step]:
     bridge = ovsdb.bridge
     if bridge is None:
-        LOG.info("there is no bridge %s, so nothing of ours is on it", config.bridge)
+        LOG.info(
+            "there is no bridge %s, so there are no flows, table names or port to remove",
+            config.bridge,
+        )
         return []
     table_base = config.flows.table_base
     return [
@@ -100,6 +103,6 @@ def _remove_flows(config: Config) -> None:
         remove_flows(config)
     except (FileNotFoundError, ConnectionRefusedError):
         LOG.warning(
-            "nobody listens on %s: ovs-vswitchd does not run, and so has no flows",
+            "ovs-vswitchd does not listen on %s: it is not running, so it has no flows",
             config.management_socket,
         )

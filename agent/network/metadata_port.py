@@ -39,7 +39,7 @@ def ensure_metadata_port(ovsdb: Ovsdb, bridge: Bridge) -> None:
     port = bridge.metadata_port
     if port is not None and not port.ours:
         raise PlumbingError(
-            f"bridge {bridge.name} has a port named {METADATA_PORT} that is somebody else's: "
+            f"bridge {bridge.name} has a port named {METADATA_PORT} that is not the agent's: "
             "rename or delete it"
         )
     if port is not None and port.isolated and port.mtu_request == METADATA_PORT_MTU:
@@ -63,7 +63,7 @@ def ensure_metadata_port(ovsdb: Ovsdb, bridge: Bridge) -> None:
         row.addvalue("ports", new)
 
     ovsdb.transact(write)
-    LOG.info("bridge %s: port %s %s", bridge.name, METADATA_PORT, "set right" if port else "added")
+    LOG.info("bridge %s: port %s %s", bridge.name, METADATA_PORT, "corrected" if port else "added")
 
 
 def _set_right(port: Any, interface: Any) -> None:

@@ -38,7 +38,7 @@ def on_the_host(act: Callable[[], T]) -> T:
         try:
             _enter_host()
         except OSError as error:
-            LOG.info("network namespaces are named for this process alone, perhaps: %s", error)
+            LOG.info("the network namespace's name may be visible to this process alone: %s", error)
         return act()
 
     with ThreadPoolExecutor(1, "on-the-host") as thread:

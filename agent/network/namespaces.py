@@ -42,11 +42,11 @@ def ensure_namespace(name: str) -> int:
         try:
             on_the_host(lambda: _make_namespace(name))
         except OSError as error:
-            raise NamespaceError(f"cannot make network namespace {name}: {error}") from error
+            raise NamespaceError(f"cannot create network namespace {name}: {error}") from error
         identity = namespace_id(name)
-        LOG.info("network namespace %s made", name)
+        LOG.info("created network namespace %s", name)
     if identity is None:
-        raise NamespaceError(f"network namespace {name} vanished while it was being made")
+        raise NamespaceError(f"network namespace {name} disappeared while the agent created it")
     return identity
 
 

@@ -34,7 +34,7 @@ REFUSALS = (NamespaceError, PlumbingError, OvsdbRefused, OSError)
 """What says that something could not be done, this time."""
 
 NO_BRIDGE = "there is no bridge"
-NO_DEVICE_YET = "ovs-vswitchd has not made the metadata port's device yet"
+NO_DEVICE_YET = "ovs-vswitchd has not created the metadata port's device yet"
 DEVICE_GONE = "the metadata port's device is gone"
 _LOGGED_ELSEWHERE = frozenset({NO_BRIDGE, NO_DEVICE_YET, DEVICE_GONE})
 """Problems that are waited out, or said in the log in other words."""
@@ -79,7 +79,7 @@ class Upkeep:
         self._namespace: int | None = None
         self._not_listening: Mapping[IpVersion, OSError] = {}
         self._looks_without_device = 0
-        self.problems: Sequence[str] = ("the metadata port is not in place yet",)
+        self.problems: Sequence[str] = ("the metadata port is not set up yet",)
         """What is not as it should be; nothing if everything is."""
         self.serves: Mapping[IpVersion, bool] = {}
         """Whether guests can be served over each IP version that the kernel has switched on."""
@@ -101,14 +101,14 @@ class Upkeep:
         try:
             namespace = await asyncio.to_thread(self._host.ensure_namespace)
         except REFUSALS as error:
-            self._note([f"the metadata port is not in place: {error}"], None)
+            self._note([f"the metadata port is not set up: {error}"], None)
             return
         problems = await self._keep_listening(namespace)
         device = None
         try:
             device = await self._keep_device(problems)
         except REFUSALS as error:
-            problems.append(f"the metadata port is not in place: {error}")
+            problems.append(f"the metadata port is not set up: {error}")
         self._note(problems, device)
 
     async def _keep_listening(self, namespace: int) -> list[str]:
@@ -117,9 +117,9 @@ class Upkeep:
             if namespace != self._namespace or await self._can_listen_better():
                 await self._listen_in(namespace)
         except REFUSALS as error:
-            return [f"nobody listens for guests: {error}"]
+            return [f"no worker listens for guests: {error}"]
         return [
-            f"nobody listens for guests over IPv{version}: {error}"
+            f"no worker listens for guests over IPv{version}: {error}"
             for version, error in self._not_listening.items()
         ]
 
@@ -129,7 +129,7 @@ class Upkeep:
 
     async def _listen_in(self, namespace: int) -> None:
         if self._workers.started:
-            LOG.warning("guests are listened for anew: the workers start over")
+            LOG.warning("restarting the proxy workers: they get other listening sockets")
             await self._workers.stop()
         self._namespace = None
         opened = await asyncio.to_thread(self._host.listen, namespace)
@@ -147,7 +147,7 @@ class Upkeep:
             await asyncio.to_thread(self._host.ensure_port, bridge)
         except REFUSALS as error:
             # The port may do as it is. One that may not has no ofport here.
-            problems.append(f"the metadata port is not in place: {error}")
+            problems.append(f"the metadata port is not set up: {error}")
         if bridge.metadata_ofport is None:
             problems.append(NO_DEVICE_YET)
             return None
@@ -167,7 +167,7 @@ class Upkeep:
         """
         self._looks_without_device += 1
         if self._looks_without_device >= MISSING_FOR:
-            LOG.warning("the device of port %s is gone: making the port anew", METADATA_PORT)
+            LOG.warning("the device of port %s is gone: creating the port again", METADATA_PORT)
             await asyncio.to_thread(self._host.remove_port)
             self._looks_without_device = 0
 

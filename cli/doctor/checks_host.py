@@ -120,7 +120,7 @@ def _check_admin(
     elif not admin.ready and enabled:
         # A child that is stopped is a finding of its own.
         stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
-        said = [f"pid {pid}, stands still" for pid in stopped]
+        said = [f"pid {pid}, hangs" for pid in stopped]
         problems = [each for each in admin.problems if not each.endswith(tuple(said))]
         if problems or not admin.problems:
             yield Finding(faults.AGENT_NOT_READY, "; ".join(problems) or "it gives no reason")

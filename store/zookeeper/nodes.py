@@ -158,8 +158,8 @@ class ZooKeeperNodes:
                 announcement.wake()
         elif state == KazooState.SUSPENDED:
             LOG.warning(
-                "lost the connection to ZooKeeper at %s; what was last known stays in force",
+                "lost the connection to ZooKeeper at %s; the last known data stays in use",
                 self._hosts,
             )
         else:
-            LOG.info("the session with ZooKeeper at %s is over, making another", self._hosts)
+            LOG.info("the session with ZooKeeper at %s has expired; opening another", self._hosts)
