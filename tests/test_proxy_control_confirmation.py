@@ -239,7 +239,7 @@ def test_a_confirmation_that_is_put_off_is_back_before_the_answer(
 def test_what_was_long_ago_does_not_count() -> None:
     rig = Rig()
     rig.confirmations.answered(0.0)
-    for _ in range(confirmation.REMEMBERED_ANSWERS):
+    for _ in range(confirmation.REMEMBERED_RESPONSES):
         rig.confirmations.answered(10.0)
     for _ in range(2):
         rig.request()

@@ -23,8 +23,8 @@ from lab.stand_ins.upstream_recorder import Recorded, Reply, UpstreamRecorder, u
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.request_parser import RequestParser
-from ovs_metadata.proxy.http.response import AnswerPart, BadAnswerError
-from ovs_metadata.proxy.http.response_parser import AnswerParser
+from ovs_metadata.proxy.http.response import BadResponseError, ResponsePart
+from ovs_metadata.proxy.http.response_parser import ResponseParser
 
 DEADLINE = 20.0
 MARK = b"aardvark"
@@ -124,13 +124,13 @@ def upstream_bytes(draw: st.DrawFn) -> bytes:
 
 def answer_of(pieces: list[bytes], *, head_only: bool) -> object:
     """The one answer in these bytes, or that there is none; and what is left of the connection."""
-    parser = AnswerParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS)
+    parser = ResponseParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS)
     parser.expect(head_only=head_only)
     head, body, complete = None, b"", False
     for piece in pieces:
         try:
-            part: AnswerPart = parser.feed(piece)
-        except BadAnswerError:
+            part: ResponsePart = parser.feed(piece)
+        except BadResponseError:
             return "bad"
         head = head or part.head
         body += part.body
@@ -163,7 +163,7 @@ def test_bytes_behind_an_answer_are_noticed_and_no_part_of_it(
     wire: bytes, more: bytes, head_only: bool
 ) -> None:
     answer = WHOLE.removesuffix(MARK) if head_only else WHOLE
-    parser = AnswerParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS)
+    parser = ResponseParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS)
     parser.expect(head_only=head_only)
     part = parser.feed(answer + wire + more)
     assert part.head is not None

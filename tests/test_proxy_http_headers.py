@@ -8,14 +8,14 @@ from proxy_support import REQUEST_ID, REQUEST_ID_LINE, identity, identity_lines
 from ovs_metadata.proxy.http.headers import (
     connection_options,
     is_persistent,
-    sort_answer_headers,
     sort_request_headers,
+    sort_response_headers,
 )
 from ovs_metadata.proxy.http.request import (
     Request,
     RequestHead,
     RequestLine,
-    digest_head,
+    parse_request_head,
     render_request,
 )
 
@@ -70,7 +70,7 @@ def test_nova_gets_each_identity_header_once_and_with_the_right_value(
     headers: list[tuple[bytes, bytes]], number: int
 ) -> None:
     line = RequestLine(b"GET", b"/", b"1.1")
-    head = digest_head(line, headers=[(b"Host", b"h"), *headers], max_body=1)
+    head = parse_request_head(line, headers=[(b"Host", b"h"), *headers], max_body=1)
     if not isinstance(head, RequestHead):
         return  # refused for another reason; nothing reaches Nova
     outgoing = render_request(Request(head, b""), identity(number), REQUEST_ID)
@@ -93,7 +93,7 @@ def test_headers_of_no_concern_pass_in_their_order_and_spelling(
 ) -> None:
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
     assert sort_request_headers(headers).passed == lines
-    assert sort_answer_headers(headers).passed == lines
+    assert sort_response_headers(headers).passed == lines
 
 
 @given(name=spelling(DROPPED), value=VALUES)
@@ -114,13 +114,13 @@ def test_headers_nominated_by_connection_are_dropped_wherever_they_stand() -> No
     ]
     assert sort_request_headers(headers).passed == b"Stays: 4\r\n"
     headers[1] = (b"Connection", b"x-before, X-After")
-    assert sort_answer_headers(headers).passed == b"Stays: 4\r\n"
+    assert sort_response_headers(headers).passed == b"Stays: 4\r\n"
 
 
 def test_content_length_cannot_be_nominated_away() -> None:
     headers = [(b"Content-Length", b"3"), (b"Connection", b"content-length, ,close")]
     assert sort_request_headers(headers).passed == b"Content-Length: 3\r\n"
-    assert sort_answer_headers(headers).passed == b"Content-Length: 3\r\n"
+    assert sort_response_headers(headers).passed == b"Content-Length: 3\r\n"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from ovs_metadata.proxy.http.request import (
     Request,
     RequestHead,
     RequestLine,
-    digest_head,
     origin_form,
+    parse_request_head,
     refuse_line,
     render_request,
 )
@@ -23,7 +23,7 @@ def digest(
     *headers: tuple[bytes, bytes], method: bytes = b"GET", version: bytes = b"1.1"
 ) -> RequestHead | Failure:
     given: HeaderList = list(headers)
-    return digest_head(RequestLine(method, b"/", version), headers=given, max_body=10)
+    return parse_request_head(RequestLine(method, b"/", version), headers=given, max_body=10)
 
 
 @pytest.mark.parametrize(

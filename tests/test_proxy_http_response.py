@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.proxy.http.response import (
-    AnswerEncoder,
-    AnswerHead,
-    AnswerPart,
-    BadAnswerError,
+    BadResponseError,
     Framing,
+    ResponseEncoder,
+    ResponseHead,
+    ResponsePart,
     choose_framing,
-    digest_answer,
+    parse_response_head,
 )
-from ovs_metadata.proxy.http.response_parser import AnswerParser
+from ovs_metadata.proxy.http.response_parser import ResponseParser
 
 OK = b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (
@@ -26,14 +26,14 @@ UNTIL_CLOSE = b"HTTP/1.0 200 OK\r\nX: y\r\n\r\nhello"
 INFORMATIONAL = b"HTTP/1.1 103 Early Hints\r\nLink: l\r\n\r\n"
 
 
-def parser(*, head_only: bool = False) -> AnswerParser:
-    subject = AnswerParser(max_head=1024, max_headers=20)
+def parser(*, head_only: bool = False) -> ResponseParser:
+    subject = ResponseParser(max_head=1024, max_headers=20)
     subject.expect(head_only=head_only)
     return subject
 
 
-def head(*, has_length: bool = False, bodyless: bool = False) -> AnswerHead:
-    return AnswerHead(
+def head(*, has_length: bool = False, bodyless: bool = False) -> ResponseHead:
+    return ResponseHead(
         status=200,
         reason=b"OK",
         header_lines=b"X: y\r\n",
@@ -53,7 +53,7 @@ def test_how_an_answer_is_cut_does_not_matter(
     answer: bytes, cuts: list[int], *, http_1_1: bool
 ) -> None:
     subject = parser()
-    encoder = AnswerEncoder(http_1_1=http_1_1, keep_alive=False)
+    encoder = ResponseEncoder(http_1_1=http_1_1, keep_alive=False)
     sent, body, complete, start = b"", b"", False, 0
     for end in sorted({*(min(cut, len(answer)) for cut in cuts), len(answer)}):
         part = subject.feed(answer[start:end])
@@ -62,7 +62,7 @@ def test_how_an_answer_is_cut_does_not_matter(
     if answer is UNTIL_CLOSE:
         assert not complete
         assert subject.finish()
-        sent += encoder.encode(AnswerPart(None, b"", complete=True))
+        sent += encoder.encode(ResponsePart(None, b"", complete=True))
     else:
         assert complete
         assert not subject.finish()
@@ -85,13 +85,13 @@ def test_no_body_of_an_informational_answer_reaches_a_guest(
 ) -> None:
     data = b"HTTP/1.1 %d X\r\n%b\r\n%b" % (status, framing, body) + UNTIL_CLOSE
     subject = parser()
-    encoder = AnswerEncoder(http_1_1=False, keep_alive=False)
+    encoder = ResponseEncoder(http_1_1=False, keep_alive=False)
     sent = b""
     ends = [*sorted(cut for cut in cuts if cut < len(data)), len(data)]
     try:
         for start, end in itertools.pairwise([0, *ends]):
             sent += encoder.encode(subject.feed(data[start:end]))
-    except BadAnswerError:
+    except BadResponseError:
         assert sent == b""
         return
     # Whoever ignores the framing, as RFC 9112 (section 6.3) demands, reads the same.
@@ -105,7 +105,7 @@ def test_an_informational_answer_that_announces_a_body_is_no_answer() -> None:
     for status, framing in itertools.product(
         (100, 102, 103, 104, 199), (b"Content-Length: 5", b"Transfer-Encoding: chunked")
     ):
-        with pytest.raises(BadAnswerError, match=f"informational answer {status} .* body"):
+        with pytest.raises(BadResponseError, match=f"informational response {status} .* body"):
             parser().feed(b"HTTP/1.1 %d X\r\n%b\r\n\r\n" % (status, framing))
 
 
@@ -114,7 +114,7 @@ def test_any_bytes_are_an_answer_or_a_bad_one(data: bytes) -> None:
     subject = parser()
     try:
         part = subject.feed(data)
-    except BadAnswerError:
+    except BadResponseError:
         return
     assert part.head is None  # 80 random bytes are at most the beginning of one
     assert not part.complete
@@ -166,11 +166,11 @@ def test_an_answer_to_head_ends_with_its_head_and_ends_its_connection(data: byte
 )
 def test_the_head_of_an_answer_is_bounded(data: bytes) -> None:
     subject = parser()
-    with pytest.raises(BadAnswerError, match="over 1024 bytes"):
+    with pytest.raises(BadResponseError, match="over 1024 bytes"):
         subject.feed(data)
 
 
-def in_pieces(subject: AnswerParser, data: bytes, size: int) -> bytes:
+def in_pieces(subject: ResponseParser, data: bytes, size: int) -> bytes:
     """Feed data in pieces of a size; return the body."""
     return b"".join(
         subject.feed(data[start : start + size]).body for start in range(0, len(data), size)
@@ -181,7 +181,7 @@ def in_pieces(subject: AnswerParser, data: bytes, size: int) -> bytes:
 def test_a_head_is_as_long_as_it_is_however_it_is_cut(size: int) -> None:
     answer = b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: 5\r\n\r\nhello"
     assert in_pieces(parser(), answer % (b"y" * 960), size) == b"hello"
-    with pytest.raises(BadAnswerError, match="headers are over 1024 bytes"):
+    with pytest.raises(BadResponseError, match="headers are over 1024 bytes"):
         in_pieces(parser(), answer % (b"y" * 2000), size)
 
 
@@ -189,7 +189,7 @@ def test_a_head_is_as_long_as_it_is_however_it_is_cut(size: int) -> None:
 def test_what_only_looks_like_http_is_no_answer(name: bytes) -> None:
     for data in (OK.replace(b"HTTP", name), b"\r\n" + OK.replace(b"HTTP", name)):
         subject = parser()
-        with pytest.raises(BadAnswerError, match="not in HTTP"):
+        with pytest.raises(BadResponseError, match="not in HTTP"):
             subject.feed(data)
         assert subject.started  # and so the request is not sent again
 
@@ -200,7 +200,7 @@ def test_the_number_of_header_fields_is_bounded() -> None:
         b"HTTP/1.1 200 OK\r\n%b\r\n" % lines,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%b\r\n" % lines,
     ):
-        with pytest.raises(BadAnswerError, match="more than 20 header fields"):
+        with pytest.raises(BadResponseError, match="more than 20 header fields"):
             parser().feed(data)
 
 
@@ -216,7 +216,7 @@ def test_what_comes_after_the_head_and_is_no_body_is_bounded(start: bytes, piece
     subject = parser()
     subject.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     subject.feed(start)
-    with pytest.raises(BadAnswerError, match="over 1024 bytes"):
+    with pytest.raises(BadResponseError, match="over 1024 bytes"):
         in_pieces(subject, piece * 40, len(piece))
 
 
@@ -237,8 +237,8 @@ def test_an_end_before_the_end_is_told_apart_from_the_proper_one() -> None:
 
 @pytest.mark.parametrize("version", ["0.9", "2.0"])
 def test_only_http_1_is_understood(version: str) -> None:
-    with pytest.raises(BadAnswerError, match=version):
-        digest_answer(200, b"", version, [], head_only=False)
+    with pytest.raises(BadResponseError, match=version):
+        parse_response_head(200, b"", version, [], head_only=False)
 
 
 @pytest.mark.parametrize(
@@ -252,21 +252,21 @@ def test_only_http_1_is_understood(version: str) -> None:
     ],
 )
 def test_the_framing_fits_the_guest(
-    answer: AnswerHead, framing: Framing, *, http_1_1: bool
+    answer: ResponseHead, framing: Framing, *, http_1_1: bool
 ) -> None:
     assert choose_framing(answer, http_1_1=http_1_1) is framing
 
 
 def test_an_answer_without_length_ends_the_connection_of_http_1_0() -> None:
-    encoder = AnswerEncoder(http_1_1=False, keep_alive=True)
-    data = encoder.encode(AnswerPart(head(), b"hello", complete=True))
+    encoder = ResponseEncoder(http_1_1=False, keep_alive=True)
+    data = encoder.encode(ResponsePart(head(), b"hello", complete=True))
     assert data == b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\nhello"
     assert not encoder.keep_alive
 
 
 def test_an_empty_part_is_not_the_last_chunk() -> None:
-    encoder = AnswerEncoder(http_1_1=True, keep_alive=True)
-    assert encoder.encode(AnswerPart(head(), b"", complete=False)).endswith(b"\r\n\r\n")
-    assert encoder.encode(AnswerPart(None, b"", complete=False)) == b""
-    assert encoder.encode(AnswerPart(None, b"a", complete=False)) == b"1\r\na\r\n"
-    assert encoder.encode(AnswerPart(None, b"b", complete=True)) == b"1\r\nb\r\n0\r\n\r\n"
+    encoder = ResponseEncoder(http_1_1=True, keep_alive=True)
+    assert encoder.encode(ResponsePart(head(), b"", complete=False)).endswith(b"\r\n\r\n")
+    assert encoder.encode(ResponsePart(None, b"", complete=False)) == b""
+    assert encoder.encode(ResponsePart(None, b"a", complete=False)) == b"1\r\na\r\n"
+    assert encoder.encode(ResponsePart(None, b"b", complete=True)) == b"1\r\nb\r\n0\r\n\r\n"

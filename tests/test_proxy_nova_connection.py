@@ -11,7 +11,7 @@ from proxy_support import OK, REQUEST_ID, identity, on_loop, until
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.http.request import OutgoingRequest, Request, RequestHead, render_request
-from ovs_metadata.proxy.http.response import AnswerPart
+from ovs_metadata.proxy.http.response import ResponsePart
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 LEAK = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nleaked"
@@ -29,7 +29,7 @@ class Receiver:
     def request_sent(self) -> None:
         pass
 
-    def answer_received(self, part: AnswerPart) -> None:
+    def response_received(self, part: ResponsePart) -> None:
         self.parts += 1
         self.body += part.body
         self.complete = part.complete

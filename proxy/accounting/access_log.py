@@ -2,17 +2,17 @@
 
 Both forms have the same fields, in this order:
 
-    time           when the answer ended, UTC, ISO 8601 with milliseconds
+    time           when the response ended, UTC, ISO 8601 with milliseconds
     peer           the peer address: the port address of the instance's port
     port           the Neutron port, empty when no interface stands behind the peer address
     instance       the instance, empty when it is not known
     method, path   as the guest wrote them, the query included; empty when they could not be read
     status         what the guest was answered, 0 for nothing
-    bytes          how many bytes of answer were written to the guest, its head included
-    duration_ms    from when the whole request was there to the end of the answer
-    first_byte_ms  from there to the first byte of the answer; null when there was none
+    bytes          how many bytes of response were written to the guest, its head included
+    duration_ms    from when the whole request was there to the end of the response
+    first_byte_ms  from there to the first byte of the response; null when there was none
     request_id     sent to Nova as X-OpenStack-Request-ID
-    cause          "answered" for Nova's own answers; otherwise why there is none
+    cause          "answered" for Nova's own responses; otherwise why there is none
 
 Neither bodies nor headers are logged, so no secret, signature or user data is. Whatever others
 choose stands in quotes and is escaped as in a JSON string, bytes above 0x7e as the code point of

@@ -59,12 +59,12 @@ class Observer:
             method: as the guest wrote it; empty if it could not be read.
             target: likewise.
             status: the status the guest was sent; 0 for none.
-            cause: why Nova's answer was not passed on, a name of `Failure` or of
+            cause: why Nova's response was not passed on, a name of `Failure` or of
                 `report.OTHER_CAUSES`; None if it was.
-            bytes_sent: bytes of answer written to the guest.
+            bytes_sent: bytes of response written to the guest.
             started: when the whole request was there, by `time.monotonic` (uvloop's own clock is
                 only as fine as a millisecond).
-            first_byte: when the answer began; 0.0 if it did not.
+            first_byte: when the response began; 0.0 if it did not.
             ended: when it was over.
             request_id: the request's id; empty if it has none.
         """

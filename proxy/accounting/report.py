@@ -33,11 +33,11 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper ends of the buckets of a histogram, in seconds; one without end follows."""
 
 ANSWERED = "answered"
-"""The cause of an answer that is Nova's own."""
+"""The cause of a response that is Nova's own."""
 
 OTHER_CAUSES = ("guest_gone", "cut_off")
-"""Why an answer was not given, or not to its end, besides the failures: the guest went away; it
-was cut short, for its port's identity changed or Nova's answer broke off."""
+"""Why a response was not given, or not to its end, besides the failures: the guest went away; it
+was cut short, for its port's identity changed or Nova's response broke off."""
 
 OTHER = "other"
 """The cause that stands for all that are not known here."""
@@ -57,7 +57,7 @@ LATEST = 253_402_300_799.0
 """The latest time, in seconds since the epoch: the end of the year 9999, and of calendars."""
 
 _MAX_SUM = 2.0**53
-_MAX_ANSWERS = 4096
+_MAX_REQUESTS = 4096
 _MAX_ENDPOINTS = 64
 _MAX_TEXT = 512
 
@@ -163,10 +163,10 @@ def decode(line: bytes) -> Report:
 
 
 def _report(data: dict[str, Any]) -> Report:
-    requests = _at_most(_MAX_ANSWERS, data["requests"])
+    requests = _at_most(_MAX_REQUESTS, data["requests"])
     ports = _at_most(MAX_PORTS, data["ports"].items())
     endpoints = _at_most(_MAX_ENDPOINTS, data["endpoints"])
-    refused = _at_most(_MAX_ANSWERS, data["refused"].items())
+    refused = _at_most(_MAX_REQUESTS, data["refused"].items())
     counts = Counts(
         requests=_sums(
             ((_number(status, 999), _one_of(CAUSES, cause)), _number(count))
@@ -197,7 +197,7 @@ def _report(data: dict[str, Any]) -> Report:
 
 def _at_most(most: int, values: Collection[Any]) -> Collection[Any]:
     if len(values) > most:
-        raise ReportError("it has more answers, ports or endpoints than there can be")
+        raise ReportError("it has more responses, ports or endpoints than there can be")
     return values
 
 

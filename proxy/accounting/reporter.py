@@ -55,7 +55,7 @@ class Reporter:
         if self._untaken == SILENT_AFTER + 1:
             LOG.warning(
                 "the agent gives no sign of life: guests whose identity must be confirmed get no "
-                "answer"
+                "response"
             )
 
     def report(self) -> None:

@@ -1,13 +1,13 @@
 """Confirmations: whether the identity table is no older than a request.
 
 The table follows its sources with a delay. A request may come in by an ofport that has just become
-another port's, and the table may not know it yet. So an answer waits for a confirmation that the
+another port's, and the table may not know it yet. So a response waits for a confirmation that the
 agent begins after the request has arrived: it says that the table holds everything that the sources
 had committed by then.
 
 One confirmation is under way at a time, and serves all requests that arrived before it began. So
-each begins as late as it can (`patience`): in time to be back before Nova's answer, and at once if
-an answer waits for it.
+each begins as late as it can (`patience`): in time to be back before Nova's response, and at once
+if a response waits for it.
 
 Belongs to the event loop's thread. Lives as long as the worker.
 """
@@ -19,36 +19,36 @@ from time import monotonic
 from typing import Protocol
 
 TIMEOUT = 2.0
-"""Seconds an answer waits for its confirmation. Then the guest gets a 503."""
+"""Seconds a response waits for its confirmation. Then the guest gets a 503."""
 
 TIMER_ERROR = 0.001
 """Seconds by which the event loop's timers may be late: it counts in milliseconds."""
 
-REMEMBERED_ANSWERS = 32
+REMEMBERED_RESPONSES = 32
 REMEMBERED_CONFIRMATIONS = 16
 """How many of the last ones `patience` looks at."""
 
 
-def patience(answers: Collection[float], confirmations: Collection[float]) -> float:
+def patience(responses: Collection[float], confirmations: Collection[float]) -> float:
     """Return how many seconds a confirmation may be put off after a request has gone to Nova.
 
-    The next answer is expected to take no less than the quickest of the last ones, and the
+    The next response is expected to take no less than the quickest of the last ones, and the
     confirmation no more than twice as long as the last ones did on average: on a busy machine one
     in many takes long, and confirmations shall not be made more often for it. An error costs an
-    answer the wait for a confirmation.
+    response the wait for a confirmation.
 
     Args:
-        answers: how long Nova took for the last ones, in seconds.
+        responses: how long Nova took for the last ones, in seconds.
         confirmations: how long the last ones took, in seconds.
     """
-    if not answers or not confirmations:
+    if not responses or not confirmations:
         return 0.0
     mean = sum(confirmations) / len(confirmations)
-    return max(0.0, min(answers) - 2 * mean - TIMER_ERROR)
+    return max(0.0, min(responses) - 2 * mean - TIMER_ERROR)
 
 
 class Waiter(Protocol):
-    """A connection with an answer that waits."""
+    """A connection with a response that waits."""
 
     def confirmed(self) -> None:
         """The confirmation that it waits for has come."""
@@ -88,7 +88,7 @@ class Confirmations:
         self._timer: Timer | None = None  # of the next one, from the first request that needs it on
         self._urgent = False  # the next one begins as soon as there is none under way
         self._waiting: dict[Waiter, int] = {}
-        self._answers: deque[float] = deque(maxlen=REMEMBERED_ANSWERS)
+        self._responses: deque[float] = deque(maxlen=REMEMBERED_RESPONSES)
         self._confirmations: deque[float] = deque(maxlen=REMEMBERED_CONFIRMATIONS)
 
     def ticket(self) -> int:
@@ -96,13 +96,13 @@ class Confirmations:
         if self._ask is None:
             return 0
         if self._timer is None:
-            self._timer = self._later(patience(self._answers, self._confirmations), self._due)
+            self._timer = self._later(patience(self._responses, self._confirmations), self._due)
         # One that is under way may have begun before this request arrived.
         return self._asked + 1
 
     def answered(self, seconds: float) -> None:
-        """Note how long Nova took for an answer."""
-        self._answers.append(seconds)
+        """Note how long Nova took for a response."""
+        self._responses.append(seconds)
 
     def is_confirmed(self, ticket: int) -> bool:
         """Whether a ticket's confirmation has come."""

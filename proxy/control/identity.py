@@ -55,7 +55,7 @@ class Identity:
         object.__setattr__(self, "header_block", block.encode("ascii"))
 
     def same_instance(self, other: "Entry | None") -> bool:
-        """Tell whether an answer meant for this identity may go to ``other``.
+        """Tell whether a response meant for this identity may go to ``other``.
 
         A new signature (the secret was rotated) or fixed IP does not make it another instance.
         """

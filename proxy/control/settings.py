@@ -65,7 +65,7 @@ class Settings:
         5.0, "Seconds for making a connection to one endpoint, TLS included."
     )
     response_timeout: float = setting(
-        60.0, "Seconds Nova may be silent before or within an answer."
+        60.0, "Seconds Nova may be silent before or within a response."
     )
     unavailable_timeout: float = setting(
         5.0,
@@ -88,13 +88,13 @@ class Settings:
     body_timeout: float = setting(
         30.0, "Seconds from the end of a request's headers to the end of its body."
     )
-    send_timeout: float = setting(30.0, "Seconds a guest may leave an answer unread.")
+    send_timeout: float = setting(30.0, "Seconds a guest may leave a response unread.")
     answer_timeout: float = setting(
-        600.0, "Seconds a guest may take to read an answer, from the request to its last byte."
+        600.0, "Seconds a guest may take to read a response, from the request to its last byte."
     )
     linger_timeout: float = setting(
         1.0,
-        "Seconds input is still discarded after an error answer, so that the guest can read it; "
+        "Seconds input is still discarded after an error response, so that the guest can read it; "
         "at most max_body bytes of it.",
     )
     drain_timeout: float = setting(
@@ -102,10 +102,11 @@ class Settings:
     )
 
     max_head: int = setting(
-        64 * 1024, "Bytes of request line and headers together; also of Nova's answers."
+        64 * 1024, "Bytes of request line and headers together; also of Nova's responses."
     )
     max_headers: int = setting(
-        256, "Number of header fields in a request; also in an answer of Nova's, trailers included."
+        256,
+        "Number of header fields in a request; also in a response of Nova's, trailers included.",
     )
     max_body: int = setting(
         1024 * 1024, "Bytes of a request body; it is buffered before anything goes to Nova."
@@ -137,7 +138,7 @@ class Settings:
 
     upstream_max_idle: int = setting(64, "Idle connections to Nova a worker keeps for reuse.")
     upstream_idle_timeout: float = setting(30.0, "Seconds such a connection is kept.")
-    retry_after: int = setting(1, "Whole seconds in the Retry-After of answers that have one.")
+    retry_after: int = setting(1, "Whole seconds in the Retry-After of responses that have one.")
     access_log: str = setting(
         "text", "The line logged for each request: text, json or off.", choices=ACCESS_LOGS
     )

@@ -77,7 +77,7 @@ class GuestChannel:
         self._transport.close()
 
     def reset(self) -> None:
-        """Close at once, in a way the guest cannot take for the proper end of an answer.
+        """Close at once, in a way the guest cannot take for the proper end of a response.
 
         So too after `close`, as long as something written is not sent: the socket is open until
         then, and would end with what the kernel has of it and a proper end.

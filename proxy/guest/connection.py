@@ -1,7 +1,7 @@
-"""A guest's connection: takes requests one at a time and in order, gives answers.
+"""A guest's connection: takes requests one at a time and in order, gives responses.
 
 All of it runs on the event loop's thread. A connection lives until the guest or the proxy closes it
-or its address leaves the identity table. Parsing and every decision about a request or an answer
+or its address leaves the identity table. Parsing and every decision about a request or a response
 are elsewhere, as functions on values; here are the socket, the order of events and the deadlines.
 
 See `proxy.phase` for the phases it goes through. While it is not READING, at most one read's worth
@@ -22,7 +22,7 @@ from ovs_metadata.proxy.guest.transaction import Transaction
 from ovs_metadata.proxy.http.errors import Failure, render_failure
 from ovs_metadata.proxy.http.request import Request, render_request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
-from ovs_metadata.proxy.http.response import AnswerEncoder, AnswerPart
+from ovs_metadata.proxy.http.response import ResponseEncoder, ResponsePart
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class GuestConnection(PortConnection):
         self._served = False
         self._discarded = 0
         self._transaction: Transaction | None = None  # the request in hand
-        self._identity: Identity | None = None  # whose answer was or is being sent
+        self._identity: Identity | None = None  # whose response was or is being sent
 
     # Called by the event loop.
 
@@ -177,7 +177,7 @@ class GuestConnection(PortConnection):
             self.cut_off()  # another port has the address now: nothing of this one's is for it
         elif under_way and self._identity is not None:
             if not self._identity.same_instance(now):
-                self.cut_off()  # the answer under way is not for whoever is there now
+                self.cut_off()  # the response under way is not for whoever is there now
             elif isinstance(now, Identity) and self._transaction is not None:
                 self._renew(self._transaction, now)
         elif isinstance(now, Identity):
@@ -342,7 +342,7 @@ class GuestConnection(PortConnection):
         self._identity = transaction.identity = identity
         transaction.relayed = monotonic()
         request = transaction.request
-        transaction.answer = AnswerEncoder(request.head.http_1_1, request.head.keep_alive)
+        transaction.encoder = ResponseEncoder(request.head.http_1_1, request.head.keep_alive)
         outgoing = render_request(request, identity, transaction.request_id)
         exchange = transaction.exchange = self._context.pool.submit(outgoing, self)
         if exchange.connection is not None:
@@ -374,8 +374,8 @@ class GuestConnection(PortConnection):
         """Start waiting for Nova."""
         self.deadline = self._now() + self._context.settings.response_timeout
 
-    def answer_received(self, part: AnswerPart) -> None:
-        """Pass on a part of the answer, or keep it until the identity is confirmed."""
+    def response_received(self, part: ResponsePart) -> None:
+        """Pass on a part of the response, or keep it until the identity is confirmed."""
         transaction = self._transaction
         if transaction is None:
             return
@@ -388,33 +388,33 @@ class GuestConnection(PortConnection):
         else:
             self._deliver(transaction, part)
 
-    def _deliver(self, transaction: Transaction, part: AnswerPart) -> None:
-        """Pass on a part of the answer, in one write."""
-        answer, channel = transaction.answer, self._channel
-        if answer is None or channel is None:
+    def _deliver(self, transaction: Transaction, part: ResponsePart) -> None:
+        """Pass on a part of the response, in one write."""
+        encoder, channel = transaction.encoder, self._channel
+        if encoder is None or channel is None:
             return
         if self._context.draining:
-            answer.keep_alive = False
-        data = answer.encode(part)
+            encoder.keep_alive = False
+        data = encoder.encode(part)
         if not transaction.sent:
             transaction.first_byte = monotonic()
         transaction.sent += len(data)
         if part.complete:
             channel.write(data)
-            self._answer_complete(transaction, keep_alive=answer.keep_alive)
+            self._response_complete(transaction, keep_alive=encoder.keep_alive)
         else:
             # Before the write, which may set the shorter deadline of a full output buffer.
             self._set_deadline(self._context.settings.response_timeout)
             channel.write(data)
 
     def exchange_failed(self, failure: Failure) -> None:
-        """Say so to the guest, or cut an answer short that has already begun."""
+        """Say so to the guest, or cut a response short that has already begun."""
         if self._transaction is not None and self._transaction.status:
             self.cut_off()
         else:
             self._refuse(failure)
 
-    def _answer_complete(self, transaction: Transaction, *, keep_alive: bool) -> None:
+    def _response_complete(self, transaction: Transaction, *, keep_alive: bool) -> None:
         self._finish(transaction, transaction.status, None)
         self._leave_turn()
         if not keep_alive:

@@ -25,7 +25,7 @@ class Registered(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether it has a request, or an answer to send."""
+        """Whether it has a request, or a response to send."""
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """The entry behind the connection's address changed."""

@@ -94,7 +94,7 @@ class PortConnection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether it has a request, or an answer to send."""
+        """Whether it has a request, or a response to send."""
         return self._phase is not Phase.READING
 
     # To be said by who serves the guest.

@@ -8,13 +8,13 @@ QUEUED     its port has as many requests under   a turn; response timeout
 CONFIRMING it asks for a change, and Nova is    confirmation; its timeout
            not asked before the identity is
            confirmed
-RELAYING   Nova is asked                         answer complete or failed; response timeout
+RELAYING   Nova is asked                         response complete or failed; response timeout
 FLUSHING   the guest has yet to read what it     output buffer drained; send timeout
            was sent: the next request, or the
            one that has come, does not begin
 LINGERING  an error was answered, input is       guest closes; linger timeout
            discarded so that it can be read
-CLOSING    the last answer is being sent         sent; send timeout
+CLOSING    the last response is being sent         sent; send timeout
 """
 
 import enum

@@ -9,7 +9,7 @@ from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.accounting.request_id import new_request_id
 from ovs_metadata.proxy.control.identity import Identity
 from ovs_metadata.proxy.http.request import Request
-from ovs_metadata.proxy.http.response import AnswerEncoder, AnswerPart
+from ovs_metadata.proxy.http.response import ResponseEncoder, ResponsePart
 from ovs_metadata.proxy.nova.connection import Exchange
 
 _SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -19,7 +19,7 @@ class Transaction:
     """A whole request that is being served."""
 
     __slots__ = (
-        "answer",
+        "encoder",
         "exchange",
         "first_byte",
         "held",
@@ -35,9 +35,9 @@ class Transaction:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.ticket = 0
-        """Of the confirmation that its answer waits for; see `proxy.control.confirmation`."""
-        self.held: list[AnswerPart] = []
-        """What has come of the answer before the confirmation."""
+        """Of the confirmation that its response waits for; see `proxy.control.confirmation`."""
+        self.held: list[ResponsePart] = []
+        """What has come of the response before the confirmation."""
         self.request_id = new_request_id()
         self.started = monotonic()
         self.identity: Identity | None = None
@@ -45,9 +45,9 @@ class Transaction:
         self.relayed = 0.0
         """When it was."""
         self.exchange: Exchange | None = None
-        self.answer: AnswerEncoder | None = None
+        self.encoder: ResponseEncoder | None = None
         self.sent = 0
-        """Bytes of the answer handed to the guest's connection."""
+        """Bytes of the response handed to the guest's connection."""
         self.first_byte = 0.0
         """When the first of them was; 0 if none was."""
 
@@ -59,7 +59,7 @@ class Transaction:
     @property
     def status(self) -> int:
         """The status the guest has been sent; 0 as long as it was sent nothing."""
-        return 0 if self.answer is None else self.answer.status
+        return 0 if self.encoder is None else self.encoder.status
 
     def report(
         self, observer: Observer, address: str, port_id: str, status: int, cause: str | None

@@ -1,1 +1,1 @@
-"""HTTP as values: heads, bodies, their parsers, the proxy's own answers."""
+"""HTTP as values: heads, bodies, their parsers, the proxy's own responses."""

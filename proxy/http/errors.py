@@ -1,7 +1,7 @@
-"""The proxy's own answers: what went wrong, and the bytes a guest gets for it.
+"""The proxy's own responses: what went wrong, and the bytes a guest gets for it.
 
-The texts name nothing internal: no URL, host, port, instance or cause within the cloud. Each answer
-closes its connection, so what follows it on the wire is never interpreted.
+The texts name nothing internal: no URL, host, port, instance or cause within the cloud. Each
+response closes its connection, so what follows it on the wire is never interpreted.
 """
 
 import enum
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _LocalResponse:
     status: int
     reason: str
     text: str
@@ -21,74 +21,76 @@ class _Answer:
 class Failure(enum.Enum):
     """Why a request is answered by the proxy itself, or not at all."""
 
-    MALFORMED = _Answer(400, "Bad Request", "The request is not valid HTTP.")
-    NO_INTERFACE = _Answer(404, "Not Found", "There is no metadata for this address.")
-    METHOD_REFUSED = _Answer(
+    MALFORMED = _LocalResponse(400, "Bad Request", "The request is not valid HTTP.")
+    NO_INTERFACE = _LocalResponse(404, "Not Found", "There is no metadata for this address.")
+    METHOD_REFUSED = _LocalResponse(
         405,
         "Method Not Allowed",
         "The metadata service does not offer this method.",
         headers=("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",),
     )
-    REQUEST_TIMEOUT = _Answer(408, "Request Timeout", "The request took too long to arrive.")
-    BODY_TOO_LARGE = _Answer(413, "Content Too Large", "The request body is too large.")
-    EXPECTATION_REFUSED = _Answer(417, "Expectation Failed", "Only 100-continue can be expected.")
-    HEAD_TOO_LARGE = _Answer(
+    REQUEST_TIMEOUT = _LocalResponse(408, "Request Timeout", "The request took too long to arrive.")
+    BODY_TOO_LARGE = _LocalResponse(413, "Content Too Large", "The request body is too large.")
+    EXPECTATION_REFUSED = _LocalResponse(
+        417, "Expectation Failed", "Only 100-continue can be expected."
+    )
+    HEAD_TOO_LARGE = _LocalResponse(
         431, "Request Header Fields Too Large", "The request headers are too large."
     )
-    RATE_LIMITED = _Answer(
+    RATE_LIMITED = _LocalResponse(
         429, "Too Many Requests", "Too many requests. Please try again later.", retry=True
     )
-    BAD_ANSWER = _Answer(
+    BAD_ANSWER = _LocalResponse(
         502, "Bad Gateway", "The metadata service gave no valid answer. Please try again."
     )
-    TOO_MANY_CONNECTIONS = _Answer(
+    TOO_MANY_CONNECTIONS = _LocalResponse(
         503, "Service Unavailable", "Too many connections. Please try again.", retry=True
     )
-    TOO_MANY_REQUESTS = _Answer(
+    TOO_MANY_REQUESTS = _LocalResponse(
         503, "Service Unavailable", "Too many requests at once. Please try again.", retry=True
     )
-    NOT_READY = _Answer(
+    NOT_READY = _LocalResponse(
         503,
         "Service Unavailable",
         "The metadata of this instance is not ready yet. Please try again.",
         retry=True,
     )
-    NOT_CONFIRMED = _Answer(
+    NOT_CONFIRMED = _LocalResponse(
         503,
         "Service Unavailable",
         "The identity of this instance cannot be confirmed at present. Please try again.",
         retry=True,
     )
-    NO_ENDPOINT = _Answer(
+    NO_ENDPOINT = _LocalResponse(
         503,
         "Service Unavailable",
         "The metadata service is not available. Please try again.",
         retry=True,
     )
-    ENDPOINT_SILENT = _Answer(
+    ENDPOINT_SILENT = _LocalResponse(
         504, "Gateway Timeout", "The metadata service did not answer in time. Please try again."
     )
-    VERSION_REFUSED = _Answer(
+    VERSION_REFUSED = _LocalResponse(
         505, "HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."
     )
 
 
 @functools.lru_cache(maxsize=256)
 def render_failure(failure: Failure, *, retry_after: int, head_only: bool = False) -> bytes:
-    """Return the whole answer for a failure.
+    """Return the whole response for a failure.
 
     ``retry_after`` is in seconds and used only where trying again makes sense; ``head_only`` leaves
     the body out, for HEAD. There are few combinations, so each is built once.
     """
-    answer = failure.value
-    body = answer.text + "\n"
+    response = failure.value
+    body = response.text + "\n"
     lines = [
-        f"HTTP/1.1 {answer.status} {answer.reason}",
+        f"HTTP/1.1 {response.status} {response.reason}",
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",
-        *answer.headers,
+        *response.headers,
     ]
-    if answer.retry:
+    if response.retry:
         lines.append(f"Retry-After: {retry_after}")
     lines.append("Connection: close")
     head = "\r\n".join(lines) + "\r\n\r\n"

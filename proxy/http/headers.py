@@ -126,8 +126,8 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
     )
 
 
-class AnswerHeaders(NamedTuple):
-    """An answer's headers, sorted into what passes and what this proxy acts on."""
+class ResponseHeaders(NamedTuple):
+    """A response's headers, sorted into what passes and what this proxy acts on."""
 
     passed: bytes
     """The header lines for the guest, each with its CRLF."""
@@ -136,7 +136,7 @@ class AnswerHeaders(NamedTuple):
     connection: frozenset[bytes]
 
 
-def sort_answer_headers(headers: HeaderList) -> AnswerHeaders:
+def sort_response_headers(headers: HeaderList) -> ResponseHeaders:
     """Apply the rules for headers on their way from Nova to a guest."""
     passed: list[bytes] = []
     content_length = None
@@ -157,8 +157,8 @@ def sort_answer_headers(headers: HeaderList) -> AnswerHeaders:
             transfer_encodings.append(value)
     lines = b"".join(passed)
     if not connection <= _ORDINARY_OPTIONS:
-        lines = sort_answer_headers(_without(headers, connection)).passed
-    return AnswerHeaders(lines, content_length, transfer_encodings, connection)
+        lines = sort_response_headers(_without(headers, connection)).passed
+    return ResponseHeaders(lines, content_length, transfer_encodings, connection)
 
 
 def _without(headers: HeaderList, nominated: frozenset[bytes]) -> HeaderList:

@@ -16,12 +16,12 @@ from ovs_metadata.proxy.http.headers import (
     sort_request_headers,
 )
 
-# Methods that may be sent a second time when the first brought no answer (RFC 9110, 9.2.2).
+# Methods that may be sent a second time when the first brought no response (RFC 9110, 9.2.2).
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """All that are relayed. CONNECT would make this a tunnel, TRACE would show the guest the identity
-headers, and what others mean for body and answer is not known here."""
+headers, and what others mean for body and response is not known here."""
 
 _VERSIONS = frozenset({b"1.0", b"1.1"})
 
@@ -66,7 +66,7 @@ class OutgoingRequest(NamedTuple):
     rest: bytes
     """All other header lines, the empty line and the body."""
     head_only: bool
-    """Whether the answer has no body whatever its headers say (the method is HEAD)."""
+    """Whether the response has no body whatever its headers say (the method is HEAD)."""
     idempotent: bool
 
 
@@ -79,7 +79,9 @@ def refuse_line(line: RequestLine) -> Failure | None:
     return Failure.VERSION_REFUSED
 
 
-def digest_head(line: RequestLine, headers: HeaderList, max_body: int) -> RequestHead | Failure:
+def parse_request_head(
+    line: RequestLine, headers: HeaderList, max_body: int
+) -> RequestHead | Failure:
     """Decide on a request, whose line is served, from its head alone."""
     method, target, version = line
     http_1_1 = version == b"1.1"

@@ -28,7 +28,7 @@ from ovs_metadata.proxy.http.request import (
     Request,
     RequestHead,
     RequestLine,
-    digest_head,
+    parse_request_head,
     refuse_line,
 )
 
@@ -101,7 +101,7 @@ class RequestParser:
         self._received = bytearray()
         self._failure: Failure | None = None
         self.refused_head = False
-        """Whether the refused request is a HEAD, whose answer must not have a body."""
+        """Whether the refused request is a HEAD, whose response must not have a body."""
         self._http: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._headers: HeaderList = []
         self._whole = False
@@ -167,7 +167,7 @@ class RequestParser:
             if end >= 4:
                 head = bytes(received[:end])
                 del received[:end]
-                return self._digest(head)
+                return self._parse_head(head)
             if scanned and received[scanned - 1] == _CR:
                 scanned -= 1
             if _is_forbidden(bytes(received[scanned:stop])):
@@ -184,7 +184,7 @@ class RequestParser:
         self.refused_head = line.method == b"HEAD"
         return refuse_line(line)
 
-    def _digest(self, text: bytes) -> Failure | None:
+    def _parse_head(self, text: bytes) -> Failure | None:
         """Decide on a whole head."""
         http, line = self._http, self._line
         if http is None or line is None:
@@ -202,7 +202,7 @@ class RequestParser:
             fit_for_another = False
         except httptools.HttpParserError:
             return Failure.MALFORMED
-        head = digest_head(line, self._headers, self._max_body) if self._whole else None
+        head = parse_request_head(line, self._headers, self._max_body) if self._whole else None
         if not isinstance(head, RequestHead):
             return head or Failure.MALFORMED
         self.head = head

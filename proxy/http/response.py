@@ -1,4 +1,4 @@
-"""Nova's answer as a value: how it is framed on its way in, and on its way out to the guest.
+"""Nova's response as a value: how it is framed on its way in, and on its way out to the guest.
 
 Pure functions, no I/O. Status, reason, headers and body pass unchanged; only how the end of the
 body is marked depends on the guest's side (RFC 9112, section 6).
@@ -11,13 +11,13 @@ from ovs_metadata.proxy.http.headers import (
     HeaderList,
     is_chunked,
     is_persistent,
-    sort_answer_headers,
+    sort_response_headers,
 )
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class AnswerHead(NamedTuple):
+class ResponseHead(NamedTuple):
     """The head of an acceptable answer."""
 
     status: int
@@ -31,16 +31,16 @@ class AnswerHead(NamedTuple):
     """Whether the connection to Nova may be used again after it."""
 
 
-class AnswerPart(NamedTuple):
+class ResponsePart(NamedTuple):
     """What one read from Nova brought: the head, if it came with it, body bytes, the end."""
 
-    head: AnswerHead | None
+    head: ResponseHead | None
     body: bytes
     complete: bool
 
 
 class Framing(enum.Enum):
-    """How the guest finds the end of an answer."""
+    """How the guest finds the end of a response."""
 
     NO_BODY = enum.auto()
     LENGTH = enum.auto()
@@ -48,25 +48,25 @@ class Framing(enum.Enum):
     CLOSE = enum.auto()
 
 
-class BadAnswerError(Exception):
+class BadResponseError(Exception):
     """What came from Nova cannot be understood as one HTTP answer."""
 
 
-def digest_answer(
+def parse_response_head(
     status: int, reason: bytes, version: str, headers: HeaderList, *, head_only: bool
-) -> AnswerHead:
-    """Read the head of an answer; ``head_only`` says that the request was a HEAD.
+) -> ResponseHead:
+    """Read the head of a response; ``head_only`` says that the request was a HEAD.
 
     Raises:
-        BadAnswerError: not HTTP/1.0 or 1.1, or a transfer coding this proxy cannot undo.
+        BadResponseError: not HTTP/1.0 or 1.1, or a transfer coding this proxy cannot undo.
     """
     http_1_1 = version == "1.1"
     if not http_1_1 and version != "1.0":
-        raise BadAnswerError(f"the answer is in HTTP/{version}")
-    passed, content_length, encodings, connection = sort_answer_headers(headers)
+        raise BadResponseError(f"the response is in HTTP/{version}")
+    passed, content_length, encodings, connection = sort_response_headers(headers)
     if encodings and not is_chunked(encodings):
-        raise BadAnswerError("the answer has a transfer coding other than chunked")
-    return AnswerHead(
+        raise BadResponseError("the response has a transfer coding other than chunked")
+    return ResponseHead(
         status,
         reason,
         passed,
@@ -74,13 +74,13 @@ def digest_answer(
         content_length is not None,
         bool(encodings),
         # The C parser cannot be told that a body is announced but will not come, as after HEAD. So
-        # it cannot tell the next answer from such a body, and the connection is not used again.
+        # it cannot tell the next response from such a body, and the connection is not used again.
         not head_only and is_persistent(http_1_1, connection),
     )
 
 
-def choose_framing(head: AnswerHead, *, http_1_1: bool) -> Framing:
-    """Choose how to mark the end of an answer for a guest of that HTTP version."""
+def choose_framing(head: ResponseHead, *, http_1_1: bool) -> Framing:
+    """Choose how to mark the end of a response for a guest of that HTTP version."""
     if head.bodyless:
         return Framing.NO_BODY
     if head.has_length:
@@ -88,12 +88,12 @@ def choose_framing(head: AnswerHead, *, http_1_1: bool) -> Framing:
     return Framing.CHUNKED if http_1_1 else Framing.CLOSE
 
 
-# Looking up a member of an enumeration costs as much as a call, and this is on every answer's way.
+# Looking up a member of an enumeration costs as much as a call, and every response passes here.
 _CHUNKED, _CLOSE = Framing.CHUNKED, Framing.CLOSE
 
 
-def render_head(head: AnswerHead, framing: Framing, *, http_1_1: bool, keep_alive: bool) -> bytes:
-    """Return the head of an answer as the guest gets it.
+def render_head(head: ResponseHead, framing: Framing, *, http_1_1: bool, keep_alive: bool) -> bytes:
+    """Return the head of a response as the guest gets it.
 
     The Connection header speaks of the guest's connection, whatever Nova does with its own.
     """
@@ -113,8 +113,8 @@ def render_head(head: AnswerHead, framing: Framing, *, http_1_1: bool, keep_aliv
     )
 
 
-class AnswerEncoder:
-    """Turns the parts of one answer into the bytes for a guest."""
+class ResponseEncoder:
+    """Turns the parts of one response into the bytes for a guest."""
 
     __slots__ = ("_chunked", "_http_1_1", "keep_alive", "status")
 
@@ -126,7 +126,7 @@ class AnswerEncoder:
         self.status = 0
         """The status the guest has been sent; 0 as long as it was sent nothing."""
 
-    def encode(self, part: AnswerPart) -> bytes:
+    def encode(self, part: ResponsePart) -> bytes:
         """Return what to send for a part: head, body and end in one."""
         head, body, complete = part
         start = b""

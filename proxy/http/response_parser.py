@@ -1,8 +1,8 @@
-"""From Nova's bytes to one answer at a time, without I/O.
+"""From Nova's bytes to one response at a time, without I/O.
 
-Around httptools (llhttp, strict). One parser serves one connection to Nova, one answer after the
-other. Bytes that come after an answer without having been asked for are noticed (`surplus`): they
-must never be taken for the answer to whatever request comes next.
+Around httptools (llhttp, strict). One parser serves one connection to Nova, one response after the
+other. Bytes that come after a response without having been asked for are noticed (`surplus`): they
+must never be taken for the response to whatever request comes next.
 
 httptools collects a header, a trailer and a chunk extension without limit. So the bytes are counted
 that bring no body: those of the head, and those between two pieces of the body or after the last.
@@ -10,17 +10,22 @@ that bring no body: those of the head, and those between two pieces of the body 
 
 import httptools
 
-from ovs_metadata.proxy.http.headers import HeaderList, sort_answer_headers
-from ovs_metadata.proxy.http.response import AnswerHead, AnswerPart, BadAnswerError, digest_answer
+from ovs_metadata.proxy.http.headers import HeaderList, sort_response_headers
+from ovs_metadata.proxy.http.response import (
+    BadResponseError,
+    ResponseHead,
+    ResponsePart,
+    parse_response_head,
+)
 
 _STARTS = {b"", b"H"}
-"""The first byte of an answer, if it has come: the C parser reads RTSP/1.0 and ICE/1.0 as well."""
+"""The first byte of a response, if it has come: the C parser reads RTSP/1.0 and ICE/1.0 as well."""
 
 
-class AnswerParser:
+class ResponseParser:
     """Call `expect`, then `feed` until a part says it is complete.
 
-    After an answer that is not persistent, the parser is of no more use.
+    After a response that is not persistent, the parser is of no more use.
     """
 
     __slots__ = (
@@ -46,8 +51,8 @@ class AnswerParser:
         self.surplus = False
         """Whether bytes came after the end of the answer."""
         self.started = False
-        """Whether any byte of the answer has come, an informational one (1xx) included."""
-        self._head: AnswerHead | None = None
+        """Whether any byte of the response has come, an informational one (1xx) included."""
+        self._head: ResponseHead | None = None
         self._complete = True
         self._head_only = False
         self._begin()
@@ -60,7 +65,7 @@ class AnswerParser:
         self._framing_size = 0  # bytes since the request, or since a read that brought body
 
     def expect(self, *, head_only: bool) -> None:
-        """Prepare for the answer to a request; ``head_only`` says that it is a HEAD."""
+        """Prepare for the response to a request; ``head_only`` says that it is a HEAD."""
         self._head_only = head_only
         self._head = None
         self._complete = False
@@ -71,35 +76,35 @@ class AnswerParser:
         """Let go of the C parser, which holds references back to this object."""
         self._http = None
 
-    def feed(self, data: bytes) -> AnswerPart:
+    def feed(self, data: bytes) -> ResponsePart:
         """Parse bytes and return what they brought.
 
         Raises:
-            BadAnswerError: they are not (part of) an answer. None of what they held is returned.
+            BadResponseError: they are not (part of) a response. None of what they held is returned.
         """
         had_head = self._head is not None
         first, self.started = not self.started, True
         if first and data.lstrip(b"\r\n")[:1] not in _STARTS:
-            raise BadAnswerError("the answer is not in HTTP")
+            raise BadResponseError("the response is not in HTTP")
         self._framing_size += len(data)
         try:
             if self._http is not None:
                 self._http.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
-                raise BadAnswerError(f"{error.__context__ or error}") from error
+                raise BadResponseError(f"{error.__context__ or error}") from error
             self.surplus = True
         pieces = self._body
         if pieces or self._complete:
             self._framing_size = 0
         elif self._framing_size > self._max_head:
             what = "headers are" if self._head is None else "framing is"
-            raise BadAnswerError(f"the answer's {what} over {self._max_head} bytes")
+            raise BadResponseError(f"the response's {what} over {self._max_head} bytes")
         elif not had_head and self._head is not None:
             self._framing_size = 0
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        return AnswerPart(None if had_head else self._head, body, self._complete)
+        return ResponsePart(None if had_head else self._head, body, self._complete)
 
     def finish(self) -> bool:
         """Note the end of the connection; return whether it is the proper end of the answer."""
@@ -111,7 +116,7 @@ class AnswerParser:
     # Called by httptools.
 
     def on_message_begin(self) -> None:
-        """Note an answer nobody asked for."""
+        """Note a response nobody asked for."""
         if self._complete:
             self.surplus = True
 
@@ -123,7 +128,7 @@ class AnswerParser:
         """Take a header; trailers do not pass."""
         self._fields += 1
         if self._fields > self._max_headers:
-            raise BadAnswerError(f"the answer has more than {self._max_headers} header fields")
+            raise BadResponseError(f"the response has more than {self._max_headers} header fields")
         if self._head is None:
             self._headers.append((name, value))
 
@@ -134,12 +139,12 @@ class AnswerParser:
             return
         status = http.get_status_code()
         if self._framing_size > self._max_head and self._head_size() > self._max_head:
-            raise BadAnswerError(f"the answer's headers are over {self._max_head} bytes")
+            raise BadResponseError(f"the response's headers are over {self._max_head} bytes")
         if status < 200:
             _refuse_body(status, self._headers)
             return
         version = http.get_http_version()
-        self._head = digest_answer(
+        self._head = parse_response_head(
             status, self._reason, version, self._headers, head_only=self._head_only
         )
         if self._head_only:
@@ -153,7 +158,7 @@ class AnswerParser:
             self._body.append(piece)
 
     def on_message_complete(self) -> None:
-        """Note the end of the answer, or go on after an informational one."""
+        """Note the end of the response, or go on after an informational one."""
         if self._head is None:
             self._reason = b""
             self._headers = []
@@ -167,14 +172,14 @@ class AnswerParser:
 
 
 def _refuse_body(status: int, headers: HeaderList) -> None:
-    """Refuse an informational answer that announces a body.
+    """Refuse an informational response that announces a body.
 
     It has none, whatever its headers say (RFC 9112, section 6.3). The C parser believes them for
-    most statuses, and would pass on that body as the answer's.
+    most statuses, and would pass on that body as the response's.
 
     Raises:
-        BadAnswerError: the headers announce a body.
+        BadResponseError: the headers announce a body.
     """
-    announced = sort_answer_headers(headers)
+    announced = sort_response_headers(headers)
     if announced.transfer_encodings or announced.content_length not in {None, b"0"}:
-        raise BadAnswerError(f"the informational answer {status} announces a body")
+        raise BadResponseError(f"the informational response {status} announces a body")

@@ -1,7 +1,7 @@
-"""One connection to Nova, and one exchange of a request for an answer over it.
+"""One connection to Nova, and one exchange of a request for a response over it.
 
 All of it runs on the event loop's thread. A connection lives as long as Nova and the pool keep it;
-an exchange lives from the request until its answer is complete, has failed, or is abandoned.
+an exchange lives from the request until its response is complete, has failed, or is abandoned.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from typing import Protocol, cast
 
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.http.request import OutgoingRequest
-from ovs_metadata.proxy.http.response import AnswerPart, BadAnswerError
-from ovs_metadata.proxy.http.response_parser import AnswerParser
+from ovs_metadata.proxy.http.response import BadResponseError, ResponsePart
+from ovs_metadata.proxy.http.response_parser import ResponseParser
 from ovs_metadata.proxy.nova.endpoint import Endpoint
 
 
@@ -21,18 +21,18 @@ class AnswerReceiver(Protocol):
     def request_sent(self) -> None:
         """The request is on its way to Nova, after a connection had to be made first."""
 
-    def answer_received(self, part: AnswerPart) -> None:
-        """A part of the answer came."""
+    def response_received(self, part: ResponsePart) -> None:
+        """A part of the response came."""
 
     def exchange_failed(self, failure: Failure) -> None:
-        """There is no (more of the) answer, and no more will come."""
+        """There is no (more of the) response, and no more will come."""
 
 
 class ConnectionOwner(Protocol):
     """Whoever keeps a connection, as the connection sees it."""
 
     def connection_free(self, connection: "UpstreamConnection") -> None:
-        """The answer is complete, and the connection fit for another request."""
+        """The response is complete, and the connection fit for another request."""
 
     def connection_gone(self, connection: "UpstreamConnection") -> None:
         """The connection is closed."""
@@ -45,7 +45,7 @@ class ConnectionOwner(Protocol):
 
 
 class Exchange:
-    """A request on its way to its answer: what the asker holds to steer it."""
+    """A request on its way to its response: what the asker holds to steer it."""
 
     __slots__ = ("connecting", "connection", "receiver", "request", "retried")
 
@@ -65,12 +65,12 @@ class Exchange:
             self.connection.abort()
 
     def complain_of_silence(self) -> None:
-        """Say that the answer, or its next part, has been waited for too long."""
+        """Say that the response, or its next part, has been waited for too long."""
         if self.connection is not None:
             self.connection.owner.endpoint_silent()
 
     def pause(self) -> None:
-        """Stop reading the answer until `resume`."""
+        """Stop reading the response until `resume`."""
         if self.connection is not None:
             self.connection.pause()
 
@@ -101,7 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.owner = owner
         self._endpoint = endpoint
         self.idle_since = 0.0
-        self._parser = AnswerParser(max_head=max_head, max_headers=max_headers)
+        self._parser = ResponseParser(max_head=max_head, max_headers=max_headers)
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._persistent = False
@@ -157,7 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        """Read (a part of) the answer and pass it on."""
+        """Read (a part of) the response and pass it on."""
         exchange = self._exchange
         if exchange is None:
             # Nobody has asked. Whatever it is, no later request may get to see it.
@@ -165,7 +165,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             part = self._parser.feed(data)
-        except BadAnswerError as error:
+        except BadResponseError as error:
             self._break(str(error))
             return
         if part.head is not None:
@@ -178,7 +178,7 @@ class UpstreamConnection(asyncio.Protocol):
             # Bytes of a head or a trailer, which must not renew the receiver's deadline for ever.
             return
         if exchange.receiver is not None:
-            exchange.receiver.answer_received(part)
+            exchange.receiver.response_received(part)
 
     def eof_received(self) -> None:
         """Note Nova's end and let the transport close itself; `connection_lost` follows.
@@ -196,9 +196,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._exchange = None
             exchange.connection = None
             if exchange.receiver is not None:
-                exchange.receiver.answer_received(AnswerPart(None, b"", complete=True))
+                exchange.receiver.response_received(ResponsePart(None, b"", complete=True))
         elif exchange is not None:
-            self._break("the connection ended before the answer did")
+            self._break("the connection ended before the response did")
         self._parser.close()
         self._transport = None
 
@@ -208,7 +208,7 @@ class UpstreamConnection(asyncio.Protocol):
             transport is not None
             and self._persistent
             and not self._parser.surplus
-            # An answer that came before the whole request was sent leaves the rest unread.
+            # A response that came before the whole request was sent leaves the rest unread.
             and transport.get_write_buffer_size() == 0
         ):
             self.owner.connection_free(self)

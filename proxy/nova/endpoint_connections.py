@@ -15,7 +15,7 @@ from ovs_metadata.proxy.accounting.request_id import new_request_id
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import Failure
 from ovs_metadata.proxy.http.request import OutgoingRequest
-from ovs_metadata.proxy.http.response import AnswerPart
+from ovs_metadata.proxy.http.response import ResponsePart
 from ovs_metadata.proxy.nova.connection import Exchange, UpstreamConnection
 from ovs_metadata.proxy.nova.endpoint import Endpoint
 from ovs_metadata.proxy.nova.health import Health
@@ -118,7 +118,7 @@ class EndpointConnections:
         return connection
 
     async def try_out(self, settings: Settings) -> None:
-        """Hold a trial: ask for a page that Nova shows without an identity. Any answer will do.
+        """Hold a trial: ask for a page that Nova shows without an identity. Any response will do.
 
         It may take `connect_timeout` to connect, and as long again to answer.
 
@@ -136,7 +136,7 @@ class EndpointConnections:
         except TimeoutError:
             raise TimeoutError("it did not answer in time") from None
         finally:
-            exchange.abandon()  # which does nothing after the answer
+            exchange.abandon()  # which does nothing after the response
 
     def sweep(self, oldest_allowed: float) -> None:
         """Close what has been idle since before a time of the event loop's."""
@@ -156,7 +156,7 @@ class EndpointConnections:
     # Called by connections.
 
     def connection_free(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose answer is complete, if there is room."""
+        """Keep a connection whose response is complete, if there is room."""
         pool = self._pool
         if not self.retired and len(self._idle) < pool.settings.upstream_max_idle:
             connection.idle_since = pool.now()
@@ -183,12 +183,12 @@ class _Trial:
     def __init__(self, endpoint: EndpointConnections) -> None:
         self._endpoint = endpoint
         self.answered = asyncio.get_running_loop().create_future()
-        """Done with the end of the answer; fails with what was wrong."""
+        """Done with the end of the response; fails with what was wrong."""
 
     def request_sent(self) -> None:
         """Nothing follows from it."""
 
-    def answer_received(self, part: AnswerPart) -> None:
+    def response_received(self, part: ResponsePart) -> None:
         """Note the end of the answer."""
         if part.complete and not self.answered.done():
             self.answered.set_result(None)

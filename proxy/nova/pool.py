@@ -6,12 +6,12 @@ What is sent again, and when:
 
 - A request that found no connection was not sent, so it is tried with the next endpoint, whatever
   its method. Only when no endpoint has accepted a connection for a while has it failed.
-- A request whose connection broke before any byte of an answer is sent again if its method is
+- A request whose connection broke before any byte of a response is sent again if its method is
   idempotent, on a fresh connection. If the connection that broke was fresh, this happens once, and
   with another endpoint that is well, if there is one.
 - Other methods always get a fresh connection, so that Nova's closing of a kept one at the very
   moment of its use cannot hit them.
-- Once a byte of an answer has come, nothing is sent again.
+- Once a byte of a response has come, nothing is sent again.
 
 What a connection says before it is asked anything is for nobody: it is closed at once, and before
 each use the socket itself is asked for bytes that the event loop has not read yet.
