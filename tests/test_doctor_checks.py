@@ -48,7 +48,7 @@ from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 SECRET = b"very-secret"
@@ -333,8 +333,8 @@ def test_flows(facts: FlowFacts, expected: list[str]) -> None:
     assert names(check_flows(facts)) == expected
 
 
-def said(failure: Failure) -> Answer:
-    return Answer(True, status=failure.value.status, body=f"{failure.value.text}\n".encode())
+def said(error: ProxyError) -> Answer:
+    return Answer(True, status=error.value.status, body=f"{error.value.text}\n".encode())
 
 
 GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).encode())
@@ -348,12 +348,12 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
         (Answer(False), 0, ["request-unanswered"]),
         (Answer(False, refused=True), 1, ["request-refused"]),
         (Answer(True), 1, ["no-answer-from-nova"]),
-        (said(Failure.NO_INTERFACE), 1, ["not-identified"]),
-        (said(Failure.NOT_READY), 1, ["not-identified"]),
-        (said(Failure.NOT_CONFIRMED), 1, ["not-confirmed"]),
-        (said(Failure.RATE_LIMITED), 1, ["over-limit"]),
-        (said(Failure.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
-        (said(Failure.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
+        (said(ProxyError.NO_INTERFACE), 1, ["not-identified"]),
+        (said(ProxyError.NOT_READY), 1, ["not-identified"]),
+        (said(ProxyError.NOT_CONFIRMED), 1, ["not-confirmed"]),
+        (said(ProxyError.RATE_LIMITED), 1, ["over-limit"]),
+        (said(ProxyError.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
+        (said(ProxyError.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
         # The same statuses, but of Nova's making.
         (Answer(True, status=404, body=b"<html>"), 1, ["answered-with-error"]),
         (Answer(True, status=503, body=b""), 1, ["answered-with-error"]),

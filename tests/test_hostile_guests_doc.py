@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ovs_metadata.proxy.control.settings import Settings, schema
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.server import RECEIVE_BUFFER, SEND_BUFFER
 
 PAGE = Path(__file__).parent.parent / "docs" / "hostile-guests.md"
@@ -49,7 +49,7 @@ def test_every_limit_is_there_with_its_default() -> None:
 def test_every_status_it_names_is_one_of_ours() -> None:
     named = {int(status) for row in rows() for status in re.findall(r"\b[45]\d\d\b", row[3])}
     assert named
-    assert named <= {failure.value.status for failure in Failure}
+    assert named <= {error.value.status for error in ProxyError}
 
 
 KIB = 1024

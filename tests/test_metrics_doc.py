@@ -6,7 +6,7 @@ from pathlib import Path
 from ovs_metadata.agent.admin.metrics import PREFIX, HostCollector
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.proxy.accounting.report import CAUSES
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 
 TEXT = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
 
@@ -21,5 +21,5 @@ def test_every_metric_is_documented_and_no_other() -> None:
 def test_every_cause_is_documented_with_its_status() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*)\|", TEXT.partition("The causes of")[2], re.M))
     assert set(rows) == CAUSES
-    for failure in Failure:
-        assert rows[failure.name.lower()].strip() == str(failure.value.status)
+    for error in ProxyError:
+        assert rows[error.name.lower()].strip() == str(error.value.status)

@@ -11,7 +11,7 @@ from proxy_support import OK, NovaConnection, answers, identity, on_loop, relay,
 
 from ovs_metadata.proxy.control import confirmation
 from ovs_metadata.proxy.control.confirmation import Confirmations
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
@@ -363,8 +363,8 @@ def test_without_a_confirmation_there_is_no_answer(
     async def scenario() -> None:
         agent = Agent()
         async with relay(answers(OK), confirmations=agent.confirmations) as (proxy, _):
-            refusal = render_failure(
-                Failure.NOT_CONFIRMED, retry_after=proxy.server.settings.retry_after
+            refusal = render_error(
+                ProxyError.NOT_CONFIRMED, retry_after=proxy.server.settings.retry_after
             )
             assert await proxy.exchange(request_text) == refusal
             # Nova is as well as it was, and a confirmation that comes late disturbs nobody.

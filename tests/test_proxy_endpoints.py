@@ -24,15 +24,15 @@ from test_proxy_nova_connection import Receiver, request
 
 from lab.rig.process import free_port
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.nova.connection import UpstreamConnection
 from ovs_metadata.proxy.nova.endpoint_connections import connection_order
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"
-NO_ENDPOINT = render_failure(Failure.NO_ENDPOINT, retry_after=1)
-BAD_ANSWER = render_failure(Failure.BAD_ANSWER, retry_after=1)
+NO_ENDPOINT = render_error(ProxyError.NO_ENDPOINT, retry_after=1)
+BAD_ANSWER = render_error(ProxyError.BAD_ANSWER, retry_after=1)
 
 
 def unreachable() -> str:
@@ -253,7 +253,7 @@ async def test_what_is_wrong_with_an_endpoint_can_be_seen(
         assert (first.url, first.healthy, first.last_error) == (url, True, "")
         receiver = Receiver()
         pool.submit(request(), receiver)
-        await until(lambda: receiver.complete or receiver.failure is not None)
+        await until(lambda: receiver.complete or receiver.error is not None)
         first, last = pool.health()
         assert (first.url, first.healthy) == (url, False)
         assert first.last_error
@@ -514,5 +514,5 @@ async def test_a_failure_nobody_has_thought_of_is_logged_and_reported_to_who_is_
         exchange.receiver = None
     go_on.set()
     await until(lambda: "unforeseen" in caplog.text)
-    assert receiver.failure is (None if gone else Failure.NO_ENDPOINT)
+    assert receiver.error is (None if gone else ProxyError.NO_ENDPOINT)
     pool.close()

@@ -20,7 +20,7 @@ from lab.attack.fuzz_grammar import MAX_BODY, MAX_HEAD, MAX_HEADERS, Conversatio
 from lab.rig.process import wait_for
 from lab.rig.proxy_process import ProxyProcess, guest_address, guest_identity
 from lab.stand_ins.upstream_recorder import Recorded, Reply, UpstreamRecorder, usual_reply
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.request_parser import RequestParser
 from ovs_metadata.proxy.http.response import BadResponseError, ResponsePart
@@ -44,14 +44,14 @@ def test_no_guest_breaks_the_proxy_nor_its_identity(tmp_path: Path) -> None:
 # The parsers, without a socket.
 
 
-def requests_of(segments: list[bytes]) -> list[Request | Failure]:
+def requests_of(segments: list[bytes]) -> list[Request | ProxyError]:
     parser = RequestParser(max_head=MAX_HEAD, max_headers=MAX_HEADERS, max_body=MAX_BODY)
-    taken: list[Request | Failure] = []
+    taken: list[Request | ProxyError] = []
     for segment in segments:
         parser.receive(segment)
         while (item := parser.take()) is not None:
             taken.append(item)
-            if isinstance(item, Failure):
+            if isinstance(item, ProxyError):
                 return taken
     return taken
 

@@ -19,15 +19,15 @@ from proxy_support import (
 )
 
 from ovs_metadata.proxy.control.identity import Entry, Pending
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 EXPECTING = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
 PENDING = {"127.0.0.2": Pending("port-2", "secret reason"), "127.0.0.9": identity(9)}
 
 
-def error(failure: Failure, *, head_only: bool = False) -> bytes:
-    return render_failure(failure, retry_after=1, head_only=head_only)
+def error(failure: ProxyError, *, head_only: bool = False) -> bytes:
+    return render_error(failure, retry_after=1, head_only=head_only)
 
 
 async def silent(connection: NovaConnection) -> None:
@@ -79,40 +79,40 @@ MALFORMED = [
     b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
 ]
 OTHERS = [
-    (b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", Failure.METHOD_REFUSED),
-    (b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", Failure.METHOD_REFUSED),
-    (b"get / HTTP/1.1\r\nHost: h\r\n\r\n", Failure.METHOD_REFUSED),
-    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Failure.VERSION_REFUSED),
-    (b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", Failure.VERSION_REFUSED),
-    (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", Failure.VERSION_REFUSED),
-    (b"GET / HTTP/0.9\r\n\r\n", Failure.VERSION_REFUSED),
-    (b"GET /\r\n\r\n", Failure.VERSION_REFUSED),
-    (b"GET / HTTP/1.1\r\nHost: h\r\nExpect: 200-ok\r\n\r\n", Failure.EXPECTATION_REFUSED),
-    (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 65536 + b"\r\n\r\n", Failure.HEAD_TOO_LARGE),
-    (b"GET /" + b"y" * 65536 + b" HTTP/1.1\r\nHost: h\r\n\r\n", Failure.HEAD_TOO_LARGE),
-    (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 70000, Failure.HEAD_TOO_LARGE),
-    (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X:y\r\n" * 300 + b"\r\n", Failure.HEAD_TOO_LARGE),
-    (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\n\r\n", Failure.BODY_TOO_LARGE),
+    (b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", ProxyError.METHOD_REFUSED),
+    (b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", ProxyError.METHOD_REFUSED),
+    (b"get / HTTP/1.1\r\nHost: h\r\n\r\n", ProxyError.METHOD_REFUSED),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ProxyError.VERSION_REFUSED),
+    (b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", ProxyError.VERSION_REFUSED),
+    (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", ProxyError.VERSION_REFUSED),
+    (b"GET / HTTP/0.9\r\n\r\n", ProxyError.VERSION_REFUSED),
+    (b"GET /\r\n\r\n", ProxyError.VERSION_REFUSED),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nExpect: 200-ok\r\n\r\n", ProxyError.EXPECTATION_REFUSED),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 65536 + b"\r\n\r\n", ProxyError.HEAD_TOO_LARGE),
+    (b"GET /" + b"y" * 65536 + b" HTTP/1.1\r\nHost: h\r\n\r\n", ProxyError.HEAD_TOO_LARGE),
+    (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 70000, ProxyError.HEAD_TOO_LARGE),
+    (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X:y\r\n" * 300 + b"\r\n", ProxyError.HEAD_TOO_LARGE),
+    (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\n\r\n", ProxyError.BODY_TOO_LARGE),
     (
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"100001\r\n" + b"y" * 0x100001 + b"\r\n0\r\n\r\n",
-        Failure.BODY_TOO_LARGE,
+        ProxyError.BODY_TOO_LARGE,
     ),
     (
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
         b"T: " + b"y" * 200_000,
-        Failure.BODY_TOO_LARGE,
+        ProxyError.BODY_TOO_LARGE,
     ),
 ]
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "failure"),
-    [*((request, Failure.MALFORMED) for request in MALFORMED), *OTHERS],
+    [*((request, ProxyError.MALFORMED) for request in MALFORMED), *OTHERS],
 )
 @on_loop
 async def test_an_unacceptable_request_is_refused_and_never_reaches_nova(
-    request_bytes: bytes, failure: Failure
+    request_bytes: bytes, failure: ProxyError
 ) -> None:
     async with relay(answers(OK)) as (proxy, nova):
         # What follows it on the connection is not looked at.
@@ -125,7 +125,7 @@ async def test_an_unacceptable_request_is_refused_and_never_reaches_nova(
 async def test_the_requests_before_a_malformed_one_are_served() -> None:
     async with relay(answers(OK)) as (proxy, _):
         data = await proxy.exchange(GET + GET + b"GARBAGE\r\n\r\n")
-    assert data == OK + OK + error(Failure.MALFORMED)
+    assert data == OK + OK + error(ProxyError.MALFORMED)
 
 
 @on_loop
@@ -137,17 +137,17 @@ async def test_a_header_block_of_exactly_the_limit_passes() -> None:
         await guest.send(start + filler + b"\r\n\r\n")
         assert await guest.answer() == OK
         data = await proxy.exchange(start + filler + b"y\r\n\r\n")
-        assert data == error(Failure.HEAD_TOO_LARGE)
+        assert data == error(ProxyError.HEAD_TOO_LARGE)
     assert len(nova.requests) == 1
 
 
 @on_loop
 async def test_an_unknown_address_gets_404() -> None:
     async with relay(answers(OK), entries={}) as (proxy, nova):
-        assert await proxy.exchange(GET) == error(Failure.NO_INTERFACE)
+        assert await proxy.exchange(GET) == error(ProxyError.NO_INTERFACE)
         head = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
-        assert await proxy.exchange(head) == error(Failure.NO_INTERFACE, head_only=True)
-        assert await proxy.exchange(EXPECTING) == error(Failure.NO_INTERFACE)
+        assert await proxy.exchange(head) == error(ProxyError.NO_INTERFACE, head_only=True)
+        assert await proxy.exchange(EXPECTING) == error(ProxyError.NO_INTERFACE)
     assert nova.connections == 0
 
 
@@ -169,7 +169,7 @@ async def test_an_identity_that_stays_pending_is_503_with_retry_after() -> None:
         started = asyncio.get_running_loop().time()
         data = await proxy.exchange(GET)
         assert asyncio.get_running_loop().time() - started > 0.15
-        assert data == error(Failure.NOT_READY)
+        assert data == error(ProxyError.NOT_READY)
         assert b"\r\nRetry-After: 1\r\n" in data
         assert data.startswith(b"HTTP/1.1 503 ")
     assert nova.connections == 0
@@ -178,7 +178,7 @@ async def test_an_identity_that_stays_pending_is_503_with_retry_after() -> None:
 @on_loop
 async def test_100_continue_waits_for_the_identity() -> None:
     async with relay(answers(OK), entries=dict(PENDING), pending_timeout=0.5) as (proxy, _):
-        assert await proxy.exchange(EXPECTING) == error(Failure.NOT_READY)
+        assert await proxy.exchange(EXPECTING) == error(ProxyError.NOT_READY)
         guest = await proxy.guest()
         await guest.send(EXPECTING)
         await proxy.settle()
@@ -202,7 +202,7 @@ async def test_the_identity_is_looked_up_for_every_request_of_a_connection() -> 
         proxy.table.set("127.0.0.2", Pending("port-2", "vm-uuid differs"))
         proxy.server.apply(dataclasses.replace(proxy.server.settings, pending_timeout=0.1))
         await guest.send(GET)
-        assert await guest.rest() == error(Failure.NOT_READY)
+        assert await guest.rest() == error(ProxyError.NOT_READY)
 
 
 @pytest.mark.parametrize("before", [identity(2), Pending("port-2", "no record")])
@@ -282,14 +282,14 @@ async def test_no_endpoint_is_503_with_retry_after() -> None:
         port = taken.getsockname()[1]
     async with running_proxy(f"http://127.0.0.1:{port}") as proxy:
         data = await proxy.exchange(GET)
-    assert data == error(Failure.NO_ENDPOINT)
+    assert data == error(ProxyError.NO_ENDPOINT)
     assert b"\r\nRetry-After: 1\r\n" in data
 
 
 @on_loop
 async def test_silence_of_nova_is_504_and_its_connection_is_given_up() -> None:
     async with relay(silent, response_timeout=0.2) as (proxy, nova):
-        assert await proxy.exchange(GET) == error(Failure.ENDPOINT_SILENT)
+        assert await proxy.exchange(GET) == error(ProxyError.ENDPOINT_SILENT)
         await until(lambda: nova.closed == 1)
     assert len(nova.requests) == 1  # it is not asked twice
 
@@ -319,7 +319,7 @@ async def test_an_unusable_answer_is_502(answer: bytes) -> None:
 
     async with relay(script) as (proxy, _):
         data = await proxy.exchange(GET)
-    assert data == error(Failure.BAD_ANSWER)
+    assert data == error(ProxyError.BAD_ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -414,17 +414,17 @@ async def test_a_guest_that_has_shut_down_its_side_is_answered(requests: int) ->
 @pytest.mark.parametrize(
     ("sent", "failure"),
     [
-        (b"GET / HTTP/1.1\r\nHost: h\r\nX: y", Failure.REQUEST_TIMEOUT),
-        (b"GE", Failure.REQUEST_TIMEOUT),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: y", ProxyError.REQUEST_TIMEOUT),
+        (b"GE", ProxyError.REQUEST_TIMEOUT),
         (
             b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab",
-            Failure.REQUEST_TIMEOUT,
+            ProxyError.REQUEST_TIMEOUT,
         ),
         (b"", None),
     ],
 )
 @on_loop
-async def test_a_slow_sender_is_not_waited_for(sent: bytes, failure: Failure | None) -> None:
+async def test_a_slow_sender_is_not_waited_for(sent: bytes, failure: ProxyError | None) -> None:
     limits = {"head_timeout": 0.2, "body_timeout": 0.2, "idle_timeout": 0.2}
     async with relay(answers(OK), **limits) as (proxy, nova):
         data = await proxy.exchange(sent)
@@ -447,7 +447,7 @@ async def test_trickling_does_not_prolong_the_time_for_a_head() -> None:
         trickling = asyncio.create_task(trickle())
         try:
             async with asyncio.timeout(5):
-                assert await guest.rest() == error(Failure.REQUEST_TIMEOUT)
+                assert await guest.rest() == error(ProxyError.REQUEST_TIMEOUT)
         finally:
             trickling.cancel()
 

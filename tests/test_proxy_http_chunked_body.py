@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.proxy.http.chunked_body import FRAMING, FRAMING_SHARE, ChunkedBody
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 
 
 def chunked(*chunks: bytes, extension: bytes = b"", trailers: bytes = b"") -> bytes:
@@ -20,9 +20,9 @@ def taken(*pieces: bytes, max_body: int = 100_000) -> tuple[object, bytes]:
     subject, received = ChunkedBody(max_body), bytearray()
     for piece in pieces:
         received += piece
-        failure = subject.take_from(received)
-        if failure is not None:
-            return failure, b""
+        error = subject.take_from(received)
+        if error is not None:
+            return error, b""
     return bytes(subject.body) if subject.complete else None, bytes(received)
 
 
@@ -70,13 +70,15 @@ def test_a_body_is_what_its_chunks_are_and_ends_where_they_end(
     ],
 )
 def test_whatever_is_not_exactly_right_is_malformed(wire: bytes) -> None:
-    assert taken(wire) == (Failure.MALFORMED, b"")
+    assert taken(wire) == (ProxyError.MALFORMED, b"")
     assert taken(*(wire[index : index + 1] for index in range(len(wire)))) == taken(wire)
 
 
 def test_the_limit_of_a_body_is_exact_and_seen_from_a_chunks_header() -> None:
     assert taken(chunked(b"x" * 60, b"y" * 40), max_body=100) == (b"x" * 60 + b"y" * 40, b"")
-    assert taken(b"3c\r\n" + b"x" * 60 + b"\r\n29\r\n", max_body=100)[0] is Failure.BODY_TOO_LARGE
+    assert (
+        taken(b"3c\r\n" + b"x" * 60 + b"\r\n29\r\n", max_body=100)[0] is ProxyError.BODY_TOO_LARGE
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,11 +96,11 @@ def test_the_limit_of_a_body_is_exact_and_seen_from_a_chunks_header() -> None:
 def test_what_is_no_body_is_bounded_in_proportion_to_it(start: bytes, endless: bytes) -> None:
     subject, received = ChunkedBody(100_000), bytearray(start)
     framing = 0
-    while (failure := subject.take_from(received)) is None:
+    while (error := subject.take_from(received)) is None:
         assert not subject.complete
         framing += len(endless) - endless.count(b"y")
         received += endless
-    assert failure is Failure.BODY_TOO_LARGE
+    assert error is ProxyError.BODY_TOO_LARGE
     assert len(subject.body) < 100_000
     assert framing <= FRAMING + len(subject.body) // FRAMING_SHARE + len(endless)
 

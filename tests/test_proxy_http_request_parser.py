@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.proxy.http import request_parser
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
 
@@ -18,11 +18,11 @@ def parser(*, max_head: int = 4096, max_body: int = 1000) -> RequestParser:
     return RequestParser(max_head=max_head, max_headers=20, max_body=max_body)
 
 
-def take_all(subject: RequestParser) -> list[Request | Failure]:
-    taken: list[Request | Failure] = []
+def take_all(subject: RequestParser) -> list[Request | ProxyError]:
+    taken: list[Request | ProxyError] = []
     while (item := subject.take()) is not None:
         taken.append(item)
-        if isinstance(item, Failure):
+        if isinstance(item, ProxyError):
             break
     return taken
 
@@ -74,12 +74,12 @@ MESSAGES = st.sampled_from(
 )
 
 
-def taken_from(pieces: list[bytes]) -> list[Request | Failure]:
-    subject, taken = parser(max_head=300), list[Request | Failure]()
+def taken_from(pieces: list[bytes]) -> list[Request | ProxyError]:
+    subject, taken = parser(max_head=300), list[Request | ProxyError]()
     for piece in pieces:
         subject.receive(piece)
         taken += take_all(subject)
-        if taken and isinstance(taken[-1], Failure):
+        if taken and isinstance(taken[-1], ProxyError):
             break
     return taken
 
@@ -122,7 +122,7 @@ def test_what_cannot_become_a_request_is_refused_at_its_first_wrong_byte(
         assert subject.take() is None
     subject.receive(wire[-1:])
     taken = subject.take()
-    assert isinstance(taken, Failure)
+    assert isinstance(taken, ProxyError)
     assert taken.value.status == status
     subject.receive(GET)
     assert subject.take() is taken
@@ -187,13 +187,13 @@ def test_a_header_value_that_trickles_in_is_bounded() -> None:
         subject.receive(b"y" * 10)
         given_bytes += 10
         assert given_bytes <= 4096
-    assert subject.take() is Failure.HEAD_TOO_LARGE
+    assert subject.take() is ProxyError.HEAD_TOO_LARGE
 
 
 def test_the_limit_of_a_head_is_exact_also_for_a_pipelined_one() -> None:
     start = b"GET / HTTP/1.1\r\nHost: h\r\nX: "
     filler = 4096 - len(start) - 4
-    for size, expected in ((filler, Request), (filler + 1, Failure)):
+    for size, expected in ((filler, Request), (filler + 1, ProxyError)):
         subject = parser(max_head=4096)
         subject.receive(GET + start + b"y" * size + b"\r\n\r\n")
         assert isinstance(subject.take(), Request)
@@ -201,7 +201,7 @@ def test_the_limit_of_a_head_is_exact_also_for_a_pipelined_one() -> None:
 
 
 def test_the_limit_of_a_body_is_exact() -> None:
-    for size, expected in ((1000, Request), (1001, Failure)):
+    for size, expected in ((1000, Request), (1001, ProxyError)):
         for framing in (
             b"Content-Length: %d\r\n\r\n%b" % (size, b"y" * size),
             b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (size, b"y" * size),
@@ -223,14 +223,14 @@ def test_no_more_is_looked_at_than_was_asked_for() -> None:
     subject.receive(GET + b"CONNECT")
     assert isinstance(subject.take(), Request)
     subject.receive(b" h:80 HTTP/1.1\r\n\r\n")
-    assert subject.take() is Failure.METHOD_REFUSED
+    assert subject.take() is ProxyError.METHOD_REFUSED
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"A:\n", b"A: " + 4096 * b"b", 30 * b"A:\r\n" + b"\r\n"])
 def test_a_refused_head_request_is_told_apart(rest: bytes) -> None:
     subject = parser()
     subject.receive(b"HEAD / HTTP/1.1\r\n" + rest)
-    assert isinstance(subject.take(), Failure)
+    assert isinstance(subject.take(), ProxyError)
     assert subject.refused_head
 
 
@@ -241,7 +241,7 @@ def test_how_a_head_is_cut_into_pieces_makes_no_difference(
 ) -> None:
     text = b"".join(messages)
 
-    def taken(piece: int) -> list[Request | Failure]:
+    def taken(piece: int) -> list[Request | ProxyError]:
         subject = parser(max_head=300)
         subject.receive(text)
         with pytest.MonkeyPatch.context() as patch:
@@ -266,5 +266,5 @@ def test_nothing_behind_the_first_forbidden_byte_is_scanned(
     monkeypatch.setattr(request_parser, "_is_forbidden", counted)
     subject = parser(max_head=65536)
     subject.receive(line + 32768 * byte)
-    assert subject.take() is Failure.MALFORMED
+    assert subject.take() is ProxyError.MALFORMED
     assert sum(scanned) <= 2048

@@ -9,7 +9,7 @@ import pytest
 from proxy_support import OK, REQUEST_ID, identity, on_loop, until
 
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest, Request, RequestHead, render_request
 from ovs_metadata.proxy.http.response import ResponsePart
 from ovs_metadata.proxy.nova.pool import UpstreamPool
@@ -24,7 +24,7 @@ class Receiver:
         self.parts = 0
         self.body = b""
         self.complete = False
-        self.failure: Failure | None = None
+        self.error: ProxyError | None = None
 
     def request_sent(self) -> None:
         pass
@@ -34,8 +34,8 @@ class Receiver:
         self.body += part.body
         self.complete = part.complete
 
-    def exchange_failed(self, failure: Failure) -> None:
-        self.failure = failure
+    def request_failed(self, error: ProxyError) -> None:
+        self.error = error
 
 
 def request(method: bytes = b"GET", body: bytes = b"") -> OutgoingRequest:

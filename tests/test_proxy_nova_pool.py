@@ -21,10 +21,10 @@ from proxy_support import (
 
 from lab.rig.process import free_port
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-BAD_ANSWER = render_failure(Failure.BAD_ANSWER, retry_after=1)
+BAD_ANSWER = render_error(ProxyError.BAD_ANSWER, retry_after=1)
 
 
 def unreachable() -> str:
@@ -299,7 +299,7 @@ async def test_https_is_spoken_and_the_certificate_verified(
                 assert await guest.get() == OK
                 assert await guest.get() == OK
             else:
-                failed = render_failure(Failure.NO_ENDPOINT, retry_after=1)
+                failed = render_error(ProxyError.NO_ENDPOINT, retry_after=1)
                 assert await proxy.exchange(GET) == failed
     finally:
         server.close()

@@ -15,13 +15,13 @@ from test_proxy_nova_connection import LEAK, Receiver, request
 from tls_support import Authority, Credentials
 
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 from ovs_metadata.proxy.nova.tls import TlsError, tls_context
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"
-NO_ENDPOINT = render_failure(Failure.NO_ENDPOINT, retry_after=1)
+NO_ENDPOINT = render_error(ProxyError.NO_ENDPOINT, retry_after=1)
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
@@ -313,13 +313,13 @@ async def test_an_answer_without_length_is_whole_only_if_tls_ends_properly(
             raw = os.dup(connection.writer.get_extra_info("socket").fileno())
             with socket.socket(fileno=raw) as end:
                 end.shutdown(socket.SHUT_WR)
-            await until(lambda: receiver.complete or receiver.failure is not None)
+            await until(lambda: receiver.complete or receiver.error is not None)
 
     tls = authority.server_context("IP:127.0.0.1")
     async with running_nova(script, tls=tls) as nova:
         pool = UpstreamPool(Settings(nova_metadata_urls=(nova.url,), nova_ca=authority.certificate))
         pool.submit(request(), receiver)
-        await until(lambda: receiver.complete or receiver.failure is not None)
+        await until(lambda: receiver.complete or receiver.error is not None)
         pool.close()
     assert receiver.complete is proper
-    assert receiver.failure is (None if proper else Failure.BAD_ANSWER)
+    assert receiver.error is (None if proper else ProxyError.BAD_ANSWER)

@@ -17,14 +17,14 @@ from proxy_support import (
 )
 
 from ovs_metadata.proxy import server as server_module
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 @on_loop
 async def test_a_port_over_its_connection_limit_is_refused_and_others_are_not() -> None:
-    refused = render_failure(Failure.TOO_MANY_CONNECTIONS, retry_after=1)
+    refused = render_error(ProxyError.TOO_MANY_CONNECTIONS, retry_after=1)
     # Two addresses of one port (IPv4 and IPv6 in a deployment) are counted together.
     entries = {
         "127.0.0.2": identity(2, port="p"),

@@ -78,7 +78,7 @@ def _worker(port: int, authority: Path) -> None:
         pool = UpstreamPool(settings)
         receiver = Receiver()
         pool.submit(request(), receiver)
-        await until(lambda: receiver.complete or receiver.failure is not None)
+        await until(lambda: receiver.complete or receiver.error is not None)
         pool.close()
 
     asyncio.run(ask())

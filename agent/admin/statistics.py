@@ -19,7 +19,7 @@ from ovs_metadata.proxy.accounting.report import (
     Report,
 )
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
 MAX_ANSWERS = 256
@@ -40,7 +40,7 @@ class Totals:
             (200, ANSWERED): 0,
             _ANY_OTHER: 0,
             **{(0, cause): 0 for cause in OTHER_CAUSES},
-            **{(failure.value.status, failure.name.lower()): 0 for failure in Failure},
+            **{(error.value.status, error.name.lower()): 0 for error in ProxyError},
         }
     )
     """By status and cause."""

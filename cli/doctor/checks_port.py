@@ -10,7 +10,7 @@ from ovs_metadata.cli.doctor.finding import Fault, Finding
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, State
 from ovs_metadata.host.address import why_unservable
 from ovs_metadata.host.join import DEAD_VLAN, ServedPort
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.store.interface import MalformedRecord
 from ovs_metadata.store.record import COMPUTE, PortRecord
 from ovs_metadata.untrusted import UnreadableJson, parse_json
@@ -158,15 +158,15 @@ def _title(group: Group) -> str:
 
 
 _FAULT_OF_ANSWER = {
-    Failure.NO_INTERFACE: faults.NOT_IDENTIFIED,
-    Failure.NOT_READY: faults.NOT_IDENTIFIED,
-    Failure.NOT_CONFIRMED: faults.NOT_CONFIRMED,
-    Failure.RATE_LIMITED: faults.OVER_LIMIT,
-    Failure.TOO_MANY_CONNECTIONS: faults.OVER_LIMIT,
-    Failure.TOO_MANY_REQUESTS: faults.OVER_LIMIT,
-    Failure.BAD_ANSWER: faults.NO_ANSWER_FROM_NOVA,
-    Failure.NO_ENDPOINT: faults.NO_ANSWER_FROM_NOVA,
-    Failure.ENDPOINT_SILENT: faults.NO_ANSWER_FROM_NOVA,
+    ProxyError.NO_INTERFACE: faults.NOT_IDENTIFIED,
+    ProxyError.NOT_READY: faults.NOT_IDENTIFIED,
+    ProxyError.NOT_CONFIRMED: faults.NOT_CONFIRMED,
+    ProxyError.RATE_LIMITED: faults.OVER_LIMIT,
+    ProxyError.TOO_MANY_CONNECTIONS: faults.OVER_LIMIT,
+    ProxyError.TOO_MANY_REQUESTS: faults.OVER_LIMIT,
+    ProxyError.BAD_ANSWER: faults.NO_ANSWER_FROM_NOVA,
+    ProxyError.NO_ENDPOINT: faults.NO_ANSWER_FROM_NOVA,
+    ProxyError.ENDPOINT_SILENT: faults.NO_ANSWER_FROM_NOVA,
 }
 """What the proxy's own answers mean."""
 
@@ -203,8 +203,8 @@ def check_request(facts: RequestFacts) -> Iterator[Finding]:
 
 def _of_error(status: int, body: bytes) -> tuple[Fault, str]:
     text = body.decode("utf-8", errors="replace").strip()
-    for failure, fault in _FAULT_OF_ANSWER.items():
-        if (failure.value.status, failure.value.text) == (status, text):
+    for error, fault in _FAULT_OF_ANSWER.items():
+        if (error.value.status, error.value.text) == (status, text):
             return fault, f"the proxy answers {status}: {text}"
     return faults.ANSWERED_WITH_ERROR, f"the answer has status {status}"
 

@@ -59,7 +59,7 @@ class Observer:
             method: as the guest wrote it; empty if it could not be read.
             target: likewise.
             status: the status the guest was sent; 0 for none.
-            cause: why Nova's response was not passed on, a name of `Failure` or of
+            cause: why Nova's response was not passed on, a name of `ProxyError` or of
                 `report.OTHER_CAUSES`; None if it was.
             bytes_sent: bytes of response written to the guest.
             started: when the whole request was there, by `time.monotonic` (uvloop's own clock is

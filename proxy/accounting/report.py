@@ -22,7 +22,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.nova.health import EndpointHealth
 from ovs_metadata.untrusted import escaped, parse_json
 
@@ -36,13 +36,13 @@ ANSWERED = "answered"
 """The cause of a response that is Nova's own."""
 
 OTHER_CAUSES = ("guest_gone", "cut_off")
-"""Why a response was not given, or not to its end, besides the failures: the guest went away; it
+"""Why a response was not given, or not to its end, besides the errors: the guest went away; it
 was cut short, for its port's identity changed or Nova's response broke off."""
 
 OTHER = "other"
 """The cause that stands for all that are not known here."""
 
-CAUSES = frozenset({ANSWERED, OTHER, *OTHER_CAUSES, *(failure.name.lower() for failure in Failure)})
+CAUSES = frozenset({ANSWERED, OTHER, *OTHER_CAUSES, *(error.name.lower() for error in ProxyError)})
 
 REFUSALS = frozenset({"port_limit", "worker_limit", OTHER})
 """Why a connection is turned away: too many of its port, or too many of all ports together."""

@@ -19,7 +19,7 @@ from ovs_metadata.proxy.control.identity import Entry, Identity
 from ovs_metadata.proxy.guest.port_connection import GuestContext, PortConnection
 from ovs_metadata.proxy.guest.state import Phase
 from ovs_metadata.proxy.guest.transaction import Transaction
-from ovs_metadata.proxy.http.errors import Failure, render_failure
+from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.http.request import Request, render_request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
 from ovs_metadata.proxy.http.response import ResponseEncoder, ResponsePart
@@ -75,7 +75,7 @@ class GuestConnection(PortConnection):
             self._await_request()
             self._context.make_room()
         elif beyond <= self._context.settings.max_connections_per_port:
-            self._refuse(Failure.TOO_MANY_CONNECTIONS)
+            self._refuse(ProxyError.TOO_MANY_CONNECTIONS)
             self._context.make_room()
         else:
             self.cut_off()  # not even the refusals may pile up
@@ -151,20 +151,20 @@ class GuestConnection(PortConnection):
         if self._now() < self.deadline:
             return
         if phase is Phase.HELD or (phase is _READING and self._continue_due):
-            self._refuse(Failure.NOT_READY)
+            self._refuse(ProxyError.NOT_READY)
         elif phase is Phase.QUEUED:
-            self._refuse(Failure.TOO_MANY_REQUESTS)
+            self._refuse(ProxyError.TOO_MANY_REQUESTS)
         elif phase is Phase.CONFIRMING or (self._transaction and self._transaction.held):
-            self._refuse(Failure.NOT_CONFIRMED)
+            self._refuse(ProxyError.NOT_CONFIRMED)
         elif phase is _READING:
             if self._parser.progress is _IDLE:
                 self._close()
             else:
-                self._refuse(Failure.REQUEST_TIMEOUT)
+                self._refuse(ProxyError.REQUEST_TIMEOUT)
         elif phase is _RELAYING and not self._output_full:
             if self._transaction is not None and self._transaction.exchange is not None:
                 self._transaction.exchange.complain_of_silence()
-            self.exchange_failed(Failure.ENDPOINT_SILENT)
+            self.request_failed(ProxyError.ENDPOINT_SILENT)
         else:
             self.cut_off()
 
@@ -217,7 +217,7 @@ class GuestConnection(PortConnection):
         if isinstance(entry, Identity):
             self._relay(transaction, entry)
         else:
-            self._refuse(Failure.NO_INTERFACE if entry is None else Failure.NOT_READY)
+            self._refuse(ProxyError.NO_INTERFACE if entry is None else ProxyError.NOT_READY)
 
     def drain(self) -> None:
         """Close as soon as the request in hand, if any, is answered."""
@@ -253,7 +253,7 @@ class GuestConnection(PortConnection):
                 self._close()
             else:
                 self._set_reading_deadline()
-        elif isinstance(taken, Failure):
+        elif isinstance(taken, ProxyError):
             self._refuse(taken, head_only=self._parser.refused_head)
         else:
             self._begin_request(taken)
@@ -282,7 +282,7 @@ class GuestConnection(PortConnection):
     def _answer_expectation(self) -> None:
         entry = self._context.table.get(self.address)
         if entry is None:
-            self._refuse(Failure.NO_INTERFACE)
+            self._refuse(ProxyError.NO_INTERFACE)
         elif isinstance(entry, Identity):
             self._invite_body()
         else:
@@ -315,13 +315,13 @@ class GuestConnection(PortConnection):
             delay = self._port.delay(now, settings.rate_limit, settings.rate_limit_burst)
             if delay:
                 retry_after = max(settings.retry_after, math.ceil(delay))
-                self._refuse(Failure.RATE_LIMITED, retry_after=retry_after)
+                self._refuse(ProxyError.RATE_LIMITED, retry_after=retry_after)
                 return
         entry = context.table.get(self.address)
         if isinstance(entry, Identity):
             self._queue(transaction, entry)
         elif entry is None:
-            self._refuse(Failure.NO_INTERFACE)
+            self._refuse(ProxyError.NO_INTERFACE)
         else:
             _log.debug("a request from %s waits: %s", self.address, entry.reason)
             self._phase = Phase.HELD
@@ -407,12 +407,12 @@ class GuestConnection(PortConnection):
             self._set_deadline(self._context.settings.response_timeout)
             channel.write(data)
 
-    def exchange_failed(self, failure: Failure) -> None:
+    def request_failed(self, error: ProxyError) -> None:
         """Say so to the guest, or cut a response short that has already begun."""
         if self._transaction is not None and self._transaction.status:
             self.cut_off()
         else:
-            self._refuse(failure)
+            self._refuse(error)
 
     def _response_complete(self, transaction: Transaction, *, keep_alive: bool) -> None:
         self._finish(transaction, transaction.status, None)
@@ -428,31 +428,31 @@ class GuestConnection(PortConnection):
     # Ending the connection.
 
     def _refuse(
-        self, failure: Failure, *, head_only: bool = False, retry_after: int | None = None
+        self, error: ProxyError, *, head_only: bool = False, retry_after: int | None = None
     ) -> None:
         """Answer with an error of the proxy's own, and close once the guest could read it."""
         channel, transaction = self._channel, self._transaction
         if channel is None or not channel.open:
             return
-        _log.debug("%s: answered with %s", self.address, failure.name)
+        _log.debug("%s: answered with %s", self.address, error.name)
         if transaction is not None and transaction.request.head.method == b"HEAD":
             head_only = True
         settings = self._context.settings
-        data = render_failure(
-            failure, retry_after=retry_after or settings.retry_after, head_only=head_only
+        data = render_error(
+            error, retry_after=retry_after or settings.retry_after, head_only=head_only
         )
-        status = failure.value.status
-        if status < 500 or failure is Failure.TOO_MANY_CONNECTIONS:
+        status = error.value.status
+        if status < 500 or error is ProxyError.TOO_MANY_CONNECTIONS:
             self._blame()
         if transaction is not None:
             transaction.first_byte, transaction.sent = monotonic(), len(data)
-            self._abandon(status, failure.name)
-        elif failure is not Failure.TOO_MANY_CONNECTIONS:  # of which there is no request
+            self._abandon(status, error.name)
+        elif error is not ProxyError.TOO_MANY_CONNECTIONS:  # of which there is no request
             now = monotonic()
             head = self._parser.head
             asked = (b"", b"") if head is None else (head.method, head.target)
             self._context.observer.request_done(
-                *(self.address, self._port_id(), "", *asked, status, failure.name, len(data)),
+                *(self.address, self._port_id(), "", *asked, status, error.name, len(data)),
                 *(now, now, now, b""),
             )
         self._leave_turn()

@@ -7,7 +7,7 @@ trailers have no meaning here: they are checked and dropped.
 
 import re
 
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 
 FRAMING = 512
 """Bytes of chunk headers, extensions and trailers that any body may have."""
@@ -39,8 +39,8 @@ class ChunkedBody:
         self.body = bytearray()
         self.complete = False
 
-    def take_from(self, received: bytearray) -> Failure | None:
-        """Take from the front what belongs to the body; a failure is final."""
+    def take_from(self, received: bytearray) -> ProxyError | None:
+        """Take from the front what belongs to the body; an error is final."""
         body, position, size = self.body, 0, len(received)
         while not self.complete:
             left = self._left
@@ -52,34 +52,34 @@ class ChunkedBody:
                 if left > 2 or size - position < 2:
                     break
                 if not received.startswith(b"\r\n", position):
-                    return Failure.MALFORMED
+                    return ProxyError.MALFORMED
                 position += 2
                 self._left = 0
             room = FRAMING + len(body) // FRAMING_SHARE - self._framing
             end = received.find(b"\r\n", position + self._scanned, position + room) + 2
             if end < 2:
                 if size - position >= room:
-                    return Failure.BODY_TOO_LARGE
+                    return ProxyError.BODY_TOO_LARGE
                 self._scanned = max(0, size - position - 1)
                 break
             self._scanned = 0
             self._framing += end - position
-            failure = (self._take_trailer if self._in_trailers else self._take_header)(
+            error = (self._take_trailer if self._in_trailers else self._take_header)(
                 received, position, end
             )
-            if failure is not None:
-                return failure
+            if error is not None:
+                return error
             position = end
         del received[:position]
         return None
 
-    def _take_header(self, received: bytearray, start: int, end: int) -> Failure | None:
+    def _take_header(self, received: bytearray, start: int, end: int) -> ProxyError | None:
         header = _CHUNK_HEADER.fullmatch(received, start, end)
         if header is None:
-            return Failure.MALFORMED
+            return ProxyError.MALFORMED
         size = int(header[1], 16)
         if size > self._max_body - len(self.body):
-            return Failure.BODY_TOO_LARGE
+            return ProxyError.BODY_TOO_LARGE
         if size:
             self._left = size + 2
             self._framing += 2
@@ -87,11 +87,11 @@ class ChunkedBody:
             self._in_trailers = True
         return None
 
-    def _take_trailer(self, received: bytearray, start: int, end: int) -> Failure | None:
+    def _take_trailer(self, received: bytearray, start: int, end: int) -> ProxyError | None:
         if end - start == 2:
             self.complete = True
             return None
         trailer = _TRAILER.fullmatch(received, start, end)
         if trailer is None or trailer[1].lower() in _NO_TRAILERS:
-            return Failure.MALFORMED
+            return ProxyError.MALFORMED
         return None

@@ -18,7 +18,7 @@ class _LocalResponse:
     headers: tuple[str, ...] = ()
 
 
-class Failure(enum.Enum):
+class ProxyError(enum.Enum):
     """Why a request is answered by the proxy itself, or not at all."""
 
     MALFORMED = _LocalResponse(400, "Bad Request", "The request is not valid HTTP.")
@@ -76,13 +76,13 @@ class Failure(enum.Enum):
 
 
 @functools.lru_cache(maxsize=256)
-def render_failure(failure: Failure, *, retry_after: int, head_only: bool = False) -> bytes:
-    """Return the whole response for a failure.
+def render_error(error: ProxyError, *, retry_after: int, head_only: bool = False) -> bytes:
+    """Return the whole response for an error.
 
     ``retry_after`` is in seconds and used only where trying again makes sense; ``head_only`` leaves
     the body out, for HEAD. There are few combinations, so each is built once.
     """
-    response = failure.value
+    response = error.value
     body = response.text + "\n"
     lines = [
         f"HTTP/1.1 {response.status} {response.reason}",

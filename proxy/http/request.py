@@ -8,7 +8,7 @@ unreadable Content-Lengths, Content-Length together with Transfer-Encoding. Here
 from typing import NamedTuple
 
 from ovs_metadata.proxy.control.identity import Identity
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.headers import (
     HeaderList,
     is_chunked,
@@ -70,18 +70,18 @@ class OutgoingRequest(NamedTuple):
     idempotent: bool
 
 
-def refuse_line(line: RequestLine) -> Failure | None:
+def refuse_line(line: RequestLine) -> ProxyError | None:
     """Say why a request with this line is not served, if it is not."""
     if line.version in _VERSIONS:
-        return None if line.method in METHODS else Failure.METHOD_REFUSED
+        return None if line.method in METHODS else ProxyError.METHOD_REFUSED
     if line.version is None and not line.target.startswith(b"/"):
-        return Failure.MALFORMED  # otherwise it is HTTP/0.9
-    return Failure.VERSION_REFUSED
+        return ProxyError.MALFORMED  # otherwise it is HTTP/0.9
+    return ProxyError.VERSION_REFUSED
 
 
 def parse_request_head(
     line: RequestLine, headers: HeaderList, max_body: int
-) -> RequestHead | Failure:
+) -> RequestHead | ProxyError:
     """Decide on a request, whose line is served, from its head alone."""
     method, target, version = line
     http_1_1 = version == b"1.1"
@@ -95,15 +95,15 @@ def parse_request_head(
         or (encodings and raw_length is not None)
         or not (raw_length is None or raw_length.strip().isdigit())
     ):
-        return Failure.MALFORMED
+        return ProxyError.MALFORMED
     # An HTTP/1.0 client does not know 100-continue; its expectation is ignored (RFC 9110, 10.1.1).
     expects_continue = http_1_1 and bool(expectations)
     if expects_continue and [each.strip().lower() for each in expectations] != [b"100-continue"]:
-        return Failure.EXPECTATION_REFUSED
+        return ProxyError.EXPECTATION_REFUSED
     # Python reads no more than 4300 digits, and any number of them may be zeros.
     length = int((raw_length or b"").strip().lstrip(b"0") or b"0")
     if length > max_body:
-        return Failure.BODY_TOO_LARGE
+        return ProxyError.BODY_TOO_LARGE
     keep_alive = is_persistent(http_1_1, connection)
     return RequestHead(
         method, origin, passed, http_1_1, keep_alive, bool(encodings), expects_continue, length

@@ -4,7 +4,7 @@ This parser decides where a request begins and ends, and bounds it; llhttp (stri
 httptools) decides whether a head between these bounds is well-formed. It gets whole heads, one at a
 time, so nothing of a request is looked at before its turn, and how the bytes were cut into segments
 makes no difference. Each byte is looked at a fixed number of times. One parser serves one
-connection; it is of no use after a failure.
+connection; it is of no use after an error.
 
 What a head is refused for is the first of these, so that one cause has one status:
 
@@ -22,7 +22,7 @@ import re
 import httptools
 
 from ovs_metadata.proxy.http.chunked_body import ChunkedBody
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.headers import HeaderList
 from ovs_metadata.proxy.http.request import (
     Request,
@@ -79,7 +79,7 @@ class RequestParser:
     __slots__ = (
         "_chunks",
         "_empty_lines",
-        "_failure",
+        "_error",
         "_headers",
         "_http",
         "_line",
@@ -99,7 +99,7 @@ class RequestParser:
         self._max_headers = max_headers
         self._max_body = max_body
         self._received = bytearray()
-        self._failure: Failure | None = None
+        self._error: ProxyError | None = None
         self.refused_head = False
         """Whether the refused request is a HEAD, whose response must not have a body."""
         self._http: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
@@ -125,30 +125,30 @@ class RequestParser:
         """Keep bytes for the next `take`."""
         self._received += data
 
-    def take(self) -> Request | Failure | None:
+    def take(self) -> Request | ProxyError | None:
         """Return the next whole request, or why there can be none, or None: more bytes are needed.
 
-        Bytes behind the request returned are not looked at. After a failure there is nothing but
-        that failure.
+        Bytes behind the request returned are not looked at. After an error there is nothing but
+        that error.
         """
-        if self._failure is None and self.head is None and self._received:
-            self._failure = self._take_head()
+        if self._error is None and self.head is None and self._received:
+            self._error = self._take_head()
         head = self.head
-        if self._failure is not None or head is None:
-            return self._failure
+        if self._error is not None or head is None:
+            return self._error
         body = self._take_body(head) if head.chunked or head.length else b""
         if isinstance(body, bytes):
             self._begin()
             return Request(head, body)
-        self._failure = body
+        self._error = body
         return body
 
-    def _take_head(self) -> Failure | None:
+    def _take_head(self) -> ProxyError | None:
         """Take a head as far as it is there; it is in `head` once it is complete."""
         received, limit = self._received, self._max_head
         while received.startswith(b"\r\n"):
             if self._empty_lines == _MAX_EMPTY_LINES:
-                return Failure.MALFORMED
+                return ProxyError.MALFORMED
             self._empty_lines += 1
             self._scanned = 0
             del received[:2]
@@ -157,9 +157,9 @@ class RequestParser:
         if self._line is None:
             # A LF alone ends the line, too: it is malformed then.
             end = received.find(b"\n", scanned, limit) + 1
-            failure = self._take_line(bytes(received[:end])) if end else None
-            if failure is not None:
-                return failure
+            error = self._take_line(bytes(received[:end])) if end else None
+            if error is not None:
+                return error
         size = min(len(received), limit)
         while scanned < size:
             stop = min(scanned + _PIECE, size)
@@ -171,26 +171,26 @@ class RequestParser:
             if scanned and received[scanned - 1] == _CR:
                 scanned -= 1
             if _is_forbidden(bytes(received[scanned:stop])):
-                return Failure.MALFORMED
+                return ProxyError.MALFORMED
             scanned = stop
         self._scanned = scanned
-        return Failure.HEAD_TOO_LARGE if scanned >= limit else None
+        return ProxyError.HEAD_TOO_LARGE if scanned >= limit else None
 
-    def _take_line(self, text: bytes) -> Failure | None:
+    def _take_line(self, text: bytes) -> ProxyError | None:
         match = _REQUEST_LINE.fullmatch(text)
         if match is None:
-            return Failure.MALFORMED
+            return ProxyError.MALFORMED
         self._line = line = RequestLine(*match.groups())
         self.refused_head = line.method == b"HEAD"
         return refuse_line(line)
 
-    def _parse_head(self, text: bytes) -> Failure | None:
+    def _parse_head(self, text: bytes) -> ProxyError | None:
         """Decide on a whole head."""
         http, line = self._http, self._line
         if http is None or line is None:
-            return Failure.MALFORMED
+            return ProxyError.MALFORMED
         if text.count(b"\r\n") - 2 > self._max_headers:
-            return Failure.MALFORMED if _is_forbidden(text) else Failure.HEAD_TOO_LARGE
+            return ProxyError.MALFORMED if _is_forbidden(text) else ProxyError.HEAD_TOO_LARGE
         self._headers = []
         self._whole = False
         fit_for_another = True
@@ -201,10 +201,10 @@ class RequestParser:
             # what follows for that protocol.
             fit_for_another = False
         except httptools.HttpParserError:
-            return Failure.MALFORMED
+            return ProxyError.MALFORMED
         head = parse_request_head(line, self._headers, self._max_body) if self._whole else None
         if not isinstance(head, RequestHead):
-            return head or Failure.MALFORMED
+            return head or ProxyError.MALFORMED
         self.head = head
         if head.chunked:
             self._chunks = ChunkedBody(self._max_body)
@@ -212,13 +212,13 @@ class RequestParser:
             self._http = httptools.HttpRequestParser(self)
         return None
 
-    def _take_body(self, head: RequestHead) -> bytes | Failure | None:
+    def _take_body(self, head: RequestHead) -> bytes | ProxyError | None:
         self.progress = _BODY
         received, chunks = self._received, self._chunks
         if chunks is not None:
-            failure = chunks.take_from(received)
-            if failure is not None:
-                return failure
+            error = chunks.take_from(received)
+            if error is not None:
+                return error
             return bytes(chunks.body) if chunks.complete else None
         if len(received) < head.length:
             return None

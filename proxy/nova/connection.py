@@ -8,7 +8,7 @@ import asyncio
 import select
 from typing import Protocol, cast
 
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
 from ovs_metadata.proxy.http.response import BadResponseError, ResponsePart
 from ovs_metadata.proxy.http.response_parser import ResponseParser
@@ -24,7 +24,7 @@ class AnswerReceiver(Protocol):
     def response_received(self, part: ResponsePart) -> None:
         """A part of the response came."""
 
-    def exchange_failed(self, failure: Failure) -> None:
+    def request_failed(self, error: ProxyError) -> None:
         """There is no (more of the) response, and no more will come."""
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ovs_metadata.proxy.accounting.request_id import new_request_id
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
 from ovs_metadata.proxy.http.response import ResponsePart
 from ovs_metadata.proxy.nova.connection import Exchange, UpstreamConnection
@@ -193,7 +193,7 @@ class _Trial:
         if part.complete and not self.answered.done():
             self.answered.set_result(None)
 
-    def exchange_failed(self, failure: Failure) -> None:
+    def request_failed(self, error: ProxyError) -> None:
         """Nothing comes this way: the connection's owner is asked first."""
 
     def connection_free(self, connection: UpstreamConnection) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.http.errors import Failure
+from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
 from ovs_metadata.proxy.nova.connection import AnswerReceiver, Exchange, UpstreamConnection
 from ovs_metadata.proxy.nova.endpoint_connections import EndpointConnections
@@ -147,7 +147,7 @@ class UpstreamPool:
             exchange.retried = fresh
             self._connect(exchange, avoid=by if fresh else None)
         else:
-            exchange.receiver.exchange_failed(Failure.BAD_ANSWER)
+            exchange.receiver.request_failed(ProxyError.BAD_ANSWER)
 
     def endpoint_doubted(self, which: EndpointConnections) -> None:
         """Hold a trial of an endpoint, unless there was one just now."""
@@ -208,7 +208,7 @@ class UpstreamPool:
             if connection is not None:
                 connection.abort()
         elif connection is None:
-            receiver.exchange_failed(Failure.NO_ENDPOINT)
+            receiver.request_failed(ProxyError.NO_ENDPOINT)
         else:
             connection.send(exchange)
             receiver.request_sent()
@@ -303,4 +303,4 @@ def _report_to(exchange: Exchange, task: asyncio.Task[None]) -> None:
         return
     _log.error("connecting to Nova failed in an unforeseen way", exc_info=task.exception())
     if exchange.receiver is not None:
-        exchange.receiver.exchange_failed(Failure.NO_ENDPOINT)
+        exchange.receiver.request_failed(ProxyError.NO_ENDPOINT)
