@@ -21,7 +21,7 @@ from lab.rig import process
 from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.nova.endpoint_connections import TRIAL_AGENT
+from ovs_metadata.proxy.nova.endpoint_pool import TRIAL_AGENT
 from ovs_metadata.proxy.server import ProxyServer
 
 DEADLINE = 20.0

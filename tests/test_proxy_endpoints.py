@@ -26,7 +26,7 @@ from lab.rig.process import free_port
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.nova.connection import UpstreamConnection
-from ovs_metadata.proxy.nova.endpoint_connections import connection_order
+from ovs_metadata.proxy.nova.endpoint_pool import connection_order
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -392,7 +392,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
         assert port
         return list(addresses)
 
-    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.resolve", resolve)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_pool.resolve", resolve)
 
 
 @on_loop
@@ -412,9 +412,7 @@ async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remem
                 await guest.send(POST)
                 assert await guest.answer() == OK
                 # And from now on without any wait for the others.
-                monkeypatch.setattr(
-                    "ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 1000.0
-                )
+                monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_pool.ADDRESS_DELAY", 1000.0)
                 for _ in range(3):
                     await guest.send(POST)
                     assert await guest.answer() == OK
@@ -423,7 +421,7 @@ async def test_all_addresses_of_a_name_are_tried_and_the_one_that_works_is_remem
 
 @on_loop
 async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 1000.0)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_pool.ADDRESS_DELAY", 1000.0)
     resolve_to(monkeypatch, "127.0.0.2", "::1", "127.0.0.4")
     port = free_port()
     async with (
@@ -438,7 +436,7 @@ async def test_an_address_that_refuses_costs_no_wait(monkeypatch: pytest.MonkeyP
 async def test_a_name_none_of_whose_addresses_answers_costs_one_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.ADDRESS_DELAY", 0.01)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_pool.ADDRESS_DELAY", 0.01)
     addresses = [f"127.0.0.{number}" for number in range(11, 19)]
     resolve_to(monkeypatch, *addresses)
     with contextlib.ExitStack() as stack:
@@ -505,13 +503,13 @@ async def test_a_failure_nobody_has_thought_of_is_logged_and_reported_to_who_is_
         await go_on.wait()
         raise RuntimeError(host, port)
 
-    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_connections.resolve", broken)
+    monkeypatch.setattr("ovs_metadata.proxy.nova.endpoint_pool.resolve", broken)
     pool = UpstreamPool(Settings(nova_metadata_urls=("http://nova.example",)))
     receiver = Receiver()
-    exchange = pool.submit(request(), receiver)
+    sent = pool.submit(request(), receiver)
     await begun.wait()
     if gone:
-        exchange.receiver = None
+        sent.receiver = None
     go_on.set()
     await until(lambda: "unforeseen" in caplog.text)
     assert receiver.error is (None if gone else ProxyError.NO_ENDPOINT)

@@ -172,7 +172,7 @@ def test_bytes_behind_an_answer_are_noticed_and_no_part_of_it(
     # After HEAD the C parser takes what follows for a body: such connections are not kept at all.
     # Empty lines before an answer are nothing to it, and can become nobody's.
     nothing = not (wire + more).strip(b"\r\n")
-    assert parser.surplus or not part.head.persistent or nothing
+    assert parser.unsolicited or not part.head.persistent or nothing
 
 
 # The relay of answers, through a whole proxy.

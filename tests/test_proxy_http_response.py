@@ -67,7 +67,7 @@ def test_how_an_answer_is_cut_does_not_matter(
         assert complete
         assert not subject.finish()
     assert body == b"hello"
-    assert not subject.surplus
+    assert not subject.unsolicited
     assert sent.startswith(b"HTTP/1.1 200 OK\r\nX: y\r\n")
     assert sent.count(b"\r\n\r\n") == (2 if b"Transfer-Encoding" in sent else 1)
 
@@ -136,7 +136,7 @@ def test_any_bytes_are_an_answer_or_a_bad_one(data: bytes) -> None:
 def test_bytes_after_the_end_of_an_answer_are_noticed(data: bytes, *, surplus: bool) -> None:
     subject = parser()
     assert subject.feed(data).complete
-    assert subject.surplus is surplus
+    assert subject.unsolicited is surplus
 
 
 def test_a_parser_serves_one_answer_after_the_other() -> None:
@@ -148,7 +148,7 @@ def test_a_parser_serves_one_answer_after_the_other() -> None:
         assert part.body == b"hello"
         assert part.head is not None
         assert part.head.header_lines == b"X: y\r\nContent-Length: 5\r\n"
-    assert not subject.surplus
+    assert not subject.unsolicited
 
 
 @pytest.mark.parametrize("data", [OK, OK[:-5], CHUNKED, UNTIL_CLOSE])

@@ -101,12 +101,12 @@ async def test_an_end_that_is_not_yet_read_forbids_to_use_a_connection_again() -
         with await accept(listener) as connection:
             connection.send(OK)
             await until(lambda: first.complete)
-        exchange = pool.submit(request(), second)
-        assert exchange.connection is None
+        sent = pool.submit(request(), second)
+        assert sent.connection is None
         with await accept(listener) as fresh:
             fresh.send(OK)
             await until(lambda: second.complete)
-    assert not exchange.retried
+    assert not sent.retried
 
 
 @on_loop
@@ -138,9 +138,9 @@ async def test_head_body_and_end_are_progress_and_other_bytes_are_not(
     # Each part that is passed on renews the receiver's deadline.
     async with pool_and_listener() as (pool, listener):
         receiver = Receiver()
-        exchange = pool.submit(request(), receiver)
+        sent = pool.submit(request(), receiver)
         with await accept(listener):
-            connection = exchange.connection
+            connection = sent.connection
             assert connection is not None
             for byte in answer:
                 connection.data_received(bytes([byte]))
@@ -153,9 +153,9 @@ async def test_head_body_and_end_are_progress_and_other_bytes_are_not(
 async def test_after_close_nothing_is_connected_to() -> None:
     async with pool_and_listener() as (pool, listener):
         receiver = Receiver()
-        exchange = pool.submit(request(), receiver)
+        sent = pool.submit(request(), receiver)
         pool.close()
-        task = exchange.connecting
+        task = sent.connecting
         assert task is not None
         with contextlib.suppress(asyncio.CancelledError):
             await task

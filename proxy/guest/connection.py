@@ -16,9 +16,9 @@ from time import monotonic
 
 from ovs_metadata.proxy.control import confirmation
 from ovs_metadata.proxy.control.identity import Entry, Identity
+from ovs_metadata.proxy.guest.exchange import Exchange
 from ovs_metadata.proxy.guest.port_connection import GuestContext, PortConnection
 from ovs_metadata.proxy.guest.state import Phase
-from ovs_metadata.proxy.guest.transaction import Transaction
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.http.request import Request, render_request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
@@ -42,13 +42,13 @@ class GuestConnection(PortConnection):
     __slots__ = (
         "_continue_due",
         "_discarded",
+        "_exchange",
         "_identity",
         "_input_ended",
         "_output_full",
         "_parser",
         "_progress",
         "_served",
-        "_transaction",
     )
 
     def __init__(self, context: GuestContext) -> None:
@@ -61,7 +61,7 @@ class GuestConnection(PortConnection):
         self._continue_due = False
         self._served = False
         self._discarded = 0
-        self._transaction: Transaction | None = None  # the request in hand
+        self._exchange: Exchange | None = None  # the request in hand
         self._identity: Identity | None = None  # whose response was or is being sent
 
     # Called by the event loop.
@@ -85,7 +85,7 @@ class GuestConnection(PortConnection):
         if self._phase is _READING:
             self._parser.receive(data)
             self._proceed()
-            if self._transaction is None:
+            if self._exchange is None:
                 self._rest()
         elif self._phase is Phase.LINGERING:
             self._rest()
@@ -121,27 +121,27 @@ class GuestConnection(PortConnection):
         self._output_full = True
         settings = self._context.settings
         self._set_deadline(settings.send_timeout)
-        transaction = self._transaction
-        if transaction is not None:
-            if transaction.exchange is not None:
-                transaction.exchange.pause()
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.upstream is not None:
+                exchange.upstream.pause()
             # The event loop's time is the monotonic clock's.
-            self.deadline = min(self.deadline, transaction.started + settings.answer_timeout)
+            self.deadline = min(self.deadline, exchange.started + settings.answer_timeout)
 
     def resume_writing(self) -> None:
         """Go on when the guest has caught up."""
         self._output_full = False
-        transaction = self._transaction
+        exchange = self._exchange
         if self._phase is Phase.FLUSHING:
-            if transaction is not None:
-                self._begin_answer(transaction)
+            if exchange is not None:
+                self._begin_answer(exchange)
             elif self._context.draining:
                 self._close()
             else:
                 self._await_request()
-        elif transaction is not None and transaction.exchange is not None and not transaction.held:
+        elif exchange is not None and exchange.upstream is not None and not exchange.held:
             self._set_deadline(self._context.settings.response_timeout)
-            transaction.exchange.resume()
+            exchange.upstream.resume()
 
     # Called by the server.
 
@@ -154,7 +154,7 @@ class GuestConnection(PortConnection):
             self._refuse(ProxyError.NOT_READY)
         elif phase is Phase.QUEUED:
             self._refuse(ProxyError.TOO_MANY_REQUESTS)
-        elif phase is Phase.CONFIRMING or (self._transaction and self._transaction.held):
+        elif phase is Phase.CONFIRMING or (self._exchange and self._exchange.held):
             self._refuse(ProxyError.NOT_CONFIRMED)
         elif phase is _READING:
             if self._parser.progress is _IDLE:
@@ -162,8 +162,8 @@ class GuestConnection(PortConnection):
             else:
                 self._refuse(ProxyError.REQUEST_TIMEOUT)
         elif phase is _RELAYING and not self._output_full:
-            if self._transaction is not None and self._transaction.exchange is not None:
-                self._transaction.exchange.complain_of_silence()
+            if self._exchange is not None and self._exchange.upstream is not None:
+                self._exchange.upstream.report_timeout()
             self.request_failed(ProxyError.ENDPOINT_SILENT)
         else:
             self.cut_off()
@@ -178,19 +178,19 @@ class GuestConnection(PortConnection):
         elif under_way and self._identity is not None:
             if not self._identity.same_instance(now):
                 self.cut_off()  # the response under way is not for whoever is there now
-            elif isinstance(now, Identity) and self._transaction is not None:
-                self._renew(self._transaction, now)
+            elif isinstance(now, Identity) and self._exchange is not None:
+                self._renew(self._exchange, now)
         elif isinstance(now, Identity):
-            if self._phase is Phase.HELD and self._transaction is not None:
-                self._queue(self._transaction, now)
+            if self._phase is Phase.HELD and self._exchange is not None:
+                self._queue(self._exchange, now)
             elif self._phase is _READING and self._continue_due:
                 self._invite_body()
 
     def turn_given(self) -> None:
         """Go on: an earlier request of this port is done."""
         self._has_turn = True
-        if self._transaction is not None:
-            self._relay_after_wait(self._transaction)
+        if self._exchange is not None:
+            self._relay_after_wait(self._exchange)
             return
         self._phase = _READING
         self._begin_body()
@@ -199,23 +199,23 @@ class GuestConnection(PortConnection):
 
     def confirmed(self) -> None:
         """Go on: the identity table is no older than the request."""
-        transaction = self._transaction
-        if transaction is None or not self._context.confirmations.is_confirmed(transaction.ticket):
+        exchange = self._exchange
+        if exchange is None or not self._context.confirmations.is_confirmed(exchange.ticket):
             return  # it was another request that waited
         if self._phase is Phase.CONFIRMING:
-            self._relay_after_wait(transaction)
+            self._relay_after_wait(exchange)
             return
-        held, transaction.held = transaction.held, []
+        held, exchange.held = exchange.held, []
         for part in held:
-            self._deliver(transaction, part)
-        if self._transaction is transaction and not self._output_full and transaction.exchange:
-            transaction.exchange.resume()
+            self._deliver(exchange, part)
+        if self._exchange is exchange and not self._output_full and exchange.upstream:
+            exchange.upstream.resume()
 
-    def _relay_after_wait(self, transaction: Transaction) -> None:
+    def _relay_after_wait(self, exchange: Exchange) -> None:
         # Another port may have the address since then.
         entry = self._context.table.get(self.address)
         if isinstance(entry, Identity):
-            self._relay(transaction, entry)
+            self._relay(exchange, entry)
         else:
             self._refuse(ProxyError.NO_INTERFACE if entry is None else ProxyError.NOT_READY)
 
@@ -298,20 +298,20 @@ class GuestConnection(PortConnection):
     # Answering one.
 
     def _begin_request(self, request: Request) -> None:
-        transaction = self._transaction = Transaction(request)
+        exchange = self._exchange = Exchange(request)
         self._continue_due = False
         self._served = True
         if self._output_full:  # by 100 Continue; nothing is asked for that could not be passed on
             self._phase = Phase.FLUSHING
             self._set_deadline(self._context.settings.send_timeout)
         else:
-            self._begin_answer(transaction)
+            self._begin_answer(exchange)
 
-    def _begin_answer(self, transaction: Transaction) -> None:
+    def _begin_answer(self, exchange: Exchange) -> None:
         context = self._context
         settings = context.settings
         if settings.rate_limit and self._port is not None:
-            now = transaction.started
+            now = exchange.started
             delay = self._port.delay(now, settings.rate_limit, settings.rate_limit_burst)
             if delay:
                 retry_after = max(settings.retry_after, math.ceil(delay))
@@ -319,7 +319,7 @@ class GuestConnection(PortConnection):
                 return
         entry = context.table.get(self.address)
         if isinstance(entry, Identity):
-            self._queue(transaction, entry)
+            self._queue(exchange, entry)
         elif entry is None:
             self._refuse(ProxyError.NO_INTERFACE)
         else:
@@ -327,46 +327,46 @@ class GuestConnection(PortConnection):
             self._phase = Phase.HELD
             self._set_deadline(settings.pending_timeout)
 
-    def _queue(self, transaction: Transaction, identity: Identity) -> None:
+    def _queue(self, exchange: Exchange, identity: Identity) -> None:
         """Ask Nova now, or when the port has fewer requests under way."""
         if self._has_turn or self._take_turn():
-            self._relay(transaction, identity)
+            self._relay(exchange, identity)
 
-    def _relay(self, transaction: Transaction, identity: Identity) -> None:
-        if not transaction.ticket:
-            transaction.ticket = self._context.confirmations.ticket()
-        if not transaction.is_safe and self._must_wait(transaction):
+    def _relay(self, exchange: Exchange, identity: Identity) -> None:
+        if not exchange.ticket:
+            exchange.ticket = self._context.confirmations.ticket()
+        if not exchange.is_safe and self._must_wait(exchange):
             self._phase = Phase.CONFIRMING
             return
         self._phase = _RELAYING
-        self._identity = transaction.identity = identity
-        transaction.relayed = monotonic()
-        request = transaction.request
-        transaction.encoder = ResponseEncoder(request.head.http_1_1, request.head.keep_alive)
-        outgoing = render_request(request, identity, transaction.request_id)
-        exchange = transaction.exchange = self._context.pool.submit(outgoing, self)
-        if exchange.connection is not None:
+        self._identity = exchange.identity = identity
+        exchange.relayed = monotonic()
+        request = exchange.request
+        exchange.encoder = ResponseEncoder(request.head.http_1_1, request.head.keep_alive)
+        outgoing = render_request(request, identity, exchange.request_id)
+        upstream = exchange.upstream = self._context.pool.submit(outgoing, self)
+        if upstream.connection is not None:
             self.request_sent()
         else:
             self.deadline = math.inf  # the connect timeout is the pool's
 
-    def _must_wait(self, transaction: Transaction) -> bool:
+    def _must_wait(self, exchange: Exchange) -> bool:
         """Whether a request's confirmation has yet to come; if so, `confirmed` is called then."""
         confirmations = self._context.confirmations
-        if confirmations.is_confirmed(transaction.ticket):
+        if confirmations.is_confirmed(exchange.ticket):
             return False
-        if not transaction.held:
-            confirmations.wait(transaction.ticket, self)
+        if not exchange.held:
+            confirmations.wait(exchange.ticket, self)
             self._set_deadline(confirmation.TIMEOUT)
         return True
 
-    def _renew(self, transaction: Transaction, identity: Identity) -> None:
+    def _renew(self, exchange: Exchange, identity: Identity) -> None:
         """Replace the request in hand: whenever it is sent (again), it carries this identity."""
-        exchange = transaction.exchange
-        if exchange is not None:
-            self._identity = transaction.identity = identity
-            request_id = transaction.request_id
-            exchange.request = render_request(transaction.request, identity, request_id)
+        upstream = exchange.upstream
+        if upstream is not None:
+            self._identity = exchange.identity = identity
+            request_id = exchange.request_id
+            upstream.outgoing = render_request(exchange.request, identity, request_id)
 
     # Called by the pool and its connections.
 
@@ -376,32 +376,32 @@ class GuestConnection(PortConnection):
 
     def response_received(self, part: ResponsePart) -> None:
         """Pass on a part of the response, or keep it until the identity is confirmed."""
-        transaction = self._transaction
-        if transaction is None:
+        exchange = self._exchange
+        if exchange is None:
             return
         if part.head is not None:
-            self._context.confirmations.answered(monotonic() - transaction.relayed)
-        if self._must_wait(transaction):
-            transaction.held.append(part)
-            if transaction.exchange is not None:
-                transaction.exchange.pause()
+            self._context.confirmations.answered(monotonic() - exchange.relayed)
+        if self._must_wait(exchange):
+            exchange.held.append(part)
+            if exchange.upstream is not None:
+                exchange.upstream.pause()
         else:
-            self._deliver(transaction, part)
+            self._deliver(exchange, part)
 
-    def _deliver(self, transaction: Transaction, part: ResponsePart) -> None:
+    def _deliver(self, exchange: Exchange, part: ResponsePart) -> None:
         """Pass on a part of the response, in one write."""
-        encoder, channel = transaction.encoder, self._channel
+        encoder, channel = exchange.encoder, self._channel
         if encoder is None or channel is None:
             return
         if self._context.draining:
             encoder.keep_alive = False
         data = encoder.encode(part)
-        if not transaction.sent:
-            transaction.first_byte = monotonic()
-        transaction.sent += len(data)
+        if not exchange.sent:
+            exchange.first_byte = monotonic()
+        exchange.sent += len(data)
         if part.complete:
             channel.write(data)
-            self._response_complete(transaction, keep_alive=encoder.keep_alive)
+            self._response_complete(exchange, keep_alive=encoder.keep_alive)
         else:
             # Before the write, which may set the shorter deadline of a full output buffer.
             self._set_deadline(self._context.settings.response_timeout)
@@ -409,13 +409,13 @@ class GuestConnection(PortConnection):
 
     def request_failed(self, error: ProxyError) -> None:
         """Say so to the guest, or cut a response short that has already begun."""
-        if self._transaction is not None and self._transaction.status:
+        if self._exchange is not None and self._exchange.status:
             self.cut_off()
         else:
             self._refuse(error)
 
-    def _response_complete(self, transaction: Transaction, *, keep_alive: bool) -> None:
-        self._finish(transaction, transaction.status, None)
+    def _response_complete(self, exchange: Exchange, *, keep_alive: bool) -> None:
+        self._finish(exchange, exchange.status, None)
         self._leave_turn()
         if not keep_alive:
             self._close()
@@ -431,11 +431,11 @@ class GuestConnection(PortConnection):
         self, error: ProxyError, *, head_only: bool = False, retry_after: int | None = None
     ) -> None:
         """Answer with an error of the proxy's own, and close once the guest could read it."""
-        channel, transaction = self._channel, self._transaction
+        channel, exchange = self._channel, self._exchange
         if channel is None or not channel.open:
             return
         _log.debug("%s: answered with %s", self.address, error.name)
-        if transaction is not None and transaction.request.head.method == b"HEAD":
+        if exchange is not None and exchange.request.head.method == b"HEAD":
             head_only = True
         settings = self._context.settings
         data = render_error(
@@ -444,8 +444,8 @@ class GuestConnection(PortConnection):
         status = error.value.status
         if status < 500 or error is ProxyError.TOO_MANY_CONNECTIONS:
             self._blame()
-        if transaction is not None:
-            transaction.first_byte, transaction.sent = monotonic(), len(data)
+        if exchange is not None:
+            exchange.first_byte, exchange.sent = monotonic(), len(data)
             self._abandon(status, error.name)
         elif error is not ProxyError.TOO_MANY_CONNECTIONS:  # of which there is no request
             now = monotonic()
@@ -469,8 +469,8 @@ class GuestConnection(PortConnection):
     def _end_at_once(self, cause: str) -> None:
         if self._phase is _READING and not self._served and self._port is not None:
             self._blame()
-        transaction = self._transaction
-        self._abandon(0 if transaction is None else transaction.status, cause)
+        exchange = self._exchange
+        self._abandon(0 if exchange is None else exchange.status, cause)
         self._leave_turn()
         self._continue_due = False
         self._identity = None
@@ -478,13 +478,13 @@ class GuestConnection(PortConnection):
 
     def _abandon(self, status: int, cause: str) -> None:
         """Give up the request in hand, if there is one."""
-        transaction = self._transaction
-        if transaction is not None:
-            if transaction.exchange is not None:
-                transaction.exchange.abandon()
-            self._finish(transaction, status, cause)
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.upstream is not None:
+                exchange.upstream.abandon()
+            self._finish(exchange, status, cause)
 
-    def _finish(self, transaction: Transaction, status: int, cause: str | None) -> None:
+    def _finish(self, exchange: Exchange, status: int, cause: str | None) -> None:
         """Report a request that is over."""
-        self._transaction = None
-        transaction.report(self._context.observer, self.address, self._port_id(), status, cause)
+        self._exchange = None
+        exchange.report(self._context.observer, self.address, self._port_id(), status, cause)

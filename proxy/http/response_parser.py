@@ -1,8 +1,8 @@
 """From Nova's bytes to one response at a time, without I/O.
 
 Around httptools (llhttp, strict). One parser serves one connection to Nova, one response after the
-other. Bytes that come after a response without having been asked for are noticed (`surplus`): they
-must never be taken for the response to whatever request comes next.
+other. Bytes that come after a response without having been asked for are noticed (`unsolicited`):
+they must never be taken for the response to whatever request comes next.
 
 httptools collects a header, a trailer and a chunk extension without limit. So the bytes are counted
 that bring no body: those of the head, and those between two pieces of the body or after the last.
@@ -41,14 +41,14 @@ class ResponseParser:
         "_max_headers",
         "_reason",
         "started",
-        "surplus",
+        "unsolicited",
     )
 
     def __init__(self, *, max_head: int, max_headers: int) -> None:
         self._max_head = max_head
         self._max_headers = max_headers
         self._http: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self.surplus = False
+        self.unsolicited = False
         """Whether bytes came after the end of the answer."""
         self.started = False
         """Whether any byte of the response has come, an informational one (1xx) included."""
@@ -93,7 +93,7 @@ class ResponseParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
                 raise BadResponseError(f"{error.__context__ or error}") from error
-            self.surplus = True
+            self.unsolicited = True
         pieces = self._body
         if pieces or self._complete:
             self._framing_size = 0
@@ -118,7 +118,7 @@ class ResponseParser:
     def on_message_begin(self) -> None:
         """Note a response nobody asked for."""
         if self._complete:
-            self.surplus = True
+            self.unsolicited = True
 
     def on_status(self, piece: bytes) -> None:
         """Take a piece of the reason phrase."""
@@ -153,7 +153,7 @@ class ResponseParser:
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
         if self._complete:
-            self.surplus = True
+            self.unsolicited = True
         else:
             self._body.append(piece)
 

@@ -1,7 +1,7 @@
-"""One connection to Nova, and one exchange of a request for a response over it.
+"""One connection to Nova, and the requests that go over it.
 
 All of it runs on the event loop's thread. A connection lives as long as Nova and the pool keep it;
-an exchange lives from the request until its response is complete, has failed, or is abandoned.
+a request lives until its response is complete, has failed, or is abandoned.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from ovs_metadata.proxy.http.response_parser import ResponseParser
 from ovs_metadata.proxy.nova.endpoint import Endpoint
 
 
-class AnswerReceiver(Protocol):
+class ResponseReceiver(Protocol):
     """Who has asked: told of everything that becomes of the request, never from within `submit`."""
 
     def request_sent(self) -> None:
@@ -37,21 +37,21 @@ class ConnectionOwner(Protocol):
     def connection_gone(self, connection: "UpstreamConnection") -> None:
         """The connection is closed."""
 
-    def endpoint_silent(self) -> None:
+    def endpoint_timed_out(self) -> None:
         """The endpoint accepted a request and was waited for in vain."""
 
-    def exchange_broken(self, exchange: "Exchange", *, answered: bool, cause: str) -> None:
-        """The connection failed the exchange; ``answered`` says if any byte had come."""
+    def request_broken(self, request: "UpstreamRequest", *, answered: bool, cause: str) -> None:
+        """The connection failed the request; ``answered`` says if any byte had come."""
 
 
-class Exchange:
+class UpstreamRequest:
     """A request on its way to its response: what the asker holds to steer it."""
 
-    __slots__ = ("connecting", "connection", "receiver", "request", "retried")
+    __slots__ = ("connecting", "connection", "outgoing", "receiver", "retried")
 
-    def __init__(self, request: OutgoingRequest, receiver: AnswerReceiver) -> None:
-        self.request = request
-        self.receiver: AnswerReceiver | None = receiver
+    def __init__(self, outgoing: OutgoingRequest, receiver: ResponseReceiver) -> None:
+        self.outgoing = outgoing
+        self.receiver: ResponseReceiver | None = receiver
         self.connection: UpstreamConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.retried = False
@@ -64,10 +64,10 @@ class Exchange:
         if self.connection is not None:
             self.connection.abort()
 
-    def complain_of_silence(self) -> None:
+    def report_timeout(self) -> None:
         """Say that the response, or its next part, has been waited for too long."""
         if self.connection is not None:
-            self.connection.owner.endpoint_silent()
+            self.connection.owner.endpoint_timed_out()
 
     def pause(self) -> None:
         """Stop reading the response until `resume`."""
@@ -81,15 +81,15 @@ class Exchange:
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """A connection to one of Nova's endpoints, serving one exchange at a time."""
+    """A connection to one of Nova's endpoints, serving one request at a time."""
 
     __slots__ = (
         "_ended",
         "_endpoint",
-        "_exchange",
         "_parser",
         "_persistent",
         "_poller",
+        "_request",
         "_transport",
         "idle_since",
         "owner",
@@ -103,7 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._parser = ResponseParser(max_head=max_head, max_headers=max_headers)
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._request: UpstreamRequest | None = None
         self._persistent = False
         self._ended = False  # by Nova: over TLS, only if TLS says so as well as TCP
         self._poller = select.poll()
@@ -118,24 +118,24 @@ class UpstreamConnection(asyncio.Protocol):
         return (
             self._transport is not None
             and not self._transport.is_closing()
-            and self._exchange is None
+            and self._request is None
             and not self._poller.poll(0)
         )
 
-    def send(self, exchange: Exchange) -> None:
-        """Send an exchange's request; only on a usable connection."""
+    def send(self, request: UpstreamRequest) -> None:
+        """Send a request; only on a usable connection."""
         transport = self._transport
         if transport is None:
             raise RuntimeError("send() on a connection that is not open")
-        self._exchange = exchange
-        exchange.connection = self
-        request = exchange.request
-        self._parser.expect(head_only=request.head_only)
-        transport.write(b"".join((request.start, self._endpoint.host_line, request.rest)))
+        self._request = request
+        request.connection = self
+        outgoing = request.outgoing
+        self._parser.expect(head_only=outgoing.head_only)
+        transport.write(b"".join((outgoing.start, self._endpoint.host_line, outgoing.rest)))
 
     def abort(self) -> None:
-        """Close at once; an exchange in progress is forgotten."""
-        self._exchange = None
+        """Close at once; a request in progress is forgotten."""
+        self._request = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -158,8 +158,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read (a part of) the response and pass it on."""
-        exchange = self._exchange
-        if exchange is None:
+        request = self._request
+        if request is None:
             # Nobody has asked. Whatever it is, no later request may get to see it.
             self.abort()
             return
@@ -171,14 +171,14 @@ class UpstreamConnection(asyncio.Protocol):
         if part.head is not None:
             self._persistent = part.head.persistent
         if part.complete:
-            self._exchange = None
-            exchange.connection = None
+            self._request = None
+            request.connection = None
             self._release()
         elif part.head is None and not part.body:
             # Bytes of a head or a trailer, which must not renew the receiver's deadline for ever.
             return
-        if exchange.receiver is not None:
-            exchange.receiver.response_received(part)
+        if request.receiver is not None:
+            request.receiver.response_received(part)
 
     def eof_received(self) -> None:
         """Note Nova's end and let the transport close itself; `connection_lost` follows.
@@ -189,15 +189,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._ended = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the exchange in progress, if any: properly, or as broken."""
-        exchange = self._exchange
+        """End the request in progress, if any: properly, or as broken."""
+        request = self._request
         self.owner.connection_gone(self)
-        if exchange is not None and exc is None and self._ended and self._parser.finish():
-            self._exchange = None
-            exchange.connection = None
-            if exchange.receiver is not None:
-                exchange.receiver.response_received(ResponsePart(None, b"", complete=True))
-        elif exchange is not None:
+        if request is not None and exc is None and self._ended and self._parser.finish():
+            self._request = None
+            request.connection = None
+            if request.receiver is not None:
+                request.receiver.response_received(ResponsePart(None, b"", complete=True))
+        elif request is not None:
             self._break("the connection ended before the response did")
         self._parser.close()
         self._transport = None
@@ -207,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
         if (
             transport is not None
             and self._persistent
-            and not self._parser.surplus
+            and not self._parser.unsolicited
             # A response that came before the whole request was sent leaves the rest unread.
             and transport.get_write_buffer_size() == 0
         ):
@@ -216,8 +216,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
 
     def _break(self, cause: str) -> None:
-        exchange = self._exchange
+        request = self._request
         self.abort()
-        if exchange is not None:
-            exchange.connection = None
-            self.owner.exchange_broken(exchange, answered=self._parser.started, cause=cause)
+        if request is not None:
+            request.connection = None
+            self.owner.request_broken(request, answered=self._parser.started, cause=cause)

@@ -29,8 +29,8 @@ from typing import Any
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
-from ovs_metadata.proxy.nova.connection import AnswerReceiver, Exchange, UpstreamConnection
-from ovs_metadata.proxy.nova.endpoint_connections import EndpointConnections
+from ovs_metadata.proxy.nova.connection import ResponseReceiver, UpstreamConnection, UpstreamRequest
+from ovs_metadata.proxy.nova.endpoint_pool import EndpointPool
 from ovs_metadata.proxy.nova.health import (
     EndpointHealth,
     Health,
@@ -67,7 +67,7 @@ class UpstreamPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._round: asyncio.Task[None] | None = None
         self._endpoints = self._make_endpoints(settings)
-        self._preferred: EndpointConnections | None = self._endpoints[0]
+        self._preferred: EndpointPool | None = self._endpoints[0]
 
     def apply(self, settings: Settings) -> None:
         """Use these settings from now on; requests in flight end under the old ones.
@@ -78,24 +78,24 @@ class UpstreamPool:
         before = self.settings
         if settings.endpoints != before.endpoints or tls_settings(settings) != tls_settings(before):
             fresh = self._make_endpoints(settings)
-            self._retire_all()
+            self._drain_all()
             self._endpoints = fresh
             self._preferred = fresh[0]
         self.settings = settings
 
-    def submit(self, request: OutgoingRequest, receiver: AnswerReceiver) -> Exchange:
+    def submit(self, outgoing: OutgoingRequest, receiver: ResponseReceiver) -> UpstreamRequest:
         """Send a request; its receiver is told the rest.
 
-        Whether it is already sent on return shows in the exchange's `connection`; if it is not, the
+        Whether it is already sent on return shows in the request's `connection`; if it is not, the
         receiver's `request_sent` follows.
         """
-        exchange = Exchange(request, receiver)
-        connection = self._take_idle() if request.idempotent else None
+        request = UpstreamRequest(outgoing, receiver)
+        connection = self._take_idle() if outgoing.idempotent else None
         if connection is not None:
-            connection.send(exchange)
+            connection.send(request)
         else:
-            self._connect(exchange)
-        return exchange
+            self._connect(request)
+        return request
 
     def sweep(self, now: float) -> None:
         """Close what has been idle for too long, and try again what has failed.
@@ -109,7 +109,7 @@ class UpstreamPool:
 
     def close(self) -> None:
         """Close idle connections and stop making new ones."""
-        self._retire_all()
+        self._drain_all()
         for task in self._tasks:
             task.cancel()
 
@@ -133,33 +133,31 @@ class UpstreamPool:
 
     # Called by endpoints.
 
-    def exchange_broken(
-        self, by: EndpointConnections, exchange: Exchange, *, answered: bool
-    ) -> None:
-        """Send an exchange's request once more, or tell its receiver that it failed."""
+    def request_broken(self, by: EndpointPool, request: UpstreamRequest, *, answered: bool) -> None:
+        """Send a request once more, or tell its receiver that it failed."""
         # One that broke on a kept connection never had a task to connect.
-        fresh = exchange.connecting is not None
+        fresh = request.connecting is not None
         if answered or fresh:
             self.endpoint_doubted(by)
-        if exchange.receiver is None:
+        if request.receiver is None:
             return
-        if not answered and exchange.request.idempotent and not exchange.retried:
-            exchange.retried = fresh
-            self._connect(exchange, avoid=by if fresh else None)
+        if not answered and request.outgoing.idempotent and not request.retried:
+            request.retried = fresh
+            self._connect(request, avoid=by if fresh else None)
         else:
-            exchange.receiver.request_failed(ProxyError.BAD_ANSWER)
+            request.receiver.request_failed(ProxyError.BAD_ANSWER)
 
-    def endpoint_doubted(self, which: EndpointConnections) -> None:
+    def endpoint_doubted(self, which: EndpointPool) -> None:
         """Hold a trial of an endpoint, unless there was one just now."""
         interval = self.settings.endpoint_retry_interval
         which.health = doubted(which.health, now=self.now(), retry_interval=interval)
         self._try_if_due(which)
 
-    def _make_endpoints(self, settings: Settings) -> tuple[EndpointConnections, ...]:
+    def _make_endpoints(self, settings: Settings) -> tuple[EndpointPool, ...]:
         secure = any(endpoint.scheme == "https" for endpoint in settings.endpoints)
         context = tls_context(settings) if secure else None
         return tuple(
-            EndpointConnections(
+            EndpointPool(
                 self,
                 endpoint,
                 context if endpoint.scheme == "https" else None,
@@ -168,9 +166,9 @@ class UpstreamPool:
             for endpoint in settings.endpoints
         )
 
-    def _retire_all(self) -> None:
+    def _drain_all(self) -> None:
         for each in self._endpoints:
-            each.retire()
+            each.drain()
 
     def _take_idle(self) -> UpstreamConnection | None:
         if self._preferred is not None:
@@ -184,9 +182,9 @@ class UpstreamPool:
 
     # Making connections.
 
-    def _connect(self, exchange: Exchange, *, avoid: EndpointConnections | None = None) -> None:
-        exchange.connecting = task = self._start(self._send_on_new(exchange, avoid))
-        task.add_done_callback(lambda task: _report_to(exchange, task))
+    def _connect(self, request: UpstreamRequest, *, avoid: EndpointPool | None = None) -> None:
+        request.connecting = task = self._start(self._send_on_new(request, avoid))
+        task.add_done_callback(lambda task: _report_to(request, task))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -194,7 +192,7 @@ class UpstreamPool:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _send_on_new(self, exchange: Exchange, avoid: EndpointConnections | None) -> None:
+    async def _send_on_new(self, request: UpstreamRequest, avoid: EndpointPool | None) -> None:
         give_up_at = self.now() + self.settings.unavailable_timeout
         connection = await self._open_first(avoid)
         while connection is None and (left := give_up_at - self.now()) > 0:
@@ -203,17 +201,17 @@ class UpstreamPool:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(give_up_at):
                         connection = await self._open_first(avoid)
-        receiver = exchange.receiver
+        receiver = request.receiver
         if receiver is None:
             if connection is not None:
                 connection.abort()
         elif connection is None:
             receiver.request_failed(ProxyError.NO_ENDPOINT)
         else:
-            connection.send(exchange)
+            connection.send(request)
             receiver.request_sent()
 
-    async def _open_first(self, avoid: EndpointConnections | None) -> UpstreamConnection | None:
+    async def _open_first(self, avoid: EndpointPool | None) -> UpstreamConnection | None:
         """Connect to the first endpoint that accepts; where none is well, try all at once."""
         endpoints = self._endpoints
         last = endpoints.index(avoid) if avoid in endpoints else None
@@ -227,7 +225,7 @@ class UpstreamPool:
         except OSError:
             return None
 
-    async def _open(self, each: EndpointConnections) -> UpstreamConnection:
+    async def _open(self, each: EndpointPool) -> UpstreamConnection:
         begun = self.now()
         try:
             return await each.open(self.settings)
@@ -253,18 +251,18 @@ class UpstreamPool:
         trials = {self._try(each) for each in self._endpoints}
         await asyncio.wait(trials, return_when=asyncio.FIRST_COMPLETED)
 
-    def _try_if_due(self, each: EndpointConnections) -> None:
+    def _try_if_due(self, each: EndpointPool) -> None:
         if is_due(each.health, now=self.now()):
             self._try(each)
 
-    def _try(self, each: EndpointConnections) -> asyncio.Task[None]:
+    def _try(self, each: EndpointPool) -> asyncio.Task[None]:
         """Hold a trial of an endpoint, unless one is being held."""
         if each.trial is None or each.trial.done():
             each.health = tried(each.health, now=self.now())
             each.trial = self._start(self._judge(each))
         return each.trial
 
-    async def _judge(self, each: EndpointConnections) -> None:
+    async def _judge(self, each: EndpointPool) -> None:
         try:
             await each.try_out(self.settings)
         except OSError as error:
@@ -272,16 +270,16 @@ class UpstreamPool:
         else:
             self._set_health(each, passed(each.health, now=self.now()))
 
-    def _failed(self, each: EndpointConnections, error: OSError) -> None:
+    def _failed(self, each: EndpointPool, error: OSError) -> None:
         interval = self.settings.endpoint_retry_interval
         now = self.now()
         self._set_health(
             each, failed(each.health, _reason(error), now=now, retry_interval=interval)
         )
 
-    def _set_health(self, each: EndpointConnections, health: Health) -> None:
+    def _set_health(self, each: EndpointPool, health: Health) -> None:
         before, each.health = each.health, health
-        if each.retired:
+        if each.draining:
             return
         # Once per change and not once per request: guests decide how many those are.
         if health.healthy and not before.healthy:
@@ -297,10 +295,10 @@ def _reason(error: OSError) -> str:
     return str(error) or "connecting timed out"
 
 
-def _report_to(exchange: Exchange, task: asyncio.Task[None]) -> None:
-    """Fail an exchange whose connecting ended in a way nobody has thought of."""
+def _report_to(request: UpstreamRequest, task: asyncio.Task[None]) -> None:
+    """Fail a request whose connecting ended in a way nobody has thought of."""
     if task.cancelled() or task.exception() is None:
         return
     _log.error("connecting to Nova failed in an unforeseen way", exc_info=task.exception())
-    if exchange.receiver is not None:
-        exchange.receiver.request_failed(ProxyError.NO_ENDPOINT)
+    if request.receiver is not None:
+        request.receiver.request_failed(ProxyError.NO_ENDPOINT)

@@ -10,17 +10,16 @@ from ovs_metadata.proxy.accounting.request_id import new_request_id
 from ovs_metadata.proxy.control.identity import Identity
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.response import ResponseEncoder, ResponsePart
-from ovs_metadata.proxy.nova.connection import Exchange
+from ovs_metadata.proxy.nova.connection import UpstreamRequest
 
 _SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Transaction:
+class Exchange:
     """A whole request that is being served."""
 
     __slots__ = (
         "encoder",
-        "exchange",
         "first_byte",
         "held",
         "identity",
@@ -30,6 +29,7 @@ class Transaction:
         "sent",
         "started",
         "ticket",
+        "upstream",
     )
 
     def __init__(self, request: Request) -> None:
@@ -44,7 +44,7 @@ class Transaction:
         """On whose behalf Nova was asked."""
         self.relayed = 0.0
         """When it was."""
-        self.exchange: Exchange | None = None
+        self.upstream: UpstreamRequest | None = None
         self.encoder: ResponseEncoder | None = None
         self.sent = 0
         """Bytes of the response handed to the guest's connection."""

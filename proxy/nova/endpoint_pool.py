@@ -16,7 +16,7 @@ from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
 from ovs_metadata.proxy.http.response import ResponsePart
-from ovs_metadata.proxy.nova.connection import Exchange, UpstreamConnection
+from ovs_metadata.proxy.nova.connection import UpstreamConnection, UpstreamRequest
 from ovs_metadata.proxy.nova.endpoint import Endpoint
 from ovs_metadata.proxy.nova.health import Health
 from ovs_metadata.proxy.nova.race import first_to_succeed
@@ -36,16 +36,16 @@ class Pool(Protocol):
     def now(self) -> float:
         """The event loop's time."""
 
-    def endpoint_doubted(self, which: "EndpointConnections") -> None:
+    def endpoint_doubted(self, which: "EndpointPool") -> None:
         """The endpoint did not answer a request as it should."""
 
-    def exchange_broken(
-        self, by: "EndpointConnections", exchange: Exchange, *, answered: bool
+    def request_broken(
+        self, by: "EndpointPool", request: UpstreamRequest, *, answered: bool
     ) -> None:
-        """The endpoint failed an exchange; ``answered`` says if any byte had come."""
+        """The endpoint failed a request; ``answered`` says if any byte had come."""
 
 
-class EndpointConnections:
+class EndpointPool:
     """One endpoint with its health and the connections kept to it; the owner of all of them."""
 
     def __init__(
@@ -59,7 +59,7 @@ class EndpointConnections:
         self.health = Health(since=now)
         self.trial: asyncio.Task[None] | None = None
         """The latest trial."""
-        self.retired = False
+        self.draining = False
         # In order of use, the latest last: it is the least likely to have been closed by Nova.
         self._idle: dict[UpstreamConnection, None] = {}
 
@@ -128,15 +128,15 @@ class EndpointConnections:
         connection = await self.open(settings)
         trial = _Trial(self)
         connection.owner = trial
-        exchange = Exchange(_trial_request(), trial)
-        connection.send(exchange)
+        request = UpstreamRequest(_trial_request(), trial)
+        connection.send(request)
         try:
             async with asyncio.timeout(settings.connect_timeout):
                 await trial.answered
         except TimeoutError:
             raise TimeoutError("it did not answer in time") from None
         finally:
-            exchange.abandon()  # which does nothing after the response
+            request.abandon()  # which does nothing after the response
 
     def sweep(self, oldest_allowed: float) -> None:
         """Close what has been idle since before a time of the event loop's."""
@@ -146,9 +146,9 @@ class EndpointConnections:
             del self._idle[connection]
             connection.abort()
 
-    def retire(self) -> None:
+    def drain(self) -> None:
         """Keep no connections any more."""
-        self.retired = True
+        self.draining = True
         while self._idle:
             connection, _ = self._idle.popitem()
             connection.abort()
@@ -158,7 +158,7 @@ class EndpointConnections:
     def connection_free(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose response is complete, if there is room."""
         pool = self._pool
-        if not self.retired and len(self._idle) < pool.settings.upstream_max_idle:
+        if not self.draining and len(self._idle) < pool.settings.upstream_max_idle:
             connection.idle_since = pool.now()
             self._idle[connection] = None
         else:
@@ -168,19 +168,19 @@ class EndpointConnections:
         """Forget a connection that is closed."""
         self._idle.pop(connection, None)
 
-    def endpoint_silent(self) -> None:
+    def endpoint_timed_out(self) -> None:
         """Doubt an endpoint that accepts requests and says nothing."""
         self._pool.endpoint_doubted(self)
 
-    def exchange_broken(self, exchange: Exchange, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - trials want the cause
-        """Have the pool decide what becomes of an exchange."""
-        self._pool.exchange_broken(self, exchange, answered=answered)
+    def request_broken(self, request: UpstreamRequest, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - trials want the cause
+        """Have the pool decide what becomes of a request."""
+        self._pool.request_broken(self, request, answered=answered)
 
 
 class _Trial:
     """Who asks, and who owns the connection, while an endpoint is on trial."""
 
-    def __init__(self, endpoint: EndpointConnections) -> None:
+    def __init__(self, endpoint: EndpointPool) -> None:
         self._endpoint = endpoint
         self.answered = asyncio.get_running_loop().create_future()
         """Done with the end of the response; fails with what was wrong."""
@@ -204,10 +204,10 @@ class _Trial:
     def connection_gone(self, connection: UpstreamConnection) -> None:
         """Nobody else knows of it."""
 
-    def endpoint_silent(self) -> None:
+    def endpoint_timed_out(self) -> None:
         """Nothing comes this way: the trial has a time limit of its own."""
 
-    def exchange_broken(self, exchange: Exchange, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - the owner's signature
+    def request_broken(self, request: UpstreamRequest, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - the owner's signature
         """Note why there is no answer."""
         if not self.answered.done():
             self.answered.set_exception(ConnectionError(cause))
