@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy_support import identity
 
 from ovs_metadata.proxy.control.identity import Entry
-from ovs_metadata.proxy.guest.limits import FREE_READS, READ_PAUSE, ConnectionRegistry, Port
+from ovs_metadata.proxy.guest.limits import FREE_READS, READ_PAUSE, ConnectionRegistry, PortLimits
 
 
 def at_once(function: Callable[[], None]) -> None:
@@ -29,7 +29,7 @@ class Connection:
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         self.told.append((before, now))
 
-    def turn_given(self) -> None:
+    def slot_granted(self) -> None:
         self.turns += 1
 
     def deadline_passed(self) -> None:
@@ -94,35 +94,35 @@ def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() ->
     connection = Connection("169.254.0.5")
     port = registry.add(connection, identity(5))
     for _ in range(3):
-        assert port.delay(now=100.0, rate=1.0, burst=3) == 0
+        assert port.rate_delay(now=100.0, rate=1.0, burst=3) == 0
     registry.remove(connection, port)
     registry.sweep(102.9)
-    assert registry.add(connection, identity(5)).delay(now=102.9, rate=1.0, burst=3) == 0
+    assert registry.add(connection, identity(5)).rate_delay(now=102.9, rate=1.0, burst=3) == 0
     registry.remove(connection, port)
     registry.sweep(200.0)
     assert registry.add(connection, identity(5)) is not port
 
 
 def test_reads_without_a_request_take_turns_whatever_connection_they_are_of() -> None:
-    port = Port("port", at_once)
-    assert [port.rest(5.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
-    rests = [port.rest(5.0) for _ in range(64)]
+    port = PortLimits("port", at_once)
+    assert [port.read_delay(5.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
+    rests = [port.read_delay(5.0) for _ in range(64)]
     assert rests == pytest.approx([READ_PAUSE * (index + 1) for index in range(64)])
-    assert port.rest(5.0 + 64 * READ_PAUSE) == pytest.approx(READ_PAUSE)
+    assert port.read_delay(5.0 + 64 * READ_PAUSE) == pytest.approx(READ_PAUSE)
     # A while later all of it is forgotten.
-    assert [port.rest(6.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
+    assert [port.read_delay(6.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
 
 
 def test_a_rest_is_bounded_however_much_a_port_has_sent() -> None:
-    port = Port("port", at_once)
-    assert max(port.rest(5.0) for _ in range(10_000)) <= 0.5
+    port = PortLimits("port", at_once)
+    assert max(port.read_delay(5.0) for _ in range(10_000)) <= 0.5
 
 
 def test_a_port_whose_reads_rest_is_remembered_until_they_have() -> None:
     registry = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     port = registry.add(connection, identity(5))
-    rest = max(port.rest(100.0) for _ in range(FREE_READS + 10))
+    rest = max(port.read_delay(100.0) for _ in range(FREE_READS + 10))
     registry.remove(connection, port)
     registry.sweep(100.0)
     assert registry.add(connection, identity(5)) is port
@@ -139,19 +139,19 @@ def test_a_port_whose_reads_rest_is_remembered_until_they_have() -> None:
 def test_no_more_than_the_burst_and_the_rate_pass(
     rate: float, burst: int, gaps: list[float]
 ) -> None:
-    port = Port("port", at_once)
+    port = PortLimits("port", at_once)
     now = 1000.0
     allowed = []
     for gap in gaps:
         now += gap
-        delay = port.delay(now, rate, burst)
+        delay = port.rate_delay(now, rate, burst)
         if delay == 0:
             allowed.append(now)
         else:
             # Who comes back when told to is served.
-            later = Port("later", at_once)
-            later.full_at = port.full_at
-            assert later.delay(now + delay, rate, burst) == 0
+            later = PortLimits("later", at_once)
+            later.tat = port.tat
+            assert later.rate_delay(now + delay, rate, burst) == 0
     for first in range(len(allowed)):
         for last in range(first, len(allowed)):
             seconds = allowed[last] - allowed[first]
@@ -159,40 +159,40 @@ def test_no_more_than_the_burst_and_the_rate_pass(
 
 
 def test_a_whole_burst_passes_at_once() -> None:
-    port = Port("port", at_once)
-    assert [port.delay(5.0, 2.0, 28) for _ in range(28)] == [0.0] * 28
-    assert port.delay(5.0, 2.0, 28) == pytest.approx(0.5)
-    assert port.full_at < math.inf
+    port = PortLimits("port", at_once)
+    assert [port.rate_delay(5.0, 2.0, 28) for _ in range(28)] == [0.0] * 28
+    assert port.rate_delay(5.0, 2.0, 28) == pytest.approx(0.5)
+    assert port.tat < math.inf
 
 
 def test_turns_go_to_who_waits_longest() -> None:
-    port = Port("port", at_once)
+    port = PortLimits("port", at_once)
     first, second, third, fourth = (Connection("169.254.0.5") for _ in range(4))
-    assert port.take_turn(first, limit=1)
+    assert port.acquire_slot(first, limit=1)
     for waiting in (second, third, fourth):
-        assert not port.take_turn(waiting, limit=1)
+        assert not port.acquire_slot(waiting, limit=1)
     port.leave_queue(third)
-    port.end_turn(1)
+    port.release_slot(1)
     assert [each.turns for each in (second, third, fourth)] == [1, 0, 0]
-    port.end_turn(1)
+    port.release_slot(1)
     assert [each.turns for each in (second, third, fourth)] == [1, 0, 1]
-    port.end_turn(1)
-    assert port.take_turn(first, limit=1)
+    port.release_slot(1)
+    assert port.acquire_slot(first, limit=1)
 
 
 def test_a_turn_is_passed_on_after_a_pause_and_is_nobodys_meanwhile() -> None:
     due: list[Callable[[], None]] = []
-    port = Port("port", due.append)
+    port = PortLimits("port", due.append)
     first, second, late = (Connection("169.254.0.5") for _ in range(3))
-    port.take_turn(first, limit=1)
-    port.take_turn(second, limit=1)
-    port.end_turn(1)
+    port.acquire_slot(first, limit=1)
+    port.acquire_slot(second, limit=1)
+    port.release_slot(1)
     assert second.turns == 0
-    assert not port.take_turn(late, limit=1)
+    assert not port.acquire_slot(late, limit=1)
     due.pop()()
     assert (second.turns, late.turns) == (1, 0)
     # Who has left in the pause leaves the turn free.
-    port.end_turn(1)
+    port.release_slot(1)
     port.leave_queue(late)
     due.pop()()
-    assert port.take_turn(first, limit=1)
+    assert port.acquire_slot(first, limit=1)

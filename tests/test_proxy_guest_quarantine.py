@@ -30,7 +30,7 @@ def connects(listener: socket.socket, source: str, patience: float = 10.0) -> bo
 
 def turn_away(quarantine: Quarantine, address: str, times: int, now: float = 100.0) -> None:
     for _ in range(times):
-        quarantine.turned_away(address, now=now, tolerance=3, duration=5.0)
+        quarantine.record_abuse(address, now=now, tolerance=3, duration=5.0)
 
 
 def test_who_keeps_connecting_is_shut_out_and_nobody_else() -> None:

@@ -269,8 +269,8 @@ async def test_connections_that_bring_no_request_are_read_now_and_then(
         (resting,) = (each for each in port.connections if is_resting(each))
         assert isinstance(resting, GuestConnection)
         assert (len(resting._parser._received), resting._discarded) == (3 if refused else 1, 0)
-        assert resting._channel is not None
-        resting._channel._rested()
+        assert resting._transport is not None
+        resting._transport._pause_over()
         if refused:
             await until(lambda: resting._discarded == len(GET) - 1)
         else:
@@ -280,7 +280,7 @@ async def test_connections_that_bring_no_request_are_read_now_and_then(
 def is_resting(connection: object) -> bool:
     """Whether a connection is not read for a while."""
     assert isinstance(connection, GuestConnection)
-    return connection._channel is not None and connection._channel._resting
+    return connection._transport is not None and connection._transport._pausing
 
 
 @on_loop
@@ -291,7 +291,7 @@ async def test_who_hangs_up_again_and_again_without_a_request_gets_no_new_connec
         assert await asking.get() == OK
         asking.reset()
         await until(lambda: proxy.server.connection_count == 0)
-        assert not quarantine._turned_away  # it had asked
+        assert not quarantine._abuses  # it had asked
         while not quarantine._until:
             (await proxy.guest(2)).reset()
             await until(lambda: proxy.server.connection_count == 0)
@@ -372,4 +372,4 @@ async def test_fewer_turns_are_in_force_although_requests_wait() -> None:
         gate.open.set()
         assert [await guest.answer() for guest in guests] == [OK] * 8
         (port,) = proxy.server._registry._ports.values()
-        await until(lambda: port.under_way == 0)
+        await until(lambda: port.in_flight == 0)

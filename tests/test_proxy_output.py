@@ -98,8 +98,8 @@ def output_is_full(proxy: Proxy) -> bool:
 async def test_what_the_kernel_keeps_for_a_guest_that_does_not_read_is_bounded() -> None:
     async with relay(sized, **LIMITS) as (proxy, _), deaf_guests(proxy):
         for connection in connections(proxy):
-            assert connection._channel is not None
-            sock = connection._channel._transport.get_extra_info("socket")
+            assert connection._transport is not None
+            sock = connection._transport._transport.get_extra_info("socket")
             used = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
             # One segment more may be begun (tcp_sendmsg), of at most 64 KiB.
             assert used[_QUEUED_FOR_SENDING] <= 2 * SEND_BUFFER + 64 * 1024
@@ -124,8 +124,8 @@ async def test_nothing_is_asked_for_while_the_output_is_full() -> None:
         guest.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await until(lambda: len(connections(proxy)) == 1)
         (connection,) = connections(proxy)
-        assert connection._channel is not None
-        transport = connection._channel._transport
+        assert connection._transport is not None
+        transport = connection._transport._transport
 
         async def ask(size: int) -> None:
             asked = len(nova.requests)

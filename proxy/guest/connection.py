@@ -94,8 +94,8 @@ class GuestConnection(PortConnection):
                 self.cut_off()
         elif self._phase is not _CLOSING:
             self._parser.receive(data)
-            if self._channel is not None:
-                self._channel.pause_reading()
+            if self._transport is not None:
+                self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Note that no further request will come; what was asked is still answered.
@@ -186,9 +186,9 @@ class GuestConnection(PortConnection):
             elif self._phase is _READING and self._continue_due:
                 self._invite_body()
 
-    def turn_given(self) -> None:
+    def slot_granted(self) -> None:
         """Go on: an earlier request of this port is done."""
-        self._has_turn = True
+        self._has_slot = True
         if self._exchange is not None:
             self._relay_after_wait(self._exchange)
             return
@@ -230,8 +230,8 @@ class GuestConnection(PortConnection):
     def cut_off(self) -> None:
         """Close at once, whatever is in hand."""
         self._end_at_once("CUT_OFF")
-        if self._channel is not None:
-            self._channel.reset()
+        if self._transport is not None:
+            self._transport.reset()
 
     # Reading requests.
 
@@ -243,8 +243,8 @@ class GuestConnection(PortConnection):
     def _resume_reading(self) -> None:
         """Read what is there already, and then more."""
         self._proceed()
-        if self._phase is _READING and self._channel is not None:
-            self._channel.resume_reading()
+        if self._phase is _READING and self._transport is not None:
+            self._transport.resume_reading()
 
     def _proceed(self) -> None:
         taken = self._parser.take()
@@ -268,10 +268,10 @@ class GuestConnection(PortConnection):
             self.deadline = self._now() + settings.idle_timeout
         elif progress is Progress.HEAD:
             self._set_deadline(settings.head_timeout)
-        elif self._take_turn():
+        elif self._acquire_slot():
             self._begin_body()
-        elif self._channel is not None:
-            self._channel.pause_reading()
+        elif self._transport is not None:
+            self._transport.pause_reading()
 
     def _begin_body(self) -> None:
         self._set_deadline(self._context.settings.body_timeout)
@@ -292,8 +292,8 @@ class GuestConnection(PortConnection):
     def _invite_body(self) -> None:
         self._continue_due = False
         self._set_deadline(self._context.settings.body_timeout)
-        if self._channel is not None:
-            self._channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Answering one.
 
@@ -312,7 +312,7 @@ class GuestConnection(PortConnection):
         settings = context.settings
         if settings.rate_limit and self._port is not None:
             now = exchange.started
-            delay = self._port.delay(now, settings.rate_limit, settings.rate_limit_burst)
+            delay = self._port.rate_delay(now, settings.rate_limit, settings.rate_limit_burst)
             if delay:
                 retry_after = max(settings.retry_after, math.ceil(delay))
                 self._refuse(ProxyError.RATE_LIMITED, retry_after=retry_after)
@@ -329,7 +329,7 @@ class GuestConnection(PortConnection):
 
     def _queue(self, exchange: Exchange, identity: Identity) -> None:
         """Ask Nova now, or when the port has fewer requests under way."""
-        if self._has_turn or self._take_turn():
+        if self._has_slot or self._acquire_slot():
             self._relay(exchange, identity)
 
     def _relay(self, exchange: Exchange, identity: Identity) -> None:
@@ -390,8 +390,8 @@ class GuestConnection(PortConnection):
 
     def _deliver(self, exchange: Exchange, part: ResponsePart) -> None:
         """Pass on a part of the response, in one write."""
-        encoder, channel = exchange.encoder, self._channel
-        if encoder is None or channel is None:
+        encoder, transport = exchange.encoder, self._transport
+        if encoder is None or transport is None:
             return
         if self._context.draining:
             encoder.keep_alive = False
@@ -400,12 +400,12 @@ class GuestConnection(PortConnection):
             exchange.first_byte = monotonic()
         exchange.sent += len(data)
         if part.complete:
-            channel.write(data)
+            transport.write(data)
             self._response_complete(exchange, keep_alive=encoder.keep_alive)
         else:
             # Before the write, which may set the shorter deadline of a full output buffer.
             self._set_deadline(self._context.settings.response_timeout)
-            channel.write(data)
+            transport.write(data)
 
     def request_failed(self, error: ProxyError) -> None:
         """Say so to the guest, or cut a response short that has already begun."""
@@ -416,7 +416,7 @@ class GuestConnection(PortConnection):
 
     def _response_complete(self, exchange: Exchange, *, keep_alive: bool) -> None:
         self._finish(exchange, exchange.status, None)
-        self._leave_turn()
+        self._release_slot()
         if not keep_alive:
             self._close()
         elif self._output_full:
@@ -431,8 +431,8 @@ class GuestConnection(PortConnection):
         self, error: ProxyError, *, head_only: bool = False, retry_after: int | None = None
     ) -> None:
         """Answer with an error of the proxy's own, and close once the guest could read it."""
-        channel, exchange = self._channel, self._exchange
-        if channel is None or not channel.open:
+        transport, exchange = self._transport, self._exchange
+        if transport is None or not transport.open:
             return
         _log.debug("%s: answered with %s", self.address, error.name)
         if exchange is not None and exchange.request.head.method == b"HEAD":
@@ -443,7 +443,7 @@ class GuestConnection(PortConnection):
         )
         status = error.value.status
         if status < 500 or error is ProxyError.TOO_MANY_CONNECTIONS:
-            self._blame()
+            self._record_abuse()
         if exchange is not None:
             exchange.first_byte, exchange.sent = monotonic(), len(data)
             self._abandon(status, error.name)
@@ -455,23 +455,23 @@ class GuestConnection(PortConnection):
                 *(self.address, self._port_id(), "", *asked, status, error.name, len(data)),
                 *(now, now, now, b""),
             )
-        self._leave_turn()
+        self._release_slot()
         self._continue_due = False
         self._identity = None
         if self._input_ended:
-            channel.write(data)
+            transport.write(data)
             self._close()
         else:
             self._phase = Phase.LINGERING
-            channel.write_last(data)
+            transport.write_last(data)
             self._set_deadline(settings.linger_timeout)
 
     def _end_at_once(self, cause: str) -> None:
         if self._phase is _READING and not self._served and self._port is not None:
-            self._blame()
+            self._record_abuse()
         exchange = self._exchange
         self._abandon(0 if exchange is None else exchange.status, cause)
-        self._leave_turn()
+        self._release_slot()
         self._continue_due = False
         self._identity = None
         self._phase = _CLOSING

@@ -30,7 +30,7 @@ class Registered(Protocol):
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """The entry behind the connection's address changed."""
 
-    def turn_given(self) -> None:
+    def slot_granted(self) -> None:
         """The connection's request, which waited for its turn, has it."""
 
     def deadline_passed(self) -> None:
@@ -51,7 +51,7 @@ _OWN_FILES = 64
 """Descriptors that a worker has for other things than connections, and some to spare."""
 
 
-def most_connections(wanted: int) -> int:
+def connection_limit(wanted: int) -> int:
     """Return how many connections there may be: those wanted, or fewer if files do not suffice.
 
     Each takes a descriptor, and one more while Nova is asked. So there always is one to accept a
@@ -72,69 +72,69 @@ _MAX_REST = 0.5
 """Seconds. A port that opens connection after connection does not put off its later ones more."""
 
 
-class Port:
+class PortLimits:
     """One port's connections, the requests it has under way, and how fast it asks."""
 
-    __slots__ = ("_later", "connections", "full_at", "name", "read_at", "under_way", "waiting")
+    __slots__ = ("_later", "connections", "in_flight", "name", "read_at", "tat", "waiting")
 
     def __init__(self, name: str, later: Later) -> None:
         self.name = name
         self._later = later
         self.connections: set[Registered] = set()
-        self.under_way = 0
+        self.in_flight = 0
         self.waiting: deque[Registered] = deque()
-        self.full_at = -math.inf
+        self.tat = -math.inf
         self.read_at = -math.inf
 
-    def delay(self, now: float, rate: float, burst: int) -> float:
+    def rate_delay(self, now: float, rate: float, burst: int) -> float:
         """Count a request; return 0, or in how many seconds it would be within the rate limit.
 
         A token bucket kept as the one moment at which it is full again (the generic cell rate
         algorithm, ITU-T I.371). A request that is refused is not counted.
         """
-        full_at = max(self.full_at, now)
-        excess = full_at - now - (burst - 1) / rate
+        tat = max(self.tat, now)
+        excess = tat - now - (burst - 1) / rate
         # Sums of 1/rate are not exact, and a millionth of a second is nobody's burst.
         if excess > 1e-6:
             return excess
-        self.full_at = full_at + 1 / rate
+        self.tat = tat + 1 / rate
         return 0.0
 
-    def rest(self, now: float) -> float:
+    def read_delay(self, now: float) -> float:
         """Count a read without a whole request; return for how long its connection is not read."""
         read_at = max(self.read_at, now - FREE_READS * READ_PAUSE) + READ_PAUSE
         self.read_at = min(read_at, now + _MAX_REST)
         return max(0.0, self.read_at - now)
 
-    def take_turn(self, connection: Registered, limit: int) -> bool:
+    def acquire_slot(self, connection: Registered, limit: int) -> bool:
         """Begin a request if fewer than ``limit`` are under way; else it waits for its turn."""
-        if self.under_way < limit:
-            self.under_way += 1
+        if self.in_flight < limit:
+            self.in_flight += 1
             return True
         self.waiting.append(connection)
         return False
 
-    def end_turn(self, limit: int) -> None:
+    def release_slot(self, limit: int) -> None:
         """End a request; after a pause its turn goes to who waits longest, within ``limit``.
 
         The pause is what keeps a port that asks as fast as it can from having the worker to itself.
         """
-        if self.waiting and self.under_way <= limit:
-            self._later(self._pass_turn_on)
+        if self.waiting and self.in_flight <= limit:
+            self._later(self._grant_slot)
         else:
-            self.under_way -= 1
+            self.in_flight -= 1
 
-    def _pass_turn_on(self) -> None:
+    def _grant_slot(self) -> None:
         if self.waiting:
-            self.waiting.popleft().turn_given()
+            self.waiting.popleft().slot_granted()
         else:
-            self.under_way -= 1
+            self.in_flight -= 1
 
     def admit(self, limit: int) -> None:
         """Give turns to those who wait, as many as a limit that has been raised allows."""
-        while self.waiting and self.under_way < limit:
-            self.under_way += 1
-            self.waiting.popleft().turn_given()
+        while self.waiting and self.in_flight < limit:
+            self.in_flight += 1
+            self.waiting.popleft().slot_granted()
 
     def leave_queue(self, connection: Registered) -> None:
         """Wait no longer."""
@@ -146,25 +146,25 @@ class ConnectionRegistry:
 
     def __init__(self, later: Later) -> None:
         self._later = later
-        self._ports: dict[str, Port] = {}
+        self._ports: dict[str, PortLimits] = {}
         self._count = 0
 
-    def add(self, connection: Registered, entry: Entry | None) -> Port:
+    def add(self, connection: Registered, entry: Entry | None) -> PortLimits:
         """Add a connection; return its port, itself included."""
         name = connection.address if entry is None else entry.port_id
         port = self._ports.get(name)
         if port is None:
-            port = self._ports[name] = Port(name, self._later)
+            port = self._ports[name] = PortLimits(name, self._later)
         port.connections.add(connection)
         self._count += 1
         return port
 
-    def remove(self, connection: Registered, port: Port) -> None:
+    def remove(self, connection: Registered, port: PortLimits) -> None:
         """Forget a connection."""
         port.connections.remove(connection)
         self._count -= 1
 
-    def most_crowded(self) -> Port:
+    def most_crowded(self) -> PortLimits:
         """The port that has the most connections; there must be one."""
         return max(self._ports.values(), key=lambda port: len(port.connections))
 
@@ -176,8 +176,8 @@ class ConnectionRegistry:
     def sweep(self, now: float) -> None:
         """Forget ports that have no connection and have not asked for a while."""
         for name, port in list(self._ports.items()):
-            rested = max(port.full_at, port.read_at) <= now
-            if rested and not port.connections and not port.under_way:
+            rested = max(port.tat, port.read_at) <= now
+            if rested and not port.connections and not port.in_flight:
                 del self._ports[name]
 
     def __len__(self) -> int:

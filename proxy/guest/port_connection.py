@@ -16,10 +16,10 @@ from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, IdentityTable, canonical_address
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.guest.channel import GuestChannel
-from ovs_metadata.proxy.guest.limits import ConnectionRegistry, Port, most_connections
+from ovs_metadata.proxy.guest.limits import ConnectionRegistry, PortLimits, connection_limit
 from ovs_metadata.proxy.guest.quarantine import Quarantine
 from ovs_metadata.proxy.guest.state import Phase
+from ovs_metadata.proxy.guest.transport import GuestTransport
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class GuestContext:
         One without a request goes first.
         """
         wanted, count = self.settings.max_connections, len(self.registry)
-        most = most_connections(wanted)
+        most = connection_limit(wanted)
         if count > most:
             if most < wanted and not self.short_of_files:
                 _log.warning(
@@ -70,12 +70,12 @@ class PortConnection(asyncio.Protocol):
     """One accepted connection, and its part in what its port may use."""
 
     __slots__ = (
-        "_channel",
         "_context",
-        "_has_turn",
+        "_has_slot",
         "_now",
         "_phase",
         "_port",
+        "_transport",
         "address",
         "deadline",
     )
@@ -83,10 +83,10 @@ class PortConnection(asyncio.Protocol):
     def __init__(self, context: GuestContext) -> None:
         self._context = context
         self._now = context.now
-        self._channel: GuestChannel | None = None
-        self._port: Port | None = None
+        self._transport: GuestTransport | None = None
+        self._port: PortLimits | None = None
         self._phase = Phase.READING
-        self._has_turn = False  # to have a body read, and to ask Nova
+        self._has_slot = False  # to have a body read, and to ask Nova
         self.address = ""
         """The peer address."""
         self.deadline = math.inf
@@ -103,7 +103,7 @@ class PortConnection(asyncio.Protocol):
         """Act on a change of the identity table for this address."""
         raise NotImplementedError
 
-    def turn_given(self) -> None:
+    def slot_granted(self) -> None:
         """Go on: an earlier request of this port is done."""
         raise NotImplementedError
 
@@ -123,7 +123,7 @@ class PortConnection(asyncio.Protocol):
 
     def _join_port(self, transport: asyncio.BaseTransport) -> int:
         """Find out whose connection it is; return how many beyond its limit the port has now."""
-        self._channel = GuestChannel(cast("asyncio.Transport", transport))
+        self._transport = GuestTransport(cast("asyncio.Transport", transport))
         peer = transport.get_extra_info("peername")
         if not peer:
             return 0
@@ -139,7 +139,7 @@ class PortConnection(asyncio.Protocol):
 
     def _change_port(self, entry: Entry) -> None:
         """Be one of the port's that has turned out to be behind the address."""
-        if self._port is not None and not self._has_turn and self._phase is not Phase.QUEUED:
+        if self._port is not None and not self._has_slot and self._phase is not Phase.QUEUED:
             self._context.registry.remove(self, self._port)
             self._port = self._context.registry.add(self, entry)
 
@@ -148,15 +148,15 @@ class PortConnection(asyncio.Protocol):
         if self._port is not None:
             self._context.registry.remove(self, self._port)
             self._port = None
-        self._channel = None
+        self._transport = None
         self.deadline = math.inf
 
     def _close(self) -> None:
         """Close once everything written is sent."""
         self._phase = Phase.CLOSING
         self._set_deadline(self._context.settings.send_timeout)
-        if self._channel is not None:
-            self._channel.close()
+        if self._transport is not None:
+            self._transport.close()
 
     # What its port has.
 
@@ -164,36 +164,36 @@ class PortConnection(asyncio.Protocol):
         port = self._port
         return "" if port is None or port.name == self.address else port.name
 
-    def _take_turn(self) -> bool:
+    def _acquire_slot(self) -> bool:
         """Have this request be one of those its port has under way, or wait until it can be."""
         settings, port = self._context.settings, self._port
-        if port is not None and port.take_turn(self, settings.max_requests_per_port):
-            self._has_turn = True
+        if port is not None and port.acquire_slot(self, settings.max_requests_per_port):
+            self._has_slot = True
         else:
             self._phase = Phase.QUEUED
             self._set_deadline(settings.response_timeout)
-        return self._has_turn
+        return self._has_slot
 
-    def _leave_turn(self) -> None:
+    def _release_slot(self) -> None:
         """Let the next request of the port begin, or wait no longer."""
         port = self._port
         if port is None:
             return
-        if self._has_turn:
-            self._has_turn = False
-            port.end_turn(self._context.settings.max_requests_per_port)
+        if self._has_slot:
+            self._has_slot = False
+            port.release_slot(self._context.settings.max_requests_per_port)
         elif self._phase is Phase.QUEUED:
             port.leave_queue(self)
 
     def _rest(self) -> None:
         """Be read no more before the port's reads without a whole request have paused."""
-        if self._port is not None and self._channel is not None:
-            self._channel.rest(self._port.rest(self._now()))
+        if self._port is not None and self._transport is not None:
+            self._transport.pause_reading_for(self._port.read_delay(self._now()))
 
-    def _blame(self) -> None:
+    def _record_abuse(self) -> None:
         """Count a connection that was of no use against its port."""
         settings = self._context.settings
-        self._context.quarantine.turned_away(
+        self._context.quarantine.record_abuse(
             self.address,
             now=self._now(),
             tolerance=2 * settings.max_connections_per_port,

@@ -36,7 +36,7 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._listeners: Sequence[socket.socket] = ()
-        self._turned_away: Counter[int] = Counter()
+        self._abuses: Counter[int] = Counter()
         self._count_from = 0.0
         self._until: dict[int, float] = {}
 
@@ -45,7 +45,7 @@ class Quarantine:
         self._listeners = listeners
         self._apply()
 
-    def turned_away(self, address: str, *, now: float, tolerance: int, duration: float) -> None:
+    def record_abuse(self, address: str, *, now: float, tolerance: int, duration: float) -> None:
         """Count a connection that was turned away, or brought nothing but an error.
 
         Args:
@@ -55,9 +55,9 @@ class Quarantine:
             duration: for how many seconds a port that has more is shut out.
         """
         number = int(ipaddress.ip_address(address)) & 0xFFFF
-        self._turned_away[number] += 1
+        self._abuses[number] += 1
         if (
-            self._turned_away[number] > tolerance
+            self._abuses[number] > tolerance
             and number not in self._until
             and len(self._until) < _MAX_PORTS
         ):
@@ -68,7 +68,7 @@ class Quarantine:
     def sweep(self, now: float) -> None:
         """Let in again whose time is over."""
         if now >= self._count_from + _COUNTED_FOR:
-            self._turned_away.clear()
+            self._abuses.clear()
             self._count_from = now
         over = [number for number, until in self._until.items() if until <= now]
         for number in over:

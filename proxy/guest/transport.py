@@ -11,14 +11,14 @@ import struct
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class GuestChannel:
+class GuestTransport:
     """Wraps an open transport."""
 
-    __slots__ = ("_paused", "_reading", "_resting", "_transport")
+    __slots__ = ("_paused", "_pausing", "_reading", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._paused = self._resting = False
+        self._paused = self._pausing = False
         self._reading = True
 
     @property
@@ -37,23 +37,23 @@ class GuestChannel:
         self._apply()
 
     def resume_reading(self) -> None:
-        """Take input again, unless the channel rests."""
+        """Take input again, unless the transport rests."""
         self._paused = False
         self._apply()
 
-    def rest(self, seconds: float) -> None:
+    def pause_reading_for(self, seconds: float) -> None:
         """Take no more input for a while; what comes gathers in the kernel."""
-        if seconds > 0 and not self._resting:
-            self._resting = True
-            asyncio.get_running_loop().call_later(seconds, self._rested)
+        if seconds > 0 and not self._pausing:
+            self._pausing = True
+            asyncio.get_running_loop().call_later(seconds, self._pause_over)
             self._apply()
 
-    def _rested(self) -> None:
-        self._resting = False
+    def _pause_over(self) -> None:
+        self._pausing = False
         self._apply()
 
     def _apply(self) -> None:
-        reading = not (self._paused or self._resting)
+        reading = not (self._paused or self._pausing)
         if reading is self._reading or self._transport.is_closing():
             return
         self._reading = reading
