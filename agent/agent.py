@@ -16,13 +16,13 @@ from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About
 from ovs_metadata.agent.config.deployment import Deployment
-from ovs_metadata.agent.config.exposure import ExposureCheck
 from ovs_metadata.agent.config.live import LiveDeployment
+from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
-from ovs_metadata.agent.presence import Liveness, Status
+from ovs_metadata.agent.presence import Presence, Status
 from ovs_metadata.agent.service import Service
-from ovs_metadata.agent.systemd import Handover, give_signs, sign_interval
+from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
@@ -48,9 +48,9 @@ class AgentError(Exception):
 class Agent:
     """The agent of one hypervisor. `run` returns when a signal has asked it to end."""
 
-    def __init__(self, config: Config, handover: Handover) -> None:
+    def __init__(self, config: Config, systemd: Systemd) -> None:
         self._config = config
-        self._handover = handover
+        self._systemd = systemd
         self._changed = asyncio.Event()
         self._ending = False
         self._failure: StoreError | None = None
@@ -79,9 +79,9 @@ class Agent:
             loop.call_soon_threadsafe(self._changed.set)
 
         async with contextlib.AsyncExitStack() as opened:
-            interval = sign_interval()
+            interval = ping_interval()
             if interval is not None:
-                signs = asyncio.create_task(give_signs(interval, self._handover.alive))
+                signs = asyncio.create_task(send_pings(interval, self._systemd.ping))
                 opened.callback(signs.cancel)
             flushing = PeriodicCallback(standard_error().flush, LOG_INTERVAL * 1000)
             flushing.start()
@@ -94,16 +94,16 @@ class Agent:
             live = await asyncio.to_thread(LiveDeployment, store, self._config.host, wake)
             opened.push_async_callback(asyncio.to_thread, live.close)
             self._live = live
-            opened.callback(ExposureCheck(store, self._config.host).close)
-            liveness = Liveness(self._config, store, lambda: self._status(live))
-            opened.push_async_callback(liveness.close)
+            opened.callback(WorldReadableSecretCheck(store, self._config.host).close)
+            presence = Presence(self._config, store, lambda: self._status(live))
+            opened.push_async_callback(presence.close)
             opened.push_async_callback(self._stop_serving)
             await self._follow(store, live)
         if self._failure:
             raise AgentError(str(self._failure)) from self._failure
 
     def _end(self) -> None:
-        self._handover.stopping()
+        self._systemd.stopping()
         self._ending = True
         self._changed.set()
 
@@ -157,7 +157,7 @@ class Agent:
 
     async def _follow(self, store: Store, live: LiveDeployment) -> None:
         """Do what the configuration says, whenever something has changed."""
-        self._handover.ready()
+        self._systemd.ready()
         while not self._ending:
             self._changed.clear()
             deployment = await asyncio.to_thread(live.refresh)
@@ -181,7 +181,7 @@ class Agent:
         self._service = Service(
             self._config,
             store=store,
-            handover=self._handover,
+            systemd=self._systemd,
             deployment=deployment,
             statistics=self._statistics,
             on_end=self._changed.set,
@@ -196,7 +196,7 @@ class Agent:
 
     async def _remove_traces(self) -> None:
         """Have nothing of ours on this host; what cannot be removed is tried again."""
-        self._handover.forget()  # a socket that is kept keeps its namespace, too
+        self._systemd.forget()  # a socket that is kept keeps its namespace, too
         try:
             if await asyncio.to_thread(cleanup.has_traces, self._config):
                 await asyncio.to_thread(cleanup.remove_every_trace, self._config)

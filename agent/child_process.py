@@ -13,9 +13,9 @@ from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ovs_metadata.agent import pulse as pulses
+from ovs_metadata.agent import heartbeat as heartbeats
 from ovs_metadata.agent.child_output import relayed_pipe
-from ovs_metadata.agent.pulse import Pulse
+from ovs_metadata.agent.heartbeat import Heartbeat
 
 LOG = logging.getLogger(__name__)
 
@@ -50,19 +50,19 @@ class Child:
     name: str
     pid: int
     running: bool
-    still: bool = False
+    hangs: bool = False
     """Whether it runs and gives no sign of life."""
 
 
-def child(name: str, process: Process, pulse: Pulse) -> Child:
+def child(name: str, process: Process, heartbeat: Heartbeat) -> Child:
     """Return how a child process is."""
     running = process.returncode is None
-    return Child(name, process.pid, running, running and pulse.still)
+    return Child(name, process.pid, running, running and heartbeat.hangs)
 
 
-def still(children: Iterable[Child]) -> list[str]:
+def hanging(children: Iterable[Child]) -> list[str]:
     """Name those that stand still, as problems of this host."""
-    return [f"{child.name}, pid {child.pid}, hangs" for child in children if child.still]
+    return [f"{child.name}, pid {child.pid}, hangs" for child in children if child.hangs]
 
 
 async def start_child(
@@ -96,24 +96,23 @@ async def start_child(
 async def keep_running(
     name: str,
     start: Callable[[], Awaitable[Process]],
-    patience: Callable[[], float],
-    pulse: Pulse | None = None,
+    stop_timeout: Callable[[], float],
+    heartbeat: Heartbeat | None = None,
 ) -> None:
     """Run a child until cancelled.
 
     Args:
         name: what to call it in the log.
         start: starts the process.
-        patience: asked when it is to end, for the seconds it may take to do so after SIGTERM; then
-            it gets SIGKILL.
-        pulse: its signs of life, if it gives any: it gets SIGKILL when it stands still for long.
+        stop_timeout: called when the child is to end: the seconds between SIGTERM and SIGKILL.
+        heartbeat: of the child, if it sends any. A child that hangs for long gets SIGKILL.
     """
     clock = asyncio.get_running_loop().time
     delay = FIRST_DELAY
     while True:
         started = clock()
-        if pulse:
-            pulse.starts()
+        if heartbeat:
+            heartbeat.starts()
         try:
             process = await start()
         except OSError as error:
@@ -121,9 +120,9 @@ async def keep_running(
         else:
             LOG.info("%s started, pid %d", name, process.pid)
             try:
-                status = await _end_of(name, process, pulse)
+                status = await _end_of(name, process, heartbeat)
             except asyncio.CancelledError:
-                await _end(name, process, patience())
+                await _end(name, process, stop_timeout())
                 raise
             if clock() - started > STEADY_AFTER:
                 delay = FIRST_DELAY
@@ -135,44 +134,44 @@ async def keep_running(
         delay = min(2 * delay, MAX_DELAY)
 
 
-async def _end_of(name: str, process: Process, pulse: Pulse | None) -> int:
+async def _end_of(name: str, process: Process, heartbeat: Heartbeat | None) -> int:
     """Wait until a process has ended, and see to it if it stands still; return its status."""
-    if pulse is None:
+    if heartbeat is None:
         return await process.wait()
     ended = asyncio.create_task(process.wait())
     try:
-        while not (await asyncio.wait([ended], timeout=pulses.BEAT))[0]:
-            pulse.beat()
-            if pulse.silent == pulses.STILL_AFTER:
+        while not (await asyncio.wait([ended], timeout=heartbeats.INTERVAL))[0]:
+            heartbeat.tick()
+            if heartbeat.silent == heartbeats.HUNG_AFTER:
                 LOG.error(
                     "%s, pid %d, hangs: no heartbeat for %d s",
-                    *(name, process.pid, pulses.STILL_AFTER * pulses.BEAT),
+                    *(name, process.pid, heartbeats.HUNG_AFTER * heartbeats.INTERVAL),
                 )
-            elif pulse.silent == pulses.KILLED_AFTER:
+            elif heartbeat.silent == heartbeats.KILLED_AFTER:
                 LOG.error(
                     "%s, pid %d, hangs: no heartbeat for %d s, killing it",
-                    *(name, process.pid, pulses.KILLED_AFTER * pulses.BEAT),
+                    *(name, process.pid, heartbeats.KILLED_AFTER * heartbeats.INTERVAL),
                 )
-                pulse.killed()
+                heartbeat.killed()
                 process.kill()
         return ended.result()
     finally:
         ended.cancel()
 
 
-async def _end(name: str, process: Process, patience: float) -> None:
+async def _end(name: str, process: Process, stop_timeout: float) -> None:
     try:
         process.terminate()
     except ProcessLookupError:
         return
     try:
-        await asyncio.wait_for(process.wait(), patience)
+        await asyncio.wait_for(process.wait(), stop_timeout)
     except TimeoutError:
         LOG.warning(
             "%s, pid %d, did not exit within %g s of SIGTERM: killing it",
             name,
             process.pid,
-            patience,
+            stop_timeout,
         )
         process.kill()
         await process.wait()

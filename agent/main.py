@@ -14,7 +14,7 @@ from ovs_metadata import __version__, logs
 from ovs_metadata.agent.agent import Agent, AgentError
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
-from ovs_metadata.agent.systemd import Handover
+from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.host import config as host_config
 from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
@@ -69,7 +69,7 @@ def main() -> None:
 
 def _serve(config: Config) -> None:
     check_proxy_user(config.proxy_user)
-    asyncio.run(Agent(config, Handover.from_environment()).run())
+    asyncio.run(Agent(config, Systemd.from_environment()).run())
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class LastError(logging.Handler):
         self.message = f"{utc(record.created)} {record.getMessage()}"[:500]
 
 
-class Liveness:
+class Presence:
     """Announces this agent in the store. Make it within a running event loop."""
 
     def __init__(self, config: Config, store: Store, status: Callable[[], Status]) -> None:

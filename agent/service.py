@@ -1,9 +1,9 @@
 """Serving metadata on this host: from when the deployment enables it until it is disabled.
 
-Joins OVSDB and the store into the identity table, and keeps all parts in place. Whatever happens
-anywhere, OVSDB's thread or the store's wakes two tasks of the event loop, each of which looks at
-how things are: one tells the workers who stands behind which address, the other is the upkeep of
-the metadata port. The flow controller and the workers are child processes.
+Joins OVSDB and the store into the identity table, and keeps all parts in place. Every change wakes
+two tasks of the event loop, from OVSDB's thread or the store's. Each task looks at the present
+state: one sends the identity table to the workers, the other reconciles the host's network. The
+flow controller and the workers are child processes.
 """
 
 import asyncio
@@ -15,18 +15,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.child_process import PYTHON, Child, child, keep_running, start_child, still
+from ovs_metadata.agent.child_process import (
+    PYTHON,
+    Child,
+    child,
+    hanging,
+    keep_running,
+    start_child,
+)
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.confirmer import Confirmer
+from ovs_metadata.agent.heartbeat import Heartbeat, heartbeat_pipe
 from ovs_metadata.agent.identities import Identities
 from ovs_metadata.agent.network.connections import guests_connections
 from ovs_metadata.agent.network.host_plumbing import HostPlumbing
-from ovs_metadata.agent.network.reconciler import Upkeep
+from ovs_metadata.agent.network.reconciler import NetworkReconciler
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
-from ovs_metadata.agent.pulse import Pulse, pulse_pipe
 from ovs_metadata.agent.revalidation import revalidated
 from ovs_metadata.agent.stale_numbers import StaleNumbers
-from ovs_metadata.agent.systemd import Handover
+from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.passing import let_pass
 from ovs_metadata.host.address import IpVersion, ofport_of
@@ -37,7 +44,7 @@ from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 
-FLOWS_PATIENCE = 5.0
+FLOWS_STOP_TIMEOUT = 5.0
 """Seconds the flow controller may take to end."""
 
 
@@ -49,7 +56,7 @@ class Service:
         config: Config,
         *,
         store: Store,
-        handover: Handover,
+        systemd: Systemd,
         deployment: Deployment,
         statistics: HostStatistics,
         on_end: Callable[[], None],
@@ -57,7 +64,7 @@ class Service:
         """Make it; `on_end` is called when it has ended, for a failure too."""
         self._config = config
         self._store = store
-        self._handover = handover
+        self._systemd = systemd
         self._deployment = deployment
         self._identities = Identities()
         self._stale = StaleNumbers()
@@ -67,12 +74,12 @@ class Service:
             config.proxy_user, deployment.settings, statistics, confirm=self._confirm
         )
         self._confirmer: Confirmer | None = None
-        self._upkeep: Upkeep | None = None
+        self._reconciler: NetworkReconciler | None = None
         self._statistics = statistics
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._flows: Process | None = None
-        self._flows_pulse = Pulse(lambda: statistics.stood_still("flow_controller"))
+        self._flows_heartbeat = Heartbeat(lambda: statistics.child_hung("flow_controller"))
         self._for_good = False
 
     def start(self) -> None:
@@ -82,13 +89,15 @@ class Service:
 
     def problems(self) -> list[str]:
         """What keeps guests from being served; empty if nothing does."""
-        plumbing = self._upkeep.problems if self._upkeep else ["the agent has not read OVSDB yet"]
+        plumbing = (
+            self._reconciler.problems if self._reconciler else ["the agent has not read OVSDB yet"]
+        )
         workers = self._workers.problem()
-        return [*plumbing, *([workers] if workers else []), *still(self.children())]
+        return [*plumbing, *([workers] if workers else []), *hanging(self.children())]
 
     def serves(self) -> Mapping[IpVersion, bool]:
         """Whether guests can be served over each IP version that the kernel has switched on."""
-        return self._upkeep.serves if self._upkeep else {}
+        return self._reconciler.serves if self._reconciler else {}
 
     @property
     def ports_served(self) -> int:
@@ -102,7 +111,7 @@ class Service:
     def _flows_child(self) -> list[Child]:
         if self._flows is None:
             return []
-        return [child("flow controller", self._flows, self._flows_pulse)]
+        return [child("flow controller", self._flows, self._flows_heartbeat)]
 
     def check(self) -> None:
         """Raise what it has failed of, if it has.
@@ -142,8 +151,8 @@ class Service:
 
         def changed() -> None:
             self._changed.set()
-            if self._upkeep:
-                self._upkeep.wake()
+            if self._reconciler:
+                self._reconciler.wake()
 
         def wake() -> None:
             loop.call_soon_threadsafe(changed)
@@ -159,9 +168,11 @@ class Service:
 
         self._confirmer = Confirmer(watcher, probe, apply)
         config = self._config
-        host = HostPlumbing(watcher.ovsdb, self._handover, config.namespace, config.workers)
-        upkeep = self._upkeep = Upkeep(host, self._workers, lambda: watcher.bridge)
-        keeping_up = asyncio.create_task(upkeep.run())
+        host = HostPlumbing(watcher.ovsdb, self._systemd, config.namespace, config.workers)
+        reconciler = self._reconciler = NetworkReconciler(
+            host, self._workers, lambda: watcher.bridge
+        )
+        keeping_up = asyncio.create_task(reconciler.run())
         telling, flows = asyncio.create_task(self._tell(watcher)), self._start_flows()
         freshening = asyncio.create_task(self._freshen())
         tasks = [keeping_up, telling, freshening, *flows]
@@ -249,13 +260,15 @@ class Service:
             LOG.info("controller = external: the agent starts no flow controller")
             return []
         task = keep_running(
-            "flow controller", self._spawn_flows, lambda: FLOWS_PATIENCE, self._flows_pulse
+            "flow controller", self._spawn_flows, lambda: FLOWS_STOP_TIMEOUT, self._flows_heartbeat
         )
         return [asyncio.create_task(task)]
 
     async def _spawn_flows(self) -> Process:
         config = ["--config", str(self._config.path)] if self._config.path else []
-        signs = await pulse_pipe(self._flows_pulse, self._statistics.controller_dropped_lines)
+        signs = await heartbeat_pipe(
+            self._flows_heartbeat, self._statistics.controller_dropped_lines
+        )
         try:
             self._flows = await start_child(
                 "flow controller",

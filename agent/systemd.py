@@ -34,7 +34,7 @@ _NAME = re.compile(r"listener-(\d+)-(\d+)")
 _SIOCGSKNS = 0x894C
 """Of linux/sockios.h: opens the network namespace of a socket. Needs CAP_NET_ADMIN."""
 
-SIGNS_PER_TIMEOUT = 3
+PINGS_PER_TIMEOUT = 3
 """So that one that comes late, or is lost, is not the end."""
 
 Groups: TypeAlias = Sequence[Sequence[socket.socket]]
@@ -72,7 +72,7 @@ def fits(found: Mapping[str, Place], wanted: Sequence[Sequence[Place]]) -> bool:
     return bool(expected) and found == expected
 
 
-class Handover:
+class Systemd:
     """What passes between the service manager and the agent."""
 
     def __init__(self, manager: str, inherited: Mapping[str, socket.socket]) -> None:
@@ -89,7 +89,7 @@ class Handover:
         self._complaint = ""
 
     @classmethod
-    def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Handover":
+    def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Systemd":
         """Take what the manager has passed to this process, out of its children's sight."""
         manager = environ.pop("NOTIFY_SOCKET", "")
         pid, count, colon_separated = (
@@ -157,7 +157,7 @@ class Handover:
         """Tell the manager that the agent has done what there is to do at its start."""
         self._send("READY=1")
 
-    def alive(self) -> None:
+    def ping(self) -> None:
         """Tell the manager's watchdog that the agent is alive."""
         self._send("WATCHDOG=1")
 
@@ -200,7 +200,7 @@ def _place(sock: socket.socket) -> Place:
         return Place(0, "", 0)  # nowhere: it fits nothing
 
 
-def sign_interval(environ: MutableMapping[str, str] = os.environ) -> float | None:
+def ping_interval(environ: MutableMapping[str, str] = os.environ) -> float | None:
     """Seconds between two signs of life, None if nobody waits for them.
 
     Takes what the manager has said out of the environment, and so out of the children's sight.
@@ -210,10 +210,10 @@ def sign_interval(environ: MutableMapping[str, str] = os.environ) -> float | Non
         return None
     if pid not in ("", str(os.getpid())):
         return None
-    return int(microseconds) / 1_000_000 / SIGNS_PER_TIMEOUT
+    return int(microseconds) / 1_000_000 / PINGS_PER_TIMEOUT
 
 
-async def give_signs(interval: float, give: Callable[[], None]) -> None:
+async def send_pings(interval: float, give: Callable[[], None]) -> None:
     """Give a sign of life now, and every `interval` seconds until cancelled."""
     while True:
         give()

@@ -24,9 +24,9 @@ from ovs_metadata.agent.child_process import (
     start_child,
     workers_environment,
 )
+from ovs_metadata.agent.heartbeat import Heartbeat
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.agent.network.listeners import Listeners
-from ovs_metadata.agent.pulse import Pulse
 from ovs_metadata.agent.worker_feed import WorkerFeed
 from ovs_metadata.proxy.accounting import report
 from ovs_metadata.proxy.control import feed
@@ -59,7 +59,7 @@ class Workers:
         self._settings = settings
         self._table: Mapping[str, Entry] = {}
         self._feeds: dict[int, WorkerFeed] = {}
-        self._pulses: dict[int, Pulse] = {}
+        self._heartbeats: dict[int, Heartbeat] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners = Listeners([])
 
@@ -77,7 +77,7 @@ class Workers:
         """The worker processes, those that ended and were not started again yet included."""
         feeds = sorted(self._feeds.items())
         return [
-            child(f"proxy worker {number}", each.process, self._pulses[number])
+            child(f"proxy worker {number}", each.process, self._heartbeats[number])
             for number, each in feeds
         ]
 
@@ -96,13 +96,13 @@ class Workers:
         self._listeners = Listeners(groups, reopen)
         for number in range(len(self._listeners)):
             start = functools.partial(self._spawn, number)
-            pulse = self._pulses[number] = Pulse(functools.partial(self._stood_still, number))
-            task = keep_running(f"proxy worker {number}", start, self._patience, pulse)
+            heartbeat = self._heartbeats[number] = Heartbeat(functools.partial(self._hung, number))
+            task = keep_running(f"proxy worker {number}", start, self._stop_timeout, heartbeat)
             self._tasks.append(asyncio.create_task(task))
 
-    def _stood_still(self, number: int) -> None:
+    def _hung(self, number: int) -> None:
         """A worker is killed for it: whatever made it stand still may have spoiled its sockets."""
-        self._statistics.stood_still("worker")
+        self._statistics.child_hung("worker")
         self._listeners.distrust(number)
 
     async def stop(self) -> None:
@@ -162,7 +162,7 @@ class Workers:
         if self._unconfirmed:
             self._begin_to_confirm()
 
-    def _patience(self) -> float:
+    def _stop_timeout(self) -> float:
         """Seconds a worker may take to finish the requests it has, by its present settings."""
         return self._settings.drain_timeout + 2
 
@@ -207,7 +207,7 @@ class Workers:
             raise report.ReportError("it reports too often")
         urls = {str(endpoint) for endpoint in self._settings.endpoints}
         self._statistics.report(worker.number, report.decode(line).about(urls))
-        self._pulses[worker.number].sign()
+        self._heartbeats[worker.number].received()
         worker.write(feed.encode(feed.ReportTaken()))
 
     def worker_refused(self, worker: WorkerFeed, error: Exception) -> None:

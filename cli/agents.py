@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ovs_metadata.agent.announcement import AgentStatus, read_announcement
-from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.common import (
     NOT_FOUND,
@@ -77,7 +77,7 @@ def _described(store: Store, announced: Announced) -> dict[str, Any]:
     """What an agent said, whether it lives, and whether its configuration is the present one."""
     said = read_announcement(announced.data) or AgentStatus(last_error="not understood")
     try:
-        wanted = generation(effective(read_sources(store, announced.name)).values)
+        wanted = config_digest(effective(read_sources(store, announced.name)).values)
     except (MalformedDocument, ValueError):  # ValueError: no host can be called so
         wanted = ""
     return dataclasses.asdict(said) | {

@@ -6,7 +6,7 @@ from typing import Any
 
 from netaddr import AddrFormatError
 
-from ovs_metadata.agent.answers import last_answer
+from ovs_metadata.agent.response_class import last_response
 from ovs_metadata.host.address import ofport_of
 from ovs_metadata.store.interface import MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord
@@ -61,7 +61,7 @@ class PortRow:
             str(self._ofport or ""),
             self._address,
             str(here["requests"]),
-            f"pending: {here['reason']}" if here["reason"] else last_answer(here),
+            f"pending: {here['reason']}" if here["reason"] else last_response(here),
             (here["last_time"] or "").replace("+00:00", "Z"),
         ]
 

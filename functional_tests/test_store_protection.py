@@ -146,9 +146,9 @@ def test_only_what_is_written_without_credentials_can_be_read_by_anybody(
         assert open_to_all.write_document(DEFAULT, b"document", None)
         assert ours.write_document(config_template_path("closed"), b"document", None)
         for store in (open_to_all, ours):
-            assert store.is_open(DEFAULT)
-            assert not store.is_open(config_template_path("nobodys"))
-        assert not ours.is_open(config_template_path("closed"))
+            assert store.is_world_readable(DEFAULT)
+            assert not store.is_world_readable(config_template_path("nobodys"))
+        assert not ours.is_world_readable(config_template_path("closed"))
 
 
 def test_mn_conf_protects_what_it_writes_also_into_another_store(
@@ -164,7 +164,7 @@ def test_mn_conf_protects_what_it_writes_also_into_another_store(
     assert (done.returncode, done.stderr) == (0, "")
     with contextlib.closing(open_store(url, security=security)) as store:
         assert store.read_document(DEFAULT)
-        assert not store.is_open(DEFAULT)
+        assert not store.is_world_readable(DEFAULT)
 
 
 def test_mn_conf_says_when_anybody_can_read_the_secret(

@@ -91,7 +91,7 @@ class DirectoryNodes:
                 self.file(path).unlink()
         return True
 
-    def is_open(self, path: str) -> bool:  # noqa: ARG002 - of no path
+    def is_world_readable(self, path: str) -> bool:  # noqa: ARG002 - of no path
         """See `Nodes`: files are their owner's alone, as they are made."""
         return False
 

@@ -49,7 +49,7 @@ class Nodes(Protocol):
     def delete(self, path: str, version: int) -> bool:
         """Delete a node if it is still of that version and nothing is below it."""
 
-    def is_open(self, path: str) -> bool:
+    def is_world_readable(self, path: str) -> bool:
         """See `Store`."""
 
     def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:

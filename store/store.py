@@ -156,9 +156,9 @@ class Store:
         """Delete a document if it is still of that version, and not that of a live announcer."""
         return self.nodes.delete(path, version)
 
-    def is_open(self, path: str) -> bool:
+    def is_world_readable(self, path: str) -> bool:
         """Whether a document can be read by anybody who can connect; not if there is none."""
-        return self.nodes.is_open(path)
+        return self.nodes.is_world_readable(path)
 
     def document_names(self, path: str) -> list[str]:
         """The nodes below a path, in order; `layout.name_of` says whose document each has."""

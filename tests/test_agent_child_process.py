@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lab.rig.process import until
-from ovs_metadata.agent import child_process, pulse
-from ovs_metadata.agent.child_process import child, keep_running, still
-from ovs_metadata.agent.pulse import Pulse, pulse_pipe
+from ovs_metadata.agent import child_process
+from ovs_metadata.agent import heartbeat as heartbeats
+from ovs_metadata.agent.child_process import child, hanging, keep_running
+from ovs_metadata.agent.heartbeat import Heartbeat, heartbeat_pipe
 
 TIMEOUT = 20
 
@@ -101,24 +102,24 @@ time.sleep(60)
     assert started[0].returncode == -9
 
 
-def test_a_child_that_gives_no_sign_of_life_is_killed_and_started_again(
+def test_a_child_that_sends_no_heartbeat_is_killed_and_started_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(child_process, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(pulse, "BEAT", 0.01)
+    monkeypatch.setattr(heartbeats, "INTERVAL", 0.01)
     started: list[Process] = []
     killed: list[int] = []
-    signs = Pulse(lambda: killed.append(started[-1].pid))
+    heartbeat = Heartbeat(lambda: killed.append(started[-1].pid))
     found: list[list[str]] = []
 
     async def scenario() -> None:
         start = _python("import time; time.sleep(60)", started)
-        task = asyncio.create_task(keep_running("child", start, lambda: 5, signs))
+        task = asyncio.create_task(keep_running("child", start, lambda: 5, heartbeat))
         await until(lambda: bool(started))
-        signs.sign()  # as it does when it has started
-        found.append(still([child("child", started[0], signs)]))
-        await until(lambda: signs.still)
-        found.append(still([child("child", started[0], signs)]))
+        heartbeat.received()  # as it does when it has started
+        found.append(hanging([child("child", started[0], heartbeat)]))
+        await until(lambda: heartbeat.hangs)
+        found.append(hanging([child("child", started[0], heartbeat)]))
         await until(lambda: len(started) == 2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -130,15 +131,15 @@ def test_a_child_that_gives_no_sign_of_life_is_killed_and_started_again(
     assert "hangs: no heartbeat for" in caplog.text
 
 
-def test_a_child_that_gives_signs_of_life_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "BEAT", 0.001)
+def test_a_child_that_sends_heartbeats_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "INTERVAL", 0.001)
     started: list[Process] = []
-    signs = Counted()
+    heartbeat = Counted()
 
     async def scenario() -> None:
         start = _python("import time; time.sleep(60)", started)
-        task = asyncio.create_task(keep_running("child", start, lambda: 5, signs))
-        await until(lambda: signs.beats > 200)
+        task = asyncio.create_task(keep_running("child", start, lambda: 5, heartbeat))
+        await until(lambda: heartbeat.ticks > 200)
         assert started[0].returncode is None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -147,32 +148,32 @@ def test_a_child_that_gives_signs_of_life_is_left_alone(monkeypatch: pytest.Monk
     assert len(started) == 1
 
 
-class Counted(Pulse):
-    """Signs of life before each fifth beat."""
+class Counted(Heartbeat):
+    """Heartbeats before each fifth tick."""
 
-    beats = 0
+    ticks = 0
 
-    def beat(self) -> None:
-        super().beat()
-        self.beats += 1
-        if self.beats % 5 == 0:
-            self.sign()
+    def tick(self) -> None:
+        super().tick()
+        self.ticks += 1
+        if self.ticks % 5 == 0:
+            self.received()
 
 
 def test_a_child_cannot_be_found_still_while_it_starts() -> None:
-    signs = Pulse()
-    signs.starts()
-    for _ in range(pulse.STARTING):
-        signs.beat()
-        assert not signs.still
+    heartbeat = Heartbeat()
+    heartbeat.starts()
+    for _ in range(heartbeats.STARTING):
+        heartbeat.tick()
+        assert not heartbeat.hangs
 
 
 def test_signs_of_life_say_how_many_lines_were_dropped_since_the_last() -> None:
-    signs, dropped = Pulse(), [0]
-    signs.starts()
+    heartbeat, dropped = Heartbeat(), [0]
+    heartbeat.starts()
 
     async def scenario() -> None:
-        writer = await pulse_pipe(signs, dropped.append)
+        writer = await heartbeat_pipe(heartbeat, dropped.append)
         os.write(writer, b"2\n2\n1")
         os.write(writer, b"5\nnonsense\n")
         os.close(writer)
@@ -180,7 +181,7 @@ def test_signs_of_life_say_how_many_lines_were_dropped_since_the_last() -> None:
 
     asyncio.run(scenario())
     assert dropped == [0, 2, 0, 13]
-    assert signs.silent == 0
+    assert heartbeat.silent == 0
 
 
 def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

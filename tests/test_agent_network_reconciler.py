@@ -1,4 +1,4 @@
-"""What the upkeep of the metadata port does, look by look, on a host that is played."""
+"""What the reconciler of the metadata port does, look by look, on a host that is played."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from ovs_metadata.agent.network.reconciler import (
     MISSING_FOR,
     NO_BRIDGE,
     NO_DEVICE_YET,
-    Upkeep,
+    NetworkReconciler,
 )
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.address import IpVersion
@@ -95,21 +95,21 @@ class PlayedWorkers(Workers):
 
 
 class Played:
-    """An upkeep with all around it played."""
+    """A reconciler with all around it played."""
 
     def __init__(self) -> None:
         self.host = Host()
         self.workers = PlayedWorkers()
         self.bridge: Bridge | None = BRIDGE
-        self.upkeep = Upkeep(self.host, self.workers, lambda: self.bridge)
+        self.reconciler = NetworkReconciler(self.host, self.workers, lambda: self.bridge)
 
     def problems(self) -> list[str]:
-        return list(self.upkeep.problems)
+        return list(self.reconciler.problems)
 
     def look(self, times: int = 1) -> None:
         async def looks() -> None:
             for _ in range(times):
-                await self.upkeep.look()
+                await self.reconciler.look()
 
         asyncio.run(looks())
 
@@ -123,7 +123,7 @@ def test_a_host_in_order_has_no_problems(played: Played) -> None:
     assert played.problems()
     played.look(3)
     assert played.problems() == []
-    assert played.upkeep.serves == {4: True, 6: True}
+    assert played.reconciler.serves == {4: True, 6: True}
     assert played.workers.events == ["start"]
 
 
@@ -134,7 +134,7 @@ def test_the_port_is_not_made_again_at_the_first_look_that_misses_its_device(
     played.look(MISSING_FOR - 1)
     assert "remove_port" not in played.host.calls
     assert played.problems() == [DEVICE_GONE]
-    assert played.upkeep.serves == {4: False, 6: False}
+    assert played.reconciler.serves == {4: False, 6: False}
     played.look()
     assert played.host.calls.count("remove_port") == 1
     played.look(MISSING_FOR - 1)
@@ -163,7 +163,7 @@ def test_a_version_whose_device_is_not_complete_is_a_problem_and_the_other_is_se
     played.host.device = Device((4, 6), (Failure("address fe80::1", frozenset({6}), "no"),))
     played.look()
     assert played.problems() == ["the metadata port's device: address fe80::1: no"]
-    assert played.upkeep.serves == {4: True, 6: False}
+    assert played.reconciler.serves == {4: True, 6: False}
     assert played.workers.events == ["start"]
 
 
@@ -171,7 +171,7 @@ def test_a_version_that_is_switched_off_is_no_problem(played: Played) -> None:
     played.host.device = Device((4,))
     played.look()
     assert played.problems() == []
-    assert played.upkeep.serves == {4: True}
+    assert played.reconciler.serves == {4: True}
 
 
 def test_a_version_that_cannot_be_listened_on_is_tried_again(played: Played) -> None:
@@ -180,7 +180,7 @@ def test_a_version_that_cannot_be_listened_on_is_tried_again(played: Played) -> 
     assert played.problems() == [
         "no worker listens for guests over IPv6: [Errno 98] Address already in use",
     ]
-    assert played.upkeep.serves == {4: True, 6: False}
+    assert played.reconciler.serves == {4: True, 6: False}
     assert played.workers.events == ["start"]
     played.host.not_listening = {}
     played.look()
@@ -192,7 +192,7 @@ def test_the_device_is_kept_up_where_nobody_can_listen_yet(played: Played) -> No
     played.host.failures["listen"] = OSError(24, "Too many open files")
     played.look()
     assert played.problems() == ["no worker listens for guests: [Errno 24] Too many open files"]
-    assert played.upkeep.serves == {4: False, 6: False}
+    assert played.reconciler.serves == {4: False, 6: False}
     assert "ensure_device" in played.host.calls
     del played.host.failures["listen"]
     played.look()
@@ -204,7 +204,7 @@ def test_a_port_that_ovsdb_does_not_change_is_used_as_it_is(played: Played) -> N
     played.host.failures["ensure_port"] = OvsdbRefused("read only")
     played.look()
     assert played.problems() == ["the metadata port is not set up: read only"]
-    assert played.upkeep.serves == {4: True, 6: True}
+    assert played.reconciler.serves == {4: True, 6: True}
 
 
 @pytest.mark.parametrize(
@@ -256,10 +256,10 @@ def test_waking_it_has_it_look_at_once(played: Played, monkeypatch: pytest.Monke
     monkeypatch.setattr("ovs_metadata.agent.network.reconciler.CHECK_INTERVAL", 3600.0)
 
     async def scenario() -> None:
-        running: asyncio.Task[Any] = asyncio.create_task(played.upkeep.run())
+        running: asyncio.Task[Any] = asyncio.create_task(played.reconciler.run())
         await until(lambda: played.problems() == [])
         played.bridge = None
-        played.upkeep.wake()
+        played.reconciler.wake()
         await until(lambda: played.problems() == [NO_BRIDGE])
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -10,7 +10,7 @@ import pytest
 
 from lab.rig.process import until
 from ovs_metadata.agent import presence as agent_liveness
-from ovs_metadata.agent.presence import Liveness, Status
+from ovs_metadata.agent.presence import Presence, Status
 from ovs_metadata.host import config
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Announced
@@ -25,10 +25,10 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_liveness, "INTERVAL", 0.01)
 
 
-def _make(directory: Path, store: Store, ports: Callable[[], int] = lambda: 1) -> Liveness:
+def _make(directory: Path, store: Store, ports: Callable[[], int] = lambda: 1) -> Presence:
     file = directory / "agent.conf"
     file.write_text("[agent]\nhost = h\n")
-    return Liveness(config.load(file), store, lambda: Status(True, "g", ports()))
+    return Presence(config.load(file), store, lambda: Status(True, "g", ports()))
 
 
 def _announced(store: Store) -> list[Announced]:
@@ -40,12 +40,12 @@ def test_what_an_agent_says_is_there_until_it_ends(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         served = 1
-        liveness = _make(tmp_path, store, lambda: served)
+        presence = _make(tmp_path, store, lambda: served)
         await until(lambda: bool(_announced(store)))
         served = 2
         await until(lambda: json.loads(_announced(store)[0].data)["ports_served"] == 2)
         assert _announced(store)[0].alive
-        await liveness.close()
+        await presence.close()
         assert not _announced(store)[0].alive
 
     asyncio.run(scenario())
@@ -66,11 +66,11 @@ def test_a_store_that_fails_is_complained_of_once_and_tried_again(
         return 1
 
     async def scenario() -> None:
-        liveness = _make(tmp_path, store, ports)
+        presence = _make(tmp_path, store, ports)
         await until(lambda: attempts > 5)
         place.unlink()
         await until(lambda: place.exists() and bool(_announced(store)))
-        await liveness.close()
+        await presence.close()
 
     asyncio.run(scenario())
     store.close()
@@ -91,9 +91,9 @@ def test_the_event_loop_does_not_wait_for_the_store(
     monkeypatch.setattr(store, "announce", noted)
 
     async def scenario() -> None:
-        liveness = _make(tmp_path, store)
+        presence = _make(tmp_path, store)
         await until(lambda: bool(used_by))
-        await liveness.close()
+        await presence.close()
 
     asyncio.run(scenario())
     store.close()
@@ -134,9 +134,9 @@ def test_without_news_the_same_is_announced_again_after_the_longest_interval_onl
     monkeypatch.setattr(store, "announce", announce)
 
     async def scenario() -> None:
-        liveness = _make(tmp_path, store, ports)
+        presence = _make(tmp_path, store, ports)
         await until(lambda: looks > 30 and (not again or len(written[0].data) > 3))
-        await liveness.close()
+        await presence.close()
 
     asyncio.run(scenario())
     store.close()

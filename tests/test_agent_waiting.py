@@ -14,7 +14,7 @@ from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.presence import LastError
-from ovs_metadata.agent.systemd import Handover
+from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.host import config
 from ovs_metadata.store import open_store
 from ovs_metadata.store.documents import replace
@@ -49,7 +49,7 @@ def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
     logging.getLogger(ovs_metadata.__name__).addHandler(last_error)
 
     async def scenario() -> None:
-        agent = Agent(config.load(file), Handover("", {}))
+        agent = Agent(config.load(file), Systemd("", {}))
         loop = asyncio.get_running_loop()
 
         def wake() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.rig.process import until
-from ovs_metadata.agent import pulse, worker_feed
+from ovs_metadata.agent import heartbeat, worker_feed
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.confirmer import Confirmer
@@ -99,7 +99,7 @@ def test_a_worker_that_talks_nonsense_is_killed(
         monkeypatch, data, lambda statistics, _: statistics.totals.worker_restarts == 1, times
     )
     assert statistics.totals.reports_refused >= 1
-    assert "sent a report that cannot be" in caplog.text
+    assert "sent an invalid report" in caplog.text
     assert "was killed by signal 9" in caplog.text
     assert statistics.totals.requests[200, "answered"] == 0
 
@@ -311,8 +311,8 @@ def test_a_worker_that_asks_for_two_confirmations_at_once_is_killed(
 def test_a_worker_that_stood_still_leaves_no_sockets_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in {"BEAT": 0.01, "STARTING": 10, "KILLED_AFTER": 5}.items():
-        monkeypatch.setattr(pulse, name, value)
+    for name, value in {"INTERVAL": 0.01, "STARTING": 10, "KILLED_AFTER": 5}.items():
+        monkeypatch.setattr(heartbeat, name, value)
     reopened: list[int] = []
 
     def reopen(number: int) -> list[socket.socket]:
@@ -320,4 +320,4 @@ def test_a_worker_that_stood_still_leaves_no_sockets_to_the_next(
         return []
 
     statistics = play(monkeypatch, b"", lambda *_: reopened == [0], reopen=reopen)
-    assert statistics.totals.stood_still["worker"] == 1
+    assert statistics.totals.children_hung["worker"] == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.cli import agents
 from ovs_metadata.cli.main import main
 from ovs_metadata.store import open_store
@@ -50,7 +50,7 @@ def _announcement(host: str, **changes: object) -> bytes:
         "version": "1.2.3",
         "bridge": "br-int",
         "enabled": True,
-        "generation": generation(effective([]).values),
+        "generation": config_digest(effective([]).values),
         "ports_served": 12,
         "last_error": "",
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovs_metadata.agent.config.effective import SCHEMA, effective, generation
+from ovs_metadata.agent.config.effective import SCHEMA, config_digest, effective
 from ovs_metadata.agent.config.schema import (
     ENABLED,
     NOVA_METADATA_URL,
@@ -96,14 +96,14 @@ def test_secrets_do_not_show_in_a_representation() -> None:
 def test_the_generation_differs_with_every_value(values: dict[str, object]) -> None:
     plain = effective([]).values
     changed = effective([Source("default", values)]).values
-    assert generation(plain) == generation(dict(plain))
-    assert generation(changed) != generation(plain)
+    assert config_digest(plain) == config_digest(dict(plain))
+    assert config_digest(changed) != config_digest(plain)
 
 
 def test_the_generation_is_about_what_is_in_force_wherever_it_comes_from() -> None:
     here = effective([Source("host h", {TIMEOUT: 3}), Source("default", {"other.key": 1})])
     there = effective([Source("default", {TIMEOUT: 3})])
-    assert generation(here.values) == generation(there.values)
+    assert config_digest(here.values) == config_digest(there.values)
 
 
 @pytest.mark.parametrize(("key", "bad"), [(ENABLED, "yes"), (SHARED_SECRET, " bad ")])

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from contracts.store_support import record
 
-from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.agent.config.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
+from ovs_metadata.agent.config.world_readable_secret import world_readable_warning
 from ovs_metadata.cli import host_view as cli_host
 from ovs_metadata.cli.common import CliContext
 from ovs_metadata.cli.main import main
@@ -241,10 +241,12 @@ def test_apply_says_so_if_anybody_can_read_the_secret_it_writes(
         not in migrate("apply", "--metadata-agent-ini", ini).stderr
     )
     monkeypatch.setattr(
-        DirectoryNodes, "is_open", lambda _self, path: path == config_template_path("default")
+        DirectoryNodes,
+        "is_world_readable",
+        lambda _self, path: path == config_template_path("default"),
     )
     said = migrate("apply", "--metadata-agent-ini", ini).stderr
-    assert said == f"Warning: {exposure('template default')}\n"
+    assert said == f"Warning: {world_readable_warning('template default')}\n"
 
 
 def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(

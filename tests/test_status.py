@@ -25,8 +25,8 @@ from ovs_metadata.agent.admin.history import (
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
 from ovs_metadata.agent.admin.status import MAX_ERRORS, About, HostStatus
-from ovs_metadata.agent.answers import is_failure, last_answer
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Pending
@@ -348,15 +348,15 @@ def test_ports_that_want_attention_come_first() -> None:
     status = host()
     status.statistics.report(0, report((429, "rate_limited", 0.1)))
     pending, served = status_page.port_rows(status.statistics.ports())
-    assert (pending.port_id, pending.ofport, pending.last_answer) == ("port-6", 6, "none yet")
+    assert (pending.port_id, pending.ofport, pending.last_response) == ("port-6", 6, "none yet")
     assert (served.port_id, served.ofport, served.requests) == ("port-5", 5, 1)
-    assert (served.last_answer, served.last_failed) == ("429 rate limited", True)
+    assert (served.last_response, served.last_failed) == ("429 rate limited", True)
 
 
 def test_the_last_answer_in_words() -> None:
-    assert last_answer({"last_status": None, "last_cause": None}) == "none yet"
-    assert last_answer({"last_status": 404, "last_cause": "answered"}) == "404"
-    assert last_answer({"last_status": 0, "last_cause": "guest_gone"}) == "none guest gone"
+    assert last_response({"last_status": None, "last_cause": None}) == "none yet"
+    assert last_response({"last_status": 404, "last_cause": "answered"}) == "404"
+    assert last_response({"last_status": 0, "last_cause": "guest_gone"}) == "none guest gone"
 
 
 def luminance(colour: str) -> float:

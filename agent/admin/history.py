@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ovs_metadata.agent.admin.statistics import Totals
-from ovs_metadata.agent.answers import is_failure
+from ovs_metadata.agent.response_class import is_failure
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram
 
 INTERVAL = 5.0

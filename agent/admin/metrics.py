@@ -119,7 +119,7 @@ def _counters(totals: Totals) -> Iterator[Metric]:
         "Child processes that the agent killed because they hung.",
         labels=["process"],
     )
-    for process, count in totals.stood_still.items():
+    for process, count in totals.children_hung.items():
         still.add_metric([process], count)
     yield still
     yield _counter(

@@ -16,7 +16,7 @@ from tornado.template import Loader
 from ovs_metadata.agent.admin import chart
 from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
-from ovs_metadata.agent.answers import is_failure, last_answer
+from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.host.address import ofport_of
 from ovs_metadata.untrusted import escaped
 
@@ -61,7 +61,7 @@ class PortRow(NamedTuple):
     state: str
     reason: str
     requests: int
-    last_answer: str
+    last_response: str
     last_failed: bool
     last_time: str
 
@@ -122,7 +122,7 @@ def _port_row(port: dict[str, Any]) -> PortRow:
         state=port["state"],
         reason=port["reason"] or "",
         requests=port["requests"],
-        last_answer=last_answer(port),
+        last_response=last_response(port),
         last_failed=status is not None and is_failure(status, port["last_cause"]),
         last_time=(port["last_time"] or "").replace("+00:00", "Z"),
     )

@@ -51,8 +51,10 @@ class Totals:
     lines_dropped: int = 0
     """Lines of log that workers dropped."""
     controller_lines_dropped: int = 0
-    stood_still: dict[str, int] = field(default_factory=lambda: {"worker": 0, "flow_controller": 0})
-    """Children that were killed because they stood still."""
+    children_hung: dict[str, int] = field(
+        default_factory=lambda: {"worker": 0, "flow_controller": 0}
+    )
+    """Children that the agent killed because they hung."""
     agent_silent_seconds: int = 0
     """Seconds for which workers had no sign of life of the agent; each worker's are added."""
     worker_restarts: int = 0
@@ -121,9 +123,9 @@ class HostStatistics:
         """Count lines of log that the flow controller dropped."""
         self.totals.controller_lines_dropped += number
 
-    def stood_still(self, process: str) -> None:
+    def child_hung(self, process: str) -> None:
         """Count a child that was killed because it stood still."""
-        self.totals.stood_still[process] += 1
+        self.totals.children_hung[process] += 1
 
     def worker_restarted(self) -> None:
         """Count a worker that takes the place of one that ended by itself."""

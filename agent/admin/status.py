@@ -118,7 +118,7 @@ class HostStatus:
                     "name": child.name,
                     "pid": child.pid,
                     "running": child.running,
-                    "still": child.still,
+                    "still": child.hangs,
                 }
                 for child in about.children
             ],

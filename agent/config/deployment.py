@@ -119,7 +119,7 @@ def _check_tls(made: Settings) -> None:
     tls_context(made)
 
 
-def deployment(values: Values, made: Settings | None) -> Deployment | None:
+def make_deployment(values: Values, made: Settings | None) -> Deployment | None:
     """The deployment of valid values; None if it is on and there are no settings to serve with."""
     if made is None and values[ENABLED]:
         return None

@@ -100,7 +100,7 @@ def no_such_key(name: str) -> str:
     return f"there is no key {name}" + (f"; did you mean {close}?" if close else "")
 
 
-def generation(values: Values) -> str:
+def config_digest(values: Values) -> str:
     """Twelve hex digits that differ when the values in force do, to compare hypervisors by."""
     public = {
         key.name: _fingerprint(values[key.name]) if key.secret else values[key.name]

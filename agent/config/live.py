@@ -7,9 +7,13 @@ it appears, and the last good value stays in force. Lives from construction to `
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from ovs_metadata.agent.config.deployment import Deployment, DeploymentError, proxy_settings
-from ovs_metadata.agent.config.deployment import deployment as deployment_of
-from ovs_metadata.agent.config.effective import Effective, effective, generation
+from ovs_metadata.agent.config.deployment import (
+    Deployment,
+    DeploymentError,
+    make_deployment,
+    proxy_settings,
+)
+from ovs_metadata.agent.config.effective import Effective, config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET, known_keys
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.configuration import ConfigurationFollower
@@ -59,10 +63,10 @@ class LiveDeployment:
         self._log_changes(found)
         self._values = found.values
         if settings is not None:
-            self.generation = generation(found.values)
+            self.generation = config_digest(found.values)
         elif self.current is not None:
             settings = self.current.settings
-        made = deployment_of(found.values, settings)
+        made = make_deployment(found.values, settings)
         if made is None:
             self.problem = unusable
             return None

@@ -1,4 +1,4 @@
-"""The plumbing of this host, as the upkeep uses it: see `upkeep.Plumbing`. Blocking."""
+"""The plumbing of this host, as the reconciler uses it: see `reconciler.Plumbing`. Blocking."""
 
 import socket
 
@@ -7,7 +7,7 @@ from ovs_metadata.agent.network.device import Device
 from ovs_metadata.agent.network.ip_versions import kernel_versions
 from ovs_metadata.agent.network.listeners import options_of
 from ovs_metadata.agent.network.listening import Opened
-from ovs_metadata.agent.systemd import Handover, Place
+from ovs_metadata.agent.systemd import Place, Systemd
 from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 
@@ -15,9 +15,9 @@ from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 class HostPlumbing:
     """The plumbing of this host; OVSDB is the connection to write with."""
 
-    def __init__(self, ovsdb: Ovsdb, handover: Handover, namespace: str, count: int) -> None:
+    def __init__(self, ovsdb: Ovsdb, systemd: Systemd, namespace: str, count: int) -> None:
         self._ovsdb = ovsdb
-        self._handover = handover
+        self._systemd = systemd
         self._namespace = namespace
         self._count = count
         self._versions: tuple[IpVersion, ...] = ()
@@ -43,23 +43,23 @@ class HostPlumbing:
         addresses = listening.listener_addresses()
         places = [Place(namespace, address, port) for address, port in addresses]
         pristine = listening.pristine_options(self._namespace)
-        kept = self._handover.take(
+        kept = self._systemd.take(
             [places] * self._count,
             intact=lambda each: options_of(each) == pristine.get(each.family),
         )
         self._versions = kernel_versions()
         if kept is not None:
             return Opened(kept)
-        self._handover.forget()
+        self._systemd.forget()
         opened = listening.open_listeners(self._namespace, self._count)
         self._versions = tuple(each for each in kernel_versions() if each not in opened.missing)
-        self._handover.keep(opened.groups)
+        self._systemd.keep(opened.groups)
         return opened
 
     def reopen(self, worker: int) -> list[socket.socket]:
         """New sockets for one worker, kept in place of those it had."""
         opened = listening.reopen_listeners(self._namespace, self._count, self._versions)
-        self._handover.replace(worker, opened)
+        self._systemd.replace(worker, opened)
         return opened
 
     def can_listen(self, versions: frozenset[IpVersion]) -> bool:

@@ -27,7 +27,7 @@ _HOST = Path("/proc/1/ns/mnt")
 _OURS = Path("/proc/thread-self/ns/mnt")
 
 
-def on_the_host(act: Callable[[], T]) -> T:
+def run_in_host_mount_namespace(act: Callable[[], T]) -> T:
     """Do something on a thread of its own, in the mount namespace of process 1; return its result.
 
     Where that may not be entered, in a container for example, it is done in the present one. What

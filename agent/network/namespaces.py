@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyroute2 import netns
 
-from ovs_metadata.agent.network.mounts import on_the_host
+from ovs_metadata.agent.network.mounts import run_in_host_mount_namespace
 
 LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def ensure_namespace(name: str) -> int:
     identity = namespace_id(name)
     if identity is None:
         try:
-            on_the_host(lambda: _make_namespace(name))
+            run_in_host_mount_namespace(lambda: _make_namespace(name))
         except OSError as error:
             raise NamespaceError(f"cannot create network namespace {name}: {error}") from error
         identity = namespace_id(name)
@@ -80,4 +80,4 @@ def inside_namespace(namespace: str) -> Iterator[None]:
 def remove_namespace(name: str) -> None:
     """Remove the namespace, if there is one."""
     if (NAMESPACES / name).exists():
-        on_the_host(lambda: netns.remove(name))
+        run_in_host_mount_namespace(lambda: netns.remove(name))

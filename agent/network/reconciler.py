@@ -1,8 +1,9 @@
-"""Upkeep of the metadata port: looks at how things are, again and again, and does what is missing.
+"""The reconciler of this host's network: it compares the host with what should be, and corrects it.
 
-One task on the event loop; the looking and doing itself is blocking and runs on a thread. It never
-holds up what workers are told of identities, which is another task's business. What fails is a
-problem, and keeps nothing from being done that does not need it.
+What should be: the network namespace, the metadata port in it, and workers that listen there. One
+task on the event loop; the steps themselves block, and run on a thread. Another task sends
+identities to the workers, so this one delays none. A step that fails becomes a problem; steps that
+do not depend on it still run.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ _LOGGED_ELSEWHERE = frozenset({NO_BRIDGE, NO_DEVICE_YET, DEVICE_GONE})
 
 
 class Plumbing(Protocol):
-    """What the upkeep does on the host, blocking; every method may raise what is in `REFUSALS`."""
+    """What the reconciler does on the host. Methods block, and may raise what is in `REFUSALS`."""
 
     def ensure_namespace(self) -> int:
         """Make the network namespace if it is not there; return its identity."""
@@ -65,7 +66,7 @@ class Plumbing(Protocol):
         """Whether these IP versions can be listened on now."""
 
 
-class Upkeep:
+class NetworkReconciler:
     """Keeps the namespace, the metadata port in it, and workers that listen there."""
 
     def __init__(

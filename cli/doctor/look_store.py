@@ -4,7 +4,7 @@ from netaddr import INET_PTON, AddrFormatError, IPAddress
 
 from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
-from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.facts import Deployment, StoreFacts
@@ -66,7 +66,7 @@ def _deployment(store: Store, host: str) -> Deployment:
         enabled=None if left_open else found.values[ENABLED],
         enabled_origin=found.origins[ENABLED],
         problems=found.problems,
-        generation=generation(found.values),
+        generation=config_digest(found.values),
         secret=found.values[SHARED_SECRET].encode(),
         settings=settings,
         settings_problem=problem,

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ovs_metadata.agent.config.exposure import exposure
 from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.agent.config.world_readable_secret import world_readable_warning
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.cli.common import (
     CliContext,
@@ -156,9 +156,9 @@ def apply(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, for
     with opened(cli) as store:
         path = config_template_path(DEFAULT_TEMPLATE)
         change(store, path, changed)
-        is_exposed = bool(values.get(SHARED_SECRET)) and store.is_open(path)
+        is_exposed = bool(values.get(SHARED_SECRET)) and store.is_world_readable(path)
     if is_exposed:
-        echo(f"Warning: {exposure(template_source_name(DEFAULT_TEMPLATE))}", err=True)
+        echo(f"Warning: {world_readable_warning(template_source_name(DEFAULT_TEMPLATE))}", err=True)
     show_values(values, [*(f"{name} is at its default again" for name in removed), *notes])
     echo(
         "",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ovs_metadata.agent.announcement import read_announcement
-from ovs_metadata.agent.config.effective import effective, generation
+from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.network.cleanup import remove_every_trace
 from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.look_switch import look_at_switch
@@ -56,7 +56,7 @@ def announced(store: Store, host: str) -> Announcement | None:
         said = read_announcement(each.data)
         if said is None:
             return None
-        wanted = generation(effective(read_sources(store, host)).values)
+        wanted = config_digest(effective(read_sources(store, host)).values)
         return Announcement(
             alive=each.alive,
             enabled=said.enabled,

@@ -15,8 +15,8 @@ import ovs_metadata
 from ovs_metadata.agent.config.effective import (
     SCHEMA,
     Effective,
+    config_digest,
     effective,
-    generation,
     no_such_key,
 )
 from ovs_metadata.agent.config.schema import SHARED_SECRET, Key, known_keys, shown
@@ -50,7 +50,7 @@ from ovs_metadata.cli.mn_conf.target import (
     target_of,
     template_option,
     warn,
-    warn_of_exposure,
+    warn_of_world_readable_secret,
 )
 from ovs_metadata.cli.mn_conf.templates import (
     hosts,
@@ -138,7 +138,7 @@ def set_values(
     with opened(cli) as store:
         change_document(store, target, lambda values: {**values, **given}, anew=clear)
         if given.get(SHARED_SECRET):
-            warn_of_exposure(store, target)
+            warn_of_world_readable_secret(store, target)
 
 
 @main.command("unset")
@@ -235,7 +235,7 @@ def import_file(
     with opened(cli) as store:
         change_document(store, target, merged)
         if imported.get(SHARED_SECRET):
-            warn_of_exposure(store, target)
+            warn_of_world_readable_secret(store, target)
     echo(f"{len(imported)} keys imported into {target.name}:")
     echo_text(render(_shown(imported, secrets=False)))
     skipped = [name for name in given if name not in imported]
@@ -268,7 +268,7 @@ def _show(
     elif comments:
         echo_text(render(chosen, _comments(chosen, found)))
         if not key and not (template or schema or host_only):
-            echo("", f"# generation {generation(found.values)}")
+            echo("", f"# generation {config_digest(found.values)}")
     elif key in chosen:
         value = chosen[key]
         echo(value if isinstance(value, str) else json.dumps(value))

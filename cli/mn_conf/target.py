@@ -9,7 +9,7 @@ import click
 
 from ovs_metadata.agent.config.deployment import combination_problem
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.agent.config.exposure import exposure
+from ovs_metadata.agent.config.world_readable_secret import world_readable_warning
 from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
@@ -171,10 +171,10 @@ def change_document(
     _warn_of_combination(store, target)
 
 
-def warn_of_exposure(store: Store, target: Target) -> None:
+def warn_of_world_readable_secret(store: Store, target: Target) -> None:
     """Say if others than the deployment can read a document that was given the shared secret."""
-    if store.is_open(target.path):
-        warn(exposure(target.name))
+    if store.is_world_readable(target.path):
+        warn(world_readable_warning(target.name))
 
 
 def warn(message: str) -> None:

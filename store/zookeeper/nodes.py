@@ -105,9 +105,9 @@ class ZooKeeperNodes:
         """See `Nodes`."""
         return self._requests.delete(path, version)
 
-    def is_open(self, path: str) -> bool:
+    def is_world_readable(self, path: str) -> bool:
         """See `Nodes`."""
-        return self._requests.is_open(path)
+        return self._requests.is_world_readable(path)
 
     def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
         """See `Nodes`."""

@@ -193,7 +193,7 @@ class Requests:
 
         return self.run(remove)
 
-    def is_open(self, path: str) -> bool:
+    def is_world_readable(self, path: str) -> bool:
         """See `Nodes`."""
 
         def read() -> bool:

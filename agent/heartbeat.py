@@ -9,10 +9,10 @@ import contextlib
 import os
 from collections.abc import Callable
 
-BEAT = 1.0
+INTERVAL = 1.0
 """Seconds between two beats. A child gives a sign of life about as often."""
 
-STILL_AFTER = 7
+HUNG_AFTER = 7
 """Beats without a sign of life after which a child stands still."""
 
 KILLED_AFTER = 20
@@ -24,7 +24,7 @@ STARTING = 40
 _MAX_LINE = 32
 
 
-class Pulse:
+class Heartbeat:
     """How long a child has been silent. The same one for all that bear its name in turn."""
 
     def __init__(self, killed: Callable[[], None] = lambda: None) -> None:
@@ -37,21 +37,21 @@ class Pulse:
         """A child is being started."""
         self.silent = -STARTING
 
-    def sign(self) -> None:
+    def received(self) -> None:
         """It gave a sign of life."""
         self.silent = 0
 
-    def beat(self) -> None:
+    def tick(self) -> None:
         """Another second has passed."""
         self.silent += 1
 
     @property
-    def still(self) -> bool:
+    def hangs(self) -> bool:
         """Whether it stands still."""
-        return self.silent >= STILL_AFTER
+        return self.silent >= HUNG_AFTER
 
 
-async def pulse_pipe(pulse: Pulse, dropped: Callable[[int], None]) -> int:
+async def heartbeat_pipe(heartbeat: Heartbeat, dropped: Callable[[int], None]) -> int:
     """Return the writing end of a new pipe, for a child to give signs of life by.
 
     Each is a line: how many lines of log the child has dropped since its start, in decimal. What it
@@ -60,15 +60,17 @@ async def pulse_pipe(pulse: Pulse, dropped: Callable[[int], None]) -> int:
     """
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pipe = open(reader, "rb", buffering=0)  # noqa: SIM115 - the transport closes it
-    await asyncio.get_running_loop().connect_read_pipe(lambda: _Signs(pulse, dropped), pipe)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: _HeartbeatReader(heartbeat, dropped), pipe
+    )
     return writer
 
 
-class _Signs(asyncio.Protocol):
+class _HeartbeatReader(asyncio.Protocol):
     """Signs of life of one child."""
 
-    def __init__(self, pulse: Pulse, dropped: Callable[[int], None]) -> None:
-        self._pulse = pulse
+    def __init__(self, heartbeat: Heartbeat, dropped: Callable[[int], None]) -> None:
+        self._heartbeat = heartbeat
         self._dropped = dropped
         self._before = 0
         self._begun = b""
@@ -81,4 +83,4 @@ class _Signs(asyncio.Protocol):
                 number = int(line)
                 self._dropped(max(0, number - self._before))
                 self._before = number
-                self._pulse.sign()
+                self._heartbeat.received()

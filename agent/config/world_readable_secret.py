@@ -19,7 +19,7 @@ RETRY_INTERVAL = 10.0
 """Seconds between two attempts while the store, or what is in it, cannot be read."""
 
 
-def exposure(name: str) -> str:
+def world_readable_warning(name: str) -> str:
     """What is said of a document that holds the secret and that anybody can read."""
     return (
         f"{name} holds the shared secret, and every client of ZooKeeper can read it: set "
@@ -27,7 +27,7 @@ def exposure(name: str) -> str:
     )
 
 
-def exposed(store: Store, host: str) -> list[str]:
+def world_readable_secrets(store: Store, host: str) -> list[str]:
     """The documents of a host that hold the shared secret and that anybody can read, by name.
 
     Raises:
@@ -37,11 +37,11 @@ def exposed(store: Store, host: str) -> list[str]:
     return [
         source.name
         for source in read_sources(store, host)
-        if source.values.get(SHARED_SECRET) and store.is_open(source.path)
+        if source.values.get(SHARED_SECRET) and store.is_world_readable(source.path)
     ]
 
 
-class ExposureCheck:
+class WorldReadableSecretCheck:
     """The look at it, from construction on."""
 
     def __init__(self, store: Store, host: str) -> None:
@@ -63,11 +63,11 @@ class ExposureCheck:
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                names = exposed(self._store, self._host)
+                names = world_readable_secrets(self._store, self._host)
             except (StoreError, MalformedDocument) as error:
                 LOG.debug("not known yet who can read the shared secret: %s", error)
                 self._closed.wait(RETRY_INTERVAL)
                 continue
             for name in names:
-                LOG.warning("%s", exposure(name))
+                LOG.warning("%s", world_readable_warning(name))
             return

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.rig.process import wait_for
 from lab.rig.service_manager import ServiceManager
-from ovs_metadata.agent.systemd import Handover, Place, fits, names, namespace_of
+from ovs_metadata.agent.systemd import Place, Systemd, fits, names, namespace_of
 
 PLACES = st.builds(
     Place,
@@ -73,13 +73,13 @@ NAMES = ["listener-0-0", "listener-0-1", "listener-1-0", "listener-1-1"]
 def test_sockets_are_stored_under_names_that_tell_their_order(
     tmp_path: Path, manager: ServiceManager, listeners: list[list[socket.socket]]
 ) -> None:
-    handover = Handover(str(tmp_path / "notify"), {})
-    handover.keep(listeners)
-    handover.ready()
+    systemd = Systemd(str(tmp_path / "notify"), {})
+    systemd.keep(listeners)
+    systemd.ready()
     wait_for(lambda: manager.messages == ["READY=1"], "the message")
     assert manager.stored == NAMES
-    handover.forget()
-    handover.stopping()
+    systemd.forget()
+    systemd.stopping()
     wait_for(lambda: manager.messages == ["READY=1", "STOPPING=1"], "the message")
     assert manager.stored == []
 
@@ -87,19 +87,19 @@ def test_sockets_are_stored_under_names_that_tell_their_order(
 def test_without_a_service_manager_nothing_is_kept_and_nothing_fails(
     listeners: list[list[socket.socket]],
 ) -> None:
-    handover = Handover.from_environment({})
-    handover.keep(listeners)
-    handover.ready()
-    handover.forget()
-    assert handover.take([[Place(1, "::", 9697)]]) is None
+    systemd = Systemd.from_environment({})
+    systemd.keep(listeners)
+    systemd.ready()
+    systemd.forget()
+    assert systemd.take([[Place(1, "::", 9697)]]) is None
 
 
 def test_a_service_manager_that_is_gone_is_complained_about_once(
     tmp_path: Path, listeners: list[list[socket.socket]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    handover = Handover(str(tmp_path / "nobody"), {})
-    handover.keep(listeners)
-    handover.ready()
+    systemd = Systemd(str(tmp_path / "nobody"), {})
+    systemd.keep(listeners)
+    systemd.ready()
     assert caplog.text.count("cannot notify the service manager") == 1
 
 
@@ -107,8 +107,8 @@ def test_kept_sockets_that_are_not_wanted_stop_listening_at_once() -> None:
     kept = socket.create_server(("127.0.0.1", 0))
     address = kept.getsockname()
     with kept.dup():  # the service manager's
-        handover = Handover("", {"listener-0-0": kept})
-        assert handover.take([[Place(1, "127.0.0.1", 1)]]) is None
+        systemd = Systemd("", {"listener-0-0": kept})
+        assert systemd.take([[Place(1, "127.0.0.1", 1)]]) is None
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=5)
 
@@ -117,44 +117,44 @@ def test_kept_sockets_that_are_not_wanted_stop_listening_at_once() -> None:
 def test_kept_sockets_are_used_if_nobody_has_changed_them(intact: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as kept:
         address, port = kept.getsockname()
-        handover = Handover("", {"listener-0-0": kept})
+        systemd = Systemd("", {"listener-0-0": kept})
         wanted = [[Place(namespace_of(kept), address, port)]]
-        taken = handover.take(wanted, intact=lambda _: intact)
+        taken = systemd.take(wanted, intact=lambda _: intact)
         assert taken == ([[kept]] if intact else None)
 
 
 def test_new_sockets_of_one_worker_take_the_place_of_its_old_ones(
     tmp_path: Path, manager: ServiceManager, listeners: list[list[socket.socket]]
 ) -> None:
-    handover = Handover(str(tmp_path / "notify"), {})
-    handover.keep(listeners)
+    systemd = Systemd(str(tmp_path / "notify"), {})
+    systemd.keep(listeners)
     wait_for(lambda: manager.stored == NAMES, "the sockets")
-    handover.replace(0, listeners[0])
+    systemd.replace(0, listeners[0])
     wait_for(lambda: manager.stored == [*NAMES[2:], *NAMES[:2]], "the new ones")
 
 
 def test_what_is_meant_for_another_process_is_left_alone() -> None:
     environ = {"LISTEN_PID": str(os.getpid() + 1), "LISTEN_FDS": "1", "LISTEN_FDNAMES": NAMES[0]}
-    handover = Handover.from_environment(environ)
+    systemd = Systemd.from_environment(environ)
     assert environ == {}
-    assert handover.take([[Place(1, "::", 9697)]]) is None
+    assert systemd.take([[Place(1, "::", 9697)]]) is None
 
 
 CHILD = """
 import os, socket
-from ovs_metadata.agent.systemd import Handover
-handover = Handover.from_environment()
+from ovs_metadata.agent.systemd import Systemd
+systemd = Systemd.from_environment()
 print(sorted(name for name in os.environ if "LISTEN" in name or "NOTIFY" in name))
-for name, each in sorted(handover._inherited.items()):
+for name, each in sorted(systemd._inherited.items()):
     print(name, each.getsockname()[1], os.get_inheritable(each.fileno()))
-handover.ready()
+systemd.ready()
 """
 
 
 def test_sockets_come_back_to_the_next_process_by_their_names(
     tmp_path: Path, manager: ServiceManager, listeners: list[list[socket.socket]]
 ) -> None:
-    Handover(str(tmp_path / "notify"), {}).keep(listeners)
+    Systemd(str(tmp_path / "notify"), {}).keep(listeners)
     wait_for(lambda: manager.stored == NAMES, "the sockets")
     child = manager.start([sys.executable, "-c", CHILD], tmp_path / "child.log")
     assert child.wait() == 0, child.log_tail()
@@ -166,10 +166,10 @@ def test_sockets_come_back_to_the_next_process_by_their_names(
 
 FOREIGN = """
 import os
-from ovs_metadata.agent.systemd import Handover
-handover = Handover.from_environment()
+from ovs_metadata.agent.systemd import Systemd
+systemd = Systemd.from_environment()
 still_open = [number for number in (3, 4) if os.path.exists(f"/proc/self/fd/{number}")]
-print(sorted(handover._inherited), still_open)
+print(sorted(systemd._inherited), still_open)
 """
 
 

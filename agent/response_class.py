@@ -16,7 +16,7 @@ def is_failure(status: int, cause: str) -> bool:
     return status >= 500 or cause not in {ANSWERED, _GUEST_GONE}
 
 
-def last_answer(port: Mapping[str, Any]) -> str:
+def last_response(port: Mapping[str, Any]) -> str:
     """Return what a port was answered last, in words; it is one of the admin listener's /ports."""
     status, cause = port["last_status"], port["last_cause"]
     if status is None:

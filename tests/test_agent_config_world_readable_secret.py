@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from lab.rig.process import wait_for
-from ovs_metadata.agent.config import exposure
-from ovs_metadata.agent.config.exposure import ExposureCheck, exposed
+from ovs_metadata.agent.config import world_readable_secret
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
+from ovs_metadata.agent.config.world_readable_secret import (
+    WorldReadableSecretCheck,
+    world_readable_secrets,
+)
 from ovs_metadata.store import open_store
 from ovs_metadata.store.documents import change, encode, replace
 from ovs_metadata.store.layout import (
@@ -30,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def _open(monkeypatch: pytest.MonkeyPatch, store: Store, *paths: str) -> None:
-    monkeypatch.setattr(store, "is_open", lambda path: path in paths)
+    monkeypatch.setattr(store, "is_world_readable", lambda path: path in paths)
 
 
 def _put(store: Store, path: str, key: str, *, value: object) -> None:
@@ -39,8 +42,8 @@ def _put(store: Store, path: str, key: str, *, value: object) -> None:
 
 def test_a_directory_is_open_to_nobody(store: Store) -> None:
     _put(store, DEFAULT, SHARED_SECRET, value="s3cret")
-    assert not store.is_open(DEFAULT)
-    assert exposed(store, "h") == []
+    assert not store.is_world_readable(DEFAULT)
+    assert world_readable_secrets(store, "h") == []
 
 
 def test_only_documents_with_the_secret_are_named(
@@ -51,19 +54,19 @@ def test_only_documents_with_the_secret_are_named(
     replace(store, config_assignment_path("h"), lambda _: b"big")
     _put(store, DEFAULT, ENABLED, value=True)
     _put(store, config_node_path("h"), SHARED_SECRET, value="")
-    assert exposed(store, "h") == []
+    assert world_readable_secrets(store, "h") == []
     _put(store, big, SHARED_SECRET, value="s3cret")
-    assert exposed(store, "h") == ["template big"]
+    assert world_readable_secrets(store, "h") == ["template big"]
 
 
 def test_it_is_said_once_as_soon_as_the_documents_can_be_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(exposure, "RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(world_readable_secret, "RETRY_INTERVAL", 0.01)
     _open(monkeypatch, store, DEFAULT)
     replace(store, DEFAULT, lambda _: b"{")
-    with caplog.at_level(logging.DEBUG, exposure.__name__):
-        check = ExposureCheck(store, "h")
+    with caplog.at_level(logging.DEBUG, world_readable_secret.__name__):
+        check = WorldReadableSecretCheck(store, "h")
         wait_for(lambda: caplog.text.count("not known yet") > 1, "a second attempt")
     replace(store, DEFAULT, lambda _: encode({SHARED_SECRET: "s3cret"}))
     wait_for(lambda: not check.running, "the end")
@@ -73,7 +76,7 @@ def test_it_is_said_once_as_soon_as_the_documents_can_be_read(
 
 def test_it_ends_when_closed(store: Store) -> None:
     replace(store, DEFAULT, lambda _: b"{")
-    check = ExposureCheck(store, "h")
+    check = WorldReadableSecretCheck(store, "h")
     assert check.running
     check.close()
     wait_for(lambda: not check.running, "the end")
