@@ -44,7 +44,7 @@ def record(number: int, revision: int = 1) -> PortRecord:
     )
 
 
-class Known(dict[tuple[str, int], float]):
+class CachedNode(dict[tuple[str, int], float]):
     """When which revision of which port was told, by CLOCK_MONOTONIC, the machine's own."""
 
     def __call__(self, port_id: str, state: PortState) -> None:
@@ -93,7 +93,7 @@ def _run(pipe: Connection, url: str, name: str, ports: Sequence[range]) -> None:
     importlib.import_module("ovs_metadata.store.zookeeper.nodes")
     before = Usage.of(multiprocessing.current_process().pid or 0)
     start = time.monotonic()
-    known = Known()
+    known = CachedNode()
     stores = [_agent(url, f"{name}-{number}", each, known) for number, each in enumerate(ports)]
     expected = sum(len(each) for each in ports)
     wait_for(lambda: len(known) >= expected, "all agents to know all their ports", PATIENCE)
@@ -105,7 +105,7 @@ def _run(pipe: Connection, url: str, name: str, ports: Sequence[range]) -> None:
         pipe.send(dict(known))
 
 
-def _agent(url: str, host: str, ports: range, known: Known) -> Store:
+def _agent(url: str, host: str, ports: range, known: CachedNode) -> Store:
     store = open_store(url, wait=None)
     for path in (
         config_template_path("default"),

@@ -25,8 +25,8 @@ from ovs_metadata.cli.common import (
     print_json,
 )
 from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, with_openstacksdk
-from ovs_metadata.publisher.bulk import Outcome, TooManyRemovals, synchronise
-from ovs_metadata.publisher.comparison import Action, Finding
+from ovs_metadata.publisher.bulk import SyncResult, TooManyRemovals, synchronise
+from ovs_metadata.publisher.comparison import Action, Difference
 from ovs_metadata.store.record import PortRecord
 
 DIFFERENT = 5
@@ -75,26 +75,26 @@ def sync_ports(
         )
         with cli.open_store() as store, _progress() as advance:
 
-            def told(finding: Finding) -> None:
-                advance(finding.port_id)
-                if dry_run and output == "table" and finding.action.value not in _UNCHANGED:
-                    echo(_line(finding))
+            def show(difference: Difference) -> None:
+                advance(difference.port_id)
+                if dry_run and output == "table" and difference.action.value not in _UNCHANGED:
+                    echo(_line(difference))
 
             try:
-                outcome = synchronise(
+                result = synchronise(
                     source,
                     store,
                     dry_run=dry_run,
                     force=force,
-                    told=told,
+                    on_difference=show,
                     may_remove=lambda: source.sees_everything,
                 )
             except TooManyRemovals as error:
-                refusal, outcome = str(error), error.outcome
-    _summarise(outcome, output, dry_run=dry_run, refused=bool(refusal))
+                refusal, result = str(error), error.result
+    _summarise(result, output, dry_run=dry_run, refused=bool(refusal))
     if refusal:
         raise CommandError(refusal)
-    if dry_run and outcome.differences:
+    if dry_run and result.differences:
         raise click.exceptions.Exit(DIFFERENT)
 
 
@@ -127,15 +127,15 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _line(finding: Finding) -> str:
+def _line(difference: Difference) -> str:
     """What would be done about a port, on one line."""
-    line = f"{finding.action.value} {finding.port_id}"
-    if finding.record is None:
+    line = f"{difference.action.value} {difference.port_id}"
+    if difference.record is None:
         return line
-    shown = finding.record
-    if not isinstance(finding.stored, PortRecord):
+    shown = difference.record
+    if not isinstance(difference.stored, PortRecord):
         return f"{line} instance={shown.device_id} revision={shown.revision_number}"
-    before, after = finding.stored.document(), shown.document()
+    before, after = difference.stored.document(), shown.document()
     changed = (
         f"{name}: {_value(before[name])} -> {_value(after[name])}"
         for name in sorted(after)
@@ -148,14 +148,14 @@ def _value(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _summarise(outcome: Outcome, output: str, *, dry_run: bool, refused: bool) -> None:
-    ports = outcome.ports
+def _summarise(result: SyncResult, output: str, *, dry_run: bool, refused: bool) -> None:
+    ports = result.ports
     if output == "json":
         print_json(
             {
                 "dry_run": dry_run,
                 **{action.name.lower(): ports[action] for action in Action},
-                "outdated": outcome.refused,
+                "outdated": result.refused,
                 "removals_refused": refused,
             }
         )
@@ -163,11 +163,11 @@ def _summarise(outcome: Outcome, output: str, *, dry_run: bool, refused: bool) -
     would = "would be " if dry_run else ""
     removed = "to be removed" if refused else f"{would}removed"
     echo(
-        f"{ports.total() + outcome.refused} ports compared: {ports[Action.NONE]} unchanged, "
+        f"{ports.total() + result.refused} ports compared: {ports[Action.NONE]} unchanged, "
         f"{ports[Action.ADD]} {would}added, {ports[Action.UPDATE]} {would}updated, "
         f"{ports[Action.REMOVE]} {removed}"
     )
     if ports[Action.LEAVE]:
         echo(f"left as they are, being newer than Neutron's ports: {ports[Action.LEAVE]}")
-    if outcome.refused:
-        echo(f"changed meanwhile, and left to Neutron's plugin: {outcome.refused}")
+    if result.refused:
+        echo(f"changed meanwhile, and left to Neutron's plugin: {result.refused}")

@@ -14,8 +14,8 @@ from functools import partial
 
 from ovs_metadata.publisher.comparison import (
     Action,
-    Finding,
-    Source,
+    Difference,
+    PortSource,
     apply,
     compare,
     refused_by_mistake,
@@ -31,7 +31,7 @@ FEW_REMOVALS = 5
 
 
 @dataclass(slots=True)
-class Outcome:
+class SyncResult:
     """What a run came to.
 
     ports: per action that was taken, or would be in a dry run; removals also if they were refused
@@ -50,8 +50,8 @@ class Outcome:
 class TooManyRemovals(Exception):
     """Most records would go, which looks like a mistake; everything else has been done."""
 
-    def __init__(self, outcome: Outcome, removals: int, records: int) -> None:
-        self.outcome = outcome
+    def __init__(self, result: SyncResult, removals: int, records: int) -> None:
+        self.result = result
         self.removals = removals
         self.records = records
         super().__init__(
@@ -62,16 +62,16 @@ class TooManyRemovals(Exception):
 
 
 def synchronise(
-    source: Source,
+    source: PortSource,
     store: Store,
     *,
     dry_run: bool,
     force: bool,
-    told: Callable[[Finding], None],
+    on_difference: Callable[[Difference], None],
     may_remove: Callable[[], bool] = lambda: True,
     stopped: Callable[[], bool] = lambda: False,
     writers: int = WRITERS,
-) -> Outcome:
+) -> SyncResult:
     """Compare, and add, update and remove what differs; removals last, when all is known.
 
     What was to be added and the store refused is looked up in Neutron once more, and added if the
@@ -83,7 +83,7 @@ def synchronise(
         dry_run: change nothing.
         force: remove whatever is to be removed, however many they are, and overwrite records that
             are newer than Neutron's ports.
-        told: each finding, as it comes.
+        on_difference: called with each difference, as it comes.
         may_remove: asked after everything was compared, whether a missing port is really missing.
         stopped: asked now and then; the run ends early, without removals, once it says yes.
         writers: how many writes go out at once; for one there is no thread.
@@ -92,50 +92,50 @@ def synchronise(
         StoreError: the store cannot be read or written.
         TooManyRemovals: most of the records, or any if they may not be, would be removed.
     """
-    outcome = Outcome()
-    removals: list[Finding] = []
+    result = SyncResult()
+    removals: list[Difference] = []
     records = 0
 
-    def found() -> Iterator[Finding]:
+    def found() -> Iterator[Difference]:
         nonlocal records
         for compared in compare(source, store):
             if stopped():
                 return
-            finding = compared
-            if force and finding.action is Action.LEAVE:
-                finding = replace(finding, action=Action.UPDATE, force=True)
-            records += finding.action is not Action.ADD
-            told(finding)
-            if finding.action is Action.REMOVE:
-                removals.append(finding)
-            elif finding.action in {Action.ADD, Action.UPDATE}:
-                yield finding
+            difference = compared
+            if force and difference.action is Action.LEAVE:
+                difference = replace(difference, action=Action.UPDATE, force=True)
+            records += difference.action is not Action.ADD
+            on_difference(difference)
+            if difference.action is Action.REMOVE:
+                removals.append(difference)
+            elif difference.action in {Action.ADD, Action.UPDATE}:
+                yield difference
             else:
-                outcome.ports[finding.action] += 1
+                result.ports[difference.action] += 1
 
-    def write(findings: Iterable[Finding]) -> list[Finding]:
+    def write(differences: Iterable[Difference]) -> list[Difference]:
         """Do what they say and count it; those the store refused."""
         refused = []
-        for finding, taken in _applied(store, findings, writers=0 if dry_run else writers):
+        for difference, taken in _applied(store, differences, writers=0 if dry_run else writers):
             if taken:
-                outcome.ports[finding.action] += 1
+                result.ports[difference.action] += 1
             else:
-                refused.append(finding)
+                refused.append(difference)
         return refused
 
     refused = write(found())
     again = list(refused_by_mistake(source, [f for f in refused if f.action is Action.ADD]))
     if force:
         # Not even a deletion counts then: Neutron's database may have been restored.
-        again = [replace(finding, action=Action.UPDATE) for finding in again]
-    outcome.refused = len(refused) - len(again) + len(write(again))
+        again = [replace(difference, action=Action.UPDATE) for difference in again]
+    result.refused = len(refused) - len(again) + len(write(again))
     if stopped():
-        return outcome
+        return result
     if removals and not force and (are_most(len(removals), records) or not may_remove()):
-        outcome.ports[Action.REMOVE] = len(removals)
-        raise TooManyRemovals(outcome, len(removals), records)
-    outcome.refused += len(write(itertools.takewhile(lambda _: not stopped(), removals)))
-    return outcome
+        result.ports[Action.REMOVE] = len(removals)
+        raise TooManyRemovals(result, len(removals), records)
+    result.refused += len(write(itertools.takewhile(lambda _: not stopped(), removals)))
+    return result
 
 
 def are_most(removals: int, records: int) -> bool:
@@ -144,14 +144,14 @@ def are_most(removals: int, records: int) -> bool:
 
 
 def _applied(
-    store: Store, findings: Iterable[Finding], writers: int
-) -> Iterator[tuple[Finding, bool]]:
-    """Do what the findings say; whether the store took each. Without writers nothing is done."""
+    store: Store, differences: Iterable[Difference], writers: int
+) -> Iterator[tuple[Difference, bool]]:
+    """Do what the differences say; whether the store took each. Without writers nothing is done."""
     if writers < 2:
-        for finding in findings:
-            yield finding, not writers or apply(store, finding)
+        for difference in differences:
+            yield difference, not writers or apply(store, difference)
         return
-    iterator = iter(findings)
+    iterator = iter(differences)
     with ThreadPoolExecutor(writers) as pool:
         while batch := list(itertools.islice(iterator, BATCH)):
             yield from zip(batch, pool.map(partial(apply, store), batch), strict=True)

@@ -32,7 +32,7 @@ it tells nobody and that leave the rest as it was, of its bindings and security 
 """
 
 
-class Source(Protocol):
+class PortSource(Protocol):
     """Where Neutron's ports are read from. What it raises ends the comparison."""
 
     def ports(self) -> Iterator[Port]:
@@ -54,7 +54,7 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Difference:
     """What the comparison says of one port.
 
     record: what the store should hold. stored: what it held. force: write although the store would
@@ -69,61 +69,61 @@ class Finding:
     force: bool = False
 
 
-def compare(source: Source, store: Store) -> Iterator[Finding]:
-    """Compare everything: a finding for each compute port and each record, nearly in order.
+def compare(source: PortSource, store: Store) -> Iterator[Difference]:
+    """Compare everything: a difference for each compute port and each record, nearly in order.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    doubtful: list[Finding] = []
+    doubtful: list[Difference] = []
     for port_id, record, stored in _merge(_records(source), store.records()):
-        finding = _judge(port_id, record, stored)
-        if finding is not None:
-            yield finding
+        difference = _judge(port_id, record, stored)
+        if difference is not None:
+            yield difference
             continue
-        doubtful.append(Finding(Action.LEAVE, port_id, record, stored))
+        doubtful.append(Difference(Action.LEAVE, port_id, record, stored))
         if len(doubtful) == LOOKUP:
             yield from _second_look(source, store, doubtful)
             doubtful.clear()
     yield from _second_look(source, store, doubtful)
 
 
-def apply(store: Store, finding: Finding) -> bool:
-    """Do what a finding says; whether the store took it.
+def apply(store: Store, difference: Difference) -> bool:
+    """Do what a difference says; whether the store took it.
 
     It does not when something newer came in since, and then that is right.
 
     Raises:
         StoreError: the store cannot be reached or written.
     """
-    match finding:
-        case Finding(action=Action.ADD, record=PortRecord() as record, force=True):
+    match difference:
+        case Difference(action=Action.ADD, record=PortRecord() as record, force=True):
             return store.undelete(record)
-        case Finding(action=Action.ADD | Action.UPDATE, record=PortRecord() as record):
-            return store.put(record, force=finding.force)
-        case Finding(action=Action.REMOVE):
-            stored = finding.stored
+        case Difference(action=Action.ADD | Action.UPDATE, record=PortRecord() as record):
+            return store.put(record, force=difference.force)
+        case Difference(action=Action.REMOVE):
+            stored = difference.stored
             revision = stored.revision_number if isinstance(stored, PortRecord) else None
-            return store.delete(finding.port_id, revision)
+            return store.delete(difference.port_id, revision)
     return False
 
 
-def refused_by_mistake(source: Source, refused: Sequence[Finding]) -> Iterator[Finding]:
+def refused_by_mistake(source: PortSource, refused: Sequence[Difference]) -> Iterator[Difference]:
     """Of ports to add that the store refused, those that Neutron, asked again, still has.
 
     They were removed although they exist, when Neutron was read wrongly: by force they come back.
     """
     for start in range(0, len(refused), LOOKUP):
         some = refused[start : start + LOOKUP]
-        ports = source.lookup([finding.port_id for finding in some])
-        for finding in some:
-            port = ports.get(finding.port_id)
+        ports = source.lookup([difference.port_id for difference in some])
+        for difference in some:
+            port = ports.get(difference.port_id)
             record = change_of(port).record if port is not None else None
             if record is not None:
-                yield replace(finding, record=record, force=True)
+                yield replace(difference, record=record, force=True)
 
 
-def _records(source: Source) -> Iterator[PortRecord]:
+def _records(source: PortSource) -> Iterator[PortRecord]:
     """The records Neutron's compute ports should have, in order."""
     for port in source.ports():
         if is_compute_port(port):
@@ -150,46 +150,48 @@ def _merge(
             record, entry = next(wanted, None), next(stored, None)
 
 
-def _judge(port_id: str, record: PortRecord | None, stored: State) -> Finding | None:
+def _judge(port_id: str, record: PortRecord | None, stored: State) -> Difference | None:
     """What is plain at first sight; None when Neutron must be asked again."""
     if record is None:
         # Created since Neutron was asked?
         return None
     if stored is None:
         # A port deleted since has left a tombstone, which keeps the record out.
-        return Finding(Action.ADD, port_id, record)
+        return Difference(Action.ADD, port_id, record)
     if not isinstance(stored, MalformedRecord) and content(record) == content(stored):
-        return Finding(Action.NONE, port_id, record, stored)
+        return Difference(Action.NONE, port_id, record, stored)
     if isinstance(stored, MalformedRecord) or record.revision_number > stored.revision_number:
-        return Finding(Action.UPDATE, port_id, record, stored)
+        return Difference(Action.UPDATE, port_id, record, stored)
     # A newer record may be that of a change made since; of one revision, neither is believed.
     return None
 
 
-def _second_look(source: Source, store: Store, doubtful: list[Finding]) -> Iterator[Finding]:
+def _second_look(
+    source: PortSource, store: Store, doubtful: list[Difference]
+) -> Iterator[Difference]:
     """Ask both sides again, Neutron last: no port has a record before it is in Neutron."""
     if not doubtful:
         return
-    states = {finding.port_id: _state(store, finding.port_id) for finding in doubtful}
-    ports = source.lookup([finding.port_id for finding in doubtful])
-    for finding in doubtful:
-        port = ports.get(finding.port_id)
+    states = {difference.port_id: _state(store, difference.port_id) for difference in doubtful}
+    ports = source.lookup([difference.port_id for difference in doubtful])
+    for difference in doubtful:
+        port = ports.get(difference.port_id)
         record = change_of(port).record if port is not None else None
-        yield _decide(finding.port_id, record, states[finding.port_id])
+        yield _decide(difference.port_id, record, states[difference.port_id])
 
 
-def _decide(port_id: str, record: PortRecord | None, stored: State) -> Finding:
+def _decide(port_id: str, record: PortRecord | None, stored: State) -> Difference:
     if record is None:
         action = Action.NONE if stored is None else Action.REMOVE
-        return Finding(action, port_id, None, stored)
+        return Difference(action, port_id, None, stored)
     if stored is None:
-        return Finding(Action.ADD, port_id, record)
+        return Difference(Action.ADD, port_id, record)
     if not isinstance(stored, MalformedRecord) and content(record) == content(stored):
-        return Finding(Action.NONE, port_id, record, stored)
+        return Difference(Action.NONE, port_id, record, stored)
     if isinstance(stored, MalformedRecord) or record.revision_number > stored.revision_number:
-        return Finding(Action.UPDATE, port_id, record, stored)
+        return Difference(Action.UPDATE, port_id, record, stored)
     if record.revision_number == stored.revision_number:
-        return Finding(Action.UPDATE, port_id, record, stored, force=True)
+        return Difference(Action.UPDATE, port_id, record, stored, force=True)
     LOG.warning(
         "the record of port %s has revision %s, and Neutron's port only %s: the record stays. If "
         "Neutron's database was restored, run: ovs-metadata port sync --from-neutron --force",
@@ -197,7 +199,7 @@ def _decide(port_id: str, record: PortRecord | None, stored: State) -> Finding:
         stored.revision_number,
         record.revision_number,
     )
-    return Finding(Action.LEAVE, port_id, record, stored)
+    return Difference(Action.LEAVE, port_id, record, stored)
 
 
 def _state(store: Store, port_id: str) -> State:

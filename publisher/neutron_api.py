@@ -1,4 +1,4 @@
-"""Neutron's ports through its API, by openstacksdk: a `Source` for the comparison in bulk.
+"""Neutron's ports through its API, by openstacksdk: a `PortSource` for the comparison in bulk.
 
 One connection, used by the thread that compares. A request is tried again when Neutron is
 unreachable or says 503, a few times.

@@ -118,7 +118,7 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
 
 
 class DatabasePorts:
-    """All ports as Neutron's database has them, through the core plugin: a `Source`."""
+    """All ports as Neutron's database has them, through the core plugin: a `PortSource`."""
 
     def ports(self) -> Iterator[Port]:
         """All ports, in order of id."""

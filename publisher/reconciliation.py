@@ -12,8 +12,8 @@ import random
 import threading
 from collections.abc import Callable
 
-from ovs_metadata.publisher.bulk import Outcome, TooManyRemovals, synchronise
-from ovs_metadata.publisher.comparison import Action, Source
+from ovs_metadata.publisher.bulk import SyncResult, TooManyRemovals, synchronise
+from ovs_metadata.publisher.comparison import Action, PortSource
 from ovs_metadata.publisher.paging import PagingIgnored
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.store import Store
@@ -30,7 +30,7 @@ RETRY_DELAY = 5.0
 """Seconds after which a reconciliation that failed is tried again."""
 
 
-def reconcile(source: Source, store: Store, stop: threading.Event) -> Outcome:
+def reconcile(source: PortSource, store: Store, stop: threading.Event) -> SyncResult:
     """Compare everything and repair what differs, until stopped; what was done.
 
     Nothing is removed, and that is logged, if it were most of the records (`are_most`): it is
@@ -40,12 +40,12 @@ def reconcile(source: Source, store: Store, stop: threading.Event) -> Outcome:
         StoreError: the store cannot be reached; what was done is done.
     """
     try:
-        outcome = synchronise(
+        result = synchronise(
             source,
             store,
             dry_run=False,
             force=False,
-            told=lambda _finding: None,
+            on_difference=lambda _finding: None,
             stopped=stop.is_set,
             writers=1,
         )
@@ -57,11 +57,11 @@ def reconcile(source: Source, store: Store, stop: threading.Event) -> Outcome:
             refusal.removals,
             refusal.records,
         )
-        outcome = refusal.outcome
-        del outcome.ports[Action.REMOVE]
+        result = refusal.result
+        del result.ports[Action.REMOVE]
     if not stop.is_set():
         store.sweep(TOMBSTONE_AGE)
-    return outcome
+    return result
 
 
 class Reconciler:
@@ -77,7 +77,7 @@ class Reconciler:
     def __init__(
         self,
         open_store: Callable[[], Store],
-        source: Source,
+        source: PortSource,
         interval: float,
         failures: tuple[type[Exception], ...] = (),
     ) -> None:
@@ -144,12 +144,12 @@ class Reconciler:
             if not held:
                 LOG.debug("another server is reconciling port records")
                 return False
-            outcome = reconcile(self._source, store, self._stop)
+            result = reconcile(self._source, store, self._stop)
         LOG.log(
-            logging.WARNING if outcome.differences else logging.INFO,
+            logging.WARNING if result.differences else logging.INFO,
             "port records reconciled: %d right, %d added, %d updated, %d removed, %d kept, "
             "%d changed meanwhile",
-            *(outcome.ports[action] for action in Action),
-            outcome.refused,
+            *(result.ports[action] for action in Action),
+            result.refused,
         )
         return True

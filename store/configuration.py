@@ -26,7 +26,7 @@ ENABLED = "agent.openstack.metadata.enabled"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ConfigSource:
     """A document, and what to call it: "host compute-1", "template default"."""
 
     name: str
@@ -37,7 +37,7 @@ class Source:
     """Why it has no values though it should; empty otherwise."""
 
 
-def is_enabled(sources: Sequence[Source], before: bool) -> bool:
+def is_enabled(sources: Sequence[ConfigSource], before: bool) -> bool:
     """Whether metadata is served; a bad value leaves it at what it was before."""
     for source in sources:
         value = source.values.get(ENABLED)
@@ -63,7 +63,7 @@ def assigned_template(data: bytes | None) -> str:
     return data.decode("utf-8", errors="replace").strip() if data else DEFAULT_TEMPLATE
 
 
-def read_sources(store: Store, host: str) -> list[Source]:
+def read_sources(store: Store, host: str) -> list[ConfigSource]:
     """Read a host's sources as they are now, the highest precedence first.
 
     An assigned template whose name cannot be one is passed over, as the agent does.
@@ -81,25 +81,25 @@ def read_sources(store: Store, host: str) -> list[Source]:
     return [*sources, read_template(store, DEFAULT_TEMPLATE)]
 
 
-def read_template(store: Store, name: str) -> Source:
+def read_template(store: Store, name: str) -> ConfigSource:
     """Read a template; raises as `read_sources` does."""
     return read_source(store, template_source_name(name), layout.config_template_path(name))
 
 
-def _read_assigned(store: Store, host: str, template: str) -> Source:
+def _read_assigned(store: Store, host: str, template: str) -> ConfigSource:
     try:
         layout.config_template_path(template)
     except ValueError as error:
         problem = f"{host_source_name(host)}: ignoring the template assigned to it: {error}"
-        return Source(template_source_name(ascii(template[:60])), {}, problem=problem)
+        return ConfigSource(template_source_name(ascii(template[:60])), {}, problem=problem)
     return read_template(store, template)
 
 
-def read_source(store: Store, name: str, path: str) -> Source:
+def read_source(store: Store, name: str, path: str) -> ConfigSource:
     """Read one document, to be called `name`; raises as `read_sources` does."""
     document = store.read_document(path)
     try:
-        return Source(name, decode(document.data if document else None), path)
+        return ConfigSource(name, decode(document.data if document else None), path)
     except MalformedDocument as error:
         raise MalformedDocument(f"{name}: {error}") from None
 
@@ -117,7 +117,7 @@ class _Followed:
         self.problem: str | None = None
         self._on_change = on_change
 
-    def told(self, data: bytes | None) -> None:
+    def changed(self, data: bytes | None) -> None:
         try:
             self.values = decode(data)
             self.problem = None
@@ -142,9 +142,9 @@ class ConfigurationFollower:
         self._default = _Followed(template_source_name(DEFAULT_TEMPLATE), on_change)
         with contextlib.ExitStack() as followers:
             for path, listener in (
-                (layout.config_template_path(DEFAULT_TEMPLATE), self._default.told),
-                (layout.config_node_path(host), self._node.told),
-                (layout.config_assignment_path(host), self._assignment_told),
+                (layout.config_template_path(DEFAULT_TEMPLATE), self._default.changed),
+                (layout.config_node_path(host), self._node.changed),
+                (layout.config_assignment_path(host), self._assignment_changed),
             ):
                 followers.callback(store.follow_document(path, listener).close)
             self._followers = followers.pop_all()
@@ -158,7 +158,7 @@ class ConfigurationFollower:
         if template:
             template.close()
 
-    def sources(self) -> list[Source] | None:
+    def sources(self) -> list[ConfigSource] | None:
         """All sources, the highest precedence first; None before each was good once.
 
         A document that has been malformed from the beginning may say anything: nobody knows.
@@ -167,7 +167,9 @@ class ConfigurationFollower:
             followed = [self._node, *([self._template] if self._template else []), self._default]
             if not self._assigned:
                 return None
-        found = [Source(each.name, each.values) for each in followed if each.values is not None]
+        found = [
+            ConfigSource(each.name, each.values) for each in followed if each.values is not None
+        ]
         return found if len(found) == len(followed) else None
 
     def problems(self) -> list[str]:
@@ -176,7 +178,7 @@ class ConfigurationFollower:
             followed = [self._node, self._template, self._default]
         return [each.problem for each in followed if each and each.problem]
 
-    def _assignment_told(self, data: bytes | None) -> None:
+    def _assignment_changed(self, data: bytes | None) -> None:
         """Follow the template that the host has been given, and no longer the one it had."""
         name = assigned_template(data)
         template: _Followed | None = None
@@ -196,7 +198,7 @@ class ConfigurationFollower:
             old.close()
         if template:
             # Not under the lock: the store may tell it, and so wake us, before this returns.
-            new = self._store.follow_document(path, template.told)
+            new = self._store.follow_document(path, template.changed)
             with self._lock:
                 if not self._closed:
                     self._template_follower = new

@@ -21,7 +21,7 @@ from ovs_metadata.store.directory_follower import DirectoryFollower
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.files import check_directory, replace_file, sync_directory
 from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
-from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.node_type import NodeType
 from ovs_metadata.store.nodes import Node
 from ovs_metadata.store.record import MAX_DOCUMENT
 
@@ -95,9 +95,9 @@ class DirectoryNodes:
         """See `Nodes`: files are their owner's alone, as they are made."""
         return False
 
-    def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
+    def follow(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> Follower:
         """See `Nodes`."""
-        follower = DirectoryFollower(self, kind, listener, self._on_fatal)
+        follower = DirectoryFollower(self, node_type, listener, self._on_fatal)
         with self._following:
             self._followers = [each for each in self._followers if not each.closed] + [follower]
         return follower

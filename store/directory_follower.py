@@ -12,7 +12,7 @@ from ovs_metadata.store import layout
 from ovs_metadata.store.errors import StoreUnavailable
 from ovs_metadata.store.follower import ThreadedFollower
 from ovs_metadata.store.interface import FatalCallback
-from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.node_type import NodeType
 
 POLL_INTERVAL = 0.2
 """Seconds between two looks at the followed files."""
@@ -40,11 +40,11 @@ class DirectoryFollower(ThreadedFollower[S]):
     def __init__(
         self,
         files: Files,
-        kind: Kind[S],
+        node_type: NodeType[S],
         listener: Callable[[str, S], None],
         on_fatal: FatalCallback | None,
     ) -> None:
-        super().__init__(kind, listener, on_fatal)
+        super().__init__(node_type, listener, on_fatal)
         self._files = files
         self._version_seen: _Signature | None = None
         self._seen: dict[str, _Signature | None] = {}
@@ -69,7 +69,7 @@ class DirectoryFollower(ThreadedFollower[S]):
             self._look_at_version()
         except (OSError, StoreUnavailable) as error:
             return {str(error)}
-        keys = self._reports.keys()
+        keys = self._listener_state.keys()
         for gone in {*list(self._seen), *self._file_of} - keys:
             self._seen.pop(gone, None)
             self._file_of.pop(gone, None)
@@ -94,18 +94,18 @@ class DirectoryFollower(ThreadedFollower[S]):
 
     def _look_at(self, key: str) -> None:
         if key not in self._file_of:
-            if not self._kind.is_key(key):
-                self._reports.tell(key, None)
+            if not self._node_type.is_key(key):
+                self._listener_state.report(key, None)
                 return
             # As text, once: making the path takes longer than looking at the file.
-            self._file_of[key] = str(self._files.file(self._kind.path_of(key)))
+            self._file_of[key] = str(self._files.file(self._node_type.path_of(key)))
         signature = _signature(self._file_of[key])
         if key in self._seen and self._seen[key] == signature:
             return
-        data = self._files.content(self._kind.path_of(key))
+        data = self._files.content(self._node_type.path_of(key))
         # Noted before it is told: what is followed anew just now is told or read again.
         self._seen[key] = signature
-        self._reports.tell(key, data)
+        self._listener_state.report(key, data)
 
 
 def _signature(file: Path | str) -> _Signature | None:

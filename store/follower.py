@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 from ovs_metadata.store.errors import UnknownLayout
 from ovs_metadata.store.interface import FatalCallback
-from ovs_metadata.store.kind import Kind
-from ovs_metadata.store.reports import Reports
+from ovs_metadata.store.listener_state import ListenerState
+from ovs_metadata.store.node_type import NodeType
 
 LOG = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ class ThreadedFollower(ABC, Generic[S]):
 
     def __init__(
         self,
-        kind: Kind[S],
+        node_type: NodeType[S],
         listener: Callable[[str, S], None],
         on_fatal: FatalCallback | None,
     ) -> None:
-        self._kind = kind
-        self._reports = Reports(kind, listener)
+        self._node_type = node_type
+        self._listener_state = ListenerState(node_type, listener)
         self._on_fatal = on_fatal
         self._wake = threading.Event()
         self._unconfirmed: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -59,7 +59,7 @@ class ThreadedFollower(ABC, Generic[S]):
 
     def set_ports(self, port_ids: Collection[str]) -> None:
         """See `Follower`."""
-        self._added(self._reports.set_keys(port_ids))
+        self._added(self._listener_state.set_keys(port_ids))
         self._wake.set()
 
     def confirm(self, on_confirmed: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ class ThreadedFollower(ABC, Generic[S]):
     def close(self) -> None:
         """See `Follower`. A listener may call it."""
         self.closed = True
-        self._reports.set_keys(())
+        self._listener_state.set_keys(())
         self._wake.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
 from ovs_metadata.store.interface import Announcement, Follower
-from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.node_type import NodeType
 
 S = TypeVar("S")
 
@@ -52,8 +52,8 @@ class Nodes(Protocol):
     def is_world_readable(self, path: str) -> bool:
         """See `Store`."""
 
-    def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
-        """Start to follow nodes of one kind, none of them at first."""
+    def follow(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> Follower:
+        """Start to follow nodes of one type, none of them at first."""
 
     def announce(self, path: str, data: bytes) -> Announcement:
         """See `Store`."""

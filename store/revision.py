@@ -30,7 +30,7 @@ Stored = PortRecord | MalformedRecord | Tombstone | None
 """What is found where a port's record belongs; None is nothing."""
 
 
-class Outcome(Enum):
+class PutOutcome(Enum):
     """What a write comes to."""
 
     WRITE = auto()
@@ -50,7 +50,7 @@ def stored(port_id: str, data: bytes | None) -> Stored:
         return _tombstone(data) or malformed
 
 
-def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> Outcome:
+def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> PutOutcome:
     """What putting `record` comes to.
 
     Neutron raises the revision with every change of a port, so the higher revision wins, and of
@@ -58,21 +58,21 @@ def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> Outcom
     Whatever is malformed loses. `force` makes `record` win always.
     """
     if stored == record:
-        return Outcome.SAME
+        return PutOutcome.SAME
     if force or not isinstance(stored, PortRecord | Tombstone):
-        return Outcome.WRITE
+        return PutOutcome.WRITE
     if record.revision_number > stored.revision_number:
-        return Outcome.WRITE
-    return Outcome.OUTDATED
+        return PutOutcome.WRITE
+    return PutOutcome.OUTDATED
 
 
-def outcome_of_undelete(stored: Stored, record: PortRecord) -> Outcome:
+def outcome_of_undelete(stored: Stored, record: PortRecord) -> PutOutcome:
     """What putting `record` comes to if its port turned out to be there although it was removed.
 
     A tombstone does not count, then, unless it is that of a deletion: that one has MAX_REVISION.
     """
     if isinstance(stored, Tombstone) and stored.revision_number < MAX_REVISION:
-        return Outcome.WRITE
+        return PutOutcome.WRITE
     return outcome_of_put(stored, record, force=False)
 
 

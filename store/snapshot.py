@@ -36,7 +36,7 @@ SAVE_INTERVAL = 1.0
 """Seconds between two writes of the file, at least."""
 
 
-class Known(NamedTuple):
+class CachedNode(NamedTuple):
     """What is known of a node: its content, None if there is none."""
 
     data: bytes | None
@@ -59,18 +59,18 @@ class Snapshot:
         self._saved_at = -SAVE_INTERVAL
         self._nodes = self._load()
         # Those that nobody follows, in the order in which they are given up.
-        self._released = dict.fromkeys(self._nodes)
+        self._unpinned = dict.fromkeys(self._nodes)
 
-    def get(self, path: str) -> Known | None:
+    def get(self, path: str) -> CachedNode | None:
         """What was last known of a node that is followed, None if nothing was."""
         with self._lock:
-            self._released.pop(path, None)
+            self._unpinned.pop(path, None)
             return self._nodes.get(path)
 
-    def note(self, path: str, known: Known | None) -> None:
+    def put(self, path: str, known: CachedNode | None) -> None:
         """This is known from now on of a node that is followed; None is nothing."""
         with self._lock:
-            self._released.pop(path, None)
+            self._unpinned.pop(path, None)
             if self._nodes.get(path) == known:
                 return
             if known is None:
@@ -80,17 +80,17 @@ class Snapshot:
                 self._make_room()
             self._changed = True
 
-    def release(self, path: str) -> None:
+    def unpin(self, path: str) -> None:
         """A node is no longer followed, and is given up when there is no room for it."""
         with self._lock:
             if path in self._nodes:
-                self._released[path] = None
+                self._unpinned[path] = None
                 self._make_room()
 
     def _make_room(self) -> None:
-        while len(self._nodes) > MAX_NODES and self._released:
-            path = next(iter(self._released))
-            del self._released[path], self._nodes[path]
+        while len(self._nodes) > MAX_NODES and self._unpinned:
+            path = next(iter(self._unpinned))
+            del self._unpinned[path], self._nodes[path]
             self._changed = True
 
     def save(self, *, now: bool = False) -> float | None:
@@ -128,7 +128,7 @@ class Snapshot:
         aside = self._file.with_name(f"{self._file.name}.new")
         replace_file(self._file, aside, json.dumps(document).encode("ascii"))
 
-    def _load(self) -> dict[str, Known]:
+    def _load(self) -> dict[str, CachedNode]:
         try:
             check_directory(self._file.parent, {0, os.geteuid()})
             with self._file.open("rb") as file:
@@ -146,7 +146,7 @@ def _check_ours(status: os.stat_result) -> None:
         raise ValueError("another user may have written or read it")
 
 
-def parse_snapshot(data: bytes, store: str) -> dict[str, Known]:
+def parse_snapshot(data: bytes, store: str) -> dict[str, CachedNode]:
     """The nodes of a file's content; raises ValueError when it is not as we write it."""
     document = parse_json(data, MAX_SIZE)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -159,10 +159,10 @@ def parse_snapshot(data: bytes, store: str) -> dict[str, Known]:
     return {path: _known(each) for path, each in nodes.items()}
 
 
-def _known(encoded: object) -> Known:
+def _known(encoded: object) -> CachedNode:
     if encoded is None:
-        return Known(None)
+        return CachedNode(None)
     if not isinstance(encoded, str):
         raise ValueError("a node is neither text nor null")  # noqa: TRY004
     # binascii.Error is a ValueError.
-    return Known(base64.b64decode(encoded, validate=True))
+    return CachedNode(base64.b64decode(encoded, validate=True))

@@ -23,11 +23,11 @@ from ovs_metadata.store.interface import (
     Follower,
     Listener,
 )
-from ovs_metadata.store.kind import DOCUMENTS, PORTS
+from ovs_metadata.store.node_type import DOCUMENTS, PORTS
 from ovs_metadata.store.nodes import Node, Nodes
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 from ovs_metadata.store.revision import (
-    Outcome,
+    PutOutcome,
     Stored,
     Tombstone,
     outcome_of_delete,
@@ -208,13 +208,13 @@ class Store:
         """Close all followers and announcements, and let go of everything."""
         self.nodes.close()
 
-    def _put(self, record: PortRecord, decide: Callable[[Stored], Outcome]) -> bool:
+    def _put(self, record: PortRecord, decide: Callable[[Stored], PutOutcome]) -> bool:
         path = layout.port_path(record.port_id)
         while True:
             node = self.nodes.read(path)
             outcome = decide(_stored(record.port_id, node))
-            if outcome is not Outcome.WRITE:
-                return outcome is Outcome.SAME
+            if outcome is not PutOutcome.WRITE:
+                return outcome is PutOutcome.SAME
             if self.nodes.write(path, record.to_json(), node.version if node else None):
                 return True
 

@@ -10,7 +10,7 @@ from ovs_metadata.agent.config.schema import (
     SHARED_SECRET,
     known_keys,
 )
-from ovs_metadata.store.configuration import Source
+from ovs_metadata.store.configuration import ConfigSource
 
 TIMEOUT = f"{PREFIX}.connect_timeout"
 
@@ -35,7 +35,7 @@ def test_the_host_wins_over_its_template_and_that_over_the_default(
 ) -> None:
     timeouts = {"host": 1, "template": 2, "default": 3}
     sources = [
-        Source(name, {TIMEOUT: timeouts[name]} if name in given else {}) for name in timeouts
+        ConfigSource(name, {TIMEOUT: timeouts[name]} if name in given else {}) for name in timeouts
     ]
     found = effective(sources)
     assert found.values[TIMEOUT] == timeouts[winner]
@@ -44,15 +44,21 @@ def test_the_host_wins_over_its_template_and_that_over_the_default(
 
 def test_each_key_is_decided_by_itself() -> None:
     found = effective(
-        [Source("host h", {ENABLED: False}), Source("default", {ENABLED: True, TIMEOUT: 9})]
+        [
+            ConfigSource("host h", {ENABLED: False}),
+            ConfigSource("default", {ENABLED: True, TIMEOUT: 9}),
+        ]
     )
     assert found.values[ENABLED] is False
     assert found.values[TIMEOUT] == 9
 
 
 def test_a_bad_value_leaves_in_force_what_was() -> None:
-    before = effective([Source("default", {TIMEOUT: 7})]).values
-    sources = [Source("host h", {TIMEOUT: "soon"}), Source("default", {TIMEOUT: 8, ENABLED: True})]
+    before = effective([ConfigSource("default", {TIMEOUT: 7})]).values
+    sources = [
+        ConfigSource("host h", {TIMEOUT: "soon"}),
+        ConfigSource("default", {TIMEOUT: 8, ENABLED: True}),
+    ]
     found = effective(sources, before)
     assert found.values[TIMEOUT] == 7
     assert found.values[ENABLED] is True, "other keys are not held up by it"
@@ -61,31 +67,31 @@ def test_a_bad_value_leaves_in_force_what_was() -> None:
 
 
 def test_a_bad_value_that_was_there_from_the_beginning_is_passed_over() -> None:
-    sources = [Source("host h", {TIMEOUT: "soon"}), Source("default", {TIMEOUT: 8})]
+    sources = [ConfigSource("host h", {TIMEOUT: "soon"}), ConfigSource("default", {TIMEOUT: 8})]
     assert effective(sources).values[TIMEOUT] == 8
     assert effective(sources[:1]).values[TIMEOUT] == known_keys()[TIMEOUT].default
 
 
 def test_a_bad_value_that_is_overridden_is_nobodys_business() -> None:
-    sources = [Source("host h", {TIMEOUT: 8}), Source("default", {TIMEOUT: "soon"})]
+    sources = [ConfigSource("host h", {TIMEOUT: 8}), ConfigSource("default", {TIMEOUT: "soon"})]
     assert effective(sources).problems == ()
 
 
 def test_a_bad_secret_is_said_to_be_bad_and_not_said() -> None:
-    (problem,) = effective([Source("default", {SHARED_SECRET: ["s3cret"]})]).problems
+    (problem,) = effective([ConfigSource("default", {SHARED_SECRET: ["s3cret"]})]).problems
     assert SHARED_SECRET in problem
     assert "s3cret" not in problem
 
 
 def test_unknown_keys_are_kept_and_those_under_our_prefix_complained_of() -> None:
-    found = effective([Source("default", {f"{PREFIX}.enabld": True, "zookeeper.hosts": "a"})])
+    found = effective([ConfigSource("default", {f"{PREFIX}.enabld": True, "zookeeper.hosts": "a"})])
     assert found.values["zookeeper.hosts"] == "a"
     (problem,) = found.problems
     assert problem.endswith(f"did you mean {ENABLED}?")
 
 
 def test_secrets_do_not_show_in_a_representation() -> None:
-    source = Source("default", {SHARED_SECRET: "s3cret"})
+    source = ConfigSource("default", {SHARED_SECRET: "s3cret"})
     assert "s3cret" not in repr(source)
     assert "s3cret" not in repr(effective([source]))
 
@@ -95,25 +101,30 @@ def test_secrets_do_not_show_in_a_representation() -> None:
 )
 def test_the_generation_differs_with_every_value(values: dict[str, object]) -> None:
     plain = effective([]).values
-    changed = effective([Source("default", values)]).values
+    changed = effective([ConfigSource("default", values)]).values
     assert config_digest(plain) == config_digest(dict(plain))
     assert config_digest(changed) != config_digest(plain)
 
 
 def test_the_generation_is_about_what_is_in_force_wherever_it_comes_from() -> None:
-    here = effective([Source("host h", {TIMEOUT: 3}), Source("default", {"other.key": 1})])
-    there = effective([Source("default", {TIMEOUT: 3})])
+    here = effective(
+        [ConfigSource("host h", {TIMEOUT: 3}), ConfigSource("default", {"other.key": 1})]
+    )
+    there = effective([ConfigSource("default", {TIMEOUT: 3})])
     assert config_digest(here.values) == config_digest(there.values)
 
 
 @pytest.mark.parametrize(("key", "bad"), [(ENABLED, "yes"), (SHARED_SECRET, " bad ")])
 def test_enabled_and_the_secret_are_never_guessed(key: str, bad: str) -> None:
-    sources = [Source("host h", {key: bad, TIMEOUT: "soon"}), Source("default", {ENABLED: True})]
+    sources = [
+        ConfigSource("host h", {key: bad, TIMEOUT: "soon"}),
+        ConfigSource("default", {ENABLED: True}),
+    ]
     found = effective(sources)
     (undecided,) = found.undecided
     assert undecided.startswith(f"host h: {key} must ")
     assert undecided in found.problems
-    before = effective([Source("default", {ENABLED: True, SHARED_SECRET: "good"})]).values
+    before = effective([ConfigSource("default", {ENABLED: True, SHARED_SECRET: "good"})]).values
     later = effective(sources, before)
     assert later.undecided == (), "it is known what was in force"
     assert later.values[key] == before[key]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.stand_ins.neutron_ports_stand_in import make_port
-from ovs_metadata.publisher.comparison import Action, Finding, apply, compare, refused_by_mistake
+from ovs_metadata.publisher.comparison import Action, Difference, apply, compare, refused_by_mistake
 from ovs_metadata.publisher.paging import MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.store import open_store
@@ -81,10 +81,10 @@ def test_a_malformed_record_is_replaced_or_removed(tmp_path: Path, store: Store)
     for port in (make_port(1), make_port(2)):
         (tmp_path / "store" / port_path(port["id"]).removeprefix("/")).write_bytes(b"{}")
     source = Ports([make_port(1)])
-    findings = {f.port_id: f for f in compare(source, store)}
-    assert findings[make_port(1)["id"]].action is Action.UPDATE
-    assert findings[make_port(2)["id"]].action is Action.REMOVE
-    assert all(apply(store, finding) for finding in findings.values())
+    differences = {f.port_id: f for f in compare(source, store)}
+    assert differences[make_port(1)["id"]].action is Action.UPDATE
+    assert differences[make_port(2)["id"]].action is Action.REMOVE
+    assert all(apply(store, difference) for difference in differences.values())
     assert dict(store.records()) == {make_port(1)["id"]: record(1)}
 
 
@@ -123,7 +123,7 @@ def test_what_is_published_while_neutron_is_asked_again_is_not_held_against_it(
 
 
 def test_a_port_that_is_gone_when_neutron_is_asked_again_is_not_added(store: Store) -> None:
-    refused = [Finding(Action.ADD, make_port(number)["id"], record(number)) for number in (1, 2)]
+    refused = [Difference(Action.ADD, make_port(number)["id"], record(number)) for number in (1, 2)]
     again = list(refused_by_mistake(Ports([], there=[make_port(2)]), refused))
     assert again == [replace(refused[1], force=True)]
     assert list(store.port_ids()) == []
@@ -137,9 +137,9 @@ def test_a_port_that_is_no_longer_an_instances_loses_its_record(store: Store) ->
 
 def test_of_one_revision_neutron_is_right_and_its_record_is_forced(store: Store) -> None:
     store.put(record(1, device_id="written-by-hand"))
-    (finding,) = compare(Ports([make_port(1)]), store)
-    assert (finding.action, finding.force) == (Action.UPDATE, True)
-    assert apply(store, finding)
+    (difference,) = compare(Ports([make_port(1)]), store)
+    assert (difference.action, difference.force) == (Action.UPDATE, True)
+    assert apply(store, difference)
     assert store.get(make_port(1)["id"]) == record(1)
 
 
@@ -149,9 +149,9 @@ def test_a_store_ahead_of_neutron_is_left_alone_and_said(
     ahead = record(1, revision_number=9, device_id="another")
     store.put(ahead)
     with caplog.at_level(logging.WARNING):
-        (finding,) = compare(Ports([make_port(1)]), store)
-    assert finding.action is Action.LEAVE
-    assert not apply(store, finding)
+        (difference,) = compare(Ports([make_port(1)]), store)
+    assert difference.action is Action.LEAVE
+    assert not apply(store, difference)
     assert store.get(ahead.port_id) == ahead
     assert ahead.port_id in caplog.text
     assert "--force" in caplog.text
@@ -163,8 +163,8 @@ def test_a_record_written_since_it_was_compared_is_neither_overwritten_nor_remov
     newer = record(1, revision_number=9, device_id="another")
     store.put(newer)
     port_id = newer.port_id
-    assert not apply(store, Finding(Action.UPDATE, port_id, record(1), record(1)))
-    assert not apply(store, Finding(Action.REMOVE, port_id, None, record(1)))
+    assert not apply(store, Difference(Action.UPDATE, port_id, record(1), record(1)))
+    assert not apply(store, Difference(Action.REMOVE, port_id, None, record(1)))
     assert store.get(port_id) == newer
 
 
@@ -189,9 +189,9 @@ def test_doing_what_is_found_makes_the_store_right(
                 for number in in_neutron
             ]
         )
-        for finding in compare(source, store):
-            if finding.action is not Action.NONE:
-                assert apply(store, finding)
+        for difference in compare(source, store):
+            if difference.action is not Action.NONE:
+                assert apply(store, difference)
         assert dict(store.records()) == {port["id"]: record_of(port) for port in source.listed}
         assert {action for action, _ in found(source, store).values()} <= {Action.NONE}
 

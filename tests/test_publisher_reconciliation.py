@@ -86,9 +86,9 @@ def start(url: str) -> Iterator[Start]:
 def test_everything_that_differs_is_repaired(store: Store) -> None:
     store.put(record_of(make_port(1, device_id="another", revision_number=2)))
     store.put(record_of(make_port(2)))
-    outcome = reconcile(Ports(make_port(1), make_port(3)), store, threading.Event())
-    assert outcome.refused == 0
-    assert outcome.ports == {Action.ADD: 1, Action.UPDATE: 1, Action.REMOVE: 1}
+    result = reconcile(Ports(make_port(1), make_port(3)), store, threading.Event())
+    assert result.refused == 0
+    assert result.ports == {Action.ADD: 1, Action.UPDATE: 1, Action.REMOVE: 1}
     assert dict(store.records()) == {
         make_port(number)["id"]: record_of(make_port(number)) for number in (1, 3)
     }
@@ -122,9 +122,9 @@ def removed_by_mistake(store: Store, *ports: Port) -> None:
 def test_what_was_removed_by_mistake_is_added_again(store: Store) -> None:
     ports = [make_port(number) for number in range(5)]
     removed_by_mistake(store, *ports)
-    outcome = reconcile(Ports(*ports), store, threading.Event())
-    assert outcome.ports == {Action.ADD: 5}
-    assert outcome.refused == 0
+    result = reconcile(Ports(*ports), store, threading.Event())
+    assert result.ports == {Action.ADD: 5}
+    assert result.refused == 0
     assert dict(store.records()) == {port["id"]: record_of(port) for port in ports}
 
 
@@ -136,9 +136,9 @@ def test_a_port_deleted_while_ports_were_read_does_not_come_back(store: Store) -
     source = Ports(deleted, unbound)
     spare = {**unbound, "device_owner": "", "device_id": ""}
     source.looked_up = {deleted["id"]: deleted, spare["id"]: spare}
-    outcome = reconcile(source, store, threading.Event())
-    assert outcome.ports == {}
-    assert outcome.refused == 2
+    result = reconcile(source, store, threading.Event())
+    assert result.ports == {}
+    assert result.refused == 2
     assert list(store.port_ids()) == []
 
 
@@ -148,8 +148,8 @@ def test_most_records_are_not_removed_and_the_command_that_would_is_named(
     ports = [make_port(number) for number in range(11)]
     reconcile(Ports(*ports), store, threading.Event())
     with caplog.at_level(logging.ERROR):
-        outcome = reconcile(Ports(*ports[:5], make_port(90)), store, threading.Event())
-    assert outcome.ports == {Action.NONE: 5, Action.ADD: 1}
+        result = reconcile(Ports(*ports[:5], make_port(90)), store, threading.Event())
+    assert result.ports == {Action.NONE: 5, Action.ADD: 1}
     assert len(list(store.port_ids())) == 12
     assert "6 of 11 port records" in caplog.text
     assert "ovs-metadata port sync --from-neutron --force" in caplog.text
@@ -163,8 +163,8 @@ def test_a_few_records_are_removed_even_if_they_are_most(
 ) -> None:
     ports = [make_port(number) for number in range(stale + right)]
     reconcile(Ports(*ports), store, threading.Event())
-    outcome = reconcile(Ports(*ports[stale:]), store, threading.Event())
-    assert outcome.ports[Action.REMOVE] == stale
+    result = reconcile(Ports(*ports[stale:]), store, threading.Event())
+    assert result.ports[Action.REMOVE] == stale
     assert len(list(store.port_ids())) == right
     assert caplog.text == ""
 

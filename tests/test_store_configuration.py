@@ -10,8 +10,8 @@ from lab.rig.process import wait_for
 from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import (
     ENABLED,
+    ConfigSource,
     ConfigurationFollower,
-    Source,
     is_enabled,
     read_sources,
 )
@@ -32,7 +32,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_a_host_that_nobody_configured_has_empty_sources(store: Store) -> None:
-    assert read_sources(store, "h") == [Source("host h", {}), Source("template default", {})]
+    assert read_sources(store, "h") == [
+        ConfigSource("host h", {}),
+        ConfigSource("template default", {}),
+    ]
 
 
 def test_the_assigned_template_stands_between_host_and_default(store: Store) -> None:
@@ -42,9 +45,9 @@ def test_the_assigned_template_stands_between_host_and_default(store: Store) -> 
         change(store, path, lambda _, number=number: {"a": number})  # type: ignore[misc]
     replace(store, config_assignment_path("h"), lambda _: b"big\n")
     assert read_sources(store, "h") == [
-        Source("host h", {"a": 0}),
-        Source("template big", {"a": 1}),
-        Source("template default", {"a": 2}),
+        ConfigSource("host h", {"a": 0}),
+        ConfigSource("template big", {"a": 1}),
+        ConfigSource("template default", {"a": 2}),
     ]
 
 
@@ -75,7 +78,7 @@ def test_a_malformed_document_is_named(store: Store) -> None:
     ],
 )
 def test_whether_it_is_enabled(values: list[Any], before: bool, *, expected: bool) -> None:
-    sources = [Source("", {} if value is None else {ENABLED: value}) for value in values]
+    sources = [ConfigSource("", {} if value is None else {ENABLED: value}) for value in values]
     assert is_enabled(sources, before) is expected
 
 

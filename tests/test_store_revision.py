@@ -12,7 +12,7 @@ from ovs_metadata.store.errors import MalformedRecord
 from ovs_metadata.store.record import MAX_REVISION
 from ovs_metadata.store.revision import (
     Deletion,
-    Outcome,
+    PutOutcome,
     Stored,
     Tombstone,
     outcome_of_delete,
@@ -28,19 +28,19 @@ BAD = MalformedRecord(record().port_id, "nonsense")
 @pytest.mark.parametrize(
     ("stored", "outcome", "forced"),
     [
-        (None, Outcome.WRITE, Outcome.WRITE),
-        (BAD, Outcome.WRITE, Outcome.WRITE),
-        (replace(OTHER, revision_number=1), Outcome.WRITE, Outcome.WRITE),
-        (OTHER, Outcome.OUTDATED, Outcome.WRITE),
-        (replace(OTHER, revision_number=3), Outcome.OUTDATED, Outcome.WRITE),
-        (record(revision=3), Outcome.OUTDATED, Outcome.WRITE),
-        (record(revision=2), Outcome.SAME, Outcome.SAME),
-        (Tombstone(1), Outcome.WRITE, Outcome.WRITE),
-        (Tombstone(2), Outcome.OUTDATED, Outcome.WRITE),
-        (Tombstone(3), Outcome.OUTDATED, Outcome.WRITE),
+        (None, PutOutcome.WRITE, PutOutcome.WRITE),
+        (BAD, PutOutcome.WRITE, PutOutcome.WRITE),
+        (replace(OTHER, revision_number=1), PutOutcome.WRITE, PutOutcome.WRITE),
+        (OTHER, PutOutcome.OUTDATED, PutOutcome.WRITE),
+        (replace(OTHER, revision_number=3), PutOutcome.OUTDATED, PutOutcome.WRITE),
+        (record(revision=3), PutOutcome.OUTDATED, PutOutcome.WRITE),
+        (record(revision=2), PutOutcome.SAME, PutOutcome.SAME),
+        (Tombstone(1), PutOutcome.WRITE, PutOutcome.WRITE),
+        (Tombstone(2), PutOutcome.OUTDATED, PutOutcome.WRITE),
+        (Tombstone(3), PutOutcome.OUTDATED, PutOutcome.WRITE),
     ],
 )
-def test_putting_revision_two(stored: Stored, outcome: Outcome, forced: Outcome) -> None:
+def test_putting_revision_two(stored: Stored, outcome: PutOutcome, forced: PutOutcome) -> None:
     assert outcome_of_put(stored, record(revision=2), force=False) is outcome
     assert outcome_of_put(stored, record(revision=2), force=True) is forced
 
@@ -48,18 +48,18 @@ def test_putting_revision_two(stored: Stored, outcome: Outcome, forced: Outcome)
 @pytest.mark.parametrize(
     ("stored", "outcome"),
     [
-        (None, Outcome.WRITE),
-        (BAD, Outcome.WRITE),
-        (Tombstone(1), Outcome.WRITE),
-        (Tombstone(2), Outcome.WRITE),
-        (Tombstone(3), Outcome.WRITE),
-        (Tombstone(MAX_REVISION), Outcome.OUTDATED),
-        (record(revision=2), Outcome.SAME),
-        (OTHER, Outcome.OUTDATED),
-        (record(revision=3), Outcome.OUTDATED),
+        (None, PutOutcome.WRITE),
+        (BAD, PutOutcome.WRITE),
+        (Tombstone(1), PutOutcome.WRITE),
+        (Tombstone(2), PutOutcome.WRITE),
+        (Tombstone(3), PutOutcome.WRITE),
+        (Tombstone(MAX_REVISION), PutOutcome.OUTDATED),
+        (record(revision=2), PutOutcome.SAME),
+        (OTHER, PutOutcome.OUTDATED),
+        (record(revision=3), PutOutcome.OUTDATED),
     ],
 )
-def test_undeleting_revision_two(stored: Stored, outcome: Outcome) -> None:
+def test_undeleting_revision_two(stored: Stored, outcome: PutOutcome) -> None:
     assert outcome_of_undelete(stored, record(revision=2)) is outcome
 
 
@@ -124,7 +124,7 @@ def test_in_whatever_order_puts_and_deletes_arrive_the_newest_counts(
     for revision, delete in arriving:
         if delete:
             state = outcome_of_delete(state, revision).leave or state
-        elif outcome_of_put(state, record(revision=revision), force=False) is Outcome.WRITE:
+        elif outcome_of_put(state, record(revision=revision), force=False) is PutOutcome.WRITE:
             state = record(revision=revision)
     last = max(deleted, default=None)
     if last is None:

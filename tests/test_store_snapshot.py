@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.store.snapshot import MAX_NODES, Known, Snapshot, parse_snapshot
+from ovs_metadata.store.snapshot import MAX_NODES, CachedNode, Snapshot, parse_snapshot
 
 STORE = "zk1:2181/cloud"
 
@@ -24,21 +24,21 @@ def _again(file: Path, store: str = STORE) -> Snapshot:
 
 def test_what_was_noted_is_known_after_a_restart(file: Path) -> None:
     snapshot = Snapshot(file, STORE)
-    snapshot.note("/a", Known(b"\0\xff"))
-    snapshot.note("/absent", Known(None))
-    snapshot.note("/b", Known(b"b"))
-    snapshot.note("/b", None)
+    snapshot.put("/a", CachedNode(b"\0\xff"))
+    snapshot.put("/absent", CachedNode(None))
+    snapshot.put("/b", CachedNode(b"b"))
+    snapshot.put("/b", None)
     assert snapshot.save(now=True) is None
     again = _again(file)
-    assert again.get("/a") == Known(b"\0\xff")
-    assert again.get("/absent") == Known(None)
+    assert again.get("/a") == CachedNode(b"\0\xff")
+    assert again.get("/absent") == CachedNode(None)
     assert again.get("/b") is None
     assert again.get("/never") is None
 
 
 def test_only_its_owner_reads_it_and_nothing_else_is_left(file: Path) -> None:
     snapshot = Snapshot(file, STORE)
-    snapshot.note("/a", Known(b"secret"))
+    snapshot.put("/a", CachedNode(b"secret"))
     snapshot.save(now=True)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -49,40 +49,40 @@ def test_it_is_written_when_something_changed_and_not_too_often(file: Path) -> N
     snapshot = Snapshot(file, STORE)
     assert snapshot.save() is None
     assert not file.exists()
-    snapshot.note("/a", Known(b"1"))
+    snapshot.put("/a", CachedNode(b"1"))
     assert snapshot.save() is None
-    snapshot.note("/a", Known(b"1"))
+    snapshot.put("/a", CachedNode(b"1"))
     assert snapshot.save() is None
-    snapshot.note("/a", Known(b"2"))
+    snapshot.put("/a", CachedNode(b"2"))
     due = snapshot.save()
     assert due is not None
     assert 0 < due <= 1
-    assert _again(file).get("/a") == Known(b"1")
+    assert _again(file).get("/a") == CachedNode(b"1")
     assert snapshot.save(now=True) is None
-    assert _again(file).get("/a") == Known(b"2")
+    assert _again(file).get("/a") == CachedNode(b"2")
 
 
 def test_what_is_no_longer_followed_stays_while_there_is_room(file: Path) -> None:
     snapshot = Snapshot(file, STORE)
-    snapshot.note("/config", Known(b"1"))
+    snapshot.put("/config", CachedNode(b"1"))
     for number in range(2 * MAX_NODES):
-        snapshot.note(f"/{number}", Known(b"1"))
-        snapshot.release(f"/{number}")
-    assert snapshot.get("/config") == Known(b"1")
+        snapshot.put(f"/{number}", CachedNode(b"1"))
+        snapshot.unpin(f"/{number}")
+    assert snapshot.get("/config") == CachedNode(b"1")
     assert snapshot.get(f"/{MAX_NODES}") is None
-    assert snapshot.get(f"/{MAX_NODES + 1}") == Known(b"1")
-    assert snapshot.get(f"/{2 * MAX_NODES - 1}") == Known(b"1")
+    assert snapshot.get(f"/{MAX_NODES + 1}") == CachedNode(b"1")
+    assert snapshot.get(f"/{2 * MAX_NODES - 1}") == CachedNode(b"1")
 
 
 def test_what_is_followed_again_or_asked_for_stays(file: Path) -> None:
     snapshot = Snapshot(file, STORE)
     for path in ("/noted", "/asked", "/given-up"):
-        snapshot.note(path, Known(b"1"))
-        snapshot.release(path)
-    snapshot.note("/noted", Known(b"1"))
+        snapshot.put(path, CachedNode(b"1"))
+        snapshot.unpin(path)
+    snapshot.put("/noted", CachedNode(b"1"))
     assert snapshot.get("/asked")
     for number in range(MAX_NODES):
-        snapshot.note(f"/{number}", Known(b"1"))
+        snapshot.put(f"/{number}", CachedNode(b"1"))
     assert [bool(snapshot.get(path)) for path in ("/noted", "/asked", "/given-up")] == [
         *(True, True, False)
     ]
@@ -91,7 +91,7 @@ def test_what_is_followed_again_or_asked_for_stays(file: Path) -> None:
 def test_what_is_followed_is_kept_however_much_it_is(file: Path) -> None:
     snapshot = Snapshot(file, STORE)
     for number in range(MAX_NODES + 10):
-        snapshot.note(f"/{number}", Known(b"1"))
+        snapshot.put(f"/{number}", CachedNode(b"1"))
     snapshot.save(now=True)
     again = _again(file)
     assert all(again.get(f"/{number}") for number in range(MAX_NODES + 10))
@@ -100,11 +100,11 @@ def test_what_is_followed_is_kept_however_much_it_is(file: Path) -> None:
 def test_of_what_a_former_process_knew_that_goes_first_which_nobody_follows(file: Path) -> None:
     before = Snapshot(file, STORE)
     for number in range(MAX_NODES):
-        before.note(f"/{number}", Known(b"1"))
+        before.put(f"/{number}", CachedNode(b"1"))
     before.save(now=True)
     snapshot = _again(file)
-    snapshot.note("/0", Known(b"1"))
-    snapshot.note("/new", Known(b"1"))
+    snapshot.put("/0", CachedNode(b"1"))
+    snapshot.put("/new", CachedNode(b"1"))
     assert snapshot.get("/0")
     assert snapshot.get("/1") is None
     assert snapshot.get("/2")
@@ -115,7 +115,7 @@ def test_a_file_open_to_others_is_not_believed(
     file: Path, mode: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     snapshot = Snapshot(file, STORE)
-    snapshot.note("/a", Known(b"1"))
+    snapshot.put("/a", CachedNode(b"1"))
     snapshot.save(now=True)
     file.chmod(mode)
     assert _again(file).get("/a") is None
@@ -126,7 +126,7 @@ def test_a_file_of_another_store_is_not_believed(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     snapshot = Snapshot(file, STORE)
-    snapshot.note("/a", Known(b"1"))
+    snapshot.put("/a", CachedNode(b"1"))
     snapshot.save(now=True)
     assert _again(file, "zk2:2181").get("/a") is None
     assert "belongs to another store" in caplog.text
@@ -156,9 +156,9 @@ def test_what_is_damaged_counts_as_empty_and_is_replaced(
     assert snapshot.get("/a") is None
     assert caplog.text.count("ignoring snapshot") == 1
     assert "\n" not in caplog.messages[0]
-    snapshot.note("/a", Known(b"1"))
+    snapshot.put("/a", CachedNode(b"1"))
     snapshot.save(now=True)
-    assert _again(file).get("/a") == Known(b"1")
+    assert _again(file).get("/a") == CachedNode(b"1")
 
 
 def test_a_file_that_cannot_be_written_is_said_once_and_tried_again(
@@ -166,13 +166,13 @@ def test_a_file_that_cannot_be_written_is_said_once_and_tried_again(
 ) -> None:
     snapshot = Snapshot(file, STORE)
     file.parent.write_bytes(b"in the way")
-    snapshot.note("/a", Known(b"1"))
+    snapshot.put("/a", CachedNode(b"1"))
     assert snapshot.save(now=True) is not None
     assert snapshot.save(now=True) is not None
     assert caplog.text.count("cannot write snapshot") == 1
     file.parent.unlink()
     assert snapshot.save(now=True) is None
-    assert _again(file).get("/a") == Known(b"1")
+    assert _again(file).get("/a") == CachedNode(b"1")
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode))
@@ -189,12 +189,12 @@ def test_a_directory_that_others_can_write_to_holds_no_snapshot(
     file: Path, caplog: pytest.LogCaptureFixture, mode: int
 ) -> None:
     written = Snapshot(file, "store")
-    written.note("/a", Known(b"1"))
+    written.put("/a", CachedNode(b"1"))
     written.save(now=True)
     file.parent.chmod(mode)
     assert Snapshot(file, "store").get("/a") is None
     assert "can be written to by others" in caplog.text
     before = file.read_bytes()
-    written.note("/a", Known(b"2"))
+    written.put("/a", CachedNode(b"2"))
     written.save(now=True)
     assert file.read_bytes() == before

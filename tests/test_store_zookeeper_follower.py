@@ -10,11 +10,11 @@ from contracts.store_support import Told, record
 from kazoo.exceptions import NoNodeError
 
 from lab.rig.process import wait_for
-from ovs_metadata.store.kind import PORTS
 from ovs_metadata.store.layout import VERSION_NODE, version_content
+from ovs_metadata.store.node_type import PORTS
 from ovs_metadata.store.zookeeper import follower as zookeeper_follower
 from ovs_metadata.store.zookeeper.follower import ZooKeeperFollower
-from ovs_metadata.store.zookeeper.session import OPERATION_TIMEOUT, Requests
+from ovs_metadata.store.zookeeper.session import OPERATION_TIMEOUT, ZooKeeperSession
 
 FIRST, LATE = record(1), record(2)
 
@@ -51,8 +51,8 @@ class Client:
 
 def test_a_port_added_while_others_are_being_read_is_read_too() -> None:
     told = Told()
-    requests = Requests(cast("Any", Client()), "zk1:2181", "")
-    requests.note_state(connected=True)
+    session = ZooKeeperSession(cast("Any", Client()), "zk1:2181", "")
+    session.note_state(connected=True)
 
     def is_port_id(key: str) -> bool:
         """As OVSDB's thread may at any moment."""
@@ -61,7 +61,7 @@ def test_a_port_added_while_others_are_being_read_is_read_too() -> None:
         return True
 
     kind = replace(PORTS, is_key=is_port_id)
-    follower = ZooKeeperFollower(requests, kind, told, None, None)
+    follower = ZooKeeperFollower(session, kind, told, None, None)
     follower.set_ports([FIRST.port_id])
     wait_for(lambda: len(told.calls) == 2, "both to be told")
     assert sorted(told.calls) == sorted([(FIRST.port_id, FIRST), (LATE.port_id, LATE)])
@@ -95,9 +95,9 @@ def test_many_are_read_some_at_a_time_and_what_is_no_port_not_at_all(
             return Counted(super().get_async(path, watch)._outcome)
 
     told = Told()
-    requests = Requests(cast("Any", Counting()), "zk1:2181", "")
-    requests.note_state(connected=True)
-    follower = ZooKeeperFollower(requests, PORTS, told, None, None)
+    session = ZooKeeperSession(cast("Any", Counting()), "zk1:2181", "")
+    session.note_state(connected=True)
+    follower = ZooKeeperFollower(session, PORTS, told, None, None)
     ports = [each.port_id for each in records]
     follower.set_ports([*ports, "tap1"])
     wait_for(lambda: len(told.calls) == 6, "all to be told")
@@ -115,5 +115,5 @@ def test_an_answer_may_take_as_long_as_is_said(given: float | None, seconds: flo
         waited.append(timeout)
 
     result = SimpleNamespace(get=get)
-    Requests(cast("Any", Client()), "zk1:2181", "").wait(result, given)
+    ZooKeeperSession(cast("Any", Client()), "zk1:2181", "").wait(result, given)
     assert waited == [seconds]

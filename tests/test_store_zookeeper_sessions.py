@@ -19,7 +19,7 @@ from ovs_metadata.store.layout import VERSION_NODE, version_content
 from ovs_metadata.store.zookeeper import announcement as zookeeper_announcement
 from ovs_metadata.store.zookeeper.announcement import ZooKeeperAnnouncement
 from ovs_metadata.store.zookeeper.lock import ephemeral_lock
-from ovs_metadata.store.zookeeper.session import Requests
+from ovs_metadata.store.zookeeper.session import ZooKeeperSession
 
 LOCK = "/locks/sync"
 AGENT = "/agents/host-1"
@@ -90,47 +90,47 @@ def client() -> Client:
 
 
 @pytest.fixture
-def requests(client: Client) -> Requests:
-    requests = Requests(client, "here", "")
-    requests.note_state(connected=True)
-    return requests
+def session(client: Client) -> ZooKeeperSession:
+    session = ZooKeeperSession(client, "here", "")
+    session.note_state(connected=True)
+    return session
 
 
 def test_a_lock_whose_answer_came_too_late_is_ours_the_next_time(
-    client: Client, requests: Requests
+    client: Client, session: ZooKeeperSession
 ) -> None:
     client.answers_late = 1
-    with pytest.raises(StoreUnavailable), ephemeral_lock(requests, LOCK, 0.0):
+    with pytest.raises(StoreUnavailable), ephemeral_lock(session, LOCK, 0.0):
         pass
     assert LOCK in client.nodes
-    with ephemeral_lock(requests, LOCK, 0.0) as held:
+    with ephemeral_lock(session, LOCK, 0.0) as held:
         assert held
     assert LOCK not in client.nodes
 
 
 def test_a_lock_of_another_thread_of_the_session_is_not_ours(
-    client: Client, requests: Requests
+    client: Client, session: ZooKeeperSession
 ) -> None:
-    with ephemeral_lock(requests, LOCK, 0.0) as first, ephemeral_lock(requests, LOCK, 0.0) as other:
+    with ephemeral_lock(session, LOCK, 0.0) as first, ephemeral_lock(session, LOCK, 0.0) as other:
         assert first
         assert not other
     assert LOCK not in client.nodes
-    with ephemeral_lock(requests, LOCK, 0.0) as held:
+    with ephemeral_lock(session, LOCK, 0.0) as held:
         assert held
 
 
-def test_a_lock_of_another_session_is_not_ours(client: Client, requests: Requests) -> None:
+def test_a_lock_of_another_session_is_not_ours(client: Client, session: ZooKeeperSession) -> None:
     client.nodes[LOCK] = (b"", OTHER_SESSION)
-    with ephemeral_lock(requests, LOCK, 0.0) as held:
+    with ephemeral_lock(session, LOCK, 0.0) as held:
         assert not held
     assert client.nodes.pop(LOCK) == (b"", OTHER_SESSION)
-    with ephemeral_lock(requests, LOCK, 0.0) as held:
+    with ephemeral_lock(session, LOCK, 0.0) as held:
         assert held
 
 
 @pytest.fixture
-def announcement(requests: Requests) -> Iterator[ZooKeeperAnnouncement]:
-    with contextlib.closing(ZooKeeperAnnouncement(requests, AGENT, b"here")) as announced:
+def announcement(session: ZooKeeperSession) -> Iterator[ZooKeeperAnnouncement]:
+    with contextlib.closing(ZooKeeperAnnouncement(session, AGENT, b"here")) as announced:
         yield announced
 
 

@@ -20,7 +20,7 @@ from ovs_metadata.agent.config.schema import (
     known_keys,
     nearest,
 )
-from ovs_metadata.store.configuration import Source
+from ovs_metadata.store.configuration import ConfigSource
 from ovs_metadata.store.documents import Values
 
 SCHEMA = "schema"
@@ -43,7 +43,7 @@ class Effective:
     guessed, with nothing in force before it."""
 
 
-def effective(sources: Sequence[Source], before: Values | None = None) -> Effective:
+def effective(sources: Sequence[ConfigSource], before: Values | None = None) -> Effective:
     """What is in force.
 
     Args:
@@ -69,7 +69,7 @@ def effective(sources: Sequence[Source], before: Values | None = None) -> Effect
 
 
 def _chosen(
-    key: Key, sources: Sequence[Source], before: Values | None, problems: list[str]
+    key: Key, sources: Sequence[ConfigSource], before: Values | None, problems: list[str]
 ) -> tuple[Any, str]:
     for source in sources:
         if key.name not in source.values:
@@ -84,7 +84,7 @@ def _chosen(
     return key.default, SCHEMA
 
 
-def unknown_keys(sources: Sequence[Source]) -> list[str]:
+def unknown_keys(sources: Sequence[ConfigSource]) -> list[str]:
     """What is said of keys under our prefix that do not exist; those of others are their affair."""
     return [
         f"{source.name}: {no_such_key(name)}"

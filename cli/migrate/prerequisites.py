@@ -26,7 +26,7 @@ from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge
-from ovs_metadata.store.configuration import Source
+from ovs_metadata.store.configuration import ConfigSource
 from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.store import Store
 
@@ -172,7 +172,7 @@ def _agent(config: Config, store: Store) -> Check:
 
 def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
     """Nova, asked as a worker would ask it, with a signature made of the secret."""
-    in_force = effective([Source("the new values", values)]).values
+    in_force = effective([ConfigSource("the new values", values)]).values
     try:
         settings = proxy_settings(in_force)
     except DeploymentError as error:

@@ -59,7 +59,7 @@ from ovs_metadata.cli.mn_conf.templates import (
     template_list,
     template_set,
 )
-from ovs_metadata.store.configuration import Source, read_source, read_sources
+from ovs_metadata.store.configuration import ConfigSource, read_source, read_sources
 from ovs_metadata.store.documents import Values, below, nested
 
 
@@ -296,7 +296,7 @@ def _found(
     return _as_stored(source)
 
 
-def _as_stored(source: Source) -> Effective:
+def _as_stored(source: ConfigSource) -> Effective:
     """One document alone, bad values included."""
     origins = dict.fromkeys(source.values, source.name)
     return Effective(source.values, origins, effective([source]).problems)

@@ -18,7 +18,7 @@ from ovs_metadata.cli.common import (
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import (
     DEFAULT_TEMPLATE,
-    Source,
+    ConfigSource,
     host_source_name,
     read_sources,
     read_template,
@@ -133,7 +133,7 @@ def opened(cli: CliContext) -> Iterator[Store]:
             ) from error
 
 
-def sources_of(store: Store, target: Target) -> list[Source]:
+def sources_of(store: Store, target: Target) -> list[ConfigSource]:
     """What is in force with a document: for its host, or for hosts that use the template."""
     if target.template is None:
         return read_sources(store, target.host or "")

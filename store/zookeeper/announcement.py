@@ -13,7 +13,7 @@ import threading
 from kazoo.exceptions import NodeExistsError, NoNodeError
 
 from ovs_metadata.store.errors import UnknownLayout
-from ovs_metadata.store.zookeeper.session import CONNECTION_ERRORS, Requests
+from ovs_metadata.store.zookeeper.session import CONNECTION_ERRORS, ZooKeeperSession
 
 LOG = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ RETRY_INTERVAL = 1.0
 class ZooKeeperAnnouncement:
     """An `Announcement`; whoever owns the client calls `wake` on each new connection."""
 
-    def __init__(self, requests: Requests, path: str, data: bytes) -> None:
-        self._requests = requests
+    def __init__(self, session: ZooKeeperSession, path: str, data: bytes) -> None:
+        self._session = session
         self._path = path
         self._data = data
         self._written: bytes | None = None
@@ -53,9 +53,9 @@ class ZooKeeperAnnouncement:
         self._closed = True
         self._wake.set()
         self._thread.join()
-        if not self._requests.disconnected_for():
-            with contextlib.suppress(*self._requests.failures):
-                self._requests.wait(self._requests.client.delete_async(self._marker()))
+        if not self._session.disconnected_for():
+            with contextlib.suppress(*self._session.failures):
+                self._session.wait(self._session.client.delete_async(self._marker()))
 
     def _run(self) -> None:
         while True:
@@ -63,14 +63,14 @@ class ZooKeeperAnnouncement:
             self._wake.clear()
             if self._closed:
                 return
-            if self._requests.disconnected_for():
+            if self._session.disconnected_for():
                 continue  # woken again on the next connection
             try:
                 self._write()
             except UnknownLayout as error:
                 LOG.error("%s", error)
                 return
-            except self._requests.failures as error:
+            except self._session.failures as error:
                 self._note(error)
                 self._wake.wait(RETRY_INTERVAL)
                 self._wake.set()
@@ -79,18 +79,18 @@ class ZooKeeperAnnouncement:
 
     def _write(self) -> None:
         """Bring both nodes to what they should be."""
-        requests, data = self._requests, self._data
-        client, node = requests.client, requests.path(self._path)
-        requests.make_layout()
+        session, data = self._session, self._data
+        client, node = session.client, session.path(self._path)
+        session.make_layout()
         if data != self._written:
             try:
-                requests.wait(client.set_async(node, data), WRITE_TIMEOUT)
+                session.wait(client.set_async(node, data), WRITE_TIMEOUT)
             except NoNodeError:
-                requests.wait(client.create_async(node, data, makepath=True), WRITE_TIMEOUT)
+                session.wait(client.create_async(node, data, makepath=True), WRITE_TIMEOUT)
             self._written = data
         try:
             marker = client.create_async(self._marker(), b"", ephemeral=True)
-            requests.wait(marker, WRITE_TIMEOUT)
+            session.wait(marker, WRITE_TIMEOUT)
         except NodeExistsError:
             return
         except NoNodeError:
@@ -99,8 +99,8 @@ class ZooKeeperAnnouncement:
             raise
 
     def _marker(self) -> str:
-        session = self._requests.client.client_id[0]
-        return self._requests.path(f"{self._path}/alive-{session:x}")
+        session_id = self._session.client.client_id[0]
+        return self._session.path(f"{self._path}/alive-{session_id:x}")
 
     def _note(self, error: Exception) -> None:
         """Log why it is not written, once; a lost connection the store itself logs."""

@@ -12,12 +12,12 @@ from kazoo.exceptions import NoNodeError
 
 from ovs_metadata.store.follower import ThreadedFollower
 from ovs_metadata.store.interface import FatalCallback
-from ovs_metadata.store.kind import Kind
-from ovs_metadata.store.snapshot import Known, Snapshot
+from ovs_metadata.store.node_type import NodeType
+from ovs_metadata.store.snapshot import CachedNode, Snapshot
 from ovs_metadata.store.zookeeper.session import (
     BATCH,
     CONNECTION_ERRORS,
-    Requests,
+    ZooKeeperSession,
     batches,
 )
 
@@ -52,8 +52,8 @@ class ZooKeeperFollower(ThreadedFollower[S]):
     of everything that was written before the sync come before its answer.
 
     Args:
-        requests: to one client; whoever owns it calls `read_all` on each new connection.
-        kind: what the keys are of.
+        session: to one client; whoever owns it calls `read_all` on each new connection.
+        node_type: what the keys are of.
         listener: what to tell.
         on_fatal: told when the layout is of an unknown version.
         snapshot: what was last known; None if that is not kept.
@@ -63,15 +63,15 @@ class ZooKeeperFollower(ThreadedFollower[S]):
 
     def __init__(
         self,
-        requests: Requests,
-        kind: Kind[S],
+        session: ZooKeeperSession,
+        node_type: NodeType[S],
         listener: Callable[[str, S], None],
         on_fatal: FatalCallback | None,
         snapshot: Snapshot | None,
     ) -> None:
-        super().__init__(kind, listener, on_fatal)
-        self._requests = requests
-        self._client = requests.client
+        super().__init__(node_type, listener, on_fatal)
+        self._session = session
+        self._client = session.client
         self._snapshot = snapshot
         # Added to and taken from by several threads; each is a single operation of a set.
         self._to_read: set[str] = set()
@@ -79,12 +79,12 @@ class ZooKeeperFollower(ThreadedFollower[S]):
 
     def read_all(self) -> None:
         """Read everything anew: a new connection has no watches. Does not block."""
-        self._added(self._reports.keys())
+        self._added(self._listener_state.keys())
         self._wake.set()
 
     def set_ports(self, port_ids: Collection[str]) -> None:
         """See `Follower`."""
-        before = self._reports.keys()
+        before = self._listener_state.keys()
         super().set_ports(port_ids)
         for key in before.difference(port_ids):
             self._release(key)
@@ -103,15 +103,15 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         if self._snapshot:
             due = self._snapshot.save()
             pauses += [] if due is None else [due]
-            if self._requests.disconnected_for() and self._reports.untold():
+            if self._session.disconnected_for() and self._listener_state.unreported():
                 pauses.append(PATIENCE / 4)
         return min(pauses, default=None)
 
     def _catch_up(self) -> bool:
         try:
             if self._client.connected:
-                self._requests.sync(SYNC_TIMEOUT)
-        except self._requests.failures:
+                self._session.sync(SYNC_TIMEOUT)
+        except self._session.failures:
             return not self._client.connected
         return True
 
@@ -119,14 +119,14 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         return not self._to_read or not self._client.connected
 
     def _read(self) -> set[str]:
-        if self._snapshot and self._requests.disconnected_for() > PATIENCE:
+        if self._snapshot and self._session.disconnected_for() > PATIENCE:
             self._tell_from(self._snapshot)
         while self._to_read and self._client.connected and not self.closed:
             batch = self._take_batch()
             try:
-                self._requests.check_layout(READ_TIMEOUT)
+                self._session.check_layout(READ_TIMEOUT)
                 failed = self._read_batch(batch)
-            except self._requests.failures as error:
+            except self._session.failures as error:
                 self._to_read.update(batch)
                 return _problem(error)
             if failed:
@@ -137,22 +137,22 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         """Remove the watches of what is no longer followed, once there are some of them."""
         if not self._client.connected or self.closed:
             return set()
-        watches = self._requests.watches
-        keys = self._reports.keys()
-        followed = {self._node(key) for key in keys if self._kind.is_key(key)}
+        watches = self._session.watches
+        keys = self._listener_state.keys()
+        followed = {self._node(key) for key in keys if self._node_type.is_key(key)}
         left = watches.of(self._on_watch) - followed
         try:
             for batch in batches(sorted(left)) if len(left) > SPARE_WATCHES else ():
                 watches.forget(batch, self._on_watch, READ_TIMEOUT)
-        except self._requests.failures as error:
+        except self._session.failures as error:
             return _problem(error)
         return set()
 
     def _tell_from(self, snapshot: Snapshot) -> None:
-        for key in filter(self._kind.is_key, self._reports.untold()):
-            known = snapshot.get(self._kind.path_of(key))
+        for key in filter(self._node_type.is_key, self._listener_state.unreported()):
+            known = snapshot.get(self._node_type.path_of(key))
             if known is not None:
-                self._reports.tell(key, known.data)
+                self._listener_state.report(key, known.data)
 
     def _take_batch(self) -> list[str]:
         """Take up to BATCH keys out of those to be read; those no longer followed are dropped."""
@@ -160,9 +160,9 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         while self._to_read and len(batch) < BATCH:
             # Before it is asked whether it is followed: it is followed before it is put in here.
             key = self._to_read.pop()
-            if not self._kind.is_key(key):
-                self._reports.tell(key, None)
-            elif self._reports.follows(key):
+            if not self._node_type.is_key(key):
+                self._listener_state.report(key, None)
+            elif self._listener_state.follows(key):
                 batch.append(key)
         return batch
 
@@ -170,17 +170,15 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         """Read these nodes, all at once, and tell what they hold."""
         problems: set[str] = set()
         absent = []
-        reads = [
-            (key, self._requests.watches.get(self._node(key), self._on_watch)) for key in batch
-        ]
+        reads = [(key, self._session.watches.get(self._node(key), self._on_watch)) for key in batch]
         for key, read in reads:
             try:
-                data, _ = self._requests.wait(read, READ_TIMEOUT)
+                data, _ = self._session.wait(read, READ_TIMEOUT)
             except NoNodeError:
                 absent.append(key)
-            except self._requests.failures as error:
+            except self._session.failures as error:
                 self._to_read.add(key)
-                problems |= _problem(error, self._kind.path_of(key))
+                problems |= _problem(error, self._node_type.path_of(key))
             else:
                 self._tell(key, data)
         return problems | self._await_creation(absent)
@@ -189,14 +187,14 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         """Set watches for nodes to appear: reading a node that is not there sets none."""
         problems: set[str] = set()
         checks = [
-            (key, self._requests.watches.exists(self._node(key), self._on_watch)) for key in absent
+            (key, self._session.watches.exists(self._node(key), self._on_watch)) for key in absent
         ]
         for key, check in checks:
             try:
-                appeared = self._requests.wait(check, READ_TIMEOUT)
-            except self._requests.failures as error:
+                appeared = self._session.wait(check, READ_TIMEOUT)
+            except self._session.failures as error:
                 self._to_read.add(key)
-                problems |= _problem(error, self._kind.path_of(key))
+                problems |= _problem(error, self._node_type.path_of(key))
                 continue
             if appeared:
                 self._to_read.add(key)
@@ -206,25 +204,25 @@ class ZooKeeperFollower(ThreadedFollower[S]):
 
     def _tell(self, key: str, data: bytes | None) -> None:
         if self._snapshot:
-            keep = data is not None or self._kind.absence_is_news
-            self._snapshot.note(self._kind.path_of(key), Known(data) if keep else None)
-            if not self._reports.follows(key):
+            keep = data is not None or self._node_type.absence_is_news
+            self._snapshot.put(self._node_type.path_of(key), CachedNode(data) if keep else None)
+            if not self._listener_state.follows(key):
                 self._release(key)
-        self._reports.tell(key, data)
+        self._listener_state.report(key, data)
 
     def _release(self, key: str) -> None:
-        if self._snapshot and self._kind.is_key(key):
-            self._snapshot.release(self._kind.path_of(key))
+        if self._snapshot and self._node_type.is_key(key):
+            self._snapshot.unpin(self._node_type.path_of(key))
 
     def _node(self, key: str) -> str:
-        return self._requests.path(self._kind.path_of(key))
+        return self._session.path(self._node_type.path_of(key))
 
     def _on_watch(self, event: Any) -> None:
         """Something happened to a followed node. Runs in kazoo's callback thread."""
         # Without a path it is kazoo's word that the connection, and the watch with it, is gone.
         if event.path:
-            self._requests.watches.fired(event.path)
-            self._to_read.add(self._kind.key_of(self._requests.layout_path(event.path)))
+            self._session.watches.fired(event.path)
+            self._to_read.add(self._node_type.key_of(self._session.layout_path(event.path)))
             self._wake.set()
 
 

@@ -17,7 +17,7 @@ from kazoo.protocol.states import KazooState
 
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
-from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.node_type import NodeType
 from ovs_metadata.store.nodes import Node
 from ovs_metadata.store.security import PLAIN, Security
 from ovs_metadata.store.snapshot import Snapshot
@@ -25,7 +25,7 @@ from ovs_metadata.store.zookeeper.announcement import ZooKeeperAnnouncement
 from ovs_metadata.store.zookeeper.client import OncePerOutage, make_client
 from ovs_metadata.store.zookeeper.follower import ZooKeeperFollower
 from ovs_metadata.store.zookeeper.lock import ephemeral_lock
-from ovs_metadata.store.zookeeper.session import Requests
+from ovs_metadata.store.zookeeper.session import ZooKeeperSession
 
 LOG = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class ZooKeeperNodes:
         self._announcements: list[ZooKeeperAnnouncement] = []
         self._outage = OncePerOutage()
         self.client = make_client(hosts, LOG, self._outage, security)
-        self._requests = Requests(self.client, hosts, chroot)
+        self._session = ZooKeeperSession(self.client, hosts, chroot)
         self.client.add_listener(self._on_state)
         connected = self.client.start_async()
         if wait is None:
@@ -80,55 +80,57 @@ class ZooKeeperNodes:
                 # Over TLS it may answer and not be believed.
                 reason = f": {self._outage.latest}" if security.tls_ca else ""
                 raise StoreUnavailable(f"no ZooKeeper answers at {hosts} within {wait:g} s{reason}")
-            self._requests.run(self._requests.check_layout)
+            self._session.run(self._session.check_layout)
         except StoreError:
             self.close()
             raise
 
     def read(self, path: str) -> Node | None:
         """See `Nodes`."""
-        return self._requests.read(path)
+        return self._session.read(path)
 
     def read_many(self, paths: Sequence[str]) -> Iterator[Node | None]:
         """See `Nodes`."""
-        return self._requests.read_many(paths)
+        return self._session.read_many(paths)
 
     def children(self, path: str) -> list[str]:
         """See `Nodes`."""
-        return self._requests.children(path)
+        return self._session.children(path)
 
     def write(self, path: str, data: bytes, version: int | None) -> bool:
         """See `Nodes`."""
-        return self._requests.write(path, data, version)
+        return self._session.write(path, data, version)
 
     def delete(self, path: str, version: int) -> bool:
         """See `Nodes`."""
-        return self._requests.delete(path, version)
+        return self._session.delete(path, version)
 
     def is_world_readable(self, path: str) -> bool:
         """See `Nodes`."""
-        return self._requests.is_world_readable(path)
+        return self._session.is_world_readable(path)
 
-    def follow(self, kind: Kind[S], listener: Callable[[str, S], None]) -> Follower:
+    def follow(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> Follower:
         """See `Nodes`."""
-        follower = ZooKeeperFollower(self._requests, kind, listener, self._on_fatal, self._snapshot)
+        follower = ZooKeeperFollower(
+            self._session, node_type, listener, self._on_fatal, self._snapshot
+        )
         with self._following:
             self._followers = [each for each in self._followers if not each.closed] + [follower]
         return follower
 
     def announce(self, path: str, data: bytes) -> Announcement:
         """See `Nodes`."""
-        announcement = ZooKeeperAnnouncement(self._requests, path, data)
+        announcement = ZooKeeperAnnouncement(self._session, path, data)
         self._announcements.append(announcement)
         return announcement
 
     def alive(self, paths: Collection[str]) -> set[str]:
         """See `Nodes`."""
-        return set(self._requests.with_children(list(paths)))
+        return set(self._session.with_children(list(paths)))
 
     def lock(self, path: str, wait: float | None) -> contextlib.AbstractContextManager[bool]:
         """See `Nodes`."""
-        return ephemeral_lock(self._requests, path, wait)
+        return ephemeral_lock(self._session, path, wait)
 
     def close(self) -> None:
         """See `Nodes`."""
@@ -136,7 +138,7 @@ class ZooKeeperNodes:
             self._followers.pop().close()
         while self._announcements:
             self._announcements.pop().close()
-        self._requests.closing = True
+        self._session.closing = True
         try:
             self.client.stop()
             self.client.close()
@@ -146,8 +148,8 @@ class ZooKeeperNodes:
 
     def _on_state(self, state: str) -> None:
         """Note and log what becomes of the connection. Runs in kazoo's connection thread."""
-        self._requests.note_state(connected=state == KazooState.CONNECTED)
-        if self._requests.closing:
+        self._session.note_state(connected=state == KazooState.CONNECTED)
+        if self._session.closing:
             return
         if state == KazooState.CONNECTED:
             LOG.info("connected to ZooKeeper at %s", self._hosts)

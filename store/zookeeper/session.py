@@ -1,4 +1,4 @@
-"""Requests to ZooKeeper: bounded in time, repeated when the connection is lost under them.
+"""ZooKeeperSession to ZooKeeper: bounded in time, repeated when the connection is lost under them.
 
 No threads: they wait in the caller's. The chroot is prepended here and not left to kazoo, which
 cannot make one of several levels.
@@ -71,8 +71,8 @@ class Reservations:
             self._paths.discard(path)
 
 
-class Requests:
-    """Requests of one client, all below one chroot.
+class ZooKeeperSession:
+    """The requests of one client, all below one chroot.
 
     Args:
         client: a KazooClient; whoever owns it calls `note_state`.

@@ -1,6 +1,6 @@
 """What can be followed: which node a key stands for, and what a listener is told of its content.
 
-Values and pure functions. Followers of either implementation are of one `Kind` each.
+Values and pure functions. Followers of either implementation are of one `NodeType` each.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[S]):
-    """One kind of what is followed.
+class NodeType(Generic[S]):
+    """One type of nodes that can be followed.
 
     is_key: whether there can be a node of that key. path_of: its path in the layout. key_of: the
     other way round. state_of: what is told of a node's content (None: no node), and a value that
@@ -55,10 +55,12 @@ def _content(_path: str, data: bytes | None) -> tuple[bytes | None, object]:
     return data, data
 
 
-PORTS: Kind[PortState] = Kind(
+PORTS: NodeType[PortState] = NodeType(
     is_port_id, layout.port_path, _last_component, _port_state, absence_is_news=False
 )
 """Port records, by port id."""
 
-DOCUMENTS: Kind[bytes | None] = Kind(lambda _: True, _same, _same, _content, absence_is_news=True)
+DOCUMENTS: NodeType[bytes | None] = NodeType(
+    lambda _: True, _same, _same, _content, absence_is_news=True
+)
 """Documents, by path."""

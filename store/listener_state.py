@@ -1,7 +1,7 @@
 """What a listener is told: what is followed only, one call at a time, nothing twice in a row.
 
 Both implementations' followers read nodes in a thread of their own and hand what they find to
-`Reports`, which is safe to use from that thread and from those that call the follower.
+`ListenerState`, which is safe to use from that thread and from those that call the follower.
 """
 
 import logging
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
-from ovs_metadata.store.kind import Kind
+from ovs_metadata.store.node_type import NodeType
 
 LOG = logging.getLogger(__name__)
 
@@ -18,52 +18,52 @@ S = TypeVar("S")
 _NOTHING_YET = object()
 
 
-class Reports(Generic[S]):
-    """What is followed, by key (see `Kind`), and what the listener was last told of each."""
+class ListenerState(Generic[S]):
+    """What is followed, by key (see `NodeType`), and what the listener was last told of each."""
 
-    def __init__(self, kind: Kind[S], listener: Callable[[str, S], None]) -> None:
-        self._kind = kind
+    def __init__(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> None:
+        self._node_type = node_type
         self._listener = listener
         # Held during a call: this is what makes "not called any more" true when set_keys
         # returns. Reentrant, so that a listener may change what is followed.
         self._lock = threading.RLock()
-        self._told: dict[str, object] = {}
+        self._last: dict[str, object] = {}
 
     def set_keys(self, keys: Collection[str]) -> set[str]:
         """Follow these and no others; returns those that were not followed before."""
         wanted = set(keys)
         with self._lock:
-            added = wanted - self._told.keys()
-            self._told = {key: self._told.get(key, _NOTHING_YET) for key in wanted}
+            added = wanted - self._last.keys()
+            self._last = {key: self._last.get(key, _NOTHING_YET) for key in wanted}
         return added
 
     def keys(self) -> set[str]:
         """What is followed at present."""
         with self._lock:
-            return set(self._told)
+            return set(self._last)
 
     def follows(self, key: str) -> bool:
         """Whether this one is followed at present."""
         with self._lock:
-            return key in self._told
+            return key in self._last
 
-    def untold(self) -> set[str]:
+    def unreported(self) -> set[str]:
         """What the listener was told nothing of so far."""
         with self._lock:
-            return {key for key, told in self._told.items() if told is _NOTHING_YET}
+            return {key for key, last in self._last.items() if last is _NOTHING_YET}
 
-    def tell(self, key: str, data: bytes | None) -> None:
+    def report(self, key: str, data: bytes | None) -> None:
         """Tell the listener what stands in a node, unless it was told just that.
 
         Args:
             key: whose node; nothing happens if it is not followed.
             data: the node's content, None if there is no node.
         """
-        state, content = self._kind.state_of(key, data)
+        state, content = self._node_type.state_of(key, data)
         with self._lock:
-            if key not in self._told or self._told[key] == content:
+            if key not in self._last or self._last[key] == content:
                 return
-            self._told[key] = content
+            self._last[key] = content
             try:
                 self._listener(key, state)
             except Exception:
