@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-segments clean
+.PHONY: demo docs test lint unit functional soak fuzz bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-segments clean
 
 demo:
 	tools/demo
@@ -50,6 +50,10 @@ bench-store:
 # What our flows cost ordinary traffic, in datapath flows and upcalls.
 bench-datapath:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.datapath $(ARGS)
+
+# What one guest's flood costs Open vSwitch and the guest beside it.
+bench-flood:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.flood $(ARGS)
 
 # What longer segments of answers would gain.
 bench-segments:

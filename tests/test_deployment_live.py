@@ -210,7 +210,7 @@ def test_what_is_no_pem_file_is_not_read(tmp_path: Path, content: bytes) -> None
         (json.dumps({f"{PREFIX}.enabled": "yes"}).encode(), f"{PREFIX}.enabled must be"),
         (
             json.dumps({f"{PREFIX}.enabled": True, f"{PREFIX}.shared_secret": " s3cret "}).encode(),
-            f"{PREFIX}.shared_secret must have no white space",
+            f"{PREFIX}.shared_secret must not begin or end with white space",
         ),
         (
             json.dumps(
