@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import ovs_metadata
 from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.config import Config
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Announcement, StoreError
 from ovs_metadata.store.store import Store
@@ -77,7 +78,8 @@ class Presence:
     async def _run(self) -> None:
         told: tuple[Status, str] | None = None
         told_at = 0.0
-        complaint = ""
+        # No ERROR, which would be the next thing to announce.
+        problem = ProblemLog(LOG, "cannot announce the agent's status in the store: %s")
         while not await self._ends_within(INTERVAL):
             news = self._status(), self._errors.message
             if news == told and time.monotonic() - told_at <= MAX_INTERVAL:
@@ -85,12 +87,10 @@ class Presence:
             try:
                 await asyncio.to_thread(self._announce, *news)
             except StoreError as error:
-                if str(error) != complaint:
-                    # No ERROR, which would be the next thing to announce.
-                    LOG.warning("cannot announce the agent's status in the store: %s", error)
-                complaint = str(error)
+                problem.found([str(error)])
             else:
-                told, told_at, complaint = news, time.monotonic(), ""
+                told, told_at = news, time.monotonic()
+                problem.found()
 
     async def _ends_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ovs_metadata.agent.network.listeners import end
+from ovs_metadata.problem_log import ProblemLog
 
 LOG = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Systemd:
         self._manager = manager
         self._inherited = dict(inherited)
         self._stored = set(inherited)
-        self._complaint = ""
+        self._problem = ProblemLog(LOG, "cannot notify the service manager: %s")
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Systemd":
@@ -174,10 +175,9 @@ class Systemd:
                 sender.connect(address)
                 socket.send_fds(sender, [message.encode()], list(descriptors))
         except OSError as error:
-            if str(error) != self._complaint:
-                LOG.warning("cannot notify the service manager: %s", error)
-            self._complaint = str(error)
+            self._problem.found([str(error)])
             return False
+        self._problem.found()
         return True
 
 

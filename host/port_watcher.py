@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ovs_metadata.host.join import HostPorts, is_instances, join_ports
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.interface import MalformedRecord, PortState
 from ovs_metadata.store.store import Store
 
@@ -40,7 +41,7 @@ class PortWatcher:
         self._followed: frozenset[str] = frozenset()
         self._records: dict[str, PortState] = {}
         self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
-        self._complaints: dict[str, str] = {}
+        self._unserved = ProblemLog(LOG, "interface %s")
         self._had_bridge: bool | None = None
         self._follower = store.follow(self._record_changed)
         try:
@@ -158,7 +159,6 @@ class PortWatcher:
                 if port.disagreement
             },
         }
-        for interface, reason in complaints.items():
-            if self._complaints.get(interface) != reason:
-                LOG.warning("interface %s is not served: %s", interface, reason)
-        self._complaints = complaints
+        self._unserved.found(
+            f"{interface} is not served: {reason}" for interface, reason in complaints.items()
+        )

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.publisher.ports import Change
 from ovs_metadata.publisher.queue import ChangeQueue
 from ovs_metadata.store.errors import StoreError
@@ -87,22 +88,25 @@ class Publisher:
         pause = threading.Event()
         store: Store | None = None
         delay = FIRST_DELAY
+        problem = ProblemLog(
+            LOG,
+            "cannot publish port records: %s; trying again",
+            "publishing port records works again",
+        )
         while True:
             change = queue.take()
             try:
                 store = store or self._open_store()
                 publish(store, change)
             except StoreError as error:
-                if delay == FIRST_DELAY:
-                    LOG.warning("cannot publish port records: %s; trying again", error)
+                problem.found([str(error)])
                 queue.give_back()
                 pause.wait(delay)
                 delay = min(2 * delay, MAX_DELAY)
                 continue
             queue.settle()
-            if delay != FIRST_DELAY:
-                LOG.info("publishing port records works again")
-                delay = FIRST_DELAY
+            problem.found()
+            delay = FIRST_DELAY
 
 
 def publish(store: Store, change: Change) -> bool:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.errors import UnknownLayout
 from ovs_metadata.store.interface import FatalCallback
 from ovs_metadata.store.listener_state import ListenerState
@@ -38,7 +39,9 @@ class ThreadedFollower(ABC, Generic[S]):
         self._wake = threading.Event()
         self._unconfirmed: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.closed = False
-        self._problems: set[str] = set()
+        self._problems = ProblemLog(
+            LOG, "%s; the last known data stays in use", "the store can be read again"
+        )
         self._thread = threading.Thread(target=self._run, name="store-follower", daemon=True)
 
     @abstractmethod
@@ -94,7 +97,7 @@ class ThreadedFollower(ABC, Generic[S]):
             waiting = [self._unconfirmed.get() for _ in range(self._unconfirmed.qsize())]
             up_to_date = bool(waiting) and self._catch_up()
             try:
-                self._note(self._read())
+                self._problems.found(self._read())
             except UnknownLayout as error:
                 LOG.error("%s", error)
                 if self._on_fatal is not None:
@@ -105,11 +108,3 @@ class ThreadedFollower(ABC, Generic[S]):
                     on_confirmed()
                 else:
                     self._unconfirmed.put(on_confirmed)
-
-    def _note(self, problems: set[str]) -> None:
-        """Log each problem when it appears, and once when all are gone."""
-        for problem in sorted(problems - self._problems):
-            LOG.warning("%s; the last known data stays in use", problem)
-        if self._problems and not problems:
-            LOG.info("the store can be read again")
-        self._problems = problems

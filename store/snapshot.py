@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.files import check_directory, replace_file
 from ovs_metadata.untrusted import parse_json
 
@@ -55,7 +56,7 @@ class Snapshot:
         self._store = store
         self._lock = threading.Lock()
         self._changed = False
-        self._failed = ""
+        self._problem = ProblemLog(LOG, "cannot write snapshot %s")
         self._saved_at = -SAVE_INTERVAL
         self._nodes = self._load()
         # Those that nobody follows, in the order in which they are given up.
@@ -109,11 +110,9 @@ class Snapshot:
             try:
                 self._write()
             except OSError as error:
-                if str(error) != self._failed:
-                    self._failed = str(error)
-                    LOG.warning("cannot write snapshot %s: %s", self._file, error)
+                self._problem.found([f"{self._file}: {error}"])
                 return SAVE_INTERVAL
-            self._failed = ""
+            self._problem.found()
             self._changed = False
         return None
 

@@ -16,6 +16,7 @@ from typing import Any
 from tornado.iostream import IOStream
 
 from ovs_metadata.agent.allowance import Allowance
+from ovs_metadata.problem_log import ProblemLog
 
 LOG = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ class Door:
         self._allowance = Allowance(AT_ONCE, PER_SECOND, self._loop.time())
         self._streams: dict[IOStream, tuple[str, asyncio.TimerHandle]] = {}
         self._paused: asyncio.TimerHandle | None = None
-        self._complaint = ""
+        self._problem = ProblemLog(
+            LOG, "the admin listener accepts no connections at present: %s", level=logging.ERROR
+        )
 
     def open(self) -> None:
         """Begin to accept."""
@@ -84,12 +87,10 @@ class Door:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:  # no descriptor or no memory for it
-            if str(error) != self._complaint:
-                LOG.error("the admin listener accepts no connections at present: %s", error)
-            self._complaint = str(error)
+            self._problem.found([str(error)])
             self._pause()
             return
-        self._complaint = ""
+        self._problem.found()
         peer = address[0] if isinstance(address, tuple) else ""
         self._make_room(peer)
         stream = _Stream(connection)

@@ -5,7 +5,7 @@ it appears, and the last good value stays in force. Lives from construction to `
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ovs_metadata.agent.config.deployment import (
     Deployment,
@@ -15,6 +15,7 @@ from ovs_metadata.agent.config.deployment import (
 )
 from ovs_metadata.agent.config.effective import Effective, config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET, known_keys
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.configuration import ConfigurationFollower
 from ovs_metadata.store.documents import Values
@@ -35,7 +36,12 @@ class LiveDeployment:
         self.generation = ""
         """Of the configuration last applied as a whole; empty before."""
         self._values: Values | None = None
-        self._problems: frozenset[str] = frozenset()
+        self._problems = ProblemLog(
+            LOG,
+            "configuration: %s; the agent keeps the values it has",
+            "configuration: all problems are solved",
+            level=logging.ERROR,
+        )
         self._follower = ConfigurationFollower(store, host, on_change)
 
     def close(self) -> None:
@@ -59,7 +65,7 @@ class LiveDeployment:
         except DeploymentError as error:
             unusable = str(error)
             problems.append(unusable)
-        self._complain(problems)
+        self._problems.found(problems)
         self._log_changes(found)
         self._values = found.values
         if settings is not None:
@@ -81,18 +87,9 @@ class LiveDeployment:
     def _wait(self, problems: Collection[str], because: Sequence[str]) -> Deployment | None:
         """Leave all as it is, until the documents say what is wanted."""
         if problems:
-            self._complain(problems)
+            self._problems.found(problems)
         self.problem = "" if self.current else "; ".join(because)
         return self.current
-
-    def _complain(self, problems: Iterable[str]) -> None:
-        """Log each problem when it appears, and once when all are gone."""
-        found = frozenset(problems)
-        for problem in sorted(found - self._problems):
-            LOG.error("configuration: %s; the agent keeps the values it has", problem)
-        if self._problems and not found:
-            LOG.info("configuration: all problems are solved")
-        self._problems = found
 
     def _log_changes(self, found: Effective) -> None:
         for key in known_keys().values():

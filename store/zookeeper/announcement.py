@@ -12,6 +12,7 @@ import threading
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
 
+from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.errors import UnknownLayout
 from ovs_metadata.store.zookeeper.session import CONNECTION_ERRORS, ZooKeeperSession
 
@@ -32,7 +33,7 @@ class ZooKeeperAnnouncement:
         self._path = path
         self._data = data
         self._written: bytes | None = None
-        self._problem = ""
+        self._problem = ProblemLog(LOG, "%s; trying again")
         self._closed = False
         self._wake = threading.Event()
         self._wake.set()
@@ -75,7 +76,7 @@ class ZooKeeperAnnouncement:
                 self._wake.wait(RETRY_INTERVAL)
                 self._wake.set()
             else:
-                self._problem = ""
+                self._problem.found()
 
     def _write(self) -> None:
         """Bring both nodes to what they should be."""
@@ -104,7 +105,5 @@ class ZooKeeperAnnouncement:
 
     def _note(self, error: Exception) -> None:
         """Log why it is not written, once; a lost connection the store itself logs."""
-        problem = f"ZooKeeper: {self._path} cannot be written: {error!r}"
-        if not isinstance(error, CONNECTION_ERRORS) and problem != self._problem:
-            LOG.warning("%s; trying again", problem)
-            self._problem = problem
+        if not isinstance(error, CONNECTION_ERRORS):
+            self._problem.found([f"ZooKeeper: {self._path} cannot be written: {error!r}"])
