@@ -6,7 +6,7 @@ processes, network and cgroup, and is up in a second. All of it is namespaces of
 that ends, however it does, nothing is left but the overlay and an empty cgroup, which `__exit__`
 removes.
 
-Needs root, overlayfs, and systemd's named cgroup hierarchy (cgroup v1).
+Needs root, overlayfs, and a hierarchy of cgroups, of version 1 or 2 (`lab.rig.cgroups`).
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab.rig.cgroups import Cgroups, hierarchy
 from lab.rig.process import LabError, run, wait_for
-
-CGROUPS = Path("/sys/fs/cgroup/systemd")
 
 SOURCE = Path(__file__).resolve().parents[3]
 """The top of the source tree, which the machine sees wherever it is."""
 
 _BOOT = """
 set -eu
-root=$1 upper=$2 work=$3 console=$4 source=$5
+root=$1 upper=$2 work=$3 console=$4 source=$5 cgroups=$6
+shift 6
 mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=/,upperdir=$upper,workdir=$work" "$root"
 mount -t proc proc "$root/proc"
@@ -52,13 +52,14 @@ for each in null zero full random urandom tty; do
     touch "$root/dev/$each"
     mount --bind "/dev/$each" "$root/dev/$each"
 done
-mkdir "$root/dev/pts" "$root/dev/shm" "$root/dev/net" "$root/sys/fs/cgroup/systemd"
+mkdir "$root/dev/pts" "$root/dev/shm" "$root/dev/net"
 mknod "$root/dev/net/tun" c 10 200
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 touch "$root/dev/console"
 mount --bind "$console" "$root/dev/console"
-mount -t cgroup -o none,name=systemd cgroup "$root/sys/fs/cgroup/systemd"
+mkdir -p "$root/sys/fs/cgroup/$cgroups"
+mount "$@" "$root/sys/fs/cgroup/$cgroups"
 # What this machine would start is none of the new one's business.
 rm -rf "$root/etc/systemd/system" "$root/etc/machine-id" "$root/usr/sbin/policy-rc.d"
 mkdir "$root/etc/systemd/system"
@@ -80,20 +81,24 @@ exec chroot . sh -c 'mount --make-rshared / && exec env -i container=lab \\
 class Machine:
     """A running machine, from `__enter__` to `__exit__`."""
 
-    def __init__(self, directory: Path) -> None:
-        """Make it; `directory` is on a file system that an overlay can be written to."""
+    def __init__(self, directory: Path, cgroups: Cgroups | None = None) -> None:
+        """Make it.
+
+        Args:
+            directory: where it keeps what it writes, on a file system that overlayfs can use so.
+            cgroups: the hierarchy of cgroups to use, if it is not to be the usual one.
+        """
         self._directory = directory
         self.upper = directory / "upper"
         """What the machine has written, as overlayfs keeps it."""
-        self._cgroup = CGROUPS / f"ovs-metadata-lab-{os.getpid()}"
+        self._cgroups = cgroups or hierarchy()
+        self._cgroup = self._cgroups.path / f"ovs-metadata-lab-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
         self._console: list[bytes] = []
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Boot it; raises LabError if it does not come up."""
-        if not CGROUPS.is_dir():
-            raise LabError(f"there is no {CGROUPS}: a machine needs systemd's cgroup hierarchy")
         directories = [self._directory / name for name in ("root", "upper", "work")]
         for each in directories:
             each.mkdir(parents=True)
@@ -117,6 +122,7 @@ class Machine:
                 *("unshare", "--kill-child", "--mount", "--net", "--pid", "--uts", "--ipc"),
                 *("--cgroup", "--fork", "sh", "-c", _BOOT, "sh"),
                 *(*map(str, directories), os.ttyname(theirs), str(SOURCE)),
+                *(self._cgroups.below, *self._cgroups.mount),
             ],
             stdin=subprocess.DEVNULL,
             stdout=theirs,
