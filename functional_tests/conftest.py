@@ -32,7 +32,7 @@ __all__ = [
     "two_workers",
 ]
 
-pytest_plugins = ["lab.rig.pytest_plugin"]
+pytest_plugins = ["lab.rig.durations", "lab.rig.pytest_plugin"]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["lab.rig.pytest_plugin"]
+pytest_plugins = ["lab.rig.durations", "lab.rig.pytest_plugin"]
 
 GOLDEN = Path(__file__).parent / "golden"
 
