@@ -1,0 +1,684 @@
+"""What the flow controller does when it hears of something, on a host that is played."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from ovs_metadata.flows import app, openflow, reported
+from ovs_metadata.flows.app import FIRST_AFTER_ERROR, MetadataFlows
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.rivalry import FIRST
+from ovs_metadata.flows.switch import MANY
+from ovs_metadata.flows.tables import cookie
+from ovs_metadata.flows.values import Flow, FlowKey, Match
+from ovs_metadata.host import config
+from ovs_metadata.host.join import HostPorts, ServedPort
+from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused, OvsdbUnreachable
+from ovs_metadata.host.port_watcher import HostState
+from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.record import PortRecord
+
+OVS = openflow.ofproto
+BRIDGE = Bridge(
+    "br-int",
+    row=uuid4(),
+    datapath_id=f"{0xB1:016x}",
+    metadata_port=MetadataPort(1, ours=True, isolated=True),
+)
+
+
+def served(ofport: int) -> ServedPort:
+    record = PortRecord(
+        port_id=str(uuid4()),
+        project_id="project",
+        device_id=str(uuid4()),
+        device_owner="compute:nova",
+        mac_address=f"fa:16:3e:00:00:{ofport:02x}",
+        fixed_ips=(f"10.0.0.{ofport}",),
+        network_id=str(uuid4()),
+        revision_number=1,
+    )
+    return ServedPort(ofport, f"tap{ofport}", record)
+
+
+class Ended(Exception):
+    """A loop that never ends is left."""
+
+
+class Event:
+    """The library's event; waiting for one that is not set is the end of the test's loop."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+
+    def clear(self) -> None:
+        self.is_set = False
+
+    def wait(self) -> None:
+        if not self.is_set:
+            raise Ended
+
+
+class Hub:
+    """The library's threads and clock."""
+
+    Event = Event
+
+    def __init__(self) -> None:
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.naps = 0
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def spawn_after(self, delay: float, call: Callable[[], None]) -> None:
+        self.later.append((delay, call))
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if len(self.slept) > self.naps:
+            raise Ended
+
+    def run_later(self) -> list[float]:
+        """Have the time come for all that is due later; how long each was to wait."""
+        due, self.later = self.later, []
+        for _, call in due:
+            call()
+        return [delay for delay, _ in due]
+
+
+class Switch:
+    """A connected switch, which notes what it is sent."""
+
+    def __init__(self, address: Any, number: int = 0xB1) -> None:
+        self.address = address
+        self.id = number
+        self.sent: list[Any] = []
+        self.ofproto = OVS
+        self.ofproto_parser = openflow.parser
+
+    def send_msg(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def take(self) -> list[Any]:
+        sent, self.sent = self.sent, []
+        return sent
+
+    def dumps_asked_for(self) -> int:
+        return sum(isinstance(each, openflow.parser.OFPFlowStatsRequest) for each in self.take())
+
+
+def keys(sent: Iterable[Any], command: int) -> list[tuple[int, int]]:
+    """Table and cookie of the flows that messages add, or delete."""
+    mods = (each for each in sent if isinstance(each, openflow.parser.OFPFlowMod))
+    return sorted((each.table_id, each.cookie) for each in mods if each.command == command)
+
+
+class Ovsdb:
+    """Takes what the bridge is prepared with, or refuses it."""
+
+    def __init__(self) -> None:
+        self.refuses = False
+        self.transactions = 0
+
+    def transact(self, _write: object) -> None:
+        self.transactions += 1
+        if self.refuses:
+            raise OvsdbRefused("read only")
+
+
+class Watcher:
+    """The host as the test has it."""
+
+    def __init__(self) -> None:
+        self.ovsdb = Ovsdb()
+        self.host = HostState(BRIDGE, HostPorts())
+
+    def state(self) -> HostState:
+        return self.host
+
+    def serves(self, *ports: ServedPort) -> None:
+        self.host = HostState(BRIDGE, HostPorts(served={each.ofport: each for each in ports}))
+
+
+class Played:
+    """The application, in the surroundings above."""
+
+    def __init__(self, hub: Hub, socket_path: str) -> None:
+        self.hub = hub
+        self.watcher = Watcher()
+        self.app = MetadataFlows()
+        self.socket_path = socket_path
+        self.app._watcher = cast("Any", self.watcher)
+        self.watcher.serves(served(2))
+
+    def connect(self, address: Any = None, number: int = 0xB1) -> Switch:
+        switch = Switch(address or self.socket_path, number)
+        self.changes(switch, openflow.handler.MAIN_DISPATCHER)
+        return switch
+
+    def changes(self, switch: Switch, state: str) -> None:
+        self.app._state_changed(SimpleNamespace(datapath=switch, state=state))
+
+    def work(self) -> None:
+        """Let it work off what it was woken for."""
+        with pytest.raises(Ended):
+            self.app._work()
+
+    def dump(self, switch: Switch, *stats: reported.DumpedStats, more: bool = False) -> None:
+        flags = OVS.OFPMPF_REPLY_MORE if more else 0
+        message = SimpleNamespace(datapath=switch, body=list(stats), flags=flags)
+        self.app._dump_arrived(SimpleNamespace(msg=message))
+
+    def removed(self, switch: Switch, flow: Flow, reason: int = OVS.OFPRR_DELETE) -> None:
+        table, priority, match = reported.wire_key(flow.key)
+        message = SimpleNamespace(
+            datapath=switch,
+            reason=reason,
+            cookie=flow.cookie,
+            table_id=table,
+            priority=priority,
+            wire_of_match=match,
+            match=openflow.parser.OFPMatch.parser(match, 0),
+        )
+        self.app._flow_removed(SimpleNamespace(msg=message))
+
+    def refuses(self, switch: Switch) -> None:
+        message = SimpleNamespace(datapath=switch, type=5, code=1, data=b"\x04")
+        self.app._error_arrived(SimpleNamespace(msg=message))
+
+    def desired(self) -> dict[FlowKey, Flow]:
+        ports = [
+            Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
+            for each in self.watcher.host.host_ports.served.values()
+        ]
+        return dict(pipeline(self.app._config.flows, 1, ports))
+
+    def in_order(self) -> Switch:
+        """The switch has what it should."""
+        switch = self.connect()
+        self.app._wake.set()
+        self.work()
+        self.dump(switch)
+        self.work()
+        switch.take()
+        return switch
+
+
+def dumped(flow: Flow, **changes: int) -> reported.DumpedStats:
+    """A flow as the switch has it in a dump."""
+    stats = reported.DumpedStats(bytes(64))
+    match = reported.wire_key(flow.key)[2]
+    actions = openflow.wire_of_actions(flow.actions)
+    stats._entry, stats._match_at, stats._instructions_at = match + actions, 0, len(match)
+    stats.table_id, stats.priority = flow.key.table, flow.key.priority
+    stats.cookie, stats.flags = flow.cookie, OVS.OFPFF_SEND_FLOW_REM
+    for name, value in changes.items():
+        setattr(stats, name, value)
+    return stats
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Sets options of the file: group, name, value."""
+    config.register(openflow.host_conf)
+
+    def override(group: str, name: str, value: object) -> None:
+        openflow.host_conf.set_override(name, value, group=group)
+
+    override("agent", "state_dir", str(tmp_path / "state"))
+    override("ovs", "rundir", str(tmp_path))
+    yield override
+    openflow.host_conf.clear_override("state_dir", group="agent")
+    openflow.host_conf.clear_override("rundir", group="ovs")
+    openflow.host_conf.clear_override("controller", group="flows")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub()
+    monkeypatch.setattr(app, "hub", hub)
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: hub.now))
+    monkeypatch.setattr(app, "_vital", lambda part: part())
+    monkeypatch.setattr(openflow, "send_all", lambda switch, messages: switch.sent.extend(messages))
+    return hub
+
+
+@pytest.fixture
+def played(configured: object, hub: Hub, tmp_path: Path) -> Played:
+    assert configured
+    return Played(hub, str(tmp_path / "br-int.mgmt"))
+
+
+# Which switch.
+
+
+def test_a_connection_is_asked_for_removals_and_for_all_flows(played: Played) -> None:
+    switch = played.connect()
+    wanted, dump = switch.take()
+    assert isinstance(wanted, openflow.parser.OFPSetAsync)
+    assert isinstance(dump, openflow.parser.OFPFlowStatsRequest)
+
+
+def test_the_management_socket_comes_before_who_says_to_be_our_bridge(played: Played) -> None:
+    played.app._wake.set()
+    played.work()
+    by_itself = played.connect(("127.0.0.1", 6633))
+    assert by_itself.dumps_asked_for() == 1
+    managed = played.connect()
+    assert managed.dumps_asked_for() == 1
+    again = played.connect(("127.0.0.1", 6634))
+    assert again.sent == []
+    played.changes(managed, openflow.handler.DEAD_DISPATCHER)
+    assert by_itself.dumps_asked_for() + again.dumps_asked_for() == 1
+
+
+def test_another_bridge_that_connects_is_left_alone(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    played.app._wake.set()
+    played.work()
+    stranger = played.connect(("127.0.0.1", 6633), 0xB2)
+    played.work()
+    assert stranger.sent == []
+    assert "00000000000000b2" in caplog.text
+
+
+def test_before_the_bridge_is_known_nobody_can_be_it_but_the_management_socket(
+    played: Played,
+) -> None:
+    assert played.connect(("127.0.0.1", 6633)).sent == []
+    assert played.connect().sent
+
+
+def test_a_lost_connection_is_said_and_nothing_is_sent(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    switch = played.in_order()
+    played.changes(switch, openflow.handler.DEAD_DISPATCHER)
+    played.watcher.serves(served(2), served(3))
+    played.app._wake.set()
+    played.work()
+    assert switch.sent == []
+    assert "connection to bridge br-int lost" in caplog.text
+
+
+# What it has and what it should have.
+
+
+def test_nothing_is_sent_before_the_dump_is_complete(played: Played) -> None:
+    switch = played.connect()
+    switch.take()
+    played.app._wake.set()
+    played.work()
+    played.dump(switch, more=True)
+    played.work()
+    assert switch.sent == []
+    played.dump(switch)
+    played.work()
+    expected = sorted((flow.key.table, flow.cookie) for flow in played.desired().values())
+    assert keys(switch.take(), OVS.OFPFC_ADD) == expected
+
+
+def test_what_is_there_as_it_should_be_is_not_sent_again(played: Played) -> None:
+    switch = played.connect()
+    played.app._wake.set()
+    played.work()
+    switch.take()
+    flows = list(played.desired().values())
+    played.dump(switch, *map(dumped, flows[:5]), more=True)
+    played.dump(switch, *map(dumped, flows[5:]))
+    played.work()
+    assert switch.sent == []
+
+
+def test_what_the_switch_has_learned_stays(played: Played) -> None:
+    switch = played.connect()
+    played.app._wake.set()
+    played.work()
+    switch.take()
+    match = Match.of(eth_type=0x800, ip_proto=6, ipv4_dst="169.254.0.2", tcp_dst=4711)
+    learned = Flow(FlowKey(203, 100, match), (), cookie(2))
+    assert reported.our_key(played.app._config.flows, dumped(learned)) == learned.key
+    played.dump(switch, dumped(learned), *map(dumped, played.desired().values()))
+    played.work()
+    assert switch.sent == []
+
+
+def test_what_would_not_be_reported_or_does_something_else_is_sent_again(played: Played) -> None:
+    switch = played.connect()
+    played.app._wake.set()
+    played.work()
+    switch.take()
+    first, *others = sorted(played.desired().values(), key=lambda flow: not flow.actions)
+    second = others.pop(0)
+    changed = replace(second, actions=())
+    played.dump(switch, dumped(first, flags=0), dumped(changed), *map(dumped, others))
+    played.work()
+    expected = sorted([(first.key.table, first.cookie), (second.key.table, second.cookie)])
+    assert keys(switch.take(), OVS.OFPFC_ADD) == expected
+
+
+def test_flows_of_a_port_that_is_gone_are_deleted(played: Played) -> None:
+    played.watcher.serves(served(2), served(3))
+    switch = played.in_order()
+    both = played.desired()
+    played.watcher.serves(played.watcher.host.host_ports.served[2])
+    played.app._wake.set()
+    played.work()
+    gone = [flow for key, flow in both.items() if key not in played.desired()]
+    assert gone
+    assert keys(switch.take(), OVS.OFPFC_DELETE_STRICT) == sorted(
+        (flow.key.table, flow.cookie) for flow in gone
+    )
+
+
+def test_flows_of_a_port_of_which_nothing_is_known_yet_stay(played: Played) -> None:
+    played.watcher.serves(served(2), served(3))
+    switch = played.in_order()
+    host_ports = HostPorts(
+        served={2: played.watcher.host.host_ports.served[2]},
+        undecided=frozenset({3}),
+    )
+    played.watcher.host = HostState(BRIDGE, host_ports)
+    played.app._wake.set()
+    played.work()
+    assert switch.take() == []
+
+
+def test_a_guest_with_new_hooks_is_told_the_services_mac(played: Played) -> None:
+    switch = played.connect()
+    played.app._wake.set()
+    played.work()
+    played.dump(switch)
+    played.work()
+    frames = [each for each in switch.take() if isinstance(each, openflow.parser.OFPPacketOut)]
+    assert [each.actions[0].port for each in frames] == [2]
+
+
+def test_a_dump_of_another_connection_is_not_read(played: Played) -> None:
+    switch = played.connect()
+    played.app._wake.set()
+    played.work()
+    switch.take()
+    played.dump(Switch("elsewhere"))
+    played.work()
+    assert switch.sent == []
+
+
+def test_the_switch_is_audited_from_time_to_time_but_once_at_a_time(played: Played) -> None:
+    switch = played.in_order()
+    played.hub.naps = 2
+    with pytest.raises(Ended):
+        played.app._audit()
+    assert switch.dumps_asked_for() == 1
+    assert set(played.hub.slept) == {played.app._config.audit_interval}
+
+
+# What others delete.
+
+
+def test_what_others_delete_is_put_back_at_once(played: Played) -> None:
+    switch = played.in_order()
+    flow = next(iter(played.desired().values()))
+    played.removed(switch, flow)
+    played.work()
+    assert keys(switch.take(), OVS.OFPFC_ADD) == [(flow.key.table, flow.cookie)]
+
+
+@pytest.mark.parametrize("why", ["not by deletion", "another switch", "another's", "not desired"])
+def test_what_does_not_concern_us_is_not_put_back(played: Played, why: str) -> None:
+    switch = played.in_order()
+    flow = next(iter(played.desired().values()))
+    match why:
+        case "not by deletion":
+            played.removed(switch, flow, OVS.OFPRR_IDLE_TIMEOUT)
+        case "another switch":
+            played.removed(Switch("elsewhere"), flow)
+        case "another's":
+            played.removed(switch, replace(flow, cookie=1))
+        case "not desired":
+            of_another = pipeline(played.app._config.flows, 1, [Port(9, "fa:16:3e:00:00:09", None)])
+            played.removed(
+                switch,
+                next(
+                    f for k, f in of_another.items() if k.table == 0 and k not in played.desired()
+                ),
+            )
+    played.work()
+    assert switch.sent == []
+    assert not played.hub.later
+
+
+def test_what_a_dump_will_show_is_not_taken_from_the_message(played: Played) -> None:
+    switch = played.in_order()
+    played.app._ask_for_dump()
+    flow = next(iter(played.desired().values()))
+    played.removed(switch, flow)
+    switch.take()
+    played.dump(switch, *map(dumped, played.desired().values()))
+    played.work()
+    assert switch.sent == []
+
+
+def test_flows_deleted_again_and_again_are_put_back_later_with_one_timer(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    switch = played.in_order()
+    flow, other, *_ = played.desired().values()
+    played.removed(switch, flow)
+    played.work()
+    switch.take()
+    played.hub.now += 1.0
+    played.removed(switch, flow)
+    played.removed(switch, other)
+    played.work()
+    assert switch.sent == []
+    assert played.hub.run_later() == pytest.approx([FIRST])
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    played.work()
+    assert len(keys(switch.take(), OVS.OFPFC_ADD)) == 2
+
+
+def test_when_many_are_deleted_all_are_asked_for(played: Played) -> None:
+    played.watcher.serves(*map(served, range(2, 40)))
+    switch = played.in_order()
+    flows = list(played.desired().values())
+    for flow in flows[: MANY + 1]:
+        played.removed(switch, flow)
+    assert switch.dumps_asked_for() == 1
+    played.work()
+    assert switch.sent == []
+
+
+# What the switch refuses.
+
+
+def test_what_it_has_is_asked_for_some_time_after_it_refused_something(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    switch = played.in_order()
+    played.refuses(switch)
+    played.refuses(switch)
+    assert "error type 5, code 1, message 04" in caplog.text
+    assert switch.sent == []
+    assert played.hub.run_later() == [FIRST_AFTER_ERROR]
+    assert switch.dumps_asked_for() == 1
+
+
+def refusals(played: Played, switch: Switch, count: int) -> list[float]:
+    """How long it waits each time the switch refuses one of the flows that it lacks."""
+    waits = []
+    for _ in range(count):
+        played.refuses(switch)
+        waits += played.hub.run_later()
+        played.dump(switch)
+        played.work()
+    return waits
+
+
+def test_it_waits_ever_longer_while_the_switch_refuses_but_no_longer_than_an_audit(
+    played: Played,
+) -> None:
+    switch = played.in_order()
+    longest = played.app._config.audit_interval
+    waits = refusals(played, switch, 8)
+    assert waits == [min(FIRST_AFTER_ERROR * 2**each, longest) for each in range(8)]
+    assert waits[-1] == longest
+
+
+def test_a_new_connection_has_it_wait_no_longer_than_at_first(played: Played) -> None:
+    refusals(played, played.in_order(), 3)
+    switch = played.connect()
+    assert refusals(played, switch, 1) == [FIRST_AFTER_ERROR]
+
+
+def test_so_does_a_switch_that_has_what_it_should(played: Played) -> None:
+    switch = played.in_order()
+    refusals(played, switch, 3)
+    played.app._ask_for_dump()
+    played.dump(switch, *map(dumped, played.desired().values()))
+    played.work()
+    assert refusals(played, switch, 1) == [FIRST_AFTER_ERROR]
+
+
+def test_what_another_switch_refuses_does_not_matter(played: Played) -> None:
+    played.in_order()
+    played.refuses(Switch("elsewhere"))
+    assert not played.hub.later
+
+
+# The host and the deployment.
+
+
+def test_a_bridge_that_cannot_be_prepared_is_looked_at_again(played: Played) -> None:
+    played.watcher.ovsdb.refuses = True
+    switch = played.in_order()
+    assert set(played.hub.run_later()) == {FIRST_AFTER_ERROR}
+    played.watcher.ovsdb.refuses = False
+    played.work()
+    assert not played.hub.later
+    transactions = played.watcher.ovsdb.transactions
+    played.app._wake.set()
+    played.work()
+    assert played.watcher.ovsdb.transactions == transactions
+    assert switch.sent == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "stays"), [(None, True), ({"enabled": False}, False), ({"enabled": True}, True)]
+)
+def test_a_deployment_that_wants_no_metadata_has_no_flows(
+    played: Played,
+    monkeypatch: pytest.MonkeyPatch,
+    sources: dict[str, bool] | None,
+    stays: bool,
+) -> None:
+    switch = played.in_order()
+    flows = played.desired()
+    monkeypatch.setattr(app, "is_enabled", lambda sources, _before: sources["enabled"])
+    played.app._deployment = cast("Any", SimpleNamespace(sources=lambda: sources))
+    played.app._wake.set()
+    played.work()
+    deleted = keys(switch.take(), OVS.OFPFC_DELETE_STRICT)
+    assert len(deleted) == (0 if stays else len(flows))
+
+
+def test_ovsdb_is_waited_for_and_that_is_said_once(
+    played: Played, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+
+    def watcher(*_: object) -> Watcher:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OvsdbUnreachable("OVSDB at unix:/x does not answer")
+        return played.watcher
+
+    monkeypatch.setattr(app, "open_configured_store", lambda *_, **__: None)
+    monkeypatch.setattr(app, "PortWatcher", watcher)
+    played.app._watcher = None
+    played.hub.naps = 2
+    played.app._watch()
+    assert played.app._watcher is cast("Any", played.watcher)
+    assert played.app._deployment is None
+    assert caplog.messages == ["OVSDB at unix:/x does not answer: waiting for it"]
+
+
+def test_run_by_somebody_else_it_follows_the_deployment_itself(
+    configured: Callable[..., None], hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configured("flows", "controller", "external")
+    played = Played(hub, str(tmp_path / "br-int.mgmt"))
+    monkeypatch.setattr(app, "open_configured_store", lambda *_, **__: "store")
+    monkeypatch.setattr(app, "ConfigurationFollower", lambda store, *_: f"follower of {store}")
+    played.app._watch()
+    assert cast("Any", played.app._deployment) == "follower of store"
+
+
+def test_the_management_socket_is_tried_until_it_is_there(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected: list[str] = []
+
+    def serve(stream: Any, path: str) -> None:
+        assert isinstance(stream, openflow.UnixStream)
+        stream.close()
+        connected.append(path)
+
+    monkeypatch.setattr(openflow.controller, "datapath_connection_factory", serve)
+    played.hub.naps = 1
+    with pytest.raises(Ended):
+        played.app._connect()
+    assert connected == []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(played.socket_path)
+        listener.listen()
+        with pytest.raises(Ended):
+            played.app._connect()
+    assert connected == [played.socket_path]
+
+
+# What the process is.
+
+
+def test_there_is_one_on_a_host(played: Played) -> None:
+    assert played.app
+    with pytest.raises(SystemExit, match="another flow controller is running"):
+        MetadataFlows()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(StoreError("the store is gone"), "the store is gone"), (KeyError("x"), "KeyError")],
+)
+def test_the_process_ends_with_what_it_cannot_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
+) -> None:
+    def end(status: int) -> None:
+        raise SystemExit(status)
+
+    def part() -> None:
+        raise error
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        app._vital(part)
+    assert ended.value.code == 1
+    assert said in caplog.text
