@@ -20,9 +20,8 @@ from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import IdentityTable
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.proxy.guest.connection import GuestConnection
+from ovs_metadata.proxy.guest.connection import GuestConnection, GuestContext
 from ovs_metadata.proxy.guest.limits import ConnectionRegistry
-from ovs_metadata.proxy.guest.port_connection import GuestContext
 from ovs_metadata.proxy.guest.quarantine import Quarantine
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 
@@ -51,7 +50,7 @@ class ProxyServer:
         confirmations: Confirmations | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        registry = ConnectionRegistry(
+        registry: ConnectionRegistry[GuestConnection] = ConnectionRegistry(
             lambda function: loop.call_later(self._context.settings.turn_pause, function)
         )
         self._context = GuestContext(

@@ -21,8 +21,6 @@ class Connection:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.deadline = math.inf
-        self.busy = False
         self.told: list[tuple[Entry | None, Entry | None]] = []
         self.turns = 0
 
@@ -32,14 +30,9 @@ class Connection:
     def slot_granted(self) -> None:
         self.turns += 1
 
-    def deadline_passed(self) -> None:
-        raise NotImplementedError
-
-    drain = cut_off = deadline_passed
-
 
 def test_connections_are_counted_by_port_over_all_its_addresses() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     over_ipv4, over_ipv6 = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
     port = registry.add(over_ipv4, identity(5))
     assert registry.add(over_ipv6, identity(5)) is port
@@ -52,7 +45,7 @@ def test_connections_are_counted_by_port_over_all_its_addresses() -> None:
 
 
 def test_the_most_crowded_port_is_the_one_with_most_connections() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     for number, count in ((5, 2), (6, 3), (7, 1)):
         for _ in range(count):
             registry.add(Connection(f"169.254.0.{number}"), identity(number))
@@ -60,7 +53,7 @@ def test_the_most_crowded_port_is_the_one_with_most_connections() -> None:
 
 
 def test_a_change_is_told_to_the_connections_of_that_address() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     first, second = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
     registry.add(first, identity(5))
     registry.add(second, identity(5))
@@ -71,7 +64,7 @@ def test_a_change_is_told_to_the_connections_of_that_address() -> None:
 
 
 def test_a_change_is_told_to_who_was_there_before_the_port_was_known() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     registry.add(connection, None)
     registry.identity_changed("169.254.0.5", None, identity(5))
@@ -80,7 +73,7 @@ def test_a_change_is_told_to_who_was_there_before_the_port_was_known() -> None:
 
 
 def test_nothing_is_left_of_connections_that_are_gone() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     for number in range(100):
         connection = Connection(f"169.254.0.{number}")
         registry.remove(connection, registry.add(connection, identity(number)))
@@ -90,7 +83,7 @@ def test_nothing_is_left_of_connections_that_are_gone() -> None:
 
 
 def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     port = registry.add(connection, identity(5))
     for _ in range(3):
@@ -104,7 +97,7 @@ def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() ->
 
 
 def test_reads_without_a_request_take_turns_whatever_connection_they_are_of() -> None:
-    port = PortLimits("port", at_once)
+    port: PortLimits[Connection] = PortLimits("port", at_once)
     assert [port.read_delay(5.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
     rests = [port.read_delay(5.0) for _ in range(64)]
     assert rests == pytest.approx([READ_PAUSE * (index + 1) for index in range(64)])
@@ -114,12 +107,12 @@ def test_reads_without_a_request_take_turns_whatever_connection_they_are_of() ->
 
 
 def test_a_rest_is_bounded_however_much_a_port_has_sent() -> None:
-    port = PortLimits("port", at_once)
+    port: PortLimits[Connection] = PortLimits("port", at_once)
     assert max(port.read_delay(5.0) for _ in range(10_000)) <= 0.5
 
 
 def test_a_port_whose_reads_rest_is_remembered_until_they_have() -> None:
-    registry = ConnectionRegistry(at_once)
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     port = registry.add(connection, identity(5))
     rest = max(port.read_delay(100.0) for _ in range(FREE_READS + 10))
@@ -139,7 +132,7 @@ def test_a_port_whose_reads_rest_is_remembered_until_they_have() -> None:
 def test_no_more_than_the_burst_and_the_rate_pass(
     rate: float, burst: int, gaps: list[float]
 ) -> None:
-    port = PortLimits("port", at_once)
+    port: PortLimits[Connection] = PortLimits("port", at_once)
     now = 1000.0
     allowed = []
     for gap in gaps:
@@ -149,7 +142,7 @@ def test_no_more_than_the_burst_and_the_rate_pass(
             allowed.append(now)
         else:
             # Who comes back when told to is served.
-            later = PortLimits("later", at_once)
+            later: PortLimits[Connection] = PortLimits("later", at_once)
             later.tat = port.tat
             assert later.rate_delay(now + delay, rate, burst) == 0
     for first in range(len(allowed)):
@@ -159,14 +152,14 @@ def test_no_more_than_the_burst_and_the_rate_pass(
 
 
 def test_a_whole_burst_passes_at_once() -> None:
-    port = PortLimits("port", at_once)
+    port: PortLimits[Connection] = PortLimits("port", at_once)
     assert [port.rate_delay(5.0, 2.0, 28) for _ in range(28)] == [0.0] * 28
     assert port.rate_delay(5.0, 2.0, 28) == pytest.approx(0.5)
     assert port.tat < math.inf
 
 
 def test_turns_go_to_who_waits_longest() -> None:
-    port = PortLimits("port", at_once)
+    port: PortLimits[Connection] = PortLimits("port", at_once)
     first, second, third, fourth = (Connection("169.254.0.5") for _ in range(4))
     assert port.acquire_slot(first, limit=1)
     for waiting in (second, third, fourth):
@@ -182,7 +175,7 @@ def test_turns_go_to_who_waits_longest() -> None:
 
 def test_a_turn_is_passed_on_after_a_pause_and_is_nobodys_meanwhile() -> None:
     due: list[Callable[[], None]] = []
-    port = PortLimits("port", due.append)
+    port: PortLimits[Connection] = PortLimits("port", due.append)
     first, second, late = (Connection("169.254.0.5") for _ in range(3))
     port.acquire_slot(first, limit=1)
     port.acquire_slot(second, limit=1)

@@ -71,16 +71,16 @@ async def test_the_last_bytes_are_followed_by_the_end_of_output() -> None:
 async def test_a_connection_is_read_when_it_is_neither_paused_nor_at_rest() -> None:
     received = Received()
     transport, guest = await connected(lambda: received)
-    transport.pause_reading_for(0.05)
+    transport.delay_reading(0.05)
     transport.resume_reading()  # it rests all the same
     await guest.send(b"a")
     assert received.data == b""
     await until(lambda: received.data == b"a")
-    transport.pause_reading_for(0.0)
+    transport.delay_reading(0.0)
     transport.pause_reading()
     await guest.send(b"b")
     transport.resume_reading()
     await until(lambda: received.data == b"ab")
     transport.reset()
-    transport.pause_reading_for(0.0)
+    transport.delay_reading(0.0)
     await guest.until_reset()

@@ -269,8 +269,7 @@ async def test_connections_that_bring_no_request_are_read_now_and_then(
         (resting,) = (each for each in port.connections if is_resting(each))
         assert isinstance(resting, GuestConnection)
         assert (len(resting._parser._received), resting._discarded) == (3 if refused else 1, 0)
-        assert resting._transport is not None
-        resting._transport._pause_over()
+        resting._transport._delay_over()
         if refused:
             await until(lambda: resting._discarded == len(GET) - 1)
         else:
@@ -280,7 +279,7 @@ async def test_connections_that_bring_no_request_are_read_now_and_then(
 def is_resting(connection: object) -> bool:
     """Whether a connection is not read for a while."""
     assert isinstance(connection, GuestConnection)
-    return connection._transport is not None and connection._transport._pausing
+    return connection._transport._delayed
 
 
 @on_loop

@@ -12,7 +12,7 @@ import pytest
 from proxy_support import NovaConnection, Proxy, identity, on_loop, relay, until
 
 from ovs_metadata.proxy.guest.connection import GuestConnection
-from ovs_metadata.proxy.guest.state import Phase
+from ovs_metadata.proxy.guest.state import READING, State
 from ovs_metadata.proxy.server import SEND_BUFFER
 
 _SO_MEMINFO = 55
@@ -47,7 +47,9 @@ async def deaf_guests(proxy: Proxy) -> AsyncIterator[list[socket.socket]]:
             await loop.sock_connect(guest, ("127.0.0.1", proxy.port))
             await loop.sock_sendall(guest, b"GET /%d HTTP/1.0\r\n\r\n" % size)
         # Every answer that can be complete is.
-        await until(lambda: phases(proxy) == {"RELAYING", "CLOSING"} and output_is_full(proxy))
+        await until(
+            lambda: states(proxy) == {State.STREAMING, State.CLOSING} and output_is_full(proxy)
+        )
         yield guests
     finally:
         for guest in guests:
@@ -81,24 +83,23 @@ async def test_an_answer_that_was_not_sent_whole_ends_in_a_reset(cause: str) -> 
 
 
 def connections(proxy: Proxy) -> list[GuestConnection]:
-    return [each for each in proxy.server._registry if isinstance(each, GuestConnection)]
+    return list(proxy.server._registry)
 
 
-def phases(proxy: Proxy) -> set[str]:
-    return {connection._phase.name for connection in connections(proxy)}
+def states(proxy: Proxy) -> set[State]:
+    return {connection._state for connection in connections(proxy)}
 
 
 def output_is_full(proxy: Proxy) -> bool:
     """Whether no answer waits for anybody but its guest."""
-    relaying = [each for each in connections(proxy) if each._phase is Phase.RELAYING]
-    return all(connection._output_full for connection in relaying)
+    streaming = [each for each in connections(proxy) if each._state is State.STREAMING]
+    return all(connection._output_full for connection in streaming)
 
 
 @on_loop
 async def test_what_the_kernel_keeps_for_a_guest_that_does_not_read_is_bounded() -> None:
     async with relay(sized, **LIMITS) as (proxy, _), deaf_guests(proxy):
         for connection in connections(proxy):
-            assert connection._transport is not None
             sock = connection._transport._transport.get_extra_info("socket")
             used = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
             # One segment more may be begun (tcp_sendmsg), of at most 64 KiB.
@@ -124,13 +125,12 @@ async def test_nothing_is_asked_for_while_the_output_is_full() -> None:
         guest.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await until(lambda: len(connections(proxy)) == 1)
         (connection,) = connections(proxy)
-        assert connection._transport is not None
         transport = connection._transport._transport
 
         async def ask(size: int) -> None:
             asked = len(nova.requests)
             await guest.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % size)
-            await until(lambda: len(nova.requests) > asked and connection._phase is Phase.READING)
+            await until(lambda: len(nova.requests) > asked and connection._state in READING)
 
         # 100 Continue is what makes the output full.
         sizes = [1000]
@@ -148,7 +148,7 @@ async def test_nothing_is_asked_for_while_the_output_is_full() -> None:
         await until(lambda: connection._output_full)
         asked = len(nova.requests)
         await guest.send(b"hi")
-        await until(lambda: connection._phase is not Phase.READING)
+        await until(lambda: connection._state is State.BACKED_UP)
         await (await proxy.guest(9)).get("/1")  # by then Nova had been asked
         assert len(nova.requests) == asked + 1
         assert transport.get_write_buffer_size() < _MARK + 100

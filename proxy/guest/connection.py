@@ -1,438 +1,518 @@
-"""A guest's connection: takes requests one at a time and in order, gives responses.
+"""A guest's connection: it takes requests one at a time and in order, and gives responses.
+
+It is a state machine: `proxy.guest.state` has the states and the table of transitions. Everything
+that changes the state is in this file. Parsing, and every decision about a request or a response,
+are elsewhere, as functions on values.
 
 All of it runs on the event loop's thread. A connection lives until the guest or the proxy closes it
-or its address leaves the identity table. Parsing and every decision about a request or a response
-are elsewhere, as functions on values; here are the socket, the order of events and the deadlines.
-
-See `proxy.phase` for the phases it goes through. While it is not READING, at most one read's worth
-of further input is kept, and reading is paused then. So only a guest that pipelines can go away
-unnoticed until its turn comes.
+or its address leaves the identity table. Input is read while a request is awaited or arrives, so a
+guest that pipelines can go away unnoticed until its next request begins.
 """
 
 import asyncio
+import functools
 import logging
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
+from typing import cast
 
+from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.control import confirmation
-from ovs_metadata.proxy.control.identity import Entry, Identity
-from ovs_metadata.proxy.guest.exchange import Exchange
-from ovs_metadata.proxy.guest.port_connection import GuestContext, PortConnection
-from ovs_metadata.proxy.guest.state import Phase
+from ovs_metadata.proxy.control.confirmation import Confirmations
+from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable, canonical_address
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.guest.exchange import SAFE_METHODS, Exchange
+from ovs_metadata.proxy.guest.limits import ConnectionRegistry, PortLimits, connection_limit
+from ovs_metadata.proxy.guest.quarantine import Quarantine
+from ovs_metadata.proxy.guest.state import ANSWERING, READING, TRANSITIONS, State, TransitionError
+from ovs_metadata.proxy.guest.transport import GuestTransport
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.http.request import Request, render_request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
-from ovs_metadata.proxy.http.response import ResponseEncoder, ResponsePart
+from ovs_metadata.proxy.http.response import ResponsePart
+from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 _log = logging.getLogger(__name__)
 
-# A connection that has brought no request yet when the worker is asked to stop gets this long, in
-# seconds: its request may already be on the way.
 _FIRST_REQUEST_GRACE = 1.0
+"""Seconds for a connection that has brought no request yet when the worker is asked to stop: its
+request may already be on the way."""
 
-# Looking up a member of an enumeration costs as much as a call, and these are on every request's
-# way.
-_READING, _RELAYING, _CLOSING = Phase.READING, Phase.RELAYING, Phase.CLOSING
-_IDLE = Progress.IDLE
+_ERROR_AFTER_TIMEOUT = {
+    State.READING_HEAD: ProxyError.REQUEST_TIMEOUT,
+    State.READING_BODY: ProxyError.REQUEST_TIMEOUT,
+    State.THROTTLED_BODY: ProxyError.TOO_MANY_REQUESTS,
+    State.THROTTLED: ProxyError.TOO_MANY_REQUESTS,
+    State.AWAITING_IDENTITY_FOR_BODY: ProxyError.NOT_READY,
+    State.AWAITING_IDENTITY: ProxyError.NOT_READY,
+    State.CONFIRMING_REQUEST: ProxyError.NOT_CONFIRMED,
+    State.CONFIRMING_RESPONSE: ProxyError.NOT_CONFIRMED,
+}
+
+# Peer addresses are the bridge's few port addresses, and each is seen again and again.
+_canonical = functools.lru_cache(maxsize=4096)(canonical_address)
 
 
-class GuestConnection(PortConnection):
+@dataclass(slots=True)
+class GuestContext:
+    """What all guest connections of a worker share. The settings are replaced as a whole."""
+
+    settings: Settings
+    table: IdentityTable
+    pool: UpstreamPool
+    registry: "ConnectionRegistry[GuestConnection]"
+    quarantine: Quarantine
+    observer: Observer
+    confirmations: Confirmations
+    now: Callable[[], float]
+    """The event loop's time, in seconds."""
+    draining: bool = False
+    short_of_files: bool = False
+    """Whether connections were cut off for want of file descriptors lately, and the log says so."""
+
+    def make_room(self) -> None:
+        """Cut off a connection of the most crowded port if there are too many altogether.
+
+        A connection without a request goes first.
+        """
+        wanted, count = self.settings.max_connections, len(self.registry)
+        limit = connection_limit(wanted)
+        if count > limit:
+            if limit < wanted and not self.short_of_files:
+                _log.warning(
+                    "only %d connections are possible, not %d: this worker may open too few files "
+                    "(LimitNOFILE of the unit, or ulimit -n)",
+                    *(limit, wanted),
+                )
+                self.short_of_files = True
+            self.observer.connection_refused("WORKER_LIMIT")
+            min(self.registry.most_crowded().connections, key=lambda each: each.busy).cut_off()
+        elif count <= limit // 2:
+            self.short_of_files = False
+
+
+class GuestConnection(asyncio.Protocol):
     """One accepted connection."""
 
     __slots__ = (
-        "_continue_due",
+        "_context",
         "_discarded",
         "_exchange",
+        "_has_asked",
+        "_has_slot",
         "_identity",
         "_input_ended",
+        "_now",
         "_output_full",
         "_parser",
-        "_progress",
-        "_served",
+        "_port",
+        "_state",
+        "_transport",
+        "address",
+        "deadline",
     )
 
     def __init__(self, context: GuestContext) -> None:
-        super().__init__(context)
         settings = context.settings
+        self._context = context
+        self._now = context.now
         self._parser = RequestParser(settings.max_head, settings.max_headers, settings.max_body)
-        self._progress: Progress | None = None  # what the deadline of READING was set for
-        self._output_full = False
-        self._input_ended = False
-        self._continue_due = False
-        self._served = False
-        self._discarded = 0
+        # These two are there from `connection_made` on.
+        self._transport: GuestTransport
+        self._port: PortLimits[GuestConnection]
+        self.address = ""
+        """The peer address; empty if the guest was gone before it was accepted."""
+        self._state = State.ACCEPTED
+        self.deadline = math.inf
+        """When the present state has lasted too long, in the event loop's time."""
         self._exchange: Exchange | None = None  # the request in hand
-        self._identity: Identity | None = None  # whose response was or is being sent
+        self._identity: Identity | None = None  # whose response is on its way
+        self._has_slot = False  # among the requests of its port that are in flight
+        self._has_asked = False  # a whole request, at least once
+        self._input_ended = False
+        self._output_full = False
+        self._discarded = 0  # bytes, after an error
+
+    def _enter(self, state: State, seconds: float = math.inf) -> None:
+        """Be in a state for so many seconds at most: the only writer of state and deadline.
+
+        Raises:
+            TransitionError: the table has no such transition. The event loop closes the connection.
+        """
+        if state not in TRANSITIONS[self._state]:
+            raise TransitionError(self._state, state)
+        self._state = state
+        self.deadline = self._now() + seconds
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a request, or a response to send."""
+        return self._state not in READING
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find out who it is, and refuse it if its port has too many connections."""
-        beyond = self._join_port(transport)
-        if self._port is None:
-            self.cut_off()  # gone before it was accepted
-        elif not beyond:
-            self._await_request()
-            self._context.make_room()
-        elif beyond <= self._context.settings.max_connections_per_port:
+        """Find out whose connection it is; refuse it if its port has too many."""
+        context = self._context
+        self._transport = GuestTransport(cast("asyncio.Transport", transport))
+        peer = transport.get_extra_info("peername")
+        self.address = _canonical(peer[0]) if peer else ""
+        self._port = context.registry.add(self, context.table.get(self.address))
+        if not peer:
+            self._enter(State.CLOSING, context.settings.send_timeout)
+            self._transport.reset()
+            return
+        context.observer.connection_opened()
+        limit = context.settings.max_connections_per_port
+        count = len(self._port.connections)
+        if count <= limit:
+            self._enter(State.IDLE, context.settings.idle_timeout)
+            context.make_room()
+            return
+        context.observer.connection_refused("PORT_LIMIT")
+        if count <= 2 * limit:
             self._refuse(ProxyError.TOO_MANY_CONNECTIONS)
-            self._context.make_room()
-        else:
-            self.cut_off()  # not even the refusals may pile up
+            context.make_room()
+        else:  # not even the refusals may pile up
+            self._record_abuse()
+            self.cut_off()
 
     def data_received(self, data: bytes) -> None:
         """Read requests, or keep the bytes until the present one is done."""
-        if self._phase is _READING:
+        state = self._state
+        if state in READING:
             self._parser.receive(data)
-            self._proceed()
+            self._take_request()
             if self._exchange is None:
-                self._rest()
-        elif self._phase is Phase.LINGERING:
-            self._rest()
+                self._delay_reading()
+        elif state is State.LINGERING:
+            self._delay_reading()
             self._discarded += len(data)
             if self._discarded > self._context.settings.max_body:
                 self.cut_off()
-        elif self._phase is not _CLOSING:
+        elif state is not State.CLOSING:
             self._parser.receive(data)
-            if self._transport is not None:
-                self._transport.pause_reading()
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Note that no further request will come; what was asked is still answered.
+        """Note that no further request comes; what was asked is still answered.
 
-        A guest may shut down its side once it has asked (RFC 9112, section 9.6). That it has gone
-        away altogether shows only when it is sent something, or resets the connection.
+        A guest may shut down its side once it has asked (RFC 9112, section 9.6). That it is gone
+        altogether shows only when it is sent something, or resets the connection.
         """
         self._input_ended = True
-        if self._phase in {Phase.READING, Phase.LINGERING}:
-            self._end_at_once("GUEST_GONE")
+        if self._state in READING or self._state is State.LINGERING:
+            self._end("GUEST_GONE")
             return False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         """Give up what was being done for the guest."""
-        self._end_at_once("GUEST_GONE")
+        self._end("GUEST_GONE")
+        self._enter(State.CLOSED)
         self._context.confirmations.forget(self)
+        self._context.registry.remove(self, self._port)
         self._parser.close()
-        self._leave_port()
 
     def pause_writing(self) -> None:
-        """Stop reading from Nova while the guest does not read."""
+        """Stop reading from Nova while the guest does not read; called while it is written to."""
         self._output_full = True
-        settings = self._context.settings
-        self._set_deadline(settings.send_timeout)
         exchange = self._exchange
-        if exchange is not None:
-            if exchange.upstream is not None:
-                exchange.upstream.pause()
-            # The event loop's time is the monotonic clock's.
-            self.deadline = min(self.deadline, exchange.started + settings.answer_timeout)
+        if exchange is not None and exchange.upstream is not None:
+            exchange.upstream.pause()
+            if self._state is State.STREAMING:
+                self._enter(State.STREAMING, self._streaming_time(exchange))
 
     def resume_writing(self) -> None:
         """Go on when the guest has caught up."""
         self._output_full = False
-        exchange = self._exchange
-        if self._phase is Phase.FLUSHING:
-            if exchange is not None:
-                self._begin_answer(exchange)
-            elif self._context.draining:
+        state, exchange = self._state, self._exchange
+        if state is State.FLUSHING:
+            if self._context.draining:
                 self._close()
             else:
                 self._await_request()
-        elif exchange is not None and exchange.upstream is not None and not exchange.held:
-            self._set_deadline(self._context.settings.response_timeout)
+        elif state is State.BACKED_UP:
+            self._go_on()
+        elif state is State.STREAMING and exchange is not None and exchange.upstream is not None:
+            self._enter(State.STREAMING, self._streaming_time(exchange))
             exchange.upstream.resume()
 
     # Called by the server.
 
     def deadline_passed(self) -> None:
-        """End a phase that has lasted too long, if that still is so."""
-        phase = self._phase
+        """End a state that has lasted too long, if that is still so."""
         if self._now() < self.deadline:
             return
-        if phase is Phase.HELD or (phase is _READING and self._continue_due):
-            self._refuse(ProxyError.NOT_READY)
-        elif phase is Phase.QUEUED:
-            self._refuse(ProxyError.TOO_MANY_REQUESTS)
-        elif phase is Phase.CONFIRMING or (self._exchange and self._exchange.held):
-            self._refuse(ProxyError.NOT_CONFIRMED)
-        elif phase is _READING:
-            if self._parser.progress is _IDLE:
-                self._close()
-            else:
-                self._refuse(ProxyError.REQUEST_TIMEOUT)
-        elif phase is _RELAYING and not self._output_full:
-            if self._exchange is not None and self._exchange.upstream is not None:
-                self._exchange.upstream.report_timeout()
+        state, exchange = self._state, self._exchange
+        error = _ERROR_AFTER_TIMEOUT.get(state)
+        if error is not None:
+            self._refuse(error)
+        elif state is State.IDLE:
+            self._close()
+        elif state in {State.WAITING, State.STREAMING} and not self._output_full:
+            if exchange is not None and exchange.upstream is not None:
+                exchange.upstream.report_timeout()
             self.request_failed(ProxyError.ENDPOINT_SILENT)
         else:
             self.cut_off()
+
+    def drain(self) -> None:
+        """Close as soon as the request in hand, if any, is answered."""
+        if self._state is State.IDLE:
+            if self._has_asked:
+                self._close()
+            else:
+                left = self.deadline - self._now()
+                self._enter(State.IDLE, min(left, _FIRST_REQUEST_GRACE))
+
+    def cut_off(self) -> None:
+        """Close at once, whatever is in hand."""
+        self._end("CUT_OFF")
+        self._transport.reset()
+
+    # Called by the identity table, the port's limits and the confirmations.
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """Act on a change of the identity table for this address."""
         if before is None and now is not None:
             self._change_port(now)
-        under_way = self._phase in {Phase.RELAYING, Phase.FLUSHING, Phase.CLOSING}
+        state, exchange, identity = self._state, self._exchange, self._identity
         if now is None or (before is not None and before.port_id != now.port_id):
             self.cut_off()  # another port has the address now: nothing of this one's is for it
-        elif under_way and self._identity is not None:
-            if not self._identity.same_instance(now):
-                self.cut_off()  # the response under way is not for whoever is there now
-            elif isinstance(now, Identity) and self._exchange is not None:
-                self._renew(self._exchange, now)
+        elif state in ANSWERING and identity is not None:
+            if not identity.same_instance(now):
+                self.cut_off()  # the response is not for the instance that is there now
+            elif exchange is not None and exchange.upstream is not None:
+                self._renew(exchange, now)
         elif isinstance(now, Identity):
-            if self._phase is Phase.HELD and self._exchange is not None:
-                self._queue(self._exchange, now)
-            elif self._phase is _READING and self._continue_due:
+            if state is State.AWAITING_IDENTITY:
+                self._go_on()
+            elif state is State.AWAITING_IDENTITY_FOR_BODY:
+                self._enter(State.READING_BODY, self._context.settings.body_timeout)
                 self._invite_body()
 
     def slot_granted(self) -> None:
         """Go on: an earlier request of this port is done."""
         self._has_slot = True
-        if self._exchange is not None:
-            self._relay_after_wait(self._exchange)
-            return
-        self._phase = _READING
-        self._begin_body()
-        if self._phase is _READING:
-            self._resume_reading()
+        if self._state is State.THROTTLED:
+            self._go_on()
+        else:
+            self._begin_body()
+            self._read_on()
 
     def confirmed(self) -> None:
         """Go on: the identity table is no older than the request."""
         exchange = self._exchange
         if exchange is None or not self._context.confirmations.is_confirmed(exchange.ticket):
             return  # it was another request that waited
-        if self._phase is Phase.CONFIRMING:
-            self._relay_after_wait(exchange)
+        if self._state is State.CONFIRMING_REQUEST:
+            self._go_on()
             return
         held, exchange.held = exchange.held, []
         for part in held:
             self._deliver(exchange, part)
-        if self._exchange is exchange and not self._output_full and exchange.upstream:
-            exchange.upstream.resume()
+        upstream = exchange.upstream
+        if self._exchange is exchange and not self._output_full and upstream is not None:
+            upstream.resume()
 
-    def _relay_after_wait(self, exchange: Exchange) -> None:
-        # Another port may have the address since then.
-        entry = self._context.table.get(self.address)
-        if isinstance(entry, Identity):
-            self._relay(exchange, entry)
-        else:
-            self._refuse(ProxyError.NO_INTERFACE if entry is None else ProxyError.NOT_READY)
-
-    def drain(self) -> None:
-        """Close as soon as the request in hand, if any, is answered."""
-        if self._phase is _READING and self._parser.progress is _IDLE:
-            if self._served:
-                self._close()
-            else:
-                self.deadline = min(self.deadline, self._now() + _FIRST_REQUEST_GRACE)
-
-    def cut_off(self) -> None:
-        """Close at once, whatever is in hand."""
-        self._end_at_once("CUT_OFF")
-        if self._transport is not None:
-            self._transport.reset()
-
-    # Reading requests.
+    # Reading a request.
 
     def _await_request(self) -> None:
-        self._phase = _READING
-        self._progress = None
-        self._resume_reading()
+        self._enter(State.IDLE, self._context.settings.idle_timeout)
+        self._read_on()
 
-    def _resume_reading(self) -> None:
+    def _read_on(self) -> None:
         """Read what is there already, and then more."""
-        self._proceed()
-        if self._phase is _READING and self._transport is not None:
+        if self._state in READING:
+            self._take_request()
+        if self._state in READING:
             self._transport.resume_reading()
 
-    def _proceed(self) -> None:
+    def _take_request(self) -> None:
+        """Take from the parser a request, an error, or how far the request has come."""
         taken = self._parser.take()
         if taken is None:
             if self._input_ended:
                 self._close()
             else:
-                self._set_reading_deadline()
+                self._follow(self._parser.progress)
         elif isinstance(taken, ProxyError):
             self._refuse(taken, head_only=self._parser.refused_head)
         else:
-            self._begin_request(taken)
+            self._begin_exchange(taken)
 
-    def _set_reading_deadline(self) -> None:
-        progress = self._parser.progress
-        if progress is self._progress:
-            return
-        self._progress = progress
-        settings = self._context.settings
-        if progress is _IDLE:
-            self.deadline = self._now() + settings.idle_timeout
+    def _follow(self, progress: Progress) -> None:
+        state, settings = self._state, self._context.settings
+        if progress is Progress.IDLE:
+            if state is not State.IDLE:
+                self._enter(State.IDLE, settings.idle_timeout)
         elif progress is Progress.HEAD:
-            self._set_deadline(settings.head_timeout)
-        elif self._acquire_slot():
-            self._begin_body()
-        elif self._transport is not None:
-            self._transport.pause_reading()
+            if state is State.IDLE:
+                self._enter(State.READING_HEAD, settings.head_timeout)
+        elif state in {State.IDLE, State.READING_HEAD}:
+            if self._acquire_slot():
+                self._begin_body()
+            else:
+                self._enter(State.THROTTLED_BODY, settings.response_timeout)
+                self._transport.pause_reading()
 
     def _begin_body(self) -> None:
-        self._set_deadline(self._context.settings.body_timeout)
-        head = self._parser.head
-        if head is not None and head.expects_continue:
-            self._answer_expectation()
-
-    def _answer_expectation(self) -> None:
+        settings, head = self._context.settings, self._parser.head
+        self._enter(State.READING_BODY, settings.body_timeout)
+        if head is None or not head.expects_continue:
+            return
         entry = self._context.table.get(self.address)
         if entry is None:
             self._refuse(ProxyError.NO_INTERFACE)
         elif isinstance(entry, Identity):
             self._invite_body()
         else:
-            self._continue_due = True
-            self._set_deadline(self._context.settings.pending_timeout)
+            self._enter(State.AWAITING_IDENTITY_FOR_BODY, settings.pending_timeout)
 
     def _invite_body(self) -> None:
-        self._continue_due = False
-        self._set_deadline(self._context.settings.body_timeout)
-        if self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    # Answering one.
+    # Taking it to Nova.
 
-    def _begin_request(self, request: Request) -> None:
+    def _begin_exchange(self, request: Request) -> None:
         exchange = self._exchange = Exchange(request)
-        self._continue_due = False
-        self._served = True
-        if self._output_full:  # by 100 Continue; nothing is asked for that could not be passed on
-            self._phase = Phase.FLUSHING
-            self._set_deadline(self._context.settings.send_timeout)
+        self._has_asked = True
+        self._enter(State.RECEIVED)
+        settings = self._context.settings
+        rate = settings.rate_limit
+        delay = 0.0
+        if rate:
+            delay = self._port.rate_delay(exchange.started, rate, settings.rate_limit_burst)
+        if delay:
+            retry_after = max(settings.retry_after, math.ceil(delay))
+            self._refuse(ProxyError.RATE_LIMITED, retry_after=retry_after)
         else:
-            self._begin_answer(exchange)
+            self._advance(exchange)
 
-    def _begin_answer(self, exchange: Exchange) -> None:
+    def _go_on(self) -> None:
+        """Look again at what the request has to wait for: everything may have changed."""
+        if self._exchange is not None:
+            self._enter(State.RECEIVED)
+            self._advance(self._exchange)
+
+    def _advance(self, exchange: Exchange) -> None:
+        """Take a request as far as it can go now: to Nova, or to the first thing it waits for."""
         context = self._context
         settings = context.settings
-        if settings.rate_limit and self._port is not None:
-            now = exchange.started
-            delay = self._port.rate_delay(now, settings.rate_limit, settings.rate_limit_burst)
-            if delay:
-                retry_after = max(settings.retry_after, math.ceil(delay))
-                self._refuse(ProxyError.RATE_LIMITED, retry_after=retry_after)
-                return
         entry = context.table.get(self.address)
-        if isinstance(entry, Identity):
-            self._queue(exchange, entry)
+        if self._output_full:  # by 100 Continue
+            self._enter(State.BACKED_UP, settings.send_timeout)
         elif entry is None:
             self._refuse(ProxyError.NO_INTERFACE)
-        else:
+        elif not isinstance(entry, Identity):
             _log.debug("a request from %s waits: %s", self.address, entry.reason)
-            self._phase = Phase.HELD
-            self._set_deadline(settings.pending_timeout)
-
-    def _queue(self, exchange: Exchange, identity: Identity) -> None:
-        """Ask Nova now, or when the port has fewer requests under way."""
-        if self._has_slot or self._acquire_slot():
-            self._relay(exchange, identity)
-
-    def _relay(self, exchange: Exchange, identity: Identity) -> None:
-        if not exchange.ticket:
-            exchange.ticket = self._context.confirmations.ticket()
-        if not exchange.is_safe and self._must_wait(exchange):
-            self._phase = Phase.CONFIRMING
-            return
-        self._phase = _RELAYING
-        self._identity = exchange.identity = identity
-        exchange.relayed = monotonic()
-        request = exchange.request
-        exchange.encoder = ResponseEncoder(request.head.http_1_1, request.head.keep_alive)
-        outgoing = render_request(request, identity, exchange.request_id)
-        upstream = exchange.upstream = self._context.pool.submit(outgoing, self)
-        if upstream.connection is not None:
-            self.request_sent()
+            self._enter(State.AWAITING_IDENTITY, settings.pending_timeout)
+        elif not (self._has_slot or self._acquire_slot()):
+            self._enter(State.THROTTLED, settings.response_timeout)
         else:
-            self.deadline = math.inf  # the connect timeout is the pool's
+            confirmations = context.confirmations
+            if not exchange.ticket:
+                exchange.ticket = confirmations.ticket()
+            is_safe = exchange.request.head.method in SAFE_METHODS
+            if is_safe or confirmations.is_confirmed(exchange.ticket):
+                self._forward(exchange, entry)
+            else:
+                confirmations.wait(exchange.ticket, self)
+                self._enter(State.CONFIRMING_REQUEST, confirmation.TIMEOUT)
 
-    def _must_wait(self, exchange: Exchange) -> bool:
-        """Whether a request's confirmation has yet to come; if so, `confirmed` is called then."""
-        confirmations = self._context.confirmations
-        if confirmations.is_confirmed(exchange.ticket):
-            return False
-        if not exchange.held:
-            confirmations.wait(exchange.ticket, self)
-            self._set_deadline(confirmation.TIMEOUT)
-        return True
+    def _forward(self, exchange: Exchange, identity: Identity) -> None:
+        self._identity = exchange.identity = identity
+        exchange.forwarded = monotonic()
+        context = self._context
+        outgoing = render_request(exchange.request, identity, exchange.request_id)
+        exchange.upstream = context.pool.submit(outgoing, self)
+        if exchange.upstream.connection is not None:
+            self._enter(State.WAITING, context.settings.response_timeout)
+        else:
+            self._enter(State.CONNECTING)  # the connect timeout is the pool's
 
-    def _renew(self, exchange: Exchange, identity: Identity) -> None:
+    def _renew(self, exchange: Exchange, entry: Entry) -> None:
         """Replace the request in hand: whenever it is sent (again), it carries this identity."""
-        upstream = exchange.upstream
-        if upstream is not None:
-            self._identity = exchange.identity = identity
+        if isinstance(entry, Identity) and exchange.upstream is not None:
+            self._identity = exchange.identity = entry
             request_id = exchange.request_id
-            upstream.outgoing = render_request(exchange.request, identity, request_id)
+            exchange.upstream.outgoing = render_request(exchange.request, entry, request_id)
 
     # Called by the pool and its connections.
 
     def request_sent(self) -> None:
         """Start waiting for Nova."""
-        self.deadline = self._now() + self._context.settings.response_timeout
+        self._enter(State.WAITING, self._context.settings.response_timeout)
 
     def response_received(self, part: ResponsePart) -> None:
         """Pass on a part of the response, or keep it until the identity is confirmed."""
         exchange = self._exchange
         if exchange is None:
             return
+        confirmations = self._context.confirmations
         if part.head is not None:
-            self._context.confirmations.answered(monotonic() - exchange.relayed)
-        if self._must_wait(exchange):
-            exchange.held.append(part)
-            if exchange.upstream is not None:
-                exchange.upstream.pause()
-        else:
+            confirmations.answered(monotonic() - exchange.forwarded)
+        if confirmations.is_confirmed(exchange.ticket):
             self._deliver(exchange, part)
+            return
+        exchange.held.append(part)
+        if self._state is State.WAITING:
+            confirmations.wait(exchange.ticket, self)
+            self._enter(State.CONFIRMING_RESPONSE, confirmation.TIMEOUT)
+        if exchange.upstream is not None:
+            exchange.upstream.pause()
+
+    def request_failed(self, error: ProxyError) -> None:
+        """Say so to the guest, or cut a response short that has already begun."""
+        if self._exchange is not None and self._exchange.encoder.status:
+            self.cut_off()
+        else:
+            self._refuse(error)
+
+    # Responding.
 
     def _deliver(self, exchange: Exchange, part: ResponsePart) -> None:
         """Pass on a part of the response, in one write."""
-        encoder, transport = exchange.encoder, self._transport
-        if encoder is None or transport is None:
-            return
+        encoder = exchange.encoder
         if self._context.draining:
             encoder.keep_alive = False
         data = encoder.encode(part)
         if not exchange.sent:
             exchange.first_byte = monotonic()
         exchange.sent += len(data)
-        if part.complete:
-            transport.write(data)
-            self._response_complete(exchange, keep_alive=encoder.keep_alive)
-        else:
-            # Before the write, which may set the shorter deadline of a full output buffer.
-            self._set_deadline(self._context.settings.response_timeout)
-            transport.write(data)
-
-    def request_failed(self, error: ProxyError) -> None:
-        """Say so to the guest, or cut a response short that has already begun."""
-        if self._exchange is not None and self._exchange.status:
-            self.cut_off()
-        else:
-            self._refuse(error)
-
-    def _response_complete(self, exchange: Exchange, *, keep_alive: bool) -> None:
-        self._finish(exchange, exchange.status, None)
+        if not part.complete:
+            # Before the write, which may set the shorter deadline of a full output.
+            self._enter(State.STREAMING, self._streaming_time(exchange))
+            self._transport.write(data)
+            return
+        self._transport.write(data)
+        self._finish(exchange, encoder.status, None)
         self._release_slot()
-        if not keep_alive:
+        if not encoder.keep_alive:
             self._close()
         elif self._output_full:
-            self._phase = Phase.FLUSHING
-            self._set_deadline(self._context.settings.send_timeout)
+            self._enter(State.FLUSHING, self._context.settings.send_timeout)
         else:
             self._await_request()
 
-    # Ending the connection.
+    def _streaming_time(self, exchange: Exchange) -> float:
+        """Return for how many seconds the next part, or room for it, is waited for."""
+        settings = self._context.settings
+        if not self._output_full:
+            return settings.response_timeout
+        # The event loop's time is the monotonic clock's.
+        left = exchange.started + settings.answer_timeout - self._now()
+        return min(settings.send_timeout, left)
 
     def _refuse(
         self, error: ProxyError, *, head_only: bool = False, retry_after: int | None = None
     ) -> None:
-        """Answer with an error of the proxy's own, and close once the guest could read it."""
+        """Respond with an error of the proxy's own, and close once the guest could read it."""
         transport, exchange = self._transport, self._exchange
-        if transport is None or not transport.open:
+        if not transport.open:
             return
         _log.debug("%s: answered with %s", self.address, error.name)
         if exchange is not None and exchange.request.head.method == b"HEAD":
@@ -456,25 +536,30 @@ class GuestConnection(PortConnection):
                 *(now, now, now, b""),
             )
         self._release_slot()
-        self._continue_due = False
         self._identity = None
         if self._input_ended:
             transport.write(data)
             self._close()
         else:
-            self._phase = Phase.LINGERING
+            self._enter(State.LINGERING, settings.linger_timeout)
             transport.write_last(data)
-            self._set_deadline(settings.linger_timeout)
 
-    def _end_at_once(self, cause: str) -> None:
-        if self._phase is _READING and not self._served and self._port is not None:
+    # Ending the connection, or a request.
+
+    def _close(self) -> None:
+        """Close once everything written is sent."""
+        self._enter(State.CLOSING, self._context.settings.send_timeout)
+        self._transport.close()
+
+    def _end(self, cause: str) -> None:
+        """Give up everything; the transport closes, or is to be reset."""
+        if not (self._has_asked or self.busy):
             self._record_abuse()
         exchange = self._exchange
-        self._abandon(0 if exchange is None else exchange.status, cause)
+        self._abandon(0 if exchange is None else exchange.encoder.status, cause)
         self._release_slot()
-        self._continue_due = False
         self._identity = None
-        self._phase = _CLOSING
+        self._enter(State.CLOSING, self._context.settings.send_timeout)
 
     def _abandon(self, status: int, cause: str) -> None:
         """Give up the request in hand, if there is one."""
@@ -485,6 +570,62 @@ class GuestConnection(PortConnection):
             self._finish(exchange, status, cause)
 
     def _finish(self, exchange: Exchange, status: int, cause: str | None) -> None:
-        """Report a request that is over."""
+        """Report a request that is over; see `Observer.request_done`."""
         self._exchange = None
-        exchange.report(self._context.observer, self.address, self._port_id(), status, cause)
+        head, identity = exchange.request.head, exchange.identity
+        self._context.observer.request_done(
+            self.address,
+            self._port_id(),
+            "" if identity is None else identity.instance_id,
+            head.method,
+            head.target,
+            status,
+            cause,
+            exchange.sent,
+            exchange.started,
+            exchange.first_byte,
+            monotonic(),
+            exchange.request_id,
+        )
+
+    # What its port may use.
+
+    def _port_id(self) -> str:
+        """Return the port's id; empty if none is known."""
+        name = self._port.name
+        return "" if name == self.address else name
+
+    def _change_port(self, entry: Entry) -> None:
+        """Be a connection of the port that turns out to be behind the address."""
+        waits = self._state in {State.THROTTLED, State.THROTTLED_BODY}
+        if not self._has_slot and not waits:
+            self._context.registry.remove(self, self._port)
+            self._port = self._context.registry.add(self, entry)
+
+    def _acquire_slot(self) -> bool:
+        """Be one of the port's requests in flight, or wait until `slot_granted`."""
+        limit = self._context.settings.max_requests_per_port
+        self._has_slot = self._port.acquire_slot(self, limit)
+        return self._has_slot
+
+    def _release_slot(self) -> None:
+        """Let the next request of the port begin, or wait no longer."""
+        if self._has_slot:
+            self._has_slot = False
+            self._port.release_slot(self._context.settings.max_requests_per_port)
+        elif self._state in {State.THROTTLED, State.THROTTLED_BODY}:
+            self._port.leave_queue(self)
+
+    def _delay_reading(self) -> None:
+        """Read no more before the port's reads without a whole request have paused."""
+        self._transport.delay_reading(self._port.read_delay(self._now()))
+
+    def _record_abuse(self) -> None:
+        """Count a connection that was of no use against its port."""
+        settings = self._context.settings
+        self._context.quarantine.record_abuse(
+            self.address,
+            now=self._now(),
+            tolerance=2 * settings.max_connections_per_port,
+            duration=settings.quarantine,
+        )

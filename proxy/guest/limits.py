@@ -8,40 +8,26 @@ import math
 import resource
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from ovs_metadata.proxy.control.identity import Entry
 
 
-class Registered(Protocol):
-    """A guest's connection, as all that serves every one of them sees it."""
-
-    deadline: float
-    """When its present phase has lasted too long, in the event loop's time."""
+class Member(Protocol):
+    """A connection, as its port's limits and the registry call it."""
 
     @property
     def address(self) -> str:
         """The peer address."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether it has a request, or a response to send."""
-
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """The entry behind the connection's address changed."""
 
     def slot_granted(self) -> None:
-        """The connection's request, which waited for its turn, has it."""
+        """The connection's request, which waited for a slot, has one."""
 
-    def deadline_passed(self) -> None:
-        """The deadline may have passed."""
 
-    def drain(self) -> None:
-        """Close as soon as the request in hand, if any, is answered."""
-
-    def cut_off(self) -> None:
-        """Close at once, whatever is in hand."""
-
+Connection = TypeVar("Connection", bound=Member)
 
 Later: TypeAlias = Callable[[Callable[[], None]], object]
 """Calls a function after the pause between two turns."""
@@ -72,7 +58,7 @@ _MAX_REST = 0.5
 """Seconds. A port that opens connection after connection does not put off its later ones more."""
 
 
-class PortLimits:
+class PortLimits(Generic[Connection]):
     """One port's connections, the requests it has under way, and how fast it asks."""
 
     __slots__ = ("_later", "connections", "in_flight", "name", "read_at", "tat", "waiting")
@@ -80,9 +66,9 @@ class PortLimits:
     def __init__(self, name: str, later: Later) -> None:
         self.name = name
         self._later = later
-        self.connections: set[Registered] = set()
+        self.connections: set[Connection] = set()
         self.in_flight = 0
-        self.waiting: deque[Registered] = deque()
+        self.waiting: deque[Connection] = deque()
         self.tat = -math.inf
         self.read_at = -math.inf
 
@@ -106,7 +92,7 @@ class PortLimits:
         self.read_at = min(read_at, now + _MAX_REST)
         return max(0.0, self.read_at - now)
 
-    def acquire_slot(self, connection: Registered, limit: int) -> bool:
+    def acquire_slot(self, connection: Connection, limit: int) -> bool:
         """Begin a request if fewer than ``limit`` are under way; else it waits for its turn."""
         if self.in_flight < limit:
             self.in_flight += 1
@@ -136,20 +122,20 @@ class PortLimits:
             self.in_flight += 1
             self.waiting.popleft().slot_granted()
 
-    def leave_queue(self, connection: Registered) -> None:
+    def leave_queue(self, connection: Connection) -> None:
         """Wait no longer."""
         self.waiting.remove(connection)
 
 
-class ConnectionRegistry:
+class ConnectionRegistry(Generic[Connection]):
     """Connections by port (all addresses together), or by address where no port is known."""
 
     def __init__(self, later: Later) -> None:
         self._later = later
-        self._ports: dict[str, PortLimits] = {}
+        self._ports: dict[str, PortLimits[Connection]] = {}
         self._count = 0
 
-    def add(self, connection: Registered, entry: Entry | None) -> PortLimits:
+    def add(self, connection: Connection, entry: Entry | None) -> PortLimits[Connection]:
         """Add a connection; return its port, itself included."""
         name = connection.address if entry is None else entry.port_id
         port = self._ports.get(name)
@@ -159,12 +145,12 @@ class ConnectionRegistry:
         self._count += 1
         return port
 
-    def remove(self, connection: Registered, port: PortLimits) -> None:
+    def remove(self, connection: Connection, port: PortLimits[Connection]) -> None:
         """Forget a connection."""
         port.connections.remove(connection)
         self._count -= 1
 
-    def most_crowded(self) -> PortLimits:
+    def most_crowded(self) -> PortLimits[Connection]:
         """The port that has the most connections; there must be one."""
         return max(self._ports.values(), key=lambda port: len(port.connections))
 
@@ -184,7 +170,7 @@ class ConnectionRegistry:
         """Return the number of connections."""
         return self._count
 
-    def __iter__(self) -> Iterator[Registered]:
+    def __iter__(self) -> Iterator[Connection]:
         """Go through a copy, so that connections may leave meanwhile."""
         return iter([each for port in self._ports.values() for each in port.connections])
 

@@ -1,4 +1,4 @@
-"""The socket of a guest's connection: writing, pausing, and the three ways to end it.
+"""The transport of a guest's connection: writing, pausing, and the three ways to end it.
 
 Everything here is safe to call at any time; once the connection is gone it does nothing.
 """
@@ -14,11 +14,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class GuestTransport:
     """Wraps an open transport."""
 
-    __slots__ = ("_paused", "_pausing", "_reading", "_transport")
+    __slots__ = ("_delayed", "_paused", "_reading", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._paused = self._pausing = False
+        self._paused = self._delayed = False
         self._reading = True
 
     @property
@@ -37,23 +37,24 @@ class GuestTransport:
         self._apply()
 
     def resume_reading(self) -> None:
-        """Take input again, unless the transport rests."""
-        self._paused = False
-        self._apply()
-
-    def pause_reading_for(self, seconds: float) -> None:
-        """Take no more input for a while; what comes gathers in the kernel."""
-        if seconds > 0 and not self._pausing:
-            self._pausing = True
-            asyncio.get_running_loop().call_later(seconds, self._pause_over)
+        """Take input again, unless reading is delayed."""
+        if self._paused:
+            self._paused = False
             self._apply()
 
-    def _pause_over(self) -> None:
-        self._pausing = False
+    def delay_reading(self, seconds: float) -> None:
+        """Take no more input for a while; what comes gathers in the kernel."""
+        if seconds > 0 and not self._delayed:
+            self._delayed = True
+            asyncio.get_running_loop().call_later(seconds, self._delay_over)
+            self._apply()
+
+    def _delay_over(self) -> None:
+        self._delayed = False
         self._apply()
 
     def _apply(self) -> None:
-        reading = not (self._paused or self._pausing)
+        reading = not (self._paused or self._delayed)
         if reading is self._reading or self._transport.is_closing():
             return
         self._reading = reading
@@ -79,8 +80,8 @@ class GuestTransport:
     def reset(self) -> None:
         """Close at once, in a way the guest cannot take for the proper end of a response.
 
-        So too after `close`, as long as something written is not sent: the socket is open until
-        then, and would end with what the kernel has of it and a proper end.
+        This holds after `close` too, as long as something written is not sent: the socket is open
+        until then, and would end with what the kernel has of it and a proper end.
         """
         connection = self._transport.get_extra_info("socket")
         if connection is not None and connection.fileno() >= 0:
