@@ -1,7 +1,11 @@
-"""Looks once at this host: configuration, OVSDB, and the records of the ports on the bridge."""
+"""Looks once at this host: configuration, OVSDB, and the records of the ports on the bridge.
+
+All commands look here. `look` ends the command if something cannot be read; those who report that
+themselves (doctor, migrate) call `read_bridge` and `read_host`. Blocking, changes nothing.
+"""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import click
 
@@ -11,16 +15,23 @@ from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
+from ovs_metadata.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What was seen."""
+    """What was seen.
+
+    records: of the ports on the bridge, sub-ports with their instances. stored: as the store has
+    them.
+    """
 
     config: Config
     bridge: Bridge
     host_ports: HostPorts
     port_statuses: list[PortStatus]
+    records: Records = field(default_factory=dict)
+    stored: Records = field(default_factory=dict)
 
     @property
     def metadata_ofport(self) -> int | None:
@@ -39,17 +50,17 @@ class Host:
             return f"port {METADATA_PORT!r} has no ofport: is ovs-vswitchd running?"
         return f"port {METADATA_PORT!r} is not yet set up as it should be: is the agent running?"
 
-    def chosen(self, word: str) -> list[PortStatus]:
-        """The ports that a word of the operator's names.
+    def chosen(self, selector: str) -> list[PortStatus]:
+        """The ports that a selector names.
 
         Raises:
             BadParameter: there are none.
         """
-        found = chosen(self.port_statuses, word)
+        found = chosen(self.port_statuses, selector)
         if not found:
             raise click.BadParameter(
-                f"bridge {self.bridge.name} has no port with {word!r} as its port UUID, instance "
-                "UUID, interface name or fixed IP.",
+                f"bridge {self.bridge.name} has no port with {selector!r} as its port UUID, "
+                "instance UUID, interface name or fixed IP.",
                 param_hint="PORT",
             )
         return found
@@ -70,25 +81,39 @@ class Host:
 def look(cli: CliContext) -> Host:
     """Look at this host; what cannot be reached or is not there ends the command."""
     config = cli.load_config()
-    bridge = _bridge(config)
-    port_ids = {interface.port_id for interface in bridge.interfaces}
-    with cli.open_store() as store:
-        records: Records = {
-            port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
-        }
-    records = with_instances(records, port_ids)
-    host_ports = join_ports(bridge.interfaces, records)
-    return Host(config, bridge, host_ports, port_statuses(bridge.interfaces, records, host_ports))
-
-
-def _bridge(config: Config) -> Bridge:
     try:
-        ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
+        bridge = read_bridge(config)
     except OvsdbUnreachable as error:
         raise CommandError(str(error), UNREACHABLE) from error
-    with contextlib.closing(ovsdb):
-        bridge = ovsdb.bridge
     if bridge is None:
-        why = f"there is no bridge {config.bridge} in OVSDB at {config.ovsdb_connection}"
-        raise CommandError(why)
-    return bridge
+        raise CommandError(no_bridge(config))
+    with cli.open_store() as store:
+        return read_host(config, bridge, store)
+
+
+def read_bridge(config: Config) -> Bridge | None:
+    """Read the bridge in OVSDB, None if there is none of that name; raises OvsdbUnreachable."""
+    with contextlib.closing(
+        Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
+    ) as ovsdb:
+        return ovsdb.bridge
+
+
+def no_bridge(config: Config) -> str:
+    """Say that the bridge does not exist."""
+    return f"there is no bridge {config.bridge} in OVSDB at {config.ovsdb_connection}"
+
+
+def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
+    """Read the records of the ports on the bridge; raises StoreError.
+
+    Whoever looks at the ports of this host does it here, so that all commands say the same of one.
+    """
+    port_ids = {interface.port_id for interface in bridge.interfaces}
+    read: Records = {
+        port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
+    }
+    records = with_instances(read, port_ids)
+    host_ports = join_ports(bridge.interfaces, records)
+    statuses = port_statuses(bridge.interfaces, records, host_ports)
+    return Host(config, bridge, host_ports, statuses, records, read)

@@ -114,28 +114,25 @@ def _reason(
     return next((reason for reason, holds in reasons.items() if holds), "it is not served")
 
 
-def chosen(every: Iterable[PortStatus], word: str) -> list[PortStatus]:
-    """Those that a word of the operator's names.
+def chosen(every: Iterable[PortStatus], selector: str) -> list[PortStatus]:
+    """Those that a selector names, see `is_named`."""
+    return [each for each in every if is_named(each.interface, each.record, selector)]
 
-    A port's or an instance's UUID, an interface's name, or a fixed IP.
+
+def is_named(interface: Interface, record: PortRecord | None, selector: str) -> bool:
+    """Whether a selector names this port.
+
+    It may be the port's or its instance's UUID, the interface's name, or a fixed IP.
     """
-    lower = word.lower()
-    address = _address(word)
-    return [each for each in every if lower in _names(each) or address in _addresses(each)]
+    names = (interface.name, interface.port_id, interface.vm_uuid, record and record.device_id)
+    if selector.lower() in {name.lower() for name in names if name}:
+        return True
+    return record is not None and canonical_address(selector) in record.fixed_ips
 
 
-def _names(port_status: PortStatus) -> set[str]:
-    names = (port_status.interface.name, port_status.port_id, port_status.instance)
-    return {name.lower() for name in names if name}
-
-
-def _addresses(port_status: PortStatus) -> tuple[str, ...]:
-    return port_status.record.fixed_ips if port_status.record else ()
-
-
-def _address(word: str) -> str | None:
-    """The word as port records spell addresses; None when it is none."""
+def canonical_address(selector: str) -> str | None:
+    """The selector as port records spell addresses; None when it is none."""
     try:
-        return str(IPAddress(word, flags=INET_PTON))
+        return str(IPAddress(selector, flags=INET_PTON))
     except (ValueError, AddrFormatError):
         return None

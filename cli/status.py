@@ -1,12 +1,11 @@
 """`ovs-metadata status`: this host at a glance, whether its agent runs or not."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.common import (
     FAILURE,
@@ -16,13 +15,12 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
+from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent_at_rest, read_processes
+from ovs_metadata.cli.doctor.agent import check as check_agent
 from ovs_metadata.cli.host_view import Host, look
 from ovs_metadata.host.config import Config
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
-
-if TYPE_CHECKING:
-    from ovs_metadata.cli.doctor.facts import AgentFacts
 
 MAX_LISTED = 20
 """How many ports that are not served are listed for people."""
@@ -61,7 +59,7 @@ class Seen:
     config: Config
     told: dict[str, Any] | None
     silence: str
-    processes: "AgentFacts | None"
+    processes: AgentFacts | None
     host: Host | None
     unseen: str
     enabled: bool | None
@@ -108,9 +106,6 @@ class Seen:
         """What is wrong with the agent and its children, which do not tell it themselves."""
         if self.processes is None:
             return [f"whether the agent runs cannot be told: {self.silence}"]
-        # Only a host whose agent is silent needs the doctor, which takes half a second to import.
-        from ovs_metadata.cli.doctor.checks_host import check_agent  # noqa: PLC0415
-
         agent = self.processes.agent
         if agent is None:
             return [f"the agent is not running, so guests get no answers; {START_IT}"]
@@ -174,21 +169,13 @@ def _look(config: Config, cli: CliContext) -> Seen:
     return Seen(config, told, silence, processes, host, unseen, enabled)
 
 
-def _processes(config: Config, enabled: bool | None) -> "AgentFacts":
+def _processes(config: Config, enabled: bool | None) -> AgentFacts:
     """The agent and its children; again for a moment if one is missing that may be about to start.
 
     Raises:
         OSError: one may not look.
     """
-    from ovs_metadata.cli.doctor.checks_host import check_agent  # noqa: PLC0415
-    from ovs_metadata.cli.doctor.look_host import look_at_processes  # noqa: PLC0415
-    from ovs_metadata.cli.doctor.settle import settled  # noqa: PLC0415
-
-    def wrong(facts: "AgentFacts") -> bool:
-        found = check_agent(facts, config.controller, enabled=enabled is not False)
-        return facts.at_work and any(found)
-
-    return settled(lambda: look_at_processes(config), wrong, patient=True)
+    return read_agent_at_rest(config, read_processes, lambda _facts: enabled is not False)
 
 
 def _is_enabled(config: Config, cli: CliContext) -> bool | None:
@@ -198,8 +185,7 @@ def _is_enabled(config: Config, cli: CliContext) -> bool | None:
             found = effective(read_sources(store, config.host))
     except (CommandError, MalformedDocument):
         return None
-    left_open = any(ENABLED in problem for problem in found.undecided)
-    return None if left_open else bool(found.values[ENABLED])
+    return found.enabled
 
 
 def _print(report: dict[str, Any]) -> None:

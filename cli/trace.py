@@ -84,11 +84,12 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     context.exit(0 if right else FAILURE)
 
 
-def _only(host: Host, word: str) -> PortStatus:
-    found = host.chosen(word)
+def _only(host: Host, selector: str) -> PortStatus:
+    found = host.chosen(selector)
     if len(found) > 1:
+        titles = "; ".join(each.title for each in found)
         raise click.BadParameter(
-            f"{word!r} may be any of: {'; '.join(each.title for each in found)}. Name one of them.",
+            f"{selector!r} may be any of: {titles}. Name one of them.",
             param_hint="PORT",
         )
     return found[0]

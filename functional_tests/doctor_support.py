@@ -21,7 +21,7 @@ from lab.rig.hypervisor import SECRET, Hypervisor
 from lab.rig.process import LabError, stopped_process, wait_for
 from lab.stand_ins.metadata_service import sign
 from ovs_metadata.agent.network.namespaces import inside_namespace
-from ovs_metadata.cli.doctor.look_host import look_at_agent
+from ovs_metadata.cli.doctor.agent import read_agent
 from ovs_metadata.host.config import load
 
 CONTROLLER = "ovs_metadata.flows.launcher"
@@ -78,7 +78,7 @@ class Ward:
         config = load(hypervisor.config)
 
         def complete() -> bool:
-            found = look_at_agent(config)
+            found = read_agent(config)
             return bool(found.agent and found.controller and found.workers)
 
         wait_for(complete, "all processes")
@@ -104,7 +104,7 @@ def ward(hypervisor: Hypervisor) -> Iterator[Ward]:
     hypervisor.start()
     # What the flow controller does not hear of, it finds at its next audit.
     guest = serve_guest(hypervisor, flows={"audit_interval": 1})
-    modules = "ovs_metadata.cli.doctor.diagnosis"
+    modules = "ovs_metadata.cli.doctor.hops"
     with ForkedCommand(hypervisor.namespace, modules) as command:
         yield Ward(hypervisor, guest, command)
 

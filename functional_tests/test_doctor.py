@@ -19,8 +19,8 @@ from lab.rig.hypervisor import instance_of
 from lab.rig.inside import inside
 from lab.rig.process import wait_for
 from lab.upstream.nova import Nova
-from ovs_metadata.cli.doctor.checks_nova import check_nova
-from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody
+from ovs_metadata.cli.doctor import nova as nova_hop
+from ovs_metadata.cli.doctor.nova import Asker, nobody
 from ovs_metadata.flows.tables import Table
 from ovs_metadata.host.address import PROXY_PORT_OF_OTHERS
 from ovs_metadata.proxy.control.settings import Settings
@@ -223,5 +223,5 @@ def test_what_a_real_nova_says_to_right_and_wrong_secrets(nova: Nova) -> None:
         (wrong, known, ["secret-refused"]),
         (wrong, nobody(), ["secret-refused"]),
     ):
-        seen = look_at_nova(settings, secret, asker)
-        assert [each.fault.name for each in check_nova(seen, settings)] == expected
+        seen = nova_hop.read_endpoints(settings, secret, asker)
+        assert [each.fault.name for each in nova_hop.check(seen, settings)] == expected

@@ -17,7 +17,7 @@ import pytest
 from doctor_faults_store import StoreCase, only_in_a_copy
 from doctor_support import Ward, patient
 
-from ovs_metadata.cli.doctor.faults import FAULTS
+from ovs_metadata.cli.doctor.hops import FAULTS
 
 __all__ = ["patient"]
 

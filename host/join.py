@@ -23,7 +23,7 @@ class Interface:
 
     `ofport` is None until ovs-vswitchd has set it, -1 when it could not add the port;
     `ofport_request` is the one that somebody wants it to have. `tag` is the VLAN tag of the OVS
-    Port the interface belongs to.
+    Port the interface belongs to. `attached_mac` is the MAC of the instance's device, as Nova says.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Interface:
     vm_uuid: str | None = None
     tag: int | None = None
     ofport_request: int | None = None
+    attached_mac: str | None = None
     port_id: str | None = field(init=False)
     """The Neutron port that `iface_id` names, in canonical form; None when it names none."""
 

@@ -402,6 +402,7 @@ def _interface(row: Any, tag: int | None) -> Interface:
         vm_uuid=external_ids.get("vm-uuid"),
         tag=tag,
         ofport_request=_optional(row.ofport_request),
+        attached_mac=external_ids.get("attached-mac"),
     )
 
 

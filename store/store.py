@@ -190,6 +190,14 @@ class Store:
             if node
         ]
 
+    def announced_at(self, path: str) -> Announced | None:
+        """What is announced at one path, None if nothing is; the others' nodes are not read."""
+        node = self.nodes.read(path)
+        if node is None:
+            return None
+        name = layout.name_of(path.rpartition("/")[2])
+        return Announced(name, node.data, node.changed, path in self.nodes.alive([path]))
+
     def lock(self, name: str, *, wait: float | None = 0.0) -> AbstractContextManager[bool]:
         """Be the only one, of all processes on all machines, to hold the lock of that name.
 

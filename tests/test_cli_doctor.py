@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from ovs_metadata.cli.doctor.command import SCREEN, _print
-from ovs_metadata.cli.doctor.faults import FAULTS
-from ovs_metadata.cli.doctor.finding import Diagnosis, Fault, Finding, Hop, HopReport
+from ovs_metadata.cli.doctor.hops import FAULTS
+from ovs_metadata.cli.doctor.report import Diagnosis, Fault, Finding, HopName, HopReport
 
 PORT = "40ab441b-c21d-4c9c-b0af-6a8fc48ab733"
 WHY = "the interface, or whatever else this is about, is not as it should be"
@@ -15,10 +15,11 @@ WHY = "the interface, or whatever else this is about, is not as it should be"
 def printed(capsys: pytest.CaptureFixture[str], faults: Sequence[Fault]) -> list[str]:
     """The lines for these faults, of a port whose hops have much to tell."""
     found = {
-        hop: tuple(Finding(each, WHY, PORT) for each in faults if each.hop is hop) for hop in Hop
+        hop: tuple(Finding(each, WHY, PORT) for each in faults if each.hop is hop)
+        for hop in HopName
     }
     seen = f"instance {PORT}, tap40ab441b-c2, ofport 12; and much more besides"
-    hops = tuple(HopReport(hop, found[hop], seen) for hop in Hop)
+    hops = tuple(HopReport(hop, found[hop], seen) for hop in HopName)
     _print(Diagnosis("compute-1", PORT, hops))
     return capsys.readouterr().out.splitlines()
 

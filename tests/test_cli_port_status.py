@@ -86,11 +86,19 @@ def test_of_two_claims_neither_is_served() -> None:
     ],
 )
 def test_a_port_has_several_names(word: str) -> None:
-    tap2 = dataclasses.replace(TAP, name="tap2", ofport=6, iface_id=OTHER.port_id)
+    tap2 = dataclasses.replace(
+        TAP, name="tap2", ofport=6, iface_id=OTHER.port_id, vm_uuid=OTHER.device_id
+    )
     other = dataclasses.replace(OTHER, fixed_ips=("10.0.0.55",))
     records = {RECORD.port_id: RECORD, OTHER.port_id: other}
     both = port_statuses([TAP, tap2], records, join_ports([TAP, tap2], records))
     assert [each.interface.name for each in chosen(both, word)] == ["tap1"]
+
+
+def test_a_disputed_port_is_named_by_either_instance() -> None:
+    disputed = _port_status(dataclasses.replace(TAP, vm_uuid=OTHER.device_id))
+    for instance in (RECORD.device_id, OTHER.device_id):
+        assert chosen([disputed], instance) == [disputed]
 
 
 @pytest.mark.parametrize("word", ["tap", "10.0.0", "10.0.0.6", "", "::"])

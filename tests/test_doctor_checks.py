@@ -7,39 +7,28 @@ from typing import Any
 import pytest
 from contracts.store_support import record
 
-from ovs_metadata.cli.doctor.checks_host import (
-    check_agent,
-    check_configuration,
-    check_metadata_port,
-    check_store,
-    check_switch,
-    is_enabled,
+from ovs_metadata.cli.doctor import (
+    agent,
+    configuration,
+    flows,
+    metadata_port,
+    nova,
+    open_vswitch,
+    port,
+    request,
+    store,
 )
-from ovs_metadata.cli.doctor.checks_nova import check_nova
-from ovs_metadata.cli.doctor.checks_port import (
-    check_flows,
-    check_port,
-    check_request,
-    is_instance_port,
-)
-from ovs_metadata.cli.doctor.facts import (
-    AdminFacts,
-    AgentFacts,
-    Deployment,
-    DeviceFacts,
-    EndpointFacts,
-    FlowFacts,
-    NamespaceFacts,
-    PacketFacts,
-    PortFacts,
-    ProcessFacts,
-    RequestFacts,
-    Step,
-    StoreFacts,
-    SwitchFacts,
-)
-from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport, Severity
+from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, ProcessFacts
+from ovs_metadata.cli.doctor.configuration import DeploymentFacts, DocumentFacts, is_enabled
+from ovs_metadata.cli.doctor.flows import FlowFacts, PacketFacts
 from ovs_metadata.cli.doctor.guest_request import Answer
+from ovs_metadata.cli.doctor.metadata_port import DeviceFacts, NamespaceFacts
+from ovs_metadata.cli.doctor.nova import AskStep, EndpointFacts
+from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
+from ovs_metadata.cli.doctor.port import PortFacts, is_instance_port
+from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
+from ovs_metadata.cli.doctor.request import RequestFacts
+from ovs_metadata.cli.doctor.store import StoreFacts
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, State
 from ovs_metadata.cli.verdict import Verdict
 from ovs_metadata.flows.values import FlowKey, Match
@@ -52,15 +41,16 @@ from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 SECRET = b"very-secret"
-DEPLOYMENT = Deployment(
+DEPLOYMENT = DeploymentFacts(
     enabled=True,
     enabled_origin="template default",
     problems=(),
-    generation="abc",
+    config_digest="abc",
     secret=SECRET,
     settings=Settings(),
 )
-STORE = StoreFacts("directory:/s", deployment=DEPLOYMENT, announced_generation="abc")
+DOCUMENTS = DocumentFacts(DEPLOYMENT)
+STORE = StoreFacts("directory:/s", documents=DOCUMENTS, announced_digest="abc")
 AGENT = AgentFacts(1, ProcessFacts(10), ProcessFacts(11), (ProcessFacts(12),), AdminFacts())
 SWITCH = SwitchFacts(
     bridge=Bridge("br-int", metadata_port=MetadataPort(1, ours=True, isolated=True))
@@ -79,6 +69,9 @@ TAP = Interface("tap1", ofport=5, iface_id=RECORD.port_id, vm_uuid=RECORD.device
 TOLD = {"port_id": RECORD.port_id, "instance_id": RECORD.device_id, "state": "served"}
 
 
+IDLE = AdminFacts(enabled=False)
+
+
 def names(findings: Any) -> list[str]:
     return [finding.fault.name for finding in findings]
 
@@ -94,8 +87,8 @@ def names(findings: Any) -> list[str]:
     ],
 )
 def test_configuration(changes: dict[str, Any], expected: list[str]) -> None:
-    store = replace(STORE, deployment=replace(DEPLOYMENT, **changes))
-    assert names(check_configuration(store, AGENT, "")) == expected
+    documents = DocumentFacts(replace(DEPLOYMENT, **changes))
+    assert names(configuration.check(documents, AGENT, "")) == expected
 
 
 @pytest.mark.parametrize(
@@ -117,30 +110,36 @@ def test_where_a_bad_value_leaves_it_open_the_agent_says_whether_it_is_enabled(
     enabled: bool | None,
 ) -> None:
     deployment = replace(DEPLOYMENT, enabled=stored)
-    agent = replace(AGENT, admin=admin, workers=workers)
-    assert is_enabled(deployment, agent) is enabled
-    found = names(check_configuration(replace(STORE, deployment=deployment), agent, ""))
+    seen = replace(AGENT, admin=admin, workers=workers)
+    assert is_enabled(deployment, seen) is enabled
+    found = names(configuration.check(DocumentFacts(deployment), seen, ""))
     assert found == (["disabled"] if enabled is False else [])
 
 
 def test_configuration_that_is_not_known_is_no_fault_of_the_configuration() -> None:
-    assert names(check_configuration(StoreFacts("x", unreachable="gone"), AGENT, "")) == []
+    assert names(configuration.check(DocumentFacts(), AGENT, "")) == []
+
+
+def test_a_service_that_the_agent_keeps_disabled_is_disabled_also_while_the_store_is_away() -> None:
+    (found,) = configuration.check(DocumentFacts(), replace(AGENT, admin=IDLE), "")
+    assert found.fault is configuration.DISABLED
+    assert "says the agent" in found.why
 
 
 @pytest.mark.parametrize(
-    ("changes", "agent", "expected"),
+    ("changes", "seen", "expected"),
     [
         ({}, AGENT, []),
         ({"unreachable": "no answer"}, AGENT, ["store-unreachable"]),
         ({"unusable": "no such layout"}, AGENT, ["store-unusable"]),
-        ({"announced_generation": None}, AGENT, ["agent-not-announced"]),
-        ({"announced_generation": None}, replace(AGENT, agent=None), []),
-        ({"announced_generation": "old"}, AGENT, ["agent-behind"]),
-        ({"announced_generation": "old"}, replace(AGENT, agent=ProcessFacts(1, True)), []),
+        ({"announced_digest": None}, AGENT, ["agent-not-announced"]),
+        ({"announced_digest": None}, replace(AGENT, agent=None), []),
+        ({"announced_digest": "old"}, AGENT, ["agent-behind"]),
+        ({"announced_digest": "old"}, replace(AGENT, agent=ProcessFacts(1, True)), []),
     ],
 )
-def test_store(changes: dict[str, Any], agent: AgentFacts, expected: list[str]) -> None:
-    assert names(check_store(replace(STORE, **changes), agent)) == expected
+def test_store(changes: dict[str, Any], seen: AgentFacts, expected: list[str]) -> None:
+    assert names(store.check(replace(STORE, **changes), seen)) == expected
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ def test_store(changes: dict[str, Any], agent: AgentFacts, expected: list[str]) 
     ],
 )
 def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
-    assert names(check_switch(switch, load())) == expected
+    assert names(open_vswitch.check(switch, load())) == expected
 
 
 @pytest.mark.parametrize(
@@ -190,22 +189,22 @@ def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
 )
 def test_agent(changes: dict[str, Any], expected: list[str]) -> None:
     facts = replace(AGENT, **changes)
-    assert names(check_agent(facts, "os-ken", enabled=True)) == expected
+    assert names(agent.check(facts, "os-ken", enabled=True)) == expected
 
 
 def test_an_agent_that_is_disabled_has_no_children_to_miss() -> None:
     idle = AgentFacts(2, ProcessFacts(10), admin=AdminFacts(ready=False, problems=("disabled",)))
-    assert names(check_agent(idle, "os-ken", enabled=False)) == []
+    assert names(agent.check(idle, "os-ken", enabled=False)) == []
 
 
 def test_an_external_flow_controller_is_missed_without_the_agent_too() -> None:
-    found = check_agent(AgentFacts(2), "external", enabled=True)
+    found = agent.check(AgentFacts(2), "external", enabled=True)
     assert names(found) == ["agent-not-running", "controller-not-running"]
 
 
 def with_port(**changes: Any) -> SwitchFacts:
-    port = replace(MetadataPort(1, ours=True, isolated=True), **changes)
-    return SwitchFacts(bridge=Bridge("br-int", metadata_port=port))
+    made = replace(MetadataPort(1, ours=True, isolated=True), **changes)
+    return SwitchFacts(bridge=Bridge("br-int", metadata_port=made))
 
 
 def with_device(**changes: Any) -> NamespaceFacts:
@@ -231,18 +230,18 @@ def with_device(**changes: Any) -> NamespaceFacts:
     ],
 )
 def test_metadata_port(switch: SwitchFacts, namespace: NamespaceFacts, expected: list[str]) -> None:
-    assert names(check_metadata_port(switch, namespace, agent_runs=True)) == expected
+    assert names(metadata_port.check(switch.bridge, namespace, agent_runs=True)) == expected
 
 
 def test_nobody_is_expected_to_listen_without_an_agent() -> None:
     deaf = replace(NAMESPACE, listening=frozenset())
-    assert names(check_metadata_port(SWITCH, deaf, agent_runs=False)) == []
+    assert names(metadata_port.check(SWITCH.bridge, deaf, agent_runs=False)) == []
 
 
 def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes: Any) -> PortFacts:
     host_ports = join_ports([interface], {RECORD.port_id: state})
-    port_id = RECORD.port_id if interface.iface_id == RECORD.port_id else None
-    facts = PortFacts(interface, port_id, state, host_ports, told=TOLD, asked=True)
+    pending = interface.ofport in host_ports.pending
+    facts = PortFacts(interface, state, pending=pending, agent_view=TOLD, asked=True)
     return replace(facts, **changes)
 
 
@@ -250,9 +249,9 @@ def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes:
     ("facts", "expected"),
     [
         (port_facts(), []),
-        (port_facts(attached_mac=RECORD.mac_address.upper()), []),
+        (port_facts(replace(TAP, attached_mac=RECORD.mac_address.upper())), []),
         (port_facts(replace(TAP, vm_uuid=None)), []),
-        (port_facts(told=None, asked=False), []),
+        (port_facts(agent_view=None, asked=False), []),
         (port_facts(replace(TAP, iface_id=None)), ["iface-id-missing"]),
         (port_facts(replace(TAP, iface_id="tap")), ["iface-id-malformed"]),
         (port_facts(state=replace(RECORD, device_owner="network:dhcp")), ["not-an-instance"]),
@@ -267,25 +266,30 @@ def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes:
         (port_facts(replace(TAP, ofport_request=9)), ["ofport-moving"]),
         (port_facts(replace(TAP, vm_uuid="somebody-else")), ["record-of-other-instance"]),
         (port_facts(state=replace(RECORD, fixed_ips=())), ["record-without-address"]),
-        (port_facts(attached_mac="fa:16:3e:00:00:99"), ["record-of-other-mac"]),
-        (port_facts(told=None), ["agent-sees-otherwise"]),
-        (port_facts(told=TOLD | {"instance_id": None, "reason": "?"}), ["agent-sees-otherwise"]),
+        (port_facts(replace(TAP, attached_mac="fa:16:3e:00:00:99")), ["record-of-other-mac"]),
+        (port_facts(agent_view=None), ["agent-sees-otherwise"]),
+        (
+            port_facts(agent_view=TOLD | {"instance_id": None, "reason": "?"}),
+            ["agent-sees-otherwise"],
+        ),
     ],
 )
 def test_port(facts: PortFacts, expected: list[str]) -> None:
-    assert names(check_port(facts)) == expected
+    assert names(port.check_one(facts)) == expected
 
 
 def test_why_a_number_is_about_to_change() -> None:
-    (asks,) = check_port(port_facts(replace(TAP, ofport_request=9)))
+    (asks,) = port.check_one(port_facts(replace(TAP, ofport_request=9)))
     assert asks.why == "it has number 5, and 9 is asked for"
     other = replace(TAP, name="tap2", iface_id=None, ofport=6, ofport_request=5)
-    (asked,) = check_port(port_facts(host_ports=join_ports([TAP, other], {RECORD.port_id: RECORD})))
+    (asked,) = port.check_one(
+        port_facts(pending=5 in join_ports([TAP, other], {RECORD.port_id: RECORD}).pending)
+    )
     assert asked.why == "another interface asks for its number, 5"
 
 
 def test_an_interface_without_a_number_is_no_trouble_where_another_has_one() -> None:
-    (found,) = check_port(port_facts(replace(TAP, name="qvo1", ofport=-1), rivals=("tap1",)))
+    (found,) = port.check_one(port_facts(replace(TAP, name="qvo1", ofport=-1), rivals=("tap1",)))
     assert (found.fault.name, found.severity) == ("ofport-missing", Severity.WARNING)
     assert found.subject == "interface qvo1"
     assert "tap1" in found.why
@@ -330,7 +334,7 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
     ],
 )
 def test_flows(facts: FlowFacts, expected: list[str]) -> None:
-    assert names(check_flows(facts)) == expected
+    assert names(flows.check(facts)) == expected
 
 
 def said(error: ProxyError) -> Answer:
@@ -367,7 +371,7 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
 )
 def test_request(answer: Answer, counted: int, expected: list[str]) -> None:
     facts = RequestFacts(RECORD.port_id, RECORD.device_id, answer, counted)
-    assert names(check_request(facts)) == expected
+    assert names(request.check(facts)) == expected
 
 
 def endpoint(signed: int | None = 404, unsigned: int | None = 403, **more: Any) -> EndpointFacts:
@@ -391,42 +395,42 @@ def endpoint(signed: int | None = 404, unsigned: int | None = 403, **more: Any) 
         *(
             (endpoint(None, None, failed=step, why="so"), [name])
             for step, name in {
-                Step.RESOLVE: "nova-unresolvable",
-                Step.CONNECT: "nova-unreachable",
-                Step.TLS: "nova-tls",
-                Step.ANSWER: "nova-silent",
-                Step.HTTP: "nova-not-http",
+                AskStep.RESOLVE: "nova-unresolvable",
+                AskStep.CONNECT: "nova-unreachable",
+                AskStep.TLS: "nova-tls",
+                AskStep.ANSWER: "nova-silent",
+                AskStep.HTTP: "nova-not-http",
             }.items()
         ),
     ],
 )
 def test_nova(seen: EndpointFacts, expected: list[str]) -> None:
-    assert names(check_nova([seen], Settings())) == expected
+    assert names(nova.check([seen], Settings())) == expected
 
 
 def test_one_endpoint_that_is_well_makes_the_other_ones_fault_a_warning() -> None:
-    dead = endpoint(None, None, failed=Step.CONNECT, why="refused")
-    (alone,) = check_nova([dead], Settings())
+    dead = endpoint(None, None, failed=AskStep.CONNECT, why="refused")
+    (alone,) = nova.check([dead], Settings())
     assert alone.severity is Severity.ERROR
-    (beside,) = check_nova([dead, endpoint()], Settings())
+    (beside,) = nova.check([dead, endpoint()], Settings())
     assert beside.severity is Severity.WARNING
 
 
 def test_a_certificate_that_is_not_checked_is_a_warning_with_tls_only() -> None:
     plain = Settings(nova_insecure=True)
-    assert names(check_nova([endpoint()], plain)) == []
+    assert names(nova.check([endpoint()], plain)) == []
     tls = Settings(nova_insecure=True, nova_metadata_urls=("https://nova:8775",))
-    assert names(check_nova([endpoint()], tls)) == ["nova-tls-unchecked"]
+    assert names(nova.check([endpoint()], tls)) == ["nova-tls-unchecked"]
 
 
 def test_the_worst_finding_is_the_exit_status() -> None:
     def status(*findings: Finding) -> int:
-        hops = (HopReport(Hop.NOVA, findings), HopReport(Hop.STORE, skipped="not asked"))
+        hops = (HopReport(HopName.NOVA, findings), HopReport(HopName.STORE, skipped="not asked"))
         return Diagnosis("h", "", hops).exit_status
 
-    (warning,) = check_nova([endpoint(expires_in=1.0)], Settings())
-    (error,) = check_nova([endpoint(403)], Settings())
-    (note,) = check_flows(FlowFacts((), packets(own_requests=0)))
+    (warning,) = nova.check([endpoint(expires_in=1.0)], Settings())
+    (error,) = nova.check([endpoint(403)], Settings())
+    (note,) = flows.check(FlowFacts((), packets(own_requests=0)))
     assert [status(), status(note), status(note, warning), status(warning, error)] == [0, 0, 1, 2]
 
 

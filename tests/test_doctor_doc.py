@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.cli.doctor.faults import FAULTS
-from ovs_metadata.cli.doctor.finding import Fault, Hop
+from ovs_metadata.cli.doctor.hops import FAULTS
+from ovs_metadata.cli.doctor.report import Fault, HopName
 
 PAGE = (Path(__file__).parent.parent / "docs" / "troubleshooting.md").read_text()
 
@@ -49,4 +49,4 @@ def test_names_are_unique_and_messages_are_sentences() -> None:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fault.name)
         assert fault.what.endswith(".")
         assert fault.remedy.endswith((".", ":"))
-        assert isinstance(fault.hop, Hop)
+        assert isinstance(fault.hop, HopName)

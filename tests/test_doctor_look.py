@@ -20,10 +20,11 @@ from lab.rig.process import free_port, wait_for
 from lab.stand_ins.metadata_instance import Instance
 from lab.stand_ins.metadata_service import MetadataService
 from ovs_metadata.cli import admin_client
-from ovs_metadata.cli.doctor import look_host, look_nova, look_store
-from ovs_metadata.cli.doctor.facts import Step
-from ovs_metadata.cli.doctor.look_nova import Asker, look_at_nova, nobody
-from ovs_metadata.cli.doctor.settle import settled
+from ovs_metadata.cli.doctor import metadata_port, nova, port, retry
+from ovs_metadata.cli.doctor.agent import read_admin, read_agent
+from ovs_metadata.cli.doctor.nova import Asker, AskStep, nobody, read_endpoints
+from ovs_metadata.cli.doctor.retry import retry_while_wrong
+from ovs_metadata.cli.doctor.store import read_store
 from ovs_metadata.host.config import Config, load
 from ovs_metadata.host.listen import LoopbackAddress
 from ovs_metadata.host.lock import take_lock
@@ -45,19 +46,19 @@ def config(tmp_path: Path) -> Config:
 
 
 def test_who_holds_the_lock_runs(config: Config) -> None:
-    assert look_host.look_at_agent(config).agent is None
+    assert read_agent(config).agent is None
     lock = take_lock(config.state_dir / "agent.lock", "agent")
     with lock:
-        found = look_host.look_at_agent(config)
+        found = read_agent(config)
         assert found.agent
         assert (found.agent.pid, found.agent.stopped) == (os.getpid(), False)
         assert found.controller is None
     # The file stays; what counts is that nobody holds it.
-    assert look_host.look_at_agent(config).agent is None
+    assert read_agent(config).agent is None
 
 
 def test_looking_takes_no_lock(config: Config) -> None:
-    look_host.look_at_agent(config)
+    read_agent(config)
     take_lock(config.state_dir / "agent.lock", "agent").close()
 
 
@@ -74,7 +75,7 @@ def test_a_stopped_process_is_seen_to_be(config: Config) -> None:
             child.send_signal(signal.SIGSTOP)
 
             def stopped() -> bool:
-                controller = look_host.look_at_agent(config).controller
+                controller = read_agent(config).controller
                 return bool(controller and controller.pid == child.pid and controller.stopped)
 
             wait_for(stopped, "it to be seen stopped")
@@ -84,9 +85,9 @@ def test_a_stopped_process_is_seen_to_be(config: Config) -> None:
 
 def test_listening_sockets_by_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as four:
-        assert ("127.0.0.1", four.getsockname()[1]) in set(look_host._listening())
+        assert ("127.0.0.1", four.getsockname()[1]) in set(metadata_port._listening())
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
-        assert ("::1", six.getsockname()[1]) in set(look_host._listening())
+        assert ("::1", six.getsockname()[1]) in set(metadata_port._listening())
 
 
 @pytest.mark.parametrize(
@@ -103,13 +104,13 @@ def test_devices_here(flags: list[str], problem: str, monkeypatch: pytest.Monkey
         def get_links(self, ifname: str) -> list[dict[str, int]]:
             return [{"flags": number}] if ifname == "tap1" else []
 
-    monkeypatch.setattr(look_host, "IPRoute", Here)
-    assert look_host.link_problem("tap1") == problem
+    monkeypatch.setattr(port, "IPRoute", Here)
+    assert port.link_problem("tap1") == problem
 
 
 def test_devices_elsewhere() -> None:
-    assert look_host.link_problem("lo") is not None
-    assert look_host.link_problem("no-such-device") is None
+    assert port.link_problem("lo") is not None
+    assert port.link_problem("no-such-device") is None
 
 
 @pytest.mark.parametrize(("stored", "enabled"), [(None, False), (True, True), ("yes", None)])
@@ -121,7 +122,7 @@ def test_a_bad_value_of_enabled_is_not_taken_for_the_next_one(
         values = {} if stored is None else {ENABLED: stored}
         path = layout.config_node_path(config.host)
         assert store.write_document(path, json.dumps(values).encode(), None)
-        deployment = look_store.look_into(store, config, url).deployment
+        deployment = read_store(store, config.host, url).documents.deployment
     assert deployment
     assert deployment.enabled is enabled
 
@@ -131,13 +132,13 @@ def test_records_are_found_however_their_address_is_spelt(tmp_path: Path, word: 
     with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
         stored = replace(record(2), fixed_ips=("2001:db8::5",))
         store.put(stored)
-        assert look_store.records_named(store, word) == [stored]
-        assert look_store.records_named(store, "2001:db8::6") == []
-        assert look_store.records_named(store, "tap5") == []
+        assert port.records_named(store, word) == [stored]
+        assert port.records_named(store, "2001:db8::6") == []
+        assert port.records_named(store, "tap5") == []
 
 
 def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
-    assert "nobody answers" in look_host.ask_agent(tmp_path / "x").unreachable
+    assert "nobody answers" in read_admin(tmp_path / "x").unreachable
 
 
 def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +146,7 @@ def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "x"))
         server.listen()
-        found = look_host.ask_agent(tmp_path / "x")
+        found = read_admin(tmp_path / "x")
     assert "nothing is said" in found.silent
     assert not found.unreachable
 
@@ -157,7 +158,7 @@ def test_whoever_has_the_tcp_port_is_not_asked(config: Config) -> None:
     ):
         poser.setblocking(False)
         asked = replace(config, admin_listen=LoopbackAddress(*poser.getsockname()))
-        admin = look_host.look_at_agent(asked).admin
+        admin = read_agent(asked).admin
         with pytest.raises(BlockingIOError):
             poser.accept()
     assert admin
@@ -182,39 +183,39 @@ def service() -> Iterator[MetadataService]:
 def test_what_nova_says_to_secrets(
     service: MetadataService, secret: bytes, asker: Asker, signed: int, unsigned: int
 ) -> None:
-    (seen,) = look_at_nova(Settings(nova_metadata_urls=(service.url,)), secret, asker)
+    (seen,) = read_endpoints(Settings(nova_metadata_urls=(service.url,)), secret, asker)
     assert (seen.failed, seen.signed, seen.unsigned) == (None, signed, unsigned)
     assert seen.of_instance == (ASKER.instance_id if asker is ASKER else "")
 
 
 def test_every_endpoint_is_asked(service: MetadataService) -> None:
     urls = (f"http://127.0.0.1:{free_port()}", service.url, "http://name.invalid:1")
-    seen = look_at_nova(Settings(nova_metadata_urls=urls), b"the-secret", ASKER)
-    assert [each.failed for each in seen] == [Step.CONNECT, None, Step.RESOLVE]
+    seen = read_endpoints(Settings(nova_metadata_urls=urls), b"the-secret", ASKER)
+    assert [each.failed for each in seen] == [AskStep.CONNECT, None, AskStep.RESOLVE]
     assert [each.url for each in seen] == list(urls)
 
 
 def test_a_silent_nova(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look_nova, "MAX_WAIT", 0.1)
+    monkeypatch.setattr(nova, "MAX_WAIT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        for scheme, step in (("http", Step.ANSWER), ("https", Step.TLS)):
+        number = server.getsockname()[1]
+        for scheme, step in (("http", AskStep.ANSWER), ("https", AskStep.TLS)):
             settings = Settings(
-                nova_metadata_urls=(f"{scheme}://127.0.0.1:{port}",), connect_timeout=0.1
+                nova_metadata_urls=(f"{scheme}://127.0.0.1:{number}",), connect_timeout=0.1
             )
-            (seen,) = look_at_nova(settings, b"s", ASKER)
+            (seen,) = read_endpoints(settings, b"s", ASKER)
             assert seen.failed is step, seen.why
 
 
 def test_a_plain_http_server_is_no_tls(service: MetadataService) -> None:
     url = service.url.replace("http:", "https:")
     settings = Settings(nova_metadata_urls=(url,), connect_timeout=1.0)
-    (seen,) = look_at_nova(settings, b"s", ASKER)
-    assert seen.failed is Step.TLS
+    (seen,) = read_endpoints(settings, b"s", ASKER)
+    assert seen.failed is AskStep.TLS
 
 
-def test_what_is_wrong_for_a_moment_only_is_not_wrong() -> None:
-    looks = iter([1, 2, 3])
-    assert settled(lambda: next(looks), lambda seen: seen < 2, patient=True) == 2
-    looks = iter([1, 2, 3])
-    assert settled(lambda: next(looks), lambda seen: seen < 2, patient=False) == 1
+def test_what_is_wrong_for_a_moment_only_is_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "INTERVAL", 0)
+    readings = iter([2, 3])
+    assert retry_while_wrong(1, lambda: next(readings), lambda seen: seen < 2, patient=True) == 2
+    assert retry_while_wrong(1, lambda: next(readings), lambda seen: seen < 2, patient=False) == 1

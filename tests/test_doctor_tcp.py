@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.cli.doctor.tcp import TcpClient
+from ovs_metadata.cli.doctor.tcp_client import TcpClient
 from ovs_metadata.flows.packets import End
 
 HERE = End("02:00:a9:fe:00:d0", "192.0.2.1", 20001)

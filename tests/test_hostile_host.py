@@ -24,8 +24,9 @@ from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, SHARED_SECRET
 from ovs_metadata.cli import flows, host_view, trace
 from ovs_metadata.cli.cleanup import dhcp_namespaces, namespaces
 from ovs_metadata.cli.cleanup.dhcp_namespaces import Contents, NamespaceDevice, Process
-from ovs_metadata.cli.doctor import look_host, look_switch
-from ovs_metadata.cli.doctor.facts import ProcessFacts
+from ovs_metadata.cli.doctor import agent, open_vswitch
+from ovs_metadata.cli.doctor import flows as doctor_flows
+from ovs_metadata.cli.doctor.agent import ProcessFacts
 from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate import switchover
 from ovs_metadata.flows import dump
@@ -75,7 +76,7 @@ def failing(error: Exception) -> Callable[..., NoReturn]:
 
 @pytest.mark.usefixtures("as_root")
 def test_why_ovsdb_does_not_answer(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (namespaces, host_view, look_switch):
+    for module in (namespaces, host_view):
         monkeypatch.setattr(module, "Ovsdb", failing(OvsdbUnreachable(commands.hostile)))
     for each in LOOKING:
         assert MARK in commands.run(*each).output, each
@@ -96,13 +97,12 @@ def test_why_the_switch_does_not_answer(
     )
     there = SimpleNamespace(
         bridge=bridge,
-        idl=SimpleNamespace(tables={"Interface": SimpleNamespace(rows={})}),
         close=lambda: None,
     )
-    for module in (namespaces, host_view, look_switch):
+    for module in (namespaces, host_view):
         monkeypatch.setattr(module, "Ovsdb", lambda *_: there)
     fail = failing(OSError(5, hostile))
-    for module in (flows, trace, look_switch, switchover):
+    for module in (flows, trace, open_vswitch, doctor_flows, switchover):
         monkeypatch.setattr(module, "dump_flows", fail)
     monkeypatch.setattr(dump, "others_flows", fail)
     commands.write(layout.port_path(record().port_id), json.loads(record().to_json()))
@@ -114,7 +114,7 @@ def test_why_the_switch_does_not_answer(
 def test_what_is_in_a_namespace(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = commands.hostile
     there = Contents((Process(7, hostile),), 1, (NamespaceDevice(hostile, connected=True),))
-    for module in (namespaces, host_view, look_switch):
+    for module in (namespaces, host_view):
         monkeypatch.setattr(module, "Ovsdb", failing(OvsdbUnreachable("no")))
     monkeypatch.setattr(namespaces, "opaque_processes", lambda: [Process(8, hostile)])
     clean = ["cleanup", "dhcp-namespaces"]
@@ -184,7 +184,7 @@ ANSWERS = (
 
 @pytest.mark.usefixtures("as_root")
 def test_what_nova_answers(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (namespaces, host_view, look_switch):
+    for module in (namespaces, host_view):
         monkeypatch.setattr(module, "Ovsdb", failing(OvsdbUnreachable("no")))
     for answer in ANSWERS:
         text = answer.replace("{0}", commands.hostile)
@@ -216,5 +216,5 @@ def test_a_process_is_read_whatever_its_name_is() -> None:
         process.stdout.readline()
         found = {each.pid: each for each, _ in dhcp_namespaces._processes()}
         assert found[process.pid].name == "\\xff\\x9b2J\nFORGED"
-        assert look_host._process(process.pid) == ProcessFacts(process.pid)
+        assert agent._process(process.pid) == ProcessFacts(process.pid)
         process.stdin.close()

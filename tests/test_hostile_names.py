@@ -25,8 +25,8 @@ from ovs_metadata.agent.admin.status import About, HostStatus
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.cli import flows, status, trace
 from ovs_metadata.cli.doctor import command as doctor
-from ovs_metadata.cli.doctor.faults import FAULTS
-from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, Hop, HopReport
+from ovs_metadata.cli.doctor.hops import FAULTS
+from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport
 from ovs_metadata.cli.host_view import Host
 from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate.prerequisites import Check
@@ -157,8 +157,10 @@ def test_what_the_doctor_and_a_plan_found(
 ) -> None:
     hostile = commands.hostile
     finding = Finding(FAULTS[0], hostile, hostile)
-    hops = tuple(HopReport(hop, (), hostile, hostile) for hop in Hop)
-    found = Diagnosis(hostile, hostile, (*hops, HopReport(Hop.NOVA, (finding, finding), hostile)))
+    hops = tuple(HopReport(hop, (), hostile, hostile) for hop in HopName)
+    found = Diagnosis(
+        hostile, hostile, (*hops, HopReport(HopName.NOVA, (finding, finding), hostile))
+    )
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(doctor, "diagnose", lambda *_: found)
     assert MARK in commands.run("doctor").stdout

@@ -262,11 +262,11 @@ def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(
     with contextlib.closing(open_store(migrate.url)) as store:
         store.put(record(1))
         store.put(subport)
-        plan = prerequisites._records(bridge, store)
-    config = tmp_path / "plan.conf"
-    config.write_text(f"[store]\nurl = {migrate.url}\n")
-    monkeypatch.setattr(cli_host, "_bridge", lambda _config: bridge)
-    (flows,) = cli_host.look(CliContext(str(config), None)).chosen("spt2")
+        plan = prerequisites._records(cli_host.read_host(config.load(), bridge, store))
+    path = tmp_path / "plan.conf"
+    path.write_text(f"[store]\nurl = {migrate.url}\n")
+    monkeypatch.setattr(cli_host, "read_bridge", lambda _config: bridge)
+    (flows,) = cli_host.look(CliContext(str(path), None)).chosen("spt2")
     assert plan.state == "warning"
     assert f"1 not, which go on using Neutron's proxy: {flows.title}: {flows.reason}." in plan.text
 

@@ -38,9 +38,14 @@ class Effective:
     """Key → name of the source its value comes from."""
     problems: tuple[str, ...]
     """What was passed over, a line each. No secret is in them."""
-    undecided: tuple[str, ...] = ()
-    """Those of the problems that leave open what is wanted: a bad value of a key that is never
-    guessed, with nothing in force before it."""
+    undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Keys that are never guessed, whose value is bad, and of which nothing was in force before:
+    what is wanted is open, and nobody may act on it. Key → the problems."""
+
+    @property
+    def enabled(self) -> bool | None:
+        """Whether the service is enabled; None if that is open."""
+        return None if ENABLED in self.undecided else bool(self.values[ENABLED])
 
 
 def effective(sources: Sequence[ConfigSource], before: Values | None = None) -> Effective:
@@ -54,18 +59,18 @@ def effective(sources: Sequence[ConfigSource], before: Values | None = None) -> 
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems = [source.problem for source in sources if source.problem]
-    undecided: list[str] = []
+    undecided: dict[str, tuple[str, ...]] = {}
     for key in known.values():
         passed_over = len(problems)
         values[key.name], origins[key.name] = _chosen(key, sources, before, problems)
-        if before is None and key.name in NEVER_GUESSED:
-            undecided += problems[passed_over:]
+        if before is None and key.name in NEVER_GUESSED and problems[passed_over:]:
+            undecided[key.name] = tuple(problems[passed_over:])
     for source in reversed(sources):
         for name, value in source.values.items():
             if name not in known:
                 values[name], origins[name] = value, source.name
     problems += unknown_keys(sources)
-    return Effective(values, origins, tuple(problems), tuple(undecided))
+    return Effective(values, origins, tuple(problems), undecided)
 
 
 def _chosen(

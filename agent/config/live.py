@@ -4,6 +4,7 @@
 it appears, and the last good value stays in force. Lives from construction to `close`.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Collection, Sequence
 
@@ -57,7 +58,7 @@ class LiveDeployment:
         found = effective(sources, self._values)
         problems = [*malformed, *found.problems]
         if found.undecided:
-            return self._wait(problems, because=found.undecided)
+            return self._wait(problems, because=list(itertools.chain(*found.undecided.values())))
         settings: Settings | None = None
         unusable = ""
         try:

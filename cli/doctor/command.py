@@ -18,8 +18,9 @@ from ovs_metadata.cli.common import (
     print_rendered,
     rendered,
 )
-from ovs_metadata.cli.doctor.diagnosis import Order, diagnose, unreadable
-from ovs_metadata.cli.doctor.finding import Diagnosis, Finding, HopReport
+from ovs_metadata.cli.doctor.evidence import Request
+from ovs_metadata.cli.doctor.hops import diagnose, unreadable
+from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopReport
 from ovs_metadata.host.config import ConfigError, load
 from ovs_metadata.untrusted import printable
 
@@ -73,7 +74,7 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     except ConfigError as error:
         found = unreadable(error, port)
     else:
-        found = diagnose(config, Order(port, cli.store, request))
+        found = diagnose(config, Request(port, cli.store, request))
     if output == "json":
         print_json(found.document())
     else:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from netaddr import EUI
 
-from ovs_metadata.cli.doctor.tcp import TcpClient
+from ovs_metadata.cli.doctor.tcp_client import TcpClient
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.packets import End

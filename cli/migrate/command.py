@@ -17,8 +17,9 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
-from ovs_metadata.cli.doctor.diagnosis import Order, diagnose
-from ovs_metadata.cli.doctor.finding import Diagnosis, Severity
+from ovs_metadata.cli.doctor.evidence import Request
+from ovs_metadata.cli.doctor.hops import diagnose
+from ovs_metadata.cli.doctor.report import Diagnosis, Severity
 from ovs_metadata.cli.migrate.neighbours import (
     ASK_AGAIN_AFTER,
     ask_for_guests,
@@ -26,7 +27,7 @@ from ovs_metadata.cli.migrate.neighbours import (
 from ovs_metadata.cli.migrate.neutron_ini import differing
 from ovs_metadata.cli.migrate.prerequisites import Check, check_host
 from ovs_metadata.cli.migrate.switchover import (
-    Announcement,
+    HostAgent,
     announced,
     lets_pass,
     remove_without_agent,
@@ -255,7 +256,7 @@ def _host(cli: CliContext, host: str | None) -> tuple[str, bool]:
     return name, name == cli.load_config().host
 
 
-def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -> Announcement:
+def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -> HostAgent:
     """Wait until the host's agent says that it does as it is told."""
 
     def done() -> bool:
@@ -313,7 +314,7 @@ def _verify(cli: CliContext, timeout: float) -> None:
     last: list[Diagnosis] = []
 
     def well() -> bool:
-        last[:] = [diagnose(config, Order("", cli.store))]
+        last[:] = [diagnose(config, Request("", cli.store))]
         return last[0].exit_status < Severity.ERROR
 
     is_well = wait_until(well, timeout)

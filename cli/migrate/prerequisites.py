@@ -12,19 +12,16 @@ from typing import Any, Literal
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
 from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
-from ovs_metadata.cli.common import port_state
-from ovs_metadata.cli.doctor.checks_nova import check_nova
-from ovs_metadata.cli.doctor.finding import Severity
-from ovs_metadata.cli.doctor.look_host import look_at_processes
-from ovs_metadata.cli.doctor.look_nova import look_at_nova, nobody
-from ovs_metadata.cli.doctor.look_store import announced_generation
-from ovs_metadata.cli.doctor.look_switch import look_at_switch
+from ovs_metadata.cli.doctor import nova
+from ovs_metadata.cli.doctor.agent import read_processes
+from ovs_metadata.cli.doctor.open_vswitch import read_switch
+from ovs_metadata.cli.doctor.report import Severity
+from ovs_metadata.cli.doctor.store import read_announced_digest
+from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.cli.migrate.others_flows import OthersFlows, others_flows
-from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.configuration import ConfigSource
 from ovs_metadata.store.interface import StoreError
@@ -65,7 +62,7 @@ def check_host(
     """
     yield _root()
     yield _store(store_url)
-    switch = look_at_switch(config)
+    switch = read_switch(config)
     bridge = switch.bridge
     problem = switch.unreachable or switch.silent
     if bridge is None:
@@ -74,7 +71,7 @@ def check_host(
     if bridge is not None and not problem:
         yield _metadata_port(bridge)
         yield _tables(config)
-        yield _records(bridge, store)
+        yield _records(read_host(config, bridge, store))
     yield _agent(config, store)
     yield from _nova(values)
 
@@ -129,20 +126,15 @@ def _of_flows(name: str, found: OthersFlows, config: Config) -> Check:
     return Check(name, "ok", "free")
 
 
-def _records(bridge: Bridge, store: Store) -> Check:
-    port_ids = {interface.port_id for interface in bridge.interfaces}
-    read = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
-    records = with_instances(read, port_ids)
-    host_ports = join_ports(bridge.interfaces, records)
-    served = len(host_ports.served)
-    found = port_statuses(bridge.interfaces, records, host_ports)
+def _records(host: Host) -> Check:
+    served = len(host.host_ports.served)
     # Neutron's own ports (DHCP, routers) have no vm-uuid; they need no record.
     lacking = [
         f"{each.title}: {each.reason}"
-        for each in found
+        for each in host.port_statuses
         if each.reason
         and each.is_instance_port
-        and (each.interface.vm_uuid or read.get(each.port_id or ""))
+        and (each.interface.vm_uuid or host.stored.get(each.port_id or ""))
     ]
     if not lacking:
         return Check("port records", "ok", f"{served} ports can be served")
@@ -157,11 +149,11 @@ def _records(bridge: Bridge, store: Store) -> Check:
 
 
 def _agent(config: Config, store: Store) -> Check:
-    agent = look_at_processes(config).agent
+    agent = read_processes(config).agent
     if agent is None:
         return Check("agent", "failed", "it does not run: systemctl start ovs-metadata-agent")
     try:
-        announced = announced_generation(store, config.host)
+        announced = read_announced_digest(store, config.host)
     except StoreError as error:
         return Check("agent", "failed", str(error))
     if announced is None:
@@ -179,7 +171,7 @@ def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("certificates", "failed", str(error))
         return
     secret = in_force[SHARED_SECRET].encode()
-    found = check_nova(look_at_nova(settings, secret, nobody()), settings)
+    found = nova.check(nova.read_endpoints(settings, secret, nova.nobody()), settings)
     for finding in found:
         state: State = "failed" if finding.severity is Severity.ERROR else "warning"
         text = f"{finding.fault.name} {finding.subject}: {finding.why}. {finding.fault.remedy}"

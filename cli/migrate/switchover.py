@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.network.cleanup import remove_every_trace
-from ovs_metadata.cli.common import port_state
-from ovs_metadata.cli.doctor.look_switch import look_at_switch
+from ovs_metadata.cli.doctor.open_vswitch import read_switch
+from ovs_metadata.cli.host_view import read_host
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.passing import leads_past_others
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import ServedPort, join_ports
+from ovs_metadata.host.join import ServedPort
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED, read_sources
@@ -27,7 +27,7 @@ INTERVAL = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class HostAgent:
     """What matters here of what an agent says of itself."""
 
     alive: bool
@@ -43,28 +43,25 @@ def switch_host(store: Store, host: str, *, enabled: bool) -> None:
     change(store, layout.config_node_path(host), lambda values: {**values, ENABLED: enabled})
 
 
-def announced(store: Store, host: str) -> Announcement | None:
+def announced(store: Store, host: str) -> HostAgent | None:
     """What the agent of a host says; None if there never was one, or it cannot be understood.
 
     Raises:
         StoreError: the store cannot be read.
         MalformedDocument: the configuration of the host cannot be.
     """
-    for each in store.announced(layout.AGENTS):
-        if each.name != host:
-            continue
-        said = read_announcement(each.data)
-        if said is None:
-            return None
-        wanted = config_digest(effective(read_sources(store, host)).values)
-        return Announcement(
-            alive=each.alive,
-            enabled=said.enabled,
-            applied=said.generation == wanted,
-            ports_served=said.ports_served,
-            last_error=said.last_error,
-        )
-    return None
+    found = store.announced_at(layout.agent_path(host))
+    said = read_announcement(found.data) if found else None
+    if found is None or said is None:
+        return None
+    wanted = config_digest(effective(read_sources(store, host)).values)
+    return HostAgent(
+        alive=found.alive,
+        enabled=said.enabled,
+        applied=said.generation == wanted,
+        ports_served=said.ports_served,
+        last_error=said.last_error,
+    )
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
@@ -82,7 +79,7 @@ def what_is_left(config: Config) -> str:
 
     Flows and metadata port are in the way; that nobody can be asked about them may be as well.
     """
-    switch = look_at_switch(config)
+    switch = read_switch(config)
     if switch.unreachable or switch.silent:
         return switch.unreachable or switch.silent
     if switch.bridge is None:
@@ -129,9 +126,7 @@ def remove_without_agent(config: Config) -> bool:
 
 def served_ports(config: Config, store: Store) -> list[ServedPort]:
     """The ports of this host that are served, or would be; raises StoreError."""
-    bridge = look_at_switch(config).bridge
+    bridge = read_switch(config).bridge
     if bridge is None:
         return []
-    port_ids = {interface.port_id for interface in bridge.interfaces}
-    records = {port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None}
-    return list(join_ports(bridge.interfaces, records).served.values())
+    return list(read_host(config, bridge, store).host_ports.served.values())

@@ -1,7 +1,12 @@
 """What the doctor says: which hop is not as it should be, why, and what to do. Values."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+
+class CannotTell(Exception):
+    """A hop cannot be examined; the message says why."""
 
 
 class Severity(IntEnum):
@@ -20,12 +25,12 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
-class Hop(StrEnum):
-    """The hops, in the order in which they depend on each other."""
+class HopName(StrEnum):
+    """The hops, in the order of the report."""
 
     CONFIGURATION = "configuration"
     STORE = "store"
-    SWITCH = "Open vSwitch"
+    OPEN_VSWITCH = "Open vSwitch"
     AGENT = "agent"
     METADATA_PORT = "metadata port"
     PORT = "port"
@@ -39,10 +44,38 @@ class Fault:
     """One thing that can be wrong: its name, where, how bad, what it is, and what to do."""
 
     name: str
-    hop: Hop
+    hop: HopName
     severity: Severity
     what: str
     remedy: str
+
+
+class Faults:
+    """Declares the faults of one hop, in the order of docs/troubleshooting.md."""
+
+    def __init__(self, hop: HopName) -> None:
+        self._hop = hop
+        self._faults: list[Fault] = []
+
+    def note(self, name: str, what: str, remedy: str) -> Fault:
+        """Declare a note."""
+        return self._declared(name, Severity.NOTE, what, remedy)
+
+    def warning(self, name: str, what: str, remedy: str) -> Fault:
+        """Declare a warning."""
+        return self._declared(name, Severity.WARNING, what, remedy)
+
+    def error(self, name: str, what: str, remedy: str) -> Fault:
+        """Declare an error."""
+        return self._declared(name, Severity.ERROR, what, remedy)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._faults)
+
+    def _declared(self, name: str, severity: Severity, what: str, remedy: str) -> Fault:
+        fault = Fault(name, self._hop, severity, what, remedy)
+        self._faults.append(fault)
+        return fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +110,7 @@ class Finding:
 class HopReport:
     """How one hop is. `seen` says what was seen of it; `skipped`, why it was not looked at."""
 
-    hop: Hop
+    hop: HopName
     findings: tuple[Finding, ...] = ()
     seen: str = ""
     skipped: str = ""

@@ -1,0 +1,278 @@
+"""The hop "agent": the agent, its workers, and the flow controller.
+
+Nothing is touched. Whether a process holds a lock is read in /proc/locks and not tried out, for an
+agent that is just starting would then find it taken. The checks are pure: facts in, findings out.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ovs_metadata.cli.admin_client import AgentSilent, AgentStill, ask
+from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.retry import retry_while_wrong
+from ovs_metadata.host.config import Config
+
+PROC = Path("/proc")
+
+_WORKER = b"ovs_metadata.proxy.main"
+
+FAULTS = Faults(HopName.AGENT)
+
+AGENT_NOT_RUNNING = FAULTS.error(
+    "agent-not-running",
+    "The agent does not run.",
+    "Start ovs-metadata-agent, and read the end of its log for why it ended.",
+)
+AGENT_STUCK = FAULTS.error(
+    "agent-stuck",
+    "The agent runs and does nothing.",
+    "kill -CONT its pid if somebody stopped it; otherwise restart it. Guests lose nothing by it.",
+)
+ADMIN_UNREACHABLE = FAULTS.warning(
+    "admin-unreachable",
+    "The agent runs, and does not answer at its admin socket.",
+    "Restart the agent, and read in its log what is in the way of admin.sock in its state_dir. "
+    "Guests are served without it, but our commands see less.",
+)
+AGENT_NOT_READY = FAULTS.error(
+    "agent-not-ready",
+    "The agent says that it does not serve.",
+    "If the other findings do not explain it, read the agent's log.",
+)
+WORKERS_MISSING = FAULTS.error(
+    "workers-missing",
+    "There are not as many proxy workers as there should be.",
+    "The agent starts them again with growing delays: its log says why they end.",
+)
+WORKER_STUCK = FAULTS.error(
+    "worker-stuck",
+    "A proxy worker is stopped, so that the ports it is there for are not served.",
+    "The agent kills it after 20 s and starts another. Find out who or what stopped it.",
+)
+CONTROLLER_NOT_RUNNING = FAULTS.error(
+    "controller-not-running",
+    "No flow controller runs: new ports get no flows, and deleted flows do not come back.",
+    "The agent starts it again, unless [flows] controller is external: then start ryu-manager with "
+    "ovs_metadata.flows.app. The log says why it ended.",
+)
+CONTROLLER_STUCK = FAULTS.error(
+    "controller-stuck",
+    "The flow controller is stopped: new ports get no flows, and deleted flows do not come back.",
+    "The agent kills it after 20 s and starts another; an external one wants kill -CONT. Find out "
+    "who or what stopped it.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """A process: `stopped` if it does not run although it is there (by a signal, or a debugger)."""
+
+    pid: int
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdminFacts:
+    """What the agent says. `unreachable` and `silent`: why it says nothing.
+
+    enabled: whether the service is, as the agent keeps it; None if it does not know yet.
+    """
+
+    unreachable: str = ""
+    silent: str = ""
+    ready: bool = True
+    problems: tuple[str, ...] = ()
+    ports: Sequence[Mapping[str, Any]] = ()
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """The agent and its children. `admin` is None if the agent was not asked."""
+
+    wanted_workers: int
+    agent: ProcessFacts | None = None
+    controller: ProcessFacts | None = None
+    workers: tuple[ProcessFacts, ...] = ()
+    admin: AdminFacts | None = None
+
+    @property
+    def keeps_enabled(self) -> bool | None:
+        """Whether the service is enabled as the agent keeps it; None if that cannot be told.
+
+        There are workers only while it is.
+        """
+        told = self.admin.enabled if self.admin else None
+        return True if told is None and self.workers else told
+
+    @property
+    def at_work(self) -> bool:
+        """Whether what is not as it should be may be so in a moment."""
+        processes = (self.agent, self.controller, *self.workers)
+        return self.agent is not None and not any(each and each.stopped for each in processes)
+
+
+def read_agent(config: Config) -> AgentFacts:
+    """The agent, its children, and what it says."""
+    facts = read_processes(config)
+    if facts.agent and not facts.agent.stopped:
+        return replace(facts, admin=read_admin(config.admin_socket))
+    return facts
+
+
+def read_processes(config: Config) -> AgentFacts:
+    """The agent and its children; raises OSError if one may not look at the lock files."""
+    agent = _holder(config.state_dir / "agent.lock")
+    return AgentFacts(
+        wanted_workers=config.workers,
+        agent=agent,
+        controller=_holder(config.state_dir / "flows.lock"),
+        workers=tuple(_workers_of(agent.pid)) if agent else (),
+    )
+
+
+def _holder(lock: Path) -> ProcessFacts | None:
+    """The process that holds a lock file (see `ovs_metadata.host.lock`)."""
+    try:
+        wanted = lock.stat()
+    except FileNotFoundError:
+        return None
+    for line in (PROC / "locks").read_text().splitlines():
+        # "1: FLOCK  ADVISORY  WRITE 2052 fe:00:2195525 0 EOF", see proc(5).
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(wanted.st_ino):
+            process = _process(int(words[4]))
+            if process and _has_open(process.pid, wanted):
+                return process
+    return None
+
+
+def _has_open(pid: int, wanted: os.stat_result) -> bool:
+    """Whether a process has that file open: inode numbers alone may be another file system's."""
+    try:
+        descriptors = list((PROC / str(pid) / "fd").iterdir())
+    except PermissionError:  # only root may look, and for others the number has to do
+        return True
+    except OSError:  # it has just ended
+        return False
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(descriptor.stat(), wanted):
+                return True
+    return False
+
+
+def _process(pid: int) -> ProcessFacts | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The process has chosen its name, which is in brackets, and may be any bytes.
+    state = text.rpartition(b")")[2].split()[0].decode("ascii")
+    if state in "ZX":
+        return None
+    return ProcessFacts(pid, stopped=state in "Tt")
+
+
+def _workers_of(agent: int) -> Iterator[ProcessFacts]:
+    for directory in PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            parent = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[1])
+            if parent != agent or _WORKER not in (directory / "cmdline").read_bytes().split(b"\0"):
+                continue
+            process = _process(int(directory.name))
+            if process:
+                yield process
+
+
+def read_admin(place: Path) -> AdminFacts:
+    """What the agent says at its socket of readiness and ports."""
+    try:
+        status, ports = ask(place, "/status"), ask(place, "/ports")
+        return AdminFacts(
+            ready=status["ready"],
+            problems=tuple(status["problems"]),
+            ports=tuple(ports["ports"]),
+            enabled=status["enabled"],
+        )
+    except AgentStill as error:
+        return AdminFacts(silent=str(error))
+    except AgentSilent as error:
+        return AdminFacts(unreachable=str(error))
+
+
+def read_agent_at_rest(
+    config: Config, read: Callable[[Config], AgentFacts], enabled: Callable[[AgentFacts], bool]
+) -> AgentFacts:
+    """Read the agent, and for a moment again if one of its processes may be about to start.
+
+    Args:
+        config: which agent.
+        read: `read_agent` or `read_processes`.
+        enabled: whether the service is enabled, given what was read.
+
+    Raises:
+        OSError: the lock files cannot be read.
+    """
+
+    def is_wrong(facts: AgentFacts) -> bool:
+        return any(check(facts, config.controller, enabled=enabled(facts)))
+
+    facts = read(config)
+    return retry_while_wrong(facts, lambda: read(config), is_wrong, patient=facts.at_work)
+
+
+def examine(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> HopReport:
+    """Report on the agent and its children."""
+    pid = facts.agent.pid if facts.agent else None
+    seen = f"pid {pid}, {len(facts.workers)} workers"
+    return HopReport(HopName.AGENT, tuple(check(facts, controller_kind, enabled=enabled)), seen)
+
+
+def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator[Finding]:
+    """The agent and its children; without an agent there are no children to miss."""
+    if facts.agent is None:
+        yield Finding(AGENT_NOT_RUNNING, "nobody holds its lock file")
+    elif facts.agent.stopped:
+        yield Finding(AGENT_STUCK, f"pid {facts.agent.pid} is stopped")
+    elif facts.admin:
+        yield from _check_admin(facts.admin, facts, facts.agent, enabled=enabled)
+    if not enabled:
+        return
+    if facts.agent:
+        yield from _check_workers(facts)
+    if facts.controller is None:
+        if facts.agent or controller_kind == "external":
+            yield Finding(CONTROLLER_NOT_RUNNING, "nobody holds its lock file")
+    elif facts.controller.stopped:
+        why = f"pid {facts.controller.pid} is stopped"
+        yield Finding(CONTROLLER_STUCK, why)
+
+
+def _check_admin(
+    admin: AdminFacts, facts: AgentFacts, agent: ProcessFacts, *, enabled: bool
+) -> Iterator[Finding]:
+    if admin.unreachable:
+        yield Finding(ADMIN_UNREACHABLE, admin.unreachable)
+    elif admin.silent:
+        yield Finding(AGENT_STUCK, f"pid {agent.pid} is there, but {admin.silent}")
+    elif not admin.ready and enabled:
+        # A child that is stopped is a finding of its own.
+        stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
+        said = [f"pid {pid}, hangs" for pid in stopped]
+        problems = [each for each in admin.problems if not each.endswith(tuple(said))]
+        if problems or not admin.problems:
+            yield Finding(AGENT_NOT_READY, "; ".join(problems) or "it gives no reason")
+
+
+def _check_workers(facts: AgentFacts) -> Iterator[Finding]:
+    if len(facts.workers) < facts.wanted_workers:
+        why = f"{len(facts.workers)} of {facts.wanted_workers} are there"
+        yield Finding(WORKERS_MISSING, why)
+    for worker in facts.workers:
+        if worker.stopped:
+            yield Finding(WORKER_STUCK, f"pid {worker.pid} is stopped")

@@ -1,0 +1,159 @@
+"""The hop "configuration": the host's own file, and the documents of the deployment.
+
+The checks are pure: facts in, findings out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
+from ovs_metadata.agent.config.effective import config_digest, effective
+from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.cli.doctor.agent import AgentFacts
+from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.store.configuration import ENABLED, read_sources
+from ovs_metadata.store.documents import MalformedDocument
+from ovs_metadata.store.store import Store
+
+FAULTS = Faults(HopName.CONFIGURATION)
+
+CONFIG_UNUSABLE = FAULTS.error(
+    "config-unusable",
+    "The agent's configuration file cannot be used.",
+    "Correct it; etc/agent.conf.sample shows all options. Until then the agent cannot be started.",
+)
+PROXY_USER_UNUSABLE = FAULTS.error(
+    "proxy-user-unusable",
+    "The user that the proxy workers are to run as cannot be used.",
+    "Make that user, or name another one without privileges in [proxy] user.",
+)
+DISABLED = FAULTS.error(
+    "disabled",
+    "The service is not enabled on this host.",
+    "mn-conf set -t default 'agent.openstack.metadata.enabled : true', or -h HOST for this host "
+    "alone.",
+)
+DOCUMENT_MALFORMED = FAULTS.error(
+    "document-malformed",
+    "A document of the deployment's configuration cannot be read.",
+    "Write it anew with mn-conf set. An agent that runs keeps what was in force before; one that "
+    "is started does without.",
+)
+VALUE_IGNORED = FAULTS.warning(
+    "value-ignored",
+    "A value of the deployment's configuration is passed over.",
+    "Correct it with mn-conf set, or remove it with mn-conf unset; mn-conf get -s shows all keys.",
+)
+SETTINGS_UNUSABLE = FAULTS.error(
+    "settings-unusable",
+    "The deployment's configuration cannot be applied on this host.",
+    "Correct the key, or the file on this host that it names.",
+)
+SECRET_EMPTY = FAULTS.warning(
+    "secret-empty",
+    "The shared secret is empty.",
+    "Set Nova's [neutron] metadata_proxy_shared_secret with mn-conf set --secret-file FILE. "
+    "Without one, anybody who reaches Nova's metadata API can be any instance.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """What the documents of the deployment come to on this host.
+
+    enabled: None if a bad value leaves it open. settings: None if they cannot be used, for the
+    reason in `settings_problem`.
+    """
+
+    enabled: bool | None
+    enabled_origin: str
+    problems: tuple[str, ...]
+    config_digest: str
+    secret: bytes = field(repr=False)
+    settings: Settings | None
+    settings_problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFacts:
+    """The documents: what they come to, or why one is `malformed`; neither if they are unread."""
+
+    deployment: DeploymentFacts | None = None
+    malformed: str = ""
+
+
+def read_documents(store: Store, host: str) -> DocumentFacts:
+    """Read the documents of a host; raises StoreError."""
+    try:
+        found = effective(read_sources(store, host))
+    except MalformedDocument as error:
+        return DocumentFacts(malformed=str(error))
+    settings, problem = None, ""
+    try:
+        settings = proxy_settings(found.values)
+    except DeploymentError as error:
+        problem = str(error)
+    return DocumentFacts(
+        DeploymentFacts(
+            enabled=found.enabled,
+            enabled_origin=found.origins[ENABLED],
+            problems=found.problems,
+            config_digest=config_digest(found.values),
+            secret=found.values[SHARED_SECRET].encode(),
+            settings=settings,
+            settings_problem=problem,
+        )
+    )
+
+
+def examine(config: Config, documents: DocumentFacts, agent: AgentFacts) -> HopReport:
+    """Report on the file and the documents."""
+    user_problem = ""
+    try:
+        check_proxy_user(config.proxy_user)
+    except ConfigError as error:
+        user_problem = str(error)
+    seen = f"{config.path or 'defaults, for there is no file'}"
+    if documents.deployment and documents.deployment.enabled:
+        seen += f"; enabled by {documents.deployment.enabled_origin}"
+    found = check(documents, agent, user_problem)
+    return HopReport(HopName.CONFIGURATION, tuple(found), seen)
+
+
+def is_enabled(deployment: DeploymentFacts | None, agent: AgentFacts) -> bool | None:
+    """Whether the service is enabled: as stored, or where that leaves it open, as the agent has it.
+
+    None if neither tells.
+    """
+    stored = deployment.enabled if deployment else None
+    return agent.keeps_enabled if stored is None else stored
+
+
+def check(documents: DocumentFacts, agent: AgentFacts, user_problem: str) -> Iterator[Finding]:
+    """Check the user of the workers, and what the documents say."""
+    if user_problem:
+        yield Finding(PROXY_USER_UNUSABLE, user_problem)
+    if documents.malformed:
+        yield Finding(DOCUMENT_MALFORMED, documents.malformed)
+    deployment = documents.deployment
+    for problem in deployment.problems if deployment else ():
+        yield Finding(VALUE_IGNORED, problem)
+    if is_enabled(deployment, agent) is False:
+        yield Finding(DISABLED, f"{ENABLED} is false, says {_who_disables(deployment)}")
+    elif deployment:
+        yield from _check_settings(deployment)
+
+
+def _who_disables(deployment: DeploymentFacts | None) -> str:
+    if deployment and deployment.enabled is not None:
+        return deployment.enabled_origin
+    return "the agent, which keeps the last good value"
+
+
+def _check_settings(deployment: DeploymentFacts) -> Iterator[Finding]:
+    if deployment.settings is None:
+        yield Finding(SETTINGS_UNUSABLE, deployment.settings_problem)
+    if not deployment.secret:
+        yield Finding(SECRET_EMPTY, f"{SHARED_SECRET} is empty")

@@ -1,0 +1,104 @@
+"""What one run of the doctor reads, each thing once, when a hop first needs it. Blocking."""
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent, read_agent_at_rest
+from ovs_metadata.cli.doctor.configuration import is_enabled
+from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts, read_switch
+from ovs_metadata.cli.doctor.port import PortsFacts, read_ports
+from ovs_metadata.cli.doctor.report import CannotTell
+from ovs_metadata.cli.doctor.store import StoreFacts, failed, read_store
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.store import open_configured_store
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.store import Store
+
+STORE_TIMEOUT = 5.0
+"""Seconds the store may take to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be found out.
+
+    selector: which port, by any of its names; empty for the host. store_url: which store, if it is
+    not the configured one. send: whether a request may be sent into the switch.
+    """
+
+    selector: str = ""
+    store_url: str | None = None
+    send: bool = True
+
+
+class Evidence(contextlib.ExitStack):
+    """A context: the store that it opens is closed with it."""
+
+    def __init__(self, config: Config, request: Request) -> None:
+        super().__init__()
+        self.config = config
+        self.request = request
+
+    @property
+    def opened_store(self) -> Store | None:
+        """The store, open; None if it cannot be read."""
+        return self._opened[0]
+
+    @property
+    def store(self) -> StoreFacts:
+        """What the store says about this host."""
+        return self._opened[1]
+
+    @property
+    def settings(self) -> Settings | None:
+        """What the deployment wants workers to do; None if that cannot be used."""
+        deployment = self.store.documents.deployment
+        return deployment.settings if deployment else None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the service is enabled; also if that cannot be told."""
+        return self._enabled(self.agent)
+
+    @cached_property
+    def _opened(self) -> tuple[Store | None, StoreFacts]:
+        url = self.request.store_url or self.config.store_url
+        try:
+            store = open_configured_store(
+                self.config, url=self.request.store_url, wait=STORE_TIMEOUT
+            )
+        except StoreError as error:
+            return None, failed(error, url)
+        self.enter_context(contextlib.closing(store))
+        facts = read_store(store, self.config.host, url)
+        return (None if facts.problem else store), facts
+
+    @cached_property
+    def agent(self) -> AgentFacts:
+        """The agent, its workers, and the flow controller."""
+        return read_agent_at_rest(self.config, read_agent, self._enabled)
+
+    @cached_property
+    def switch(self) -> SwitchFacts:
+        """Open vSwitch."""
+        return read_switch(self.config)
+
+    @cached_property
+    def ports(self) -> PortsFacts:
+        """The ports in question.
+
+        Raises:
+            CannotTell: there is no bridge, or the store cannot be read.
+        """
+        bridge, store = self.switch.bridge, self.opened_store
+        if bridge is None or store is None:
+            raise CannotTell("there is no bridge" if bridge is None else self.store.problem)
+        try:
+            return read_ports(self.config, bridge, store, self.request.selector, self.agent)
+        except StoreError as error:
+            raise CannotTell(str(error)) from error
+
+    def _enabled(self, agent: AgentFacts) -> bool:
+        return is_enabled(self.store.documents.deployment, agent) is not False

@@ -1,0 +1,229 @@
+"""The hop "flows": our flows in the switch, and where the packets of a port would end.
+
+The checks are pure: facts in, findings out.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ovs_metadata.cli.doctor.port import GUEST_NEVER_ASKED
+from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.retry import retry_while_wrong
+from ovs_metadata.cli.flow_groups import Group, ListedFlow, State, groups
+from ovs_metadata.cli.host_view import Host
+from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
+from ovs_metadata.flows import vswitchd
+from ovs_metadata.flows.desired import desired_flows
+from ovs_metadata.flows.dump import DumpedFlow, dump_flows
+from ovs_metadata.flows.family import FAMILIES
+from ovs_metadata.flows.pipeline import Port
+from ovs_metadata.flows.tables import Priority, Table, ofport_of, table_names
+from ovs_metadata.flows.trace import answer_packet, parse, request_packet
+from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.join import ServedPort
+
+FAULTS = Faults(HopName.FLOWS)
+
+FLOWS_MISSING = FAULTS.error(
+    "flows-missing",
+    "Flows are missing.",
+    "The flow controller puts them back within a second: see that it runs. ovs-metadata flows "
+    "shows which.",
+)
+FLOWS_DIFFERENT = FAULTS.error(
+    "flows-different",
+    "Flows of ours do something else than they should.",
+    "The flow controller sets them right at its next audit: see that it runs, and find out who "
+    "writes flows like ours.",
+)
+FLOWS_UNEXPECTED = FAULTS.warning(
+    "flows-unexpected",
+    "There are flows of ours that should not be there.",
+    "The flow controller removes them at its next audit: see that it runs, and find out who writes "
+    "flows like ours.",
+)
+REQUEST_DIVERTED = FAULTS.error(
+    "request-diverted",
+    "The bridge does not take the instance's request to the proxy.",
+    "ovs-metadata trace PORT shows each flow the request meets. Where another's flow takes it, "
+    "raise [flows] flow_priority or lower that flow's.",
+)
+ANSWER_DIVERTED = FAULTS.error(
+    "answer-diverted",
+    "The bridge does not take the proxy's answer to the instance.",
+    "ovs-metadata trace PORT shows each flow the answer meets.",
+)
+FLOWS_NOT_COUNTING = FAULTS.warning(
+    "flows-not-counting",
+    "A request went through, and the port's hook has not counted it.",
+    "Another flow or bridge serves this port: look for a second metadata service, as Neutron's.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFacts:
+    """Where the packets of one port end. `title`: of the port."""
+
+    ofport: int
+    title: str
+    request: Mapping[str, Verdict] = field(default_factory=dict)
+    """By family, IPv4 and IPv6."""
+    answer: Mapping[str, Verdict] = field(default_factory=dict)
+    own_requests: int | None = None
+    """Packets from the instance's own addresses; None if nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """Flows in the switch compared with those that should be there, and where packets end."""
+
+    groups: tuple[Group, ...]
+    packets: tuple[PacketFacts, ...] = ()
+
+
+def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | None) -> FlowFacts:
+    """Read all flows, or `only` those for all ports and for these ofports; and trace `ports`.
+
+    How often instances asked is counted only where ports were named.
+
+    Raises:
+        OSError: the management socket cannot be reached, falls silent, or refuses.
+        VswitchdError: ovs-vswitchd cannot be asked.
+    """
+    config = host.config
+    desired = desired_flows(config.flows, host.metadata_ofport, host.host_ports)
+    dumped = dump_flows(config, desired)
+    found = tuple(
+        group
+        for group in groups(desired, dumped, host.port_statuses)
+        if only is None or group.ofport in only | {0}
+    )
+    return FlowFacts(
+        found,
+        tuple(
+            PacketFacts(
+                port.ofport,
+                port.record.port_id,
+                *_traces(host, port, desired, dumped),
+                None if only is None else _own_requests(dumped, port.ofport, config),
+            )
+            for port in ports
+        ),
+    )
+
+
+def _traces(
+    host: Host, served: ServedPort, desired: Mapping[FlowKey, Flow], dumped: Iterable[DumpedFlow]
+) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
+    """Where the request and the answer of a port end, by IP version."""
+    metadata_ofport = host.metadata_ofport
+    if metadata_ofport is None:
+        return {}, {}
+    port = Port(served.ofport, served.record.mac_address, served.record.primary_fixed_ip(4))
+    options = host.config.flows
+    context = TraceContext(
+        port=port,
+        metadata_ofport=metadata_ofport,
+        hook_priority=options.priority,
+        table_names=table_names(options.table_base),
+        interface_name=host.interface_name,
+        desired=desired,
+        ours=named(flow.key for flow in dumped),
+    )
+    request, answer = {}, {}
+    for family in FAMILIES:
+        if port.primary(family) is None:
+            continue
+        name = f"IPv{family.version}"
+        traced = parse(_trace(host, request_packet(port, family)))
+        request[name] = of_request(traced, family, context)
+        traced = parse(_trace(host, answer_packet(metadata_ofport, port.ofport, family)))
+        answer[name] = of_answer(traced, family, context)
+    return request, answer
+
+
+def _trace(host: Host, packet: str) -> str:
+    return vswitchd.ask(host.config.rundir, "ofproto/trace", host.bridge.name, packet)
+
+
+def _own_requests(dumped: list[DumpedFlow], ofport: int, config: Config) -> int:
+    """Packets that came from the port's primary addresses."""
+    table = config.flows.table_base + Table.ToProxy
+    return sum(
+        flow.packets
+        for flow in dumped
+        if (flow.key.table, flow.key.priority) == (table, Priority.Primary)
+        and ofport_of(flow.cookie) == ofport
+    )
+
+
+def examine(
+    host: Host, ports: tuple[ServedPort, ...], only: frozenset[int] | None, *, patient: bool
+) -> HopReport:
+    """Report on the flows; those that a controller at work is about to write are waited for."""
+    if host.metadata_ofport is None:
+        return HopReport(HopName.FLOWS, skipped="there is no metadata port that flows could name")
+
+    def read() -> FlowFacts:
+        return read_flows(host, ports, only)
+
+    def is_wrong(facts: FlowFacts) -> bool:
+        return bool(check(FlowFacts(facts.groups)))
+
+    try:
+        facts = retry_while_wrong(read(), read, is_wrong, patient=patient)
+    except (OSError, vswitchd.VswitchdError) as error:
+        return HopReport(HopName.FLOWS, skipped=str(error))
+    count = sum(len(group.flows) for group in facts.groups)
+    return HopReport(HopName.FLOWS, tuple(check(facts)), f"{count} are as they should be")
+
+
+_FAULT_OF_STATE = {
+    State.MISSING: FLOWS_MISSING,
+    State.DIFFERENT: FLOWS_DIFFERENT,
+    State.UNEXPECTED: FLOWS_UNEXPECTED,
+}
+
+
+def check(facts: FlowFacts) -> list[Finding]:
+    """The flows in the switch, and where the packets of the ports in question end."""
+    found = list(_of_groups(facts.groups))
+    astray = {group.ofport for group in facts.groups if any(map(_lets_astray, group.flows))}
+    for port in facts.packets:
+        # A missing flow is why a packet goes astray, and not a second fault.
+        if not astray & {0, port.ofport}:
+            found += _of_verdicts(port)
+        if port.own_requests == 0:
+            why = "the flows for it have counted nothing"
+            found.append(Finding(GUEST_NEVER_ASKED, why, port.title))
+    return found
+
+
+def _lets_astray(flow: ListedFlow) -> bool:
+    return flow.state in {State.MISSING, State.DIFFERENT}
+
+
+def _of_verdicts(port: PacketFacts) -> Iterator[Finding]:
+    for fault, verdicts in (
+        (REQUEST_DIVERTED, port.request),
+        (ANSWER_DIVERTED, port.answer),
+    ):
+        for family, verdict in verdicts.items():
+            if not verdict.right:
+                yield Finding(fault, f"over {family}, it {verdict.words}", port.title)
+
+
+def _of_groups(groups: Iterable[Group]) -> Iterator[Finding]:
+    for group in groups:
+        for state, fault in _FAULT_OF_STATE.items():
+            those = [flow.does for flow in group.flows if flow.state is state]
+            if those:
+                more = f", and {len(those) - 1} more" if len(those) > 1 else ""
+                yield Finding(fault, f"{those[0]}{more}", _title(group))
+
+
+def _title(group: Group) -> str:
+    if group.port_status:
+        return group.port_status.port_id or group.port_status.title
+    return f"ofport {group.ofport}" if group.ofport else "flows for all ports"

@@ -1,0 +1,134 @@
+"""All hops between an instance and Nova, in the order of the report: what the doctor examines."""
+
+from collections.abc import Sequence
+
+from ovs_metadata.cli.doctor import (
+    agent,
+    configuration,
+    flows,
+    metadata_port,
+    nova,
+    open_vswitch,
+    port,
+    request,
+    store,
+)
+from ovs_metadata.cli.doctor.evidence import Evidence, Request
+from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.run import Hop, Need, run
+from ovs_metadata.host.config import Config, ConfigError
+
+IMPATIENT = 1.0
+"""Seconds that a request may take which is likely to fail, for reasons that are known already."""
+
+ENABLED = Need(
+    HopName.CONFIGURATION, frozenset({configuration.DISABLED}), "the service is not enabled"
+)
+SWITCH = Need(HopName.OPEN_VSWITCH, frozenset(open_vswitch.FAULTS), "Open vSwitch cannot be asked")
+STORE = Need(
+    HopName.STORE,
+    frozenset({store.STORE_UNREACHABLE, store.STORE_UNUSABLE}),
+    "the store cannot be asked",
+)
+
+
+def _nova(evidence: Evidence, _explained: bool) -> HopReport:
+    deployment = evidence.store.documents.deployment
+    if deployment is None or deployment.settings is None:
+        raise CannotTell("the deployment's configuration is of no use")
+    return nova.examine(deployment.settings, deployment.secret, _asker(evidence))
+
+
+def _asker(evidence: Evidence) -> nova.Asker:
+    """On whose behalf Nova is asked: a port's that should be served, if there is one."""
+    try:
+        ports = evidence.ports.to_try
+    except CannotTell:
+        ports = ()
+    if not ports:
+        return nova.nobody()
+    record = ports[0].record
+    return nova.Asker(record.device_id, record.project_id, record.primary or "")
+
+
+def _flows(evidence: Evidence, _explained: bool) -> HopReport:
+    ports = evidence.ports
+    if ports.selector and not ports.chosen:
+        raise CannotTell("there is no port to look at")
+    patient = evidence.agent.at_work
+    return flows.examine(ports.host, ports.to_try, ports.ofports, patient=patient)
+
+
+def _request(evidence: Evidence, explained: bool) -> HopReport:
+    if not evidence.request.send:
+        raise CannotTell("not wanted")
+    if evidence.ports.host.metadata_ofport is None:
+        raise CannotTell("there is no metadata port")
+    timeout = IMPATIENT if explained else nova.longest_wait(evidence.settings)
+    return request.examine(evidence.config, evidence.ports.to_try, timeout)
+
+
+HOPS: Sequence[Hop[Evidence]] = (
+    Hop(
+        HopName.CONFIGURATION,
+        tuple(configuration.FAULTS),
+        lambda seen, _: configuration.examine(seen.config, seen.store.documents, seen.agent),
+    ),
+    Hop(
+        HopName.STORE,
+        tuple(store.FAULTS),
+        lambda seen, _: store.examine(seen.opened_store, seen.store, seen.agent, seen.config.host),
+    ),
+    Hop(
+        HopName.OPEN_VSWITCH,
+        tuple(open_vswitch.FAULTS),
+        lambda seen, _: open_vswitch.examine(seen.switch, seen.config),
+    ),
+    Hop(
+        HopName.AGENT,
+        tuple(agent.FAULTS),
+        lambda seen, _: agent.examine(seen.agent, seen.config.controller, enabled=seen.enabled),
+    ),
+    Hop(
+        HopName.METADATA_PORT,
+        tuple(metadata_port.FAULTS),
+        lambda seen, _: metadata_port.examine(
+            seen.switch.bridge, seen.config, agent_runs=seen.agent.agent is not None
+        ),
+        needs=(ENABLED, SWITCH),
+    ),
+    Hop(
+        HopName.PORT,
+        tuple(port.FAULTS),
+        lambda seen, _: port.examine(seen.ports),
+        needs=(ENABLED, SWITCH, STORE),
+    ),
+    Hop(HopName.FLOWS, tuple(flows.FAULTS), _flows, needs=(ENABLED, SWITCH, STORE)),
+    Hop(
+        HopName.REQUEST,
+        tuple(request.FAULTS),
+        _request,
+        needs=(ENABLED, SWITCH, STORE),
+        # Not by the port's: a request is sent for one that is well.
+        explained_by=tuple(name for name in HopName if name not in {HopName.PORT, HopName.REQUEST}),
+        unexplained=(request.WRONG_INSTANCE,),
+    ),
+    Hop(HopName.NOVA, tuple(nova.FAULTS), _nova, needs=(ENABLED, STORE)),
+)
+
+FAULTS: tuple[Fault, ...] = tuple(fault for hop in HOPS for fault in hop.faults)
+"""All the doctor can find: docs/troubleshooting.md has a section on each of them, in this order."""
+
+
+def diagnose(config: Config, wanted: Request) -> Diagnosis:
+    """Find out what is wrong."""
+    with Evidence(config, wanted) as evidence:
+        return Diagnosis(config.host, wanted.selector, run(HOPS, evidence))
+
+
+def unreadable(error: ConfigError, selector: str) -> Diagnosis:
+    """What there is to say without a configuration."""
+    finding = Finding(configuration.CONFIG_UNUSABLE, str(error))
+    first, *rest = HopName
+    unknown = (HopReport(hop, skipped="there is no configuration") for hop in rest)
+    return Diagnosis("", selector, (HopReport(first, (finding,)), *unknown))

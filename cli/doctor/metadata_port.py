@@ -1,0 +1,221 @@
+"""The hop "metadata port": the port on the bridge, its network namespace, and who listens there.
+
+The checks are pure: facts in, findings out.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from ovs_metadata.agent.network import namespaces
+from ovs_metadata.agent.network.ip_versions import device_versions
+from ovs_metadata.agent.network.listening import listener_addresses
+from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.host.address import (
+    METADATA_PORT,
+    METADATA_PORT_MAC,
+    METADATA_PORT_MTU,
+    SERVICE_IPV4,
+    SERVICE_IPV6,
+)
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.ovsdb import Bridge
+
+_IFF_UP = 0x1
+"""Of linux/if.h."""
+
+FAULTS = Faults(HopName.METADATA_PORT)
+
+METADATA_PORT_MISSING = FAULTS.error(
+    "metadata-port-missing",
+    "The bridge has no metadata port.",
+    "The agent makes it: see that it runs and is ready.",
+)
+METADATA_PORT_FOREIGN = FAULTS.error(
+    "metadata-port-foreign",
+    "The bridge has a port named metadata that is somebody else's.",
+    "Rename that port or delete it (ovs-vsctl del-port metadata): the agent then makes its own.",
+)
+METADATA_PORT_NOT_ISOLATED = FAULTS.error(
+    "metadata-port-not-isolated",
+    "The metadata port is not isolated, so that no flow leads to it.",
+    "The agent sets it right (vlan_mode=trunk trunks=4095, no tag): see that it runs, and find out "
+    "who else changes that port.",
+)
+METADATA_PORT_WITHOUT_OFPORT = FAULTS.error(
+    "metadata-port-without-ofport",
+    "Open vSwitch has no device for the metadata port.",
+    "ovs-vsctl get interface metadata error, and the log of ovs-vswitchd, say why.",
+)
+NAMESPACE_MISSING = FAULTS.error(
+    "namespace-missing",
+    "The metadata port's network namespace is gone.",
+    "The agent makes it anew: see that it runs, and find out who removes namespaces.",
+)
+DEVICE_MISSING = FAULTS.error(
+    "device-missing",
+    "The metadata port's device is not in its network namespace.",
+    "The agent moves it there: see that it runs and is ready.",
+)
+DEVICE_DOWN = FAULTS.error(
+    "device-down",
+    "The metadata port's device is down.",
+    "The agent sets it up: see that it runs, and find out who sets it down.",
+)
+DEVICE_MAC_WRONG = FAULTS.error(
+    "device-mac-wrong",
+    "The metadata port's device does not have the MAC that guests send to.",
+    "The agent gives it that MAC: see that it runs, and find out who changes it.",
+)
+DEVICE_MTU_WRONG = FAULTS.warning(
+    "device-mtu-wrong",
+    "The metadata port's device does not have its MTU.",
+    "The agent sets it: see that it runs, and find out who changes it. Below 1280 there is no "
+    "IPv6.",
+)
+ADDRESS_MISSING = FAULTS.error(
+    "address-missing",
+    "The metadata port's device lacks an address.",
+    "The agent adds it: see that it runs, and find out who removes addresses.",
+)
+NOT_LISTENING = FAULTS.error(
+    "not-listening",
+    "Nobody listens for guests in the metadata port's network namespace.",
+    "The agent opens the sockets: see that it runs and is ready.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """The metadata port's device."""
+
+    up: bool
+    mac: str
+    addresses: frozenset[str]
+    mtu: int = METADATA_PORT_MTU
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFacts:
+    """The metadata port's network namespace. Sockets are (address, port)."""
+
+    name: str
+    exists: bool = False
+    device: DeviceFacts | None = None
+    wanted_addresses: tuple[str, ...] = ()
+    listening: frozenset[tuple[str, int]] = frozenset()
+    wanted_listening: tuple[tuple[str, int], ...] = ()
+
+
+def read_namespace(config: Config) -> NamespaceFacts:
+    """The metadata port's network namespace, its device, and who listens in there."""
+    if namespaces.namespace_id(config.namespace) is None:
+        return NamespaceFacts(config.namespace)
+    with namespaces.inside_namespace(config.namespace):
+        ipv6 = 6 in device_versions()
+        return NamespaceFacts(
+            config.namespace,
+            exists=True,
+            device=_metadata_device(),
+            wanted_addresses=(SERVICE_IPV4, SERVICE_IPV6) if ipv6 else (SERVICE_IPV4,),
+            listening=frozenset(_listening()),
+            wanted_listening=tuple(listener_addresses()),
+        )
+
+
+def _metadata_device() -> DeviceFacts | None:
+    with IPRoute() as here:
+        for link in here.get_links(ifname=METADATA_PORT):
+            addresses = here.get_addr(index=link["index"])
+            return DeviceFacts(
+                up=bool(link["flags"] & _IFF_UP),
+                mac=link.get_attr("IFLA_ADDRESS"),
+                mtu=link.get_attr("IFLA_MTU"),
+                addresses=frozenset(each.get_attr("IFA_ADDRESS") for each in addresses),
+            )
+    return None
+
+
+def _listening() -> Iterator[tuple[str, int]]:
+    """Address and port of all TCP sockets that listen in this thread's namespace: proc_net_tcp."""
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            for line in Path("/proc/thread-self/net", name).read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A":
+                    address, _, port = words[1].partition(":")
+                    yield _address(bytes.fromhex(address)), int(port, 16)
+
+
+def _address(data: bytes) -> str:
+    """An address as the kernel prints it there: words of 32 bits in the byte order of the host."""
+    words = (int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4))
+    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    return str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed))
+
+
+def examine(bridge: Bridge | None, config: Config, *, agent_runs: bool) -> HopReport:
+    """Report on the metadata port."""
+    facts = read_namespace(config)
+    found = check(bridge, facts, agent_runs=agent_runs)
+    return HopReport(HopName.METADATA_PORT, tuple(found), f"in namespace {facts.name}")
+
+
+def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> Iterator[Finding]:
+    """The metadata port, its network namespace, and who listens in there: nobody without agent."""
+    problem = _of_bridge_port(bridge)
+    if problem:
+        yield problem
+    elif facts.exists:
+        yield from _of_device(facts)
+    if not facts.exists:
+        yield Finding(NAMESPACE_MISSING, f"there is no network namespace {facts.name}")
+        return
+    missing = [each for each in facts.wanted_listening if each not in facts.listening]
+    if missing and agent_runs:
+        where = ", ".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in missing
+        )
+        yield Finding(NOT_LISTENING, f"nobody listens on {where} in {facts.name}")
+
+
+def _of_bridge_port(bridge: Bridge | None) -> Finding | None:
+    port = bridge.metadata_port if bridge else None
+    if port is None:
+        why = f"the bridge has no port {METADATA_PORT}"
+        return Finding(METADATA_PORT_MISSING, why)
+    if not port.ours:
+        why = "it lacks our external_ids, or is no internal port"
+        return Finding(METADATA_PORT_FOREIGN, why)
+    if not port.isolated:
+        return Finding(METADATA_PORT_NOT_ISOLATED, "somebody has changed its VLANs")
+    if port.ofport is None:
+        why = f"interface {METADATA_PORT} has no ofport"
+        return Finding(METADATA_PORT_WITHOUT_OFPORT, why)
+    return None
+
+
+def _of_device(facts: NamespaceFacts) -> Iterator[Finding]:
+    device = facts.device
+    if device is None:
+        why = f"network namespace {facts.name} has no device {METADATA_PORT}"
+        yield Finding(DEVICE_MISSING, why)
+        return
+    if not device.up:
+        yield Finding(DEVICE_DOWN, f"device {METADATA_PORT} in {facts.name} is down")
+    if device.mac != METADATA_PORT_MAC:
+        why = f"its MAC is {device.mac}, and should be {METADATA_PORT_MAC}"
+        yield Finding(DEVICE_MAC_WRONG, why)
+    if device.mtu != METADATA_PORT_MTU:
+        why = f"its MTU is {device.mtu}, and should be {METADATA_PORT_MTU}"
+        yield Finding(DEVICE_MTU_WRONG, why)
+    missing = [each for each in facts.wanted_addresses if each not in device.addresses]
+    # A device that is down has lost its IPv6 addresses by that.
+    if missing and device.up:
+        why = f"device {METADATA_PORT} in {facts.name} lacks {', '.join(missing)}"
+        yield Finding(ADDRESS_MISSING, why)

@@ -1,0 +1,346 @@
+"""The hop "Nova": each endpoint is asked as a proxy worker would, over a connection of our own.
+
+Each is asked twice: with a signature made of the shared secret, and with one of nonsense, which
+Nova must refuse with 403. Only both together show that the secret is the right one; `/` needs no
+signature and would prove nothing. An instance that nobody has gets 404 after its signature was
+accepted. The checks are pure: facts in, findings out.
+"""
+
+import contextlib
+import http.client
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from http import HTTPStatus
+
+from ovs_metadata.agent.identities import signature
+from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport, Severity
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.nova.endpoint import Endpoint
+from ovs_metadata.proxy.nova.tls import tls_context
+
+FAULTS = Faults(HopName.NOVA)
+
+NOVA_UNRESOLVABLE = FAULTS.error(
+    "nova-unresolvable",
+    "The name of a Nova endpoint cannot be resolved.",
+    "Correct nova_metadata_url with mn-conf, or name resolution on this host.",
+)
+NOVA_UNREACHABLE = FAULTS.error(
+    "nova-unreachable",
+    "A Nova endpoint accepts no connection.",
+    "See that nova-api-metadata runs there, that nova_metadata_url is right, and that no firewall "
+    "is in between.",
+)
+NOVA_TLS = FAULTS.error(
+    "nova-tls",
+    "There is no TLS connection to a Nova endpoint.",
+    "If its certificate is not accepted, set nova_ca_file to the authority that signed it. If it "
+    "is no TLS at all, the URL should begin with http://.",
+)
+NOVA_CERTIFICATE_EXPIRES = FAULTS.warning(
+    "nova-certificate-expires",
+    "The certificate of a Nova endpoint expires soon.",
+    "Renew it before guests get no metadata.",
+)
+NOVA_TLS_UNCHECKED = FAULTS.warning(
+    "nova-tls-unchecked",
+    "Nova's certificate is not checked.",
+    "Set nova_ca_file to its authority, and nova_insecure to false.",
+)
+NOVA_SILENT = FAULTS.error(
+    "nova-silent",
+    "A Nova endpoint accepts connections and does not answer.",
+    "Look at the load and the log of nova-api-metadata there.",
+)
+NOVA_NOT_HTTP = FAULTS.error(
+    "nova-not-http",
+    "What answers at a Nova endpoint is not HTTP.",
+    "Correct nova_metadata_url: port, and http:// or https://.",
+)
+NOVA_NOT_NOVA = FAULTS.error(
+    "nova-not-nova",
+    "What answers at a Nova endpoint is not Nova's metadata API.",
+    "Correct nova_metadata_url: it is to be where nova-api-metadata listens, mostly port 8775.",
+)
+NOVA_FAILS = FAULTS.error(
+    "nova-fails",
+    "A Nova endpoint answers that it has failed.",
+    "Read the log of nova-api-metadata: often it cannot reach its database, or Neutron.",
+)
+SECRET_REFUSED = FAULTS.error(
+    "secret-refused",
+    "Nova does not accept the shared secret.",
+    "Set the secret that is [neutron] metadata_proxy_shared_secret in its nova.conf, with mn-conf "
+    "set --secret-file FILE.",
+)
+SECRET_UNCHECKED = FAULTS.error(
+    "secret-unchecked",
+    "Nova does not check signatures.",
+    "Set service_metadata_proxy = true and metadata_proxy_shared_secret in [neutron] of its "
+    "nova.conf, and restart nova-api-metadata.",
+)
+INSTANCE_UNKNOWN_TO_NOVA = FAULTS.error(
+    "instance-unknown-to-nova",
+    "Nova does not know the instance and project that the record names.",
+    "The record is stale, or another deployment's: ovs-metadata port sync --from-neutron "
+    "renews it.",
+)
+
+PATH = "/openstack/latest/meta_data.json"
+
+MAX_WAIT = 10.0
+"""Seconds to wait for an answer, if the settings do not say less."""
+
+_NONSENSE = "0" * 64
+
+
+class AskStep(Enum):
+    """What it takes to ask Nova something, one after the other."""
+
+    RESOLVE = auto()
+    CONNECT = auto()
+    TLS = auto()
+    ANSWER = auto()
+    HTTP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """One Nova endpoint. `failed`: the step that did, and `why`; it was not asked any more then.
+
+    signed: status of a request signed with the shared secret, for an instance if `of_instance`,
+    otherwise for one that nobody has; unsigned: of the same with a signature of nonsense.
+    is_nova: whether its `/` is that of Nova's metadata API; None if that was not asked.
+    expires_in: seconds until its certificate expires; None without TLS, or unchecked.
+    """
+
+    url: str
+    failed: AskStep | None = None
+    why: str = ""
+    signed: int | None = None
+    unsigned: int | None = None
+    of_instance: str = ""
+    is_nova: bool | None = None
+    expires_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """On whose behalf Nova is asked. `known`: whether it is an instance there should be."""
+
+    instance_id: str
+    project_id: str
+    fixed_ip: str
+    known: bool = True
+
+
+def nobody() -> Asker:
+    """An instance that does not exist, at an address of documentation (RFC 5737)."""
+    return Asker(str(uuid.uuid4()), uuid.uuid4().hex, "192.0.2.1", known=False)
+
+
+def read_endpoints(settings: Settings, secret: bytes, asker: Asker) -> tuple[EndpointFacts, ...]:
+    """Every endpoint, all at once."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        looks = [
+            pool.submit(_read, endpoint, settings, secret, asker) for endpoint in settings.endpoints
+        ]
+        return tuple(look.result() for look in looks)
+
+
+def _read(endpoint: Endpoint, settings: Settings, secret: bytes, asker: Asker) -> EndpointFacts:
+    seen = EndpointFacts(str(endpoint), of_instance=asker.instance_id if asker.known else "")
+    headers = _headers(asker, secret)
+    try:
+        with _connect(endpoint, settings) as connection:
+            seen = replace(seen, expires_in=_expires_in(connection))
+            signed, _ = _ask(connection, endpoint, settings, headers)
+        with _connect(endpoint, settings) as connection:
+            wrong = headers | {"X-Instance-ID-Signature": _NONSENSE}
+            unsigned, _ = _ask(connection, endpoint, settings, wrong)
+        refused = unsigned == http.HTTPStatus.FORBIDDEN
+        is_nova = None if refused else _is_nova(endpoint, settings)
+    except (OSError, http.client.HTTPException, ValueError, _Silent, _NoTls) as error:
+        step, why = _failure(error, endpoint)
+        return replace(seen, failed=step, why=why)
+    return replace(seen, signed=signed, unsigned=unsigned, is_nova=is_nova)
+
+
+def _failure(error: Exception, endpoint: Endpoint) -> tuple[AskStep, str]:
+    """The step that failed with this error, and why, in words."""
+    match error:
+        case socket.gaierror():
+            step, why = AskStep.RESOLVE, f"{endpoint.host}: {error.strerror}"
+        case ssl.SSLCertVerificationError():
+            step, why = AskStep.TLS, f"its certificate is not accepted: {error.verify_message}"
+        case ssl.SSLError():
+            step, why = AskStep.TLS, (error.reason or str(error)).lower().replace("_", " ")
+        case _NoTls():
+            step, why = AskStep.TLS, "it does not speak TLS"
+        case TimeoutError():
+            step, why = AskStep.CONNECT, "connecting timed out"
+        case _Silent():
+            step, why = AskStep.ANSWER, "it accepted a signed request, and said nothing"
+        case http.client.HTTPException() | ValueError():
+            step, why = AskStep.HTTP, f"its answer cannot be read ({type(error).__name__})"
+        case _:
+            step, why = AskStep.CONNECT, getattr(error, "strerror", None) or str(error)
+    return step, why
+
+
+class _NoTls(Exception):
+    """It accepted a connection, and then did not answer as TLS does."""
+
+
+class _Silent(Exception):
+    """It accepted a connection, and does not answer."""
+
+
+@contextlib.contextmanager
+def _connect(endpoint: Endpoint, settings: Settings) -> Iterator[socket.socket]:
+    address = endpoint.host, endpoint.port
+    with socket.create_connection(address, settings.connect_timeout) as connection:
+        if endpoint.scheme == "http":
+            yield connection
+            return
+        with _wrapped(connection, endpoint, settings) as wrapped:
+            yield wrapped
+
+
+def _wrapped(connection: socket.socket, endpoint: Endpoint, settings: Settings) -> ssl.SSLSocket:
+    try:
+        return tls_context(settings).wrap_socket(connection, server_hostname=endpoint.host)
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        raise _NoTls from error
+
+
+def _ask(
+    connection: socket.socket,
+    endpoint: Endpoint,
+    settings: Settings,
+    headers: dict[str, str],
+    path: str = PATH,
+) -> tuple[int, bytes]:
+    connection.settimeout(min(MAX_WAIT, settings.response_timeout))
+    client = http.client.HTTPConnection(endpoint.host, endpoint.port)
+    client.sock = connection
+    try:
+        client.request("GET", path, headers={"Connection": "close", **headers})
+        response = client.getresponse()
+        return response.status, response.read(65536)
+    except TimeoutError:
+        raise _Silent from None
+
+
+def _headers(asker: Asker, secret: bytes) -> dict[str, str]:
+    return {
+        "User-Agent": "ovs-metadata-doctor",
+        "X-Instance-ID": asker.instance_id,
+        "X-Tenant-ID": asker.project_id,
+        "X-Instance-ID-Signature": signature(secret, asker.instance_id),
+        "X-Forwarded-For": asker.fixed_ip,
+    }
+
+
+def _is_nova(endpoint: Endpoint, settings: Settings) -> bool:
+    """Whether `/` is the list of versions, dates and "latest", of EC2's metadata API."""
+    with _connect(endpoint, settings) as connection:
+        status, body = _ask(connection, endpoint, settings, {}, "/")
+    return status == http.HTTPStatus.OK and b"latest" in body.split()
+
+
+def _expires_in(connection: socket.socket) -> float | None:
+    certificate = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
+    if not certificate:
+        return None
+    return ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
+
+
+def examine(settings: Settings, secret: bytes, asker: Asker) -> HopReport:
+    """Report on the endpoints."""
+    endpoints = read_endpoints(settings, secret, asker)
+    seen = ", ".join(endpoint.url for endpoint in endpoints)
+    return HopReport(HopName.NOVA, tuple(check(endpoints, settings)), seen)
+
+
+def longest_wait(settings: Settings | None) -> float:
+    """Seconds after which the proxy gives up an endpoint, or we do."""
+    if settings is None:
+        return MAX_WAIT
+    return min(MAX_WAIT, settings.connect_timeout + settings.response_timeout) + 1
+
+
+SOON = 14 * 24 * 3600.0
+"""Seconds before its end at which a certificate is worth a warning."""
+
+
+_FAULT_OF_STEP = {
+    AskStep.RESOLVE: NOVA_UNRESOLVABLE,
+    AskStep.CONNECT: NOVA_UNREACHABLE,
+    AskStep.TLS: NOVA_TLS,
+    AskStep.ANSWER: NOVA_SILENT,
+    AskStep.HTTP: NOVA_NOT_HTTP,
+}
+
+
+def check(endpoints: Iterable[EndpointFacts], settings: Settings) -> list[Finding]:
+    """All endpoints; as long as one is well, what is wrong with another is a warning."""
+    each = [list(_of_endpoint(endpoint)) for endpoint in endpoints]
+    one_is_well = any(not _broken(found) for found in each)
+    found = [
+        Finding(one.fault, one.why, one.subject, lesser=one_is_well)
+        for of_one in each
+        for one in of_one
+    ]
+    if settings.nova_insecure and any(
+        url.startswith("https:") for url in settings.nova_metadata_urls
+    ):
+        why = "nova_insecure is true: anybody in between could be Nova"
+        found.append(Finding(NOVA_TLS_UNCHECKED, why))
+    return found
+
+
+def _broken(findings: Iterable[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _of_endpoint(seen: EndpointFacts) -> Iterator[Finding]:
+    if seen.failed:
+        yield Finding(_FAULT_OF_STEP[seen.failed], seen.why, seen.url)
+    else:
+        yield from _of_statuses(seen)
+    if seen.expires_in is not None and seen.expires_in < SOON:
+        why = f"it is valid for another {seen.expires_in / 3600:.0f} hours"
+        yield Finding(NOVA_CERTIFICATE_EXPIRES, why, seen.url)
+
+
+def _of_statuses(seen: EndpointFacts) -> Iterator[Finding]:
+    def finding(fault: Fault, why: str) -> Finding:
+        return Finding(fault, why, seen.url)
+
+    signed, unsigned = seen.signed, seen.unsigned
+    if signed is None:
+        return
+    if signed >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        yield finding(NOVA_FAILS, f"a signed request is answered with status {signed}")
+    elif seen.is_nova is False:
+        yield finding(NOVA_NOT_NOVA, "its / is not the list of versions that Nova has")
+    elif signed == HTTPStatus.FORBIDDEN:
+        why = "a request signed with the configured secret is answered with status 403"
+        yield finding(SECRET_REFUSED, why)
+    elif unsigned != HTTPStatus.FORBIDDEN:
+        why = f"a request with a wrong signature is answered with status {unsigned}, and not 403"
+        yield finding(SECRET_UNCHECKED, why)
+    elif signed == HTTPStatus.NOT_FOUND and seen.of_instance:
+        why = f"a signed request for {seen.of_instance} is answered with status 404"
+        yield finding(INSTANCE_UNKNOWN_TO_NOVA, why)
+    elif signed not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+        yield finding(NOVA_NOT_NOVA, f"a signed request is answered with status {signed}")

@@ -1,0 +1,411 @@
+"""The hop "port": interfaces of the bridge, their records, and what the agent knows of them.
+
+The checks are pure: facts in, findings out.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from ovs_metadata.cli.common import port_state
+from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
+from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.retry import retry_while_wrong
+from ovs_metadata.cli.host_view import Host, read_host
+from ovs_metadata.cli.port_status import canonical_address, is_named
+from ovs_metadata.host.address import why_unservable
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
+from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.store.interface import MalformedRecord, PortState
+from ovs_metadata.store.record import COMPUTE, PortRecord
+from ovs_metadata.store.store import Store
+
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+"""Of linux/if.h."""
+
+FAULTS = Faults(HopName.PORT)
+
+PORT_UNKNOWN = FAULTS.error(
+    "port-unknown",
+    "Neither this bridge nor the store has such a port.",
+    "See that it is spelt as Neutron spells it. If Neutron has the port, its record is missing: "
+    "ovs-metadata port sync --from-neutron writes it.",
+)
+PORT_NOT_HERE = FAULTS.error(
+    "port-not-here",
+    "The store has a record of the port, and this bridge has no interface of it.",
+    "Ask on the hypervisor the instance runs on. If it is this one, Nova has not plugged it: no "
+    "interface has that port's UUID as external_ids:iface-id.",
+)
+IFACE_ID_MISSING = FAULTS.error(
+    "iface-id-missing",
+    "The interface names no Neutron port.",
+    "Whoever plugs it has to set external_ids:iface-id to the port's UUID, as Nova does.",
+)
+IFACE_ID_MALFORMED = FAULTS.error(
+    "iface-id-malformed",
+    "The interface names something as its Neutron port that is no UUID.",
+    "Set external_ids:iface-id to the port's UUID.",
+)
+IFACE_ID_TWICE = FAULTS.error(
+    "iface-id-twice",
+    "Several interfaces claim to be the same Neutron port; none of them is served.",
+    "Remove the one that is left over: ovs-vsctl del-port NAME.",
+)
+OFPORT_MISSING = FAULTS.error(
+    "ofport-missing",
+    "Open vSwitch has not added the interface to the bridge.",
+    "ovs-vsctl get interface NAME error, and the log of ovs-vswitchd, say why: mostly its device "
+    "does not exist. Remove one that is left over: ovs-vsctl del-port NAME.",
+)
+OFPORT_UNSERVABLE = FAULTS.error(
+    "ofport-unservable",
+    "The interface has an OpenFlow number that cannot be served.",
+    "Unplug the port and plug it again, so that it gets another number.",
+)
+OFPORT_MOVING = FAULTS.error(
+    "ofport-moving",
+    "The interface is about to get another OpenFlow number.",
+    "Ask again in a moment. If it stays so, the log of ovs-vswitchd says why it does not do it.",
+)
+ON_DEAD_VLAN = FAULTS.error(
+    "dead-vlan",
+    "The port is on the dead VLAN: Neutron's agent has not wired it.",
+    "See that neutron-openvswitch-agent runs on this host, and read its log for this port.",
+)
+LINK_DOWN = FAULTS.error(
+    "link-down",
+    "The interface's device is down or not connected.",
+    "See that the instance runs; ip link set NAME up, if the device was set down.",
+)
+NOT_AN_INSTANCE = FAULTS.error(
+    "not-an-instance",
+    "The port is not one of an instance, so it is not served.",
+    "Nothing, if that is right. Otherwise correct its device_owner in Neutron: it has to begin "
+    "with compute:.",
+)
+RECORD_MISSING = FAULTS.error(
+    "record-missing",
+    "The store has no record of the port, or of the parent port of the trunk it is in.",
+    "See that Neutron's server has the ovs_metadata service plugin and reaches the store; "
+    "ovs-metadata port sync --from-neutron writes what is missing.",
+)
+RECORD_MALFORMED = FAULTS.error(
+    "record-malformed",
+    "The store's record of the port cannot be used.",
+    "Write it anew: ovs-metadata port sync --from-neutron, or ovs-metadata port set.",
+)
+RECORD_WITHOUT_ADDRESS = FAULTS.error(
+    "record-without-address",
+    "The port's record has no fixed IP, and Nova is to be told one.",
+    "Give the port an address in Neutron.",
+)
+RECORD_OF_OTHER_INSTANCE = FAULTS.error(
+    "record-of-other-instance",
+    "The record names another instance than Nova does; neither gets metadata by this port.",
+    "One of the two is stale. ovs-metadata port sync --from-neutron renews the record; "
+    "external_ids:vm-uuid is written by Nova when it plugs the port.",
+)
+RECORD_OF_OTHER_MAC = FAULTS.error(
+    "record-of-other-mac",
+    "The record has another MAC than the instance's device: answers do not reach the instance.",
+    "The record is stale: ovs-metadata port sync --from-neutron renews it.",
+)
+AGENT_SEES_OTHERWISE = FAULTS.error(
+    "agent-sees-otherwise",
+    "The agent does not know the port as the store and Open vSwitch show it.",
+    "Ask again in a moment. If it stays so, restart the agent, and keep its log for a report.",
+)
+GUEST_NEVER_ASKED = FAULTS.note(
+    "guest-never-asked",
+    "No request from the instance's own address has reached the switch since its flows were made.",
+    "If the instance asks in vain, its packets do not get here: look for its address, and its "
+    "route to 169.254.169.254, inside the instance.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """One interface of the bridge, and what is known of its port.
+
+    pending: whether it waits for its record or its number. rivals: other interfaces that claim the
+    same port. link: why its device carries nothing. agent_view: what the agent says of it; None if
+    it says nothing, or was not asked (see `asked`).
+    """
+
+    interface: Interface
+    state: PortState = None
+    pending: bool = False
+    rivals: tuple[str, ...] = ()
+    link: str = ""
+    agent_view: Mapping[str, Any] | None = None
+    asked: bool = False
+
+    @property
+    def port_id(self) -> str | None:
+        """The Neutron port, if the interface names one."""
+        return self.interface.port_id
+
+    @property
+    def record(self) -> PortRecord | None:
+        """Its record, if there is one that can be used."""
+        return self.state if isinstance(self.state, PortRecord) else None
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.port_id or f"interface {self.interface.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortsFacts:
+    """The ports in question.
+
+    host: what was seen of all ports. selector: the name that chose them; empty for all ports of
+    instances. elsewhere: the records it names, if it names no interface here.
+    """
+
+    host: Host
+    selector: str
+    chosen: tuple[PortFacts, ...]
+    elsewhere: tuple[PortRecord, ...] = ()
+
+    @property
+    def ofports(self) -> frozenset[int] | None:
+        """The ofports of the ports that were named; None for all."""
+        if not self.selector:
+            return None
+        return frozenset(port.interface.ofport or 0 for port in self.chosen)
+
+    @property
+    def well(self) -> tuple[PortFacts, ...]:
+        """Those with which nothing is wrong."""
+        return tuple(port for port in self.chosen if not check_one(port))
+
+    @property
+    def to_try(self) -> tuple[ServedPort, ...]:
+        """The ports to try out: all that were named and are well, or one for all."""
+        served = self.host.host_ports.served
+        found = tuple(
+            served[port.interface.ofport or 0]
+            for port in self.well
+            if port.interface.ofport in served
+        )
+        return found if self.selector else found[:1]
+
+
+def read_ports(
+    config: Config, bridge: Bridge, store: Store, selector: str, agent: AgentFacts
+) -> PortsFacts:
+    """Read the ports in question; the agent, which may be a moment behind, is asked again.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    host = read_host(config, bridge, store)
+    every = [_port_facts(host, interface) for interface in bridge.interfaces]
+    chosen = [port for port in every if is_instance_port(port)]
+    if selector:
+        chosen = [port for port in every if is_named(port.interface, port.record, selector)]
+    facts = PortsFacts(host, selector, tuple(chosen))
+    if selector and not chosen:
+        return replace(facts, elsewhere=tuple(records_named(store, selector)))
+
+    def lags(facts: PortsFacts) -> bool:
+        return any(finding.fault is AGENT_SEES_OTHERWISE for finding in check(facts))
+
+    return retry_while_wrong(
+        with_agent_view(facts, agent.admin),
+        lambda: with_agent_view(facts, read_admin(config.admin_socket)),
+        lags,
+        patient=agent.at_work,
+    )
+
+
+def with_agent_view(facts: PortsFacts, admin: AdminFacts | None) -> PortsFacts:
+    """The same ports, and what the agent says of them."""
+    asked = bool(admin and not admin.silent and not admin.unreachable)
+    views = {each["port_id"]: each for each in admin.ports} if admin else {}
+    return replace(
+        facts,
+        chosen=tuple(
+            replace(port, asked=asked, agent_view=views.get(port.port_id)) for port in facts.chosen
+        ),
+    )
+
+
+def _port_facts(host: Host, interface: Interface) -> PortFacts:
+    return PortFacts(
+        interface,
+        host.records.get(interface.port_id) if interface.port_id else None,
+        pending=interface.ofport in host.host_ports.pending,
+        rivals=tuple(_rivals(interface, host.bridge.interfaces)),
+        link=link_problem(interface.name) or "",
+    )
+
+
+def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterable[str]:
+    """The other interfaces that claim the same port and have a number."""
+    port_id = interface.port_id
+    for other in every:
+        same = port_id is not None and other.port_id == port_id
+        if same and other.name != interface.name and (other.ofport or 0) > 0:
+            yield other.name
+
+
+def link_problem(device: str) -> str | None:
+    """Why a device in this namespace carries nothing; empty if it does, None if it is not here."""
+    with IPRoute() as here:
+        for link in here.get_links(ifname=device):
+            if not link["flags"] & _IFF_UP:
+                return "is down"
+            return "" if link["flags"] & _IFF_LOWER_UP else "has no carrier"
+    return None
+
+
+def records_named(store: Store, selector: str) -> list[PortRecord]:
+    """The records that a port's or an instance's UUID, or a fixed IP names.
+
+    Only a port's is found at once; for others all records are read. Raises StoreError.
+    """
+    lower, address = selector.lower(), canonical_address(selector)
+    try:
+        direct = port_state(store, lower)
+    except ValueError:  # it is no UUID
+        direct = None
+    if isinstance(direct, PortRecord):
+        return [direct]
+    return [
+        record
+        for _, record in store.records()
+        if isinstance(record, PortRecord)
+        and (record.device_id.lower() == lower or address in record.fixed_ips)
+    ]
+
+
+def examine(facts: PortsFacts) -> HopReport:
+    """Report on interfaces and records."""
+    seen = ", ".join(map(_described, facts.chosen))
+    if not facts.selector:
+        seen = f"{len(facts.well)} of {len(facts.chosen)} ports of instances are as they should be"
+    return HopReport(HopName.PORT, tuple(check(facts)), seen)
+
+
+def _described(port: PortFacts) -> str:
+    instance = port.record.device_id if port.record else port.interface.vm_uuid
+    return (
+        f"instance {instance or 'unknown'}, {port.interface.name}, ofport {port.interface.ofport}"
+    )
+
+
+def check(facts: PortsFacts) -> list[Finding]:
+    """Check the ports in question; none that was named need be here."""
+    bridge, selector = facts.host.bridge.name, facts.selector
+    if facts.chosen or not selector:
+        return list(itertools.chain.from_iterable(map(check_one, facts.chosen)))
+    if not facts.elsewhere:
+        why = f"no interface of {bridge} and no record is named {selector}"
+        return [Finding(PORT_UNKNOWN, why, selector)]
+    return [
+        Finding(
+            PORT_NOT_HERE,
+            f"no interface of {bridge} has iface-id {record.port_id}",
+            record.port_id,
+        )
+        for record in facts.elsewhere
+    ]
+
+
+def is_instance_port(port: PortFacts) -> bool:
+    """Whether it is an instance's: its record says so, or Nova has written on the interface."""
+    if isinstance(port.state, PortRecord):
+        return port.state.device_owner.startswith(COMPUTE)
+    return port.interface.vm_uuid is not None
+
+
+def check_one(port: PortFacts) -> list[Finding]:
+    """One interface, and its record."""
+    found = list(_of_interface(port)) or list(_of_record(port))
+    return found or list(_of_agents_view(port))
+
+
+def _of_interface(port: PortFacts) -> Iterator[Finding]:
+    def finding(fault: Fault, why: str) -> Finding:
+        return Finding(fault, why, port.title)
+
+    interface, name = port.interface, port.interface.name
+    if not interface.iface_id:
+        yield finding(IFACE_ID_MISSING, f"interface {name} has no external_ids:iface-id")
+    elif port.port_id is None:
+        why = f"external_ids:iface-id of {name} is {interface.iface_id!r}"
+        yield finding(IFACE_ID_MALFORMED, why)
+    elif isinstance(port.state, PortRecord) and not is_instance_port(port):
+        why = f"its device_owner is {port.state.device_owner!r}"
+        yield finding(NOT_AN_INSTANCE, why)
+    elif interface.ofport is None or interface.ofport <= 0:
+        yield _without_ofport(port)
+    elif port.rivals:
+        why = f"interfaces {', '.join(sorted([name, *port.rivals]))} have this iface-id"
+        yield finding(IFACE_ID_TWICE, why)
+    elif why_unservable(interface.ofport):
+        yield finding(OFPORT_UNSERVABLE, why_unservable(interface.ofport) or "")
+    else:
+        if interface.tag == DEAD_VLAN:
+            yield finding(ON_DEAD_VLAN, f"port {name} has tag {DEAD_VLAN}")
+        if port.link:
+            yield finding(LINK_DOWN, f"device {name} {port.link}")
+
+
+def _without_ofport(port: PortFacts) -> Finding:
+    """Of no consequence where another interface of the same port has one."""
+    name = port.interface.name
+    why = f"interface {name} has no ofport"
+    if not port.rivals:
+        return Finding(OFPORT_MISSING, why, port.title)
+    why += f", and {', '.join(sorted(port.rivals))} with the same iface-id has"
+    return Finding(OFPORT_MISSING, why, f"interface {name}", lesser=True)
+
+
+def _of_record(port: PortFacts) -> Iterator[Finding]:
+    def finding(fault: Fault, why: str) -> Finding:
+        return Finding(fault, why, port.title)
+
+    interface, record = port.interface, port.state
+    if record is None:
+        yield finding(RECORD_MISSING, f"nothing is stored of port {port.port_id}")
+        return
+    if isinstance(record, MalformedRecord):
+        yield finding(RECORD_MALFORMED, record.reason)
+        return
+    if port.pending:
+        why = f"it has number {interface.ofport}, and {interface.ofport_request} is asked for"
+        if interface.ofport_request in {None, interface.ofport}:
+            why = f"another interface asks for its number, {interface.ofport}"
+        yield finding(OFPORT_MOVING, why)
+        return
+    served = ServedPort(interface.ofport or 0, interface.name, record, interface.vm_uuid)
+    if served.disagreement:
+        yield finding(RECORD_OF_OTHER_INSTANCE, served.disagreement)
+    if record.primary is None:
+        yield finding(RECORD_WITHOUT_ADDRESS, "fixed_ips of the record is empty")
+    mac = (interface.attached_mac or record.mac_address).lower()
+    if mac != record.mac_address:
+        why = f"interface {interface.name} has {mac}, the record says {record.mac_address}"
+        yield finding(RECORD_OF_OTHER_MAC, why)
+
+
+def _of_agents_view(port: PortFacts) -> Iterator[Finding]:
+    if not port.asked or not isinstance(port.state, PortRecord):
+        return
+    view = port.agent_view or {}
+    if view.get("instance_id") != port.state.device_id:
+        why = "the agent does not have it at all"
+        if port.agent_view:
+            why = f"the agent has it as {view.get('state')}, for instance {view.get('instance_id')}"
+        if view.get("reason"):
+            why += f": {view['reason']}"
+        yield Finding(AGENT_SEES_OTHERWISE, why, port.title)

@@ -1,0 +1,188 @@
+"""The hop "request": one real request for each port to try out, sent into the switch.
+
+The checks are pure: facts in, findings out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from ovs_metadata.cli.doctor.flows import FLOWS_NOT_COUNTING
+from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible, ask
+from ovs_metadata.cli.doctor.nova import NOVA_NOT_NOVA
+from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.host.config import Config
+from ovs_metadata.host.join import ServedPort
+from ovs_metadata.proxy.http.errors import ProxyError
+from ovs_metadata.untrusted import UnreadableJson, parse_json
+
+MAX_ASKED = 8
+"""Ports for which requests are sent: one that is not answered takes seconds."""
+
+FAULTS = Faults(HopName.REQUEST)
+
+REQUEST_UNANSWERED = FAULTS.error(
+    "request-unanswered",
+    "A request sent into the switch for the port gets no answer.",
+    "Ask again in two minutes: the port may have used up its learned flows ([flows] "
+    "learned_limit), or be shut out for some seconds for wasting connections (quarantine). If it "
+    "stays so: the last counter of ovs-metadata flows PORT that a request moves is where it ends.",
+)
+REQUEST_REFUSED = FAULTS.error(
+    "request-refused",
+    "The connection of a request sent into the switch for the port is refused.",
+    "See that the proxy workers run, and that the port is not over its connection limit.",
+)
+NOT_IDENTIFIED = FAULTS.error(
+    "not-identified",
+    "The proxy does not know who asks.",
+    "Restart the agent if this stays so although nothing is wrong with port and record.",
+)
+NOT_CONFIRMED = FAULTS.error(
+    "not-confirmed",
+    "The agent does not confirm to the proxy that identities are up to date.",
+    "See that ovsdb-server and the agent answer: ovs-vsctl show, ovs-metadata status. Guests get "
+    "their answers again as soon as both do.",
+)
+OVER_LIMIT = FAULTS.warning(
+    "over-limit",
+    "The port has used up its limits: the proxy turns its requests away for now.",
+    "Look at what the instance does. mn-conf get -s shows the limits: rate_limit, "
+    "max_connections_per_port, max_requests_per_port.",
+)
+NO_ANSWER_FROM_NOVA = FAULTS.error(
+    "no-answer-from-nova",
+    "The proxy gets no answer from Nova that it could pass on.",
+    "The findings about Nova say why. If there are none, the proxy has just recovered: ask again.",
+)
+ANSWERED_WITH_ERROR = FAULTS.error(
+    "answered-with-error",
+    "The instance's request for its metadata is answered with an error.",
+    "The findings about Nova say why. If there are none, look for the request in Nova's log.",
+)
+WRONG_INSTANCE = FAULTS.error(
+    "wrong-instance",
+    "The answer is not about the instance that the record names.",
+    "Disable the service on this host (mn-conf set -h HOST) and report it: this must never happen.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """A request that was sent into the switch for the port called `title`.
+
+    counted: packets that the port's hooks met.
+    """
+
+    title: str
+    instance_id: str
+    answer: Answer
+    counted: int
+
+
+def read_answer(config: Config, port: ServedPort, timeout: float) -> RequestFacts:
+    """Send one request, and count what the port's hooks met; raises NotPossible and OSError."""
+    before = _hook_packets(config, port.ofport)
+    answer = ask(config, port.ofport, port.interface, timeout)
+    counted = _hook_packets(config, port.ofport) - before
+    return RequestFacts(port.record.port_id, port.record.device_id, answer, counted)
+
+
+def _hook_packets(config: Config, ofport: int) -> int:
+    """Packets that a port's hooks have met; raises OSError."""
+    return sum(
+        flow.packets
+        for flow in dump_flows(config, {})
+        if flow.key.table == 0 and ofport_of(flow.cookie) == ofport
+    )
+
+
+def examine(config: Config, ports: tuple[ServedPort, ...], timeout: float) -> HopReport:
+    """Report on one request for each of the ports, which may take `timeout` seconds each."""
+    if not ports:
+        return HopReport(HopName.REQUEST, skipped="there is no port it could be sent for")
+    found: list[Finding] = []
+    answered: dict[str, list[str]] = {}
+    unasked = []
+    for port in ports[:MAX_ASKED]:
+        try:
+            facts = read_answer(config, port, timeout)
+        except NotPossible as error:
+            unasked.append(str(error))
+        except OSError as error:
+            unasked.append(f"the switch does not take it: {error}")
+            break
+        else:
+            found += check(facts)
+            status = facts.answer.status
+            how = f"with status {status}" if status else "by nobody"
+            answered.setdefault(how, []).append(port.interface)
+    if ports[MAX_ASKED:]:
+        unasked.append(f"not sent for {len(ports) - MAX_ASKED} more ports")
+    asked = [f"sent in by {', '.join(by)}, answered {how}" for how, by in answered.items()]
+    seen = "; ".join([*asked, *unasked])
+    return HopReport(HopName.REQUEST, tuple(found), seen, skipped=seen if unasked else "")
+
+
+_FAULT_OF_ANSWER = {
+    ProxyError.NO_INTERFACE: NOT_IDENTIFIED,
+    ProxyError.NOT_READY: NOT_IDENTIFIED,
+    ProxyError.NOT_CONFIRMED: NOT_CONFIRMED,
+    ProxyError.RATE_LIMITED: OVER_LIMIT,
+    ProxyError.TOO_MANY_CONNECTIONS: OVER_LIMIT,
+    ProxyError.TOO_MANY_REQUESTS: OVER_LIMIT,
+    ProxyError.BAD_ANSWER: NO_ANSWER_FROM_NOVA,
+    ProxyError.NO_ENDPOINT: NO_ANSWER_FROM_NOVA,
+    ProxyError.ENDPOINT_SILENT: NO_ANSWER_FROM_NOVA,
+}
+"""What the proxy's own answers mean."""
+
+
+def check(facts: RequestFacts) -> Iterator[Finding]:
+    """What a request that was sent into the switch was answered."""
+
+    def finding(fault: Fault, why: str) -> Finding:
+        return Finding(fault, why, facts.title)
+
+    answer = facts.answer
+    if answer.status is None:
+        if answer.refused:
+            yield finding(REQUEST_REFUSED, "the connection was reset")
+        elif answer.connected:
+            why = "the proxy accepted the connection, and gave no whole answer"
+            yield finding(NO_ANSWER_FROM_NOVA, why)
+        else:
+            yield finding(REQUEST_UNANSWERED, "nobody accepted the connection")
+        return
+    if answer.status == HTTPStatus.OK:
+        uuid = _uuid_of(answer.body)
+        if uuid is None:
+            why = "the answer has status 200, and is no meta_data.json with a uuid"
+            yield finding(NOVA_NOT_NOVA, why)
+        elif uuid != facts.instance_id:
+            why = f"it is about {uuid}, the record names {facts.instance_id}"
+            yield finding(WRONG_INSTANCE, why)
+    else:
+        yield finding(*_of_error(answer.status, answer.body))
+    if facts.counted <= 0:
+        yield finding(FLOWS_NOT_COUNTING, "its packet count is what it was before")
+
+
+def _of_error(status: int, body: bytes) -> tuple[Fault, str]:
+    text = body.decode("utf-8", errors="replace").strip()
+    for error, fault in _FAULT_OF_ANSWER.items():
+        if (error.value.status, error.value.text) == (status, text):
+            return fault, f"the proxy answers {status}: {text}"
+    return ANSWERED_WITH_ERROR, f"the answer has status {status}"
+
+
+def _uuid_of(body: bytes) -> str | None:
+    """The instance that a meta_data.json is about; None if it is no meta_data.json."""
+    try:
+        document = parse_json(body, len(body))
+    except UnreadableJson:
+        return None
+    uuid = document.get("uuid") if isinstance(document, dict) else None
+    return uuid if isinstance(uuid, str) else None

@@ -1,0 +1,131 @@
+"""The hop "store": whether it answers, and what the agent of this host announces there.
+
+The checks are pure: facts in, findings out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from ovs_metadata.agent.announcement import read_announcement
+from ovs_metadata.cli.doctor.agent import AgentFacts
+from ovs_metadata.cli.doctor.configuration import DocumentFacts, read_documents
+from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.retry import retry_while_wrong
+from ovs_metadata.store import layout
+from ovs_metadata.store.interface import StoreError, StoreUnavailable
+from ovs_metadata.store.store import Store
+
+FAULTS = Faults(HopName.STORE)
+
+STORE_UNREACHABLE = FAULTS.error(
+    "store-unreachable",
+    "The store does not answer.",
+    "See that ZooKeeper runs and can be reached from this host, and that [store] url is right. "
+    "An agent that runs goes on serving the ports it knows, but learns of no change.",
+)
+STORE_UNUSABLE = FAULTS.error(
+    "store-unusable",
+    "The store answers and cannot be used.",
+    "Do what the reason says: credentials, TLS files, the URL, or the release for its layout.",
+)
+AGENT_NOT_ANNOUNCED = FAULTS.warning(
+    "agent-not-announced",
+    "The store does not know that the agent of this host is alive.",
+    "See that [agent] host and [store] url are those the agent was started with, and look in the "
+    "agent's log for why it cannot reach the store.",
+)
+AGENT_BEHIND = FAULTS.warning(
+    "agent-behind",
+    "The agent has not applied the present configuration.",
+    "Wait ten seconds and ask again. If it is still so, the agent's log says what is in the way.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """The store, and what is in it about this host. Reasons: why it is not what it should be.
+
+    announced_digest: of the configuration that the agent announces as applied; None if no agent of
+    this host is alive.
+    """
+
+    url: str
+    unreachable: str = ""
+    unusable: str = ""
+    documents: DocumentFacts = field(default_factory=DocumentFacts)
+    announced_digest: str | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be read in it."""
+        return self.unreachable or self.unusable
+
+
+def read_store(store: Store, host: str, url: str) -> StoreFacts:
+    """Read what is stored about a host."""
+    try:
+        documents = read_documents(store, host)
+        return StoreFacts(
+            url, documents=documents, announced_digest=read_announced_digest(store, host)
+        )
+    except StoreError as error:
+        return failed(error, url)
+
+
+def failed(error: StoreError, url: str) -> StoreFacts:
+    """What is known of a store that has failed like this."""
+    if isinstance(error, StoreUnavailable):
+        return StoreFacts(url, unreachable=str(error))
+    return StoreFacts(url, unusable=str(error))
+
+
+def read_announced_digest(store: Store, host: str) -> str | None:
+    """The configuration that the agent of a host announces as applied; None if it is not alive.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    announced = store.announced_at(layout.agent_path(host))
+    if announced is None or not announced.alive:
+        return None
+    status = read_announcement(announced.data)
+    return status.generation if status else ""
+
+
+def examine(store: Store | None, facts: StoreFacts, agent: AgentFacts, host: str) -> HopReport:
+    """Report on the store; an agent that has just been changed may be about to announce it."""
+
+    def read() -> StoreFacts:
+        assert store  # noqa: S101 - or it is not read again
+        try:
+            return replace(facts, announced_digest=read_announced_digest(store, host))
+        except StoreError as error:
+            return failed(error, facts.url)
+
+    last = retry_while_wrong(
+        facts,
+        read,
+        lambda read: any(check(read, agent)),
+        patient=store is not None and agent.at_work,
+    )
+    return HopReport(HopName.STORE, tuple(check(last, agent)), last.url)
+
+
+def check(store: StoreFacts, agent: AgentFacts) -> Iterator[Finding]:
+    """Check the store, and what the agent announces there."""
+    if store.unreachable:
+        yield Finding(STORE_UNREACHABLE, store.unreachable)
+        return
+    if store.unusable:
+        yield Finding(STORE_UNUSABLE, store.unusable)
+        return
+    if agent.agent is None or agent.agent.stopped:
+        return  # an announcement, or none, says nothing about now
+    deployment = store.documents.deployment
+    if store.announced_digest is None:
+        yield Finding(AGENT_NOT_ANNOUNCED, "it runs, and no agent of this host is announced")
+    elif deployment and deployment.settings and not deployment.problems:
+        wanted, applied = deployment.config_digest, store.announced_digest
+        if wanted != applied:
+            why = f"present is {wanted}, applied is {applied or 'none'}"
+            yield Finding(AGENT_BEHIND, why)
