@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypervisor_fixtures import (
     echoing,
+    flows_host,
     hypervisor,
     lab_hypervisor,
     on_zookeeper,
@@ -23,6 +24,7 @@ from lab.rig.zookeeper import ZooKeeper
 
 __all__ = [
     "echoing",
+    "flows_host",
     "hypervisor",
     "lab_hypervisor",
     "nova",

@@ -22,6 +22,11 @@ from lab.stand_ins import echo_service
 
 Factory = Callable[..., Hypervisor]
 
+OS_KEN, RYU = "os-ken", "ryu"
+
+on_both_hosts = pytest.mark.parametrize("flows_host", [OS_KEN, RYU], indirect=True)
+"""Mark of tests that run with the flow controller on either library that it knows."""
+
 _number = itertools.count()
 _alive: list[Hypervisor] = []
 
@@ -38,13 +43,19 @@ def close_hypervisor(hypervisor: Hypervisor) -> None:
     hypervisor.close()
 
 
+@pytest.fixture(scope="module")
+def flows_host(request: pytest.FixtureRequest) -> str:
+    """What the flow controllers of this test run on; see `on_both_hosts`."""
+    return str(getattr(request, "param", OS_KEN))
+
+
 @pytest.fixture
-def lab_hypervisor() -> Iterator[Factory]:
+def lab_hypervisor(flows_host: str) -> Iterator[Factory]:
     """Makes hypervisors that last as long as the test."""
     made: list[Hypervisor] = []
 
     def make(**options: Any) -> Hypervisor:
-        made.append(make_hypervisor(**options))
+        made.append(make_hypervisor(ryu=flows_host == RYU, **options))
         return made[-1]
 
     yield make
@@ -115,9 +126,9 @@ def on_zookeeper(lab_hypervisor: Factory) -> Iterator[OnZooKeeper]:
 
 
 @pytest.fixture(scope="module")
-def hypervisor() -> Iterator[Hypervisor]:
+def hypervisor(flows_host: str) -> Iterator[Hypervisor]:
     """One that serves, shared by the module; tests leave it as they found it, but for guests."""
-    shared = make_hypervisor()
+    shared = make_hypervisor(ryu=flows_host == RYU)
     try:
         shared.start()
         shared.start_metadata_service()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypervisor_fixtures import Factory
+from hypervisor_fixtures import Factory, on_both_hosts
 
 from lab.load.conversation import Conversation
 from lab.load.recovery import time_to_recover
@@ -12,6 +12,8 @@ from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import wait_for
 from lab.stand_ins.neutron_l2_agent import CONTROLLER, DEAD_VLAN, NeutronL2Agent
 from lab.stand_ins.ovn_controller import OvnController
+
+pytestmark = on_both_hosts
 
 WITHIN = 1.0
 """Seconds within which guests are to be served again."""

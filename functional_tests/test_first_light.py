@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from hypervisor_fixtures import on_both_hosts
 from netaddr import IPAddress
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import wait_for
 from ovs_metadata.agent.identities import signature
+
+pytestmark = on_both_hosts
 
 
 @pytest.fixture(scope="module")

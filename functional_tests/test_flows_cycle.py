@@ -1,20 +1,26 @@
 """Ports come, change and go, and come back: the switch's table is what it was before."""
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
-from lab.rig.hypervisor import Hypervisor
-from ovs_metadata.flows import openflow
-from ovs_metadata.flows.cleanup import remove_flows
-from ovs_metadata.flows.conversation import Conversation
-from ovs_metadata.flows.diff import diff
-from ovs_metadata.flows.dump import dump_flows
-from ovs_metadata.flows.pipeline import Port, pipeline
-from ovs_metadata.flows.values import Flow, FlowKey
-from ovs_metadata.host.config import Config, load
+from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.upstream.ryu_install import ryu_python
+from ovs_metadata.flows.pipeline import Port
+
+_RYU_FIRST = """
+import eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+import ryu.base.app_manager
+"""
+_RUN = "import flow_cycle, sys; flow_cycle.main(sys.argv[1])"
 
 ONE = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
 TWIN = Port(3, "fa:16:3e:00:00:01", "10.0.0.5")
@@ -53,52 +59,51 @@ def switch() -> Iterator[Hypervisor]:
 
 
 class Controller:
-    """Brings the switch from one set of ports to the next, by diffs alone."""
+    """`flow_cycle` in a process, with one of the two libraries."""
 
-    def __init__(self, hypervisor: Hypervisor) -> None:
+    def __init__(self, hypervisor: Hypervisor, library: str) -> None:
         self._hypervisor = hypervisor
-        self._config: Config = load(hypervisor.config)
-        self._installed: Mapping[FlowKey, Flow] = {}
+        self._library = library
+        python = ryu_python() if library == "ryu" else Path(sys.executable)
+        program = f"{_RYU_FIRST if library == 'ryu' else ''}{_RUN}"
+        self._process = subprocess.Popen(
+            [str(python), "-W", "ignore", "-c", program, str(hypervisor.config)],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}/src:{Path(__file__).parent}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def apply(self, ports: Sequence[Port], metadata_ofport: int | None = 1) -> list[str]:
-        """Send what differs; returns what the switch then has, as its own tool prints it."""
-        desired = pipeline(self._config.flows, metadata_ofport, ports)
-        changes = diff(self._installed, desired)
-        offline, options = openflow.offline_datapath(), self._config.flows
-        with Conversation(Path(self._config.management_socket)) as connection:
-            connection.send(
-                *(openflow.delete_message(offline, options, *each) for each in changes.delete),
-                *(openflow.add_message(offline, options, flow) for flow in changes.add),
-            )
-            connection.send(openflow.barrier_message(offline))
-            connection.receive(openflow.BARRIER_REPLY)
-        self._installed = desired
-        self.check()
+        """Have the switch serve these; returns what it then has, as its own tool prints it."""
+        told = [metadata_ofport, [(port.ofport, port.mac, port.ipv4) for port in ports]]
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline().strip() == self._library
         return self.table()
-
-    def check(self) -> None:
-        """The switch has just the flows it should have, and each does what it should."""
-        dumped = dump_flows(self._config, self._installed)
-        assert {flow.key for flow in dumped} == set(self._installed)
-        assert len(dumped) == len(self._installed)
-        assert all(flow.as_desired for flow in dumped)
 
     def table(self) -> list[str]:
         """All flows of the bridge, whoever's, without statistics."""
         text = self._hypervisor.ovs.ofctl("--no-stats dump-flows", self._hypervisor.bridge)
         return sorted(line.strip() for line in text.splitlines())
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Remove every flow of ours."""
-        remove_flows(self._config)
-        self._installed = {}
+        self._process.communicate(timeout=30)
+        assert self._process.returncode == 0
+
+
+@pytest.fixture(params=["os_ken", "ryu"])
+def library(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def controller(switch: Hypervisor) -> Iterator[Controller]:
-    controller = Controller(switch)
-    yield controller
-    controller.remove()
+def controller(switch: Hypervisor, library: str) -> Iterator[Controller]:
+    with contextlib.closing(Controller(switch, library)) as controller:
+        yield controller
 
 
 @pytest.mark.parametrize("cycle", CYCLES)
@@ -127,13 +132,13 @@ def test_the_metadata_ports_new_number_reaches_every_flow(controller: Controller
 
 def test_the_way_does_not_matter(controller: Controller) -> None:
     straight = controller.apply([CHANGED, HIGHEST, *MANY[20:40]])
-    controller.remove()
     for ports in ([ONE], [ONE, *MANY], [TWIN, NO_IPV4], [CHANGED, HIGHEST, *MANY[20:40]]):
         last = controller.apply(ports)
     assert last == straight
 
 
-def test_removal_leaves_the_flows_of_others(controller: Controller) -> None:
+def test_removal_leaves_the_flows_of_others(switch: Hypervisor, library: str) -> None:
+    controller = Controller(switch, library)
     controller.apply([ONE, TWIN])
-    controller.remove()
+    controller.close()
     assert controller.table() == [THEIRS]

@@ -3,25 +3,15 @@
 import pytest
 from hypervisor_fixtures import Factory
 
-from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import Process, wait_for
-from lab.upstream.ryu_install import ryu_python
 
 
 def _launcher(hypervisor: Hypervisor) -> Process:
     return hypervisor.spawn("flows", *hypervisor.command("flows"))
 
 
-def _ryu_manager(hypervisor: Hypervisor) -> Process:
-    return hypervisor.spawn(
-        "flows",
-        *(ryu_python(), ROOT / "tools/ryu-manager", "--config-file", hypervisor.config),
-        *("--ofp-listen-host", "127.0.0.1", "ovs_metadata.flows.app"),
-        PYTHONPATH=str(ROOT / "src"),
-    )
-
-
-@pytest.mark.parametrize("start", [_launcher, _ryu_manager])
+@pytest.mark.parametrize("start", [_launcher, Hypervisor.start_ryu_manager])
 def test_the_life_of_two_guests(lab_hypervisor: Factory, start: object) -> None:
     hypervisor = lab_hypervisor()
     hypervisor.start()

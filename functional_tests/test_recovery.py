@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypervisor_fixtures import Factory
+from hypervisor_fixtures import Factory, on_both_hosts
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
@@ -27,6 +27,7 @@ def _gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+@on_both_hosts
 def test_vswitchd_is_killed_and_started_again(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     before = hypervisor.static_flows()
@@ -36,6 +37,7 @@ def test_vswitchd_is_killed_and_started_again(serving: tuple[Hypervisor, Guest])
     assert hypervisor.static_flows() == before
 
 
+@on_both_hosts
 def test_ovsdb_server_is_killed_and_started_again(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     hypervisor.ovs.kill_ovsdb()
@@ -49,6 +51,7 @@ def test_ovsdb_server_is_killed_and_started_again(serving: tuple[Hypervisor, Gue
     assert guest.identity() == guest.instance_id
 
 
+@on_both_hosts
 def test_the_bridge_is_deleted_and_made_again(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     hypervisor.ovs.vsctl("del-br", hypervisor.bridge)
@@ -57,12 +60,14 @@ def test_the_bridge_is_deleted_and_made_again(serving: tuple[Hypervisor, Guest])
     _wait_until_answered(guest)
 
 
+@on_both_hosts
 def test_the_metadata_port_is_deleted(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     hypervisor.ovs.vsctl("del-port", METADATA_PORT)
     _wait_until_answered(guest)
 
 
+@on_both_hosts
 def test_the_flows_of_many_ports_are_deleted_at_once(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     crowd = [Guest(f"{hypervisor.prefix}-{number}") for number in range(15)]
@@ -100,6 +105,7 @@ def test_a_rival_that_goes_on_deleting_our_flows_is_answered_ever_less_often(
     wait_for(lambda: guest.identity() == guest.instance_id, "the flows to be back", 20)
 
 
+@on_both_hosts
 def test_an_instance_with_the_metadata_ports_number_is_not_asked_in_its_place(
     serving: tuple[Hypervisor, Guest],
 ) -> None:
@@ -120,6 +126,7 @@ def test_an_instance_with_the_metadata_ports_number_is_not_asked_in_its_place(
     _wait_until_answered(thief)
 
 
+@on_both_hosts
 def test_the_namespace_is_deleted(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     before = Path("/run/netns", hypervisor.metadata_namespace).stat().st_ino

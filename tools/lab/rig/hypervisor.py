@@ -20,6 +20,7 @@ from lab.rig.process import LabError, Process, run, stopped_process, wait_for
 from lab.rig.relay import Relay
 from lab.rig.zookeeper import ZooKeeper
 from lab.stand_ins.metadata_instance import Instance, Interface, dump_instances
+from lab.upstream.ryu_install import ryu_python
 from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
 from ovs_metadata.host.address import METADATA_PORT, port_address
@@ -57,7 +58,8 @@ def instance_of(guest: Guest) -> Instance:
 class Hypervisor:
     """Network namespace `<prefix>-host` with Open vSwitch and the agent; guests beside it.
 
-    `nova` is the metadata URL as reached from that namespace.
+    `nova` is the metadata URL as reached from that namespace. With `ryu` the flow controller runs
+    under Ryu's ryu-manager, and not as the agent's child on os-ken.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Hypervisor:
         nova: str = "http://127.0.0.1:8775",
         bridge: str = "br-int",
         root: Path | None = None,
+        ryu: bool = False,
     ) -> None:
         self.prefix = prefix
         self.bridge = bridge
         self.nova = nova
+        self.ryu = ryu
         self.secret = SECRET
         self.root = root or Path(tempfile.mkdtemp(prefix=f"{prefix}-"))
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,6 +117,8 @@ class Hypervisor:
             },
             "proxy": {"workers": 1},
         }
+        if self.ryu:
+            groups["flows"] = {"controller": "external"}
         for group, options in changes.items():
             groups.setdefault(group, {}).update(options)
         self.config.write_text(
@@ -175,9 +181,20 @@ class Hypervisor:
 
     def start_agent(self) -> Process:
         """Start the agent and wait until it serves: its port is up, and so are its flows."""
+        if self.ryu and "flows" not in self.processes:
+            self.start_ryu_manager()
         agent = self.spawn("agent", *self.command("agent"))
         self.wait_until_serving()
         return agent
+
+    def start_ryu_manager(self) -> Process:
+        """Start the flow controller on Ryu."""
+        return self.spawn(
+            "flows",
+            *(ryu_python(), ROOT / "tools/ryu-manager", "--config-file", self.config),
+            *("--ofp-listen-host", "127.0.0.1", "ovs_metadata.flows.app"),
+            PYTHONPATH=str(ROOT / "src"),
+        )
 
     def children(self) -> dict[str, int]:
         """Pids of the agent's children, by the module they run; of workers, the last one."""
