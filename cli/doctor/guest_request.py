@@ -11,7 +11,6 @@ Blocking, on one thread; lives as long as one call of `ask`.
 """
 
 import contextlib
-import ctypes
 import http.client
 import io
 import secrets
@@ -30,6 +29,7 @@ from ovs_metadata.flows.packets import End
 from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config
+from ovs_metadata.proxy.guest.socket_program import ATTACH_FILTER, attach
 
 PATH = "/openstack/latest/meta_data.json"
 
@@ -52,7 +52,6 @@ UNANSWERED_AFTER = 5.0
 MAX_ANSWER = 1024 * 1024
 
 _ETH_P_ALL = 3
-_SO_ATTACH_FILTER = 26
 _MAX_FRAME = 65536 + 64
 
 
@@ -171,10 +170,7 @@ def _let_only_ours_in(tap: socket.socket) -> None:
         (give_back, 0, 0, _MAX_FRAME),
         (give_back, 0, 0, 0),
     )
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code)
-    fprog = struct.pack("HL", len(program), ctypes.addressof(buffer))
-    tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+    attach(tap, ATTACH_FILTER, program)
 
 
 class _Received:

@@ -1,4 +1,4 @@
-"""Programs in classic BPF that the kernel runs for listening sockets, to tell ports apart.
+"""Programs in classic BPF that the kernel runs for a socket, such as those that tell ports apart.
 
 Formats: socket(7), SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF; struct sock_fprog and struct
 sock_filter of linux/filter.h.
@@ -33,15 +33,15 @@ def load_ofport(listener: socket.socket) -> Instruction:
     return _LOAD_16_BITS, 0, 0, _FROM_NETWORK_HEADER + _SOURCE_ENDS_AT[listener.family] - 2
 
 
-def attach(listener: socket.socket, option: int, program: Sequence[Instruction]) -> None:
+def attach(sock: socket.socket, option: int, program: Sequence[Instruction]) -> None:
     """Have the kernel run a program, in place of one that is there; raises OSError if it refuses.
 
     Args:
-        listener: the socket.
+        sock: a socket; one that listens for `ATTACH_REUSEPORT`.
         option: `ATTACH_FILTER` or `ATTACH_REUSEPORT`.
         program: at most 4096 instructions.
     """
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code)
     value = struct.pack("HL", len(program), ctypes.addressof(buffer))
-    listener.setsockopt(socket.SOL_SOCKET, option, value)
+    sock.setsockopt(socket.SOL_SOCKET, option, value)
