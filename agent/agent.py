@@ -1,8 +1,7 @@
 """The agent of one hypervisor: does what the deployment's configuration says, as it changes.
 
 One asyncio event loop. Enabled, it runs the `Service`; disabled, it removes every trace of it, and
-waits. As long as the configuration is not known (the store has not answered yet) it touches
-nothing: flows that are there stay.
+waits. Until the store has sent the configuration it changes nothing: flows in the switch stay.
 """
 
 import asyncio
@@ -34,19 +33,19 @@ from ovs_metadata.store.store import Store
 LOG = logging.getLogger(__name__)
 
 REFRESH_INTERVAL = 10.0
-"""Seconds between two looks at the configuration if the store tells of nothing: for files that keys
-name, and for what could not be removed."""
+"""Seconds between two looks at the configuration without a change in the store: files that keys
+name may have changed, and a removal that failed is tried again."""
 
 LOG_INTERVAL = 1.0
-"""Seconds after which a log that nobody read is tried again, if nothing else is logged."""
+"""Seconds after which waiting log lines are written again, if no other line is logged."""
 
 
 class AgentError(Exception):
-    """The agent cannot go on; the message is one line that says why."""
+    """The agent cannot continue; the message is one line with the reason."""
 
 
 class Agent:
-    """The agent of one hypervisor. `run` returns when a signal has asked it to end."""
+    """The agent of one hypervisor. `run` returns after SIGTERM or SIGINT."""
 
     def __init__(self, config: Config, systemd: Systemd) -> None:
         self._config = config
@@ -65,7 +64,7 @@ class Agent:
         Raises:
             OvsdbUnreachable: OVSDB does not answer.
             StoreError: the store cannot be used, its layout being unknown for example.
-            AgentError: something came up that makes serving impossible.
+            AgentError: the agent cannot continue to serve.
         """
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -108,7 +107,7 @@ class Agent:
         self._changed.set()
 
     def _look_again(self) -> None:
-        """Read what may have changed without our being told: files that the configuration names."""
+        """Read what may have changed without an event: files that the configuration names."""
         LOG.info("SIGHUP: reading the deployment's configuration and the files it names again")
         self._changed.set()
 
@@ -130,13 +129,13 @@ class Agent:
                 LOG.error("the admin listener cannot listen at %s: %s", place, error)
 
     def _problems(self) -> list[str]:
-        """What keeps guests of this host from being served."""
+        """Reasons why the agent does not serve this host's guests."""
         if self._service:
             return self._service.problems()
         return [self._idle_because or "the agent is starting or stopping"]
 
     def _about(self) -> About:
-        """What the admin listener tells of this agent."""
+        """What the admin listener shows of this agent."""
         current = self._live.current if self._live else None
         return About(
             host=self._config.host,
@@ -148,7 +147,7 @@ class Agent:
         )
 
     def _status(self, live: LiveDeployment) -> Status:
-        """What the store is told of this agent."""
+        """The status that this agent announces in the store."""
         return Status(
             enabled=self._service is not None,
             generation=live.generation,
@@ -195,7 +194,7 @@ class Agent:
             self._service = None
 
     async def _remove_traces(self) -> None:
-        """Have nothing of ours on this host; what cannot be removed is tried again."""
+        """Remove all that the agent made on this host; retry what fails at the next look."""
         self._systemd.forget()  # a socket that is kept keeps its namespace, too
         try:
             if await asyncio.to_thread(cleanup.has_traces, self._config):
@@ -212,7 +211,7 @@ class Agent:
             self._idle("waiting for the deployment's configuration from the store")
 
     def _idle(self, why: str, level: int = logging.INFO) -> None:
-        """Say why nobody is served, unless it was said last time."""
+        """Log why the agent serves no guest, unless the last line gave the same reason."""
         if why != self._idle_because:
             LOG.log(level, "%s", why)
         self._idle_because = why

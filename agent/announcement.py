@@ -1,4 +1,4 @@
-"""What an agent announces of itself in the store, as whoever reads it may use it. Values only."""
+"""An agent's announcement in the store, as validated values for its readers. No I/O."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """What an agent said; what it did not say, or said of another type, is as below."""
+    """An agent's announcement. A field that is missing, or has another type, has its default."""
 
     version: str = ""
     bridge: str = ""

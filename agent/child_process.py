@@ -1,6 +1,6 @@
-"""Child processes: started, started again with back-off when they end, ended in an orderly way.
+"""Child processes: starts them, restarts them with back-off, and ends them in an orderly way.
 
-One that stands still is killed, and so started again.
+A child that hangs is killed, and so restarted.
 
 A child lives as long as the task that keeps it running; cancelling the task ends the child.
 """
@@ -20,48 +20,48 @@ from ovs_metadata.agent.heartbeat import Heartbeat
 LOG = logging.getLogger(__name__)
 
 PYTHON = (sys.executable, "-P")
-"""How to run a module of ours: not from the working directory, where anybody's files may lie."""
+"""Runs a module without searching the working directory, in which any user may have files."""
 
 FIRST_DELAY = 0.1
 MAX_DELAY = 10.0
-"""Seconds before a child that ended is started again: doubled from the first to the longest."""
+"""Seconds before a child that exited is restarted: doubled from the first to the longest."""
 
 STEADY_AFTER = 10.0
-"""Seconds after which a child counts as running, so that its next end is its first again."""
+"""Seconds after which a child counts as running, and the delay after its next exit is the first."""
 
 
 _PASSED_ON = (
     *("LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONUNBUFFERED"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN"),
 )
-"""Variables a worker gets: language and zone of its log, where our modules are, whom its TLS
-trusts by default, how names are resolved."""
+"""Variables that a worker gets: language and time zone of its log, path of the modules, default
+certificate authorities, and name resolution."""
 
 
 def workers_environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a worker: what it needs of ours, and nothing else."""
+    """The environment of a worker: the variables that it needs of the agent's, and no others."""
     return {name: ours[name] for name in _PASSED_ON if name in ours}
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A child process as others are told of it: the last one of its name, running or ended."""
+    """A child process as status and health show it: the last one of its name, running or not."""
 
     name: str
     pid: int
     running: bool
     hangs: bool = False
-    """Whether it runs and gives no sign of life."""
+    """Whether it runs without sending heartbeats."""
 
 
 def child(name: str, process: Process, heartbeat: Heartbeat) -> Child:
-    """Return how a child process is."""
+    """Return the state of a child process."""
     running = process.returncode is None
     return Child(name, process.pid, running, running and heartbeat.hangs)
 
 
 def hanging(children: Iterable[Child]) -> list[str]:
-    """Name those that stand still, as problems of this host."""
+    """Name the children that hang, as problems of this host."""
     return [f"{child.name}, pid {child.pid}, hangs" for child in children if child.hangs]
 
 
@@ -135,7 +135,7 @@ async def keep_running(
 
 
 async def _end_of(name: str, process: Process, heartbeat: Heartbeat | None) -> int:
-    """Wait until a process has ended, and see to it if it stands still; return its status."""
+    """Wait until a process has exited, and kill it if it hangs; return its exit status."""
     if heartbeat is None:
         return await process.wait()
     ended = asyncio.create_task(process.wait())

@@ -1,7 +1,7 @@
-"""Signs of life of a child: one that gives none stands still, whether it was stopped or spins.
+"""Heartbeats of a child process: without them it hangs, whether it was stopped or loops.
 
-Silence is counted in beats of the agent and not by a clock: an agent that stood still itself does
-not find, on its return, that everybody else did.
+The agent counts its own ticks, not the time of a clock. So an agent that hung itself does not
+conclude, when it continues, that all of its children did.
 """
 
 import asyncio
@@ -10,53 +10,52 @@ import os
 from collections.abc import Callable
 
 INTERVAL = 1.0
-"""Seconds between two beats. A child gives a sign of life about as often."""
+"""Seconds between two ticks. A child sends heartbeats about as often."""
 
 HUNG_AFTER = 7
-"""Beats without a sign of life after which a child stands still."""
+"""Ticks without a heartbeat after which a child counts as hung."""
 
 KILLED_AFTER = 20
-"""Beats without a sign of life after which a child is of no use."""
+"""Ticks without a heartbeat after which a child is killed."""
 
 STARTING = 40
-"""Beats that a child may take, beside those, until it gives its first sign."""
+"""Further ticks that a child may take until its first heartbeat."""
 
 _MAX_LINE = 32
 
 
 class Heartbeat:
-    """How long a child has been silent. The same one for all that bear its name in turn."""
+    """How long a child has been silent. One object serves all processes of one name in turn."""
 
     def __init__(self, killed: Callable[[], None] = lambda: None) -> None:
-        """Make it; `killed` is called whenever a child is killed for its silence."""
+        """Make it; `killed` is called whenever a child is killed because it hung."""
         self.killed = killed
         self.silent = 0
-        """Beats since the last sign of life; below 0 while it starts."""
+        """Ticks since the last heartbeat; below 0 while the child starts."""
 
     def starts(self) -> None:
         """A child is being started."""
         self.silent = -STARTING
 
     def received(self) -> None:
-        """It gave a sign of life."""
+        """The child sent a heartbeat."""
         self.silent = 0
 
     def tick(self) -> None:
-        """Another second has passed."""
+        """One interval has passed."""
         self.silent += 1
 
     @property
     def hangs(self) -> bool:
-        """Whether it stands still."""
+        """Whether the child hangs."""
         return self.silent >= HUNG_AFTER
 
 
 async def heartbeat_pipe(heartbeat: Heartbeat, dropped: Callable[[int], None]) -> int:
-    """Return the writing end of a new pipe, for a child to give signs of life by.
+    """Return the writing end of a new pipe, for a child to write heartbeats to.
 
-    Each is a line: how many lines of log the child has dropped since its start, in decimal. What it
-    has dropped since its last sign goes to `dropped`. The caller closes the end when the child has
-    it.
+    A heartbeat is a line: the number of log lines that the child has dropped since its start, in
+    decimal. `dropped` is called with the increase. The caller closes the end once the child has it.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pipe = open(reader, "rb", buffering=0)  # noqa: SIM115 - the transport closes it
@@ -67,7 +66,7 @@ async def heartbeat_pipe(heartbeat: Heartbeat, dropped: Callable[[int], None]) -
 
 
 class _HeartbeatReader(asyncio.Protocol):
-    """Signs of life of one child."""
+    """Reads the heartbeats of one child."""
 
     def __init__(self, heartbeat: Heartbeat, dropped: Callable[[int], None]) -> None:
         self._heartbeat = heartbeat
@@ -79,7 +78,7 @@ class _HeartbeatReader(asyncio.Protocol):
         *lines, begun = (self._begun + data).split(b"\n")
         self._begun = begun[:_MAX_LINE]
         for line in lines:
-            with contextlib.suppress(ValueError):  # no number: no sign of ours
+            with contextlib.suppress(ValueError):  # no number: not a heartbeat
                 number = int(line)
                 self._dropped(max(0, number - self._before))
                 self._before = number

@@ -1,7 +1,7 @@
-"""The identity table: who stands behind each port address. A pure function.
+"""The identity table: the instance behind each port address. A pure function.
 
-It is what the proxy workers get to know of this host, and all they get to know: signatures, never
-the shared secret they are made with.
+The table is all that proxy workers know of this host: it has signatures, never the shared secret
+that makes them.
 """
 
 import hashlib
@@ -14,14 +14,13 @@ from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
-"""Both port addresses of an ofport stand for the same instance."""
+"""Both port addresses of an ofport belong to the same instance."""
 
 
 class Identities:
     """Makes identity tables of one host, one after the other.
 
-    Of many ports few change at a time: an identity is made once, and kept from one table to the
-    next.
+    Few of many ports change at a time, so an identity is made once, and kept for the next table.
     """
 
     def __init__(self) -> None:
@@ -30,12 +29,12 @@ class Identities:
     def table(
         self, host_ports: HostPorts, secret: bytes, stale: Container[int] = ()
     ) -> dict[str, Entry]:
-        """Port address → who asks from it.
+        """Port address → identity.
 
         Args:
             host_ports: the ports of this host.
             secret: Nova's metadata_proxy_shared_secret.
-            stale: ofports that stand for nobody yet; see `StaleNumbers`.
+            stale: ofports without an identity for now; see `StaleNumbers`.
         """
         before, self._kept = self._kept, {}
         entries: dict[int, Entry] = {
@@ -62,7 +61,7 @@ def identity_table(host_ports: HostPorts, secret: bytes) -> dict[str, Entry]:
 
 
 def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:
-    """What turns one identity table into another; None for an address nobody stands behind."""
+    """The changes that turn one identity table into another; None removes an address."""
     gone: dict[str, Entry | None] = {address: None for address in before if address not in after}
     return gone | {
         address: entry for address, entry in after.items() if before.get(address) != entry

@@ -1,7 +1,6 @@
 """`ovs-metadata-agent`: starts the agent, or removes every trace of it.
 
-Everything that can be wrong with the configuration is found here, before anything is touched, and
-said in one line.
+It checks the configuration before it changes anything, and reports each fault in one line.
 """
 
 import argparse

@@ -54,8 +54,8 @@ class OvsdbProbe:
     def ask(self, on_answer: Callable[[bool], None]) -> None:
         """Call back with whether something may have changed between the last `seen` and this call.
 
-        It may, as far as anybody knows, while there is no connection. The call may come at once,
-        and does not come while ovsdb-server does not answer.
+        Without a connection the answer is True, at once. While ovsdb-server does not answer, there
+        is no call.
         """
         if self._connection is None or self._connection.lost.done():
             on_answer(True)

@@ -1,8 +1,8 @@
-"""What the agent says of itself in the store: that it is alive, and how it is doing.
+"""The agent's presence in the store: that it is alive, and its status.
 
-One JSON object per host, announced: the store knows whether who announced it still lives, and keeps
-what it said last. A store that fails is tried again every second. A task on the event loop, which
-leaves the store to a thread; lives from construction to `close`.
+One JSON object per host. The store knows whether the announcing agent is alive, and keeps its last
+status. A write that fails is repeated every second. A task on the event loop, which leaves the
+store to a thread; lives from construction to `close`.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from ovs_metadata.store.store import Store
 LOG = logging.getLogger(__name__)
 
 INTERVAL = 1.0
-"""Seconds between two looks at the status; what changed is announced."""
+"""Seconds between two looks at the status; a change is announced."""
 
 MAX_INTERVAL = 3600.0
-"""Seconds after which the same is said again, so that a dead agent is known to have lived then."""
+"""Seconds after which the same status is written again, to date the last time the agent lived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the agent is doing."""
+    """The announced part of the agent's status."""
 
     enabled: bool
     generation: str
@@ -41,7 +41,7 @@ class Status:
 
 
 class LastError(logging.Handler):
-    """Remembers the last error of our own that was logged."""
+    """Remembers the last error that this package logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -67,7 +67,7 @@ class Presence:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """The agent ends: it is alive no longer."""
+        """Announce nothing more: the agent ends."""
         logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
         # Not cancelled: what a thread is about to announce would stay announced.
         self._ending.set()
@@ -76,20 +76,20 @@ class Presence:
             await asyncio.to_thread(self._announcement.close)
 
     async def _run(self) -> None:
-        told: tuple[Status, str] | None = None
-        told_at = 0.0
+        announced: tuple[Status, str] | None = None
+        announced_at = 0.0
         # No ERROR, which would be the next thing to announce.
         problem = ProblemLog(LOG, "cannot announce the agent's status in the store: %s")
         while not await self._ends_within(INTERVAL):
             news = self._status(), self._errors.message
-            if news == told and time.monotonic() - told_at <= MAX_INTERVAL:
+            if news == announced and time.monotonic() - announced_at <= MAX_INTERVAL:
                 continue
             try:
                 await asyncio.to_thread(self._announce, *news)
             except StoreError as error:
                 problem.found([str(error)])
             else:
-                told, told_at = news, time.monotonic()
+                announced, announced_at = news, time.monotonic()
                 problem.found()
 
     async def _ends_within(self, seconds: float) -> bool:

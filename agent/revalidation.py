@@ -1,10 +1,10 @@
 """Waits until ovs-vswitchd has revalidated all flows of its datapath. On the event loop.
 
-ovs-vswitchd answers `revalidator/wait` when its revalidators have ended a round
-(ofproto-dpif-upcall.c). That round may have begun before the question. So it is asked twice: the
-second answer ends a round that began after the first. Flows that are made meanwhile are made of
-what is in force: before it lets OVSDB know of a port's number, ovs-vswitchd has waited for all
-threads that knew an older configuration (xlate_txn_commit in ofproto-dpif-xlate.c).
+ovs-vswitchd replies to `revalidator/wait` when its revalidators have finished a round
+(ofproto-dpif-upcall.c). That round may have begun before the request, so there are two requests:
+the second reply ends a round that began after the first. Datapath flows that are created meanwhile
+follow the present OpenFlow flows: ovs-vswitchd writes a port's number to OVSDB only after all of
+its threads have dropped the older configuration (xlate_txn_commit in ofproto-dpif-xlate.c).
 """
 
 import asyncio
@@ -22,15 +22,15 @@ LOG = logging.getLogger(__name__)
 COMMAND = "revalidator/wait"
 
 RETRY_INTERVAL = 0.2
-"""Seconds between two attempts to ask."""
+"""Seconds between two attempts."""
 
 WITHOUT_ANSWER = 5.0
-"""Seconds after which flows count as revalidated where ovs-vswitchd cannot be asked. It begins a
-round at once when a port changes, and tries to keep each below 2 s."""
+"""Seconds after which flows count as revalidated if ovs-vswitchd cannot be reached. It begins a
+round when a port changes, and tries to keep each round below 2 s."""
 
 ANSWER_TIMEOUT = 1.0
-"""Seconds after which the question is asked again: a datapath that goes, with the last bridge for
-example, takes questions along. The end of a longer round falls into a later question."""
+"""Seconds after which the request is repeated: a datapath that is removed, with the last bridge for
+example, loses its requests. A later request catches the end of a longer round."""
 
 MAX_REPLY = 4096
 
@@ -38,9 +38,9 @@ MAX_REPLY = 4096
 async def revalidated(rundir: Path) -> None:
     """Return once every flow of the datapath has been revalidated since this call.
 
-    That takes up to two rounds, of which one begins at least twice a second
-    (other_config:max-revalidator). An ovs-vswitchd that takes the question and does not answer is
-    asked for ever. Where it cannot be asked, some seconds have to do.
+    That takes up to two rounds; a round begins at least twice a second
+    (other_config:max-revalidator). If ovs-vswitchd accepts the request and does not reply, the
+    request is repeated without limit. If it cannot be reached, `WITHOUT_ANSWER` seconds must do.
     """
     loop = asyncio.get_running_loop()
     begun, problem, rounds = loop.time(), "", 0
@@ -66,11 +66,11 @@ async def revalidated(rundir: Path) -> None:
 
 
 async def _ask(rundir: Path) -> None:
-    """Ask once, in JSON-RPC as ovs-appctl does (RFC 7047, section 4, and ovs-appctl(8)).
+    """Send one request, in JSON-RPC as ovs-appctl does (RFC 7047, section 4, and ovs-appctl(8)).
 
     Raises:
-        OSError: there is nobody to ask, or the connection was lost.
-        ValueError: the reply is none.
+        OSError: no process listens, or the connection was lost.
+        ValueError: the reply is invalid.
         VswitchdError: there is no control socket, or the command is refused.
     """
     reader, writer = await asyncio.open_unix_connection(str(control_socket(rundir)))

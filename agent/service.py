@@ -45,7 +45,7 @@ from ovs_metadata.store.store import Store
 LOG = logging.getLogger(__name__)
 
 FLOWS_STOP_TIMEOUT = 5.0
-"""Seconds the flow controller may take to end."""
+"""Seconds between SIGTERM and SIGKILL for the flow controller."""
 
 
 class Service:
@@ -61,7 +61,7 @@ class Service:
         statistics: HostStatistics,
         on_end: Callable[[], None],
     ) -> None:
-        """Make it; `on_end` is called when it has ended, for a failure too."""
+        """Make it; `on_end` is called at its end, also after a failure."""
         self._config = config
         self._store = store
         self._systemd = systemd
@@ -88,7 +88,7 @@ class Service:
         self._running.add_done_callback(lambda _: self._on_end())
 
     def problems(self) -> list[str]:
-        """What keeps guests from being served; empty if nothing does."""
+        """Reasons why guests are not served; empty if they are."""
         plumbing = (
             self._reconciler.problems if self._reconciler else ["the agent has not read OVSDB yet"]
         )
@@ -101,11 +101,11 @@ class Service:
 
     @property
     def ports_served(self) -> int:
-        """How many ports of this host are served: those whose guests get an answer."""
+        """The number of served ports: those whose guests get responses from Nova."""
         return self._statistics.ports_by_state()["served"]
 
     def children(self) -> list[Child]:
-        """The child processes there are."""
+        """The child processes."""
         return self._flows_child() + self._workers.children()
 
     def _flows_child(self) -> list[Child]:
@@ -114,7 +114,7 @@ class Service:
         return [child("flow controller", self._flows, self._flows_heartbeat)]
 
     def check(self) -> None:
-        """Raise what it has failed of, if it has.
+        """Raise the exception that ended the service, if one did.
 
         Raises:
             OvsdbUnreachable: OVSDB did not answer.
@@ -126,8 +126,8 @@ class Service:
     async def stop(self, *, for_good: bool = False) -> None:
         """End the children, the workers when they have finished what they have.
 
-        Flows, port and namespace stay. But `for_good` has new connections pass us by before the
-        workers accept no more: they are for whoever else answers at the service address.
+        Flows, port and namespace stay. With `for_good` the hooks are removed before the workers
+        stop accepting: new connections then reach whatever else serves the service address.
         """
         self._for_good = for_good
         if self._running:
@@ -162,7 +162,7 @@ class Service:
         probe.start()
 
         def apply() -> None:
-            # Changes wake this loop before a confirmation does, in the same order.
+            # A change wakes this loop before the confirmation of that change does.
             if self._changed.is_set():
                 self._tell_now(watcher)
 
@@ -179,20 +179,20 @@ class Service:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # raises what a task has failed of, which none should
+                task.result()  # raises the exception of a failed task; none should fail
         finally:
             await _cancel(keeping_up)
             if self._for_good and flows:
                 await _cancel(*flows)
                 await self._let_pass()
-            # While workers finish what they have, they are still told of changes.
+            # While workers finish their requests, they still get changes.
             await self._workers.stop()
             await _cancel(telling, freshening, *flows)
             probe.close()
             await asyncio.to_thread(watcher.close)
 
     async def _let_pass(self) -> None:
-        """Have the switch take new connections elsewhere."""
+        """Remove the hooks, so that the switch sends new connections elsewhere."""
         config = self._config
         try:
             await asyncio.to_thread(let_pass, config, lambda: guests_connections(config.namespace))
@@ -212,13 +212,13 @@ class Service:
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
-            # A thread cannot be cancelled: what it makes has to be closed all the same.
+            # A thread cannot be cancelled, and its result must be closed.
             with contextlib.suppress(OvsdbUnreachable):
                 await asyncio.to_thread((await making).close)
             raise
 
     async def _tell(self, watcher: PortWatcher) -> None:
-        """Tell the workers of every change, as soon as it is known."""
+        """Send every change to the workers, as soon as it is known."""
         while True:
             self._tell_now(watcher)
             await self._changed.wait()
@@ -232,7 +232,7 @@ class Service:
         table = self._identities.table(host_ports, self._deployment.secret, self._stale)
         fresh = self._stale.take_fresh()
         if fresh:
-            # Connections that came in by these numbers may be another port's: they are cut.
+            # Connections from these ofports may belong to another port, so they are closed.
             others = {
                 address: each for address, each in table.items() if ofport_of(address) not in fresh
             }
@@ -241,7 +241,7 @@ class Service:
         self._statistics.refused = host_ports.refused
 
     async def _freshen(self) -> None:
-        """Have the datapath's flows revalidated whenever ports have left numbers."""
+        """Have the datapath's flows revalidated whenever a port has left its ofport."""
         while True:
             await self._is_stale.wait()
             self._is_stale.clear()
@@ -251,8 +251,8 @@ class Service:
             self._changed.set()
 
     def _confirm(self, on_confirmed: Callable[[], None]) -> None:
-        """Call back once the workers know of everything committed before; see `Confirm`."""
-        if self._confirmer is not None:  # there are workers only once there is one
+        """Call back once the workers have everything that was committed before; see `Confirm`."""
+        if self._confirmer is not None:  # workers start after it
             self._confirmer.confirm(on_confirmed)
 
     def _start_flows(self) -> list[asyncio.Task[None]]:

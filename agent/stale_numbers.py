@@ -1,19 +1,19 @@
-"""Numbers of ports that flows in Open vSwitch's datapath may still take for another port's.
+"""Ofports that flows in Open vSwitch's datapath may still attribute to another port.
 
-A datapath flow writes the port address of the port that a packet came in by. It is made of the
-OpenFlow flows of one moment, and stays until a revalidator of ovs-vswitchd has looked at it again.
-A port that is added may get the place in the datapath of one that has gone. Until then its packets
-match that one's flow, and carry its number. So a number that a port has left stands for nobody
-before all datapath flows have been revalidated.
+A datapath flow writes the port address of the port by which a packet came in. It is compiled from
+the OpenFlow flows of one moment, and stays until a revalidator of ovs-vswitchd checks it. A new
+port may get the datapath's number of a removed one. Until the check its packets match the removed
+port's flow, and carry that port's ofport. So an ofport that a port has left has no identity until
+all datapath flows have been revalidated.
 
-A value that changes; the asking is `revalidation`'s.
+A mutable value; `revalidation` does the I/O.
 """
 
 from collections.abc import Collection
 
 
 class StaleNumbers:
-    """Which ofports are stale. All are at first, for nobody knows what was before."""
+    """Which ofports are stale. At first all are, because their past is unknown."""
 
     def __init__(self) -> None:
         self._all = 0
@@ -22,7 +22,7 @@ class StaleNumbers:
         self._fresh: set[int] = set()
 
     def __contains__(self, ofport: object) -> bool:
-        """Whether a port with this number stands for nobody yet."""
+        """Whether a port with this ofport has no identity for now."""
         return self._all >= 0 or ofport in self._left
 
     def __bool__(self) -> bool:
@@ -30,19 +30,19 @@ class StaleNumbers:
         return self._all >= 0 or bool(self._left)
 
     def left(self, ofports: Collection[int] | None) -> None:
-        """Note numbers that a port has left; None: any may have been."""
+        """Note ofports that a port has left; None: any of them."""
         if ofports is None:
             self._all = self._rounds
         else:
             self._left |= dict.fromkeys(ofports, self._rounds)
 
     def begin(self) -> int:
-        """A revalidation of all datapath flows begins now; return its number, for `done`."""
+        """A revalidation of all datapath flows begins now; return its number for `done`."""
         self._rounds += 1
         return self._rounds
 
     def done(self, number: int) -> None:
-        """It is done: what was left before it began is stale no more."""
+        """The revalidation has ended: ofports that were left before its begin are fresh."""
         if self._all < number:
             self._all = -1
         still = {ofport: when for ofport, when in self._left.items() if when >= number}
@@ -50,6 +50,6 @@ class StaleNumbers:
         self._left = still
 
     def take_fresh(self) -> set[int]:
-        """Return the numbers that had been left and are stale no more, since the last call."""
+        """Return the ofports that became fresh since the last call."""
         fresh, self._fresh = self._fresh, set()
         return fresh

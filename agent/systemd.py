@@ -1,14 +1,14 @@
 """The service manager, systemd: listening sockets kept across a restart, and its watchdog.
 
 Sockets: systemd's file descriptor store (sd_notify(3), FDSTORE=1) holds a copy of each listening
-socket. They come back when the agent is started again, after a crash as well (sd_listen_fds(3)),
-and what guests have begun to connect in between waits in their backlogs. Without a service manager,
-or with sockets that are not what is wanted any more, new ones are opened as ever. Blocking, but
-only for datagrams to a local socket. One object, from the agent's start to its end.
+socket. The next agent inherits them, also after a crash (sd_listen_fds(3)), and connections that
+guests open in between wait in their backlogs. Without a service manager, or if the inherited
+sockets do not fit, the agent opens new ones. Blocking, but only for datagrams to a local socket.
+One object, from the agent's start to its end.
 
-Watchdog: systemd starts an agent that hangs anew. Signs of life come from the event loop, on which
-everything is that answers to a change: one that is stuck gives no sign. A task, from the agent's
-start to its end, and none where no watchdog waits (sd_watchdog_enabled(3)).
+Watchdog: systemd restarts an agent that sends no pings. The event loop sends them, and it also
+handles every change: if it is stuck, the pings end. A task, from the agent's start to its end; none
+without a watchdog (sd_watchdog_enabled(3)).
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _SIOCGSKNS = 0x894C
 """Of linux/sockios.h: opens the network namespace of a socket. Needs CAP_NET_ADMIN."""
 
 PINGS_PER_TIMEOUT = 3
-"""So that one that comes late, or is lost, is not the end."""
+"""More than one, so that a late or lost ping does no harm."""
 
 Groups: TypeAlias = Sequence[Sequence[socket.socket]]
 """The listening sockets of each worker, in order."""
@@ -53,7 +53,7 @@ class Place:
 
 
 def names(groups: Sequence[Sequence[object]]) -> list[list[str]]:
-    """What the sockets are called in the store. Their order is part of it."""
+    """The names of the sockets in the descriptor store. A name includes the position."""
     return [
         [f"listener-{number}-{index}" for index in range(len(group))]
         for number, group in enumerate(groups)
@@ -61,7 +61,7 @@ def names(groups: Sequence[Sequence[object]]) -> list[list[str]]:
 
 
 def fits(found: Mapping[str, Place], wanted: Sequence[Sequence[Place]]) -> bool:
-    """Whether sockets that came back are all of those that are wanted, and no others.
+    """Whether the inherited sockets are exactly the wanted ones.
 
     All or nothing: connections are spread over the sockets by their number and order.
     """
@@ -74,7 +74,7 @@ def fits(found: Mapping[str, Place], wanted: Sequence[Sequence[Place]]) -> bool:
 
 
 class Systemd:
-    """What passes between the service manager and the agent."""
+    """The agent's side of systemd: notifications, and the file descriptor store."""
 
     def __init__(self, manager: str, inherited: Mapping[str, socket.socket]) -> None:
         """Make it; `from_environment` is the usual way.
@@ -82,7 +82,7 @@ class Systemd:
         Args:
             manager: path of the manager's notification socket, or its name behind an @; empty:
                 there is none.
-            inherited: what came back from the store, by name.
+            inherited: sockets of the descriptor store, by name.
         """
         self._manager = manager
         self._inherited = dict(inherited)
@@ -91,7 +91,7 @@ class Systemd:
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Systemd":
-        """Take what the manager has passed to this process, out of its children's sight."""
+        """Take what the manager has passed to this process; children do not inherit it."""
         manager = environ.pop("NOTIFY_SOCKET", "")
         pid, count, colon_separated = (
             environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -106,7 +106,7 @@ class Systemd:
                     os.set_inheritable(descriptor, False)
                     inherited[name] = socket.socket(fileno=descriptor)
                 else:
-                    os.close(descriptor)  # nobody here would ever use or close it
+                    os.close(descriptor)  # unknown: no code would use or close it
         return cls(manager, inherited)
 
     def take(
@@ -115,9 +115,9 @@ class Systemd:
         *,
         intact: Callable[[socket.socket], bool] = lambda _: True,
     ) -> list[list[socket.socket]] | None:
-        """The inherited sockets, if they are what is wanted; else they are closed, and None.
+        """The inherited sockets if they are the wanted ones; else close them, and return None.
 
-        `intact` says whether a worker has left a socket as it was made.
+        `intact`: whether a socket is as it was made, and no worker has changed it.
         """
         inherited, self._inherited = self._inherited, {}
         if not inherited:
@@ -139,7 +139,7 @@ class Systemd:
                     self._stored.add(name)
 
     def replace(self, number: int, group: Sequence[socket.socket]) -> None:
-        """Have the manager keep these sockets of a worker in place of those it had."""
+        """Have the manager keep these sockets of a worker instead of the previous ones."""
         for index, each in enumerate(group):
             name = f"listener-{number}-{index}"
             self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
@@ -147,7 +147,7 @@ class Systemd:
                 self._stored.add(name)
 
     def forget(self) -> None:
-        """Have the manager keep no sockets any more; those never taken are closed."""
+        """Have the manager drop all sockets; inherited ones that were not taken are closed."""
         inherited, self._inherited = self._inherited, {}
         end(inherited.values())
         for name in sorted(self._stored):
@@ -155,15 +155,15 @@ class Systemd:
         self._stored.clear()
 
     def ready(self) -> None:
-        """Tell the manager that the agent has done what there is to do at its start."""
+        """Notify the manager that the agent has started."""
         self._send("READY=1")
 
     def ping(self) -> None:
-        """Tell the manager's watchdog that the agent is alive."""
+        """Ping the manager's watchdog."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Tell the manager that the agent is about to end."""
+        """Notify the manager that the agent is stopping."""
         self._send("STOPPING=1")
 
     def _send(self, message: str, *descriptors: int) -> bool:
@@ -201,9 +201,9 @@ def _place(sock: socket.socket) -> Place:
 
 
 def ping_interval(environ: MutableMapping[str, str] = os.environ) -> float | None:
-    """Seconds between two signs of life, None if nobody waits for them.
+    """Seconds between two pings; None without a watchdog.
 
-    Takes what the manager has said out of the environment, and so out of the children's sight.
+    Removes the manager's variables from the environment, so that children do not inherit them.
     """
     microseconds, pid = (environ.pop(name, "") for name in ("WATCHDOG_USEC", "WATCHDOG_PID"))
     if not microseconds.isdecimal() or int(microseconds) == 0:
@@ -213,8 +213,8 @@ def ping_interval(environ: MutableMapping[str, str] = os.environ) -> float | Non
     return int(microseconds) / 1_000_000 / PINGS_PER_TIMEOUT
 
 
-async def send_pings(interval: float, give: Callable[[], None]) -> None:
-    """Give a sign of life now, and every `interval` seconds until cancelled."""
+async def send_pings(interval: float, ping: Callable[[], None]) -> None:
+    """Send a ping now, and every `interval` seconds until cancelled."""
     while True:
-        give()
+        ping()
         await asyncio.sleep(interval)

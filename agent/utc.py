@@ -1,4 +1,4 @@
-"""Times as operators read them, and scripts too."""
+"""Times as operators and scripts read them."""
 
 import datetime
 

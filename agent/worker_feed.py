@@ -16,23 +16,23 @@ REPORTS_PER_SECOND = 2.0
 """How many reports a worker may send, however long it sent none: it sends one a second."""
 
 MAX_BACKLOG = 64 * 1024 * 1024
-"""Bytes that a worker may leave unread, whatever they are."""
+"""Bytes that a worker may leave unread."""
 
 
 class Owner(Protocol):
-    """Who started the worker."""
+    """The object that started the worker."""
 
     def line_received(self, feed: "WorkerFeed", line: bytes) -> None:
-        """Take a line, with its newline. `ReportError` refuses it, and with it the worker."""
+        """Take a line, with its newline. Raises `ReportError` to refuse the line and the worker."""
 
     def worker_refused(self, feed: "WorkerFeed", error: Exception) -> None:
-        """A line cannot be, or does not end. No other is read."""
+        """A line is invalid or too long. No further line is read."""
 
     def worker_deaf(self, feed: "WorkerFeed") -> None:
-        """It does not read what it is told. Nothing else is written."""
+        """The worker does not read its feed. Nothing more is written."""
 
     def worker_silenced(self, feed: "WorkerFeed") -> None:
-        """No other line will come: the worker was refused, or has ended."""
+        """No further line will come: the worker was refused, or has exited."""
 
 
 class WorkerFeed(asyncio.Protocol):
@@ -45,7 +45,7 @@ class WorkerFeed(asyncio.Protocol):
         self.reports = Allowance(
             REPORTS_AT_ONCE, REPORTS_PER_SECOND, asyncio.get_running_loop().time()
         )
-        """How many more it may send."""
+        """How many more reports it may send."""
         self._owner = owner
         self._lines = Lines(report.MAX_LINE)
         self._transport: asyncio.Transport | None = None
@@ -53,12 +53,12 @@ class WorkerFeed(asyncio.Protocol):
 
     @property
     def unread(self) -> int:
-        """Bytes that the worker has yet to read, of those the kernel does not hold."""
+        """Bytes that wait for the worker in this process; the kernel holds others."""
         return self._transport.get_write_buffer_size() if self._transport else 0
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more goes out."""
+        """Whether nothing more can be sent."""
         return self._transport is None or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
@@ -92,7 +92,7 @@ class WorkerFeed(asyncio.Protocol):
             self._silence()
 
     def eof_received(self) -> bool:
-        """Note that the worker says no more. Whoever owns the feed closes it."""
+        """Note that the worker sends no more. The owner closes the feed."""
         self._silence()
         return True
 

@@ -1,9 +1,9 @@
-"""Proxy workers and what they are told: the identity table and the settings.
+"""Proxy workers: starts them, and sends them the identity table and the settings.
 
-Each worker gets its listening sockets, and one end of a socket pair over which it is fed: a
-snapshot first, then every change as it happens. A worker without a feed stops serving, so the
-agent's end of the pair lives exactly as long as the agent does. The other way, workers report what
-they count. All on the event loop.
+Each worker gets its listening sockets and one end of a socket pair, its feed: a snapshot first,
+then every change as it happens. A worker without a feed stops serving, so the agent's end of the
+pair lives exactly as long as the agent. In the other direction, workers report what they count. All
+on the event loop.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from ovs_metadata.proxy.control.settings import Settings
 LOG = logging.getLogger(__name__)
 
 Confirm = Callable[[Callable[[], None]], None]
-"""Calls back, on the event loop, once workers know of all that the sources had committed before."""
+"""Calls back, on the event loop, once workers have all that the sources had committed before."""
 
 
 class Workers:
@@ -50,7 +50,7 @@ class Workers:
         *,
         confirm: Confirm | None = None,
     ) -> None:
-        """Make them; what they report goes to `statistics`, and `confirm` confirms identities."""
+        """Make them; `statistics` gets their reports, and `confirm` confirms identities."""
         self._confirm = confirm
         self._unconfirmed: list[WorkerFeed] = []
         self._confirming: list[WorkerFeed] = []
@@ -69,12 +69,12 @@ class Workers:
         return bool(self._tasks)
 
     def problem(self) -> str:
-        """What keeps guests from being served; empty if nothing does."""
+        """Why guests are not served; empty if they are."""
         serving, wanted = len(self._statistics.workers), len(self._tasks)
         return "" if serving == wanted else f"{serving} of {wanted} proxy workers are serving"
 
     def children(self) -> list[Child]:
-        """The worker processes, those that ended and were not started again yet included."""
+        """The worker processes, also those that exited and are not restarted yet."""
         feeds = sorted(self._feeds.items())
         return [
             child(f"proxy worker {number}", each.process, self._heartbeats[number])
@@ -88,10 +88,10 @@ class Workers:
     ) -> None:
         """Start a worker for each group of listening sockets, and keep it running.
 
-        `reopen` opens new ones for a worker whose predecessor may have spoiled them.
+        `reopen` opens new ones for a worker whose predecessor may have changed them.
 
-        The sockets stay open here too: connections that arrive while a worker is being started
-        again wait for it.
+        The sockets stay open here too: connections that arrive during a worker's restart wait in
+        them.
         """
         self._listeners = Listeners(groups, reopen)
         for number in range(len(self._listeners)):
@@ -101,7 +101,7 @@ class Workers:
             self._tasks.append(asyncio.create_task(task))
 
     def _hung(self, number: int) -> None:
-        """A worker is killed for it: whatever made it stand still may have spoiled its sockets."""
+        """A worker was killed because it hung: the cause may have changed its sockets, too."""
         self._statistics.child_hung("worker")
         self._listeners.distrust(number)
 
@@ -116,7 +116,7 @@ class Workers:
         self._tasks = []
 
     def tell(self, table: Mapping[str, Entry]) -> None:
-        """Tell all workers what changed in the identity table."""
+        """Send the changes of the identity table to all workers."""
         messages = b"".join(
             feed.encode(feed.IdentityChange(address, entry))
             for address, entry in changes(self._table, table).items()
@@ -124,7 +124,7 @@ class Workers:
         self._table = dict(table)
         self._statistics.table_changed(self._table)
         for each in self._feeds.values():
-            # The one that takes the place of one that has ended gets a snapshot.
+            # The successor of an exited worker gets a snapshot.
             if messages and each.process.returncode is None:
                 each.write(messages)
 
@@ -149,7 +149,7 @@ class Workers:
             self._begin_to_confirm()
 
     def _begin_to_confirm(self) -> None:
-        """Confirm to those who have asked so far. Those who ask meanwhile wait for the next."""
+        """Confirm to the workers that have asked so far. Later ones wait for the next round."""
         if self._confirm is not None:
             self._confirming, self._unconfirmed = self._unconfirmed, []
             self._confirm(self._confirmed)
@@ -163,7 +163,7 @@ class Workers:
             self._begin_to_confirm()
 
     def _stop_timeout(self) -> float:
-        """Seconds a worker may take to finish the requests it has, by its present settings."""
+        """Seconds that a worker may take to finish its requests, by its present settings."""
         return self._settings.drain_timeout + 2
 
     async def _spawn(self, number: int) -> Process:
@@ -195,10 +195,10 @@ class Workers:
     # Called by a worker's feed.
 
     def line_received(self, worker: WorkerFeed, line: bytes) -> None:
-        """Confirm, or take in a report.
+        """Confirm, or take a report.
 
         Raises:
-            ReportError: a worker of ours does not send this, or not so often.
+            ReportError: a sound worker does not send this, or not so often.
         """
         if line == feed.ASK_TO_CONFIRM:
             self._asked_to_confirm(worker)
@@ -211,7 +211,7 @@ class Workers:
         worker.write(feed.encode(feed.ReportTaken()))
 
     def worker_refused(self, worker: WorkerFeed, error: Exception) -> None:
-        """Kill a worker: it is of our own version, so it is out of its mind, or not ours."""
+        """Kill a worker that sent invalid data. A sound worker of this version sends none."""
         LOG.error(
             "proxy worker %d, pid %d, sent an invalid report (%s): killing it",
             *(worker.number, worker.process.pid, error),
@@ -220,12 +220,12 @@ class Workers:
         self._kill(worker)
 
     def worker_deaf(self, worker: WorkerFeed) -> None:
-        """Kill a worker that reads no more: it is of no use, and what it is told piles up here."""
+        """Kill a worker that does not read: it is useless, and its feed fills our memory."""
         LOG.error("proxy worker, pid %d, does not read its feed: killing it", worker.process.pid)
         self._kill(worker)
 
     def worker_silenced(self, worker: WorkerFeed) -> None:
-        """Count it among those that serve no more."""
+        """Count the worker as not serving."""
         self._statistics.worker_ended(worker.number)
 
     def _kill(self, worker: WorkerFeed) -> None:

@@ -1,8 +1,7 @@
-"""Brings all port records to what Neutron says: for one command, and for the reconciliation.
+"""Updates all port records from Neutron: for one command, and for the reconciliation.
 
-Writes go out several at once, if wanted, over threads that end with the function. Nothing has to be
-remembered between two runs: one that was interrupted is continued by the next, which finds less to
-do.
+It can write several records at once, over threads that end with the function. It keeps nothing
+between two runs: the next run completes an interrupted one, and finds less to do.
 """
 
 import itertools
@@ -27,15 +26,15 @@ BATCH = 256
 """Writes under way, at most."""
 
 FEW_REMOVALS = 5
-"""So many are never too many: of few records a few that are left over soon are most."""
+"""So few removals never look like a mistake: of few records they soon are most."""
 
 
 @dataclass(slots=True)
 class SyncResult:
-    """What a run came to.
+    """The result of a run.
 
-    ports: per action that was taken, or would be in a dry run; removals also if they were refused
-    as too many. refused: ports for which the store refused it, having something newer.
+    ports: count by action, of a dry run too; removals also if they were refused as too many.
+    refused: ports for which the store has something newer.
     """
 
     ports: Counter[Action] = field(default_factory=Counter)
@@ -43,12 +42,12 @@ class SyncResult:
 
     @property
     def differences(self) -> int:
-        """How many ports there was something to do about."""
+        """The number of ports with something to do."""
         return sum(self.ports[action] for action in (Action.ADD, Action.UPDATE, Action.REMOVE))
 
 
 class TooManyRemovals(Exception):
-    """Most records would go, which looks like a mistake; everything else has been done."""
+    """The run would remove most records, which looks like a mistake; all else is done."""
 
     def __init__(self, result: SyncResult, removals: int, records: int) -> None:
         self.result = result
@@ -72,25 +71,25 @@ def synchronise(
     stopped: Callable[[], bool] = lambda: False,
     writers: int = WRITERS,
 ) -> SyncResult:
-    """Compare, and add, update and remove what differs; removals last, when all is known.
+    """Compare, then add, update and remove records; removals last, after the whole comparison.
 
-    What was to be added and the store refused is looked up in Neutron once more, and added if the
-    port is there still, unless it has been deleted.
+    If the store refuses an addition, the port is looked up in Neutron again. If it still exists,
+    and was not deleted in between, the addition is forced.
 
     Args:
         source: Neutron's ports.
         store: the records.
         dry_run: change nothing.
-        force: remove whatever is to be removed, however many they are, and overwrite records that
-            are newer than Neutron's ports.
+        force: remove any number of records, and overwrite records that are newer than Neutron's
+            ports.
         on_difference: called with each difference, as it comes.
-        may_remove: asked after everything was compared, whether a missing port is really missing.
-        stopped: asked now and then; the run ends early, without removals, once it says yes.
-        writers: how many writes go out at once; for one there is no thread.
+        may_remove: called after the comparison: whether the source shows every port.
+        stopped: called now and then; once it returns True the run ends, without removals.
+        writers: number of writes at once; one needs no thread.
 
     Raises:
         StoreError: the store cannot be read or written.
-        TooManyRemovals: most of the records, or any if they may not be, would be removed.
+        TooManyRemovals: the run would remove most records, or any although it may not.
     """
     result = SyncResult()
     removals: list[Difference] = []
@@ -114,7 +113,7 @@ def synchronise(
                 result.ports[difference.action] += 1
 
     def write(differences: Iterable[Difference]) -> list[Difference]:
-        """Do what they say and count it; those the store refused."""
+        """Apply and count them; returns those that the store refused."""
         refused = []
         for difference, taken in _applied(store, differences, writers=0 if dry_run else writers):
             if taken:
@@ -126,7 +125,7 @@ def synchronise(
     refused = write(found())
     again = list(refused_by_mistake(source, [f for f in refused if f.action is Action.ADD]))
     if force:
-        # Not even a deletion counts then: Neutron's database may have been restored.
+        # Even a deletion is overridden: Neutron's database may have been restored.
         again = [replace(difference, action=Action.UPDATE) for difference in again]
     result.refused = len(refused) - len(again) + len(write(again))
     if stopped():
@@ -146,7 +145,7 @@ def are_most(removals: int, records: int) -> bool:
 def _applied(
     store: Store, differences: Iterable[Difference], writers: int
 ) -> Iterator[tuple[Difference, bool]]:
-    """Do what the differences say; whether the store took each. Without writers nothing is done."""
+    """Apply the differences; whether the store accepted each. Without writers: a dry run."""
     if writers < 2:
         for difference in differences:
             yield difference, not writers or apply(store, difference)

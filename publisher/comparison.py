@@ -1,8 +1,8 @@
 """Compares all of Neutron's ports with all port records, and says what to change. No threads.
 
-Both sides come in order of port id and are merged as they come, so that memory depends on a page of
-ports and not on the deployment. Neither stands still meanwhile: whatever differs in a way that a
-change made just now may explain is looked up once more before it is believed.
+Both sides come in order of port id and are merged as they come, so memory depends on a page of
+ports and not on the deployment. Both may change meanwhile: a difference that a recent change may
+explain is looked up again before it counts.
 """
 
 import logging
@@ -27,13 +27,12 @@ State = PortRecord | MalformedRecord | None
 content = attrgetter(
     *(field.name for field in fields(PortRecord) if field.name != "revision_number")
 )
-"""What a record says of its port. Neutron raises the revision of a port also for changes of which
-it tells nobody and that leave the rest as it was, of its bindings and security groups for example.
-"""
+"""A record without its revision. Neutron also raises a port's revision for changes without an
+event, and without an effect on these fields: of its bindings and security groups, for example."""
 
 
 class PortSource(Protocol):
-    """Where Neutron's ports are read from. What it raises ends the comparison."""
+    """Where Neutron's ports are read. Its exceptions end the comparison."""
 
     def ports(self) -> Iterator[Port]:
         """All ports, in order of id."""
@@ -43,23 +42,23 @@ class PortSource(Protocol):
 
 
 class Action(Enum):
-    """What there is to do about a port."""
+    """What to do about a port."""
 
     NONE = "unchanged"
     ADD = "add"
     UPDATE = "update"
     REMOVE = "remove"
     LEAVE = "leave"
-    """The store is ahead of Neutron: the operator's to judge."""
+    """The store is newer than Neutron: an operator must decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the comparison says of one port.
+    """The result of the comparison for one port.
 
     record: what the store should hold. stored: what it held. force: write although the store would
-    keep what it has: Neutron was asked again, and the store is wrong. To add by force is to
-    disregard a tombstone, but not that of a deletion.
+    keep its record: a second look at Neutron showed that the store is wrong. A forced ADD overrides
+    a tombstone, but not that of a deletion.
     """
 
     action: Action
@@ -89,9 +88,9 @@ def compare(source: PortSource, store: Store) -> Iterator[Difference]:
 
 
 def apply(store: Store, difference: Difference) -> bool:
-    """Do what a difference says; whether the store took it.
+    """Write a difference to the store; whether the store accepted it.
 
-    It does not when something newer came in since, and then that is right.
+    It refuses if it has something newer by now, and is right to.
 
     Raises:
         StoreError: the store cannot be reached or written.
@@ -109,9 +108,9 @@ def apply(store: Store, difference: Difference) -> bool:
 
 
 def refused_by_mistake(source: PortSource, refused: Sequence[Difference]) -> Iterator[Difference]:
-    """Of ports to add that the store refused, those that Neutron, asked again, still has.
+    """Of ports to add that the store refused, those that Neutron still has at a second look.
 
-    They were removed although they exist, when Neutron was read wrongly: by force they come back.
+    An earlier run removed them although they exist. A forced ADD restores them.
     """
     for start in range(0, len(refused), LOOKUP):
         some = refused[start : start + LOOKUP]
@@ -135,7 +134,7 @@ def _records(source: PortSource) -> Iterator[PortRecord]:
 def _merge(
     wanted: Iterator[PortRecord], stored: Iterator[tuple[str, PortRecord | MalformedRecord]]
 ) -> Iterator[tuple[str, PortRecord | None, State]]:
-    """Bring together what is of the same port, in order of ids."""
+    """Pair the records of each port, in order of ids."""
     record, entry = next(wanted, None), next(stored, None)
     while record is not None or entry is not None:
         if entry is None or (record is not None and record.port_id < entry[0]):
@@ -151,9 +150,9 @@ def _merge(
 
 
 def _judge(port_id: str, record: PortRecord | None, stored: State) -> Difference | None:
-    """What is plain at first sight; None when Neutron must be asked again."""
+    """The difference, if one look suffices; None if Neutron must be read again."""
     if record is None:
-        # Created since Neutron was asked?
+        # Created since Neutron was read?
         return None
     if stored is None:
         # A port deleted since has left a tombstone, which keeps the record out.
@@ -162,14 +161,14 @@ def _judge(port_id: str, record: PortRecord | None, stored: State) -> Difference
         return Difference(Action.NONE, port_id, record, stored)
     if isinstance(stored, MalformedRecord) or record.revision_number > stored.revision_number:
         return Difference(Action.UPDATE, port_id, record, stored)
-    # A newer record may be that of a change made since; of one revision, neither is believed.
+    # A newer record may come from a later change; two of one revision need a second look.
     return None
 
 
 def _second_look(
     source: PortSource, store: Store, doubtful: list[Difference]
 ) -> Iterator[Difference]:
-    """Ask both sides again, Neutron last: no port has a record before it is in Neutron."""
+    """Read both sides again, Neutron last: a port is in Neutron before it has a record."""
     if not doubtful:
         return
     states = {difference.port_id: _state(store, difference.port_id) for difference in doubtful}

@@ -1,4 +1,4 @@
-"""What the service plugin is told in neutron.conf, group [ovs_metadata].
+"""The options of the service plugin in neutron.conf, group [ovs_metadata].
 
 `options` also feeds oslo-config-generator (namespace `ovs_metadata.publisher`).
 """

@@ -1,4 +1,4 @@
-"""What can go wrong with Neutron's API. Needs no library of OpenStack's."""
+"""Failures of Neutron's API. Needs no OpenStack library."""
 
 
 class NeutronUnavailable(Exception):
@@ -6,4 +6,4 @@ class NeutronUnavailable(Exception):
 
 
 class NeutronRefused(Exception):
-    """Neutron did not do what it was asked to; the message is what it said, on one line."""
+    """Neutron refused a request; the message is Neutron's, on one line."""

@@ -1,7 +1,7 @@
 """Walks through all of Neutron's ports, a page at a time. No I/O of its own, no threads.
 
-Neutron's pages begin after a marker, the last port of the page before; a marker that has been
-deleted since is an error there, and a port like any other here.
+A page begins after a marker, the last port of the page before. A deleted marker is an error in
+Neutron; here an earlier port of that page replaces it.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ PAGE = 500
 
 
 class MarkerGone(Exception):
-    """There is no port any more of the id that was to be the marker."""
+    """The port whose id is the marker no longer exists."""
 
 
 class PagingIgnored(Exception):
-    """Whoever is asked for pages does not begin them where it is told to."""
+    """A page does not begin after its marker."""
 
 
 def walk(read_page: Callable[[str | None], list[Port]]) -> Iterator[Port]:
@@ -34,7 +34,7 @@ def walk(read_page: Callable[[str | None], list[Port]]) -> Iterator[Port]:
     last = ""
     while page := _page_after(markers, read_page):
         for port in page:
-            # Not those that were told already, when an earlier marker had to do.
+            # After an earlier marker had to do, a page repeats some ports.
             if port["id"] > last:
                 last = port["id"]
                 yield port
@@ -51,7 +51,7 @@ def _page_after(markers: list[str], read_page: Callable[[str | None], list[Port]
         if page and page[0]["id"] <= marker:
             raise PagingIgnored(
                 f"the page of ports after {marker} begins with {page[0]['id']}: Neutron's core "
-                "plugin must heed the parameters sorts, limit and marker, as ML2 does"
+                "plugin must support the parameters sorts, limit and marker, as ML2 does"
             )
         return page
     return read_page(None)

@@ -1,9 +1,9 @@
 """The service plugin: `service_plugins = …,ovs_metadata` in neutron.conf. Any core plugin will do.
 
-Loaded by each of Neutron's processes. In those that change ports, API workers and RPC workers, the
-callbacks hand what changed to a `Publisher`, which has a thread of its own. The reconciliation is a
-worker as Neutron knows them, and runs in neutron-periodic-workers. Nothing here reads or writes the
-store in a caller's thread, and nothing that goes wrong with it is seen by an API call.
+Each of Neutron's processes loads it. In those that change ports, API workers and RPC workers, the
+callbacks hand changes to a `Publisher`, which has its own thread. The reconciliation is one of
+Neutron's workers, and runs in neutron-periodic-workers. No code here uses the store in a caller's
+thread, so a failure of the store fails no API call.
 """
 
 import logging
@@ -57,10 +57,10 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
     def __init__(self) -> None:
         super().__init__()
         settings = config.register(cfg.CONF)
-        # A mistake in these is to stop the server, and not to wait for the first port.
+        # A mistake in the options stops the server now, not at the first port.
         parse_store_url(settings.store_url)
         security = config.security(settings)
-        # None: connecting goes on in the background.
+        # None: it connects in the background.
         opener = partial(open_store, settings.store_url, wait=None, security=security)
         self._publisher = Publisher(opener)
         registry.subscribe(self.port_written, resources.PORT, events.AFTER_CREATE)
@@ -78,11 +78,11 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         return PLUGIN_TYPE
 
     def get_plugin_description(self) -> str:
-        """What Neutron's API says of this plugin."""
+        """The plugin's description in Neutron's API."""
         return "Publishes port records for the OVS metadata agents"
 
     def port_written(self, _resource: str, event: str, _trigger: object, payload: Any) -> None:
-        """Publish what a port has become. The states are the port before and after."""
+        """Publish a created or updated port. The states are the port before and after."""
         created = event == events.AFTER_CREATE
         original = None if created or len(payload.states) < 2 else payload.states[0]
         port = payload.latest_state
@@ -92,22 +92,22 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
             self._submit(change_by_update(original, port))
 
     def port_deleted(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
-        """Remove the record of a port that is gone."""
+        """Remove the record of a deleted port."""
         self._submit(change_by_deletion(payload.latest_state))
 
     def subports_changed(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
-        """Publish ports that are in a trunk now, or in none any more."""
+        """Publish ports that entered or left a trunk."""
         self._publish_subports([each.port_id for each in payload.metadata["subports"]])
 
     def trunk_changed(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
-        """The same of a trunk that comes with sub-ports, or goes with them."""
+        """Publish the sub-ports of a trunk that was created or deleted with them."""
         self._publish_subports([each.port_id for each in payload.latest_state.sub_ports])
 
     def _publish_subports(self, port_ids: Collection[str]) -> None:
         try:
             ports = DatabasePorts().lookup(port_ids) if port_ids else {}
         except FAILURES as error:
-            LOG.warning("the next reconciliation publishes the sub-ports, because of: %s", error)
+            LOG.warning("cannot publish sub-ports before the next reconciliation: %s", error)
             return
         for port in ports.values():
             self._submit(change_by_update(None, port))
@@ -188,7 +188,7 @@ class ReconciliationWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron s
         self._reconciler.start()
 
     def stop(self) -> None:
-        """End it, soon."""
+        """Have the reconciliation end soon."""
         if self._reconciler is not None:
             self._reconciler.stop()
 
@@ -198,4 +198,4 @@ class ReconciliationWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron s
             self._reconciler.wait()
 
     def reset(self) -> None:
-        """Nothing is read anew: Neutron's processes are restarted for a new configuration."""
+        """Nothing to do: a new configuration needs a restart of Neutron's processes."""

@@ -1,4 +1,4 @@
-"""From a Neutron port to what the store should hold of it. Values only: no I/O, no threads.
+"""From a Neutron port to the record that the store should hold. Values only: no I/O, no threads.
 
 A port here is a mapping with Neutron's field names (networking API v2, resource "port"): the API's
 answer, or the dictionary a core plugin hands to its callbacks.
@@ -31,7 +31,7 @@ FIELDS = (
     "network_id",
     "revision_number",
 )
-"""What is asked of Neutron when it can be asked for less than the whole port."""
+"""The fields to request from Neutron when it can return less than the whole port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Change:
     record: PortRecord | None
 
     def outdates(self, other: "Change") -> bool:
-        """Whether this says something newer; of one revision, that the port has no record."""
+        """Whether this is newer; of one revision, a change without a record is."""
         if self.revision_number == other.revision_number:
             return self.record is None or other.record is not None
         return self.revision_number > other.revision_number
@@ -52,7 +52,7 @@ class Change:
 def is_compute_port(port: Port) -> bool:
     """Whether the port belongs to an instance, which alone may have a record.
 
-    A sub-port does by the trunk it is in, if that is told: see `of_trunk`.
+    A sub-port belongs to the instance of its trunk, if the caller knows that: see `of_trunk`.
     """
     owner = port.get("device_owner") or ""
     return (owner.startswith(COMPUTE) or owner == SUBPORT) and bool(port.get("device_id"))
@@ -66,8 +66,8 @@ def is_subport(port: Port) -> bool:
 def of_trunk(port: Port, parents: Mapping[str, str]) -> Port:
     """The port, a sub-port with its trunk's parent port as device_id.
 
-    Of the trunk only this is known to the store: which instance the parent is plugged into may
-    change without any change to the sub-port, and is in the parent's record.
+    The store knows no more of the trunk. The parent's record names the instance, which may change
+    without a change of the sub-port.
 
     Args:
         port: any port.
@@ -104,8 +104,8 @@ def record_of(port: Port) -> PortRecord:
 def change_of(port: Port) -> Change:
     """What the store should hold of a port that exists in Neutron.
 
-    A port that no record can be made of is to have none, and that is logged: the record it had
-    would be one of the past.
+    A port with unusable values gets no record, and a line in the log: its previous record would be
+    out of date.
 
     Raises:
         MalformedRecord: it has no revision number, as when Neutron's plugin "revisions" is not
@@ -129,7 +129,7 @@ def change_of(port: Port) -> Change:
 def change_by_update(original: Port | None, port: Port) -> Change | None:
     """What the store should hold after a port was created (`original` is None) or updated.
 
-    None is nothing: a port that neither is nor was an instance's is nobody's business.
+    None: the port neither is nor was an instance's, so the store has no record of it.
     """
     if any(is_compute_port(each) or is_subport(each) for each in (port, original) if each):
         return change_of(port)

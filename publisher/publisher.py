@@ -1,9 +1,9 @@
 """Publishes changes to the store, beside the threads that make them.
 
-One daemon thread per process, started by the first change and therefore after any fork: API
-servers load their application before or after they fork, and either must work. It opens the store,
-with the threads the store has, and closes it never. Changes that come in during an outage wait in
-the queue. What is lost with a killed process is for the reconciliation to find.
+One daemon thread per process. The first change starts it, and so after any fork: API servers load
+their application before or after they fork, and both must work. The thread opens the store, and
+never closes it. Changes during an outage wait in the queue. The reconciliation finds what a killed
+process lost.
 """
 
 import atexit
@@ -22,13 +22,13 @@ from ovs_metadata.store.store import Store
 LOG = logging.getLogger(__name__)
 
 FIRST_DELAY = 0.1
-"""Seconds before what failed is tried again; doubled with each failure."""
+"""Seconds before a failed write is repeated; doubled with each failure."""
 
 MAX_DELAY = 10.0
 """Seconds at most between two attempts."""
 
 EXIT_TIMEOUT = 2.0
-"""Seconds an ending process gives what still waits."""
+"""Seconds that an ending process waits for the remaining changes."""
 
 
 class Publisher:
@@ -46,8 +46,8 @@ class Publisher:
         # Whether the queue had no room for the last change.
         self._full: bool
         self._start_over()
-        # A forked child has neither the thread nor a right to the parent's connection, and what
-        # waits is published by the parent.
+        # A forked child lacks the thread and may not use the parent's connection. The parent
+        # publishes the waiting changes.
         os.register_at_fork(after_in_child=self._start_over)
 
     def submit(self, change: Change) -> None:
@@ -67,7 +67,7 @@ class Publisher:
                     self._start()
 
     def flush(self, timeout: float = EXIT_TIMEOUT) -> bool:
-        """Wait for everything to be published, for so many seconds; whether it is."""
+        """Wait up to `timeout` seconds until all changes are published; whether they are."""
         return self._thread is None or self._queue.wait_empty(timeout)
 
     def _start_over(self) -> None:
@@ -110,10 +110,10 @@ class Publisher:
 
 
 def publish(store: Store, change: Change) -> bool:
-    """Bring the store to what a change says, unless it holds something newer.
+    """Write a change to the store, unless it holds something newer.
 
     Returns:
-        Whether the store now holds what the change says.
+        Whether the store now holds the change.
 
     Raises:
         StoreError: the store cannot be reached or written.
@@ -122,6 +122,6 @@ def publish(store: Store, change: Change) -> bool:
     if record is None:
         return store.delete(change.port_id, change.revision_number)
     if record.device_owner == SUBPORT:
-        # A port leaves a trunk and comes into one without any change to its revision.
+        # A port enters and leaves trunks without a change of its revision.
         return store.undelete(record)
     return store.put(record)

@@ -1,7 +1,7 @@
-"""The changes that wait to be published: the newest of each port, first come, first served.
+"""The queue of changes to publish: the newest of each port, first come, first served.
 
 Safe to use from several threads; it starts none. Its memory is bounded by the number of ports, and
-by a limit beyond which changes of further ports are dropped, for the reconciliation to find.
+by a limit beyond which it drops changes of further ports; the reconciliation finds those.
 """
 
 import threading

@@ -1,10 +1,10 @@
-"""Repairs what publishing missed: compares everything, at the start and at intervals.
+"""Repairs what publishing missed: compares all ports and records, at the start and at intervals.
 
-One thread, in a process of Neutron's that serves no API. Of several servers one at a time
-reconciles, by a lock in the store; one that finds another at work leaves its turn out, except
-for the first: what was lost with the server's last process is not for the others to have seen.
-Unlike the command it writes one port at a time, in its own thread, whatever Neutron has made of
-threads in that process.
+One thread, in a process of Neutron that serves no API. A lock in the store admits one server at a
+time; a server that finds the lock taken skips its turn. It never skips its first turn, because
+other servers may have read Neutron before this server's last process lost changes. Unlike the
+command it writes one port at a time, in its own thread, because Neutron may have patched threads in
+that process.
 """
 
 import logging
@@ -33,8 +33,8 @@ RETRY_DELAY = 5.0
 def reconcile(source: PortSource, store: Store, stop: threading.Event) -> SyncResult:
     """Compare everything and repair what differs, until stopped; what was done.
 
-    Nothing is removed, and that is logged, if it were most of the records (`are_most`): it is
-    likelier that the database is empty, or another one, than that all those instances are gone.
+    A run that would remove most records (`are_most`) removes none, and logs that: an empty or wrong
+    database is likelier than the loss of all those instances.
 
     Raises:
         StoreError: the store cannot be reached; what was done is done.

@@ -25,18 +25,18 @@ def open_store(
 
     Args:
         url: directory:/PATH or zookeeper://HOST:PORT,…/CHROOT.
-        wait: seconds to wait for ZooKeeper. None does not wait: connecting goes on in the
-            background for as long as it takes, and followers work as soon as it succeeded.
-        on_fatal: told, from a thread of the store's, when a follower finds a layout of an unknown
-            version and gives up. It is logged in any case.
+        wait: seconds to wait for ZooKeeper. With None the store connects in the background,
+            without a time limit, and followers work as soon as there is a connection.
+        on_fatal: called from a thread of the store when a follower finds a layout of an unknown
+            version and stops. The store logs that in any case.
         security: ZooKeeper's credentials and TLS (see `ovs_metadata.store.security`).
-        snapshot: file of this process's own, in which what it follows in ZooKeeper is kept, so
-            that followers can tell it after a restart during an outage; None keeps nothing.
+        snapshot: file of this process alone that keeps the followed nodes of ZooKeeper, for
+            followers after a restart during an outage; None keeps nothing.
 
     Raises:
         StoreUnavailable: the store did not answer in time.
         UnknownLayout: its layout is not the version this software knows.
-        StoreError: the URL is not of a form that is known.
+        StoreError: the URL has an unknown form.
     """
     match parse_store_url(url):
         # Each process pays for one implementation only; kazoo alone takes longer to import than

@@ -1,7 +1,7 @@
 """The documents that make up one host's configuration, followed live.
 
-Callbacks come from threads of the store's; they replace a value and tell the owner that something
-changed. The owner calls `sources` when it gets round to it. Lives from construction to `close`.
+Callbacks come from the store's threads; they replace a value and notify the owner of the change.
+The owner calls `sources` when it is ready. Lives from construction to `close`.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ DEFAULT_TEMPLATE = "default"
 
 
 ENABLED = "agent.openstack.metadata.enabled"
-"""The one key that others than the agent look at."""
+"""The one key that other programs than the agent read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """A document, and what to call it: "host compute-1", "template default"."""
+    """A document and its name: "host compute-1", "template default"."""
 
     name: str
     values: Values = field(repr=False)
     path: str = field(default="", compare=False)
     """Where it is in the store, if it was read there."""
     problem: str = ""
-    """Why it has no values though it should; empty otherwise."""
+    """Why it has no values although it should; empty otherwise."""
 
 
 def is_enabled(sources: Sequence[ConfigSource], before: bool) -> bool:
-    """Whether metadata is served; a bad value leaves it at what it was before."""
+    """Whether metadata is enabled; an invalid value keeps the previous state."""
     for source in sources:
         value = source.values.get(ENABLED)
         if isinstance(value, bool):
@@ -49,12 +49,12 @@ def is_enabled(sources: Sequence[ConfigSource], before: bool) -> bool:
 
 
 def host_source_name(host: str) -> str:
-    """What a host's own document is called."""
+    """The name of a host's own document."""
     return f"host {host}"
 
 
 def template_source_name(name: str) -> str:
-    """What a template is called."""
+    """The name of a template's document."""
     return f"template {name}"
 
 
@@ -66,10 +66,10 @@ def assigned_template(data: bytes | None) -> str:
 def read_sources(store: Store, host: str) -> list[ConfigSource]:
     """Read a host's sources as they are now, the highest precedence first.
 
-    An assigned template whose name cannot be one is passed over, as the agent does.
+    An assigned template with an invalid name is skipped, as the agent does.
 
     Raises:
-        ValueError: the name of the host cannot be one.
+        ValueError: the name of the host is invalid.
         MalformedDocument: one of them is no configuration; names it.
         StoreError: the store cannot be read.
     """
@@ -109,7 +109,7 @@ class _Closeable(Protocol):
 
 
 class _Followed:
-    """One document: its last good values, or None before it was good for the first time."""
+    """One document: its last valid values, or None until it was valid for the first time."""
 
     def __init__(self, name: str, on_change: Callable[[], None]) -> None:
         self.name = name
@@ -159,9 +159,9 @@ class ConfigurationFollower:
             template.close()
 
     def sources(self) -> list[ConfigSource] | None:
-        """All sources, the highest precedence first; None before each was good once.
+        """All sources, the highest precedence first; None until each was valid once.
 
-        A document that has been malformed from the beginning may say anything: nobody knows.
+        The intention of a document that was malformed from the beginning is unknown.
         """
         with self._lock:
             followed = [self._node, *([self._template] if self._template else []), self._default]
@@ -173,13 +173,13 @@ class ConfigurationFollower:
         return found if len(found) == len(followed) else None
 
     def problems(self) -> list[str]:
-        """Documents that cannot be read, a line each; what they last said stays in force."""
+        """Malformed documents, a line each; their last valid values stay effective."""
         with self._lock:
             followed = [self._node, self._template, self._default]
         return [each.problem for each in followed if each and each.problem]
 
     def _assignment_changed(self, data: bytes | None) -> None:
-        """Follow the template that the host has been given, and no longer the one it had."""
+        """Follow the newly assigned template instead of the previous one."""
         name = assigned_template(data)
         template: _Followed | None = None
         path = ""
@@ -197,7 +197,7 @@ class ConfigurationFollower:
         if old:
             old.close()
         if template:
-            # Not under the lock: the store may tell it, and so wake us, before this returns.
+            # Not under the lock: the store may call it, and so wake us, before this returns.
             new = self._store.follow_document(path, template.changed)
             with self._lock:
                 if not self._closed:

@@ -1,8 +1,8 @@
 """The store's nodes as files of a directory: for one machine, a lab, the demo.
 
 Each node of the layout is a file below the root, replaced atomically (written aside, synced,
-renamed). Files are 0600 and directories 0700. Writers take turns by a lock file, over threads and
-processes; readers take no lock. A name that begins with a dot is no node but one of those locks.
+renamed). Files are 0600 and directories 0700. A lock file admits one writer at a time, of all
+threads and processes; readers take no lock. A name that begins with a dot is a lock, not a node.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from ovs_metadata.store.record import MAX_DOCUMENT
 S = TypeVar("S")
 
 LOCK_INTERVAL = 0.1
-"""Seconds between two attempts to take a lock that somebody else has."""
+"""Seconds between two attempts to take a lock that another process holds."""
 
 
 class DirectoryNodes:
@@ -36,12 +36,12 @@ class DirectoryNodes:
 
     Args:
         root: the directory.
-        on_fatal: told when a follower gives up.
+        on_fatal: called when a follower stops.
 
     Raises:
         UnknownLayout: the directory has a layout of another version.
         StoreUnavailable: the directory is there and cannot be read.
-        StoreError: somebody else than root and we can write to it.
+        StoreError: another user than root and this one can write to it.
     """
 
     def __init__(self, root: Path, *, on_fatal: FatalCallback | None = None) -> None:
@@ -92,7 +92,7 @@ class DirectoryNodes:
         return True
 
     def is_world_readable(self, path: str) -> bool:  # noqa: ARG002 - of no path
-        """See `Nodes`: files are their owner's alone, as they are made."""
+        """See `Nodes`: only the owner can read a file, from its creation."""
         return False
 
     def follow(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> Follower:
@@ -144,7 +144,7 @@ class DirectoryNodes:
         return self._root / path.removeprefix("/")
 
     def content(self, path: str) -> bytes | None:
-        """The content of a node, None if it does not exist; no more of it than shows it too large.
+        """The content of a node, None if it does not exist; at most one byte above the limit.
 
         Raises:
             StoreUnavailable: it cannot be read.
@@ -167,9 +167,9 @@ class DirectoryNodes:
         return (node.version if node else None) == version
 
     def _check_layout(self) -> bool:
-        """Whether there is a layout, in a directory that is ours.
+        """Whether there is a layout, in a directory that only root and this user can write to.
 
-        Raises UnknownLayout if it is of another version, StoreError if the directory is not ours.
+        Raises UnknownLayout for another version, StoreError if other users can write to it.
         """
         try:
             check_directory(self._root, {0, os.geteuid()})
@@ -188,7 +188,7 @@ class DirectoryNodes:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Alone among the writers of all threads and processes, with the layout in place.
+        """Hold the writers' lock, of all threads and processes, with the layout in place.
 
         What runs inside must not switch greenlets (no logging, no threading locks): in a process
         patched by eventlet, flock in a second one would stop the first as well.
@@ -208,7 +208,7 @@ class DirectoryNodes:
             self._replace(path, data)
 
     def _replace(self, path: str, content: bytes) -> None:
-        """Replace a node. Only one writer at a time does, so the file aside has a fixed name."""
+        """Replace a node. There is one writer at a time, so the temporary file has a fixed name."""
         file = self.file(path)
         aside = self.file(f"{layout.ROOT}/.new")
         with self._reported():
@@ -225,7 +225,7 @@ class DirectoryNodes:
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
-        """Turn what the file system says into StoreUnavailable."""
+        """Raise errors of the file system as StoreUnavailable."""
         try:
             yield
         except OSError as error:
@@ -238,8 +238,8 @@ class DirectoryNodes:
 def _version(data: bytes) -> int:
     """A node's version: a hash of its content.
 
-    Files carry no count of their own. Who writes on condition of what was read before may as well
-    write when somebody has put just that back meanwhile.
+    Files have no version numbers. A conditional write is also right if another writer has restored
+    the content that the condition names.
     """
     return int.from_bytes(hashlib.sha256(data).digest()[:7])
 

@@ -1,6 +1,6 @@
-"""Announcements in a directory: beside the entry's file, a lock that only the living hold.
+"""Announcements in a directory: beside the entry's file, a lock that a live announcer holds.
 
-The kernel lets go of the lock with its holder, however that ends. No threads.
+The kernel releases the lock with its process, however that ends. No threads.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class DirectoryAnnouncement:
     def __init__(self, file: Path, write: Callable[[bytes], None]) -> None:
         self._file = file
         self._write = write
-        # Shared, so that an entry has room for the next agent while the last one is still ending.
+        # Shared, so that the next agent can announce itself while the last one is still ending.
         self._lock: int | None = os.open(_lock_of(file), os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_SH)
 
@@ -37,7 +37,7 @@ class DirectoryAnnouncement:
         try:
             self._write(data)
         except StoreError as error:
-            LOG.warning("%s is not up to date: %s", self._file, error)
+            LOG.warning("cannot update %s: %s", self._file, error)
 
     def close(self) -> None:
         """See `Announcement`."""
@@ -47,10 +47,10 @@ class DirectoryAnnouncement:
 
 
 def is_alive(file: Path) -> bool:
-    """Whether somebody who announced this file lives; raises OSError when that cannot be found."""
+    """Whether the announcer of this file is alive; raises OSError if it cannot find out."""
     with contextlib.ExitStack() as opened:
-        # One reader at a time: the lock of the dead is this one's for a moment, which would make
-        # them alive in the eyes of another.
+        # One reader at a time: a reader takes a dead announcer's lock for a moment, which another
+        # reader would mistake for a live announcer.
         try:
             directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
             opened.callback(os.close, directory)

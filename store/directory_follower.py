@@ -82,7 +82,7 @@ class DirectoryFollower(ThreadedFollower[S]):
         return problems
 
     def _look_at_version(self) -> None:
-        """Check the layout whenever it changed. One that was there and is not is an outage."""
+        """Check the layout whenever it changed. A layout that disappeared is an outage."""
         signature = _signature(self._files.file(layout.VERSION_NODE))
         if signature == self._version_seen:
             return
@@ -97,13 +97,13 @@ class DirectoryFollower(ThreadedFollower[S]):
             if not self._node_type.is_key(key):
                 self._listener_state.report(key, None)
                 return
-            # As text, once: making the path takes longer than looking at the file.
+            # As text, and only once: making the path takes longer than the look at the file.
             self._file_of[key] = str(self._files.file(self._node_type.path_of(key)))
         signature = _signature(self._file_of[key])
         if key in self._seen and self._seen[key] == signature:
             return
         data = self._files.content(self._node_type.path_of(key))
-        # Noted before it is told: what is followed anew just now is told or read again.
+        # Noted before the report: a key that is followed again just now is reported or read again.
         self._seen[key] = signature
         self._listener_state.report(key, data)
 

@@ -2,7 +2,7 @@
 
 A document may be nested or have dotted names, which mean the same; it is written with dotted
 names, sorted. Plain JSON, so that an agent needs no HOCON to read what `mn-conf` has written.
-`change` reads, changes and compares-and-sets until nobody else was faster.
+`change` reads, changes, and compares-and-sets until no other writer interferes.
 """
 
 import json
@@ -18,25 +18,25 @@ Values = Mapping[str, Any]
 """Dotted key → bool, int, float, str or list."""
 
 MAX_WRITTEN = 60 * 1024
-"""Bytes; a little less than a store takes."""
+"""Bytes; a little less than the store accepts."""
 
 ATTEMPTS = 1000
-"""How often a change is tried. Each failure means that another writer has succeeded."""
+"""Attempts of a change. Each failure means that another writer has succeeded."""
 
 
 class MalformedDocument(Exception):
-    """A document is no configuration; the message says why, and repeats nothing of it."""
+    """A document is not a configuration; the message says why, without its content."""
 
 
 class Unstorable(MalformedDocument):
-    """Values make no document; what is stored is as it was."""
+    """The values cannot be stored; the stored document is unchanged."""
 
 
 def decode(data: bytes | None) -> Values:
     """The values of a document; none if it does not exist.
 
     Raises:
-        MalformedDocument: it is no JSON object.
+        MalformedDocument: it is not a JSON object.
     """
     if data is None:
         return {}
@@ -53,7 +53,7 @@ def encode(values: Values) -> bytes:
     """The document of these values.
 
     Raises:
-        Unstorable: it would be too large, or have a value that JSON has not.
+        Unstorable: it would be too large, or have a value that JSON lacks.
     """
     try:
         text = json.dumps(dict(values), indent=2, sort_keys=True, allow_nan=False)
@@ -66,7 +66,7 @@ def encode(values: Values) -> bytes:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as dotted keys. Of a key given twice the last value counts; null is none."""
+    """Nested objects as dotted keys. The last value of a repeated key counts; null is no value."""
     values: dict[str, Any] = {}
     for name, value in tree.items():
         key = prefix + name.strip('"')
@@ -80,8 +80,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def nested(values: Values) -> dict[str, Any]:
     """Dotted keys as nested objects, in the order of names.
 
-    A key that is also the beginning of another one cannot be both a value and an object, and keeps
-    its dots.
+    A key that is also the prefix of another one cannot be both a value and an object: it keeps its
+    dots.
     """
     tree: dict[str, Any] = {}
     for key, value in sorted(values.items()):
@@ -109,8 +109,8 @@ def change(store: Store, path: str, changed: Callable[[Values], Values]) -> None
     """Change the values of a stored document; `changed` may be called several times.
 
     Raises:
-        MalformedDocument: what is stored is no configuration.
-        Unstorable: what is to be stored is none.
+        MalformedDocument: the stored document is not a configuration.
+        Unstorable: the new values cannot be stored.
         StoreError: the store cannot be used.
     """
 
@@ -122,7 +122,7 @@ def change(store: Store, path: str, changed: Callable[[Values], Values]) -> None
 
 
 def replace(store: Store, path: str, replaced: Callable[[bytes | None], bytes | None]) -> None:
-    """Put what `replaced` makes of a document in its place; None deletes it, or is for none there.
+    """Replace a document by the result of `replaced`; None deletes it, and means a missing one.
 
     Raises:
         StoreError: the store cannot be used.

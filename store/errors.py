@@ -1,8 +1,8 @@
-"""What can go wrong with the store. Every message is one line that says what is wrong."""
+"""Errors of the store. Every message is one line that says what is wrong."""
 
 
 class StoreError(Exception):
-    """The store cannot do what was asked; the message says why and what to do about it."""
+    """The store refuses or fails; the message says why, and what to do about it."""
 
 
 class StoreUnavailable(StoreError):
@@ -10,7 +10,7 @@ class StoreUnavailable(StoreError):
 
 
 class UnknownLayout(StoreError):
-    """The store is laid out in a version this software does not know."""
+    """The store's layout has a version that this software does not know."""
 
 
 class RecordNotFound(StoreError):
@@ -26,7 +26,7 @@ class RecordNotFound(StoreError):
 
 
 class MalformedRecord(StoreError):
-    """There is a record of the port, and it cannot be used; `reason` says what is wrong with it."""
+    """The record of the port cannot be used; `reason` says what is wrong with it."""
 
     def __init__(self, port_id: str, reason: str) -> None:
         super().__init__(port_id, reason)

@@ -1,4 +1,4 @@
-"""Files that survive a power failure, and that nobody else reads or puts in place of ours."""
+"""Files that survive a power failure, and that other users can neither read nor replace."""
 
 import os
 import stat
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def check_directory(path: Path, users: Collection[int]) -> None:
-    """Look whether a directory belongs to one of these users, and nobody else can write to it.
+    """Check that a directory belongs to one of these users, and that no other can write to it.
 
     Raises:
-        PermissionError: it is not so; the message says what to do.
-        OSError: it cannot be looked at.
+        PermissionError: it fails the check; the message says what to do.
+        OSError: its status cannot be read.
     """
     status = path.stat()
     if status.st_uid not in users:
@@ -30,10 +30,10 @@ def replace_file(file: Path, aside: Path, content: bytes) -> None:
     """Replace a file atomically and durably, with mode 0600.
 
     Args:
-        file: what is replaced, or made.
-        aside: written first and then renamed; on the same file system, and nobody else's. What an
-            interrupted run, or somebody else, has left there is removed and not written to.
-        content: all of it.
+        file: the file to replace or create.
+        aside: written first, then renamed; on the same file system, and used by no other writer. A
+            file that an interrupted run left there is removed, not written to.
+        content: the whole content.
     """
     aside.unlink(missing_ok=True)
     descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

@@ -1,7 +1,7 @@
-"""What the followers of both implementations share: one daemon thread and its life.
+"""The common part of both implementations' followers: one daemon thread.
 
-The thread is made here, of the standard library's threading, and so is a green one in a process
-patched by eventlet. It ends in `close`, or when the store turns out to be of an unknown version.
+The thread comes from the standard library, so it is a green one in a process patched by eventlet.
+It ends in `close`, or if the store has a layout of an unknown version.
 """
 
 import logging
@@ -46,14 +46,14 @@ class ThreadedFollower(ABC, Generic[S]):
 
     @abstractmethod
     def _added(self, keys: set[str]) -> None:
-        """Remember that these are to be read, whatever was read before. Any thread calls it."""
+        """Remember to read these keys, whatever was read before. Any thread may call it."""
 
     @abstractmethod
     def _read(self) -> set[str]:
-        """Read what is to be read and tell it; returns what stood in the way, a line each.
+        """Read the remembered keys and report their states; returns the problems, a line each.
 
         Raises:
-            UnknownLayout: nothing more can be read.
+            UnknownLayout: the follower must stop.
         """
 
     @abstractmethod
@@ -75,12 +75,12 @@ class ThreadedFollower(ABC, Generic[S]):
         """Have the next `_read` read whatever was written before this call.
 
         Returns:
-            Whether it will. If not, those who wait for a confirmation go on waiting.
+            Whether it will. If not, waiting confirmations keep waiting.
         """
 
     @abstractmethod
     def _caught_up(self) -> bool:
-        """Whether the last `_read` has read all there was to read, or there is no store to ask."""
+        """Whether the last `_read` has read all remembered keys, or there is no connection."""
 
     def close(self) -> None:
         """See `Follower`. A listener may call it."""

@@ -1,4 +1,4 @@
-"""What is read from a store, and what its followers and announcements promise."""
+"""The values that a store returns, and the contracts of its followers and announcements."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -31,28 +31,28 @@ __all__ = [
 ]
 
 PortState = PortRecord | MalformedRecord | None
-"""What is known of a port; None means that there is no record of it."""
+"""The state of a port; None means that it has no record."""
 
 Listener = Callable[[str, PortState], None]
-"""Told a port's id and its present state.
+"""Called with a port's id and its present state.
 
-Called from one thread of the store's, one call at a time: with the state of a port soon after it
-is followed, and with each state that differs from the one told before. States in between may be
-skipped. During an outage nothing is called, the last state told stays true; once it is over what
-changed is told. It should return soon and raise nothing; what it raises is logged.
+One thread of the store calls it, one call at a time: with the state of a port soon after it is
+followed, and with each state that differs from the previous call. It may skip states in between.
+During an outage there is no call, and the last state stays valid; afterwards it reports the
+changes. The listener should return soon and raise nothing; the store logs its exceptions.
 """
 
 FatalCallback = Callable[[StoreError], None]
-"""Told, once and from a thread of the store's, why a follower has given up for good."""
+"""Called once, from a thread of the store, with the reason why a follower has stopped for good."""
 
 
 DocumentListener = Callable[[bytes | None], None]
-"""Told a document's present content, None if there is none: as promised for `Listener`."""
+"""Called with a document's present content, None if there is none; see `Listener`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it was read; `version` is for nothing but `write_document` and the like."""
+    """A document as it was read; `version` is for `write_document` and `delete_document` alone."""
 
     data: bytes
     version: int
@@ -64,9 +64,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What somebody announced below a path.
+    """An announcement below a path.
 
-    changed: when it was said last, in seconds since 1970. alive: whether who said it still lives.
+    changed: time of the last update, in seconds since 1970. alive: whether the announcer is.
     """
 
     name: str
@@ -76,13 +76,13 @@ class Announced:
 
 
 class Announcement(Protocol):
-    """An entry that is alive as long as its maker is."""
+    """An entry that is alive as long as its announcer is."""
 
     def update(self, data: bytes) -> None:
-        """Say this instead. Does not block, and goes on being tried through an outage."""
+        """Replace the content. Does not block, and retries through an outage."""
 
     def close(self) -> None:
-        """Be alive no longer. What was said last stays until it is deleted."""
+        """End the announcement. Its last content stays until it is deleted."""
 
 
 class DocumentFollower(Protocol):
@@ -98,19 +98,19 @@ class Follower(Protocol):
     def set_ports(self, port_ids: Collection[str]) -> None:
         """Follow these ports and no others.
 
-        Once this returns the listener is not called for any other port. What is no port id (an
-        OVS interface may carry anything in iface-id) is told as having no record.
+        Once this returns the listener is not called for any other port. A text that is no port id
+        (an OVS interface may have any iface-id) is reported as a port without a record.
         """
 
     confirms_cheaply: bool
     """Whether `confirm` stays on this machine."""
 
     def confirm(self, on_confirmed: Callable[[], None]) -> None:
-        """Call back once the listener knows of everything written before this call.
+        """Call back once the listener has everything that was written before this call.
 
-        Any thread may call it; it does not block. The call comes from the follower's thread. While
-        there is no connection to the store, what was last known is all there is to know, and the
-        call comes at once. It does not come after `close`.
+        Any thread may call it; it does not block. The follower's thread calls back: at once while
+        there is no connection to the store, because then nothing newer can be known; and not after
+        `close`.
         """
 
     def close(self) -> None:

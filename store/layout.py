@@ -5,9 +5,9 @@
     /ovs_metadata/v2/config/templates/<name>        configuration for every hypervisor
     /ovs_metadata/v2/config/nodes/<host>            overrides for one hypervisor
     /ovs_metadata/v2/config/assignments/<host>      name of the template it uses beside the default
-    /ovs_metadata/v2/agents/<host>                  what this agent said last
-    /ovs_metadata/v2/agents/<host>/alive-<session>  ZooKeeper: ephemeral, there while it lives
-    /ovs_metadata/v2/locks/<name>                   there while somebody holds the lock
+    /ovs_metadata/v2/agents/<host>                  last status of this agent
+    /ovs_metadata/v2/agents/<host>/alive-<session>  ZooKeeper: ephemeral, there while it is alive
+    /ovs_metadata/v2/locks/<name>                   there while a process holds the lock
 
 Port records are sharded by the first two digits, because ZooKeeper lists a node's children in one
 reply of at most 1 MB, which some 25,000 UUIDs fill. Hosts and templates are few. Their names are
@@ -30,7 +30,7 @@ CONFIG_ASSIGNMENTS = f"{ROOT}/config/assignments"
 AGENTS = f"{ROOT}/agents"
 
 MAX_NODE = 255
-"""Characters of a node's name: what a file's may have."""
+"""Characters of a node's name, as for a file's."""
 
 
 def check_version(content: bytes) -> None:
@@ -96,7 +96,7 @@ def config_assignment_path(host: str) -> str:
 
 
 def agent_path(host: str) -> str:
-    """The node in which the agent of this hypervisor says how it is.
+    """The node of the status of this hypervisor's agent.
 
     Raises:
         ValueError: the name cannot name a node.

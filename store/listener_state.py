@@ -1,7 +1,7 @@
-"""What a listener is told: what is followed only, one call at a time, nothing twice in a row.
+"""The states that a listener has: reports followed keys only, one call at a time, no state twice.
 
-Both implementations' followers read nodes in a thread of their own and hand what they find to
-`ListenerState`, which is safe to use from that thread and from those that call the follower.
+Both implementations' followers read nodes in their own thread and hand them to `ListenerState`. It
+is safe to use from that thread and from those that call the follower.
 """
 
 import logging
@@ -19,18 +19,18 @@ _NOTHING_YET = object()
 
 
 class ListenerState(Generic[S]):
-    """What is followed, by key (see `NodeType`), and what the listener was last told of each."""
+    """The followed keys (see `NodeType`), and the last state of each that the listener got."""
 
     def __init__(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> None:
         self._node_type = node_type
         self._listener = listener
-        # Held during a call: this is what makes "not called any more" true when set_keys
-        # returns. Reentrant, so that a listener may change what is followed.
+        # Held during a call, so that there is no call for a dropped key once set_keys returns.
+        # Reentrant, so that a listener may change the followed keys.
         self._lock = threading.RLock()
         self._last: dict[str, object] = {}
 
     def set_keys(self, keys: Collection[str]) -> set[str]:
-        """Follow these and no others; returns those that were not followed before."""
+        """Follow these keys and no others; returns those that were not followed before."""
         wanted = set(keys)
         with self._lock:
             added = wanted - self._last.keys()
@@ -38,25 +38,25 @@ class ListenerState(Generic[S]):
         return added
 
     def keys(self) -> set[str]:
-        """What is followed at present."""
+        """The followed keys."""
         with self._lock:
             return set(self._last)
 
     def follows(self, key: str) -> bool:
-        """Whether this one is followed at present."""
+        """Whether a key is followed."""
         with self._lock:
             return key in self._last
 
     def unreported(self) -> set[str]:
-        """What the listener was told nothing of so far."""
+        """The keys without a report so far."""
         with self._lock:
             return {key for key, last in self._last.items() if last is _NOTHING_YET}
 
     def report(self, key: str, data: bytes | None) -> None:
-        """Tell the listener what stands in a node, unless it was told just that.
+        """Report the state of a node to the listener, unless it has that state.
 
         Args:
-            key: whose node; nothing happens if it is not followed.
+            key: of the node; without effect if it is not followed.
             data: the node's content, None if there is no node.
         """
         state, content = self._node_type.state_of(key, data)
@@ -67,5 +67,5 @@ class ListenerState(Generic[S]):
             try:
                 self._listener(key, state)
             except Exception:
-                # A mistake in one listener must not end the thread that serves them all.
+                # A defect in one listener must not end the thread that serves all of them.
                 LOG.exception("%s: the listener failed", key)

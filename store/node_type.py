@@ -1,6 +1,6 @@
-"""What can be followed: which node a key stands for, and what a listener is told of its content.
+"""The types of nodes that can be followed: key, path, and the state that a listener gets.
 
-Values and pure functions. Followers of either implementation are of one `NodeType` each.
+Values and pure functions. A follower has one `NodeType`.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ S = TypeVar("S")
 class NodeType(Generic[S]):
     """One type of nodes that can be followed.
 
-    is_key: whether there can be a node of that key. path_of: its path in the layout. key_of: the
-    other way round. state_of: what is told of a node's content (None: no node), and a value that
-    differs when that differs.
+    is_key: whether a key can have a node. path_of: key → path in the layout. key_of: path → key.
+    state_of: content (None: no node) → the listener's state, and a value that differs if the state
+    does.
     """
 
     is_key: Callable[[str], bool]
@@ -30,8 +30,8 @@ class NodeType(Generic[S]):
     key_of: Callable[[str], str]
     state_of: Callable[[str, bytes | None], tuple[S, object]]
     absence_is_news: bool
-    """Whether that there is no node is worth to be kept for a restart without a store. It is of a
-    document; a port without a record has probably got one in the meantime."""
+    """Whether the snapshot keeps that a node is absent, for a restart without a store. It does for
+    a document; a port without a record has probably got one in the meantime."""
 
 
 def _port_state(port_id: str, data: bytes | None) -> tuple[PortState, object]:

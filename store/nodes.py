@@ -1,9 +1,8 @@
-"""What the stores are made of: a tree of small versioned nodes, in ZooKeeper or in a directory.
+"""The base of a store: a tree of small versioned nodes, in ZooKeeper or in a directory.
 
-Everything the store promises about records and documents (`ovs_metadata.store.store`) rests on
-these few operations, each of which is atomic, checks the layout's version before it does anything,
-and raises StoreUnavailable, UnknownLayout, or StoreError for what is neither. Paths are those of
-`ovs_metadata.store.layout`.
+`ovs_metadata.store.store` builds on these few operations. Each is atomic, checks the layout's
+version first, and raises StoreUnavailable, UnknownLayout, or StoreError for any other failure.
+Paths are those of `ovs_metadata.store.layout`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,8 +18,8 @@ S = TypeVar("S")
 class Node(NamedTuple):
     """A node as it was read.
 
-    data: its content. version: another number for every other content, and good for nothing but to
-    be handed to `write` and `delete`. changed: when it was written, in seconds since 1970.
+    data: its content. version: differs between different contents; for `write` and `delete` alone.
+    changed: when it was written, in seconds since 1970.
     """
 
     data: bytes
@@ -62,7 +61,7 @@ class Nodes(Protocol):
         """Those of the paths whose announcer is alive."""
 
     def lock(self, path: str, wait: float | None) -> AbstractContextManager[bool]:
-        """See `Store`; `path` stands for the lock's name."""
+        """See `Store`; `path` is that of the lock."""
 
     def close(self) -> None:
         """See `Store`."""

@@ -2,7 +2,7 @@
 
 Values only: no I/O, no threads. Fields carry Neutron's names (networking API v2, resource "port"),
 except that `fixed_ips` is the plain list of addresses. A PortRecord that exists is valid and in
-canonical form, so nobody behind the store has to check it again.
+canonical form, so no reader of the store checks it again.
 """
 
 import json
@@ -50,7 +50,7 @@ MAX_REVISION = 2**63 - 1
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Visible ASCII: project_id and device_id become HTTP header values, where a blank or a control
-# character could be read as something else by somebody on the way.
+# character could mean something else to a program on the way.
 _HEADER_TEXT = re.compile(rf"[\x21-\x7e]{{1,{MAX_TEXT}}}")
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -61,9 +61,9 @@ def is_port_id(text: str) -> bool:
 
 
 def is_printable(text: str) -> bool:
-    """Whether all characters can stand in a name: letters of any script, blanks, signs.
+    """Whether a name may have all of these characters: letters of any script, blanks, signs.
 
-    Not control characters, invisible ones that format, ends of lines, surrogates (Unicode's general
+    It may have no control or format characters, ends of lines or surrogates (Unicode's general
     categories). Nova takes such names for availability zones. `str.isprintable` would refuse the
     blanks of some scripts, and characters newer than this Python.
     """

@@ -1,8 +1,8 @@
-"""Compare-and-set on revision numbers: what becomes of a port's node. Pure functions.
+"""Compare-and-set on revision numbers: decides what a write does to a port's node. Pure functions.
 
-A delete as of a revision leaves a tombstone: a document that says up to which revision the port is
-gone. Without it, an update that another API worker is late with would bring a deleted port back.
-Tombstones are swept once nothing can be that late any more (`Store.sweep`).
+A delete as of a revision leaves a tombstone: a document with the revision up to which the port is
+deleted. Without it, a late update of another API worker would restore a deleted port. `Store.sweep`
+removes tombstones that are too old for any late update.
 """
 
 import json
@@ -16,22 +16,22 @@ from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """The port is deleted, and updates up to this revision come too late."""
+    """The port is deleted, and updates up to this revision are too late."""
 
     revision_number: int
 
     def to_json(self) -> bytes:
-        """The document that stands in the record's place."""
+        """The document that replaces the record."""
         document = {"deleted": True, "revision_number": self.revision_number}
         return json.dumps(document, sort_keys=True).encode("ascii")
 
 
 Stored = PortRecord | MalformedRecord | Tombstone | None
-"""What is found where a port's record belongs; None is nothing."""
+"""The content of a port's node; None: there is no node."""
 
 
 class PutOutcome(Enum):
-    """What a write comes to."""
+    """The result of a write."""
 
     WRITE = auto()
     SAME = auto()
@@ -51,11 +51,11 @@ def stored(port_id: str, data: bytes | None) -> Stored:
 
 
 def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> PutOutcome:
-    """What putting `record` comes to.
+    """The result of putting `record`.
 
-    Neutron raises the revision with every change of a port, so the higher revision wins, and of
-    two different records with the same revision the one already there; a tombstone likewise.
-    Whatever is malformed loses. `force` makes `record` win always.
+    Neutron raises the revision with every change of a port, so the higher revision wins. Of two
+    different records with the same revision the stored one wins, and so does a stored tombstone. A
+    malformed record loses. With `force` the new record wins always.
     """
     if stored == record:
         return PutOutcome.SAME
@@ -67,9 +67,9 @@ def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> PutOut
 
 
 def outcome_of_undelete(stored: Stored, record: PortRecord) -> PutOutcome:
-    """What putting `record` comes to if its port turned out to be there although it was removed.
+    """The result of putting `record`, whose port was removed by mistake.
 
-    A tombstone does not count, then, unless it is that of a deletion: that one has MAX_REVISION.
+    It overrides a tombstone, but not that of a deletion, which has MAX_REVISION.
     """
     if isinstance(stored, Tombstone) and stored.revision_number < MAX_REVISION:
         return PutOutcome.WRITE
@@ -78,10 +78,10 @@ def outcome_of_undelete(stored: Stored, record: PortRecord) -> PutOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a delete comes to.
+    """The result of a delete.
 
-    remove: the node goes. leave: or this is written in its place. deleted: whether a record was
-    there and is not any more. With neither `remove` nor `leave` everything stays as it is.
+    remove: delete the node. leave: or write this tombstone. deleted: whether a record was there and
+    is gone. With neither `remove` nor `leave` the node stays as it is.
     """
 
     remove: bool = False
@@ -90,10 +90,10 @@ class Deletion:
 
 
 def outcome_of_delete(stored: Stored, revision_number: int | None) -> Deletion:
-    """What deleting the port as of a revision comes to.
+    """The result of deleting the port as of a revision.
 
-    None means now and for good: an operator's delete, which leaves no tombstone, and none that is
-    there untouched. A record newer than `revision_number` stays.
+    None is an operator's delete: it removes the record, leaves no tombstone, and does not touch
+    one. A record newer than `revision_number` stays.
     """
     is_record = isinstance(stored, PortRecord | MalformedRecord)
     if revision_number is None:

@@ -1,9 +1,8 @@
 """How a store in ZooKeeper is protected: digest credentials and TLS. Read once, from files.
 
-The credentials are in a file of their own, one line USER:PASSWORD that nobody but its owner may
-read, so that they stand in no configuration, no URL, no command line and no log. Nodes made with
-credentials are open to those who have the same ones, and to nobody else (ZooKeeper's ACL scheme
-"digest", all permissions).
+The credentials are in a separate file, one line USER:PASSWORD that only its owner may read, so that
+no configuration, URL, command line or log holds them. Only clients with the same credentials can
+use nodes that were created with them (ZooKeeper's ACL scheme "digest", all permissions).
 """
 
 import os
@@ -16,12 +15,12 @@ from ovs_metadata.store.errors import StoreError
 from ovs_metadata.tls import Pair, Part, UnusableError, client_context
 
 MAX_AUTH_FILE = 1024
-"""Bytes. Whatever is longer is another file than the one that was meant."""
+"""Bytes. A longer file is the wrong file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Everything there is. TLS is used when `tls_ca` is given.
+    """Credentials and TLS files. TLS is used when `tls_ca` is given.
 
     credentials: "user:password" or nothing. tls_ca: file of the certificates that servers'
     certificates must be signed by. tls_cert, tls_key: files of our own, both or none.
@@ -34,7 +33,7 @@ class Security:
 
 
 PLAIN = Security()
-"""Nothing of it."""
+"""No credentials, no TLS."""
 
 
 def read_security(
@@ -43,7 +42,7 @@ def read_security(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
 ) -> Security:
-    """Read the credentials, and see whether the other files can be used.
+    """Read the credentials, and check that the other files can be used.
 
     Raises:
         StoreError: a file cannot be read, holds something else, or is open to others.

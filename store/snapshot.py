@@ -1,11 +1,11 @@
-"""What was last known of the followed nodes, in a file: for a restart during an outage.
+"""A snapshot of the followed nodes in a file: for a restart during an outage.
 
-A follower that has no connection tells from here what it cannot read; whatever it reads later
-replaces that. The file is of one process alone and of one store. It is mode 0600, because documents
-hold a secret, replaced atomically, and believed only if it is ours, whole, and of the same store;
-what its nodes hold is then validated as if it had been read from the store itself.
+A follower without a connection reports nodes from here; later reads replace them. The file belongs
+to one process and one store. Its mode is 0600, because documents hold a secret, and it is replaced
+atomically. It counts only if it is complete, of this user, and of the same store. Its nodes are
+then validated as those of the store are.
 
-Used by the followers' threads; any of them saves it.
+The followers' threads use it, and any of them saves it.
 """
 
 import base64
@@ -27,18 +27,18 @@ LOG = logging.getLogger(__name__)
 FORMAT = 1
 
 MAX_NODES = 512
-"""Nodes kept, unless more are followed. Those no longer followed stay as long as there is room,
-since an instance rebooted during an outage unplugs its port and plugs it again."""
+"""Nodes kept, unless more are followed. Nodes that are no longer followed stay while there is room,
+because the reboot of an instance unplugs its port and plugs it again."""
 
 MAX_SIZE = 2 * MAX_NODES * 64 * 1024
-"""Bytes a file may have, or it is none of ours."""
+"""Bytes of a valid file, at most."""
 
 SAVE_INTERVAL = 1.0
 """Seconds between two writes of the file, at least."""
 
 
 class CachedNode(NamedTuple):
-    """What is known of a node: its content, None if there is none."""
+    """A cached node: its content; None: the node is absent."""
 
     data: bytes | None
 
@@ -47,8 +47,8 @@ class Snapshot:
     """The nodes, by the layout's path.
 
     Args:
-        file: where they are kept. What is wrong with it is logged, and it counts as empty.
-        store: what tells the store from others.
+        file: keeps the nodes. A fault of it is logged, and it counts as empty.
+        store: identifies the store.
     """
 
     def __init__(self, file: Path, store: str) -> None:
@@ -59,17 +59,17 @@ class Snapshot:
         self._problem = ProblemLog(LOG, "cannot write snapshot %s")
         self._saved_at = -SAVE_INTERVAL
         self._nodes = self._load()
-        # Those that nobody follows, in the order in which they are given up.
+        # Those without a follower, in the order in which they are dropped.
         self._unpinned = dict.fromkeys(self._nodes)
 
     def get(self, path: str) -> CachedNode | None:
-        """What was last known of a node that is followed, None if nothing was."""
+        """The cached state of a followed node; None: unknown. Pins the node."""
         with self._lock:
             self._unpinned.pop(path, None)
             return self._nodes.get(path)
 
     def put(self, path: str, known: CachedNode | None) -> None:
-        """This is known from now on of a node that is followed; None is nothing."""
+        """Cache the state of a followed node; None: it is unknown. Pins the node."""
         with self._lock:
             self._unpinned.pop(path, None)
             if self._nodes.get(path) == known:
@@ -82,7 +82,7 @@ class Snapshot:
             self._changed = True
 
     def unpin(self, path: str) -> None:
-        """A node is no longer followed, and is given up when there is no room for it."""
+        """A node is no longer followed, and may be dropped for lack of room."""
         with self._lock:
             if path in self._nodes:
                 self._unpinned[path] = None
@@ -98,7 +98,7 @@ class Snapshot:
         """Write the file if something changed, at most once a SAVE_INTERVAL unless `now`.
 
         Returns:
-            Seconds after which it is to be called again; None if nothing is left to write.
+            Seconds until the next call is due; None if everything is written.
         """
         with self._lock:
             if not self._changed:

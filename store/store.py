@@ -1,11 +1,11 @@
 """The store: records and documents on a tree of nodes, in ZooKeeper or in a directory.
 
-It may be used from several threads, and has none of its own. Those of followers and announcements
-are daemons and end in `close`. Writers are few (publisher, operator); followers are many, one or
-two per hypervisor, and follow only the ports of their own host.
+Several threads may use it; it has none itself. The threads of followers and announcements are
+daemons and end in `close`. Writers are few (publisher, operator); followers are many, one or two
+per hypervisor, and follow only the ports of their own host.
 
-All that is decided here is decided by compare-and-set: read a node, decide by a pure function
-(`ovs_metadata.store.revision`), write on condition that it has not changed, or else begin again.
+Every decision is a compare-and-set: read a node, decide by a pure function
+(`ovs_metadata.store.revision`), write if the node has not changed, or else begin again.
 """
 
 import time
@@ -38,16 +38,16 @@ from ovs_metadata.store.revision import (
 
 
 class Store:
-    """Port records by port id, documents by path, and who is there.
+    """Port records by port id, documents by path, and announcements.
 
     Port ids are UUIDs in lower case with dashes. Paths are made by `ovs_metadata.store.layout`.
-    A document is up to 64 KiB of anything.
+    A document has up to 64 KiB of any content.
 
-    Every method but `close` may raise StoreUnavailable, UnknownLayout, or StoreError for what is
-    none of these (permissions, for example).
+    Every method but `close` may raise StoreUnavailable, UnknownLayout, or StoreError for any other
+    failure (permissions, for example).
 
     Args:
-        nodes: what it is made of, in ZooKeeper or in a directory. It closes them.
+        nodes: the tree, in ZooKeeper or in a directory. The store closes it.
     """
 
     def __init__(self, nodes: Nodes) -> None:
@@ -70,7 +70,7 @@ class Store:
                 raise RecordNotFound(port_id)
 
     def put(self, record: PortRecord, *, force: bool = False) -> bool:
-        """Store a record unless one that wins is there already: compare-and-set on the revision.
+        """Store a record unless the stored one wins: compare-and-set on the revision.
 
         A higher revision wins, and of different records of the same revision the stored one. With
         `force` this record wins over everything.
@@ -81,9 +81,9 @@ class Store:
         return self._put(record, lambda stored: outcome_of_put(stored, record, force=force))
 
     def undelete(self, record: PortRecord) -> bool:
-        """Store a record as `put` does, also over the tombstone of a removal that was a mistake.
+        """Store a record as `put` does, also over the tombstone of a mistaken removal.
 
-        The tombstone of a port deleted for good, of MAX_REVISION, keeps it out all the same.
+        The tombstone of a deletion, of MAX_REVISION, still wins.
 
         Returns:
             Whether the store now holds exactly this record.
@@ -148,37 +148,37 @@ class Store:
         """Write a document if it is still of that version, or with None if there is none yet.
 
         Returns:
-            Whether it was written; if not, somebody else was faster: read it again and decide anew.
+            Whether it was written; if not, another writer was faster: read it and decide again.
         """
         return self.nodes.write(path, _of_size(path, data), version)
 
     def delete_document(self, path: str, version: int) -> bool:
-        """Delete a document if it is still of that version, and not that of a live announcer."""
+        """Delete a document if it is still of that version, and has no live announcer."""
         return self.nodes.delete(path, version)
 
     def is_world_readable(self, path: str) -> bool:
-        """Whether a document can be read by anybody who can connect; not if there is none."""
+        """Whether every client that can connect can read a document; False if there is none."""
         return self.nodes.is_world_readable(path)
 
     def document_names(self, path: str) -> list[str]:
-        """The nodes below a path, in order; `layout.name_of` says whose document each has."""
+        """The nodes below a path, in order; `layout.name_of` gives the name of each document."""
         return self.nodes.children(path)
 
     def follow_document(self, path: str, listener: DocumentListener) -> DocumentFollower:
-        """Tell a listener the document as it is, soon, and whenever it differs."""
+        """Call a listener with the document: soon, and after every change."""
         follower = self.nodes.follow(DOCUMENTS, lambda _, data: listener(data))
         follower.set_ports([path])
         return follower
 
     def announce(self, path: str, data: bytes) -> Announcement:
-        """Write a document, and be seen to be alive until closed or dead. Does not block.
+        """Write a document that shows as alive until `close` or the process's end; does not block.
 
-        Whoever announces is the only one to write that path: what stood there is replaced.
+        The announcer is the only writer of the path, and replaces earlier content.
         """
         return self.nodes.announce(path, _of_size(path, data))
 
     def announced(self, path: str) -> list[Announced]:
-        """What is announced below a path, in order of names, also by those that are dead."""
+        """The announcements below a path, in order of names, dead ones included."""
         paths = [f"{path}/{name}" for name in self.nodes.children(path)]
         alive = self.nodes.alive(paths)
         found = zip(paths, self.nodes.read_many(paths), strict=True)
@@ -199,12 +199,12 @@ class Store:
         return Announced(name, node.data, node.changed, path in self.nodes.alive([path]))
 
     def lock(self, name: str, *, wait: float | None = 0.0) -> AbstractContextManager[bool]:
-        """Be the only one, of all processes on all machines, to hold the lock of that name.
+        """Hold the lock of that name, exclusively among all processes on all machines.
 
-        A context manager that yields whether the lock is held. It is not when somebody else still
-        has it after `wait` seconds (None: for as long as it takes). In ZooKeeper whoever loses the
-        session loses the lock without being told, so what is done under it must be safe to do
-        twice: it saves work and is no protection.
+        A context manager that yields whether the lock is held. It is not if another process still
+        has it after `wait` seconds (None: no limit). In ZooKeeper a process that loses its session
+        loses the lock unnoticed. So the lock saves work and protects nothing: work under it must be
+        safe to do twice.
 
         Args:
             name: letters, digits, ".", "-" and "_".
@@ -213,7 +213,7 @@ class Store:
         return self.nodes.lock(layout.lock_path(name), wait)
 
     def close(self) -> None:
-        """Close all followers and announcements, and let go of everything."""
+        """Close all followers and announcements, and the connection."""
         self.nodes.close()
 
     def _put(self, record: PortRecord, decide: Callable[[Stored], PutOutcome]) -> bool:
@@ -227,7 +227,7 @@ class Store:
                 return True
 
     def _ports(self) -> Iterator[tuple[str, Node]]:
-        """All ports' nodes in order. A shard's are read at once, so that much is in memory."""
+        """All ports' nodes in order, read shard by shard; one shard is in memory at a time."""
         for shard in self.nodes.children(layout.PORTS):
             port_ids = list(filter(is_port_id, self.nodes.children(layout.shard_path(shard))))
             nodes = self.nodes.read_many([layout.port_path(port_id) for port_id in port_ids])

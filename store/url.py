@@ -1,4 +1,4 @@
-"""Where a store is, as one word of configuration. Pure functions.
+"""A store's location as one word of configuration. Pure functions.
 
 directory:/var/lib/ovs-metadata/store           also directory:///var/lib/…
 zookeeper://h1:2181,h2:2181/optional/chroot     ports default to 2181; IPv6 hosts in brackets
@@ -27,17 +27,17 @@ class DirectoryLocation:
 
 @dataclass(frozen=True, slots=True)
 class ZooKeeperLocation:
-    """An ensemble's `hosts`, in ZooKeeper's own notation, and the node below which all is."""
+    """An ensemble's `hosts`, in ZooKeeper's own notation, and the node that holds the layout."""
 
     hosts: str
     chroot: str = ""
 
 
 def parse_store_url(url: str) -> DirectoryLocation | ZooKeeperLocation:
-    """What a store's URL names.
+    """The location that a store's URL names.
 
     Raises:
-        StoreError: it is not of a form that is known.
+        StoreError: it has an unknown form.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "directory":

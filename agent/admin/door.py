@@ -1,8 +1,8 @@
 """Lets connections in to the admin listener: so many, so fast, and for so long.
 
-Any user of this host can connect to a port on loopback. The agent must go on with its work whatever
-they do there, so connections that are too many wait in the kernel, the oldest make room for new
-ones, and none lives long. Running out of file descriptors is logged once and waited out.
+Any user of this host can connect to a port on loopback, and must not disturb the agent. So excess
+connections wait in the kernel, new ones displace the oldest, and each has a time limit. If file
+descriptors run out, the listener logs that once, and waits.
 
 On the event loop.
 """
@@ -24,8 +24,9 @@ MAX_CONNECTIONS = 32
 """Connections at once; one more closes the oldest."""
 
 MAX_PER_PEER = 8
-"""Connections of one IP address; one more closes that one's oldest. It keeps what goes on asking by
-itself from the others' way. Whoever means harm has all of 127.0.0.0/8 to come from."""
+"""Connections of one IP address; one more closes the oldest of that address. The limit keeps a
+scraper that loops from crowding out the others. It stops no attacker, who has all of
+127.0.0.0/8."""
 
 AT_ONCE = 64
 PER_SECOND = 20.0
@@ -35,11 +36,11 @@ MAX_SECONDS = 30.0
 """Seconds a connection may last, which has one request."""
 
 PAUSE = 0.5
-"""Seconds that nothing is accepted if there were too many, or no file descriptor for them."""
+"""Seconds without accepting, after too many connections or a lack of file descriptors."""
 
 
 class _Stream(IOStream):
-    """A connection that says when it is closed: its callback for that is the server's."""
+    """A connection that reports its end by `forget`: the server uses the stream's own callback."""
 
     forget: Callable[[], object]
 
@@ -53,7 +54,7 @@ class Door:
     """Accepts the connections of one listening socket, from `open` to `close`."""
 
     def __init__(self, listener: socket.socket, let_in: Callable[[IOStream, Any], object]) -> None:
-        """Make it; `let_in` serves a connection, and gets the peer's address too."""
+        """Make it; `let_in` serves a connection, given the stream and the peer's address."""
         self._listener = listener
         self._let_in = let_in
         self._loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ INTERVAL = 5.0
 """Seconds between two samples."""
 
 WINDOW = 600.0
-"""Seconds that are looked back."""
+"""Seconds that the history covers."""
 
 
 @dataclass(frozen=True, slots=True)

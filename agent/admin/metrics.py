@@ -1,7 +1,7 @@
 """The agent's metrics in Prometheus' terms. They are documented in docs/metrics.md.
 
-The totals are kept elsewhere; here they are only put into the form that prometheus-client renders,
-when somebody asks.
+`HostStatistics` keeps the totals. This module turns them into the form that prometheus-client
+renders, at each request.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +48,7 @@ class HostCollector(Collector):
         is_enabled: Callable[[], bool | None] = lambda: None,
         serves: Callable[[], Mapping[IpVersion, bool]] = dict,
     ) -> None:
-        """Make it; whether the host is enabled is None while that is not known."""
+        """Make it; `is_enabled` returns None while the configuration is unknown."""
         self._statistics = statistics
         self._is_ready = is_ready
         self._is_enabled = is_enabled

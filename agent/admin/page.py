@@ -1,8 +1,8 @@
 """The status page: how this host is, for people, in one HTML document.
 
-It needs nothing else: no script, no font, no other file. It loads itself anew every few seconds,
-unless asked not to. The template escapes whatever is put into it for HTML, and `render` what is not
-printable; charts hold numbers only.
+It needs nothing else: no script, no font, no other file. It reloads itself every few seconds,
+unless the request asks it not to. The template escapes its values for HTML, and `render` escapes
+what is not printable; charts hold numbers only.
 """
 
 import base64
@@ -21,7 +21,7 @@ from ovs_metadata.host.address import ofport_of
 from ovs_metadata.untrusted import escaped
 
 REFRESH = 5
-"""Seconds after which the page is loaded anew."""
+"""Seconds after which the page reloads."""
 
 MAX_PORTS = 1000
 """Rows of the table of ports; the rest are counted."""
@@ -67,7 +67,7 @@ class PortRow(NamedTuple):
 
 
 def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
-    """Return the page in UTF-8; `refreshed` says whether it is to load itself anew."""
+    """Return the page in UTF-8; `refreshed`: whether it reloads itself."""
     intervals = status.history.intervals()
     ports = port_rows(status.statistics.ports())
     return _TEMPLATE.generate(

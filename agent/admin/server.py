@@ -223,7 +223,7 @@ class _Nothing(_Handler):
 
 
 def _log_errors(handler: RequestHandler) -> None:
-    """Log only what went wrong here: a line for every scrape would tell nobody anything."""
+    """Log failures of this server alone: a line for each scrape would be noise."""
     request: HTTPServerRequest = handler.request
     if handler.get_status() >= 500 and not isinstance(handler, _Health):
         LOG.error("%s %s: answered with %d", request.method, request.path, handler.get_status())

@@ -56,7 +56,7 @@ class Totals:
     )
     """Children that the agent killed because they hung."""
     agent_silent_seconds: int = 0
-    """Seconds for which workers had no sign of life of the agent; each worker's are added."""
+    """Seconds without a heartbeat of the agent, summed over the workers."""
     worker_restarts: int = 0
     reports_refused: int = 0
 
@@ -83,7 +83,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """How a running worker is, as it said last."""
+    """The state of a running worker, as of its last report."""
 
     connections: int = 0
     endpoints: tuple[EndpointHealth, ...] = ()
@@ -124,31 +124,31 @@ class HostStatistics:
         self.totals.controller_lines_dropped += number
 
     def child_hung(self, process: str) -> None:
-        """Count a child that was killed because it stood still."""
+        """Count a child that the agent killed because it hung."""
         self.totals.children_hung[process] += 1
 
     def worker_restarted(self) -> None:
-        """Count a worker that takes the place of one that ended by itself."""
+        """Count a worker that replaces one that exited by itself."""
         self.totals.worker_restarts += 1
 
     def worker_ended(self, number: int) -> None:
-        """Forget a worker and how it was. What it has counted stays."""
+        """Forget the state of a worker. Its counts stay in the totals."""
         self.workers.pop(number, None)
 
     def report(self, number: int, report: Report) -> None:
-        """Take in what a worker has reported."""
+        """Add a worker's report to the totals."""
         self.totals.add(report)
         self.workers[number] = WorkerState(report.connections, report.endpoints)
         now = time.time()
         for port_id, activity in report.counts.ports.items():
             if port_id not in self._ports:
-                continue  # it is gone; and a worker cannot make us remember ports that never were
+                continue  # the port has left, or a compromised worker invents one
             before = self._activity.get(port_id)
             total = activity.requests + (before.requests if before else 0)
             self._activity[port_id] = _PortTotals(total, activity.status, activity.cause, now)
 
     def report_refused(self) -> None:
-        """Count a report that was none."""
+        """Count an invalid report."""
         self.totals.reports_refused += 1
 
     def ports_by_state(self) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """This host at a glance, as one JSON object: what `ovs-metadata status` and the status page show.
 
-Put together from what the agent knows anyway whenever somebody asks; only the history of the last
-minutes and the last errors are kept for it. On the agent's event loop, from `start` to `close`.
-The object is described in docs/status.md.
+Made at each request from what the agent knows anyway; only the history of the last minutes and the
+last errors are kept for it. On the agent's event loop, from `start` to `close`. docs/status.md
+describes the object.
 """
 
 import logging
@@ -32,7 +32,7 @@ MAX_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the agent says of itself: `enabled` is None while the configuration is not known."""
+    """The agent's view of itself; `enabled` is None while the configuration is unknown."""
 
     host: str = ""
     bridge: str = ""
@@ -64,7 +64,7 @@ class LastErrors(logging.Handler):
 
 
 class HostStatus:
-    """What there is to say of this host."""
+    """The status of this host."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class HostStatus:
         self._sampling.start()
 
     def close(self) -> None:
-        """Keep nothing any more."""
+        """Stop keeping history and errors."""
         self._sampling.stop()
         logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
 
@@ -97,7 +97,7 @@ class HostStatus:
         self.history.add(sample(self.statistics.totals, time.monotonic()))
 
     def document(self) -> dict[str, Any]:
-        """Return how this host is, now."""
+        """Return the present status of this host."""
         about = self._about()
         problems = list(self._problems())
         statistics = self.statistics
@@ -142,8 +142,8 @@ class HostStatus:
 def endpoints(workers: Iterable[WorkerState]) -> list[dict[str, Any]]:
     """Return each Nova endpoint as the workers see it together.
 
-    `healthy_for` of `seen_by` workers it is well; `since` and `last_error` are those of the worker
-    that noticed a change last.
+    It is healthy for `healthy_for` of `seen_by` workers; `since` and `last_error` are those of the
+    worker that noticed the latest change.
     """
     found: dict[str, list[Any]] = {}
     for worker in workers:

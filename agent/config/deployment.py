@@ -1,7 +1,7 @@
 """The deployment's configuration as the agent uses it: on or off, the secret, the settings.
 
-A value made from the keys in force. The files that keys name are read here, by the agent, which is
-root; workers get what is in them.
+A value made of the effective keys. The agent, which is root, reads the files that keys name;
+workers get their content.
 """
 
 import os
@@ -29,7 +29,7 @@ MAX_FILE = 1024 * 1024
 
 
 class DeploymentError(Exception):
-    """The values do not go together, or a file they name is of no use; one line says why."""
+    """The values contradict each other, or a file that they name is unusable; one line says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> S
         read: reads a file of certificates or keys; raises DeploymentError.
 
     Raises:
-        DeploymentError: the values do not go together, or a file is of no use.
+        DeploymentError: the values contradict each other, or a file is unusable.
     """
     try:
         made = _settings(values, read)
@@ -85,7 +85,7 @@ def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> S
 
 
 def combination_problem(values: Values) -> str:
-    """What is wrong with valid values taken together, files not looked at; empty if nothing is."""
+    """Why valid values contradict each other, without a look at files; empty if they do not."""
     try:
         _settings(values, str)
     except ValueError as error:

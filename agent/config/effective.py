@@ -1,8 +1,8 @@
-"""Which value is in force: this host's own, its template's, the default template's, the schema's.
+"""Which value is effective: this host's own, its template's, the default template's, the schema's.
 
-Pure functions. A bad value is passed over: what was in force before it came stays so, and if
-nothing was (the agent has just started), the next source is asked. Of keys that must not be guessed
-that is said besides: nobody may act on such values.
+Pure functions. An invalid value is skipped: the value before it stays effective. Without one (the
+agent has just started) the next source decides. For keys that must not be guessed, the result says
+so, and the agent must not act on it.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ from ovs_metadata.store.documents import Values
 SCHEMA = "schema"
 
 NEVER_GUESSED = (ENABLED, SHARED_SECRET)
-"""Keys whose next best value does harm: everything removed, or requests that anybody can sign."""
+"""Keys whose next best value does harm: it removes everything, or accepts forged signatures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What is in force: known keys have a valid value each, others what is stored of them."""
+    """The effective values: a valid one for each known key, and the stored ones of other keys."""
 
     values: Mapping[str, Any] = field(repr=False)
     origins: Mapping[str, str]
     """Key → name of the source its value comes from."""
     problems: tuple[str, ...]
-    """What was passed over, a line each. No secret is in them."""
+    """The values that were skipped, a line each. No line holds a secret."""
     undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Keys that are never guessed, whose value is bad, and of which nothing was in force before:
-    what is wanted is open, and nobody may act on it. Key → the problems."""
+    """Keys that are never guessed, with an invalid value and without an effective value before it:
+    the operator's intention is open, and the agent must not act on the key. Key → its problems."""
 
     @property
     def enabled(self) -> bool | None:
@@ -49,11 +49,11 @@ class Effective:
 
 
 def effective(sources: Sequence[ConfigSource], before: Values | None = None) -> Effective:
-    """What is in force.
+    """Decide which values are effective.
 
     Args:
         sources: the highest precedence first, the schema left out.
-        before: what was in force before, if anything was.
+        before: the effective values until now; None at the start.
     """
     known = known_keys()
     values: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def _chosen(
 
 
 def unknown_keys(sources: Sequence[ConfigSource]) -> list[str]:
-    """What is said of keys under our prefix that do not exist; those of others are their affair."""
+    """Complaints about unknown keys under our prefix; keys of other programs are ignored."""
     return [
         f"{source.name}: {no_such_key(name)}"
         for source in sources
@@ -100,13 +100,13 @@ def unknown_keys(sources: Sequence[ConfigSource]) -> list[str]:
 
 
 def no_such_key(name: str) -> str:
-    """Say that there is no such key, and which one may have been meant."""
+    """The complaint about an unknown key, with the known key that resembles it."""
     close = nearest(name)
     return f"there is no key {name}" + (f"; did you mean {close}?" if close else "")
 
 
 def config_digest(values: Values) -> str:
-    """Twelve hex digits that differ when the values in force do, to compare hypervisors by."""
+    """Twelve hex digits that differ when the effective values do, to compare hypervisors by."""
     public = {
         key.name: _fingerprint(values[key.name]) if key.secret else values[key.name]
         for key in known_keys().values()
@@ -116,6 +116,6 @@ def config_digest(values: Values) -> str:
 
 @lru_cache(maxsize=4)
 def _fingerprint(secret: str) -> str:
-    """Stands for a secret; made slowly, so that it is of no use for guessing it."""
+    """A slow hash that represents a secret, and does not help to guess it."""
     digest = hashlib.scrypt(secret.encode(), salt=b"ovs-metadata", n=2**13, r=8, p=1, dklen=16)
     return digest.hex()

@@ -1,7 +1,7 @@
-"""The deployment in force on this host, kept up to date with the store and the files it names.
+"""The effective deployment of this host, kept up to date with the store and the files it names.
 
-`refresh` blocks, on files, and is called by one thread at a time; whatever is wrong is logged when
-it appears, and the last good value stays in force. Lives from construction to `close`.
+`refresh` blocks on files; one thread at a time calls it. A problem is logged when it appears, and
+the last valid value stays effective. Lives from construction to `close`.
 """
 
 import itertools
@@ -26,14 +26,14 @@ LOG = logging.getLogger(__name__)
 
 
 class LiveDeployment:
-    """What the documents of one host come to."""
+    """The deployment that the documents of one host describe."""
 
     def __init__(self, store: Store, host: str, on_change: Callable[[], None]) -> None:
         """Start following. `on_change` is called from any thread when `refresh` is due."""
         self.current: Deployment | None = None
-        """None as long as nothing is known that could be used."""
+        """None until there is a usable deployment."""
         self.problem = ""
-        """Why nothing is known although the store has answered; empty otherwise."""
+        """Why there is no usable deployment although the store has answered; empty otherwise."""
         self.generation = ""
         """Of the configuration last applied as a whole; empty before."""
         self._values: Values | None = None
@@ -50,7 +50,7 @@ class LiveDeployment:
         self._follower.close()
 
     def refresh(self) -> Deployment | None:
-        """Look at documents and files anew; returns what is in force now."""
+        """Read documents and files again; returns the effective deployment."""
         sources = self._follower.sources()
         malformed = self._follower.problems()
         if sources is None:
@@ -80,13 +80,13 @@ class LiveDeployment:
         self.problem = ""
         if made.enabled and not made.secret and (not self.current or self.current.secret):
             LOG.warning(
-                "%s is empty: anybody can make the signatures that Nova checks", SHARED_SECRET
+                "%s is empty: every user can forge the signatures that Nova checks", SHARED_SECRET
             )
         self.current = made
         return made
 
     def _wait(self, problems: Collection[str], because: Sequence[str]) -> Deployment | None:
-        """Leave all as it is, until the documents say what is wanted."""
+        """Change nothing until the documents are unambiguous."""
         if problems:
             self._problems.found(problems)
         self.problem = "" if self.current else "; ".join(because)

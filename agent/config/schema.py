@@ -64,13 +64,13 @@ class Key:
 
     @property
     def type_name(self) -> str:
-        """What its values are, for people."""
+        """The type of its values, for people."""
         names = {bool: "true or false", int: "integer", float: "number", str: "text"}
         return names[type(self.default)]
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """All it may be; empty if that is not a matter of choice."""
+        """The allowed values; empty if any value of the type is."""
         return self.field.metadata["choices"] or ()
 
     @property
@@ -79,7 +79,7 @@ class Key:
         return self.name.rpartition(".")[2]
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with a value, None for a good one. Never repeats a secret."""
+        """Why a value is invalid; None for a valid one. Never repeats a secret."""
         if isinstance(value, int | float) and type(self.default) is str:
             return f"must be a string: put it in quotes{self._what_it_is(value)}"
         wrong = settings.problem(self.field, value)
@@ -88,7 +88,7 @@ class Key:
         return self._problem_of_text(value) if isinstance(value, str) else None
 
     def shown(self, value: object) -> object:
-        """The value as it may be shown to whoever looks over an operator's shoulder."""
+        """The value as it may be shown: a secret is masked."""
         return MASK if self.secret and value else value
 
     def _what_it_is(self, value: object) -> str:
@@ -129,7 +129,7 @@ def _may_be_secret(name: str) -> bool:
 
 
 def nearest(name: str) -> str | None:
-    """The known key that somebody who wrote `name` may have meant."""
+    """The known key that resembles `name` most, if any does."""
     short_names = {key.short_name: key.name for key in _KEYS.values()}
     close = difflib.get_close_matches(name.rpartition(".")[2], short_names, n=1)
     return short_names[close[0]] if close else None

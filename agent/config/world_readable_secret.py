@@ -1,7 +1,7 @@
-"""Says, once after the start, if anybody can read the shared secret in the store.
+"""Warns, once after the start, if every client of ZooKeeper can read the shared secret.
 
-A thread of its own, which waits for the store as long as that takes and keeps nothing else waiting.
-It ends when it knows, or soon after `close`.
+A thread waits for the store as long as necessary, and delays nothing else. It ends with the result,
+or soon after `close`.
 """
 
 import logging
@@ -20,7 +20,7 @@ RETRY_INTERVAL = 10.0
 
 
 def world_readable_warning(name: str) -> str:
-    """What is said of a document that holds the secret and that anybody can read."""
+    """The warning about a document that holds the secret and that every client can read."""
     return (
         f"{name} holds the shared secret, and every client of ZooKeeper can read it: set "
         "[store] zookeeper_auth_file on all hosts, use a new chroot, then change the secret"
@@ -28,7 +28,7 @@ def world_readable_warning(name: str) -> str:
 
 
 def world_readable_secrets(store: Store, host: str) -> list[str]:
-    """The documents of a host that hold the shared secret and that anybody can read, by name.
+    """Names of a host's documents that hold the shared secret and that every client can read.
 
     Raises:
         MalformedDocument: one of its documents is no configuration.
@@ -42,7 +42,7 @@ def world_readable_secrets(store: Store, host: str) -> list[str]:
 
 
 class WorldReadableSecretCheck:
-    """The look at it, from construction on."""
+    """The check, from construction on."""
 
     def __init__(self, store: Store, host: str) -> None:
         self._store = store
@@ -53,11 +53,11 @@ class WorldReadableSecretCheck:
 
     @property
     def running(self) -> bool:
-        """Whether it is not known yet."""
+        """Whether the check is still running."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Do not go on; does not wait for it."""
+        """Stop; does not wait for the thread."""
         self._closed.set()
 
     def _run(self) -> None:

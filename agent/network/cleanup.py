@@ -30,7 +30,7 @@ def remove_every_trace(config: Config, *, snapshots: bool = False) -> None:
 
     Args:
         config: this host's.
-        snapshots: whether what is kept of the store goes, too; the shared secret is in it.
+        snapshots: whether to remove the snapshots of the store, too; they hold the shared secret.
 
     Raises:
         CleanupError: some of it could not be removed.
@@ -41,7 +41,7 @@ def remove_every_trace(config: Config, *, snapshots: bool = False) -> None:
         try:
             ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
         except OvsdbUnreachable as error:
-            # Without it ovs-vswitchd does not listen to anybody who wants flows removed, either.
+            # Without the bridge there is no management socket to remove flows by, either.
             failures.append(f"flows, table names and metadata port: {error}")
         else:
             opened.callback(ovsdb.close)
@@ -78,7 +78,7 @@ def _on_the_bridge(config: Config, ovsdb: Ovsdb) -> list[_Step]:
 
 
 def has_traces(config: Config) -> bool:
-    """Whether something of ours is, or may be, on this host.
+    """Whether the agent has, or may have, anything on this host.
 
     Flows are not looked for: for that the bridge must speak our version of OpenFlow, and where we
     are not wanted nothing is changed. Our tables have been given names before they had flows.

@@ -1,10 +1,10 @@
-"""The metadata port: brings it about on the bridge and in its network namespace, and takes it away.
+"""The metadata port: creates it on the bridge and in its network namespace, and removes it.
 
-Every function here looks at how things are and does what is missing, so it can be called at any
-time and as often as one likes. Blocking; called on a thread of its own, never on the event loop.
+Every function compares the present state with the wanted one and does what is missing, so callers
+may repeat it. Blocking; called on a thread, never on the event loop.
 
-The device of an internal port is made by ovs-vswitchd in the host's namespace, and with the
-userspace datapath it is made anew, there, whenever ovs-vswitchd starts.
+ovs-vswitchd creates the device of an internal port in the host's namespace. With the userspace
+datapath it creates the device again, there, at each of its starts.
 """
 
 import logging
@@ -30,10 +30,10 @@ class PlumbingError(Exception):
 
 
 def ensure_metadata_port(ovsdb: Ovsdb, bridge: Bridge) -> None:
-    """Add the metadata port to the bridge if it is not there; set it right if it is not so.
+    """Add the metadata port to the bridge if it is missing; correct its settings.
 
     Raises:
-        PlumbingError: the bridge has a port of that name that is not ours.
+        PlumbingError: the bridge has a port of that name that another program added.
         OvsdbRefused: OVSDB did not do it; a port of that name is on another bridge, for example.
     """
     port = bridge.metadata_port

@@ -1,8 +1,8 @@
-"""Doing what concerns mounts where the whole host sees it.
+"""Runs functions in the host's mount namespace.
 
-A service manager may give the agent a mount namespace of its own, as systemd's ProtectSystem= does.
-A network namespace has its name by a mount in /run/netns: made in there, it would be nobody else's,
-and gone with the agent. Blocking; a thread for each call.
+A service manager may give the agent its own mount namespace, as systemd's ProtectSystem= does. The
+name of a network namespace is a mount in /run/netns. In the agent's mount namespace no other
+process would see the name, and it would vanish with the agent. Blocking; a thread for each call.
 """
 
 import ctypes

@@ -28,17 +28,17 @@ CHECK_INTERVAL = 1.0
 """Seconds between two looks, if nothing else happens."""
 
 MISSING_FOR = 3
-"""Looks in a row that must miss the metadata port's device before the port is made anew."""
+"""Looks in a row without the metadata port's device before the port is created again."""
 
 
 REFUSALS = (NamespaceError, PlumbingError, OvsdbRefused, OSError)
-"""What says that something could not be done, this time."""
+"""Exceptions of a step that failed this time."""
 
 NO_BRIDGE = "there is no bridge"
 NO_DEVICE_YET = "ovs-vswitchd has not created the metadata port's device yet"
 DEVICE_GONE = "the metadata port's device is gone"
 _LOGGED_ELSEWHERE = frozenset({NO_BRIDGE, NO_DEVICE_YET, DEVICE_GONE})
-"""Problems that are waited out, or said in the log in other words."""
+"""Problems that pass, or that another log line reports."""
 
 
 class Plumbing(Protocol):
@@ -60,7 +60,7 @@ class Plumbing(Protocol):
         """Listen in the namespace, on the sockets of the agent before us if they are there."""
 
     def reopen(self, worker: int) -> list[socket.socket]:
-        """Listen anew for one worker, by its number."""
+        """Open new listening sockets for one worker, by its number."""
 
     def can_listen(self, versions: frozenset[IpVersion]) -> bool:
         """Whether these IP versions can be listened on now."""
@@ -81,7 +81,7 @@ class NetworkReconciler:
         self._not_listening: Mapping[IpVersion, OSError] = {}
         self._looks_without_device = 0
         self.problems: Sequence[str] = ("the metadata port is not set up yet",)
-        """What is not as it should be; nothing if everything is."""
+        """What differs from the wanted state; empty if nothing does."""
         self.serves: Mapping[IpVersion, bool] = {}
         """Whether guests can be served over each IP version that the kernel has switched on."""
 
@@ -98,7 +98,7 @@ class NetworkReconciler:
                 await asyncio.wait_for(self._wake.wait(), CHECK_INTERVAL)
 
     async def look(self) -> None:
-        """Do what is missing, and note what is missing still."""
+        """Do what is missing, and note what remains missing."""
         try:
             namespace = await asyncio.to_thread(self._host.ensure_namespace)
         except REFUSALS as error:
@@ -113,7 +113,7 @@ class NetworkReconciler:
         self._note(problems, device)
 
     async def _keep_listening(self, namespace: int) -> list[str]:
-        """Have workers that listen in the namespace; return why guests find nobody there."""
+        """Have workers that listen in the namespace; return why none does."""
         try:
             if namespace != self._namespace or await self._can_listen_better():
                 await self._listen_in(namespace)
@@ -147,7 +147,7 @@ class NetworkReconciler:
         try:
             await asyncio.to_thread(self._host.ensure_port, bridge)
         except REFUSALS as error:
-            # The port may do as it is. One that may not has no ofport here.
+            # The port may still serve as it is. A port of another program has no ofport here.
             problems.append(f"the metadata port is not set up: {error}")
         if bridge.metadata_ofport is None:
             problems.append(NO_DEVICE_YET)
@@ -162,9 +162,9 @@ class NetworkReconciler:
         return device
 
     async def _device_is_gone(self) -> None:
-        """There is a device, but neither here nor in the host's namespace.
+        """The device is neither in our namespace nor in the host's.
 
-        Somebody removed our namespace with the device in it, or moved the device away.
+        Another program removed our namespace with the device in it, or moved the device.
         """
         self._looks_without_device += 1
         if self._looks_without_device >= MISSING_FOR:

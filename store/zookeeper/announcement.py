@@ -1,9 +1,9 @@
-"""Announcements in ZooKeeper: a node with what is said, and below it an ephemeral one.
+"""Announcements in ZooKeeper: a node with the content, and below it an ephemeral one.
 
-The ephemeral node is what says that the announcer is alive: it goes with the session, so one is
-made in each new session, and named for it: that of an agent which has just died, and of which
-ZooKeeper does not know yet, is left to go by itself. What was said last stays, for whoever asks
-since when it is dead. One daemon thread per announcement writes, and ends in `close`.
+The ephemeral node shows that the announcer is alive. ZooKeeper removes it with the session, so
+every new session creates one, named for the session. The node of an agent that has just died
+disappears with its session, and does not disturb the next one. The content stays, with the time of
+its last update. One daemon thread per announcement writes, and ends in `close`.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ WRITE_TIMEOUT = 60.0
 """Seconds after which a request counts as failed; long, for the same reason as a follower's."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds after which what could not be written is tried again."""
+"""Seconds before a failed write is repeated."""
 
 
 class ZooKeeperAnnouncement:
-    """An `Announcement`; whoever owns the client calls `wake` on each new connection."""
+    """An `Announcement`; the client's owner calls `wake` on each new connection."""
 
     def __init__(self, session: ZooKeeperSession, path: str, data: bytes) -> None:
         self._session = session
@@ -46,11 +46,11 @@ class ZooKeeperAnnouncement:
         self._wake.set()
 
     def wake(self) -> None:
-        """See that it is all there. Does not block."""
+        """Check both nodes soon. Does not block."""
         self._wake.set()
 
     def close(self) -> None:
-        """See `Announcement`. Without a connection it is the session's end that makes it so."""
+        """See `Announcement`. Without a connection, the end of the session removes the marker."""
         self._closed = True
         self._wake.set()
         self._thread.join()
@@ -79,7 +79,7 @@ class ZooKeeperAnnouncement:
                 self._problem.found()
 
     def _write(self) -> None:
-        """Bring both nodes to what they should be."""
+        """Write both nodes if they differ from what they should be."""
         session, data = self._session, self._data
         client, node = session.client, session.path(self._path)
         session.make_layout()
@@ -95,7 +95,7 @@ class ZooKeeperAnnouncement:
         except NodeExistsError:
             return
         except NoNodeError:
-            # Somebody has deleted the node above it: the next attempt makes it anew.
+            # Another client deleted the parent node: the next attempt creates it again.
             self._written = None
             raise
 
@@ -104,6 +104,6 @@ class ZooKeeperAnnouncement:
         return self._session.path(f"{self._path}/alive-{session_id:x}")
 
     def _note(self, error: Exception) -> None:
-        """Log why it is not written, once; a lost connection the store itself logs."""
+        """Log once why the write fails; the store itself logs a lost connection."""
         if not isinstance(error, CONNECTION_ERRORS):
             self._problem.found([f"ZooKeeper: {self._path} cannot be written: {error!r}"])

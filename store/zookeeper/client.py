@@ -1,4 +1,4 @@
-"""How kazoo clients are made: the handler that fits the process, retries, a log without repeats."""
+"""Makes kazoo clients: the handler that fits the process, retries, a log without repetitions."""
 
 import functools
 import logging
@@ -15,7 +15,7 @@ from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.security import Security, make_context
 
 SESSION_TIMEOUT = 10.0
-"""Seconds without an answer after which a server counts as lost (it may negotiate others)."""
+"""Seconds without a reply after which a server counts as lost (the server may negotiate others)."""
 
 RECONNECT_DELAY = 5.0
 """Seconds at most between two attempts to connect: an ensemble that comes back after an outage
@@ -23,20 +23,20 @@ meets every hypervisor of the deployment at once."""
 
 
 class OncePerOutage(logging.Filter):
-    """Lets each message through once, until `reset`: kazoo says the same at every attempt."""
+    """Passes each message once, until `reset`: kazoo repeats its messages at every attempt."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: set[str] = set()
         self.latest = ""
-        """What was said last."""
+        """The latest message."""
 
     def reset(self) -> None:
-        """A new outage may say everything again."""
+        """Pass every message again, for a new outage."""
         self._said.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this has not been said yet."""
+        """Whether the message is new since `reset`."""
         self.latest = message = record.getMessage()
         new = message not in self._said
         self._said.add(message)
@@ -49,11 +49,11 @@ def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: 
     Args:
         hosts: "host:port,host:port".
         log: where kazoo's warnings go.
-        once: what keeps kazoo from repeating them; reset it when connected.
-        security: credentials, which what is written is then closed with, and TLS.
+        once: drops repetitions; the caller resets it when connected.
+        security: credentials, which also protect new nodes, and TLS.
     """
-    # A logger of this client's own, so that the filter is too. It stays out of the registry of
-    # loggers, and so leaves nothing behind.
+    # A separate logger for this client's filter. It is not in the registry of loggers, so it
+    # disappears with the client.
     kazoo_log = logging.Logger("kazoo", logging.WARNING)
     kazoo_log.parent = log
     kazoo_log.addFilter(once)
@@ -71,7 +71,7 @@ def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: 
 
 
 def _protection(security: Security) -> dict[str, Any]:
-    """The arguments of a KazooClient that make it so."""
+    """The arguments of a KazooClient for credentials and TLS."""
     arguments: dict[str, Any] = {}
     if security.credentials:
         arguments["auth_data"] = [("digest", security.credentials)]
@@ -79,7 +79,7 @@ def _protection(security: Security) -> dict[str, Any]:
         user, _, password = security.credentials.partition(":")
         arguments["default_acl"] = [make_digest_acl(user, password, all=True)]
     if security.tls_ca:
-        arguments["use_ssl"] = True  # it reads in another way from such a connection
+        arguments["use_ssl"] = True  # kazoo then reads differently
     return arguments
 
 
@@ -92,13 +92,13 @@ def _connect(
 ) -> Any:
     """Connect to a server of the ensemble, in place of kazoo's function for that.
 
-    kazoo's trusts the system's authorities too, whatever it is given. The files are read for each
-    connection, so that a renewed certificate counts from the next one on.
+    kazoo's own function always trusts the system's authorities, too. The files are read for each
+    connection, so that a renewed certificate is used from the next one on.
 
     Args:
-        security: whom to trust.
+        security: the authorities to trust.
         address: one of the addresses that the host name resolves to.
-        hostname: the host as it stands in the store's URL, which the certificate has to name.
+        hostname: the host of the store's URL, which the certificate must name.
         timeout: seconds, for the connection and again for TLS.
 
     Raises:
@@ -117,7 +117,7 @@ def _connect(
 
 
 def make_retry(handler: Any, *, max_delay: float, deadline: float | None = None) -> Any:
-    """A KazooRetry that goes on until the deadline, in seconds, or for ever."""
+    """A KazooRetry that retries until the deadline, in seconds; None: without limit."""
     return KazooRetry(
         max_tries=-1,
         delay=0.1,
@@ -130,7 +130,7 @@ def make_retry(handler: Any, *, max_delay: float, deadline: float | None = None)
 def _fitting_handler() -> Any:
     """The handler that fits the process: green if eventlet has patched it.
 
-    Whoever has patched it has imported eventlet; nobody else should have to.
+    A process that is patched has imported eventlet; other processes need not import it.
     """
     patcher = sys.modules.get("eventlet.patcher")
     if patcher is not None and patcher.is_monkey_patched("thread"):

@@ -1,8 +1,8 @@
 """Follows nodes in ZooKeeper: one watch per node, reads in batches.
 
-A watch fires once and is set again by the read that it causes. kazoo forgets all watches when the
-connection is lost, and does not set them again on the next: then everything is read anew. So the
-only state is the set of what is to be read. What cannot be read stays in it.
+A watch fires once; the read that it causes sets it again. kazoo drops all watches with the
+connection, and does not set them again on the next one, so a new connection reads everything again.
+The only state is the set of keys to read. A key that cannot be read stays in it.
 """
 
 from collections.abc import Callable, Collection
@@ -22,24 +22,24 @@ from ovs_metadata.store.zookeeper.session import (
 )
 
 READ_TIMEOUT = 60.0
-"""Seconds after which a read counts as failed. A lost connection, or a server that is silent, ends
-it long before. One that is busy, because all agents of a deployment have come back at once, would
-only be the busier if it were asked again."""
+"""Seconds after which a read counts as failed. A lost connection or a silent server ends it long
+before. A server that is busy, because all agents of a deployment return at once, would only become
+busier by repeated reads."""
 
 SYNC_TIMEOUT = 5.0
-"""Seconds a sync may take before it is tried again."""
+"""Seconds that a sync may take before it is repeated."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds after which what could not be read is tried again."""
+"""Seconds before a failed read is repeated."""
 
-PATIENCE = 1.0
-"""Seconds without a connection after which what was never read is told from the snapshot. Longer
-than connecting takes when all is well, since what is in the snapshot may be out of date; shorter
-than a guest waits for an identity."""
+SNAPSHOT_DELAY = 1.0
+"""Seconds without a connection after which unread keys are reported from the snapshot. Longer than
+an ordinary connect, because the snapshot may be out of date; shorter than a guest waits for an
+identity."""
 
 SPARE_WATCHES = 100
-"""Watches of nodes no longer followed that are put up with. Most of them go by themselves, with the
-node; to compare each time would cost more."""
+"""Watches of dropped nodes that are tolerated. Most of them disappear with the node; a comparison
+each time would cost more."""
 
 S = TypeVar("S")
 
@@ -52,11 +52,11 @@ class ZooKeeperFollower(ThreadedFollower[S]):
     of everything that was written before the sync come before its answer.
 
     Args:
-        session: to one client; whoever owns it calls `read_all` on each new connection.
-        node_type: what the keys are of.
-        listener: what to tell.
-        on_fatal: told when the layout is of an unknown version.
-        snapshot: what was last known; None if that is not kept.
+        session: of one client; its owner calls `read_all` on each new connection.
+        node_type: the type of the followed nodes.
+        listener: called with each new state.
+        on_fatal: called if the layout is of an unknown version.
+        snapshot: of the followed nodes; None keeps none.
     """
 
     confirms_cheaply = False
@@ -78,7 +78,7 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         self._thread.start()
 
     def read_all(self) -> None:
-        """Read everything anew: a new connection has no watches. Does not block."""
+        """Read all keys again: a new connection has no watches. Does not block."""
         self._added(self._listener_state.keys())
         self._wake.set()
 
@@ -104,7 +104,7 @@ class ZooKeeperFollower(ThreadedFollower[S]):
             due = self._snapshot.save()
             pauses += [] if due is None else [due]
             if self._session.disconnected_for() and self._listener_state.unreported():
-                pauses.append(PATIENCE / 4)
+                pauses.append(SNAPSHOT_DELAY / 4)
         return min(pauses, default=None)
 
     def _catch_up(self) -> bool:
@@ -119,8 +119,8 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         return not self._to_read or not self._client.connected
 
     def _read(self) -> set[str]:
-        if self._snapshot and self._session.disconnected_for() > PATIENCE:
-            self._tell_from(self._snapshot)
+        if self._snapshot and self._session.disconnected_for() > SNAPSHOT_DELAY:
+            self._report_from(self._snapshot)
         while self._to_read and self._client.connected and not self.closed:
             batch = self._take_batch()
             try:
@@ -134,7 +134,7 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         return self._forget_watches()
 
     def _forget_watches(self) -> set[str]:
-        """Remove the watches of what is no longer followed, once there are some of them."""
+        """Remove the watches of dropped nodes, once there are many."""
         if not self._client.connected or self.closed:
             return set()
         watches = self._session.watches
@@ -148,17 +148,17 @@ class ZooKeeperFollower(ThreadedFollower[S]):
             return _problem(error)
         return set()
 
-    def _tell_from(self, snapshot: Snapshot) -> None:
+    def _report_from(self, snapshot: Snapshot) -> None:
         for key in filter(self._node_type.is_key, self._listener_state.unreported()):
             known = snapshot.get(self._node_type.path_of(key))
             if known is not None:
                 self._listener_state.report(key, known.data)
 
     def _take_batch(self) -> list[str]:
-        """Take up to BATCH keys out of those to be read; those no longer followed are dropped."""
+        """Take up to BATCH of the keys to read; those no longer followed are dropped."""
         batch: list[str] = []
         while self._to_read and len(batch) < BATCH:
-            # Before it is asked whether it is followed: it is followed before it is put in here.
+            # Removed before the check: a key is followed before it is added to this set.
             key = self._to_read.pop()
             if not self._node_type.is_key(key):
                 self._listener_state.report(key, None)
@@ -167,7 +167,7 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         return batch
 
     def _read_batch(self, batch: list[str]) -> set[str]:
-        """Read these nodes, all at once, and tell what they hold."""
+        """Read these nodes in one batch, and report their states."""
         problems: set[str] = set()
         absent = []
         reads = [(key, self._session.watches.get(self._node(key), self._on_watch)) for key in batch]
@@ -180,11 +180,11 @@ class ZooKeeperFollower(ThreadedFollower[S]):
                 self._to_read.add(key)
                 problems |= _problem(error, self._node_type.path_of(key))
             else:
-                self._tell(key, data)
+                self._note(key, data)
         return problems | self._await_creation(absent)
 
     def _await_creation(self, absent: list[str]) -> set[str]:
-        """Set watches for nodes to appear: reading a node that is not there sets none."""
+        """Set watches for the creation of nodes: a read of an absent node sets none."""
         problems: set[str] = set()
         checks = [
             (key, self._session.watches.exists(self._node(key), self._on_watch)) for key in absent
@@ -199,10 +199,10 @@ class ZooKeeperFollower(ThreadedFollower[S]):
             if appeared:
                 self._to_read.add(key)
             else:
-                self._tell(key, None)
+                self._note(key, None)
         return problems
 
-    def _tell(self, key: str, data: bytes | None) -> None:
+    def _note(self, key: str, data: bytes | None) -> None:
         if self._snapshot:
             keep = data is not None or self._node_type.absence_is_news
             self._snapshot.put(self._node_type.path_of(key), CachedNode(data) if keep else None)
@@ -218,8 +218,8 @@ class ZooKeeperFollower(ThreadedFollower[S]):
         return self._session.path(self._node_type.path_of(key))
 
     def _on_watch(self, event: Any) -> None:
-        """Something happened to a followed node. Runs in kazoo's callback thread."""
-        # Without a path it is kazoo's word that the connection, and the watch with it, is gone.
+        """A followed node has changed. Runs in kazoo's callback thread."""
+        # An event without a path means that the connection is lost, and the watch with it.
         if event.path:
             self._session.watches.fired(event.path)
             self._to_read.add(self._node_type.key_of(self._session.layout_path(event.path)))
@@ -227,7 +227,7 @@ class ZooKeeperFollower(ThreadedFollower[S]):
 
 
 def _problem(error: Exception, path: str | None = None) -> set[str]:
-    """What to log of a failed read: nothing of a lost connection, which the store itself logs."""
+    """The problem of a failed read; none for a lost connection, which the store itself logs."""
     if isinstance(error, CONNECTION_ERRORS):
         return set()
     return {f"ZooKeeper: {path or 'the version of the layout'} cannot be read: {error!r}"}

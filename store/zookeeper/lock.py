@@ -1,7 +1,7 @@
-"""A lock in ZooKeeper: an ephemeral node, which goes with its holder's session.
+"""A lock in ZooKeeper: an ephemeral node, which ends with its holder's session.
 
-Contenders look again from time to time. They are few, and take the lock for minutes if at all, so
-there is no queue as in kazoo's own recipe, which waits for ever for a connection that is lost.
+Contenders try again at intervals. They are few, and hold the lock for minutes, so there is no queue
+as in kazoo's own recipe, which waits without limit for a lost connection.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from kazoo.exceptions import NodeExistsError
 from ovs_metadata.store.zookeeper.session import ZooKeeperSession
 
 LOCK_INTERVAL = 0.2
-"""Seconds between two attempts to take a lock that somebody else has."""
+"""Seconds between two attempts to take a lock that another process holds."""
 
 
 @contextlib.contextmanager
@@ -29,9 +29,9 @@ def ephemeral_lock(session: ZooKeeperSession, path: str, wait: float | None) -> 
         yield held
     finally:
         if held:
-            # In another session the node is gone, or somebody else's.
+            # In another session the node is gone, or another process holds it.
             if session.client.client_id == session_id:
-                _let_go(session, path)
+                _release(session, path)
             session.locks.release(path)
 
 
@@ -43,8 +43,8 @@ def _take(session: ZooKeeperSession, path: str) -> bool:
         try:
             session.wait(client.create_async(node, b"", ephemeral=True, makepath=True))
         except NodeExistsError:
-            # In our session it is what is left of an attempt to take it, or to let it go, whose
-            # answer was lost or late: no other thread has it.
+            # A node of our session is left over from an attempt to take or release the lock whose
+            # reply was lost or late: no other thread has it.
             status = session.wait(client.exists_async(node))
             return status is not None and status.ephemeralOwner == client.client_id[0]
         return True
@@ -60,7 +60,7 @@ def _take(session: ZooKeeperSession, path: str) -> bool:
     return held
 
 
-def _let_go(session: ZooKeeperSession, path: str) -> None:
-    """Delete the node. What is not answered in time waits in the client and is sent later."""
+def _release(session: ZooKeeperSession, path: str) -> None:
+    """Delete the node. A request without a timely reply waits in the client and is sent later."""
     with contextlib.suppress(*session.failures):
         session.wait(session.client.delete_async(session.path(path)))

@@ -1,4 +1,4 @@
-"""The store's nodes in ZooKeeper, through kazoo: a deployment's.
+"""The store's nodes in ZooKeeper, through kazoo: the store of a deployment.
 
 kazoo runs a connection thread and two callback threads per client (greenlets in a process patched
 by eventlet). Nothing here blocks those: operations wait in the caller's thread, followers read and
@@ -35,15 +35,15 @@ S = TypeVar("S")
 class ZooKeeperNodes:
     """`Nodes` on a ZooKeeper ensemble.
 
-    After StoreUnavailable it is not known whether a write took place; repeating it is safe.
+    After StoreUnavailable a write may or may not have happened; repeating it is safe.
 
     Args:
         hosts: "host:port,host:port".
         chroot: the node below which everything is, "" or "/some/where".
         wait: seconds to wait for the connection; None connects in the background.
-        on_fatal: told when a follower gives up.
+        on_fatal: called when a follower stops.
         security: credentials and TLS.
-        snapshot: file that keeps what was last known of what is followed; None keeps nothing.
+        snapshot: file that keeps the followed nodes; None keeps nothing.
 
     Raises:
         StoreUnavailable: no connection within `wait`.
@@ -77,7 +77,7 @@ class ZooKeeperNodes:
             return
         try:
             if not connected.wait(wait):
-                # Over TLS it may answer and not be believed.
+                # Over TLS a server may answer without a valid certificate.
                 reason = f": {self._outage.latest}" if security.tls_ca else ""
                 raise StoreUnavailable(f"no ZooKeeper answers at {hosts} within {wait:g} s{reason}")
             self._session.run(self._session.check_layout)
@@ -143,11 +143,11 @@ class ZooKeeperNodes:
             self.client.stop()
             self.client.close()
         except KazooException as error:
-            # An attempt to connect is hanging. It ends by its own timeout, in a daemon thread.
+            # An attempt to connect hangs. Its own timeout ends it, in a daemon thread.
             LOG.debug("closing the ZooKeeper client: %s", error)
 
     def _on_state(self, state: str) -> None:
-        """Note and log what becomes of the connection. Runs in kazoo's connection thread."""
+        """Note and log changes of the connection. Runs in kazoo's connection thread."""
         self._session.note_state(connected=state == KazooState.CONNECTED)
         if self._session.closing:
             return

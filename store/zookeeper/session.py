@@ -38,18 +38,18 @@ BATCH = 100
 socket pair, which takes no more than some hundreds of them before it blocks."""
 
 CONNECTION_ERRORS = (ConnectionLoss, SessionExpiredError, ConnectionClosedError)
-"""What a request fails with when the connection goes away under it."""
+"""Exceptions of a request that loses its connection."""
 
 T = TypeVar("T")
 
 
 def batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Those paths, so many at a time as may be asked for at once."""
+    """The paths, in batches that one round of requests may have."""
     return (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
 
 
 class Reservations:
-    """The locks that threads of one client have or are about to take, all in one session.
+    """The locks that threads of one client hold or are about to take, all in one session.
 
     Any thread; nothing blocks for long.
     """
@@ -59,14 +59,14 @@ class Reservations:
         self._guard = threading.Lock()
 
     def reserve(self, path: str) -> bool:
-        """Whether no other thread has it; it is the caller's then, until released."""
+        """Reserve a lock for the caller; False if another thread has it."""
         with self._guard:
             free = path not in self._paths
             self._paths.add(path)
         return free
 
     def release(self, path: str) -> None:
-        """Let another thread have it."""
+        """Release a reservation."""
         with self._guard:
             self._paths.discard(path)
 
@@ -75,7 +75,7 @@ class ZooKeeperSession:
     """The requests of one client, all below one chroot.
 
     Args:
-        client: a KazooClient; whoever owns it calls `note_state`.
+        client: a KazooClient; its owner calls `note_state`.
         hosts: where it connects, for messages.
         chroot: "" or "/some/where".
     """
@@ -86,7 +86,7 @@ class ZooKeeperSession:
         self.locks = Reservations()
         self.closing = False
         self.failures = (KazooException, client.handler.timeout_exception)
-        """What waiting for a request may raise: an error of ZooKeeper's, or the handler's own."""
+        """Exceptions of a wait for a request: an error of ZooKeeper, or the handler's own."""
         self._hosts = hosts
         self._chroot = chroot
         # Whether the layout was checked on this connection.
@@ -162,7 +162,7 @@ class ZooKeeperSession:
             try:
                 self._write(path, data, version)
             except (NodeExistsError, BadVersionError, NoNodeError):
-                # After an attempt whose answer was lost with the connection, it may be ours.
+                # An earlier attempt, whose reply was lost with the connection, may have written it.
                 node = self._read(path) if attempted else None
                 return node is not None and node.data == data
             except CONNECTION_ERRORS:
@@ -182,7 +182,7 @@ class ZooKeeperSession:
             try:
                 self.wait(self.client.delete_async(self.path(path), version))
             except NoNodeError:
-                # Gone after an attempt whose answer was lost with the connection: it was ours.
+                # An earlier attempt, whose reply was lost with the connection, deleted it.
                 return attempted
             except (BadVersionError, NotEmptyError):
                 return False
@@ -209,7 +209,7 @@ class ZooKeeperSession:
         return self.run(read)
 
     def run(self, operation: Callable[[], T]) -> T:
-        """Run an operation, again when the connection is lost under it, for a bounded time.
+        """Run an operation; repeat it after a lost connection, for a bounded time.
 
         Raises:
             StoreUnavailable: no answer in time.

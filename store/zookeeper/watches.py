@@ -1,11 +1,11 @@
 """The watches of one client, so that there are no more of them than nodes followed.
 
-A watch that nobody needs any more (an instance has moved to another host, its record goes on
-changing seldom or never) would stay with ZooKeeper and with kazoo for as long as the session lasts.
-ZooKeeper can remove one since 3.5 (OpCode.removeWatches), kazoo has no request for it. So this
-module has, and it is the only one that touches what kazoo does not show.
+An unused watch (an instance has moved to another host, and its record changes seldom or never)
+would stay in ZooKeeper and in kazoo until the end of the session. ZooKeeper can remove a watch
+since 3.5 (OpCode.removeWatches), but kazoo has no request for it. This module has one, and is the
+only module that uses private parts of kazoo.
 
-Any thread may call it; nothing waits but `forget`, for what it has asked.
+Any thread may call it; only `forget` waits, for its replies.
 """
 
 import logging
@@ -22,12 +22,12 @@ Watcher = Callable[[Any], None]
 
 
 class NoWatcherError(ZookeeperError):  # type: ignore[misc]
-    """There is no such watch: it has fired while it was asked to be removed."""
+    """There is no such watch: it fired during the request to remove it."""
 
     code = -121
 
 
-# kazoo ends the connection on an error that it does not know.
+# kazoo closes the connection on an error that it does not know.
 EXCEPTIONS.setdefault(NoWatcherError.code, NoWatcherError)
 
 
@@ -53,7 +53,7 @@ class RemoveWatches(NamedTuple):
 
 
 class Watches:
-    """Who watches which node of a client's; requests that set watches go through it."""
+    """The watchers of each node of a client. Requests that set watches pass through it."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -63,34 +63,34 @@ class Watches:
         self._watchers: dict[str, set[Watcher]] = {}
 
     def get(self, path: str, watcher: Watcher) -> Any:
-        """Ask for a node, and to be told of its next change."""
+        """Read a node, and set a watch for its next change."""
         with self._lock:
             self._watchers.setdefault(path, set()).add(watcher)
             return self._client.get_async(path, watch=watcher)
 
     def exists(self, path: str, watcher: Watcher) -> Any:
-        """Ask whether there is a node, and to be told when that changes."""
+        """Check whether a node exists, and set a watch for a change of that."""
         with self._lock:
             self._watchers.setdefault(path, set()).add(watcher)
             return self._client.exists_async(path, watch=watcher)
 
     def fired(self, path: str) -> None:
-        """A watch has fired, and is gone with that, for all who had it."""
+        """A watch has fired, and so is gone, for all of its watchers."""
         with self._lock:
             self._watchers.pop(path, None)
 
     def reset(self) -> None:
-        """On a new connection there are none."""
+        """Drop all watches: a new connection has none."""
         with self._lock:
             self._watchers.clear()
 
     def of(self, watcher: Watcher) -> set[str]:
-        """The nodes this one watches."""
+        """The nodes of a watcher."""
         with self._lock:
             return {path for path, watchers in self._watchers.items() if watcher in watchers}
 
     def forget(self, paths: Collection[str], watcher: Watcher, timeout: float) -> None:
-        """Have this one watch these nodes no longer.
+        """Remove the watches of a watcher on these nodes.
 
         Raises:
             KazooException: they could not be removed; the watches may be there or not.

@@ -1,0 +1,55 @@
+"""Plain English: words that hide who does what do not come back into what is clean of them.
+
+CONTRIBUTING.md has what to write in their place.
+"""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HIDING = re.compile(
+    r"\b(told|said|anew|stands?|standing|nobody|whoever|somebody|anybody|everybody|of ours|"
+    r"(?:is|are|be) had|likewise|in force|at an end|signs? of life)\b",
+    re.IGNORECASE,
+)
+"""No actor (nobody, whoever, is said), or no noun of the field (in force, anew, sign of life)."""
+
+CLEAN = ("agent", "store", "publisher")
+"""Directories whose docstrings, comments and messages have none of these words."""
+
+ELSEWHERE = {
+    f"agent/network/{name}.py" for name in ("device", "listeners", "listening", "steering")
+}
+"""Files in them that are yet to be cleaned."""
+
+FILES = [
+    path.relative_to(ROOT)
+    for directory in CLEAN
+    for path in sorted((ROOT / directory).rglob("*.py"))
+    if str(path.relative_to(ROOT)) not in ELSEWHERE
+]
+
+
+def _found(source: str) -> Iterator[str]:
+    """Words in strings and comments, with their line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in {tokenize.STRING, tokenize.COMMENT}:
+            for match in HIDING.finditer(token.string):
+                line = token.start[0] + token.string[: match.start()].count("\n")
+                yield f"line {line}: {match[0]}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_texts_name_who_does_what(file: Path) -> None:
+    assert list(_found((ROOT / file).read_text())) == []
+
+
+def test_words_are_found_in_texts_and_not_in_names() -> None:
+    source = '"""One fact.\n\nIt is told anew."""\nsaid = 1  # nobody\n'
+    assert list(_found(source)) == ["line 3: told", "line 3: anew", "line 4: nobody"]
