@@ -67,3 +67,15 @@ def test_each_threat_names_the_tests_that_show_it() -> None:
 def test_what_does_not_exist_is_named(cited: str) -> None:
     assert list(_missing(f"| see {cited} |")) == [cited.strip("`")]
     assert not list(_missing("`tests/test_docs_references.py`"))
+
+
+def _rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_capacity_table_has_the_figures_of_the_benchmarks() -> None:
+    section = (ROOT / "docs/operations.md").read_text().partition("\n## Capacity\n")[2]
+    capacity = _rows(section)
+    assert len(capacity) > 4
+    missing = set(capacity) - set(_rows((ROOT / "benchmarks/README.md").read_text()))
+    assert missing == set()
