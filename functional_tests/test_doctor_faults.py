@@ -50,8 +50,11 @@ FILE_CASES = [
     Misconfigured("store-unusable", r"url = .*", "url = directory:{store}", frozenset()),
 ]
 
-ELSEWHERE = {"agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"}
-"""Made in test_doctor.py, test_doctor_ports.py and tests/test_doctor_checks.py."""
+ELSEWHERE = {
+    *("agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"),
+    "secret-world-readable",
+}
+"""Made in test_doctor.py, test_doctor_ports.py, tests/test_doctor_checks.py and _run.py."""
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ The owner calls `sources` when it is ready. Lives from construction to `close`.
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,14 +37,20 @@ class ConfigSource:
     """Why it has no values although it should; empty otherwise."""
 
 
-def is_enabled(sources: Sequence[ConfigSource], before: bool) -> bool:
-    """Whether metadata is enabled; an invalid value keeps the previous state."""
+def values_of(sources: Sequence[ConfigSource], key: str) -> Iterator[tuple[ConfigSource, object]]:
+    """The values that the sources have for a key: the one that wins, if it is valid, comes first.
+
+    This is the one place that knows who wins; `sources` begin with the highest precedence.
+    """
     for source in sources:
-        value = source.values.get(ENABLED)
-        if isinstance(value, bool):
-            return value
-        if value is not None:
-            return before
+        if key in source.values:
+            yield source, source.values[key]
+
+
+def is_enabled(sources: Sequence[ConfigSource], before: bool) -> bool:
+    """Whether the service is enabled; an invalid value keeps the previous state."""
+    for _, value in values_of(sources, ENABLED):
+        return value if isinstance(value, bool) else before
     return False
 
 

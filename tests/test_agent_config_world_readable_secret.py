@@ -12,9 +12,10 @@ from ovs_metadata.agent.config import world_readable_secret
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET
 from ovs_metadata.agent.config.world_readable_secret import (
     WorldReadableSecretCheck,
-    world_readable_secrets,
+    secret_warnings,
 )
 from ovs_metadata.store import open_store
+from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import change, encode, replace
 from ovs_metadata.store.layout import (
     config_assignment_path,
@@ -43,7 +44,7 @@ def _put(store: Store, path: str, key: str, *, value: object) -> None:
 def test_a_directory_is_open_to_nobody(store: Store) -> None:
     _put(store, DEFAULT, SHARED_SECRET, value="s3cret")
     assert not store.is_world_readable(DEFAULT)
-    assert world_readable_secrets(store, "h") == []
+    assert secret_warnings(store, read_sources(store, "h")) == []
 
 
 def test_only_documents_with_the_secret_are_named(
@@ -54,9 +55,10 @@ def test_only_documents_with_the_secret_are_named(
     replace(store, config_assignment_path("h"), lambda _: b"big")
     _put(store, DEFAULT, ENABLED, value=True)
     _put(store, config_node_path("h"), SHARED_SECRET, value="")
-    assert world_readable_secrets(store, "h") == []
+    assert secret_warnings(store, read_sources(store, "h")) == []
     _put(store, big, SHARED_SECRET, value="s3cret")
-    assert world_readable_secrets(store, "h") == ["template big"]
+    (warning,) = secret_warnings(store, read_sources(store, "h"))
+    assert warning.startswith("template big holds the shared secret")
 
 
 def test_it_is_said_once_as_soon_as_the_documents_can_be_read(

@@ -123,6 +123,7 @@ def test_enabled_and_the_secret_are_never_guessed(key: str, bad: str) -> None:
     found = effective(sources)
     ((name, (why,)),) = found.undecided.items()
     assert name == key
+    assert found.enabled is (None if key == ENABLED else True)
     assert why.startswith(f"host h: {key} must ")
     assert why in found.problems
     before = effective([ConfigSource("default", {ENABLED: True, SHARED_SECRET: "good"})]).values

@@ -286,6 +286,22 @@ def test_hops_that_need_open_vswitch(host: Host) -> None:
     assert HopName.NOVA not in skipped(found)
 
 
+def test_a_secret_that_anybody_can_read(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "is_world_readable", lambda _self, path: path.endswith("/here"))
+    found = host.diagnosis()
+    assert (names(found), found.verdict) == (["secret-world-readable"], "warnings")
+    assert found.findings[0].why.startswith("host here holds the shared secret")
+    host.write(VALUES | {SHARED_SECRET: ""})
+    assert "secret-world-readable" not in names(host.diagnosis())
+
+
+def test_only_the_agent_of_this_host_is_looked_up(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "announced", failing(AssertionError("all agents are read")))
+    assert names(host.diagnosis()) == []
+
+
 def test_a_document_that_cannot_be_read(host: Host) -> None:
     path = layout.config_node_path("here")
     before = host.store.read_document(path)

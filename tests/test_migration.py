@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 from contracts.store_support import record
 
 from ovs_metadata.agent.config.schema import ENABLED, MASK, NOVA_METADATA_URL, PREFIX, SHARED_SECRET
-from ovs_metadata.agent.config.world_readable_secret import world_readable_warning
 from ovs_metadata.cli import host_view as cli_host
 from ovs_metadata.cli.common import CliContext
 from ovs_metadata.cli.main import main
@@ -27,7 +26,7 @@ from ovs_metadata.cli.migrate.neutron_ini import (
     read_neutron_ini,
     remarks,
 )
-from ovs_metadata.cli.migrate.switchover import what_is_left
+from ovs_metadata.cli.migrate.switchover import announced, what_is_left
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.join import Interface, ServedPort
@@ -35,8 +34,9 @@ from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store import open_store
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.documents import decode, encode
-from ovs_metadata.store.layout import config_template_path
+from ovs_metadata.store.layout import agent_path, config_node_path, config_template_path
 from ovs_metadata.store.record import SUBPORT, PortRecord
+from ovs_metadata.store.store import Store
 
 SECRET = "what Nova knows"
 
@@ -246,7 +246,33 @@ def test_apply_says_so_if_anybody_can_read_the_secret_it_writes(
         lambda _self, path: path == config_template_path("default"),
     )
     said = migrate("apply", "--metadata-agent-ini", ini).stderr
-    assert said == f"Warning: {world_readable_warning('template default')}\n"
+    assert said.startswith("Warning: template default holds the shared secret, and every client")
+
+
+def test_the_agent_of_one_host_is_looked_up_at_its_own_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "announced", lambda *_: pytest.fail("all agents are read"))
+    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
+        for host, number in (("here", 1), ("other", 2)):
+            store.announce(agent_path(host), encode({"enabled": True, "ports_served": number}))
+        found = announced(store, "here")
+        assert found
+        assert (found.alive, found.enabled, found.ports_served) == (True, True, 1)
+        assert announced(store, "third") is None
+        store.announce(agent_path("odd"), b"[").close()
+        assert announced(store, "odd") is None
+
+
+def test_a_bad_value_of_a_host_is_not_what_is_checked(tmp_path: Path) -> None:
+    """The agent passes it over, and so its template's value is in force."""
+    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
+        for path, url in (
+            (config_template_path("default"), "http://nova:8775"),
+            (config_node_path("here"), "gopher://nova"),
+        ):
+            assert store.write_document(path, encode({NOVA_METADATA_URL: url}), None)
+        assert values.in_force(store, "here") == {NOVA_METADATA_URL: "http://nova:8775"}
 
 
 def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(

@@ -20,7 +20,7 @@ from ovs_metadata.agent.config.schema import (
     known_keys,
     nearest,
 )
-from ovs_metadata.store.configuration import ConfigSource
+from ovs_metadata.store.configuration import ConfigSource, values_of
 from ovs_metadata.store.documents import Values
 
 SCHEMA = "schema"
@@ -41,6 +41,11 @@ class Effective:
     undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Keys that are never guessed, with an invalid value and without an effective value before it:
     the operator's intention is open, and the agent must not act on the key. Key → its problems."""
+
+    @property
+    def configured(self) -> Mapping[str, Any]:
+        """The values that a document has: those of the schema are left out."""
+        return {name: value for name, value in self.values.items() if self.origins[name] != SCHEMA}
 
     @property
     def enabled(self) -> bool | None:
@@ -76,10 +81,7 @@ def effective(sources: Sequence[ConfigSource], before: Values | None = None) -> 
 def _chosen(
     key: Key, sources: Sequence[ConfigSource], before: Values | None, problems: list[str]
 ) -> tuple[Any, str]:
-    for source in sources:
-        if key.name not in source.values:
-            continue
-        value = source.values[key.name]
+    for source, value in values_of(sources, key.name):
         problem = key.problem(value)
         if problem is None:
             return value, source.name

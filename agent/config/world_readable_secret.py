@@ -6,9 +6,10 @@ or soon after `close`.
 
 import logging
 import threading
+from collections.abc import Iterable
 
 from ovs_metadata.agent.config.schema import SHARED_SECRET
-from ovs_metadata.store.configuration import read_sources
+from ovs_metadata.store.configuration import ConfigSource, read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.store import Store
@@ -19,24 +20,15 @@ RETRY_INTERVAL = 10.0
 """Seconds between two attempts while the store, or what is in it, cannot be read."""
 
 
-def world_readable_warning(name: str) -> str:
-    """The warning about a document that holds the secret and that every client can read."""
-    return (
-        f"{name} holds the shared secret, and every client of ZooKeeper can read it: set "
-        "[store] zookeeper_auth_file on all hosts, use a new chroot, then change the secret"
-    )
+def secret_warnings(store: Store, sources: Iterable[ConfigSource]) -> list[str]:
+    """A warning for each document that holds the shared secret and that every client can read.
 
-
-def world_readable_secrets(store: Store, host: str) -> list[str]:
-    """Names of a host's documents that hold the shared secret and that every client can read.
-
-    Raises:
-        MalformedDocument: one of its documents is no configuration.
-        StoreError: the store cannot be read.
+    The daemon, mn-conf, migrate and doctor all warn with these. Raises StoreError.
     """
     return [
-        source.name
-        for source in read_sources(store, host)
+        f"{source.name} holds the shared secret, and every client of ZooKeeper can read it: set "
+        "[store] zookeeper_auth_file on all hosts, use a new chroot, then change the secret"
+        for source in sources
         if source.values.get(SHARED_SECRET) and store.is_world_readable(source.path)
     ]
 
@@ -63,11 +55,11 @@ class WorldReadableSecretCheck:
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                names = world_readable_secrets(self._store, self._host)
+                warnings = secret_warnings(self._store, read_sources(self._store, self._host))
             except (StoreError, MalformedDocument) as error:
                 LOG.debug("not known yet who can read the shared secret: %s", error)
                 self._closed.wait(RETRY_INTERVAL)
                 continue
-            for name in names:
-                LOG.warning("%s", world_readable_warning(name))
+            for warning in warnings:
+                LOG.warning("%s", warning)
             return

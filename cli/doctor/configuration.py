@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
 from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
+from ovs_metadata.agent.config.world_readable_secret import secret_warnings
 from ovs_metadata.cli.doctor.agent import AgentFacts
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
@@ -57,6 +58,12 @@ SECRET_EMPTY = FAULTS.warning(
     "Set Nova's [neutron] metadata_proxy_shared_secret with mn-conf set --secret-file FILE. "
     "Without one, anybody who reaches Nova's metadata API can be any instance.",
 )
+SECRET_WORLD_READABLE = FAULTS.warning(
+    "secret-world-readable",
+    "Every client of ZooKeeper can read the shared secret.",
+    "Set [store] zookeeper_auth_file on all hosts, use a new chroot in [store] url, then change "
+    "the secret in Nova and with mn-conf set --secret-file FILE.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +85,23 @@ class DeploymentFacts:
 
 @dataclass(frozen=True, slots=True)
 class DocumentFacts:
-    """The documents: what they come to, or why one is `malformed`; neither if they are unread."""
+    """The documents: what they come to, or why one is `malformed`; neither if they are unread.
+
+    world_readable: a warning for each that holds the shared secret and that anybody can read.
+    """
 
     deployment: DeploymentFacts | None = None
     malformed: str = ""
+    world_readable: tuple[str, ...] = ()
 
 
 def read_documents(store: Store, host: str) -> DocumentFacts:
     """Read the documents of a host; raises StoreError."""
     try:
-        found = effective(read_sources(store, host))
+        sources = read_sources(store, host)
     except MalformedDocument as error:
         return DocumentFacts(malformed=str(error))
+    found = effective(sources)
     settings, problem = None, ""
     try:
         settings = proxy_settings(found.values)
@@ -104,7 +116,8 @@ def read_documents(store: Store, host: str) -> DocumentFacts:
             secret=found.values[SHARED_SECRET].encode(),
             settings=settings,
             settings_problem=problem,
-        )
+        ),
+        world_readable=tuple(secret_warnings(store, sources)),
     )
 
 
@@ -137,6 +150,8 @@ def check(documents: DocumentFacts, agent: AgentFacts, user_problem: str) -> Ite
         yield Finding(PROXY_USER_UNUSABLE, user_problem)
     if documents.malformed:
         yield Finding(DOCUMENT_MALFORMED, documents.malformed)
+    for warning in documents.world_readable:
+        yield Finding(SECRET_WORLD_READABLE, warning)
     deployment = documents.deployment
     for problem in deployment.problems if deployment else ():
         yield Finding(VALUE_IGNORED, problem)

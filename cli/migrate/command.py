@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from ovs_metadata.agent.config.schema import SHARED_SECRET
-from ovs_metadata.agent.config.world_readable_secret import world_readable_warning
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.cli.common import (
     CliContext,
@@ -43,16 +41,13 @@ from ovs_metadata.cli.migrate.values import (
     show_values,
     wanted_values,
 )
-from ovs_metadata.cli.mn_conf.target import host_of, opened
+from ovs_metadata.cli.mn_conf.target import Target, change_document, host_of, opened
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
 from ovs_metadata.store.configuration import (
     DEFAULT_TEMPLATE,
     ENABLED,
-    template_source_name,
 )
-from ovs_metadata.store.documents import change
-from ovs_metadata.store.layout import config_template_path
 from ovs_metadata.store.store import Store
 
 _IN_THE_WAY = (
@@ -155,11 +150,9 @@ def apply(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, for
         return {**kept, **values}
 
     with opened(cli) as store:
-        path = config_template_path(DEFAULT_TEMPLATE)
-        change(store, path, changed)
-        is_exposed = bool(values.get(SHARED_SECRET)) and store.is_world_readable(path)
-    if is_exposed:
-        echo(f"Warning: {world_readable_warning(template_source_name(DEFAULT_TEMPLATE))}", err=True)
+        warnings = change_document(store, Target(None, DEFAULT_TEMPLATE), changed)
+    for warning in warnings:
+        echo(f"Warning: {warning}", err=True)
     show_values(values, [*(f"{name} is at its default again" for name in removed), *notes])
     echo(
         "",

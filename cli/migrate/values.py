@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.schema import known_keys, shown
 from ovs_metadata.cli.common import (
     CliContext,
@@ -75,11 +76,8 @@ def _differences(configured: Mapping[str, Any], neutron: Mapping[str, Any]) -> l
 
 
 def in_force(store: Store, host: str) -> Mapping[str, Any]:
-    """What is configured for a host, wherever it is from."""
-    values: dict[str, Any] = {}
-    for source in reversed(read_sources(store, host)):
-        values |= source.values
-    return values
+    """What is configured for a host, and in force there: a bad value is not."""
+    return effective(read_sources(store, host)).configured
 
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 11 there
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from ovs_metadata.cli.mn_conf.input import (
 )
 from ovs_metadata.cli.mn_conf.target import (
     NO_SUCH_KEY,
+    Target,
     change_document,
     force_option,
     host_of,
@@ -50,7 +52,6 @@ from ovs_metadata.cli.mn_conf.target import (
     target_of,
     template_option,
     warn,
-    warn_of_world_readable_secret,
 )
 from ovs_metadata.cli.mn_conf.templates import (
     hosts,
@@ -61,6 +62,7 @@ from ovs_metadata.cli.mn_conf.templates import (
 )
 from ovs_metadata.store.configuration import ConfigSource, read_source, read_sources
 from ovs_metadata.store.documents import Values, below, nested
+from ovs_metadata.store.store import Store
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["--help"]})
@@ -136,9 +138,7 @@ def set_values(
         raise CommandError(f"there is nothing to set{all_the_same}")
     check(given, force=force)
     with opened(cli) as store:
-        change_document(store, target, lambda values: {**values, **given}, anew=clear)
-        if given.get(SHARED_SECRET):
-            warn_of_world_readable_secret(store, target)
+        _change(store, target, lambda values: {**values, **given}, replace_all=clear)
 
 
 @main.command("unset")
@@ -157,7 +157,7 @@ def unset(cli: CliContext, *, key: str, host: str | None, template: str | None) 
         return {name: value for name, value in values.items() if name not in removed}
 
     with opened(cli) as store:
-        change_document(store, target, without)
+        _change(store, target, without)
     if not removed:
         if not below(known_keys(), key):
             raise CommandError(no_such_key(key), NO_SUCH_KEY)
@@ -233,15 +233,25 @@ def import_file(
         return {**values, **imported}
 
     with opened(cli) as store:
-        change_document(store, target, merged)
-        if imported.get(SHARED_SECRET):
-            warn_of_world_readable_secret(store, target)
+        _change(store, target, merged)
     echo(f"{len(imported)} keys imported into {target.name}:")
     echo_text(render(_shown(imported, secrets=False)))
     skipped = [name for name in given if name not in imported]
     if skipped:
         echo(f"{len(skipped)} in force there already, with these values:")
         echo(*(f"    {name}" for name in skipped))
+
+
+def _change(
+    store: Store,
+    target: Target,
+    changed: Callable[[Values], Values],
+    *,
+    replace_all: bool = False,
+) -> None:
+    """Change a document, and print the warnings."""
+    for warning in change_document(store, target, changed, replace_all=replace_all):
+        warn(warning)
 
 
 def _show(

@@ -9,7 +9,7 @@ import click
 
 from ovs_metadata.agent.config.deployment import combination_problem
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.agent.config.world_readable_secret import world_readable_warning
+from ovs_metadata.agent.config.world_readable_secret import secret_warnings
 from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
@@ -143,38 +143,41 @@ def sources_of(store: Store, target: Target) -> list[ConfigSource]:
 
 
 def change_document(
-    store: Store, target: Target, changed: Callable[[Values], Values], *, anew: bool = False
-) -> None:
-    """Change the values of a document, and say what may be wrong with them then.
+    store: Store,
+    target: Target,
+    changed: Callable[[Values], Values],
+    *,
+    replace_all: bool = False,
+) -> list[str]:
+    """Change the values of a document, and return what operators are to be warned of.
 
     Args:
         store: where it is.
         target: which one.
         changed: makes the new values of the present ones; may be called several times.
-        anew: what is there does not matter, not even whether it can be read.
+        replace_all: what is there does not matter, not even whether it can be read.
 
     Raises:
         MalformedDocument: what is stored is no configuration; names it.
         Unstorable: what is to be stored is none.
         StoreError: the store cannot be used.
     """
+    after: Values = {}
 
     def replaced(data: bytes | None) -> bytes | None:
+        nonlocal after
         try:
-            before = {} if anew else decode(data)
+            before = {} if replace_all else decode(data)
         except MalformedDocument as error:
             raise MalformedDocument(f"{target.name}: {error}") from None
-        values = changed(before)
-        return encode(values) if values else None
+        after = changed(before)
+        return encode(after) if after else None
 
     replace(store, target.path, replaced)
-    _warn_of_combination(store, target)
-
-
-def warn_of_world_readable_secret(store: Store, target: Target) -> None:
-    """Say if others than the deployment can read a document that was given the shared secret."""
-    if store.is_world_readable(target.path):
-        warn(world_readable_warning(target.name))
+    return [
+        *_combination_warnings(store, target),
+        *secret_warnings(store, [ConfigSource(target.name, after, target.path)]),
+    ]
 
 
 def warn(message: str) -> None:
@@ -182,22 +185,22 @@ def warn(message: str) -> None:
     echo(f"mn-conf: {message}", err=True)
 
 
-def _warn_of_combination(store: Store, target: Target) -> None:
-    """Say if the values now in force for who uses a document do not go together.
+def _combination_warnings(store: Store, target: Target) -> list[str]:
+    """Whether the values now in force for who uses a document do not go together.
 
-    Only said, not refused: another command, or another document, may bring what is missing. The
-    files that keys name are each hypervisor's, and not looked at.
+    They are stored all the same: another command, or another document, may bring what is missing.
+    The files that keys name are each hypervisor's, and not looked at.
     """
     try:
         sources = sources_of(store, target)
     except MalformedDocument as error:
-        warn(f"{error}: hosts that have never read it otherwise wait until it is mended")
-        return
+        return [f"{error}: hosts that have never read it otherwise wait until it is corrected"]
     problem = combination_problem(effective(sources).values)
-    if problem:
-        warn(
-            f"with {target.name}, {problem}: hosts use none of these settings until that is mended"
-        )
+    if not problem:
+        return []
+    return [
+        f"with {target.name}, {problem}: hosts use none of these settings until that is corrected"
+    ]
 
 
 def _checked(name: str, path_of: Callable[[str], str], option: str) -> str:

@@ -172,6 +172,18 @@ class AnnouncementContract:
         assert store.delete_document(agent_path("hv-1"), document.version)
         assert store.announced(AGENTS) == []
 
+    def test_one_announcement_is_read_by_its_path(self, store: Store) -> None:
+        assert store.announced_at(agent_path("hv-1")) is None
+        store.announce(agent_path("hv-2"), b"other")
+        announcement = store.announce(agent_path("hv-1"), b"serving")
+        _wait_for_announced(store, ("hv-1", b"serving", True), ("hv-2", b"other", True))
+        assert store.announced_at(agent_path("hv-1")) == store.announced(AGENTS)[0]
+        announcement.close()
+        _wait_for_announced(store, ("hv-1", b"serving", False), ("hv-2", b"other", True))
+        found = store.announced_at(agent_path("hv-1"))
+        assert found
+        assert (found.name, found.data, found.alive) == ("hv-1", b"serving", False)
+
     def test_an_announcer_dies_with_its_store(self, place: Place, store: Store) -> None:
         """And the one that follows takes its place, with the first still ending or not."""
         first = place.open()
