@@ -7,7 +7,6 @@ when that ends, it stops at once, for identities that nobody keeps up to date mu
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
@@ -42,6 +41,7 @@ from ovs_metadata.proxy.control.privileges import (
     become_user,
 )
 from ovs_metadata.proxy.control.settings import Settings, split_urls
+from ovs_metadata.proxy.nova.endpoint import is_address
 from ovs_metadata.proxy.nova.tls import TlsError
 from ovs_metadata.proxy.server import ProxyServer
 from ovs_metadata.signals import ignore_signals
@@ -138,7 +138,8 @@ async def _run_by_hand(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise StartError(f"--nova: {error}") from None
     server = ProxyServer(settings, IdentityTable(snapshot.identities))
-    server.add_sockets([_bind(place) for place in options.listen])
+    for place in options.listen:
+        _bind(server, place)
     await _start(server)
     places = ", ".join(options.listen)
     _log.info("listening on %s for %d addresses", places, len(snapshot.identities))
@@ -235,26 +236,18 @@ def _read_snapshot(path: Path) -> Snapshot:
         raise StartError(f"{path}: {error}") from None
 
 
-def _bind(place: str) -> socket.socket:
+def _bind(server: ProxyServer, place: str) -> None:
     host, _, port = place.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
+    # The resolver would take a number that is too large, and cut it.
+    if not (is_address(host) and port.isdecimal() and int(port) < 65536):
+        raise StartError(f"--listen {place}: must be ADDRESS:PORT, as 127.0.0.1:9697")
     try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-        number = int(port)
-    except ValueError:
-        raise StartError(f"--listen {place}: must be ADDRESS:PORT, as 127.0.0.1:9697") from None
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Benchmarks run several workers on one address, which the agent's children do by inheritance.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if family == socket.AF_INET6:
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    try:
-        listener.bind((host, number))
-    except (OSError, OverflowError) as error:
-        listener.close()
+        # Benchmarks run several workers on one address, which the agent's children do by
+        # inheritance.
+        server.bind(int(port), host, reuse_port=True)
+    except OSError as error:
         raise StartError(f"--listen {place}: {error}") from None
-    return listener
 
 
 def _inherited(number: int, option: str) -> socket.socket:

@@ -1,9 +1,9 @@
 """The proxy server: listening sockets, one clock for all deadlines, stopping.
 
-It has the shape of `tornado.tcpserver.TCPServer` (add_sockets, start, stop) and runs on Tornado's
-IOLoop. Its connections are asyncio protocols on the same loop (uvloop in the command): what each of
-Tornado's layers would cost is in docs/architecture.md. All of it runs on the loop's thread; it
-lives as long as the worker.
+It has the interface of `tornado.tcpserver.TCPServer` (bind, add_socket, add_sockets, start, stop)
+and runs on Tornado's IOLoop. Its connections are asyncio protocols on the same loop (uvloop in the
+command): docs/architecture.md says what each of Tornado's layers would cost. All of it runs on the
+loop's thread; it lives as long as the worker.
 """
 
 import asyncio
@@ -13,8 +13,11 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from typing import cast
 
-from tornado.ioloop import PeriodicCallback
+from tornado.ioloop import IOLoop, PeriodicCallback
+from tornado.netutil import bind_sockets
+from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.control.confirmation import Confirmations
@@ -39,7 +42,10 @@ _SWEEP_INTERVAL = 0.1
 
 
 class ProxyServer:
-    """Serves metadata on the sockets it is given. Make it within a running event loop."""
+    """Serves metadata on the ports it is bound to and the sockets it is given.
+
+    It belongs to the current IOLoop, which may be started later.
+    """
 
     def __init__(
         self,
@@ -49,14 +55,14 @@ class ProxyServer:
         *,
         confirmations: Confirmations | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = cast("BaseAsyncIOLoop", IOLoop.current()).asyncio_loop
         registry: ConnectionRegistry[GuestConnection] = ConnectionRegistry(
             lambda function: loop.call_later(self._context.settings.turn_pause, function)
         )
         self._context = GuestContext(
             settings=settings,
             table=table,
-            pool=UpstreamPool(settings),
+            pool=UpstreamPool(settings, now=loop.time),
             registry=registry,
             quarantine=Quarantine(),
             observer=observer or Observer(settings),
@@ -68,8 +74,25 @@ class ProxyServer:
         self._without_descriptors = False
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
+        self._starting: asyncio.Task[None] | None = None
         self._sweeper = PeriodicCallback(self._sweep, _SWEEP_INTERVAL * 1000)
         table.subscribe(registry.identity_changed)
+
+    def bind(  # noqa: PLR0917 - the signature is Tornado's
+        self,
+        port: int,
+        address: str | None = None,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        backlog: int = _BACKLOG,
+        flags: int | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        """Serve a port from `start` on; `tornado.netutil.bind_sockets` says what is what.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        self.add_sockets(bind_sockets(port, address, family, backlog, flags, reuse_port))
 
     def add_socket(self, listener: socket.socket) -> None:
         """Serve on a bound TCP socket from `start` on. It is closed by `stop`."""
@@ -79,13 +102,15 @@ class ProxyServer:
         """Serve on bound TCP sockets from `start` on. They are closed by `stop`."""
         self._sockets.extend(listeners)
 
-    async def start(self) -> None:
-        """Begin to accept connections.
+    def start(self) -> "asyncio.Task[None]":
+        """Begin to accept connections, as soon as the event loop runs.
+
+        Returns:
+            A task that is done when connections are accepted. It need not be awaited.
 
         Raises:
             OSError: a socket cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
         self._sweeper.start()
         self._context.quarantine.guard(tuple(self._sockets))
         for listener in self._sockets:
@@ -93,11 +118,16 @@ class ProxyServer:
             # Of connections that are accepted from now on.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self._listeners.append(
-                await loop.create_server(
-                    lambda: GuestConnection(self._context), sock=listener, backlog=_BACKLOG
-                )
+            listener.listen(_BACKLOG)
+        self._starting = self._loop.create_task(self._accept(tuple(self._sockets)))
+        return self._starting
+
+    async def _accept(self, sockets: Iterable[socket.socket]) -> None:
+        for each in sockets:
+            listener = await self._loop.create_server(
+                lambda: GuestConnection(self._context), sock=each, backlog=_BACKLOG
             )
+            self._listeners.append(listener)
 
     def apply(self, settings: Settings) -> None:
         """Use these settings for every request from now on.
@@ -131,7 +161,9 @@ class ProxyServer:
         return len(self._registry)
 
     def stop(self) -> None:
-        """Accept no more connections; those there are, go on."""
+        """Accept no more connections; those that there are go on."""
+        if self._starting is not None:
+            self._starting.cancel()
         for listener in self._listeners:
             listener.close()
         self._context.quarantine.guard(())

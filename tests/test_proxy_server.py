@@ -15,9 +15,17 @@ from proxy_support import (
     relay,
     until,
 )
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
 
 from ovs_metadata.proxy import server as server_module
+from ovs_metadata.proxy.control.identity import IdentityTable
+from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
+from ovs_metadata.proxy.server import ProxyServer
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -190,3 +198,44 @@ async def test_connections_whose_deadlines_pass_together_end_one_after_another(
         await until(lambda: proxy.server.connection_count < 4)
         assert await (await proxy.guest(3)).get() == OK
         assert proxy.server.connection_count == 4
+
+
+def test_it_is_used_as_any_tcp_server_of_tornado() -> None:
+    """Bind, start, and start the loop: no running loop is needed before."""
+
+    class Nova(RequestHandler):
+        def get(self) -> None:
+            self.write(self.request.headers["X-Instance-ID"])
+
+    async def ask() -> None:
+        try:
+            client = AsyncHTTPClient(force_instance=True)
+            response = await client.fetch(f"http://127.0.0.1:{port}/", request_timeout=10)
+            bodies.append(response.body)
+            client.close()
+            server.stop()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+        finally:
+            loop.stop()
+
+    bodies: list[bytes] = []
+    loop = IOLoop(make_current=True)
+    try:
+        (socket_of_nova,) = bind_sockets(0, "127.0.0.1")
+        nova = HTTPServer(Application([("/", Nova)]))
+        nova.add_socket(socket_of_nova)
+        url = f"http://127.0.0.1:{socket_of_nova.getsockname()[1]}"
+        server = ProxyServer(
+            Settings(nova_metadata_urls=(url,)), IdentityTable({"127.0.0.1": identity(2)})
+        )
+        server.bind(0, "127.0.0.1")
+        port = server._sockets[0].getsockname()[1]
+        server.start()
+        loop.add_callback(ask)
+        loop.start()
+        server.close()
+        nova.stop()
+    finally:
+        loop.close(all_fds=True)
+    assert bodies == [b"instance-2"]

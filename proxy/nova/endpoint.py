@@ -1,5 +1,6 @@
 """Where Nova's metadata API listens, as a value made from its URL."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -54,3 +55,12 @@ def parse_endpoint(url: str) -> Endpoint:
         port=port or _DEFAULT_PORTS[parts.scheme],
         host_line=f"Host: {parts.netloc}\r\n".encode("ascii"),
     )
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

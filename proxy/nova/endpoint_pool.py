@@ -5,7 +5,6 @@ All of it runs on the event loop's thread. It lives until the settings name othe
 
 import asyncio
 import functools
-import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
 from ovs_metadata.proxy.http.response import ResponsePart
 from ovs_metadata.proxy.nova.connection import UpstreamConnection, UpstreamRequest
-from ovs_metadata.proxy.nova.endpoint import Endpoint
+from ovs_metadata.proxy.nova.endpoint import Endpoint, is_address
 from ovs_metadata.proxy.nova.health import Health
 from ovs_metadata.proxy.nova.race import first_to_succeed
 
@@ -54,7 +53,7 @@ class EndpointPool:
         self._pool = pool
         self.endpoint = endpoint
         self._context = context
-        self._is_name = not _is_address(endpoint.host)
+        self._is_name = not is_address(endpoint.host)
         self._worked = ""  # the address connected to last
         self.health = Health(since=now)
         self.trial: asyncio.Task[None] | None = None
@@ -242,11 +241,3 @@ def connection_order(addresses: Sequence[str], *, worked: str) -> list[str]:
         members = [address for address in unique if (":" in address) == family]
         position.update({address: number for number, address in enumerate(members)})
     return sorted(unique, key=lambda address: (address != worked, position[address]))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

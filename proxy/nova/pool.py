@@ -23,7 +23,7 @@ import functools
 import logging
 import ssl
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ovs_metadata.proxy.control.settings import Settings
@@ -54,14 +54,18 @@ TCP waits before it sends its first packet again."""
 
 
 class UpstreamPool:
-    """Sends requests to Nova. Make it within a running event loop; `sweep` must be called often.
+    """Sends requests to Nova. `sweep` must be called often.
+
+    Args:
+        settings: whom to ask, and how.
+        now: the event loop's time; by default, that of the loop that runs.
 
     Raises:
         TlsError: a PEM text in the settings cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.now = asyncio.get_running_loop().time
+    def __init__(self, settings: Settings, now: Callable[[], float] | None = None) -> None:
+        self.now = now or asyncio.get_running_loop().time
         """The event loop's time."""
         self.settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
