@@ -1,7 +1,7 @@
 """The states of a guest's connection, and which state may follow which: all of it is here.
 
 `GuestConnection._enter` is the only writer of a connection's state and deadline, and it refuses a
-transition that is not in `TRANSITIONS`. docs/connection-states.svg is generated from the table.
+transition that is not in `TRANSITIONS`. docs/images/connection-states.svg is drawn from the table.
 
 Two facts hold beside the state. Input may have ended: then no further request comes, and what was
 asked is still answered. Output may be full, because the guest does not read: then no request begins

@@ -7,6 +7,7 @@ to date is right about them.
 from collections.abc import Mapping
 from pathlib import Path
 
+from docs.connection_states import connection_states
 from docs.diagram import Arrow, Box, Diagram, Group, svg
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import Table, table_names
@@ -219,7 +220,13 @@ def record() -> Diagram:
     )
 
 
-DIAGRAMS = {"request": request, "tables": tables, "processes": processes, "record": record}
+DIAGRAMS = {
+    "request": request,
+    "tables": tables,
+    "processes": processes,
+    "record": record,
+    "connection-states": connection_states,
+}
 
 
 def documents() -> dict[str, str]:
