@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ovs_metadata.logs import LineWriter
 from ovs_metadata.proxy.accounting.access_log import MAX_PATH, Clock, quote_method, quote_path
-from ovs_metadata.proxy.accounting.observer import Observer
+from ovs_metadata.proxy.accounting.observer import Observer, Outcome
 from ovs_metadata.proxy.accounting.report import PortActivity
 from ovs_metadata.proxy.control.settings import Settings
 
@@ -65,7 +65,7 @@ def tell(observer: Observer, **changes: Any) -> None:
         "request_id": b"req-1",
         **changes,
     }
-    observer.request_done(**told)
+    observer.request_done(Outcome(**told))
 
 
 def fields(line: str) -> dict[str, Any]:

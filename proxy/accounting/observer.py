@@ -1,8 +1,10 @@
-"""The one place that is told of every request: counts it and logs it.
+"""The one place that counts and logs every request.
 
 Belongs to the event loop's thread and lives as long as the worker. Every request passes here, so
-there are positional arguments, plain numbers, and no logging module.
+there are plain numbers, and no logging module.
 """
+
+from dataclasses import dataclass
 
 from ovs_metadata.logs import LineWriter, standard_error
 from ovs_metadata.proxy.accounting.access_log import (
@@ -15,6 +17,38 @@ from ovs_metadata.proxy.accounting.access_log import (
 from ovs_metadata.proxy.accounting.report import ANSWERED
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.settings import Settings
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A request that is over. Times are by `time.monotonic`: uvloop's clock has milliseconds."""
+
+    # It is not frozen, which would cost a call for each field.
+    address: str
+    """The peer address."""
+    port_id: str
+    """The port behind it; empty if there is none."""
+    instance_id: str
+    """The instance; empty if it is not known."""
+    method: bytes
+    """The method as the guest wrote it; empty if it could not be read."""
+    target: bytes
+    """The target likewise."""
+    status: int
+    """The status that the guest was sent; 0 for none."""
+    cause: str | None
+    """Why Nova's response was not passed on: a name of `ProxyError` or of `report.OTHER_CAUSES`.
+    None if it was."""
+    bytes_sent: int
+    """Bytes of the response written to the guest."""
+    started: float
+    """When the whole request was there."""
+    first_byte: float
+    """When the response began; 0.0 if it did not."""
+    ended: float
+    """When the request was over."""
+    request_id: bytes = b""
+    """The request's id; empty if it has none."""
 
 
 class Observer:
@@ -35,59 +69,29 @@ class Observer:
         """Log in the form these settings say, from now on."""
         self._template = TEMPLATES[settings.access_log]
 
-    def request_done(  # noqa: PLR0917 - keywords would double the cost of the call
-        self,
-        address: str,
-        port_id: str,
-        instance_id: str,
-        method: bytes,
-        target: bytes,
-        status: int,
-        cause: str | None,
-        bytes_sent: int,
-        started: float,
-        first_byte: float,
-        ended: float,
-        request_id: bytes,
-    ) -> None:
-        """Count and log a request.
-
-        Args:
-            address: the peer address.
-            port_id: the port behind it; empty if there is none.
-            instance_id: the instance; empty if it is not known.
-            method: as the guest wrote it; empty if it could not be read.
-            target: likewise.
-            status: the status the guest was sent; 0 for none.
-            cause: why Nova's response was not passed on, a name of `ProxyError` or of
-                `report.OTHER_CAUSES`; None if it was.
-            bytes_sent: bytes of response written to the guest.
-            started: when the whole request was there, by `time.monotonic` (uvloop's own clock is
-                only as fine as a millisecond).
-            first_byte: when the response began; 0.0 if it did not.
-            ended: when it was over.
-            request_id: the request's id; empty if it has none.
-        """
+    def request_done(self, outcome: Outcome) -> None:
+        """Count and log a request."""
+        cause, first_byte = outcome.cause, outcome.first_byte
         why = cause.lower() if cause else ANSWERED
-        duration = ended - started
-        waited = first_byte - started if first_byte else None
-        self.statistics.request_done(port_id, status, why, duration, waited)
+        duration = outcome.ended - outcome.started
+        waited = first_byte - outcome.started if first_byte else None
+        self.statistics.request_done(outcome.port_id, outcome.status, why, duration, waited)
         template = self._template
         if template:
             self._writer.write(
                 template
                 % (
                     self._clock.now(),
-                    address,
-                    quote_name(port_id),
-                    quote_name(instance_id),
-                    quote_method(method),
-                    quote_path(target),
-                    status,
-                    bytes_sent,
+                    outcome.address,
+                    quote_name(outcome.port_id),
+                    quote_name(outcome.instance_id),
+                    quote_method(outcome.method),
+                    quote_path(outcome.target),
+                    outcome.status,
+                    outcome.bytes_sent,
                     duration * 1000,
                     "null" if waited is None else f"{waited * 1000:.3f}",
-                    request_id.decode("ascii"),
+                    outcome.request_id.decode("ascii"),
                     why,
                 )
             )

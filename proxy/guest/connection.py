@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import cast
 
-from ovs_metadata.proxy.accounting.observer import Observer
+from ovs_metadata.proxy.accounting.observer import Observer, Outcome
 from ovs_metadata.proxy.control import confirmation
 from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable, canonical_address
@@ -528,12 +528,22 @@ class GuestConnection(asyncio.Protocol):
             exchange.first_byte, exchange.sent = monotonic(), len(data)
             self._abandon(status, error.name)
         elif error is not ProxyError.TOO_MANY_CONNECTIONS:  # of which there is no request
-            now = monotonic()
-            head = self._parser.head
-            asked = (b"", b"") if head is None else (head.method, head.target)
+            now, head = monotonic(), self._parser.head
+            method, target = (b"", b"") if head is None else (head.method, head.target)
             self._context.observer.request_done(
-                *(self.address, self._port_id(), "", *asked, status, error.name, len(data)),
-                *(now, now, now, b""),
+                Outcome(
+                    address=self.address,
+                    port_id=self._port_id(),
+                    instance_id="",
+                    method=method,
+                    target=target,
+                    status=status,
+                    cause=error.name,
+                    bytes_sent=len(data),
+                    started=now,
+                    first_byte=now,
+                    ended=now,
+                )
             )
         self._release_slot()
         self._identity = None
@@ -570,22 +580,24 @@ class GuestConnection(asyncio.Protocol):
             self._finish(exchange, status, cause)
 
     def _finish(self, exchange: Exchange, status: int, cause: str | None) -> None:
-        """Report a request that is over; see `Observer.request_done`."""
+        """Report a request that is over."""
         self._exchange = None
         head, identity = exchange.request.head, exchange.identity
         self._context.observer.request_done(
-            self.address,
-            self._port_id(),
-            "" if identity is None else identity.instance_id,
-            head.method,
-            head.target,
-            status,
-            cause,
-            exchange.sent,
-            exchange.started,
-            exchange.first_byte,
-            monotonic(),
-            exchange.request_id,
+            Outcome(  # by position, which costs a third of keywords
+                self.address,
+                self._port_id(),
+                "" if identity is None else identity.instance_id,
+                head.method,
+                head.target,
+                status,
+                cause,
+                exchange.sent,
+                exchange.started,
+                exchange.first_byte,
+                monotonic(),
+                exchange.request_id,
+            )
         )
 
     # What its port may use.
