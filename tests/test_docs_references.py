@@ -79,3 +79,22 @@ def test_the_capacity_table_has_the_figures_of_the_benchmarks() -> None:
     assert len(capacity) > 4
     missing = set(capacity) - set(_rows((ROOT / "benchmarks/README.md").read_text()))
     assert missing == set()
+
+
+def _prose(text: str) -> Iterator[str]:
+    """Lines that are neither of a table nor of a block of code."""
+    in_block = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            in_block = not in_block
+        elif not in_block and not line.startswith(("|", "    ")):
+            yield line
+
+
+@pytest.mark.parametrize(
+    "document",
+    [each for each in DOCUMENTS if each.name != "pipeline.md"],
+    ids=lambda path: path.name,
+)
+def test_prose_is_at_most_120_characters_wide(document: Path) -> None:
+    assert [line for line in _prose(document.read_text()) if len(line) > 120] == []
