@@ -81,14 +81,20 @@ class Host:
 def look(cli: CliContext) -> Host:
     """Look at this host; what cannot be reached or is not there ends the command."""
     config = cli.load_config()
+    bridge = bridge_of(config)
+    with cli.open_store() as store:
+        return read_host(config, bridge, store)
+
+
+def bridge_of(config: Config) -> Bridge:
+    """The bridge; if it cannot be reached or is not there, that ends the command."""
     try:
         bridge = read_bridge(config)
     except OvsdbUnreachable as error:
         raise CommandError(str(error), UNREACHABLE) from error
     if bridge is None:
         raise CommandError(no_bridge(config))
-    with cli.open_store() as store:
-        return read_host(config, bridge, store)
+    return bridge
 
 
 def read_bridge(config: Config) -> Bridge | None:

@@ -17,10 +17,11 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent_at_rest, read_processes
 from ovs_metadata.cli.doctor.agent import check as check_agent
-from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.cli.host_view import Host, bridge_of, look, read_host
 from ovs_metadata.host.config import Config
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
+from ovs_metadata.store.store import Store
 
 MAX_LISTED = 20
 """How many ports that are not served are listed for people."""
@@ -145,21 +146,16 @@ class Seen:
 
 
 def _look(config: Config, cli: CliContext) -> Seen:
-    told, silence, processes, host, unseen = None, "", None, None, ""
-    try:
-        told = ask(config.admin_socket, "/status")
-        if told["host"] != config.host:
-            silence = f"it is the agent of host {told['host']} that answers"
-            told = None
-    except AgentSilent as error:
-        silence = str(error)
-    try:
-        host = look(cli)
-    except CommandError as failure:
-        unseen = failure.message
+    told, silence = _ask(config)
     if told:
+        host, unseen = None, ""
+        try:
+            host = look(cli)
+        except CommandError as failure:
+            unseen = failure.message
         return Seen(config, told, silence, None, host, unseen, told["enabled"])
-    enabled = _is_enabled(config, cli)
+    host, unseen, enabled = _look_without_agent(config, cli)
+    processes = None
     try:
         processes = _processes(config, enabled)
     except OSError as error:
@@ -167,6 +163,37 @@ def _look(config: Config, cli: CliContext) -> Seen:
     if enabled is None and processes:
         enabled = processes.keeps_enabled
     return Seen(config, told, silence, processes, host, unseen, enabled)
+
+
+def _ask(config: Config) -> tuple[dict[str, Any] | None, str]:
+    """What the agent of this host says, or why it says nothing."""
+    try:
+        told = ask(config.admin_socket, "/status")
+    except AgentSilent as error:
+        return None, str(error)
+    if told["host"] != config.host:
+        return None, f"it is the agent of host {told['host']} that answers"
+    return told, ""
+
+
+def _look_without_agent(config: Config, cli: CliContext) -> tuple[Host | None, str, bool | None]:
+    """Look at this host, say why that cannot be done, and whether the service is enabled.
+
+    The store is opened once, for it may be what does not answer. Whether the service is enabled is
+    None if the deployment's configuration cannot be read, or leaves it open.
+    """
+    bridge, host, unseen, enabled = None, None, "", None
+    try:
+        bridge = bridge_of(config)
+    except CommandError as failure:
+        unseen = failure.message
+    try:
+        with cli.open_store() as store:
+            enabled = _is_enabled(config, store)
+            host = read_host(config, bridge, store) if bridge else None
+    except CommandError as failure:
+        unseen = unseen or failure.message
+    return host, unseen, enabled
 
 
 def _processes(config: Config, enabled: bool | None) -> AgentFacts:
@@ -178,14 +205,12 @@ def _processes(config: Config, enabled: bool | None) -> AgentFacts:
     return read_agent_at_rest(config, read_processes, lambda _facts: enabled is not False)
 
 
-def _is_enabled(config: Config, cli: CliContext) -> bool | None:
+def _is_enabled(config: Config, store: Store) -> bool | None:
     """Whether the deployment's configuration enables this host; None if it leaves that open."""
     try:
-        with cli.open_store() as store:
-            found = effective(read_sources(store, config.host))
-    except (CommandError, MalformedDocument):
+        return effective(read_sources(store, config.host)).enabled
+    except MalformedDocument:
         return None
-    return found.enabled
 
 
 def _print(report: dict[str, Any]) -> None:

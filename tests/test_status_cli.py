@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from admin_support import answering
@@ -15,16 +16,19 @@ from proxy_support import identity
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.cli import common, host_view
 from ovs_metadata.cli.admin_client import AgentSilent, ask
 from ovs_metadata.cli.main import main
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.lock import take_lock
+from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.proxy.accounting.report import Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.proxy.nova.health import EndpointHealth
 from ovs_metadata.store import layout, open_store
 from ovs_metadata.store.configuration import ENABLED
+from ovs_metadata.store.interface import StoreUnavailable
 
 WITHOUT_RECORD = "99999999-0000-4000-8000-000000000009"
 
@@ -135,6 +139,23 @@ def test_a_bad_value_of_enabled_leaves_it_open_and_is_not_taken_for_the_next_one
     assert not any("disables" in problem for problem in found["problems"])
     with agent(command.listen):
         assert json.loads(command("status", "--format", "json").stdout)["enabled"] is True
+
+
+def test_the_store_is_opened_once_although_the_agent_is_silent(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be what does not answer, and then each time costs ten seconds."""
+    opened: list[str] = []
+
+    def unavailable(*_: object, **__: object) -> NoReturn:
+        opened.append("")
+        raise StoreUnavailable("ZooKeeper does not answer")
+
+    monkeypatch.setattr(common, "open_configured_store", unavailable)
+    monkeypatch.setattr(host_view, "read_bridge", lambda config: Bridge(config.bridge))
+    found = json.loads(command("status", "--format", "json", status=1).stdout)
+    assert "ZooKeeper does not answer" in found["problems"]
+    assert len(opened) == 1
 
 
 def test_the_agent_of_another_host_is_not_taken_for_ours(command: Command) -> None:
