@@ -38,7 +38,7 @@ class Identities:
         """
         before, self._kept = self._kept, {}
         entries: dict[int, Entry] = {
-            ofport: Pending(port_id, "the store has no usable record of the port")
+            ofport: Pending(port_id, host_ports.pending_reasons[ofport])
             for ofport, port_id in host_ports.pending.items()
         }
         for ofport, port in host_ports.served.items():

@@ -95,23 +95,19 @@ def _reason(
     interface: Interface, record: PortRecord | MalformedRecord | None, host_ports: HostPorts
 ) -> str:
     """The first thing that is in the way."""
+    if interface.name in host_ports.refused:
+        return host_ports.refused[interface.name]
+    if not interface.iface_id:
+        return "it has no external_ids:iface-id, so it belongs to no Neutron port"
     owner = record.device_owner if isinstance(record, PortRecord) else COMPUTE
-    reasons = {
-        host_ports.refused.get(interface.name, ""): interface.name in host_ports.refused,
-        "it has no external_ids:iface-id, so it belongs to no Neutron port": not interface.iface_id,
-        f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served": (
-            not owner.startswith(COMPUTE)
-        ),
-        f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet": (
-            interface.tag == DEAD_VLAN
-        ),
-        "Open vSwitch has given it no ofport yet: is ovs-vswitchd running?": (
-            interface.ofport is None
-        ),
-        f"the store's record cannot be used: {record}": isinstance(record, MalformedRecord),
-        "the store has no record of it": record is None,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "it is not served")
+    if not owner.startswith(COMPUTE):
+        return f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served"
+    if interface.ofport is None:
+        return "Open vSwitch has given it no ofport yet: is ovs-vswitchd running?"
+    if interface.tag == DEAD_VLAN:
+        return f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet"
+    reason = host_ports.pending_reasons[interface.ofport]
+    return f"{reason}: {record.reason}" if isinstance(record, MalformedRecord) else reason
 
 
 def chosen(every: Iterable[PortStatus], selector: str) -> list[PortStatus]:

@@ -73,15 +73,16 @@ class HostPorts:
     """The outcome of a join.
 
     served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
-    (missing, or malformed), and for those that are about to get another number. undecided: those of
-    the pending ofports of which the store has not said anything so far. refused: what is wrong, by
-    interface name, in words for an operator.
+    (missing, or malformed), and for those that are about to get another number. undecided: the
+    pending ofports whose record the store has not reported yet. refused: what is wrong, by
+    interface name. pending_reasons: why a port is pending, by ofport. Both are words for operators.
     """
 
     served: Mapping[int, ServedPort] = field(default_factory=dict)
     pending: Mapping[int, str] = field(default_factory=dict)
     undecided: frozenset[int] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
+    pending_reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 def _canonical_uuid(text: str) -> str | None:
@@ -101,7 +102,7 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
     interfaces = list(interfaces)
-    moving = _changing_hands(interfaces)
+    moving = _being_renumbered(interfaces)
     claimed = [interface for interface in interfaces if interface.iface_id]
     records = with_instances(records, {interface.port_id for interface in claimed})
     # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
@@ -136,7 +137,19 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
             else:
                 pending[interface.ofport] = port_id
     undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
-    return HostPorts(served, pending, undecided, refused)
+    reasons = {ofport: _why_pending(port_id, records) for ofport, port_id in pending.items()}
+    return HostPorts(served, pending, undecided, refused, reasons)
+
+
+def _why_pending(port_id: str, records: Records) -> str:
+    if port_id not in records:
+        return "the store has not answered about it yet"
+    state = records[port_id]
+    if state is None:
+        return "the store has no record of it"
+    if isinstance(state, PortRecord):
+        return "its OpenFlow number is about to change"
+    return "the store's record of it cannot be used"
 
 
 def is_instances(record: PortState) -> bool:
@@ -176,8 +189,8 @@ def with_instances(records: Records, followed: Collection[str | None]) -> Record
     return found
 
 
-def _changing_hands(interfaces: Iterable[Interface]) -> set[int]:
-    """The ofports of interfaces that ovs-vswitchd is about to number anew.
+def _being_renumbered(interfaces: Iterable[Interface]) -> set[int]:
+    """The ofports of interfaces that ovs-vswitchd is about to give another number.
 
     An interface that has another number than it requests gets the one it requests, and who has
     that gets another, unless it requests it as well (bridge.c). Between that and OVSDB saying so,

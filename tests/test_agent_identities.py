@@ -86,7 +86,7 @@ def test_a_port_without_an_address_is_no_identity() -> None:
 
 
 def test_a_port_without_a_record_is_waited_for() -> None:
-    table = identity_table(HostPorts(pending={7: PORT}), SECRET)
+    table = identity_table(HostPorts(pending={7: PORT}, pending_reasons={7: "so"}), SECRET)
     assert isinstance(table["169.254.0.7"], Pending)
 
 

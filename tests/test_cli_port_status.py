@@ -5,8 +5,11 @@ import dataclasses
 import pytest
 from contracts.store_support import record
 
+from ovs_metadata.agent.identities import identity_table
+from ovs_metadata.cli.doctor.port import PortFacts, check_one
 from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.join import Interface, join_ports
+from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 RECORD = record()
@@ -68,6 +71,43 @@ def test_a_port_without_a_fixed_ip_has_flows_and_a_reason() -> None:
     port_status = _port_status(TAP, dataclasses.replace(RECORD, fixed_ips=()))
     assert port_status.served
     assert port_status.reason == "its record has no fixed IP"
+
+
+STATES: list[PortState] = [
+    None,
+    RECORD,
+    MalformedRecord(RECORD.port_id, "it is nonsense"),
+    dataclasses.replace(RECORD, fixed_ips=()),
+    dataclasses.replace(RECORD, device_owner="network:dhcp"),
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: type(state).__name__)
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({}, {"vm_uuid": None}, {"vm_uuid": OTHER.device_id}, {"tag": 4095}),
+        *({"ofport": None}, {"ofport": -1}, {"ofport": 43518}, {"ofport_request": 9}),
+        *({"iface_id": None}, {"iface_id": "tap"}),
+    ],
+    ids=str,
+)
+def test_all_commands_say_the_same_of_a_port(
+    change: dict[str, str | int | None], state: PortState
+) -> None:
+    """flows, trace, status and plan by its status; port list by the agent; doctor by its checks."""
+    status = _port_status(dataclasses.replace(TAP, **change), state)  # type: ignore[arg-type]
+    records = {RECORD.port_id: state}
+    entries = identity_table(join_ports([status.interface], records), b"").values()
+    for entry in entries:
+        if isinstance(entry, Pending):
+            assert (status.reason or "").startswith(entry.reason)
+        else:
+            assert status.reason is None
+    findings = check_one(PortFacts(status, state if status.port_id else None))
+    assert bool(findings) is bool(status.reason)
+    if status.reason:
+        assert any(each.why.startswith(status.reason) for each in findings)
 
 
 def test_of_two_claims_neither_is_served() -> None:

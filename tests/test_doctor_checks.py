@@ -30,6 +30,7 @@ from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopRepor
 from ovs_metadata.cli.doctor.request import RequestFacts
 from ovs_metadata.cli.doctor.store import StoreFacts
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, State
+from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.cli.verdict import Verdict
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.address import METADATA_PORT_MAC
@@ -238,11 +239,20 @@ def test_nobody_is_expected_to_listen_without_an_agent() -> None:
     assert names(metadata_port.check(SWITCH.bridge, deaf, agent_runs=False)) == []
 
 
-def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes: Any) -> PortFacts:
-    host_ports = join_ports([interface], {RECORD.port_id: state})
-    pending = interface.ofport in host_ports.pending
-    facts = PortFacts(interface, state, pending=pending, agent_view=TOLD, asked=True)
-    return replace(facts, **changes)
+TWIN = replace(TAP, name="tap2", ofport=6)
+
+
+def port_facts(
+    interface: Interface = TAP, state: PortState = RECORD, *beside: Interface, **changes: Any
+) -> PortFacts:
+    interfaces, records = [interface, *beside], {RECORD.port_id: state}
+    host_ports = join_ports(interfaces, records)
+    (status,) = (
+        each
+        for each in port_statuses(interfaces, records, host_ports)
+        if each.interface is interface
+    )
+    return replace(PortFacts(status, state, agent_view=TOLD, asked=True), **changes)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +267,7 @@ def port_facts(interface: Interface = TAP, state: PortState = RECORD, **changes:
         (port_facts(state=replace(RECORD, device_owner="network:dhcp")), ["not-an-instance"]),
         (port_facts(replace(TAP, ofport=None)), ["ofport-missing"]),
         (port_facts(replace(TAP, ofport=-1)), ["ofport-missing"]),
-        (port_facts(rivals=("tap2",)), ["iface-id-twice"]),
+        (port_facts(TAP, RECORD, TWIN, rivals=("tap2",)), ["iface-id-twice"]),
         (port_facts(replace(TAP, ofport=43518)), ["ofport-unservable"]),
         (port_facts(replace(TAP, tag=4095)), ["dead-vlan"]),
         (port_facts(link="is down"), ["link-down"]),
@@ -280,12 +290,10 @@ def test_port(facts: PortFacts, expected: list[str]) -> None:
 
 def test_why_a_number_is_about_to_change() -> None:
     (asks,) = port.check_one(port_facts(replace(TAP, ofport_request=9)))
-    assert asks.why == "it has number 5, and 9 is asked for"
+    assert asks.why.endswith(": it has number 5, and asks for 9")
     other = replace(TAP, name="tap2", iface_id=None, ofport=6, ofport_request=5)
-    (asked,) = port.check_one(
-        port_facts(pending=5 in join_ports([TAP, other], {RECORD.port_id: RECORD}).pending)
-    )
-    assert asked.why == "another interface asks for its number, 5"
+    (asked,) = port.check_one(port_facts(TAP, RECORD, other))
+    assert asked.why.endswith(": another interface asks for its number, 5")
 
 
 def test_an_interface_without_a_number_is_no_trouble_where_another_has_one() -> None:

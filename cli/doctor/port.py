@@ -15,7 +15,7 @@ from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
-from ovs_metadata.cli.port_status import canonical_address, is_named
+from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named
 from ovs_metadata.host.address import why_unservable
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
@@ -132,28 +132,32 @@ GUEST_NEVER_ASKED = FAULTS.note(
 class PortFacts:
     """One interface of the bridge, and what is known of its port.
 
-    pending: whether it waits for its record or its number. rivals: other interfaces that claim the
-    same port. link: why its device carries nothing. agent_view: what the agent says of it; None if
-    it says nothing, or was not asked (see `asked`).
+    status: as all commands have it. state: what the store has of the port. rivals: other interfaces
+    that claim the same port. link: why its device carries nothing. agent_view: what the agent says
+    of it; None if it says nothing, or was not asked (see `asked`).
     """
 
-    interface: Interface
+    status: PortStatus
     state: PortState = None
-    pending: bool = False
     rivals: tuple[str, ...] = ()
     link: str = ""
     agent_view: Mapping[str, Any] | None = None
     asked: bool = False
 
     @property
+    def interface(self) -> Interface:
+        """The interface."""
+        return self.status.interface
+
+    @property
     def port_id(self) -> str | None:
         """The Neutron port, if the interface names one."""
-        return self.interface.port_id
+        return self.status.port_id
 
     @property
     def record(self) -> PortRecord | None:
         """Its record, if there is one that can be used."""
-        return self.state if isinstance(self.state, PortRecord) else None
+        return self.status.record
 
     @property
     def title(self) -> str:
@@ -207,7 +211,7 @@ def read_ports(
         StoreError: the store cannot be read.
     """
     host = read_host(config, bridge, store)
-    every = [_port_facts(host, interface) for interface in bridge.interfaces]
+    every = [_port_facts(host, status) for status in host.port_statuses]
     chosen = [port for port in every if is_instance_port(port)]
     if selector:
         chosen = [port for port in every if is_named(port.interface, port.record, selector)]
@@ -238,11 +242,11 @@ def with_agent_view(facts: PortsFacts, admin: AdminFacts | None) -> PortsFacts:
     )
 
 
-def _port_facts(host: Host, interface: Interface) -> PortFacts:
+def _port_facts(host: Host, status: PortStatus) -> PortFacts:
+    interface = status.interface
     return PortFacts(
-        interface,
-        host.records.get(interface.port_id) if interface.port_id else None,
-        pending=interface.ofport in host.host_ports.pending,
+        status,
+        host.records.get(status.port_id) if status.port_id else None,
         rivals=tuple(_rivals(interface, host.bridge.interfaces)),
         link=link_problem(interface.name) or "",
     )
@@ -334,64 +338,62 @@ def check_one(port: PortFacts) -> list[Finding]:
 
 
 def _of_interface(port: PortFacts) -> Iterator[Finding]:
-    def finding(fault: Fault, why: str) -> Finding:
+    def finding(fault: Fault, why: str = port.status.reason or "") -> Finding:
         return Finding(fault, why, port.title)
 
     interface, name = port.interface, port.interface.name
     if not interface.iface_id:
-        yield finding(IFACE_ID_MISSING, f"interface {name} has no external_ids:iface-id")
+        yield finding(IFACE_ID_MISSING)
     elif port.port_id is None:
-        why = f"external_ids:iface-id of {name} is {interface.iface_id!r}"
-        yield finding(IFACE_ID_MALFORMED, why)
-    elif isinstance(port.state, PortRecord) and not is_instance_port(port):
-        why = f"its device_owner is {port.state.device_owner!r}"
-        yield finding(NOT_AN_INSTANCE, why)
+        yield finding(IFACE_ID_MALFORMED)
+    elif port.record and not is_instance_port(port):
+        yield finding(NOT_AN_INSTANCE)
     elif interface.ofport is None or interface.ofport <= 0:
         yield _without_ofport(port)
     elif port.rivals:
-        why = f"interfaces {', '.join(sorted([name, *port.rivals]))} have this iface-id"
-        yield finding(IFACE_ID_TWICE, why)
+        rivals = ", ".join(sorted([name, *port.rivals]))
+        yield finding(IFACE_ID_TWICE, f"{port.status.reason}: {rivals}")
     elif why_unservable(interface.ofport):
-        yield finding(OFPORT_UNSERVABLE, why_unservable(interface.ofport) or "")
+        yield finding(OFPORT_UNSERVABLE)
     else:
         if interface.tag == DEAD_VLAN:
-            yield finding(ON_DEAD_VLAN, f"port {name} has tag {DEAD_VLAN}")
+            yield finding(ON_DEAD_VLAN)
         if port.link:
             yield finding(LINK_DOWN, f"device {name} {port.link}")
 
 
 def _without_ofport(port: PortFacts) -> Finding:
     """Of no consequence where another interface of the same port has one."""
-    name = port.interface.name
-    why = f"interface {name} has no ofport"
     if not port.rivals:
-        return Finding(OFPORT_MISSING, why, port.title)
-    why += f", and {', '.join(sorted(port.rivals))} with the same iface-id has"
+        return Finding(OFPORT_MISSING, port.status.reason or "", port.title)
+    name = port.interface.name
+    rivals = ", ".join(sorted(port.rivals))
+    why = f"interface {name} has no ofport, and {rivals} with the same iface-id has"
     return Finding(OFPORT_MISSING, why, f"interface {name}", lesser=True)
 
 
 def _of_record(port: PortFacts) -> Iterator[Finding]:
-    def finding(fault: Fault, why: str) -> Finding:
+    def finding(fault: Fault, why: str = port.status.reason or "") -> Finding:
         return Finding(fault, why, port.title)
 
-    interface, record = port.interface, port.state
+    interface, record = port.interface, port.record
+    if isinstance(port.state, MalformedRecord):
+        yield finding(RECORD_MALFORMED)
+        return
     if record is None:
-        yield finding(RECORD_MISSING, f"nothing is stored of port {port.port_id}")
+        yield finding(RECORD_MISSING)
         return
-    if isinstance(record, MalformedRecord):
-        yield finding(RECORD_MALFORMED, record.reason)
-        return
-    if port.pending:
-        why = f"it has number {interface.ofport}, and {interface.ofport_request} is asked for"
-        if interface.ofport_request in {None, interface.ofport}:
+    if port.status.served is None:
+        wanted = interface.ofport_request
+        why = f"it has number {interface.ofport}, and asks for {wanted}"
+        if wanted in {None, interface.ofport}:
             why = f"another interface asks for its number, {interface.ofport}"
-        yield finding(OFPORT_MOVING, why)
+        yield finding(OFPORT_MOVING, f"{port.status.reason}: {why}")
         return
-    served = ServedPort(interface.ofport or 0, interface.name, record, interface.vm_uuid)
-    if served.disagreement:
-        yield finding(RECORD_OF_OTHER_INSTANCE, served.disagreement)
+    if port.status.served.disagreement:
+        yield finding(RECORD_OF_OTHER_INSTANCE, port.status.served.disagreement)
     if record.primary is None:
-        yield finding(RECORD_WITHOUT_ADDRESS, "fixed_ips of the record is empty")
+        yield finding(RECORD_WITHOUT_ADDRESS, "its record has no fixed IP")
     mac = (interface.attached_mac or record.mac_address).lower()
     if mac != record.mac_address:
         why = f"interface {interface.name} has {mac}, the record says {record.mac_address}"
