@@ -126,14 +126,10 @@ class Transport(asyncio.Transport):
 
 
 class Upstream:
-    """A connection to Nova, and its owner."""
+    """A connection to Nova."""
 
     def __init__(self) -> None:
-        self.owner = self
         self.paused = False
-
-    def endpoint_timed_out(self) -> None:
-        pass
 
     def pause(self) -> None:
         self.paused = True
@@ -145,6 +141,11 @@ class Upstream:
         pass
 
 
+def broken(*args: object) -> None:
+    """Take the call of a connection that fails a request; the rig says `broken` by itself."""
+    raise AssertionError(args)
+
+
 class Pool:
     """Sends over a kept connection as long as it has one."""
 
@@ -154,11 +155,14 @@ class Pool:
         self.begun = False
 
     def submit(self, outgoing: OutgoingRequest, receiver: ResponseReceiver) -> UpstreamRequest:
-        self.request = UpstreamRequest(outgoing, receiver)
+        self.request = UpstreamRequest(outgoing, receiver, broken)
         self.begun = False
         if self.kept:
             self.connect()
         return self.request
+
+    def timed_out(self, request: UpstreamRequest) -> None:
+        assert request is self.request
 
     def connect(self) -> None:
         assert self.request is not None

@@ -332,10 +332,10 @@ async def test_all_requests_that_wait_share_one_trial() -> None:
         pool = proxy.server.pool
         original = pool._endpoints[0].open
 
-        async def count(settings: Settings) -> UpstreamConnection:
+        async def count() -> UpstreamConnection:
             nonlocal tried
             tried += 1
-            return await original(settings)
+            return await original()
 
         pool._endpoints[0].open = count  # type: ignore[method-assign]
         await until(lambda: tried >= 2)

@@ -254,7 +254,7 @@ class GuestConnection(asyncio.Protocol):
             self._close()
         elif state in {State.WAITING, State.STREAMING} and not self._output_full:
             if exchange is not None and exchange.upstream is not None:
-                exchange.upstream.report_timeout()
+                self._context.pool.timed_out(exchange.upstream)
             self.request_failed(ProxyError.ENDPOINT_SILENT)
         else:
             self.cut_off()

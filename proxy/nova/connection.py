@@ -6,7 +6,8 @@ a request lives until its response is complete, has failed, or is abandoned.
 
 import asyncio
 import select
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, cast
 
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
@@ -28,29 +29,21 @@ class ResponseReceiver(Protocol):
         """There is no (more of the) response, and no more will come."""
 
 
-class ConnectionOwner(Protocol):
-    """Whoever keeps a connection, as the connection sees it."""
-
-    def connection_free(self, connection: "UpstreamConnection") -> None:
-        """The response is complete, and the connection fit for another request."""
-
-    def connection_gone(self, connection: "UpstreamConnection") -> None:
-        """The connection is closed."""
-
-    def endpoint_timed_out(self) -> None:
-        """The endpoint accepted a request and was waited for in vain."""
-
-    def request_broken(self, request: "UpstreamRequest", *, answered: bool, cause: str) -> None:
-        """The connection failed the request; ``answered`` says if any byte had come."""
+Broken: TypeAlias = Callable[["UpstreamRequest", Endpoint, bool, str], None]
+"""Called with a request, the endpoint whose connection failed it, whether any byte of a response
+had come, and the cause."""
 
 
 class UpstreamRequest:
     """A request on its way to its response: what the asker holds to steer it."""
 
-    __slots__ = ("connecting", "connection", "outgoing", "receiver", "retried")
+    __slots__ = ("broken", "connecting", "connection", "outgoing", "receiver", "retried")
 
-    def __init__(self, outgoing: OutgoingRequest, receiver: ResponseReceiver) -> None:
+    def __init__(
+        self, outgoing: OutgoingRequest, receiver: ResponseReceiver, broken: Broken
+    ) -> None:
         self.outgoing = outgoing
+        self.broken = broken
         self.receiver: ResponseReceiver | None = receiver
         self.connection: UpstreamConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
@@ -63,11 +56,6 @@ class UpstreamRequest:
             self.connecting.cancel()
         if self.connection is not None:
             self.connection.abort()
-
-    def report_timeout(self) -> None:
-        """Say that the response, or its next part, has been waited for too long."""
-        if self.connection is not None:
-            self.connection.owner.endpoint_timed_out()
 
     def pause(self) -> None:
         """Stop reading the response until `resume`."""
@@ -85,21 +73,38 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_ended",
-        "_endpoint",
+        "_forget",
+        "_keep",
         "_parser",
         "_persistent",
         "_poller",
         "_request",
         "_transport",
+        "endpoint",
         "idle_since",
-        "owner",
     )
 
     def __init__(
-        self, owner: ConnectionOwner, endpoint: Endpoint, *, max_head: int, max_headers: int
+        self,
+        endpoint: Endpoint,
+        *,
+        keep: "Callable[[UpstreamConnection], None]",
+        forget: "Callable[[UpstreamConnection], None]",
+        max_head: int,
+        max_headers: int,
     ) -> None:
-        self.owner = owner
-        self._endpoint = endpoint
+        """Make it.
+
+        Args:
+            endpoint: where it leads.
+            keep: called when a response is complete and the connection is fit for another request.
+            forget: called when the connection is closed.
+            max_head: bytes of a response's head.
+            max_headers: fields of a response's head.
+        """
+        self.endpoint = endpoint
+        self._keep = keep
+        self._forget = forget
         self.idle_since = 0.0
         self._parser = ResponseParser(max_head=max_head, max_headers=max_headers)
         self._transport: asyncio.Transport | None = None
@@ -131,7 +136,7 @@ class UpstreamConnection(asyncio.Protocol):
         request.connection = self
         outgoing = request.outgoing
         self._parser.expect(head_only=outgoing.head_only)
-        transport.write(b"".join((outgoing.start, self._endpoint.host_line, outgoing.rest)))
+        transport.write(b"".join((outgoing.start, self.endpoint.host_line, outgoing.rest)))
 
     def abort(self) -> None:
         """Close at once; a request in progress is forgotten."""
@@ -191,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the request in progress, if any: properly, or as broken."""
         request = self._request
-        self.owner.connection_gone(self)
+        self._forget(self)
         if request is not None and exc is None and self._ended and self._parser.finish():
             self._request = None
             request.connection = None
@@ -211,7 +216,7 @@ class UpstreamConnection(asyncio.Protocol):
             # A response that came before the whole request was sent leaves the rest unread.
             and transport.get_write_buffer_size() == 0
         ):
-            self.owner.connection_free(self)
+            self._keep(self)
         else:
             self.abort()
 
@@ -220,4 +225,4 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
         if request is not None:
             request.connection = None
-            self.owner.request_broken(request, answered=self._parser.started, cause=cause)
+            request.broken(request, self.endpoint, self._parser.started, cause)

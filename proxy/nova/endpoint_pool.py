@@ -7,8 +7,7 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from ovs_metadata.proxy.accounting.request_id import new_request_id
 from ovs_metadata.proxy.control.settings import Settings
@@ -27,35 +26,23 @@ TRIAL_AGENT = b"ovs-metadata-proxy"
 """The User-Agent of trials, by which Nova's log tells them from guests' requests."""
 
 
-class Pool(Protocol):
-    """The pool, as an endpoint sees it."""
-
-    settings: Settings
-
-    def now(self) -> float:
-        """The event loop's time."""
-
-    def endpoint_doubted(self, which: "EndpointPool") -> None:
-        """The endpoint did not answer a request as it should."""
-
-    def request_broken(
-        self, by: "EndpointPool", request: UpstreamRequest, *, answered: bool
-    ) -> None:
-        """The endpoint failed a request; ``answered`` says if any byte had come."""
-
-
 class EndpointPool:
-    """One endpoint with its health and the connections kept to it; the owner of all of them."""
+    """One endpoint with its health and the connections kept to it."""
 
     def __init__(
-        self, pool: Pool, endpoint: Endpoint, context: ssl.SSLContext | None, *, now: float
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        settings: Settings,
+        now: Callable[[], float],
     ) -> None:
-        self._pool = pool
+        self.settings = settings
+        self._now = now
         self.endpoint = endpoint
         self._context = context
         self._is_name = not is_address(endpoint.host)
         self._worked = ""  # the address connected to last
-        self.health = Health(since=now)
+        self.health = Health(since=now())
         self.trial: asyncio.Task[None] | None = None
         """The latest trial."""
         self.draining = False
@@ -76,13 +63,13 @@ class EndpointPool:
             connection.abort()
         return None
 
-    async def open(self, settings: Settings) -> UpstreamConnection:
+    async def open(self) -> UpstreamConnection:
         """Make a connection, with its TLS, to whichever address of the host accepts one.
 
         Raises:
             OSError: there is none to be had; TimeoutError and TLS errors included.
         """
-        deadline = self._pool.now() + settings.connect_timeout
+        deadline = self._now() + self.settings.connect_timeout
         async with asyncio.timeout_at(deadline) as limit:
             addresses = [self.endpoint.host]
             if self._is_name:
@@ -91,16 +78,18 @@ class EndpointPool:
                 # The last to begin has as long as the first.
                 limit.reschedule(deadline + ADDRESS_DELAY * (len(addresses) - 1))
             return await first_to_succeed(
-                [functools.partial(self._connect, address, settings) for address in addresses],
+                [functools.partial(self._connect, address) for address in addresses],
                 delay=ADDRESS_DELAY,
                 discard=UpstreamConnection.abort,
             )
 
-    async def _connect(self, address: str, settings: Settings) -> UpstreamConnection:
+    async def _connect(self, address: str) -> UpstreamConnection:
+        settings = self.settings
         transport, connection = await asyncio.get_running_loop().create_connection(
             lambda: UpstreamConnection(
-                self,
                 self.endpoint,
+                keep=self._keep,
+                forget=self._forget,
                 max_head=settings.max_head,
                 max_headers=settings.max_headers,
             ),
@@ -116,7 +105,7 @@ class EndpointPool:
         self._worked = address
         return connection
 
-    async def try_out(self, settings: Settings) -> None:
+    async def try_out(self) -> None:
         """Hold a trial: ask for a page that Nova shows without an identity. Any response will do.
 
         It may take `connect_timeout` to connect, and as long again to answer.
@@ -124,13 +113,12 @@ class EndpointPool:
         Raises:
             OSError: it cannot be connected to, or does not answer as it should.
         """
-        connection = await self.open(settings)
-        trial = _Trial(self)
-        connection.owner = trial
-        request = UpstreamRequest(_trial_request(), trial)
+        connection = await self.open()
+        trial = _Trial()
+        request = UpstreamRequest(_trial_request(), trial, trial.broken)
         connection.send(request)
         try:
-            async with asyncio.timeout(settings.connect_timeout):
+            async with asyncio.timeout(self.settings.connect_timeout):
                 await trial.answered
         except TimeoutError:
             raise TimeoutError("it did not answer in time") from None
@@ -152,35 +140,22 @@ class EndpointPool:
             connection, _ = self._idle.popitem()
             connection.abort()
 
-    # Called by connections.
-
-    def connection_free(self, connection: UpstreamConnection) -> None:
+    def _keep(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose response is complete, if there is room."""
-        pool = self._pool
-        if not self.draining and len(self._idle) < pool.settings.upstream_max_idle:
-            connection.idle_since = pool.now()
+        if not self.draining and len(self._idle) < self.settings.upstream_max_idle:
+            connection.idle_since = self._now()
             self._idle[connection] = None
         else:
             connection.abort()
 
-    def connection_gone(self, connection: UpstreamConnection) -> None:
-        """Forget a connection that is closed."""
+    def _forget(self, connection: UpstreamConnection) -> None:
         self._idle.pop(connection, None)
-
-    def endpoint_timed_out(self) -> None:
-        """Doubt an endpoint that accepts requests and says nothing."""
-        self._pool.endpoint_doubted(self)
-
-    def request_broken(self, request: UpstreamRequest, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - trials want the cause
-        """Have the pool decide what becomes of a request."""
-        self._pool.request_broken(self, request, answered=answered)
 
 
 class _Trial:
-    """Who asks, and who owns the connection, while an endpoint is on trial."""
+    """Who asks while an endpoint is on trial."""
 
-    def __init__(self, endpoint: EndpointPool) -> None:
-        self._endpoint = endpoint
+    def __init__(self) -> None:
         self.answered = asyncio.get_running_loop().create_future()
         """Done with the end of the response; fails with what was wrong."""
 
@@ -188,26 +163,17 @@ class _Trial:
         """Nothing follows from it."""
 
     def response_received(self, part: ResponsePart) -> None:
-        """Note the end of the answer."""
+        """Note the end of the response."""
         if part.complete and not self.answered.done():
             self.answered.set_result(None)
 
     def request_failed(self, error: ProxyError) -> None:
-        """Nothing comes this way: the connection's owner is asked first."""
+        """Nothing comes this way: `broken` comes first."""
 
-    def connection_free(self, connection: UpstreamConnection) -> None:
-        """Let the endpoint keep the connection."""
-        connection.owner = self._endpoint
-        self._endpoint.connection_free(connection)
-
-    def connection_gone(self, connection: UpstreamConnection) -> None:
-        """Nobody else knows of it."""
-
-    def endpoint_timed_out(self) -> None:
-        """Nothing comes this way: the trial has a time limit of its own."""
-
-    def request_broken(self, request: UpstreamRequest, *, answered: bool, cause: str) -> None:  # noqa: ARG002 - the owner's signature
-        """Note why there is no answer."""
+    def broken(
+        self, _request: UpstreamRequest, _endpoint: Endpoint, _answered: bool, cause: str
+    ) -> None:
+        """Note why there is no response."""
         if not self.answered.done():
             self.answered.set_exception(ConnectionError(cause))
 

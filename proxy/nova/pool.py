@@ -30,6 +30,7 @@ from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
 from ovs_metadata.proxy.nova.connection import ResponseReceiver, UpstreamConnection, UpstreamRequest
+from ovs_metadata.proxy.nova.endpoint import Endpoint
 from ovs_metadata.proxy.nova.endpoint_pool import EndpointPool
 from ovs_metadata.proxy.nova.health import (
     EndpointHealth,
@@ -86,6 +87,8 @@ class UpstreamPool:
             self._endpoints = fresh
             self._preferred = fresh[0]
         self.settings = settings
+        for each in self._endpoints:
+            each.settings = settings
 
     def submit(self, outgoing: OutgoingRequest, receiver: ResponseReceiver) -> UpstreamRequest:
         """Send a request; its receiver is told the rest.
@@ -93,7 +96,7 @@ class UpstreamPool:
         Whether it is already sent on return shows in the request's `connection`; if it is not, the
         receiver's `request_sent` follows.
         """
-        request = UpstreamRequest(outgoing, receiver)
+        request = UpstreamRequest(outgoing, receiver, self._broken)
         connection = self._take_idle() if outgoing.idempotent else None
         if connection is not None:
             connection.send(request)
@@ -135,14 +138,20 @@ class UpstreamPool:
             for each in self._endpoints
         )
 
-    # Called by endpoints.
+    def timed_out(self, request: UpstreamRequest) -> None:
+        """Doubt the endpoint that has left a request, or the next part of a response, waiting."""
+        if request.connection is not None:
+            self._doubt(self._pool_of(request.connection.endpoint))
 
-    def request_broken(self, by: EndpointPool, request: UpstreamRequest, *, answered: bool) -> None:
+    def _broken(
+        self, request: UpstreamRequest, endpoint: Endpoint, answered: bool, _cause: str
+    ) -> None:
         """Send a request once more, or tell its receiver that it failed."""
+        by = self._pool_of(endpoint)
         # One that broke on a kept connection never had a task to connect.
         fresh = request.connecting is not None
         if answered or fresh:
-            self.endpoint_doubted(by)
+            self._doubt(by)
         if request.receiver is None:
             return
         if not answered and request.outgoing.idempotent and not request.retried:
@@ -151,21 +160,23 @@ class UpstreamPool:
         else:
             request.receiver.request_failed(ProxyError.BAD_ANSWER)
 
-    def endpoint_doubted(self, which: EndpointPool) -> None:
+    def _pool_of(self, endpoint: Endpoint) -> EndpointPool | None:
+        """Return an endpoint's pool, unless the settings name others by now."""
+        return next((each for each in self._endpoints if each.endpoint is endpoint), None)
+
+    def _doubt(self, which: EndpointPool | None) -> None:
         """Hold a trial of an endpoint, unless there was one just now."""
-        interval = self.settings.endpoint_retry_interval
-        which.health = doubted(which.health, now=self.now(), retry_interval=interval)
-        self._try_if_due(which)
+        if which is not None:
+            interval = self.settings.endpoint_retry_interval
+            which.health = doubted(which.health, now=self.now(), retry_interval=interval)
+            self._try_if_due(which)
 
     def _make_endpoints(self, settings: Settings) -> tuple[EndpointPool, ...]:
         secure = any(endpoint.scheme == "https" for endpoint in settings.endpoints)
         context = tls_context(settings) if secure else None
         return tuple(
             EndpointPool(
-                self,
-                endpoint,
-                context if endpoint.scheme == "https" else None,
-                now=self.now(),
+                endpoint, context if endpoint.scheme == "https" else None, settings, self.now
             )
             for endpoint in settings.endpoints
         )
@@ -232,14 +243,14 @@ class UpstreamPool:
     async def _open(self, each: EndpointPool) -> UpstreamConnection:
         begun = self.now()
         try:
-            return await each.open(self.settings)
+            return await each.open()
         except OSError as error:
             self._failed(each, error)
             raise
         except asyncio.CancelledError:
             # Another endpoint was quicker, or the guest has gone. A trial takes the time it needs.
             if self.now() >= begun + _ENDPOINT_DELAY:
-                self.endpoint_doubted(each)
+                self._doubt(each)
             raise
 
     # Trials.
@@ -268,7 +279,7 @@ class UpstreamPool:
 
     async def _judge(self, each: EndpointPool) -> None:
         try:
-            await each.try_out(self.settings)
+            await each.try_out()
         except OSError as error:
             self._failed(each, error)
         else:
