@@ -7,10 +7,10 @@ identity tells its number, so that a mix-up shows at once.
 import json
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lab.rig.process import LabError, Process, free_port, wait_for
+from lab.rig.running import Running
 from lab.rig.usage import Usage
 
 # The interpreter that runs this has the package installed.
@@ -40,7 +40,7 @@ def _entry(number: int) -> dict[str, str]:
     }
 
 
-class ProxyProcess:
+class ProxyProcess(Running):
     """Serves these guests, in front of one metadata API, as long as the `with` block lasts."""
 
     def __init__(
@@ -77,19 +77,6 @@ class ProxyProcess:
         self.port = 0
         self._process: Process | None = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.stop()
-
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
         self.port = free_port()
@@ -106,6 +93,11 @@ class ProxyProcess:
             return "listening on" in self.log()[before:]
 
         wait_for(listening, "the proxy to listen", 20)
+
+    def stop(self) -> None:
+        """End it, if it was started."""
+        if self._process is not None:
+            self._process.stop()
 
     def log(self) -> str:
         """Everything it has logged."""

@@ -7,17 +7,18 @@ served by a thread outside. Lives as long as the `with` block.
 import asyncio
 import contextlib
 import socket
-import threading
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
 
 from pyroute2 import netns
 
+from lab.rig.running import LoopThread
 
-class Relay:
+
+class Relay(LoopThread):
     """Connections to 127.0.0.1:`port` inside `namespace` end at `target`, HOST:PORT, out here."""
 
     def __init__(self, namespace: str, port: int, target: str) -> None:
+        super().__init__("relay")
         host, _, target_port = target.rpartition(":")
         self._target = (host, int(target_port)) if host else (target, 80)
         netns.pushns(namespace)
@@ -25,31 +26,15 @@ class Relay:
             self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         finally:
             netns.popns()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._listener.close()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._relay, sock=self._listener))
-        self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Take connections."""
+        server = await asyncio.start_server(self._relay, sock=self._listener)
+        try:
+            yield
+        finally:
+            server.close()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

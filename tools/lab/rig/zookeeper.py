@@ -11,12 +11,11 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pyroute2 import netns
 
 from lab.rig.process import LabError, Process, free_port, wait_for
+from lab.rig.running import Running
 
 JARS = Path("/usr/share/java")
 
@@ -46,7 +45,7 @@ log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %-5p %c{1} %m%n
 """
 
 
-class ZooKeeper:
+class ZooKeeper(Running):
     """One standalone server; as a context manager it is started, then ended and removed.
 
     Args:
@@ -144,24 +143,6 @@ class ZooKeeper:
         """The end of its log, to be printed on a failure."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End it."""
-        self.stop()
 
     def _write_configuration(self) -> None:
         (self.root / "log4j.properties").write_text(_LOGGING)

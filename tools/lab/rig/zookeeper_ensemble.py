@@ -1,13 +1,11 @@
 """A real ensemble of ZooKeeper servers on loopback, started and ended as a context manager."""
 
-from types import TracebackType
-from typing import Self
-
 from lab.rig.process import free_port
+from lab.rig.running import Running
 from lab.rig.zookeeper import ZooKeeper
 
 
-class Ensemble:
+class Ensemble(Running):
     """So many servers, of which more than half must run for any to serve."""
 
     def __init__(self, size: int = 3) -> None:
@@ -46,21 +44,3 @@ class Ensemble:
         """End all, and remove what they had."""
         for server in self.servers:
             server.stop()
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End it."""
-        self.stop()

@@ -11,7 +11,7 @@ until SIGTERM or SIGINT.
 """
 
 import argparse
-import asyncio
+import contextlib
 import hashlib
 import hmac
 import html
@@ -19,17 +19,16 @@ import http
 import signal
 import socket
 import sys
-import threading
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
+from lab.rig.running import LoopThread
 from lab.stand_ins import metadata_tree
 from lab.stand_ins.metadata_instance import Instance, load_instances
 
@@ -197,7 +196,7 @@ def _password(registry: Registry, uuid: str, request: Request) -> Response:
     return Response(200, HTML, b"")
 
 
-class MetadataService:
+class MetadataService(LoopThread):
     """The service on a TCP address; `with MetadataService(instances, secret) as service: …`.
 
     Args:
@@ -214,39 +213,23 @@ class MetadataService:
         address: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        super().__init__("metadata-service")
         self.secret = secret
         self.registry = Registry(instances, secret)
         self._socket = _listen(address, port)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="metadata-service", daemon=True)
 
-    def __enter__(self) -> Self:
-        """Start serving; the socket has been listening since the object was made."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop listening, close the connections and wait for the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer; the socket has been listening since the object was made."""
         server = HTTPServer(self._handle, max_body_size=MAX_BODY)
         server.add_socket(self._socket)
         try:
-            self._loop.run_forever()
+            yield
         finally:
             server.stop()
-            self._loop.run_until_complete(server.close_all_connections())
-            self._loop.close()
+            await server.close_all_connections()
 
     def _handle(self, received: HTTPServerRequest) -> None:
         request = Request(

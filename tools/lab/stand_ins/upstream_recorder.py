@@ -9,14 +9,14 @@ and a request is on them before any byte of its answer is sent.
 """
 
 import asyncio
+import contextlib
 import re
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import h11
+
+from lab.rig.running import LoopThread
 
 IDENTITY_HEADERS = (
     b"X-Instance-ID",
@@ -81,10 +81,11 @@ def usual_reply(request: Recorded) -> Reply:
     return Reply((head % (request.number, seen) + body,))
 
 
-class UpstreamRecorder:
+class UpstreamRecorder(LoopThread):
     """A metadata API on a loopback port. Set `respond` to have other answers than the usual."""
 
     def __init__(self, respond: Callable[[Recorded], Reply] = usual_reply) -> None:
+        super().__init__("upstream recorder")
         self.respond = respond
         self.requests: list[Recorded] = []
         self.replied = 0
@@ -92,36 +93,16 @@ class UpstreamRecorder:
         self.problems: list[str] = []
         self.url = ""
         self._connections = 0
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="upstream recorder", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer whoever asks."""
         server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
         self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        # The runner cancels the conversations there still are.
+        try:
+            yield
+        finally:
+            server.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

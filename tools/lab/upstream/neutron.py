@@ -21,10 +21,10 @@ import uuid
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lab.rig.process import LabError, Process, wait_for
+from lab.rig.running import Running
 from lab.upstream import neutron_install
 
 START_TIMEOUT = 120.0
@@ -80,7 +80,7 @@ class ApiServer:
         )
 
 
-class Neutron:
+class Neutron(Running):
     """A Neutron deployment on this machine.
 
     Args:
@@ -94,31 +94,22 @@ class Neutron:
         self._root = Path()
         self._processes: list[Process] = []
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Install if need be, and write the configuration and an empty database."""
         self._installation = neutron_install.install_neutron()
         self._root = Path(tempfile.mkdtemp(prefix="ovs-metadata-neutron-"))
-        try:
-            self._installation.copy_database(self._root)
-            self._add_agents()
-            (self._root / "policy.yaml").write_text(json.dumps(POLICY))
-            (self._root / "neutron.conf").write_text(self._neutron_conf())
-        except BaseException:
-            shutil.rmtree(self._root)
-            raise
-        return self
+        self._installation.copy_database(self._root)
+        self._add_agents()
+        (self._root / "policy.yaml").write_text(json.dumps(POLICY))
+        (self._root / "neutron.conf").write_text(self._neutron_conf())
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         """End its processes and remove its directory."""
         for process in reversed(self._processes):
             process.stop()
         self._processes.clear()
-        shutil.rmtree(self._root)
+        if self._root != Path():
+            shutil.rmtree(self._root)
 
     def start_api(self, workers: int = 1) -> ApiServer:
         """Start an API server and wait until it answers; raises LabError if it does not."""

@@ -13,11 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from lab.rig.process import LabError, Process, run, wait_for
+from lab.rig.running import Running
 from lab.upstream import neutron_install
 
 NETWORK_ID = "5eab1e0f-0000-4000-8000-000000000001"
@@ -36,7 +35,7 @@ class NeutronPort:
     project_id: str
 
 
-class NeutronMetadataAgent:
+class NeutronMetadataAgent(Running):
     """Neutron's metadata agent, and the haproxy in front of it.
 
     Args:
@@ -80,25 +79,19 @@ class NeutronMetadataAgent:
         self._root = Path()
         self._processes: list[Process] = []
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Start, and wait until both listen; raises LabError if they do not."""
         installation = neutron_install.install_neutron()
         self._root = Path(tempfile.mkdtemp(prefix="ovs-metadata-neutron-"))
-        try:
-            self._start(installation.program("python"))
-        except BaseException:
-            self._stop()
-            raise
-        return self
+        self._start(installation.program("python"))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         """End the processes and remove their directory."""
-        self._stop()
+        for process in reversed(self._processes):
+            process.stop()
+        self._processes.clear()
+        if self._root != Path():
+            shutil.rmtree(self._root)
 
     @property
     def config(self) -> Path:
@@ -142,12 +135,6 @@ class NeutronMetadataAgent:
         wait_for(
             lambda: self._has(self.haproxy, "net/tcp", f":{listening}"), "its haproxy to listen"
         )
-
-    def _stop(self) -> None:
-        for process in reversed(self._processes):
-            process.stop()
-        self._processes.clear()
-        shutil.rmtree(self._root)
 
     def _spawn(self, command: list[str | Path], log: str, namespace: str | None = None) -> Process:
         process = Process(command, self._root / log, {"PYTHONPATH": ""}, namespace)

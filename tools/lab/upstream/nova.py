@@ -12,10 +12,9 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from lab.rig.process import LabError, Process, run, wait_for
+from lab.rig.running import Running
 from lab.stand_ins import neutron_stand_in
 from lab.stand_ins.metadata_instance import Instance, dump_instances
 from lab.upstream import nova_install
@@ -25,7 +24,7 @@ LOADED = "Nova's metadata API is loaded"
 TOOLS = Path(__file__).resolve().parents[2]
 
 
-class Nova:
+class Nova(Running):
     """Nova's metadata API on a TCP address.
 
     Args:
@@ -59,25 +58,27 @@ class Nova:
         self._root = Path()
         self._processes: list[Process] = []
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Install if need be, start, and wait until it answers; raises LabError if it does not."""
         self._installation = nova_install.install_nova()
         self._root = Path(tempfile.mkdtemp(prefix="ovs-metadata-nova-"))
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
-        return self
+        nova_install.copy_databases(self._installation, self._root)
+        self._write_known_instances()
+        neutron_port = self._start_neutron()
+        (self._root / "nova.conf").write_text(self._nova_conf(neutron_port))
+        gunicorn = self._start_gunicorn()
+        # While gunicorn imports Nova, so does this.
+        self.create_instances(self._initial)
+        wait_for(lambda: self._in_log(gunicorn, f"({LOADED})"), "Nova to load", START_TIMEOUT)
+        self.url = self._in_log(gunicorn, r"Listening at: (http://\S+)")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         """End its processes and remove its directory."""
-        self._stop()
+        for process in reversed(self._processes):
+            process.stop()
+        self._processes.clear()
+        if self._root != Path():
+            shutil.rmtree(self._root)
 
     def create_instances(self, instances: Iterable[Instance]) -> None:
         """Put instances into Nova's database; they are served at once.
@@ -106,23 +107,6 @@ class Nova:
         """The last lines Nova logged."""
         log = self._root / "nova.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-    def _start(self) -> None:
-        nova_install.copy_databases(self._installation, self._root)
-        self._write_known_instances()
-        neutron_port = self._start_neutron()
-        (self._root / "nova.conf").write_text(self._nova_conf(neutron_port))
-        gunicorn = self._start_gunicorn()
-        # While gunicorn imports Nova, so does this.
-        self.create_instances(self._initial)
-        wait_for(lambda: self._in_log(gunicorn, f"({LOADED})"), "Nova to load", START_TIMEOUT)
-        self.url = self._in_log(gunicorn, r"Listening at: (http://\S+)")
-
-    def _stop(self) -> None:
-        for process in reversed(self._processes):
-            process.stop()
-        self._processes.clear()
-        shutil.rmtree(self._root)
 
     def _write_known_instances(self) -> None:
         # Renamed into place: the Neutron stand-in may be reading.
