@@ -70,6 +70,14 @@ def hypervisor(machine: Machine, package: Path) -> Machine:
     return machine
 
 
+@pytest.fixture(scope="module")
+def installed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with the package and nothing else, for tests that only look at what is there."""
+    with Machine(tmp_path_factory.mktemp("installed") / "machine") as booted:
+        install(booted, package)
+        yield booted
+
+
 def install(machine: Machine, package: Path) -> str:
     """Install the package as an operator does, what it depends on being there."""
     shutil.copy(package, machine.path("/run"))
@@ -278,17 +286,14 @@ def modes(machine: Machine) -> dict[str, str]:
     return {Path(name).name: mode for name, mode in (line.split() for line in lines)}
 
 
-def test_commands_manual_pages_and_completions_are_installed(
-    machine: Machine, package: Path
-) -> None:
-    install(machine, package)
+def test_commands_manual_pages_and_completions_are_installed(installed: Machine) -> None:
     for command in COMMANDS:
         if command != "ovs-metadata-proxy":
-            assert machine.run(command, "--version")
-        assert command in machine.run("man", "-E", "UTF-8", command)
+            assert installed.run(command, "--version")
+        assert command in installed.run("man", "-E", "UTF-8", command)
         warnings = f"man --warnings -E UTF-8 {command} 2>&1 >/dev/null"
-        assert machine.run("sh", "-c", warnings) == ""
-    completed = machine.run(
+        assert installed.run("sh", "-c", warnings) == ""
+    completed = installed.run(
         *("env", "COMP_WORDS=ovs-metadata po", "COMP_CWORD=1"),
         *("_OVS_METADATA_COMPLETE=bash_complete", "ovs-metadata"),
     )
@@ -299,38 +304,35 @@ def test_commands_manual_pages_and_completions_are_installed(
     ):
         for command in COMMANDS:
             script = f"/usr/share/{directory}/{name.format(command)}"
-            assert command in machine.run("cat", script), script
+            assert command in installed.run("cat", script), script
 
 
 @pytest.mark.parametrize(
     "command", [("port", "sync", "--from-neutron"), ("cleanup", "dhcp-ports")], ids=" ".join
 )
 def test_commands_that_ask_neutron_lack_nothing_but_neutron(
-    machine: Machine, package: Path, command: tuple[str, ...]
+    installed: Machine, command: tuple[str, ...]
 ) -> None:
     """What doctor and docs/migration.md tell operators to run, run where they are told."""
-    install(machine, package)
-    asking = machine.command("ovs-metadata", *command, "--os-endpoint", "http://127.0.0.1:9")
+    asking = installed.command("ovs-metadata", *command, "--os-endpoint", "http://127.0.0.1:9")
     done = subprocess.run(asking, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "http://127.0.0.1:9" in done.stderr
     assert "not installed" not in done.stderr
 
 
-def test_what_is_beside_the_commands_is_installed(machine: Machine, package: Path) -> None:
-    install(machine, package)
-    assert "--restore-file" in machine.run(f"{SHARED}/remove_dhcp_ports.sh", "--help")
+def test_what_is_beside_the_commands_is_installed(installed: Machine) -> None:
+    assert "--restore-file" in installed.run(f"{SHARED}/remove_dhcp_ports.sh", "--help")
     for path in (ROOT / "packaging" / "monitoring").iterdir():
-        assert machine.run("cat", f"{SHARED}/monitoring/{path.name}") == path.read_text()
+        assert installed.run("cat", f"{SHARED}/monitoring/{path.name}") == path.read_text()
 
 
-def test_the_unit_is_right_and_tight(machine: Machine, package: Path) -> None:
-    install(machine, package)
+def test_the_unit_is_right_and_tight(installed: Machine) -> None:
     done = subprocess.run(
-        machine.command("systemd-analyze", "verify", "--recursive-errors=no", UNIT),
+        installed.command("systemd-analyze", "verify", "--recursive-errors=no", UNIT),
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    machine.run("systemd-analyze", "security", f"--threshold={EXPOSURE}", UNIT)
+    installed.run("systemd-analyze", "security", f"--threshold={EXPOSURE}", UNIT)

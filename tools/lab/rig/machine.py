@@ -10,6 +10,7 @@ Needs root, overlayfs, and a hierarchy of cgroups, of version 1 or 2 (`lab.rig.c
 """
 
 import contextlib
+import itertools
 import os
 import pty
 import shutil
@@ -23,6 +24,8 @@ from typing import Self
 
 from lab.rig.cgroups import Cgroups, hierarchy
 from lab.rig.process import LabError, run, wait_for
+
+_number = itertools.count()
 
 SOURCE = Path(__file__).resolve().parents[3]
 """The top of the source tree, which the machine sees wherever it is."""
@@ -92,7 +95,9 @@ class Machine:
         self.upper = directory / "upper"
         """What the machine has written, as overlayfs keeps it."""
         self._cgroups = cgroups or hierarchy()
-        self._cgroup = self._cgroups.path / f"ovs-metadata-lab-{os.getpid()}"
+        name = f"ovs-metadata-lab-{os.getpid()}-{next(_number)}"
+        self.cgroup = self._cgroups.path / name
+        """Its own, in this machine's hierarchy."""
         self._process: subprocess.Popen[bytes] | None = None
         self._console: list[bytes] = []
         self._opened = contextlib.ExitStack()
@@ -102,7 +107,7 @@ class Machine:
         directories = [self._directory / name for name in ("root", "upper", "work")]
         for each in directories:
             each.mkdir(parents=True)
-        self._cgroup.mkdir()
+        self.cgroup.mkdir()
         try:
             self._boot(directories)
             wait_for(self._is_up, "the machine's systemd", 30)
@@ -114,7 +119,7 @@ class Machine:
     def _boot(self, directories: Sequence[Path]) -> None:
         ours, theirs = pty.openpty()
         self._opened.callback(os.close, theirs)
-        procs = str(self._cgroup / "cgroup.procs")
+        procs = str(self.cgroup / "cgroup.procs")
         self._process = subprocess.Popen(
             [
                 # The shell enters the cgroup before its namespace makes it the root of all.
@@ -193,9 +198,9 @@ class Machine:
         shutil.rmtree(self._directory)
 
     def _remove_cgroups(self) -> bool:
-        inner = sorted(self._cgroup.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
+        inner = sorted(self.cgroup.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
         try:
-            for each in [*(path for path in inner if path.is_dir()), self._cgroup]:
+            for each in [*(path for path in inner if path.is_dir()), self.cgroup]:
                 each.rmdir()
         except OSError:
             return False
