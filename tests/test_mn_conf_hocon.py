@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovs_metadata.cli.mn_conf.hocon import HoconError, parse, render
@@ -115,6 +115,7 @@ def test_where_it_ceases_to_be_hocon_is_said() -> None:
         parse("a : 1\nb : p@ss\n")
 
 
+@settings(max_examples=30)  # pyhocon takes its time
 @given(st.dictionaries(WORDS, VALUES | st.dictionaries(WORDS, VALUES, min_size=1), max_size=5))
 def test_what_is_shown_can_be_read_back(tree: dict[str, Any]) -> None:
     values = flatten(tree)

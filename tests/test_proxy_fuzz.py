@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lab.attack.fuzz import Fuzzer, run_for
+from lab.attack.fuzz import Fuzzer, run_batch
 from lab.attack.fuzz_grammar import MAX_BODY, MAX_HEAD, MAX_HEADERS, Conversation, conversations
 from lab.rig.process import wait_for
 from lab.rig.proxy_process import ProxyProcess, guest_address, guest_identity
@@ -36,7 +36,7 @@ SEED = 1
 @pytest.mark.timeout(300)
 def test_no_guest_breaks_the_proxy_nor_its_identity(tmp_path: Path) -> None:
     with Fuzzer(tmp_path, python=sys.executable) as fuzzer:
-        run_for(fuzzer, 15, SEED)
+        run_batch(fuzzer, SEED, 100)
         assert fuzzer.scenarios > 20
         assert len(fuzzer.nova.requests) > fuzzer.scenarios
 

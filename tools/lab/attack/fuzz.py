@@ -15,6 +15,7 @@ One event loop in the calling thread; the proxy and the recorder live as long as
 
 import argparse
 import asyncio
+import math
 import re
 import secrets
 import sys
@@ -251,39 +252,44 @@ def _check_valid(talk: Conversation, outcome: Outcome, records: dict[int, Record
         raise Violation(f"something was read behind the last request: {outcome.data!r}")
 
 
-def run_for(fuzzer: Fuzzer, seconds: float, number: int, *, examples: int = 100) -> None:
-    """Play scenarios, in batches of so many, until the time is over.
+def run_batch(fuzzer: Fuzzer, number: int, examples: int, *, until: float = math.inf) -> None:
+    """Play scenarios, as many as `examples`, or fewer if the time is over (time.monotonic).
 
     Args:
         fuzzer: a running one.
-        seconds: for how long; a batch that has begun is finished.
-        number: the seed of the first batch; the next has the next number.
-        examples: scenarios in a batch.
+        number: the seed, of which they are made.
+        examples: how many.
+        until: when no further one is to begin.
 
     Raises:
         Violation: what was found, in the smallest scenario that shows it, which is printed.
     """
+
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(scenarios)
+    def batch(scenario: list[Conversation]) -> None:
+        if time.monotonic() < until:
+            fuzzer.play(scenario)
+
+    try:
+        batch()
+    except (Violation, FlakyFailure) as found:
+        found.add_note(f"repeat it with --seed {number}")
+        raise
+
+
+def run_for(fuzzer: Fuzzer, seconds: float, number: int) -> None:
+    """Play batch after batch until the time is over; `number` is the seed of the first one."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-
-        @seed(number)
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-        )
-        @given(scenarios)
-        def batch(scenario: list[Conversation]) -> None:
-            if time.monotonic() < end:
-                fuzzer.play(scenario)
-
-        try:
-            batch()
-        except (Violation, FlakyFailure) as found:
-            found.add_note(f"repeat it with --seed {number}")
-            raise
+        run_batch(fuzzer, number, 100, until=end)
         number += 1
 
 
