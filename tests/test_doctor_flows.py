@@ -1,0 +1,102 @@
+"""What the doctor reads of the flows: which ones, of which ports, and where their packets end."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contracts.store_support import record
+
+from ovs_metadata.cli.doctor import flows
+from ovs_metadata.cli.doctor.flows import read_flows
+from ovs_metadata.cli.flow_groups import State
+from ovs_metadata.cli.host_view import Host, read_host
+from ovs_metadata.flows import vswitchd
+from ovs_metadata.flows.desired import desired_flows
+from ovs_metadata.flows.dump import DumpedFlow
+from ovs_metadata.flows.tables import Priority, Table, ofport_of
+from ovs_metadata.host.config import load
+from ovs_metadata.host.join import Interface
+from ovs_metadata.host.ovsdb import Bridge, MetadataPort
+from ovs_metadata.store import open_store
+
+TAPS = tuple(
+    Interface(f"tap{number}", ofport=number, iface_id=record(number).port_id, tag=1)
+    for number in (5, 6)
+)
+BRIDGE = Bridge("br-int", interfaces=TAPS, metadata_port=MetadataPort(7, ours=True, isolated=True))
+TO_PROXY = 200 + Table.ToProxy
+
+
+class Switch:
+    """All flows that should be there, each with 3 packets, and packets that end nowhere."""
+
+    def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.host = host
+        self.asked: list[tuple[str, ...]] = []
+        wanted = desired_flows(host.config.flows, host.metadata_ofport, host.host_ports)
+        self.dumped = [DumpedFlow(key, flow.cookie, 3, 300) for key, flow in wanted.items()]
+        monkeypatch.setattr(flows, "dump_flows", lambda *_: self.dumped)
+        monkeypatch.setattr(vswitchd, "ask", self.ask)
+
+    def ask(self, _rundir: Path, *words: str) -> str:
+        self.asked.append(words)
+        return ""
+
+
+@pytest.fixture
+def switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Switch:
+    path = tmp_path / "agent.conf"
+    path.write_text("")
+    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
+        store.put(record(5))
+        store.put(replace(record(6), fixed_ips=("2001:db8::6",)))
+        return Switch(read_host(load(path), BRIDGE, store), monkeypatch)
+
+
+def test_all_flows_are_as_they_should_be_and_nothing_is_traced(switch: Switch) -> None:
+    found = read_flows(switch.host, (), None)
+    assert {group.ofport for group in found.groups} == {0, 5, 6}
+    assert {flow.state for group in found.groups for flow in group.flows} == {State.INSTALLED}
+    assert (found.packets, switch.asked) == ((), [])
+    assert flows.check(found) == []
+
+
+def test_the_ports_that_were_named_and_the_flows_for_all(switch: Switch) -> None:
+    served = switch.host.host_ports.served
+    found = read_flows(switch.host, (served[5], served[6]), frozenset({5}))
+    assert {group.ofport for group in found.groups} == {0, 5}
+    five, six = found.packets
+    assert (five.ofport, five.title) == (5, record(5).port_id)
+    assert list(five.request) == list(five.answer) == ["IPv4", "IPv6"]
+    assert list(six.request) == list(six.answer) == ["IPv6"], "it has no IPv4 address"
+    assert {words[:2] for words in switch.asked} == {("ofproto/trace", "br-int")}
+    assert len(switch.asked) == 6
+    assert {each.fault for each in flows.check(found)} == {
+        flows.REQUEST_DIVERTED,
+        flows.ANSWER_DIVERTED,
+    }
+
+
+def test_requests_from_the_ports_own_addresses_are_counted(switch: Switch) -> None:
+    served = switch.host.host_ports.served
+    (packets,) = read_flows(switch.host, (served[5],), frozenset({5})).packets
+    of_primary = [
+        flow
+        for flow in switch.dumped
+        if (flow.key.table, flow.key.priority) == (TO_PROXY, Priority.Primary)
+        and ofport_of(flow.cookie) == 5
+    ]
+    assert packets.own_requests == 3 * len(of_primary) > 0
+    (packets,) = read_flows(switch.host, (served[5],), None).packets
+    assert packets.own_requests is None, "nobody asked for one port"
+
+
+def test_a_missing_flow_is_why_packets_go_astray(switch: Switch) -> None:
+    hooks = [flow for flow in switch.dumped if flow.key.table == 0 and ofport_of(flow.cookie) == 5]
+    switch.dumped = [flow for flow in switch.dumped if flow not in hooks]
+    found = read_flows(switch.host, (switch.host.host_ports.served[5],), None)
+    (finding,) = flows.check(found)
+    assert finding.fault is flows.FLOWS_MISSING
+    assert finding.subject == record(5).port_id
+    assert finding.why.endswith(f", and {len(hooks) - 1} more")
