@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 HIDING = re.compile(
-    r"\b(told|said|anew|stands?|standing|nobody|whoever|somebody|anybody|everybody|of ours|"
+    r"\b(told|said|anew|stands?(?!-in)|standing|nobody|whoever|somebody|anybody|everybody|of ours|"
     r"(?:is|are|be) had|likewise|in force|at an end|signs? of life)\b",
     re.IGNORECASE,
 )
@@ -36,6 +36,24 @@ FILES = [
 ]
 
 
+PAGES_ELSEWHERE = {
+    *("flows.md", "pipeline.md", "ryu.md", "troubleshooting.md", "hostile-guests.md"),
+    "configuration-reference.md",
+}
+"""Pages that are generated, or yet to be cleaned. CONTRIBUTING names the words."""
+
+PAGES = [
+    path.relative_to(ROOT)
+    for path in (
+        *sorted((ROOT / "docs").glob("*.md")),
+        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "devstack/README.md")),
+    )
+    if path.name not in PAGES_ELSEWHERE
+]
+
+CODE = re.compile(r"`[^`]*`")
+
+
 def _found(source: str) -> Iterator[str]:
     """Words in strings and comments, with their line."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -48,6 +66,12 @@ def _found(source: str) -> Iterator[str]:
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_texts_name_who_does_what(file: Path) -> None:
     assert list(_found((ROOT / file).read_text())) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_pages_name_who_does_what(page: Path) -> None:
+    text = CODE.sub("", (ROOT / page).read_text())
+    assert [match[0] for match in HIDING.finditer(text)] == []
 
 
 def test_words_are_found_in_texts_and_not_in_names() -> None:
