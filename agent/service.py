@@ -164,7 +164,7 @@ class Service:
         def apply() -> None:
             # A change wakes this loop before the confirmation of that change does.
             if self._changed.is_set():
-                self._tell_now(watcher)
+                self._update_workers(watcher)
 
         self._confirmer = Confirmer(watcher, probe, apply)
         config = self._config
@@ -173,9 +173,12 @@ class Service:
             host, self._workers, lambda: watcher.bridge
         )
         keeping_up = asyncio.create_task(reconciler.run())
-        telling, flows = asyncio.create_task(self._tell(watcher)), self._start_flows()
+        updating, flows = (
+            asyncio.create_task(self._keep_workers_updated(watcher)),
+            self._start_flows(),
+        )
         freshening = asyncio.create_task(self._freshen())
-        tasks = [keeping_up, telling, freshening, *flows]
+        tasks = [keeping_up, updating, freshening, *flows]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -187,7 +190,7 @@ class Service:
                 await self._let_pass()
             # While workers finish their requests, they still get changes.
             await self._workers.stop()
-            await _cancel(telling, freshening, *flows)
+            await _cancel(updating, freshening, *flows)
             probe.close()
             await asyncio.to_thread(watcher.close)
 
@@ -217,13 +220,13 @@ class Service:
                 await asyncio.to_thread((await making).close)
             raise
 
-    async def _tell(self, watcher: PortWatcher) -> None:
+    async def _keep_workers_updated(self, watcher: PortWatcher) -> None:
         """Send every change to the workers, as soon as it is known."""
         while True:
-            self._tell_now(watcher)
+            self._update_workers(watcher)
             await self._changed.wait()
 
-    def _tell_now(self, watcher: PortWatcher) -> None:
+    def _update_workers(self, watcher: PortWatcher) -> None:
         self._changed.clear()
         host_ports = watcher.state().host_ports
         self._stale.left(watcher.take_left())
@@ -236,8 +239,8 @@ class Service:
             others = {
                 address: each for address, each in table.items() if ofport_of(address) not in fresh
             }
-            self._workers.tell(others)
-        self._workers.tell(table)
+            self._workers.update(others)
+        self._workers.update(table)
         self._statistics.refused = host_ports.refused
 
     async def _freshen(self) -> None:

@@ -40,7 +40,7 @@ Confirm = Callable[[Callable[[], None]], None]
 
 
 class Workers:
-    """The proxy workers of this host. `tell` may be called before and after `start`."""
+    """The proxy workers of this host. `update` may be called before and after `start`."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Workers:
         self._listeners.close()
         self._tasks = []
 
-    def tell(self, table: Mapping[str, Entry]) -> None:
+    def update(self, table: Mapping[str, Entry]) -> None:
         """Send the changes of the identity table to all workers."""
         messages = b"".join(
             feed.encode(feed.IdentityChange(address, entry))

@@ -44,7 +44,7 @@ async def serve(snapshot: Snapshot, listener: socket.socket, connection: str) ->
     probe.start()
     confirmer = Confirmer(_Ovsdb(ovsdb), probe, lambda: None)
     workers = Workers("nobody", snapshot.settings, confirm=confirmer.confirm)
-    workers.tell(snapshot.identities)
+    workers.update(snapshot.identities)
     workers.start([[listener]])
     try:
         while workers.problem():

@@ -151,7 +151,7 @@ def test_a_worker_that_does_not_read_its_feed_is_killed(
 
     def it_is_told_until_it_is_killed(statistics: HostStatistics, workers: Workers) -> bool:
         if statistics.workers:
-            workers.tell({"169.254.0.5": Pending(f"port-{next(names)}", "x" * 10_000)})
+            workers.update({"169.254.0.5": Pending(f"port-{next(names)}", "x" * 10_000)})
         return statistics.totals.worker_restarts == 1
 
     play(monkeypatch, a_report(), it_is_told_until_it_is_killed, player=DEAF_PLAYER)
@@ -281,7 +281,7 @@ def test_a_worker_is_told_what_has_changed_and_then_that_it_is_confirmed(
 
     def apply() -> None:
         begun.append(len(begun))
-        started[0].tell({"169.254.0.5": Pending(f"port-{len(begun)}", "it is another's")})
+        started[0].update({"169.254.0.5": Pending(f"port-{len(begun)}", "it is another's")})
 
     def confirm(on_confirmed: Callable[[], None]) -> None:
         Confirmer(_OnlyOvsdb(), Probe("", {}), apply).confirm(on_confirmed)
