@@ -24,46 +24,47 @@ FAULTS = Faults(HopName.AGENT)
 
 AGENT_NOT_RUNNING = FAULTS.error(
     "agent-not-running",
-    "The agent does not run.",
-    "Start ovs-metadata-agent, and read the end of its log for why it ended.",
+    "The agent is not running.",
+    "Start ovs-metadata-agent. The end of its log says why it ended.",
 )
 AGENT_STUCK = FAULTS.error(
     "agent-stuck",
-    "The agent runs and does nothing.",
-    "kill -CONT its pid if somebody stopped it; otherwise restart it. Guests lose nothing by it.",
+    "The agent's process exists, but the agent does nothing.",
+    "Continue it with kill -CONT PID if it was stopped; otherwise restart it. A restart does not "
+    "interrupt guests.",
 )
 ADMIN_UNREACHABLE = FAULTS.warning(
     "admin-unreachable",
-    "The agent runs, and does not answer at its admin socket.",
-    "Restart the agent, and read in its log what is in the way of admin.sock in its state_dir. "
-    "Guests are served without it, but our commands see less.",
+    "The agent runs, but does not answer at its admin socket.",
+    "Restart the agent. Its log says why admin.sock in state_dir cannot be used. Guests are "
+    "served without it; commands show less.",
 )
 AGENT_NOT_READY = FAULTS.error(
     "agent-not-ready",
-    "The agent says that it does not serve.",
+    "The agent reports that it does not serve.",
     "If the other findings do not explain it, read the agent's log.",
 )
 WORKERS_MISSING = FAULTS.error(
     "workers-missing",
-    "There are not as many proxy workers as there should be.",
-    "The agent starts them again with growing delays: its log says why they end.",
+    "Fewer proxy workers run than are configured.",
+    "The agent restarts them with growing delays. Its log says why they end.",
 )
 WORKER_STUCK = FAULTS.error(
     "worker-stuck",
-    "A proxy worker is stopped, so that the ports it is there for are not served.",
-    "The agent kills it after 20 s and starts another. Find out who or what stopped it.",
+    "A proxy worker is stopped, and does not serve the requests it gets.",
+    "The agent kills it after 20 s and starts another. Find out what stopped it.",
 )
 CONTROLLER_NOT_RUNNING = FAULTS.error(
     "controller-not-running",
-    "No flow controller runs: new ports get no flows, and deleted flows do not come back.",
-    "The agent starts it again, unless [flows] controller is external: then start ryu-manager with "
+    "No flow controller runs: new ports get no flows, and deleted flows are not restored.",
+    "The agent restarts it, unless [flows] controller is external: then start ryu-manager with "
     "ovs_metadata.flows.app. The log says why it ended.",
 )
 CONTROLLER_STUCK = FAULTS.error(
     "controller-stuck",
-    "The flow controller is stopped: new ports get no flows, and deleted flows do not come back.",
-    "The agent kills it after 20 s and starts another; an external one wants kill -CONT. Find out "
-    "who or what stopped it.",
+    "The flow controller is stopped: new ports get no flows, and deleted flows are not restored.",
+    "The agent kills it after 20 s and starts another. Continue an external one with kill -CONT "
+    "PID. Find out what stopped it.",
 )
 
 

@@ -23,40 +23,41 @@ FAULTS = Faults(HopName.CONFIGURATION)
 CONFIG_UNUSABLE = FAULTS.error(
     "config-unusable",
     "The agent's configuration file cannot be used.",
-    "Correct it; etc/agent.conf.sample shows all options. Until then the agent cannot be started.",
+    "Correct the file; etc/agent.conf.sample shows all options. Until then the agent cannot start.",
 )
 PROXY_USER_UNUSABLE = FAULTS.error(
     "proxy-user-unusable",
-    "The user that the proxy workers are to run as cannot be used.",
-    "Make that user, or name another one without privileges in [proxy] user.",
+    "The proxy workers cannot run as the configured user.",
+    "Create that user, or name another unprivileged user in [proxy] user.",
 )
 DISABLED = FAULTS.error(
     "disabled",
     "The service is not enabled on this host.",
-    "mn-conf set -t default 'agent.openstack.metadata.enabled : true', or -h HOST for this host "
-    "alone.",
+    "Enable it: mn-conf set -t default 'agent.openstack.metadata.enabled : true', or with -h HOST "
+    "for this host alone.",
 )
 DOCUMENT_MALFORMED = FAULTS.error(
     "document-malformed",
     "A document of the deployment's configuration cannot be read.",
-    "Write it anew with mn-conf set. An agent that runs keeps what was in force before; one that "
-    "is started does without.",
+    "Write the document again with mn-conf set. A running agent keeps the last valid values; a "
+    "restarted agent waits.",
 )
 VALUE_IGNORED = FAULTS.warning(
     "value-ignored",
-    "A value of the deployment's configuration is passed over.",
-    "Correct it with mn-conf set, or remove it with mn-conf unset; mn-conf get -s shows all keys.",
+    "A value in the deployment's configuration is invalid and ignored.",
+    "Correct the value with mn-conf set, or remove it with mn-conf unset; mn-conf get -s shows "
+    "all keys.",
 )
 SETTINGS_UNUSABLE = FAULTS.error(
     "settings-unusable",
     "The deployment's configuration cannot be applied on this host.",
-    "Correct the key, or the file on this host that it names.",
+    "Correct the key, or the file on this host that the key names.",
 )
 SECRET_EMPTY = FAULTS.warning(
     "secret-empty",
     "The shared secret is empty.",
     "Set Nova's [neutron] metadata_proxy_shared_secret with mn-conf set --secret-file FILE. "
-    "Without one, anybody who reaches Nova's metadata API can be any instance.",
+    "Without a secret, every client of Nova's metadata API can pretend to be any instance.",
 )
 SECRET_WORLD_READABLE = FAULTS.warning(
     "secret-world-readable",

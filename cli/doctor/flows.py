@@ -28,36 +28,37 @@ FAULTS = Faults(HopName.FLOWS)
 FLOWS_MISSING = FAULTS.error(
     "flows-missing",
     "Flows are missing.",
-    "The flow controller puts them back within a second: see that it runs. ovs-metadata flows "
-    "shows which.",
+    "The flow controller restores them within a second: check that it runs. ovs-metadata flows "
+    "shows the missing flows.",
 )
 FLOWS_DIFFERENT = FAULTS.error(
     "flows-different",
-    "Flows of ours do something else than they should.",
-    "The flow controller sets them right at its next audit: see that it runs, and find out who "
-    "writes flows like ours.",
+    "Some of our flows differ from what they should be.",
+    "The flow controller corrects them at its next audit: check that it runs, and find out what "
+    "else writes such flows.",
 )
 FLOWS_UNEXPECTED = FAULTS.warning(
     "flows-unexpected",
-    "There are flows of ours that should not be there.",
-    "The flow controller removes them at its next audit: see that it runs, and find out who writes "
-    "flows like ours.",
+    "There are flows like ours that should not exist.",
+    "The flow controller removes them at its next audit: check that it runs, and find out what "
+    "else writes such flows.",
 )
 REQUEST_DIVERTED = FAULTS.error(
     "request-diverted",
-    "The bridge does not take the instance's request to the proxy.",
-    "ovs-metadata trace PORT shows each flow the request meets. Where another's flow takes it, "
-    "raise [flows] flow_priority or lower that flow's.",
+    "The bridge does not forward the instance's request to the proxy.",
+    "ovs-metadata trace PORT shows each flow that the request meets. If another program's flow "
+    "takes it, raise [flows] flow_priority or lower that flow's priority.",
 )
 ANSWER_DIVERTED = FAULTS.error(
     "answer-diverted",
-    "The bridge does not take the proxy's answer to the instance.",
-    "ovs-metadata trace PORT shows each flow the answer meets.",
+    "The bridge does not forward the proxy's answer to the instance.",
+    "ovs-metadata trace PORT shows each flow that the answer meets.",
 )
 FLOWS_NOT_COUNTING = FAULTS.warning(
     "flows-not-counting",
-    "A request went through, and the port's hook has not counted it.",
-    "Another flow or bridge serves this port: look for a second metadata service, as Neutron's.",
+    "A request was answered, but the port's hook has not counted it.",
+    "Another flow or bridge serves this port: look for a second metadata service, for example "
+    "Neutron's.",
 )
 
 

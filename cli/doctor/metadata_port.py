@@ -34,59 +34,59 @@ FAULTS = Faults(HopName.METADATA_PORT)
 METADATA_PORT_MISSING = FAULTS.error(
     "metadata-port-missing",
     "The bridge has no metadata port.",
-    "The agent makes it: see that it runs and is ready.",
+    "The agent creates it: check that the agent runs and is ready.",
 )
 METADATA_PORT_FOREIGN = FAULTS.error(
     "metadata-port-foreign",
-    "The bridge has a port named metadata that is somebody else's.",
-    "Rename that port or delete it (ovs-vsctl del-port metadata): the agent then makes its own.",
+    "The bridge has a port named metadata that the agent did not create.",
+    "Rename that port or delete it (ovs-vsctl del-port metadata). The agent then creates its own.",
 )
 METADATA_PORT_NOT_ISOLATED = FAULTS.error(
     "metadata-port-not-isolated",
-    "The metadata port is not isolated, so that no flow leads to it.",
-    "The agent sets it right (vlan_mode=trunk trunks=4095, no tag): see that it runs, and find out "
-    "who else changes that port.",
+    "The metadata port is not isolated, so no flow leads to it.",
+    "The agent isolates it (vlan_mode=trunk trunks=4095, no tag): check that the agent runs, and "
+    "find out what else changes that port.",
 )
 METADATA_PORT_WITHOUT_OFPORT = FAULTS.error(
     "metadata-port-without-ofport",
     "Open vSwitch has no device for the metadata port.",
-    "ovs-vsctl get interface metadata error, and the log of ovs-vswitchd, say why.",
+    "ovs-vsctl get interface metadata error, and the log of ovs-vswitchd, give the cause.",
 )
 NAMESPACE_MISSING = FAULTS.error(
     "namespace-missing",
-    "The metadata port's network namespace is gone.",
-    "The agent makes it anew: see that it runs, and find out who removes namespaces.",
+    "The metadata port's network namespace does not exist.",
+    "The agent creates it again: check that the agent runs, and find out what removes namespaces.",
 )
 DEVICE_MISSING = FAULTS.error(
     "device-missing",
     "The metadata port's device is not in its network namespace.",
-    "The agent moves it there: see that it runs and is ready.",
+    "The agent moves it there: check that the agent runs and is ready.",
 )
 DEVICE_DOWN = FAULTS.error(
     "device-down",
     "The metadata port's device is down.",
-    "The agent sets it up: see that it runs, and find out who sets it down.",
+    "The agent sets it up: check that the agent runs, and find out what sets the device down.",
 )
 DEVICE_MAC_WRONG = FAULTS.error(
     "device-mac-wrong",
-    "The metadata port's device does not have the MAC that guests send to.",
-    "The agent gives it that MAC: see that it runs, and find out who changes it.",
+    "The metadata port's device has another MAC than the one that guests send to.",
+    "The agent sets the MAC: check that the agent runs, and find out what changes it.",
 )
 DEVICE_MTU_WRONG = FAULTS.warning(
     "device-mtu-wrong",
-    "The metadata port's device does not have its MTU.",
-    "The agent sets it: see that it runs, and find out who changes it. Below 1280 there is no "
-    "IPv6.",
+    "The metadata port's device has another MTU than the agent sets.",
+    "The agent sets the MTU: check that the agent runs, and find out what changes it. Below 1280 "
+    "there is no IPv6.",
 )
 ADDRESS_MISSING = FAULTS.error(
     "address-missing",
     "The metadata port's device lacks an address.",
-    "The agent adds it: see that it runs, and find out who removes addresses.",
+    "The agent adds it: check that the agent runs, and find out what removes addresses.",
 )
 NOT_LISTENING = FAULTS.error(
     "not-listening",
-    "Nobody listens for guests in the metadata port's network namespace.",
-    "The agent opens the sockets: see that it runs and is ready.",
+    "No process listens for guests in the metadata port's network namespace.",
+    "The agent opens the sockets: check that the agent runs and is ready.",
 )
 
 

@@ -29,66 +29,66 @@ FAULTS = Faults(HopName.NOVA)
 NOVA_UNRESOLVABLE = FAULTS.error(
     "nova-unresolvable",
     "The name of a Nova endpoint cannot be resolved.",
-    "Correct nova_metadata_url with mn-conf, or name resolution on this host.",
+    "Correct nova_metadata_url with mn-conf, or the name resolution of this host.",
 )
 NOVA_UNREACHABLE = FAULTS.error(
     "nova-unreachable",
     "A Nova endpoint accepts no connection.",
-    "See that nova-api-metadata runs there, that nova_metadata_url is right, and that no firewall "
-    "is in between.",
+    "Check that nova-api-metadata runs there, that nova_metadata_url is right, and that no "
+    "firewall blocks the connection.",
 )
 NOVA_TLS = FAULTS.error(
     "nova-tls",
-    "There is no TLS connection to a Nova endpoint.",
-    "If its certificate is not accepted, set nova_ca_file to the authority that signed it. If it "
-    "is no TLS at all, the URL should begin with http://.",
+    "The TLS connection to a Nova endpoint fails.",
+    "If the certificate is rejected, set nova_ca_file to the authority that signed it. If the "
+    "endpoint does not use TLS, begin its URL with http://.",
 )
 NOVA_CERTIFICATE_EXPIRES = FAULTS.warning(
     "nova-certificate-expires",
     "The certificate of a Nova endpoint expires soon.",
-    "Renew it before guests get no metadata.",
+    "Renew the certificate before it expires: afterwards guests get no metadata.",
 )
 NOVA_TLS_UNCHECKED = FAULTS.warning(
     "nova-tls-unchecked",
     "Nova's certificate is not checked.",
-    "Set nova_ca_file to its authority, and nova_insecure to false.",
+    "Set nova_ca_file to the authority of Nova's certificate, and nova_insecure to false.",
 )
 NOVA_SILENT = FAULTS.error(
     "nova-silent",
-    "A Nova endpoint accepts connections and does not answer.",
-    "Look at the load and the log of nova-api-metadata there.",
+    "A Nova endpoint accepts connections, but does not answer.",
+    "Check the load and the log of nova-api-metadata there.",
 )
 NOVA_NOT_HTTP = FAULTS.error(
     "nova-not-http",
-    "What answers at a Nova endpoint is not HTTP.",
-    "Correct nova_metadata_url: port, and http:// or https://.",
+    "A Nova endpoint does not answer with HTTP.",
+    "Correct nova_metadata_url: the port, and http:// or https://.",
 )
 NOVA_NOT_NOVA = FAULTS.error(
     "nova-not-nova",
-    "What answers at a Nova endpoint is not Nova's metadata API.",
-    "Correct nova_metadata_url: it is to be where nova-api-metadata listens, mostly port 8775.",
+    "A Nova endpoint answers, but is not Nova's metadata API.",
+    "Correct nova_metadata_url: it must name nova-api-metadata, mostly at port 8775.",
 )
 NOVA_FAILS = FAULTS.error(
     "nova-fails",
-    "A Nova endpoint answers that it has failed.",
+    "A Nova endpoint answers with a server error.",
     "Read the log of nova-api-metadata: often it cannot reach its database, or Neutron.",
 )
 SECRET_REFUSED = FAULTS.error(
     "secret-refused",
-    "Nova does not accept the shared secret.",
-    "Set the secret that is [neutron] metadata_proxy_shared_secret in its nova.conf, with mn-conf "
-    "set --secret-file FILE.",
+    "Nova rejects the shared secret.",
+    "Set the value of [neutron] metadata_proxy_shared_secret in Nova's nova.conf with mn-conf set "
+    "--secret-file FILE.",
 )
 SECRET_UNCHECKED = FAULTS.error(
     "secret-unchecked",
     "Nova does not check signatures.",
-    "Set service_metadata_proxy = true and metadata_proxy_shared_secret in [neutron] of its "
+    "Set service_metadata_proxy = true and metadata_proxy_shared_secret in [neutron] of Nova's "
     "nova.conf, and restart nova-api-metadata.",
 )
 INSTANCE_UNKNOWN_TO_NOVA = FAULTS.error(
     "instance-unknown-to-nova",
     "Nova does not know the instance and project that the record names.",
-    "The record is stale, or another deployment's: ovs-metadata port sync --from-neutron "
+    "The record is stale, or belongs to another deployment: ovs-metadata port sync --from-neutron "
     "renews it.",
 )
 

@@ -18,13 +18,13 @@ FAULTS = Faults(HopName.OPEN_VSWITCH)
 OVSDB_UNREACHABLE = FAULTS.error(
     "ovsdb-unreachable",
     "OVSDB does not answer.",
-    "Start ovsdb-server, or correct [ovs] ovsdb_connection. If it runs and says nothing, kill "
-    "-CONT its pid if somebody stopped it; otherwise restart it.",
+    "Start ovsdb-server, or correct [ovs] ovsdb_connection. If ovsdb-server runs and does not "
+    "answer, continue it with kill -CONT PID if it was stopped; otherwise restart it.",
 )
 BRIDGE_MISSING = FAULTS.error(
     "bridge-missing",
     "The bridge does not exist.",
-    "Correct [ovs] bridge, or have Neutron's agent (or ovs-vsctl add-br) make the bridge.",
+    "Correct [ovs] bridge, or create the bridge (with Neutron's agent, or ovs-vsctl add-br).",
 )
 VSWITCHD_SILENT = FAULTS.error(
     "vswitchd-silent",
@@ -33,9 +33,9 @@ VSWITCHD_SILENT = FAULTS.error(
 )
 OPENFLOW_NOT_ALLOWED = FAULTS.error(
     "openflow-not-allowed",
-    "The bridge does not speak OpenFlow 1.3.",
-    "ovs-vsctl add bridge BRIDGE protocols OpenFlow13. The flow controller does it when it starts; "
-    "somebody has taken it away again.",
+    "The bridge does not allow OpenFlow 1.3.",
+    "Run ovs-vsctl add bridge BRIDGE protocols OpenFlow13, and find out what removed it: the flow "
+    "controller adds it at every start.",
 )
 
 

@@ -31,36 +31,37 @@ FAULTS = Faults(HopName.PORT)
 
 PORT_UNKNOWN = FAULTS.error(
     "port-unknown",
-    "Neither this bridge nor the store has such a port.",
-    "See that it is spelt as Neutron spells it. If Neutron has the port, its record is missing: "
-    "ovs-metadata port sync --from-neutron writes it.",
+    "Neither this bridge nor the store knows the port.",
+    "Check the spelling. If Neutron has the port, its record is missing: ovs-metadata port sync "
+    "--from-neutron writes it.",
 )
 PORT_NOT_HERE = FAULTS.error(
     "port-not-here",
-    "The store has a record of the port, and this bridge has no interface of it.",
-    "Ask on the hypervisor the instance runs on. If it is this one, Nova has not plugged it: no "
-    "interface has that port's UUID as external_ids:iface-id.",
+    "The store has a record of the port, but this bridge has no interface for it.",
+    "Run the doctor on the instance's hypervisor. If it is this one, Nova has not plugged the "
+    "port: no interface has the port's UUID as external_ids:iface-id.",
 )
 IFACE_ID_MISSING = FAULTS.error(
     "iface-id-missing",
     "The interface names no Neutron port.",
-    "Whoever plugs it has to set external_ids:iface-id to the port's UUID, as Nova does.",
+    "Set external_ids:iface-id of the interface to the port's UUID, as Nova does when it plugs a "
+    "port.",
 )
 IFACE_ID_MALFORMED = FAULTS.error(
     "iface-id-malformed",
-    "The interface names something as its Neutron port that is no UUID.",
+    "The interface's external_ids:iface-id is not a UUID.",
     "Set external_ids:iface-id to the port's UUID.",
 )
 IFACE_ID_TWICE = FAULTS.error(
     "iface-id-twice",
-    "Several interfaces claim to be the same Neutron port; none of them is served.",
-    "Remove the one that is left over: ovs-vsctl del-port NAME.",
+    "Several interfaces claim the same Neutron port; none of them is served.",
+    "Remove the interface that is left over: ovs-vsctl del-port NAME.",
 )
 OFPORT_MISSING = FAULTS.error(
     "ofport-missing",
     "Open vSwitch has not added the interface to the bridge.",
-    "ovs-vsctl get interface NAME error, and the log of ovs-vswitchd, say why: mostly its device "
-    "does not exist. Remove one that is left over: ovs-vsctl del-port NAME.",
+    "ovs-vsctl get interface NAME error, and the log of ovs-vswitchd, give the cause: mostly the "
+    "device does not exist. Remove an interface that is left over: ovs-vsctl del-port NAME.",
 )
 OFPORT_UNSERVABLE = FAULTS.error(
     "ofport-unservable",
@@ -70,61 +71,64 @@ OFPORT_UNSERVABLE = FAULTS.error(
 OFPORT_MOVING = FAULTS.error(
     "ofport-moving",
     "The interface is about to get another OpenFlow number.",
-    "Ask again in a moment. If it stays so, the log of ovs-vswitchd says why it does not do it.",
+    "Run the doctor again in a moment. If the finding remains, the log of ovs-vswitchd gives the "
+    "cause.",
 )
 ON_DEAD_VLAN = FAULTS.error(
     "dead-vlan",
     "The port is on the dead VLAN: Neutron's agent has not wired it.",
-    "See that neutron-openvswitch-agent runs on this host, and read its log for this port.",
+    "Check that neutron-openvswitch-agent runs on this host, and read its log for this port.",
 )
 LINK_DOWN = FAULTS.error(
     "link-down",
     "The interface's device is down or not connected.",
-    "See that the instance runs; ip link set NAME up, if the device was set down.",
+    "Check that the instance runs. If the device was set down: ip link set NAME up.",
 )
 NOT_AN_INSTANCE = FAULTS.error(
     "not-an-instance",
-    "The port is not one of an instance, so it is not served.",
-    "Nothing, if that is right. Otherwise correct its device_owner in Neutron: it has to begin "
-    "with compute:.",
+    "The port does not belong to an instance, so it is not served.",
+    "Nothing, if that is right. Otherwise correct its device_owner in Neutron: it must begin with "
+    "compute:.",
 )
 RECORD_MISSING = FAULTS.error(
     "record-missing",
-    "The store has no record of the port, or of the parent port of the trunk it is in.",
-    "See that Neutron's server has the ovs_metadata service plugin and reaches the store; "
-    "ovs-metadata port sync --from-neutron writes what is missing.",
+    "The store has no record of the port, or of the trunk's parent port.",
+    "Check that Neutron's server has the ovs_metadata service plugin and reaches the store. "
+    "ovs-metadata port sync --from-neutron writes missing records.",
 )
 RECORD_MALFORMED = FAULTS.error(
     "record-malformed",
     "The store's record of the port cannot be used.",
-    "Write it anew: ovs-metadata port sync --from-neutron, or ovs-metadata port set.",
+    "Write the record again: ovs-metadata port sync --from-neutron, or ovs-metadata port set.",
 )
 RECORD_WITHOUT_ADDRESS = FAULTS.error(
     "record-without-address",
-    "The port's record has no fixed IP, and Nova is to be told one.",
+    "The port's record has no fixed IP, which Nova needs.",
     "Give the port an address in Neutron.",
 )
 RECORD_OF_OTHER_INSTANCE = FAULTS.error(
     "record-of-other-instance",
-    "The record names another instance than Nova does; neither gets metadata by this port.",
-    "One of the two is stale. ovs-metadata port sync --from-neutron renews the record; "
-    "external_ids:vm-uuid is written by Nova when it plugs the port.",
+    "The record and Nova name different instances; neither gets metadata by this port.",
+    "One of the two is stale. ovs-metadata port sync --from-neutron renews the record; Nova "
+    "writes external_ids:vm-uuid when it plugs the port.",
 )
 RECORD_OF_OTHER_MAC = FAULTS.error(
     "record-of-other-mac",
-    "The record has another MAC than the instance's device: answers do not reach the instance.",
+    "The record and the instance's device have different MACs: answers do not reach the instance.",
     "The record is stale: ovs-metadata port sync --from-neutron renews it.",
 )
 AGENT_SEES_OTHERWISE = FAULTS.error(
     "agent-sees-otherwise",
-    "The agent does not know the port as the store and Open vSwitch show it.",
-    "Ask again in a moment. If it stays so, restart the agent, and keep its log for a report.",
+    "The agent's view of the port differs from the store and Open vSwitch.",
+    "Run the doctor again in a moment. If the finding remains, restart the agent, and keep its "
+    "log for a report.",
 )
 GUEST_NEVER_ASKED = FAULTS.note(
     "guest-never-asked",
-    "No request from the instance's own address has reached the switch since its flows were made.",
-    "If the instance asks in vain, its packets do not get here: look for its address, and its "
-    "route to 169.254.169.254, inside the instance.",
+    "No request from the instance's own address has reached the switch since its flows were "
+    "installed.",
+    "If requests in the instance fail, its packets do not reach the switch: check its address, "
+    "and its route to 169.254.169.254, inside the instance.",
 )
 
 

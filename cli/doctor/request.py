@@ -26,45 +26,47 @@ FAULTS = Faults(HopName.REQUEST)
 REQUEST_UNANSWERED = FAULTS.error(
     "request-unanswered",
     "A request sent into the switch for the port gets no answer.",
-    "Ask again in two minutes: the port may have used up its learned flows ([flows] "
-    "learned_limit), or be shut out for some seconds for wasting connections (quarantine). If it "
-    "stays so: the last counter of ovs-metadata flows PORT that a request moves is where it ends.",
+    "Run the doctor again in two minutes: the port may have used up its learned flows ([flows] "
+    "learned_limit), or be in quarantine for wasting connections. If the finding remains, the "
+    "request ends after the last counter of ovs-metadata flows PORT that it moves.",
 )
 REQUEST_REFUSED = FAULTS.error(
     "request-refused",
-    "The connection of a request sent into the switch for the port is refused.",
-    "See that the proxy workers run, and that the port is not over its connection limit.",
+    "The proxy refuses the connection of a request sent into the switch for the port.",
+    "Check that the proxy workers run, and that the port is below its connection limit.",
 )
 NOT_IDENTIFIED = FAULTS.error(
     "not-identified",
-    "The proxy does not know who asks.",
-    "Restart the agent if this stays so although nothing is wrong with port and record.",
+    "The proxy cannot identify the instance that asks.",
+    "If the finding remains although port and record are right, restart the agent.",
 )
 NOT_CONFIRMED = FAULTS.error(
     "not-confirmed",
     "The agent does not confirm to the proxy that identities are up to date.",
-    "See that ovsdb-server and the agent answer: ovs-vsctl show, ovs-metadata status. Guests get "
-    "their answers again as soon as both do.",
+    "Check that ovsdb-server and the agent answer: ovs-vsctl show, ovs-metadata status. Guests "
+    "get answers again as soon as both do.",
 )
 OVER_LIMIT = FAULTS.warning(
     "over-limit",
-    "The port has used up its limits: the proxy turns its requests away for now.",
-    "Look at what the instance does. mn-conf get -s shows the limits: rate_limit, "
+    "The port has used up its limits: the proxy refuses its requests for now.",
+    "Find out what the instance does. mn-conf get -s shows the limits: rate_limit, "
     "max_connections_per_port, max_requests_per_port.",
 )
 NO_ANSWER_FROM_NOVA = FAULTS.error(
     "no-answer-from-nova",
-    "The proxy gets no answer from Nova that it could pass on.",
-    "The findings about Nova say why. If there are none, the proxy has just recovered: ask again.",
+    "The proxy gets no usable answer from Nova.",
+    "The findings about Nova give the cause. If there are none, the proxy has just recovered: run "
+    "the doctor again.",
 )
 ANSWERED_WITH_ERROR = FAULTS.error(
     "answered-with-error",
-    "The instance's request for its metadata is answered with an error.",
-    "The findings about Nova say why. If there are none, look for the request in Nova's log.",
+    "The instance's request for its metadata gets an error.",
+    "The findings about Nova give the cause. If there are none, look for the request in Nova's "
+    "log.",
 )
 WRONG_INSTANCE = FAULTS.error(
     "wrong-instance",
-    "The answer is not about the instance that the record names.",
+    "The answer is about another instance than the record names.",
     "Disable the service on this host (mn-conf set -h HOST) and report it: this must never happen.",
 )
 

@@ -20,24 +20,26 @@ FAULTS = Faults(HopName.STORE)
 STORE_UNREACHABLE = FAULTS.error(
     "store-unreachable",
     "The store does not answer.",
-    "See that ZooKeeper runs and can be reached from this host, and that [store] url is right. "
-    "An agent that runs goes on serving the ports it knows, but learns of no change.",
+    "Check that ZooKeeper runs, that this host reaches it, and that [store] url is right. A "
+    "running agent continues to serve the ports it knows, and receives no changes.",
 )
 STORE_UNUSABLE = FAULTS.error(
     "store-unusable",
-    "The store answers and cannot be used.",
-    "Do what the reason says: credentials, TLS files, the URL, or the release for its layout.",
+    "The store answers, but cannot be used.",
+    "Correct what the reason names: credentials, TLS files, the URL, or the release for the "
+    "store's layout.",
 )
 AGENT_NOT_ANNOUNCED = FAULTS.warning(
     "agent-not-announced",
-    "The store does not know that the agent of this host is alive.",
-    "See that [agent] host and [store] url are those the agent was started with, and look in the "
-    "agent's log for why it cannot reach the store.",
+    "The agent of this host is not announced in the store.",
+    "Check that [agent] host and [store] url are the ones the agent was started with. The agent's "
+    "log says why it cannot reach the store.",
 )
 AGENT_BEHIND = FAULTS.warning(
     "agent-behind",
-    "The agent has not applied the present configuration.",
-    "Wait ten seconds and ask again. If it is still so, the agent's log says what is in the way.",
+    "The agent has not applied the current configuration.",
+    "Wait ten seconds and run the doctor again. If the finding remains, the agent's log gives the "
+    "cause.",
 )
 
 
