@@ -37,7 +37,7 @@ FILES = [
 
 
 PAGES_ELSEWHERE = {
-    *("flows.md", "pipeline.md", "ryu.md", "troubleshooting.md", "hostile-guests.md"),
+    *("flows.md", "pipeline.md", "ryu.md", "troubleshooting.md"),
     "configuration-reference.md",
 }
 """Pages that are generated, or yet to be cleaned. CONTRIBUTING names the words."""
