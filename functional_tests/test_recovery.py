@@ -225,7 +225,10 @@ def test_an_agent_that_does_not_know_its_configuration_leaves_all_in_place(
     hypervisor.store_url = "zookeeper://127.0.0.1:2181"
     hypervisor.configure()
     agent = hypervisor.spawn("agent", *hypervisor.command("agent"))
-    wait_for(lambda: "configuration is not known" in agent.log.read_text(), "the agent to wait")
+    wait_for(
+        lambda: "waiting for the deployment's configuration" in agent.log.read_text(),
+        "the agent to wait",
+    )
     agent.stop()
     assert hypervisor.static_flows() == flows
     assert Path("/run/netns", hypervisor.metadata_namespace).exists()
