@@ -69,10 +69,6 @@ class Progress(enum.Enum):
     BODY = enum.auto()
 
 
-# Looking up a member of an enumeration costs as much as a call, and this is on every request's way.
-_IDLE, _HEAD, _BODY = Progress.IDLE, Progress.HEAD, Progress.BODY
-
-
 class RequestParser:
     """Give it bytes by `receive`; `take` what they amount to, one request at a time."""
 
@@ -108,7 +104,7 @@ class RequestParser:
         self._begin()
 
     def _begin(self) -> None:
-        self.progress = _IDLE
+        self.progress = Progress.IDLE
         self.head: RequestHead | None = None
         """The head of the request whose body is being received."""
         self._empty_lines = 0
@@ -152,7 +148,7 @@ class RequestParser:
             self._empty_lines += 1
             self._scanned = 0
             del received[:2]
-        self.progress = _HEAD if received else _IDLE
+        self.progress = Progress.HEAD if received else Progress.IDLE
         scanned = self._scanned
         if self._line is None:
             # A LF alone ends the line, too: it is malformed then.
@@ -213,7 +209,7 @@ class RequestParser:
         return None
 
     def _take_body(self, head: RequestHead) -> bytes | ProxyError | None:
-        self.progress = _BODY
+        self.progress = Progress.BODY
         received, chunks = self._received, self._chunks
         if chunks is not None:
             error = chunks.take_from(received)

@@ -88,16 +88,12 @@ def choose_framing(head: ResponseHead, *, http_1_1: bool) -> Framing:
     return Framing.CHUNKED if http_1_1 else Framing.CLOSE
 
 
-# Looking up a member of an enumeration costs as much as a call, and every response passes here.
-_CHUNKED, _CLOSE = Framing.CHUNKED, Framing.CLOSE
-
-
 def render_head(head: ResponseHead, framing: Framing, *, http_1_1: bool, keep_alive: bool) -> bytes:
     """Return the head of a response as the guest gets it.
 
     The Connection header speaks of the guest's connection, whatever Nova does with its own.
     """
-    coding = b"Transfer-Encoding: chunked\r\n" if framing is _CHUNKED else b""
+    coding = b"Transfer-Encoding: chunked\r\n" if framing is Framing.CHUNKED else b""
     if not keep_alive:
         connection = b"Connection: close\r\n"
     elif http_1_1:
@@ -133,8 +129,8 @@ class ResponseEncoder:
         if head is not None:
             self.status = head.status
             framing = choose_framing(head, http_1_1=self._http_1_1)
-            self._chunked = framing is _CHUNKED
-            if framing is _CLOSE:
+            self._chunked = framing is Framing.CHUNKED
+            if framing is Framing.CLOSE:
                 self.keep_alive = False
             start = render_head(head, framing, http_1_1=self._http_1_1, keep_alive=self.keep_alive)
         if not self._chunked:
