@@ -192,7 +192,7 @@ def test_a_request_in_flight_is_answered_before_the_agent_ends(
         wait_for(lambda: _asking(hypervisor), "the request to be on its way")
         hypervisor.processes["agent"].kill(signal.SIGTERM)
         log = hypervisor.root / "agent.log"
-        wait_for(lambda: "stopping: 1 connections" in log.read_text(), "the worker to stop")
+        wait_for(lambda: "stopping; open connections: 1" in log.read_text(), "the worker to stop")
         service_process.kill(signal.SIGCONT)
         assert_answered(connection)
     assert hypervisor.processes["agent"].wait(PATIENCE) == 0

@@ -1,8 +1,8 @@
 """The ``ovs-metadata-proxy`` command: one proxy worker, by hand or as the agent's child.
 
 One process, one thread, one event loop: Tornado's IOLoop on uvloop. It lives until SIGTERM or
-SIGINT, which let requests in flight finish. As the agent's child it lives no longer than its feed:
-when that ends, it stops at once, for identities that nobody keeps up to date must not be served.
+SIGINT, and lets requests in flight finish. As the agent's child it stops at once when its feed
+ends: it must not serve identities that the agent does not update.
 """
 
 import argparse
@@ -51,11 +51,11 @@ _log = logging.getLogger("ovs_metadata.proxy")
 
 
 class StartError(Exception):
-    """The command cannot start; the message says why, in one line."""
+    """The command cannot start; the message is the cause, in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0 stopped as asked, 1 failed, 2 wrong usage."""
+    """Run the command; return its exit status: 0 after a signal, 1 failed, 2 wrong usage."""
     options = command_line().parse_args(arguments)
     by_feed = options.feed_fd is not None
     if by_feed == (options.identities is not None):
@@ -90,11 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def command_line() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="ovs-metadata-proxy",
-        description="Relay instance metadata requests to Nova, each with the identity that stands "
-        "behind its peer address.",
+        description="Relay instance metadata requests to Nova, each with the identity of its peer "
+        "address.",
     )
     hand = parser.add_argument_group("by hand")
     hand.add_argument(
@@ -162,7 +162,7 @@ async def _run_by_feed(options: argparse.Namespace) -> None:
     feed.follow(lambda message: _take(message, table, server, confirmations, reporter))
     stopper = asyncio.create_task(_drain_on_signal(server))
     reporting = asyncio.create_task(reporter.run())
-    # The feed counts until the very end: while requests finish, identities may still change.
+    # The feed matters to the very end: identities may change while requests finish.
     done, _ = await asyncio.wait(
         {feed.ended, stopper, reporting}, return_when=asyncio.FIRST_COMPLETED
     )
@@ -173,7 +173,7 @@ async def _run_by_feed(options: argparse.Namespace) -> None:
     await reporter.finish()
     if stopper not in done:
         for ended in done:
-            ended.result()  # raises what ended the feed
+            ended.result()  # raises the error that ended the feed
 
 
 def _take(
@@ -183,7 +183,7 @@ def _take(
     confirmations: Confirmations,
     reporter: Reporter,
 ) -> None:
-    """Do what a message of the feed says."""
+    """Apply a message of the feed."""
     if isinstance(message, Confirmed):
         try:
             confirmations.come()
@@ -199,8 +199,8 @@ def _take(
     elif isinstance(message, SettingsChange):
         try:
             server.apply(message.settings)
-        except TlsError as error:  # the agent has tried them, so this is for the unforeseen
-            _log.error("the new settings are not used: %s", error)
+        except TlsError as error:  # unexpected, for the agent has tried them
+            _log.error("keeping the old settings: %s", error)
 
 
 async def _start(server: ProxyServer) -> None:
@@ -216,9 +216,9 @@ async def _drain_on_signal(server: ProxyServer) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
-    _log.info("stopping: %d connections are open", server.connection_count)
+    _log.info("stopping; open connections: %d", server.connection_count)
     if not await server.drain():
-        _log.warning("some requests did not finish in time and were cut off")
+        _log.warning("cutting off requests that did not finish in time")
 
 
 def _read_snapshot(path: Path) -> Snapshot:

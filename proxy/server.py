@@ -32,13 +32,13 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 RECEIVE_BUFFER = 16 * 1024
-"""Bytes the kernel keeps of what a guest has sent (socket(7); it doubles the number). Guests send
-little, and one that sends much shall not have the event loop read it by the quarter megabyte."""
+"""Bytes of a guest's input that the kernel keeps (socket(7); it doubles the number). Guests send
+little, and the event loop must not read a flood by the quarter megabyte."""
 SEND_BUFFER = 128 * 1024
-"""Likewise of what a guest has yet to read. Left to itself the kernel takes up to 4 MiB for each
-connection (tcp_wmem). Doubled, it has room for what the event loop reads from Nova at once."""
+"""Bytes of output that the kernel keeps for a guest. Its default is up to 4 MiB for each connection
+(tcp_wmem). Doubled, the number has room for one read of the event loop from Nova."""
 _SWEEP_INTERVAL = 0.1
-"""Seconds between looks at the deadlines. It bounds how late a timeout may be noticed."""
+"""Seconds between two checks of the deadlines: a timeout is at most so late."""
 
 
 class ProxyServer:
@@ -87,19 +87,19 @@ class ProxyServer:
         flags: int | None = None,
         reuse_port: bool = False,
     ) -> None:
-        """Serve a port from `start` on; `tornado.netutil.bind_sockets` says what is what.
+        """Serve a port from `start` on; the arguments are those of `tornado.netutil.bind_sockets`.
 
         Raises:
-            OSError: the port cannot be had.
+            OSError: the port is not free, or the address is not of this host.
         """
         self.add_sockets(bind_sockets(port, address, family, backlog, flags, reuse_port))
 
     def add_socket(self, listener: socket.socket) -> None:
-        """Serve on a bound TCP socket from `start` on. It is closed by `stop`."""
+        """Serve on a bound TCP socket from `start` on; `stop` closes it."""
         self.add_sockets([listener])
 
     def add_sockets(self, listeners: Iterable[socket.socket]) -> None:
-        """Serve on bound TCP sockets from `start` on. They are closed by `stop`."""
+        """Serve on bound TCP sockets from `start` on; `stop` closes them."""
         self._sockets.extend(listeners)
 
     def start(self) -> "asyncio.Task[None]":
@@ -109,13 +109,13 @@ class ProxyServer:
             A task that is done when connections are accepted. It need not be awaited.
 
         Raises:
-            OSError: a socket cannot be listened on.
+            OSError: the kernel refuses to listen on a socket.
         """
         self._sweeper.start()
         self._context.quarantine.guard(tuple(self._sockets))
         for listener in self._sockets:
             listener.setblocking(False)
-            # Of connections that are accepted from now on.
+            # For connections that the kernel accepts from now on.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             listener.listen(_BACKLOG)
@@ -133,7 +133,7 @@ class ProxyServer:
         """Use these settings for every request from now on.
 
         Raises:
-            TlsError: a PEM text in them cannot be used; the old ones stay in force.
+            TlsError: a PEM text in them is unusable; the old settings stay effective.
         """
         self._context.pool.apply(settings)
         self._context.settings = settings
@@ -142,7 +142,7 @@ class ProxyServer:
 
     @property
     def observer(self) -> Observer:
-        """What has been counted of the requests."""
+        """The counters of requests."""
         return self._context.observer
 
     @property
@@ -152,16 +152,16 @@ class ProxyServer:
 
     @property
     def settings(self) -> Settings:
-        """The settings in force."""
+        """The effective settings."""
         return self._context.settings
 
     @property
     def connection_count(self) -> int:
-        """How many guest connections are open."""
+        """The number of open guest connections."""
         return len(self._registry)
 
     def stop(self) -> None:
-        """Accept no more connections; those that there are go on."""
+        """Accept no more connections; open connections continue."""
         if self._starting is not None:
             self._starting.cancel()
         for listener in self._listeners:
@@ -171,10 +171,10 @@ class ProxyServer:
         self._sockets.clear()
 
     async def drain(self) -> bool:
-        """Stop, and let requests in flight finish, within the drain timeout.
+        """Stop, and let requests in flight finish within the drain timeout.
 
         Returns:
-            Whether all of them did; those that did not were cut off.
+            Whether all of them finished; the others were cut off.
         """
         self.stop()
         self._context.draining = True
@@ -189,7 +189,7 @@ class ProxyServer:
         return finished
 
     def close(self) -> None:
-        """Stop at once and cut every connection off."""
+        """Stop at once, and cut off every connection."""
         self.stop()
         self._sweeper.stop()
         for connection in self._registry:
@@ -202,8 +202,8 @@ class ProxyServer:
         now = loop.time()
         late = [each for each in self._registry if each.deadline <= now]
         for index, connection in enumerate(late):
-            # By way of the loop, so that a failure with one does not spare the others; and spread
-            # over the time until the next look, for one port may have all of them.
+            # By the loop, so that an error with one does not spare the others; and spread over the
+            # time until the next check, because one port may have all of them.
             loop.call_later(_SWEEP_INTERVAL * index / len(late), connection.deadline_passed)
         self._look_for_descriptors()
         self._registry.sweep(time.monotonic())
@@ -214,16 +214,18 @@ class ProxyServer:
             self._emptied.set()
 
     def _look_for_descriptors(self) -> None:
-        """Say so, once, when no connection could be accepted for want of a descriptor.
+        """Log once when there is no file descriptor to accept a connection with.
 
-        The event loop accepts by itself, and says nothing. Guests wait in the kernel meanwhile.
+        The event loop accepts connections by itself, and logs nothing. Guests wait in the kernel.
         """
         try:
             for listener in self._sockets[:1]:
                 os.close(os.dup(listener.fileno()))
         except OSError as error:
             if not self._without_descriptors:
-                _log.warning("there is no file descriptor for a connection: %s", error.strerror)
+                _log.warning(
+                    "cannot accept a connection, for lack of a file descriptor: %s", error.strerror
+                )
             self._without_descriptors = True
         else:
             self._without_descriptors = False

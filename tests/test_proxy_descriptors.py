@@ -75,8 +75,8 @@ def test_without_a_descriptor_guests_wait_until_there_is_one(worker: ProxyProces
     assert asks(worker, BYSTANDER)
     allow(worker, 8)  # it has more already
     with connect(worker, BYSTANDER) as waiting:
-        wait_for(lambda: "no file descriptor" in worker.log(), "its complaint", DEADLINE)
+        wait_for(lambda: "lack of a file descriptor" in worker.log(), "its complaint", DEADLINE)
         allow(worker, 1024)
         assert is_answered(waiting)
-    assert worker.log().count("no file descriptor") == 1
+    assert worker.log().count("lack of a file descriptor") == 1
     assert worker.complaints() == []

@@ -511,6 +511,6 @@ async def test_a_failure_nobody_has_thought_of_is_logged_and_reported_to_who_is_
     if gone:
         sent.receiver = None
     go_on.set()
-    await until(lambda: "unforeseen" in caplog.text)
+    await until(lambda: "unexpected error while connecting to Nova" in caplog.text)
     assert receiver.error is (None if gone else ProxyError.NO_ENDPOINT)
     pool.close()

@@ -79,7 +79,7 @@ def test_what_a_former_worker_left_is_removed() -> None:
 def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with guarded() as (quarantine, _listener):
         turn_away(quarantine, NUISANCE, 50)
-    assert caplog.text.count("wastes connections") == 1
+    assert caplog.text.count("abuses connections") == 1
 
 
 def test_ipv6_is_filtered_by_the_end_of_its_address() -> None:

@@ -1,12 +1,13 @@
 """A guest's connection: it takes requests one at a time and in order, and gives responses.
 
-It is a state machine: `proxy.guest.state` has the states and the table of transitions. Everything
-that changes the state is in this file. Parsing, and every decision about a request or a response,
-are elsewhere, as functions on values.
+It is a state machine: `proxy.guest.state` has the states and the table of transitions, and only
+this file changes a connection's state. Other modules parse, and decide about requests and
+responses, as functions on values.
 
-All of it runs on the event loop's thread. A connection lives until the guest or the proxy closes it
-or its address leaves the identity table. Input is read while a request is awaited or arrives, so a
-guest that pipelines can go away unnoticed until its next request begins.
+All of it runs on the event loop's thread. A connection lives until the guest or the proxy closes
+it, or its address leaves the identity table. It reads input only while it awaits or receives a
+request. So it does not notice that a guest with pipelined requests has left before the next of them
+begins.
 """
 
 import asyncio
@@ -37,8 +38,8 @@ from ovs_metadata.proxy.nova.pool import UpstreamPool
 _log = logging.getLogger(__name__)
 
 _FIRST_REQUEST_GRACE = 1.0
-"""Seconds for a connection that has brought no request yet when the worker is asked to stop: its
-request may already be on the way."""
+"""Seconds that a connection without a request stays open when the worker stops: its first request
+may be on the way."""
 
 _ERROR_AFTER_TIMEOUT = {
     State.READING_HEAD: ProxyError.REQUEST_TIMEOUT,
@@ -51,13 +52,13 @@ _ERROR_AFTER_TIMEOUT = {
     State.CONFIRMING_RESPONSE: ProxyError.NOT_CONFIRMED,
 }
 
-# Peer addresses are the bridge's few port addresses, and each is seen again and again.
+# The peer addresses are the bridge's few port addresses.
 _canonical = functools.lru_cache(maxsize=4096)(canonical_address)
 
 
 @dataclass(slots=True)
 class GuestContext:
-    """What all guest connections of a worker share. The settings are replaced as a whole."""
+    """The part that all guest connections of a worker share. Settings are replaced as a whole."""
 
     settings: Settings
     table: IdentityTable
@@ -70,12 +71,12 @@ class GuestContext:
     """The event loop's time, in seconds."""
     draining: bool = False
     short_of_files: bool = False
-    """Whether connections were cut off for want of file descriptors lately, and the log says so."""
+    """Whether the worker has cut off connections for lack of file descriptors, and logged it."""
 
     def make_room(self) -> None:
-        """Cut off a connection of the most crowded port if there are too many altogether.
+        """Cut off a connection of the most crowded port if there are too many connections.
 
-        A connection without a request goes first.
+        It prefers a connection without a request.
         """
         wanted, count = self.settings.max_connections, len(self.registry)
         limit = connection_limit(wanted)
@@ -119,24 +120,24 @@ class GuestConnection(asyncio.Protocol):
         self._context = context
         self._now = context.now
         self._parser = RequestParser(settings.max_head, settings.max_headers, settings.max_body)
-        # These two are there from `connection_made` on.
+        # `connection_made` sets these two.
         self._transport: GuestTransport
         self._port: PortLimits[GuestConnection]
         self.address = ""
-        """The peer address; empty if the guest was gone before it was accepted."""
+        """The peer address; empty if the guest left before it was accepted."""
         self._state = State.ACCEPTED
         self.deadline = math.inf
         """When the present state has lasted too long, in the event loop's time."""
         self._exchange: Exchange | None = None  # the request in hand
-        self._identity: Identity | None = None  # whose response is on its way
-        self._has_slot = False  # among the requests of its port that are in flight
-        self._has_asked = False  # a whole request, at least once
+        self._identity: Identity | None = None  # that the response is for
+        self._has_slot = False  # of its port
+        self._has_asked = False  # a whole request, ever
         self._input_ended = False
         self._output_full = False
-        self._discarded = 0  # bytes, after an error
+        self._discarded = 0  # bytes of input, after an error
 
     def _enter(self, state: State, seconds: float = math.inf) -> None:
-        """Be in a state for so many seconds at most: the only writer of state and deadline.
+        """Enter a state for at most so many seconds: the only writer of state and deadline.
 
         Raises:
             TransitionError: the table has no such transition. The event loop closes the connection.
@@ -154,7 +155,7 @@ class GuestConnection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find out whose connection it is; refuse it if its port has too many."""
+        """Look up the connection's port; refuse the connection if the port has too many."""
         context = self._context
         self._transport = GuestTransport(cast("asyncio.Transport", transport))
         peer = transport.get_extra_info("peername")
@@ -175,12 +176,12 @@ class GuestConnection(asyncio.Protocol):
         if count <= 2 * limit:
             self._refuse(ProxyError.TOO_MANY_CONNECTIONS)
             context.make_room()
-        else:  # not even the refusals may pile up
+        else:  # the refusals must not pile up either
             self._record_abuse()
             self.cut_off()
 
     def data_received(self, data: bytes) -> None:
-        """Read requests, or keep the bytes until the present one is done."""
+        """Read requests, or keep the bytes until the present exchange is over."""
         state = self._state
         if state in READING:
             self._parser.receive(data)
@@ -197,10 +198,10 @@ class GuestConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Note that no further request comes; what was asked is still answered.
+        """Note that no further request comes; the present exchange goes on.
 
-        A guest may shut down its side once it has asked (RFC 9112, section 9.6). That it is gone
-        altogether shows only when it is sent something, or resets the connection.
+        A guest may shut down its side after its request (RFC 9112, section 9.6). The proxy learns
+        that a guest has left only when it writes to the guest, or the guest resets the connection.
         """
         self._input_ended = True
         if self._state in READING or self._state is State.LINGERING:
@@ -209,7 +210,7 @@ class GuestConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
-        """Give up what was being done for the guest."""
+        """Give up the present exchange and leave the port."""
         self._end("GUEST_GONE")
         self._enter(State.CLOSED)
         self._context.confirmations.forget(self)
@@ -217,7 +218,7 @@ class GuestConnection(asyncio.Protocol):
         self._parser.close()
 
     def pause_writing(self) -> None:
-        """Stop reading from Nova while the guest does not read; called while it is written to."""
+        """Stop reading from Nova while the guest does not read. Only writes call this."""
         self._output_full = True
         exchange = self._exchange
         if exchange is not None and exchange.upstream is not None:
@@ -226,7 +227,7 @@ class GuestConnection(asyncio.Protocol):
                 self._enter(State.STREAMING, self._streaming_time(exchange))
 
     def resume_writing(self) -> None:
-        """Go on when the guest has caught up."""
+        """Continue: the guest has read enough."""
         self._output_full = False
         state, exchange = self._state, self._exchange
         if state is State.FLUSHING:
@@ -243,7 +244,7 @@ class GuestConnection(asyncio.Protocol):
     # Called by the server.
 
     def deadline_passed(self) -> None:
-        """End a state that has lasted too long, if that is still so."""
+        """End a state that has lasted too long, if its deadline is still the same."""
         if self._now() < self.deadline:
             return
         state, exchange = self._state, self._exchange
@@ -260,7 +261,7 @@ class GuestConnection(asyncio.Protocol):
             self.cut_off()
 
     def drain(self) -> None:
-        """Close as soon as the request in hand, if any, is answered."""
+        """Close as soon as the present exchange, if there is one, is over."""
         if self._state is State.IDLE:
             if self._has_asked:
                 self._close()
@@ -269,7 +270,7 @@ class GuestConnection(asyncio.Protocol):
                 self._enter(State.IDLE, min(left, _FIRST_REQUEST_GRACE))
 
     def cut_off(self) -> None:
-        """Close at once, whatever is in hand."""
+        """Close at once, in the middle of an exchange too."""
         self._end("CUT_OFF")
         self._transport.reset()
 
@@ -281,10 +282,10 @@ class GuestConnection(asyncio.Protocol):
             self._change_port(now)
         state, exchange, identity = self._state, self._exchange, self._identity
         if now is None or (before is not None and before.port_id != now.port_id):
-            self.cut_off()  # another port has the address now: nothing of this one's is for it
+            self.cut_off()  # the address is another port's now
         elif state in ANSWERING and identity is not None:
             if not identity.same_instance(now):
-                self.cut_off()  # the response is not for the instance that is there now
+                self.cut_off()  # another instance has the address now
             elif exchange is not None and exchange.upstream is not None:
                 self._renew(exchange, now)
         elif isinstance(now, Identity):
@@ -295,7 +296,7 @@ class GuestConnection(asyncio.Protocol):
                 self._invite_body()
 
     def slot_granted(self) -> None:
-        """Go on: an earlier request of this port is done."""
+        """Continue: an earlier request of this port is over."""
         self._has_slot = True
         if self._state is State.THROTTLED:
             self._go_on()
@@ -304,10 +305,10 @@ class GuestConnection(asyncio.Protocol):
             self._read_on()
 
     def confirmed(self) -> None:
-        """Go on: the identity table is no older than the request."""
+        """Continue: the identity table is no older than the request."""
         exchange = self._exchange
         if exchange is None or not self._context.confirmations.is_confirmed(exchange.ticket):
-            return  # it was another request that waited
+            return  # this call is for an earlier request
         if self._state is State.CONFIRMING_REQUEST:
             self._go_on()
             return
@@ -325,14 +326,14 @@ class GuestConnection(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        """Read what is there already, and then more."""
+        """Take the input that is here already, and resume reading."""
         if self._state in READING:
             self._take_request()
         if self._state in READING:
             self._transport.resume_reading()
 
     def _take_request(self) -> None:
-        """Take from the parser a request, an error, or how far the request has come."""
+        """Take from the parser a request, an error, or the progress of a request."""
         taken = self._parser.take()
         if taken is None:
             if self._input_ended:
@@ -375,7 +376,7 @@ class GuestConnection(asyncio.Protocol):
     def _invite_body(self) -> None:
         self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    # Taking it to Nova.
+    # Sending it to Nova.
 
     def _begin_exchange(self, request: Request) -> None:
         exchange = self._exchange = Exchange(request)
@@ -393,13 +394,13 @@ class GuestConnection(asyncio.Protocol):
             self._advance(exchange)
 
     def _go_on(self) -> None:
-        """Look again at what the request has to wait for: everything may have changed."""
+        """Check again what the request has to wait for: all of it may have changed."""
         if self._exchange is not None:
             self._enter(State.RECEIVED)
             self._advance(self._exchange)
 
     def _advance(self, exchange: Exchange) -> None:
-        """Take a request as far as it can go now: to Nova, or to the first thing it waits for."""
+        """Send a request to Nova, or enter the state of the first thing that it waits for."""
         context = self._context
         settings = context.settings
         entry = context.table.get(self.address)
@@ -435,7 +436,7 @@ class GuestConnection(asyncio.Protocol):
             self._enter(State.CONNECTING)  # the connect timeout is the pool's
 
     def _renew(self, exchange: Exchange, entry: Entry) -> None:
-        """Replace the request in hand: whenever it is sent (again), it carries this identity."""
+        """Replace the outgoing request: a retry carries this identity."""
         if isinstance(entry, Identity) and exchange.upstream is not None:
             self._identity = exchange.identity = entry
             request_id = exchange.request_id
@@ -448,7 +449,7 @@ class GuestConnection(asyncio.Protocol):
         self._enter(State.WAITING, self._context.settings.response_timeout)
 
     def response_received(self, part: ResponsePart) -> None:
-        """Pass on a part of the response, or keep it until the identity is confirmed."""
+        """Forward a part of the response, or hold it until the identity is confirmed."""
         exchange = self._exchange
         if exchange is None:
             return
@@ -466,7 +467,7 @@ class GuestConnection(asyncio.Protocol):
             exchange.upstream.pause()
 
     def request_failed(self, error: ProxyError) -> None:
-        """Say so to the guest, or cut a response short that has already begun."""
+        """Respond with the error, or cut off a response that has begun."""
         if self._exchange is not None and self._exchange.encoder.status:
             self.cut_off()
         else:
@@ -475,7 +476,7 @@ class GuestConnection(asyncio.Protocol):
     # Responding.
 
     def _deliver(self, exchange: Exchange, part: ResponsePart) -> None:
-        """Pass on a part of the response, in one write."""
+        """Forward a part of the response, in one write."""
         encoder = exchange.encoder
         if self._context.draining:
             encoder.keep_alive = False
@@ -499,7 +500,7 @@ class GuestConnection(asyncio.Protocol):
             self._await_request()
 
     def _streaming_time(self, exchange: Exchange) -> float:
-        """Return for how many seconds the next part, or room for it, is waited for."""
+        """Return for how many seconds to wait for the next part, or for room in the output."""
         settings = self._context.settings
         if not self._output_full:
             return settings.response_timeout
@@ -510,11 +511,11 @@ class GuestConnection(asyncio.Protocol):
     def _refuse(
         self, error: ProxyError, *, head_only: bool = False, retry_after: int | None = None
     ) -> None:
-        """Respond with an error of the proxy's own, and close once the guest could read it."""
+        """Respond with an error, and close as soon as the guest has had time to read it."""
         transport, exchange = self._transport, self._exchange
         if not transport.open:
             return
-        _log.debug("%s: answered with %s", self.address, error.name)
+        _log.debug("%s: responding with %s", self.address, error.name)
         if exchange is not None and exchange.request.head.method == b"HEAD":
             head_only = True
         settings = self._context.settings
@@ -527,7 +528,7 @@ class GuestConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.first_byte, exchange.sent = monotonic(), len(data)
             self._abandon(status, error.name)
-        elif error is not ProxyError.TOO_MANY_CONNECTIONS:  # of which there is no request
+        elif error is not ProxyError.TOO_MANY_CONNECTIONS:  # it has no request
             now, head = monotonic(), self._parser.head
             method, target = (b"", b"") if head is None else (head.method, head.target)
             self._context.observer.request_done(
@@ -557,12 +558,12 @@ class GuestConnection(asyncio.Protocol):
     # Ending the connection, or a request.
 
     def _close(self) -> None:
-        """Close once everything written is sent."""
+        """Close as soon as all written bytes are sent."""
         self._enter(State.CLOSING, self._context.settings.send_timeout)
         self._transport.close()
 
     def _end(self, cause: str) -> None:
-        """Give up everything; the transport closes, or is to be reset."""
+        """Give up the exchange; the caller closes or resets the transport."""
         if not (self._has_asked or self.busy):
             self._record_abuse()
         exchange = self._exchange
@@ -572,7 +573,7 @@ class GuestConnection(asyncio.Protocol):
         self._enter(State.CLOSING, self._context.settings.send_timeout)
 
     def _abandon(self, status: int, cause: str) -> None:
-        """Give up the request in hand, if there is one."""
+        """Give up the present exchange, if there is one."""
         exchange = self._exchange
         if exchange is not None:
             if exchange.upstream is not None:
@@ -580,7 +581,7 @@ class GuestConnection(asyncio.Protocol):
             self._finish(exchange, status, cause)
 
     def _finish(self, exchange: Exchange, status: int, cause: str | None) -> None:
-        """Report a request that is over."""
+        """Report an exchange that is over."""
         self._exchange = None
         head, identity = exchange.request.head, exchange.identity
         self._context.observer.request_done(
@@ -600,7 +601,7 @@ class GuestConnection(asyncio.Protocol):
             )
         )
 
-    # What its port may use.
+    # Using the port's share.
 
     def _port_id(self) -> str:
         """Return the port's id; empty if none is known."""
@@ -608,20 +609,20 @@ class GuestConnection(asyncio.Protocol):
         return "" if name == self.address else name
 
     def _change_port(self, entry: Entry) -> None:
-        """Be a connection of the port that turns out to be behind the address."""
+        """Move to the port that the identity table now has for the address."""
         waits = self._state in {State.THROTTLED, State.THROTTLED_BODY}
         if not self._has_slot and not waits:
             self._context.registry.remove(self, self._port)
             self._port = self._context.registry.add(self, entry)
 
     def _acquire_slot(self) -> bool:
-        """Be one of the port's requests in flight, or wait until `slot_granted`."""
+        """Take a slot of the port, or join the queue for `slot_granted`."""
         limit = self._context.settings.max_requests_per_port
         self._has_slot = self._port.acquire_slot(self, limit)
         return self._has_slot
 
     def _release_slot(self) -> None:
-        """Let the next request of the port begin, or wait no longer."""
+        """Free the slot for the port's next request, or leave the queue."""
         if self._has_slot:
             self._has_slot = False
             self._port.release_slot(self._context.settings.max_requests_per_port)
@@ -629,11 +630,11 @@ class GuestConnection(asyncio.Protocol):
             self._port.leave_queue(self)
 
     def _delay_reading(self) -> None:
-        """Read no more before the port's reads without a whole request have paused."""
+        """Pause reading for as long as the port's reads without a whole request demand."""
         self._transport.delay_reading(self._port.read_delay(self._now()))
 
     def _record_abuse(self) -> None:
-        """Count a connection that was of no use against its port."""
+        """Count this connection as an abuse by its port."""
         settings = self._context.settings
         self._context.quarantine.record_abuse(
             self.address,

@@ -16,7 +16,7 @@ SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 class Exchange:
-    """A whole request that is being served."""
+    """A whole request that the connection serves."""
 
     __slots__ = (
         "encoder",
@@ -48,6 +48,6 @@ class Exchange:
         """The parts of the response that came before the confirmation."""
         self.encoder = ResponseEncoder(request.head.http_1_1, request.head.keep_alive)
         self.sent = 0
-        """Bytes of the response handed to the guest's transport."""
+        """Bytes of the response written to the guest's transport."""
         self.first_byte = 0.0
-        """When the first of them was; 0 if none was."""
+        """When the first of them was written; 0 if none was."""

@@ -1,9 +1,9 @@
-"""Ports that waste connections by the hundred get none for a while.
+"""Ports that abuse connections get no new ones for a while.
 
-Turning a connection away, or answering nonsense, costs about as much as serving a request, and a
-guest can open many thousands of connections. So a port that goes on is shut out by the kernel: a
-socket filter on the listening sockets drops its packets, and nothing of them reaches the worker.
-Connections it has already are not touched, nor is anybody else's.
+To refuse a connection, or an invalid request, costs about as much as to serve a request, and a
+guest can open thousands of connections. So the kernel drops the packets of a port that goes on: a
+socket filter on the listening sockets does it, and the worker sees none of them. The port's open
+connections, and other ports' connections, stay.
 
 Belongs to the event loop's thread and lives as long as the worker.
 """
@@ -25,14 +25,14 @@ _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
 _DROP, _PASS = 0, 0xFFFFFFFF
 
 _MAX_PORTS = 1024
-"""Ports at once. A program may have 4096 instructions, and each port takes two."""
+"""Ports in quarantine at once. A program may have 4096 instructions, and each port takes two."""
 
 _COUNTED_FOR = 1.0
-"""Seconds over which wasted connections are counted."""
+"""Seconds over which abuses are counted."""
 
 
 class Quarantine:
-    """Who is shut out of some listening sockets."""
+    """The ports in quarantine, and the listening sockets that are closed to them."""
 
     def __init__(self) -> None:
         self._listeners: Sequence[socket.socket] = ()
@@ -41,18 +41,18 @@ class Quarantine:
         self._until: dict[int, float] = {}
 
     def guard(self, listeners: Sequence[socket.socket]) -> None:
-        """Guard these sockets from now on; what a former worker has left on them is removed."""
+        """Guard these sockets from now on; remove the filter of an earlier worker."""
         self._listeners = listeners
         self._apply()
 
     def record_abuse(self, address: str, *, now: float, tolerance: int, duration: float) -> None:
-        """Count a connection that was turned away, or brought nothing but an error.
+        """Count a connection that was refused, or brought nothing but an error.
 
         Args:
-            address: the peer address; its last 16 bits are what tells one port from another.
-            now: in seconds, of any clock.
-            tolerance: how many of them a second one port may have.
-            duration: for how many seconds a port that has more is shut out.
+            address: the peer address; its last 16 bits identify the port.
+            now: the time in seconds, of any clock.
+            tolerance: abuses a second that a port may have.
+            duration: seconds of quarantine for a port that has more.
         """
         number = int(ipaddress.ip_address(address)) & 0xFFFF
         self._abuses[number] += 1
@@ -61,12 +61,12 @@ class Quarantine:
             and number not in self._until
             and len(self._until) < _MAX_PORTS
         ):
-            _log.warning("%s wastes connections: it gets no new ones for %g s", address, duration)
+            _log.warning("%s abuses connections: it gets no new ones for %g s", address, duration)
             self._until[number] = now + duration
             self._apply()
 
     def sweep(self, now: float) -> None:
-        """Let in again whose time is over."""
+        """End the quarantines whose time is over."""
         if now >= self._count_from + _COUNTED_FOR:
             self._abuses.clear()
             self._count_from = now
@@ -92,13 +92,13 @@ def _attach(listener: socket.socket, numbers: Iterable[int]) -> None:
     try:
         attach(listener, ATTACH_FILTER, program)
     except OSError as error:
-        _log.warning("the kernel takes no filter for a listening socket: %s", error)
+        _log.warning("the kernel refuses the filter of a listening socket: %s", error)
 
 
 def _detach(listener: socket.socket) -> None:
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
     except FileNotFoundError:
-        pass  # there is none
+        pass  # there is no filter
     except OSError as error:
-        _log.warning("a filter stays on a listening socket: %s", error)
+        _log.warning("cannot remove the filter of a listening socket: %s", error)

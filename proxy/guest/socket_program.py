@@ -1,4 +1,4 @@
-"""Programs in classic BPF that the kernel runs for a socket, such as those that tell ports apart.
+"""Programs in classic BPF that the kernel runs for a socket, such as those that distinguish ports.
 
 Formats: socket(7), SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF; struct sock_fprog and struct
 sock_filter of linux/filter.h.
@@ -15,26 +15,26 @@ Instruction: TypeAlias = tuple[int, int, int, int]
 
 ATTACH_FILTER = 26
 ATTACH_REUSEPORT = 51
-"""Socket options of a program that says how much of a packet to keep, and of one that says which
-of the sockets that share an address gets it."""
+"""Socket options: of a program that decides how much of a packet to keep, and of one that chooses
+among the sockets that share an address."""
 
 _LOAD_16_BITS = 0x28
 """BPF_LD | BPF_H | BPF_ABS"""
 
 _FROM_NETWORK_HEADER = 0xFFF00000
-"""SKF_NET_OFF: what is added to it is an offset from the start of the IP header."""
+"""SKF_NET_OFF: an offset added to it counts from the start of the IP header."""
 
 _SOURCE_ENDS_AT = {socket.AF_INET: 16, socket.AF_INET6: 24}
 """Where in the IP header the source address ends: RFC 791, section 3.1; RFC 8200, section 3."""
 
 
 def load_ofport(listener: socket.socket) -> Instruction:
-    """The instruction that loads the last 16 bits of the peer's address, which are the ofport."""
+    """Return the instruction that loads the last 16 bits of the peer's address: the ofport."""
     return _LOAD_16_BITS, 0, 0, _FROM_NETWORK_HEADER + _SOURCE_ENDS_AT[listener.family] - 2
 
 
 def attach(sock: socket.socket, option: int, program: Sequence[Instruction]) -> None:
-    """Have the kernel run a program, in place of one that is there; raises OSError if it refuses.
+    """Have the kernel run a program instead of the present one; raises OSError if it refuses.
 
     Args:
         sock: a socket; one that listens for `ATTACH_REUSEPORT`.

@@ -1,11 +1,11 @@
-"""The states of a guest's connection, and which state may follow which: all of it is here.
+"""The states of a guest's connection, and the one table of what may follow each.
 
 `GuestConnection._enter` is the only writer of a connection's state and deadline, and it refuses a
 transition that is not in `TRANSITIONS`. docs/images/connection-states.svg is drawn from the table.
 
-Two facts hold beside the state. Input may have ended: then no further request comes, and what was
-asked is still answered. Output may be full, because the guest does not read: then no request begins
-and no response is read.
+Two facts hold beside the state. The input may have ended: then no further request comes, and the
+requests that are here still get responses. The output may be full, because the guest does not read:
+then no request begins, and no response is read.
 """
 
 import enum
@@ -31,7 +31,7 @@ class State(enum.Enum):
     """A body is arriving. Its end ends it, or the body timeout."""
     AWAITING_IDENTITY_FOR_BODY = enum.auto()
     """The guest waits for 100 Continue, and its port's identity is pending. The identity ends it,
-    or the body if the guest sends it all the same, or the pending timeout."""
+    or the body if the guest sends it without 100 Continue, or the pending timeout."""
     RECEIVED = enum.auto()
     """A whole request is here. What it has to wait for decides at once."""
     BACKED_UP = enum.auto()
@@ -70,8 +70,8 @@ class State(enum.Enum):
 READING = frozenset(
     {State.IDLE, State.READING_HEAD, State.READING_BODY, State.AWAITING_IDENTITY_FOR_BODY}
 )
-"""A request is awaited or arriving, and input is read. In all others at most one read's worth of
-further input is kept, and reading is paused then."""
+"""The connection awaits or receives a request, and reads input. In every other state it keeps at
+most one read's worth of further input, and pauses reading then."""
 
 ANSWERING = frozenset(
     {
@@ -84,10 +84,10 @@ ANSWERING = frozenset(
         State.CLOSING,
     }
 )
-"""A response to somebody is on its way: another instance must not get it."""
+"""A response for one instance is on its way: another instance must not get it."""
 
 _ENDS = frozenset({State.LINGERING, State.CLOSING})
-"""An error is answered; or the guest is gone, cut off or told that this was all."""
+"""The guest gets an error; or the connection ends."""
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.ACCEPTED: _ENDS | {State.IDLE},
@@ -149,7 +149,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 
 
 class TransitionError(RuntimeError):
-    """A connection was to enter a state that cannot follow its own."""
+    """A state does not follow the present one in the table."""
 
     def __init__(self, before: State, after: State) -> None:
         super().__init__(f"a guest's connection is {before.name} and cannot be {after.name} next")

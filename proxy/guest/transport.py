@@ -1,6 +1,6 @@
 """The transport of a guest's connection: writing, pausing, and the three ways to end it.
 
-Everything here is safe to call at any time; once the connection is gone it does nothing.
+All of it is safe to call at any time, and does nothing once the connection is closed.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class GuestTransport:
 
     @property
     def open(self) -> bool:
-        """Whether anything written may still reach the guest."""
+        """Whether bytes that are written now may reach the guest."""
         return not self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
@@ -32,18 +32,18 @@ class GuestTransport:
             self._transport.write(data)
 
     def pause_reading(self) -> None:
-        """Take no more input until `resume_reading`."""
+        """Read no input until `resume_reading`."""
         self._paused = True
         self._apply()
 
     def resume_reading(self) -> None:
-        """Take input again, unless reading is delayed."""
+        """Read input again, unless reading is delayed."""
         if self._paused:
             self._paused = False
             self._apply()
 
     def delay_reading(self, seconds: float) -> None:
-        """Take no more input for a while; what comes gathers in the kernel."""
+        """Read no input for a while; it gathers in the kernel."""
         if seconds > 0 and not self._delayed:
             self._delayed = True
             asyncio.get_running_loop().call_later(seconds, self._delay_over)
@@ -64,9 +64,10 @@ class GuestTransport:
             self._transport.pause_reading()
 
     def write_last(self, data: bytes) -> None:
-        """Send bytes and the end of output, but go on reading.
+        """Send bytes and the end of output, and keep reading.
 
-        Closing while the guest still sends would make its system discard what it was sent.
+        If the socket closed while the guest still sends, the guest's system would discard the
+        bytes.
         """
         if not self._transport.is_closing():
             self._transport.write(data)
@@ -74,14 +75,14 @@ class GuestTransport:
             self.resume_reading()
 
     def close(self) -> None:
-        """Close once everything written is sent."""
+        """Close as soon as all written bytes are sent."""
         self._transport.close()
 
     def reset(self) -> None:
-        """Close at once, in a way the guest cannot take for the proper end of a response.
+        """Close at once, by a reset, so that the guest does not see the proper end of a response.
 
-        This holds after `close` too, as long as something written is not sent: the socket is open
-        until then, and would end with what the kernel has of it and a proper end.
+        This holds after `close` too, as long as written bytes are not sent: the socket is open
+        until then. Without the option, the kernel would send its bytes and a proper end.
         """
         connection = self._transport.get_extra_info("socket")
         if connection is not None and connection.fileno() >= 0:

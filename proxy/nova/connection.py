@@ -17,25 +17,25 @@ from ovs_metadata.proxy.nova.endpoint import Endpoint
 
 
 class ResponseReceiver(Protocol):
-    """Who has asked: told of everything that becomes of the request, never from within `submit`."""
+    """The sender of a request, who learns what becomes of it, but never within `submit`."""
 
     def request_sent(self) -> None:
-        """The request is on its way to Nova, after a connection had to be made first."""
+        """The request is sent, on a connection that had to be made first."""
 
     def response_received(self, part: ResponsePart) -> None:
-        """A part of the response came."""
+        """A part of the response is here."""
 
     def request_failed(self, error: ProxyError) -> None:
-        """There is no (more of the) response, and no more will come."""
+        """No response comes, or no more of it."""
 
 
 Broken: TypeAlias = Callable[["UpstreamRequest", Endpoint, bool, str], None]
-"""Called with a request, the endpoint whose connection failed it, whether any byte of a response
-had come, and the cause."""
+"""Called with a request, the endpoint whose connection failed it, whether a byte of the response
+had arrived, and the cause."""
 
 
 class UpstreamRequest:
-    """A request on its way to its response: what the asker holds to steer it."""
+    """A request to Nova, from `submit` to the end of its response: the sender's handle."""
 
     __slots__ = ("broken", "connecting", "connection", "outgoing", "receiver", "retried")
 
@@ -50,7 +50,7 @@ class UpstreamRequest:
         self.retried = False
 
     def abandon(self) -> None:
-        """Give up: the receiver hears no more, and the connection to Nova is closed."""
+        """Give up: close the connection to Nova, and call the receiver no more."""
         self.receiver = None
         if self.connecting is not None:
             self.connecting.cancel()
@@ -58,7 +58,7 @@ class UpstreamRequest:
             self.connection.abort()
 
     def pause(self) -> None:
-        """Stop reading the response until `resume`."""
+        """Pause reading the response."""
         if self.connection is not None:
             self.connection.pause()
 
@@ -110,15 +110,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._request: UpstreamRequest | None = None
         self._persistent = False
-        self._ended = False  # by Nova: over TLS, only if TLS says so as well as TCP
+        self._ended = False  # by Nova: over TLS, by TLS as well as by TCP
         self._poller = select.poll()
 
     @property
     def usable(self) -> bool:
         """Whether a request may be sent on it.
 
-        The socket itself is asked whether anything has come that the event loop has not read yet:
-        either the end of the connection, or bytes nobody has asked for.
+        A poll of the socket finds input that the event loop has not read yet: the end of the
+        connection, or unsolicited bytes.
         """
         return (
             self._transport is not None
@@ -139,33 +139,33 @@ class UpstreamConnection(asyncio.Protocol):
         transport.write(b"".join((outgoing.start, self.endpoint.host_line, outgoing.rest)))
 
     def abort(self) -> None:
-        """Close at once; a request in progress is forgotten."""
+        """Close at once; drop the request in progress."""
         self._request = None
         if self._transport is not None:
             self._transport.abort()
 
     def pause(self) -> None:
-        """Stop reading."""
+        """Pause reading."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Go on reading."""
+        """Resume reading."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the open transport."""
+        """Take the open transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        """Read (a part of) the response and pass it on."""
+        """Parse a part of the response, and pass it on."""
         request = self._request
         if request is None:
-            # Nobody has asked. Whatever it is, no later request may get to see it.
+            # Unsolicited bytes: no later request may get them.
             self.abort()
             return
         try:
@@ -180,21 +180,21 @@ class UpstreamConnection(asyncio.Protocol):
             request.connection = None
             self._release()
         elif part.head is None and not part.body:
-            # Bytes of a head or a trailer, which must not renew the receiver's deadline for ever.
+            # Bytes of a head or a trailer must not renew the receiver's deadline for ever.
             return
         if request.receiver is not None:
             request.receiver.response_received(part)
 
     def eof_received(self) -> None:
-        """Note Nova's end and let the transport close itself; `connection_lost` follows.
+        """Note Nova's end of input; the transport closes itself, and `connection_lost` follows.
 
-        Over TLS the event loop calls this for a close_notify, and not for the end of TCP alone,
-        which anybody on the way can bring about (RFC 9112, section 9.8).
+        Over TLS the event loop calls this for a close_notify, but not for the end of TCP alone,
+        which an attacker on the path can forge (RFC 9112, section 9.8).
         """
         self._ended = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the request in progress, if any: properly, or as broken."""
+        """End the request in progress, if there is one: as complete or as broken."""
         request = self._request
         self._forget(self)
         if request is not None and exc is None and self._ended and self._parser.finish():
@@ -213,7 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
             transport is not None
             and self._persistent
             and not self._parser.unsolicited
-            # A response that came before the whole request was sent leaves the rest unread.
+            # After a response that came before the whole request was sent, the rest is unread.
             and transport.get_write_buffer_size() == 0
         ):
             self._keep(self)

@@ -1,4 +1,4 @@
-"""Where Nova's metadata API listens, as a value made from its URL."""
+"""An endpoint of Nova's metadata API, as a value made from its URL."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ class Endpoint:
 
 
 def parse_endpoint(url: str) -> Endpoint:
-    """Read an endpoint from a URL such as ``http://nova.example:8775``.
+    """Parse an endpoint from a URL such as ``http://nova.example:8775``.
 
     Raises:
         ValueError: it is not an http or https URL of a host and port alone. A path is refused:
-            the guest's own path goes to Nova unchanged, so there is nothing it could prefix.
+            the proxy sends the guest's path unchanged, so it would have no use.
     """
     try:
         parts = urlsplit(url)
@@ -48,7 +48,7 @@ def parse_endpoint(url: str) -> Endpoint:
     except UnicodeError:
         raise ValueError(f"Nova metadata URL {url!r} names no valid host") from None
     if port == 0:
-        raise ValueError(f"Nova metadata URL {url!r}: port 0 cannot be connected to")
+        raise ValueError(f"Nova metadata URL {url!r}: port 0 is invalid")
     return Endpoint(
         scheme=parts.scheme,
         host=parts.hostname,

@@ -1,4 +1,4 @@
-"""One endpoint of Nova's: connecting to it, the connections kept to it, and its trial.
+"""One endpoint of Nova: how to connect to it, the kept connections, and its trial.
 
 All of it runs on the event loop's thread. It lives until the settings name other endpoints.
 """
@@ -20,14 +20,14 @@ from ovs_metadata.proxy.nova.health import Health
 from ovs_metadata.proxy.nova.race import first_to_succeed
 
 ADDRESS_DELAY = 0.25
-"""Seconds until the next address of a name is tried as well (RFC 8305, section 5)."""
+"""Seconds until a connection to the next address of a name begins too (RFC 8305, section 5)."""
 
 TRIAL_AGENT = b"ovs-metadata-proxy"
 """The User-Agent of trials, by which Nova's log tells them from guests' requests."""
 
 
 class EndpointPool:
-    """One endpoint with its health and the connections kept to it."""
+    """One endpoint with its health and its kept connections."""
 
     def __init__(
         self,
@@ -41,21 +41,21 @@ class EndpointPool:
         self.endpoint = endpoint
         self._context = context
         self._is_name = not is_address(endpoint.host)
-        self._worked = ""  # the address connected to last
+        self._worked = ""  # the address of the last connection
         self.health = Health(since=now())
         self.trial: asyncio.Task[None] | None = None
         """The latest trial."""
         self.draining = False
-        # In order of use, the latest last: it is the least likely to have been closed by Nova.
+        # In order of use, the latest last: Nova is least likely to have closed that one.
         self._idle: dict[UpstreamConnection, None] = {}
 
     @property
     def idle_count(self) -> int:
-        """How many connections wait for their next request."""
+        """The number of idle connections."""
         return len(self._idle)
 
     def take_idle(self) -> UpstreamConnection | None:
-        """Return a kept connection that can be used, if there is one."""
+        """Return a usable kept connection, or None."""
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable:
@@ -64,10 +64,10 @@ class EndpointPool:
         return None
 
     async def open(self) -> UpstreamConnection:
-        """Make a connection, with its TLS, to whichever address of the host accepts one.
+        """Make a connection, with its TLS, to the first address of the host that accepts one.
 
         Raises:
-            OSError: there is none to be had; TimeoutError and TLS errors included.
+            OSError: no address accepts one; TimeoutError and TLS errors are included.
         """
         deadline = self._now() + self.settings.connect_timeout
         async with asyncio.timeout_at(deadline) as limit:
@@ -75,7 +75,7 @@ class EndpointPool:
             if self._is_name:
                 found = await resolve(self.endpoint.host, self.endpoint.port)
                 addresses = connection_order(found, worked=self._worked)
-                # The last to begin has as long as the first.
+                # The last to begin has as much time as the first.
                 limit.reschedule(deadline + ADDRESS_DELAY * (len(addresses) - 1))
             return await first_to_succeed(
                 [functools.partial(self._connect, address) for address in addresses],
@@ -98,20 +98,20 @@ class EndpointPool:
             ssl=self._context,
             server_hostname=self.endpoint.host if self._context else None,
         )
-        # The socket of a TLS connection may rightly be readable now, for session tickets.
+        # The socket of a TLS connection may be readable now, for session tickets.
         if transport.is_closing() if self._context else not connection.usable:
             connection.abort()
-            raise ConnectionResetError("it closed a connection at once, or spoke unasked")
+            raise ConnectionResetError("it closed a connection at once, or sent unsolicited data")
         self._worked = address
         return connection
 
     async def try_out(self) -> None:
-        """Hold a trial: ask for a page that Nova shows without an identity. Any response will do.
+        """Hold a trial: request a page that Nova shows without an identity. Any response passes.
 
-        It may take `connect_timeout` to connect, and as long again to answer.
+        The connection may take `connect_timeout`, and the response as long again.
 
         Raises:
-            OSError: it cannot be connected to, or does not answer as it should.
+            OSError: no connection, or no valid response.
         """
         connection = await self.open()
         trial = _Trial()
@@ -123,10 +123,10 @@ class EndpointPool:
         except TimeoutError:
             raise TimeoutError("it did not answer in time") from None
         finally:
-            request.abandon()  # which does nothing after the response
+            request.abandon()  # after the response, this does nothing
 
     def sweep(self, oldest_allowed: float) -> None:
-        """Close what has been idle since before a time of the event loop's."""
+        """Close the connections that are idle since before that time of the event loop."""
         for connection in list(self._idle):
             if connection.idle_since > oldest_allowed:
                 return
@@ -134,14 +134,14 @@ class EndpointPool:
             connection.abort()
 
     def drain(self) -> None:
-        """Keep no connections any more."""
+        """Close the idle connections, and keep none from now on."""
         self.draining = True
         while self._idle:
             connection, _ = self._idle.popitem()
             connection.abort()
 
     def _keep(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose response is complete, if there is room."""
+        """Keep a connection for the next request, if there is room."""
         if not self.draining and len(self._idle) < self.settings.upstream_max_idle:
             connection.idle_since = self._now()
             self._idle[connection] = None
@@ -153,14 +153,14 @@ class EndpointPool:
 
 
 class _Trial:
-    """Who asks while an endpoint is on trial."""
+    """The receiver of a trial's response."""
 
     def __init__(self) -> None:
         self.answered = asyncio.get_running_loop().create_future()
-        """Done with the end of the response; fails with what was wrong."""
+        """Done with the end of the response; fails with the fault."""
 
     def request_sent(self) -> None:
-        """Nothing follows from it."""
+        """Do nothing."""
 
     def response_received(self, part: ResponsePart) -> None:
         """Note the end of the response."""
@@ -168,12 +168,12 @@ class _Trial:
             self.answered.set_result(None)
 
     def request_failed(self, error: ProxyError) -> None:
-        """Nothing comes this way: `broken` comes first."""
+        """Do nothing: the pool is not involved."""
 
     def broken(
         self, _request: UpstreamRequest, _endpoint: Endpoint, _answered: bool, cause: str
     ) -> None:
-        """Note why there is no response."""
+        """Note the fault."""
         if not self.answered.done():
             self.answered.set_exception(ConnectionError(cause))
 
@@ -186,20 +186,20 @@ def _trial_request() -> OutgoingRequest:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host name, the ones to prefer first.
+    """Return the addresses of a host name, the preferred ones first.
 
     Raises:
-        OSError: it has none, or nobody says.
+        OSError: it has none, or no name server responds.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def connection_order(addresses: Sequence[str], *, worked: str) -> list[str]:
-    """Return addresses in the order to try them, each once.
+    """Return each address once, in the order to try them.
 
-    The one that worked comes first, if it still is one of them; the families alternate
-    (RFC 8305, section 4).
+    The address that worked comes first, if it is still there; the families alternate (RFC 8305,
+    section 4).
     """
     unique = list(dict.fromkeys(addresses))
     position = {}

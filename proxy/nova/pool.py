@@ -1,20 +1,20 @@
-"""The requests to Nova: to the first endpoint that is well, over connections that are kept.
+"""The requests to Nova: to the first healthy endpoint, over kept connections.
 
 All of it runs on the event loop's thread. The pool lives as long as the worker.
 
-What is sent again, and when:
+When the pool sends a request again:
 
-- A request that found no connection was not sent, so it is tried with the next endpoint, whatever
-  its method. Only when no endpoint has accepted a connection for a while has it failed.
-- A request whose connection broke before any byte of a response is sent again if its method is
-  idempotent, on a fresh connection. If the connection that broke was fresh, this happens once, and
-  with another endpoint that is well, if there is one.
-- Other methods always get a fresh connection, so that Nova's closing of a kept one at the very
-  moment of its use cannot hit them.
-- Once a byte of a response has come, nothing is sent again.
+- A request that found no connection was not sent, so the pool tries the next endpoint, whatever the
+  method. The request fails when no endpoint has accepted a connection for a while.
+- If a connection breaks before any byte of the response, the pool sends an idempotent request again
+  on a fresh connection. If the broken connection was fresh, it does so once, and prefers another
+  healthy endpoint.
+- Requests with other methods always get a fresh connection: Nova may close a kept connection at the
+  moment of its use.
+- After a byte of the response has arrived, the pool sends nothing again.
 
-What a connection says before it is asked anything is for nobody: it is closed at once, and before
-each use the socket itself is asked for bytes that the event loop has not read yet.
+A connection that sends unsolicited data is closed at once. Before each use, a poll of the socket
+finds data that the event loop has not read yet.
 """
 
 import asyncio
@@ -48,21 +48,21 @@ from ovs_metadata.proxy.nova.tls import tls_context, tls_settings
 _log = logging.getLogger(__name__)
 
 _PAUSE_BETWEEN_TRIALS = 0.25
-"""Seconds between two trials while requests wait that found no endpoint."""
+"""Seconds between two trials while requests wait for an endpoint."""
 _ENDPOINT_DELAY = 1.0
-"""Seconds until a request that waits for a connection tries the next endpoint as well: as long as
-TCP waits before it sends its first packet again."""
+"""Seconds until a request without a connection tries the next endpoint too: TCP sends its first
+packet again after the same time."""
 
 
 class UpstreamPool:
     """Sends requests to Nova. `sweep` must be called often.
 
     Args:
-        settings: whom to ask, and how.
-        now: the event loop's time; by default, that of the loop that runs.
+        settings: the endpoints, and how to ask them.
+        now: returns the event loop's time; by default, the running loop's.
 
     Raises:
-        TlsError: a PEM text in the settings cannot be used.
+        TlsError: a PEM text in the settings is unusable.
     """
 
     def __init__(self, settings: Settings, now: Callable[[], float] | None = None) -> None:
@@ -75,10 +75,10 @@ class UpstreamPool:
         self._preferred: EndpointPool | None = self._endpoints[0]
 
     def apply(self, settings: Settings) -> None:
-        """Use these settings from now on; requests in flight end under the old ones.
+        """Use these settings from now on; requests in flight keep the old ones.
 
         Raises:
-            TlsError: a PEM text in them cannot be used, and nothing has changed.
+            TlsError: a PEM text in them is unusable; the old settings stay.
         """
         before = self.settings
         if settings.endpoints != before.endpoints or tls_settings(settings) != tls_settings(before):
@@ -91,10 +91,9 @@ class UpstreamPool:
             each.settings = settings
 
     def submit(self, outgoing: OutgoingRequest, receiver: ResponseReceiver) -> UpstreamRequest:
-        """Send a request; its receiver is told the rest.
+        """Send a request; calls of its receiver follow.
 
-        Whether it is already sent on return shows in the request's `connection`; if it is not, the
-        receiver's `request_sent` follows.
+        If the request has a `connection` on return, it is sent. If not, `request_sent` follows.
         """
         request = UpstreamRequest(outgoing, receiver, self._broken)
         connection = self._take_idle() if outgoing.idempotent else None
@@ -105,7 +104,7 @@ class UpstreamPool:
         return request
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle for too long, and try again what has failed.
+        """Close connections that are idle for too long, and hold the trials that are due.
 
         ``now`` is in the event loop's time.
         """
@@ -122,11 +121,11 @@ class UpstreamPool:
 
     @property
     def idle_count(self) -> int:
-        """How many connections wait for their next request."""
+        """The number of idle connections."""
         return sum(each.idle_count for each in self._endpoints)
 
     def health(self) -> tuple[EndpointHealth, ...]:
-        """Return how the endpoints are, in their order."""
+        """Return the health of the endpoints, in their order."""
         epoch = time.time() - self.now()
         return tuple(
             EndpointHealth(
@@ -139,16 +138,16 @@ class UpstreamPool:
         )
 
     def timed_out(self, request: UpstreamRequest) -> None:
-        """Doubt the endpoint that has left a request, or the next part of a response, waiting."""
+        """Doubt the endpoint of a request whose response, or its next part, is overdue."""
         if request.connection is not None:
             self._doubt(self._pool_of(request.connection.endpoint))
 
     def _broken(
         self, request: UpstreamRequest, endpoint: Endpoint, answered: bool, _cause: str
     ) -> None:
-        """Send a request once more, or tell its receiver that it failed."""
+        """Send a request once more, or report to its receiver that it failed."""
         by = self._pool_of(endpoint)
-        # One that broke on a kept connection never had a task to connect.
+        # A request on a kept connection never had a task to connect.
         fresh = request.connecting is not None
         if answered or fresh:
             self._doubt(by)
@@ -161,11 +160,11 @@ class UpstreamPool:
             request.receiver.request_failed(ProxyError.BAD_ANSWER)
 
     def _pool_of(self, endpoint: Endpoint) -> EndpointPool | None:
-        """Return an endpoint's pool, unless the settings name others by now."""
+        """Return the pool of an endpoint, or None if the settings have changed."""
         return next((each for each in self._endpoints if each.endpoint is endpoint), None)
 
     def _doubt(self, which: EndpointPool | None) -> None:
-        """Hold a trial of an endpoint, unless there was one just now."""
+        """Hold a trial of an endpoint, unless the last one was a moment ago."""
         if which is not None:
             interval = self.settings.endpoint_retry_interval
             which.health = doubted(which.health, now=self.now(), retry_interval=interval)
@@ -188,7 +187,7 @@ class UpstreamPool:
     def _take_idle(self) -> UpstreamConnection | None:
         if self._preferred is not None:
             return self._preferred.take_idle()
-        # No endpoint accepts connections, but one that was made before may still be good.
+        # No endpoint accepts connections, but a kept one may still be usable.
         for each in self._endpoints:
             connection = each.take_idle()
             if connection is not None:
@@ -227,7 +226,7 @@ class UpstreamPool:
             receiver.request_sent()
 
     async def _open_first(self, avoid: EndpointPool | None) -> UpstreamConnection | None:
-        """Connect to the first endpoint that accepts; where none is well, try all at once."""
+        """Connect to the first endpoint that accepts; if none is healthy, try all at once."""
         endpoints = self._endpoints
         last = endpoints.index(avoid) if avoid in endpoints else None
         order = trial_order([each.health for each in endpoints], last=last)
@@ -248,7 +247,7 @@ class UpstreamPool:
             self._failed(each, error)
             raise
         except asyncio.CancelledError:
-            # Another endpoint was quicker, or the guest has gone. A trial takes the time it needs.
+            # Another endpoint was quicker, or the guest has left. A trial has the time it needs.
             if self.now() >= begun + _ENDPOINT_DELAY:
                 self._doubt(each)
             raise
@@ -256,7 +255,7 @@ class UpstreamPool:
     # Trials.
 
     def _next_round(self) -> asyncio.Task[None]:
-        """The one round of trials that all requests wait for that found no endpoint."""
+        """Return the one round of trials that all requests without an endpoint wait for."""
         if self._round is None or self._round.done():
             self._round = self._start(self._try_all())
         return self._round
@@ -271,7 +270,7 @@ class UpstreamPool:
             self._try(each)
 
     def _try(self, each: EndpointPool) -> asyncio.Task[None]:
-        """Hold a trial of an endpoint, unless one is being held."""
+        """Hold a trial of an endpoint, unless one is running."""
         if each.trial is None or each.trial.done():
             each.health = tried(each.health, now=self.now())
             each.trial = self._start(self._judge(each))
@@ -296,7 +295,7 @@ class UpstreamPool:
         before, each.health = each.health, health
         if each.draining:
             return
-        # Once per change and not once per request: guests decide how many those are.
+        # Once a change and not once a request: guests decide the number of requests.
         if health.healthy and not before.healthy:
             _log.info("Nova metadata endpoint %s: answers again", each.endpoint)
         elif not health.healthy and (before.healthy or before.last_error != health.last_error):
@@ -311,9 +310,9 @@ def _reason(error: OSError) -> str:
 
 
 def _report_to(request: UpstreamRequest, task: asyncio.Task[None]) -> None:
-    """Fail a request whose connecting ended in a way nobody has thought of."""
+    """Fail a request whose task to connect ended by an unexpected exception."""
     if task.cancelled() or task.exception() is None:
         return
-    _log.error("connecting to Nova failed in an unforeseen way", exc_info=task.exception())
+    _log.error("unexpected error while connecting to Nova", exc_info=task.exception())
     if request.receiver is not None:
         request.receiver.request_failed(ProxyError.NO_ENDPOINT)

@@ -1,4 +1,4 @@
-"""Connecting by several ways, of which the first that succeeds is taken (as in RFC 8305).
+"""Several attempts to connect, of which the first that succeeds wins (as in RFC 8305).
 
 Runs on the event loop's thread; a race lives as long as its call, and leaves nothing open.
 """
@@ -20,11 +20,11 @@ async def first_to_succeed(
     """Return the result of the first attempt that succeeds; at least one is needed.
 
     They begin in their order: each as soon as an earlier one has failed, and at the latest
-    ``delay`` seconds after the one before it. Those that have not succeeded then are cancelled.
-    ``discard`` closes the result of one that succeeds in spite of it.
+    ``delay`` seconds after the one before it. The race cancels the others. ``discard`` closes the
+    result of an attempt that succeeds although it is cancelled.
 
     Raises:
-        OSError: all attempts failed; it is the last one's error.
+        OSError: all attempts failed; this is the last one's error.
     """
     if len(attempts) == 1:
         return await attempts[0]()

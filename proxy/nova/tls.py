@@ -1,4 +1,4 @@
-"""TLS towards Nova: a context made of the settings' PEM texts. Nothing of them reaches a disk."""
+"""TLS towards Nova: a context made of the settings' PEM texts. None of them reaches a disk."""
 
 import ssl
 
@@ -13,7 +13,7 @@ _SETTINGS = {
 
 
 class TlsError(ValueError):
-    """A PEM text cannot be used. The message does not repeat it; `setting` names it."""
+    """A PEM text is unusable. The message does not repeat it; `setting` names it."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"setting {setting} {problem}")
@@ -22,7 +22,7 @@ class TlsError(ValueError):
 
 
 def tls_settings(settings: Settings) -> tuple[str, str, str, bool]:
-    """Return what a context depends on: with the same, a new one would be the same."""
+    """Return the settings that a context depends on."""
     return (
         settings.nova_ca,
         settings.nova_client_certificate,
@@ -34,11 +34,11 @@ def tls_settings(settings: Settings) -> tuple[str, str, str, bool]:
 def tls_context(settings: Settings) -> ssl.SSLContext:
     """Return the context for connections to Nova.
 
-    Unless the settings say ``nova_insecure``, Nova's certificate must come from one of the
-    authorities and name the endpoint's host, which may be an IP address.
+    Without ``nova_insecure``, one of the authorities must have issued Nova's certificate, and it
+    must name the endpoint's host, which may be an IP address.
 
     Raises:
-        TlsError: a PEM text cannot be used.
+        TlsError: a PEM text is unusable.
     """
     pair = None
     if settings.nova_client_certificate:
