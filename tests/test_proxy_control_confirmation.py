@@ -264,7 +264,7 @@ def test_waiters_are_called_once_by_their_own_confirmation_unless_forgotten() ->
 
 
 def test_a_confirmation_that_was_not_asked_for_is_refused() -> None:
-    with pytest.raises(ValueError, match="not asked for"):
+    with pytest.raises(ValueError, match="unsolicited"):
         Rig().confirmations.come()
 
 

@@ -1,13 +1,12 @@
-"""What a worker can still ask of the kernel once it meets guests: serve, resolve names, reach Nova.
+"""The system calls that a worker may make: to serve guests, resolve names, and connect to Nova.
 
-It makes no processes and runs no programs, so nothing of it is left when it ends. It signals,
-traces and slows down no other process, even of its own user. It speaks IPv4 and IPv6 only: no
-daemon of this host that listens on a UNIX socket is within its reach, and no descriptor can be
-passed on. It leaves no core, and as the agent's child it ends with the agent.
+It makes no processes and runs no programs, so it leaves none behind. It cannot signal, trace or
+slow down another process, even of its own user. It has IPv4 and IPv6 only: it reaches no daemon of
+this host by a UNIX socket, and cannot pass on a descriptor. It leaves no core, and as the agent's
+child it ends with the agent.
 
-A seccomp filter (seccomp(2)) in classic BPF sees to it, with PR_SET_DUMPABLE, PR_SET_PDEATHSIG and
-RLIMIT_CORE. System calls that no rule names are looked up in a bitmap by the kernel; they cost
-nothing.
+A seccomp filter (seccomp(2)) in classic BPF enforces this, with PR_SET_DUMPABLE, PR_SET_PDEATHSIG
+and RLIMIT_CORE. The kernel looks up system calls without a rule in a bitmap, so they cost nothing.
 """
 
 import ctypes
@@ -29,14 +28,14 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 _SECCOMP_SET_MODE_FILTER = 1
 _FLAGS = 1 | 4
-"""SECCOMP_FILTER_FLAG_TSYNC: for all threads there are; SECCOMP_FILTER_FLAG_SPEC_ALLOW: without
-the mitigation that kernels before 5.16 would switch on, which slows down the whole process."""
+"""SECCOMP_FILTER_FLAG_TSYNC: for all threads; SECCOMP_FILTER_FLAG_SPEC_ALLOW: without the
+mitigation of kernels before 5.16, which slows down the whole process."""
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 """BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_JGE and BPF_JSET | BPF_K, BPF_RET | BPF_K."""
 
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
-"""Where struct seccomp_data has them. The low half of an argument comes first."""
+"""Offsets in struct seccomp_data. The low half of an argument comes first."""
 
 _KILL: Instruction = (_RETURN, 0, 0, 0x80000000)
 _ALLOW: Instruction = (_RETURN, 0, 0, 0x7FFF0000)
@@ -48,14 +47,14 @@ def _fail(error: int) -> Instruction:
 
 _CLONE_THREAD = 0x00010000
 _X32 = 0x40000000
-"""Set in the number of a system call of x86-64's second set of them."""
+"""Set in the numbers of x86-64's second set of system calls."""
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
-"""What sockets may be made of. The resolver asks by netlink which addresses this host has."""
+"""Families of sockets. The resolver reads this host's addresses by netlink."""
 
 _SOCKET_OPTIONS = (44, 50, 51, 52, 68)
-"""SO_LOCK_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF, SO_DETACH_REUSEPORT_BPF: what
-would have another worker's connections come to this one, or outlast it on a listening socket."""
+"""SO_LOCK_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF, SO_DETACH_REUSEPORT_BPF: they
+redirect another worker's connections, or stay on a listening socket after this worker."""
 
 _FORBIDDEN = (
     *("fork", "vfork", "execve", "execveat", "unshare", "setns", "chroot", "pivot_root"),
@@ -67,7 +66,7 @@ _FORBIDDEN = (
 )
 
 _NOT_THERE = ("clone3", "io_uring_setup")
-"""Their arguments are out of a filter's sight. Who finds them missing goes the old way."""
+"""A filter cannot read their arguments. The C library uses older calls if these are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +134,18 @@ MACHINES: Mapping[str, Machine] = {
     "aarch64": Machine(0xC00000B7, _GENERIC),
     "riscv64": Machine(0xC00000F3, _GENERIC),
 }
-"""By what platform.machine() says."""
+"""By the name that platform.machine() returns."""
 
 
 class ConfinementError(Exception):
-    """The kernel does not take the filter; the message is one line that says why."""
+    """The kernel refuses the filter; the message is the cause, in one line."""
 
 
 def confine(*, ends_with_parent: bool) -> None:
-    """Give up what a worker never needs, for good. Needs no privileges, and is the last step.
+    """Give up for good what a worker never needs. It needs no privileges, and is the last step.
 
     Raises:
-        ConfinementError: there is no filter, and everything else is in place.
+        ConfinementError: there is no filter; the other limits are effective.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -156,7 +155,7 @@ def confine(*, ends_with_parent: bool) -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     machine = MACHINES.get(platform.machine())
     if machine is None or sys.maxsize < 2**32:
-        raise ConfinementError(f"its system calls are not known here on {platform.machine()}")
+        raise ConfinementError(f"the system calls of {platform.machine()} are unknown")
     code = b"".join(struct.pack("HBBI", *each) for each in program(machine, os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     filters = struct.pack("HL", len(code) // 8, ctypes.addressof(buffer))
@@ -166,7 +165,7 @@ def confine(*, ends_with_parent: bool) -> None:
 
 
 def program(machine: Machine, pid: int) -> list[Instruction]:
-    """The filter, for a process of that number."""
+    """Return the filter for a process with that id."""
     numbers = machine.numbers
     instructions: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -213,7 +212,7 @@ def _one_of(values: Sequence[int], then: Instruction) -> list[Instruction]:
 def _if(
     test: int, value: int, then: Sequence[Instruction], otherwise: Sequence[Instruction] = ()
 ) -> list[Instruction]:
-    """A test and one branch, which must end the program: with none, the other one goes on."""
+    """Return a test and one branch, which must end the program; without it the other continues."""
     if then:
         return [(test, 0, len(then), value), *then]
     return [(test, len(otherwise), 0, value), *otherwise]

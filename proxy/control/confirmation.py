@@ -1,12 +1,12 @@
 """Confirmations: whether the identity table is no older than a request.
 
-The table follows its sources with a delay. A request may come in by an ofport that has just become
-another port's, and the table may not know it yet. So a response waits for a confirmation that the
-agent begins after the request has arrived: it says that the table holds everything that the sources
-had committed by then.
+The table follows its sources with a delay. An ofport may have become another port's a moment before
+a request arrives by it, and the table may not have the change yet. So a response waits for a
+confirmation that the agent begins after the request has arrived: with it, the table has every
+change that the sources had committed by then.
 
-One confirmation is under way at a time, and serves all requests that arrived before it began. So
-each begins as late as it can (`patience`): in time to be back before Nova's response, and at once
+One confirmation runs at a time, and serves all requests that arrived before it began. So each
+begins as late as it can (`patience`): in time to be back before Nova's response, and at once
 if a response waits for it.
 
 Belongs to the event loop's thread. Lives as long as the worker.
@@ -26,20 +26,20 @@ TIMER_ERROR = 0.001
 
 REMEMBERED_RESPONSES = 32
 REMEMBERED_CONFIRMATIONS = 16
-"""How many of the last ones `patience` looks at."""
+"""How many of the last responses and confirmations `patience` considers."""
 
 
 def patience(responses: Collection[float], confirmations: Collection[float]) -> float:
-    """Return how many seconds a confirmation may be put off after a request has gone to Nova.
+    """Return how many seconds a confirmation may wait after a request is sent to Nova.
 
-    The next response is expected to take no less than the quickest of the last ones, and the
-    confirmation no more than twice as long as the last ones did on average: on a busy machine one
-    in many takes long, and confirmations shall not be made more often for it. An error costs an
-    response the wait for a confirmation.
+    The estimate of the next response is the quickest of the last ones. The estimate of the
+    confirmation is twice the mean of the last ones: on a busy machine one in many takes long, and
+    must not make confirmations more frequent. If an estimate is wrong, a response waits for its
+    confirmation.
 
     Args:
-        responses: how long Nova took for the last ones, in seconds.
-        confirmations: how long the last ones took, in seconds.
+        responses: seconds that Nova took for the last responses.
+        confirmations: seconds that the last confirmations took.
     """
     if not responses or not confirmations:
         return 0.0
@@ -48,22 +48,22 @@ def patience(responses: Collection[float], confirmations: Collection[float]) -> 
 
 
 class Waiter(Protocol):
-    """A connection with a response that waits."""
+    """A connection whose exchange waits."""
 
     def confirmed(self) -> None:
-        """The confirmation that it waits for has come."""
+        """Continue: the confirmation has arrived."""
 
 
 class Timer(Protocol):
-    """What `Later` returns."""
+    """The result of `Later`."""
 
     def cancel(self) -> None:
-        """Do not call any more."""
+        """Cancel the call."""
 
 
 Later = Callable[[float, Callable[[], None]], Timer]
-"""Calls a function after so many seconds, as the event loop's `call_later` does. With 0 it does so
-once everything that is ready now has been looked at."""
+"""Calls a function after so many seconds, as the event loop's `call_later` does. 0 means: after the
+events that are ready now."""
 
 
 def _call_later(seconds: float, function: Callable[[], None]) -> Timer:
@@ -71,45 +71,45 @@ def _call_later(seconds: float, function: Callable[[], None]) -> Timer:
 
 
 class Confirmations:
-    """Numbers the confirmations. A request's ticket is the number of the one it needs.
+    """Numbers the confirmations. A request's ticket is the number of the confirmation it needs.
 
     Args:
-        ask: asks the agent for a confirmation. None: the table has no source that could be ahead
-            of it (a file), and every request is confirmed as it arrives.
-        later: has the event loop call.
+        ask: asks the agent for a confirmation. None: the table comes from a file, which cannot be
+            ahead of it, and every request is confirmed at once.
+        later: schedules a call on the event loop.
     """
 
     def __init__(self, ask: Callable[[], None] | None = None, later: Later = _call_later) -> None:
         self._ask = ask
         self._later = later
-        self._asked = 0  # how many have begun
+        self._asked = 0  # the number of confirmations that have begun
         self._come = 0
-        self._begun = 0.0  # when the last one did
-        self._timer: Timer | None = None  # of the next one, from the first request that needs it on
-        self._urgent = False  # the next one begins as soon as there is none under way
+        self._begun = 0.0  # when the last one began
+        self._timer: Timer | None = None  # for the next one, since the first request that needs it
+        self._urgent = False  # the next one begins as soon as none is running
         self._waiting: dict[Waiter, int] = {}
         self._responses: deque[float] = deque(maxlen=REMEMBERED_RESPONSES)
         self._confirmations: deque[float] = deque(maxlen=REMEMBERED_CONFIRMATIONS)
 
     def ticket(self) -> int:
-        """Return the ticket of a request that goes to Nova now, and see to its confirmation."""
+        """Return the ticket of a request to Nova, and schedule its confirmation."""
         if self._ask is None:
             return 0
         if self._timer is None:
             self._timer = self._later(patience(self._responses, self._confirmations), self._due)
-        # One that is under way may have begun before this request arrived.
+        # A running confirmation may have begun before this request arrived.
         return self._asked + 1
 
     def answered(self, seconds: float) -> None:
-        """Note how long Nova took for a response."""
+        """Record how many seconds Nova took for a response."""
         self._responses.append(seconds)
 
     def is_confirmed(self, ticket: int) -> bool:
-        """Whether a ticket's confirmation has come."""
+        """Whether a ticket's confirmation has arrived."""
         return ticket <= self._come
 
     def wait(self, ticket: int, waiter: Waiter) -> None:
-        """Call ``waiter.confirmed()`` when a ticket's confirmation comes: at once, if it can."""
+        """Call ``waiter.confirmed()`` when a ticket's confirmation arrives; make it urgent."""
         self._waiting[waiter] = ticket
         if ticket > self._asked and not self._urgent:
             self._urgent = True
@@ -118,29 +118,29 @@ class Confirmations:
             self._timer = self._later(0, self._due)
 
     def forget(self, waiter: Waiter) -> None:
-        """Do not call this one any more."""
+        """Remove a waiter."""
         self._waiting.pop(waiter, None)
 
     def come(self) -> None:
         """Take the agent's confirmation, and begin another if it is due.
 
         Raises:
-            ValueError: none is under way.
+            ValueError: none was asked for.
         """
         if self._asked == self._come:
-            raise ValueError("a confirmation came that was not asked for")
+            raise ValueError("an unsolicited confirmation arrived")
         self._come = self._asked
         self._confirmations.append(monotonic() - self._begun)
         if self._urgent:
             self._due()
         ready = [waiter for waiter, ticket in self._waiting.items() if self.is_confirmed(ticket)]
         for waiter in ready:
-            # One of them may have ended another's connection.
+            # One of them may have closed another's connection.
             if self._waiting.pop(waiter, None) is not None:
                 waiter.confirmed()
 
     def _due(self) -> None:
-        """Begin the next one, or have it begin when the one under way has come."""
+        """Begin the next confirmation, now or after the running one."""
         if self._asked > self._come:
             self._urgent = True
             return

@@ -1,21 +1,21 @@
-"""The feed: how the agent tells a worker its identity table and settings.
+"""The feed: the agent sends a worker its identity table and settings.
 
 One JSON object per line over an inherited socket pair, from the agent to the worker:
 
     {"type": "snapshot", "settings": {…}, "identities": {address: entry, …}}    first, and once
     {"type": "identity", "address": address, "identity": entry or null}         one address changed
     {"type": "settings", "settings": {…}}                                       all of them
-    {"type": "confirmed"}                 the messages before this one hold all that the sources
-                                          had committed when the worker asked for it
-    {"type": "taken"}                     the agent has read the worker's report, and lives
+    {"type": "confirmed"}                 the messages before this one have every change that the
+                                          sources had committed when the worker asked for it
+    {"type": "taken"}                     the agent has read the worker's report; it is alive
 
 The worker asks by the line ASK_TO_CONFIRM, once at a time; its other lines are reports
-(`ovs_metadata.proxy.accounting.report`), the next of which waits until the one before has been
-taken.
+(`ovs_metadata.proxy.accounting.report`). It sends the next report after the agent has taken the
+one before.
 
 An entry is an object with port_id, instance_id, project_id, fixed_ip and signature, or with port_id
-and pending, the reason why there is no identity (yet). Both ends are of the same version, so what
-is not understood is an error. `agent.worker_feed` is the agent's end, and the worker's is
+and pending, the reason why there is no identity (yet). Both ends have the same version, so an
+unknown message is an error. `agent.worker_feed` is the agent's end, and the worker's is
 `proxy.control.feed_connection`.
 """
 
@@ -41,12 +41,12 @@ _IDENTITY_KEYS = ("port_id", "instance_id", "project_id", "fixed_ip", "signature
 
 
 class FeedError(Exception):
-    """The feed is not understood, or has ended."""
+    """The feed is invalid, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All there is to know."""
+    """The whole table and all settings."""
 
     settings: Settings
     identities: Mapping[str, Entry]
@@ -54,7 +54,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class IdentityChange:
-    """The entry of one address; None: no interface stands behind it any more."""
+    """The entry of one address; None: the address belongs to no interface."""
 
     address: str
     entry: Entry | None
@@ -103,10 +103,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Read one line of the feed.
+    """Parse one line of the feed.
 
     Raises:
-        FeedError: it is not a message. What it says is not repeated, for it may hold signatures.
+        FeedError: it is not a message. The error does not repeat it: it may have signatures.
     """
     if line == _CONFIRMED:
         return Confirmed()
@@ -134,10 +134,10 @@ def decode(line: bytes) -> Message:
 
 
 def decode_snapshot(data: Mapping[str, Any]) -> Snapshot:
-    """Read a snapshot from a JSON object; settings that are not in it have their defaults.
+    """Parse a snapshot from a JSON object; missing settings have their defaults.
 
     Raises:
-        FeedError: something in it is missing or wrong.
+        FeedError: a part of it is missing or invalid.
     """
     try:
         identities: dict[str, Entry] = {}

@@ -1,4 +1,4 @@
-"""The worker's end of the feed's socket pair: messages as they come, and what the worker writes.
+"""The worker's end of the feed's socket pair: it passes messages on, and writes lines.
 
 Belongs to the event loop's thread. Lives as long as the worker.
 """
@@ -20,20 +20,20 @@ class FeedConnection(asyncio.Protocol):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.snapshot: asyncio.Future[Snapshot] = loop.create_future()
-        """What the feed begins with; raises FeedError if it ended before."""
+        """The first message; raises FeedError if the feed ended before."""
         self.ended: asyncio.Future[None] = loop.create_future()
-        """Raises FeedError when the feed has ended, broken, or is not understood."""
+        """Raises FeedError when the feed has ended, broken, or is invalid."""
         self.lost: asyncio.Future[None] = loop.create_future()
-        """Done when the connection is closed, and what was written has been sent."""
+        """Done when the connection is closed, after all written lines are sent."""
         self._early: list[Message] = []
         self._take: Callable[[Message], None] = self._early.append
         self._lines = Lines(MAX_LINE)
         self._transport: asyncio.Transport | None = None
 
     def follow(self, take: Callable[[Message], None]) -> None:
-        """Pass on each message from now on, and first those that have come since the snapshot.
+        """Pass on each message from now on, and first those since the snapshot.
 
-        `take` raises FeedError at a message that cannot be.
+        `take` raises FeedError for an invalid message.
         """
         early, self._early = self._early, []
         self._take = take
@@ -50,22 +50,22 @@ class FeedConnection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing that is written now reaches the agent."""
+        """Whether lines that are written now are lost."""
         return self._transport is None or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close it once everything written is sent."""
+        """Close it as soon as all written lines are sent."""
         if self._transport is not None:
             self._transport.close()
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the open transport."""
+        """Take the open transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on the messages that are whole."""
+        """Pass on the complete messages."""
         try:
             for line in self._lines.feed(data):
                 if self.ended.done():
@@ -77,7 +77,7 @@ class FeedConnection(asyncio.Protocol):
             self._end(f"a line of the feed is over {MAX_LINE} bytes")
 
     def eof_received(self) -> bool:
-        """Note the end, and keep our side open: the last report is yet to be written."""
+        """Note the end, and keep this side open for the last report."""
         self._end("the agent has closed the feed")
         return True
 
@@ -99,4 +99,4 @@ class FeedConnection(asyncio.Protocol):
         for each in (self.snapshot, self.ended):
             if not each.done():
                 each.set_exception(FeedError(why))
-                each.exception()  # asyncio complains of those that nobody has looked at
+                each.exception()  # or asyncio logs it as never retrieved

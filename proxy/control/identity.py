@@ -1,8 +1,8 @@
-"""Who stands behind a peer address: the identity table.
+"""The identity table: which port and instance a peer address belongs to.
 
-The table is the only thing a proxy worker knows of the cloud. It is filled by the agent's feed (or
-from a file) and read for every request. It lives as long as the worker and belongs to the event
-loop's thread; nothing here does I/O.
+The table is all that a proxy worker knows of the cloud. The agent's feed (or a file) fills it, and
+every request reads it. It lives as long as the worker and belongs to the event loop's thread; this
+module does no I/O.
 """
 
 import ipaddress
@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-# What may stand in a header value here: visible ASCII without blanks, so that no value can end
-# its line and begin another header.
+# Identity values are visible ASCII without blanks, so that no value can end its line and begin
+# another header.
 _HEADER_SAFE = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The instance behind a port address, ready to be told to Nova.
+    """The instance of a port address, ready to be sent to Nova.
 
     Raises:
         ValueError: a value is empty or not fit for an HTTP header.
@@ -55,9 +55,9 @@ class Identity:
         object.__setattr__(self, "header_block", block.encode("ascii"))
 
     def same_instance(self, other: "Entry | None") -> bool:
-        """Tell whether a response meant for this identity may go to ``other``.
+        """Whether ``other`` may get a response for this identity.
 
-        A new signature (the secret was rotated) or fixed IP does not make it another instance.
+        A new signature (after a rotation of the secret) or fixed IP makes no other instance.
         """
         return (
             isinstance(other, Identity)
@@ -69,7 +69,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The interface is there, but its identity is not known (yet), for the reason given."""
+    """The interface exists, but its identity is not known (yet), for this reason."""
 
     port_id: str
     reason: str
@@ -81,7 +81,7 @@ Listener: TypeAlias = Callable[[str, Entry | None, Entry | None], None]
 
 
 class IdentityTable:
-    """Peer address (text, as in ``169.254.0.5``) → entry; tells its listeners of every change."""
+    """Peer address (text, as in ``169.254.0.5``) → entry; calls its listeners on every change."""
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
         self._entries: dict[str, Entry] = {}
@@ -89,15 +89,15 @@ class IdentityTable:
         self.replace_all(entries or {})
 
     def get(self, address: str) -> Entry | None:
-        """Return the entry of an address, or None if no interface stands behind it."""
+        """Return the entry of an address, or None if it belongs to no interface."""
         return self._entries.get(address)
 
     def __len__(self) -> int:
-        """Return the number of addresses known."""
+        """Return the number of addresses."""
         return len(self._entries)
 
     def subscribe(self, listener: Listener) -> None:
-        """Have ``listener`` called, synchronously, after every change of an entry."""
+        """Call ``listener`` synchronously after every change of an entry."""
         self._listeners.append(listener)
 
     def set(self, address: str, entry: Entry) -> None:
@@ -105,11 +105,11 @@ class IdentityTable:
         self._change(canonical_address(address), entry)
 
     def remove(self, address: str) -> None:
-        """Forget an address; one that is not known is no error."""
+        """Remove an address; an unknown address is no error."""
         self._change(canonical_address(address), None)
 
     def replace_all(self, entries: Mapping[str, Entry]) -> None:
-        """Make the table hold exactly these entries; only real changes are told."""
+        """Replace the table; call the listeners only for changes."""
         wanted = {canonical_address(address): entry for address, entry in entries.items()}
         for address in [known for known in self._entries if known not in wanted]:
             self._change(address, None)
@@ -129,7 +129,7 @@ class IdentityTable:
 
 
 def canonical_address(text: str) -> str:
-    """Return an IP address in the one spelling used as a key, without an IPv6 zone.
+    """Return an IP address in the spelling of the table's keys, without an IPv6 zone.
 
     Raises:
         ValueError: it is no IP address.

@@ -2,29 +2,29 @@
 
 
 class LineTooLongError(Exception):
-    """A line does not end within its limit. What follows it cannot be read."""
+    """A line is longer than its limit. The rest of the stream is unreadable."""
 
 
 class Lines:
-    """Cuts a stream into lines. What has come of a line that is not whole is kept."""
+    """Cuts a stream into lines, and keeps the beginning of an incomplete line."""
 
     def __init__(self, limit: int) -> None:
-        """Make it; `limit` is the most bytes a line may have, its newline included."""
+        """Make it; `limit` is the maximum length of a line in bytes, with its newline."""
         self._limit = limit
         self._begun: list[bytes] = []
         self._length = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that are whole now, with their newlines.
+        """Return the lines that are complete now, with their newlines.
 
         Raises:
-            LineTooLongError: a line does not end in time.
+            LineTooLongError: a line is too long.
         """
         lines = []
         start = 0
         while end := data.find(b"\n", start) + 1:
             self._begin(data[start:end])
-            # Mostly it is one piece, which joining does not copy.
+            # Mostly this is one piece, which join does not copy.
             lines.append(b"".join(self._begun))
             self._begun.clear()
             self._length = 0

@@ -1,42 +1,42 @@
-"""Becoming an ordinary user: the last thing a worker does before it meets a guest.
+"""Becoming an ordinary user: the last step of a worker before it accepts connections.
 
-A worker is started by root with its sockets open and its modules loaded, which may lie where only
-root can read. From then on it has no capabilities, and no way to get any back.
+Root starts a worker. It opens its sockets and loads its modules, which may be where only root can
+read. After this step it has no capabilities, and no way to get any back.
 """
 
 import contextlib
 import ctypes
-import encodings.idna  # noqa: F401 - loaded by name resolution, when it is too late to load it
+import encodings.idna  # noqa: F401 - name resolution loads it, when that is too late
 import os
 import pwd
 import resource
 
 _PR_SET_NO_NEW_PRIVS = 38
-"""Of prctl(2): nothing this process executes gains privileges, by set-user-ID for example."""
+"""Of prctl(2): no program that this process executes gains privileges, as by set-user-ID."""
 
 
 class PrivilegeError(Exception):
-    """The process cannot become that user; the message is one line that says why."""
+    """The process cannot become that user; the message is the cause, in one line."""
 
 
 OPEN_FILES = 65536
-"""Descriptors a worker may have: a connection takes one, and one more while Nova is asked."""
+"""Descriptors of a worker: a connection takes one, and another one during its request to Nova."""
 
 
 def allow_many_connections() -> None:
-    """Raise the limit on open files as far as this process may."""
+    """Raise the limit of open files as far as this process may."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard < OPEN_FILES:
-        with contextlib.suppress(ValueError, PermissionError):  # not even root may everywhere
+        with contextlib.suppress(ValueError, PermissionError):  # in some places not even root may
             resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
 
 
 def become_user(name: str) -> None:
-    """Give up root for good and go on as this user, with its primary group alone.
+    """Give up root for good and become this user, with only its primary group.
 
     Raises:
-        PrivilegeError: there is no such user, it is root, or the process is not root.
+        PrivilegeError: the user does not exist or is root, or the process is not root.
     """
     try:
         user = pwd.getpwnam(name)

@@ -1,8 +1,7 @@
 """From the bytes of a chunked body (RFC 9112, section 7.1) to the body, without I/O.
 
-A parser of its own, because the end of a request must be known to the byte: what follows is the
-next request, which is not looked at before its turn. Each byte is looked at once. Extensions and
-trailers have no meaning here: they are checked and dropped.
+This parser finds the end of a request to the byte, because the next request follows and has to
+wait. It looks at each byte once. It checks extensions and trailers, and drops them.
 """
 
 import re
@@ -10,23 +9,23 @@ import re
 from ovs_metadata.proxy.http.errors import ProxyError
 
 FRAMING = 512
-"""Bytes of chunk headers, extensions and trailers that any body may have."""
+"""Bytes of chunk headers, extensions and trailers that every body may have."""
 
 FRAMING_SHARE = 32
-"""Beyond that it may have one of them for so many bytes of its own. A chunk costs the same time
-whatever its size, so this bounds the time a body takes. Some 100 chunks may be of one byte, and any
-number of 256."""
+"""Bytes of the body for each further byte of framing. A chunk costs the same time whatever its
+size, so this bounds the time of a body. Some 100 chunks may have one byte, and any number 256
+bytes."""
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _CHUNK_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;" + _TEXT + rb")?\r\n")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):" + _TEXT + rb"\r\n")
 
 _NO_TRAILERS = frozenset({b"content-length", b"transfer-encoding"})
-"""What says where a body ends cannot come after it (RFC 9110, section 6.5.1)."""
+"""Fields that frame a body, so they are invalid after it (RFC 9110, section 6.5.1)."""
 
 
 class ChunkedBody:
-    """Takes its bytes from what was received, until it is complete."""
+    """Takes its bytes from the received ones, until it is complete."""
 
     __slots__ = ("_framing", "_in_trailers", "_left", "_max_body", "_scanned", "body", "complete")
 
@@ -34,13 +33,13 @@ class ChunkedBody:
         self._max_body = max_body
         self._framing = 0
         self._left = 0  # of a chunk's data and the CRLF behind it
-        self._scanned = 0  # bytes of an incomplete line known to hold no end of it
+        self._scanned = 0  # bytes of an incomplete line without its end
         self._in_trailers = False
         self.body = bytearray()
         self.complete = False
 
     def take_from(self, received: bytearray) -> ProxyError | None:
-        """Take from the front what belongs to the body; an error is final."""
+        """Take the body's bytes from the front; an error is final."""
         body, position, size = self.body, 0, len(received)
         while not self.complete:
             left = self._left

@@ -1,7 +1,7 @@
-"""The proxy's own responses: what went wrong, and the bytes a guest gets for it.
+"""The proxy's own responses: the errors, and the bytes that a guest gets for each.
 
 The texts name nothing internal: no URL, host, port, instance or cause within the cloud. Each
-response closes its connection, so what follows it on the wire is never interpreted.
+response closes its connection, so the proxy never parses the bytes that follow.
 """
 
 import enum
@@ -19,7 +19,7 @@ class _LocalResponse:
 
 
 class ProxyError(enum.Enum):
-    """Why a request is answered by the proxy itself, or not at all."""
+    """Why the proxy itself responds to a request."""
 
     MALFORMED = _LocalResponse(400, "Bad Request", "The request is not valid HTTP.")
     NO_INTERFACE = _LocalResponse(404, "Not Found", "There is no metadata for this address.")
@@ -79,8 +79,8 @@ class ProxyError(enum.Enum):
 def render_error(error: ProxyError, *, retry_after: int, head_only: bool = False) -> bytes:
     """Return the whole response for an error.
 
-    ``retry_after`` is in seconds and used only where trying again makes sense; ``head_only`` leaves
-    the body out, for HEAD. There are few combinations, so each is built once.
+    ``retry_after`` is in seconds; only errors after which a retry makes sense have it.
+    ``head_only`` leaves the body out, for HEAD. There are few combinations, so each is built once.
     """
     response = error.value
     body = response.text + "\n"

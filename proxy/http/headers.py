@@ -4,12 +4,12 @@ Pure functions on values; no I/O. Header lists are ``(name, value)`` pairs as th
 names as spelled, values without leading blanks.
 
 Towards Nova
-  * the identity headers, those of other metadata proxies and those that say for whom a request is
-    forwarded are dropped in any spelling, for ours take their place;
+  * the identity headers, those of other metadata proxies and those that name a forwarded request's
+    origin are dropped in any spelling, because the proxy adds its own;
   * hop-by-hop headers and those named by ``Connection`` are dropped (RFC 9110, section 7.6.1);
-  * ``Host`` is dropped, since it names the next hop: a guest must not choose among the virtual
-    hosts of a shared endpoint. ``Expect`` is dropped, for the body is already here when the request
-    is sent on;
+  * ``Host`` is dropped, because it names the next hop: a guest must not choose among the virtual
+    hosts of a shared endpoint. ``Expect`` is dropped, because the proxy has the body before it
+    forwards the request;
   * everything else passes in its order, spelling and number.
 
 Towards the guest
@@ -20,13 +20,13 @@ from typing import NamedTuple, TypeAlias
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
-# WSGI servers turn "-" into "_" in header names, so to them X_Instance_ID is X-Instance-ID. Rules
-# are therefore applied to names with both folded, and in lower case.
+# WSGI servers turn "-" into "_" in header names, so to them X_Instance_ID is X-Instance-ID.
+# Therefore the rules apply to names with both folded, and in lower case.
 _FOLD = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+.^_`|~", b"abcdefghijklmnopqrstuvwxyz" + 14 * b"-"
 )
 
-# Whatever begins with one of these is the proxy's to say, not the guest's.
+# Only the proxy may send headers that begin with one of these.
 _IDENTITY_PREFIXES = (
     b"x-instance-id",
     b"x-tenant-id",
@@ -51,10 +51,10 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
-# Request headers that are read here, or dropped, or both: everything that needs a closer look.
+# Request headers that this module reads or drops, or both.
 _REQUEST_SPECIAL = _HOP_BY_HOP | _IDENTITY_NAMES | {b"host", b"expect", b"content-length"}
 
-# The usual spellings of what passes either way: recognised as a whole, without a closer look.
+# The usual spellings of headers that pass in both directions, recognised as a whole.
 _PLAIN = frozenset(
     spelling
     for name in (
@@ -77,7 +77,7 @@ _ORDINARY_OPTIONS = frozenset({b"close", b"keep-alive"})
 
 
 class RequestHeaders(NamedTuple):
-    """A request's headers, sorted into what passes and what this proxy acts on."""
+    """A request's headers, sorted into those that pass and those that the proxy acts on."""
 
     passed: bytes
     """The header lines for Nova, each with its CRLF, without identity and Host."""
@@ -106,7 +106,7 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
             if not folded.startswith(_IDENTITY_PREFIXES):
                 passed += (name, b": ", value, b"\r\n")
         elif name.lower() != folded:
-            continue  # a disguise that the parser did not act on, and Nova must not
+            continue  # disguised: the parser did not act on it, and Nova must not either
         elif folded == b"host":
             hosts += 1
         elif folded == b"connection":
@@ -127,7 +127,7 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
 
 
 class ResponseHeaders(NamedTuple):
-    """A response's headers, sorted into what passes and what this proxy acts on."""
+    """A response's headers, sorted into those that pass and those that the proxy acts on."""
 
     passed: bytes
     """The header lines for the guest, each with its CRLF."""
@@ -185,16 +185,16 @@ _USUAL_OPTIONS = {
     b"keep-alive": frozenset({b"keep-alive"}),
     b"Keep-Alive": frozenset({b"keep-alive"}),
 }
-"""What the usual values of Connection come to."""
+"""The options in the usual values of Connection."""
 
 
 def is_persistent(http_1_1: bool, connection: frozenset[bytes]) -> bool:
-    """Tell whether a connection may outlive this message (RFC 9112, section 9.3)."""
+    """Whether a connection may outlive this message (RFC 9112, section 9.3)."""
     if not connection:
         return http_1_1
     return b"close" not in connection and (http_1_1 or b"keep-alive" in connection)
 
 
 def is_chunked(transfer_encodings: list[bytes]) -> bool:
-    """Tell whether the values of Transfer-Encoding say "chunked" and nothing else."""
+    """Whether Transfer-Encoding is "chunked" and nothing else."""
     return [value.strip().lower() for value in transfer_encodings] == [b"chunked"]

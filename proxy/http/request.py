@@ -1,8 +1,8 @@
-"""A guest's request as a value: what is refused at once, and what is sent to Nova.
+"""A guest's request as a value: which requests are refused, and the request that Nova gets.
 
-Pure functions, no I/O. Of a whole head, llhttp in its strict mode has already refused what it finds
-malformed: bare CR or LF, folded lines, NUL and control characters, bad tokens, several or
-unreadable Content-Lengths, Content-Length together with Transfer-Encoding. Here is the rest.
+Pure functions, no I/O. llhttp in its strict mode has already refused malformed heads: bare CR or
+LF, folded lines, NUL and control characters, bad tokens, several or unreadable Content-Lengths,
+Content-Length together with Transfer-Encoding. This module has all other checks.
 """
 
 from typing import NamedTuple
@@ -16,18 +16,18 @@ from ovs_metadata.proxy.http.headers import (
     sort_request_headers,
 )
 
-# Methods that may be sent a second time when the first brought no response (RFC 9110, 9.2.2).
+# Methods of requests that may be sent a second time (RFC 9110, section 9.2.2).
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
-"""All that are relayed. CONNECT would make this a tunnel, TRACE would show the guest the identity
-headers, and what others mean for body and response is not known here."""
+"""All methods that the proxy forwards. CONNECT would make it a tunnel, TRACE would show the guest
+the identity headers, and other methods may change the framing of a response."""
 
 _VERSIONS = frozenset({b"1.0", b"1.1"})
 
 
 class RequestLine(NamedTuple):
-    """A request line of the right form."""
+    """A well-formed request line."""
 
     method: bytes
     target: bytes
@@ -42,7 +42,7 @@ class RequestHead(NamedTuple):
     target: bytes
     """In origin form (or ``*``), otherwise exactly as the guest wrote it."""
     header_lines: bytes
-    """What of the guest's headers goes to Nova, each line with its CRLF."""
+    """The guest's header lines that Nova gets, each with its CRLF."""
     http_1_1: bool
     keep_alive: bool
     chunked: bool
@@ -52,37 +52,37 @@ class RequestHead(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A whole request: its body has arrived."""
+    """A whole request, with its body."""
 
     head: RequestHead
     body: bytes
 
 
 class OutgoingRequest(NamedTuple):
-    """A request as Nova gets it, but for the Host line, which depends on the endpoint."""
+    """A request as Nova gets it, without the Host line, which depends on the endpoint."""
 
     start: bytes
     """The request line with its CRLF. The endpoint's Host line comes after it."""
     rest: bytes
     """All other header lines, the empty line and the body."""
     head_only: bool
-    """Whether the response has no body whatever its headers say (the method is HEAD)."""
+    """Whether the response has no body in spite of its headers (the method is HEAD)."""
     idempotent: bool
 
 
 def refuse_line(line: RequestLine) -> ProxyError | None:
-    """Say why a request with this line is not served, if it is not."""
+    """Return the error for a request with this line, or None."""
     if line.version in _VERSIONS:
         return None if line.method in METHODS else ProxyError.METHOD_REFUSED
     if line.version is None and not line.target.startswith(b"/"):
-        return ProxyError.MALFORMED  # otherwise it is HTTP/0.9
+        return ProxyError.MALFORMED  # with a path, it would be HTTP/0.9
     return ProxyError.VERSION_REFUSED
 
 
 def parse_request_head(
     line: RequestLine, headers: HeaderList, max_body: int
 ) -> RequestHead | ProxyError:
-    """Decide on a request, whose line is served, from its head alone."""
+    """Parse the head of a request whose line is acceptable."""
     method, target, version = line
     http_1_1 = version == b"1.1"
     origin = origin_form(method, target)
@@ -90,17 +90,17 @@ def parse_request_head(
     if (
         origin is None
         or (hosts != 1 and (http_1_1 or hosts > 1))
-        # Anything but exactly "chunked" is read differently by different servers.
+        # Servers differ in how they read anything but exactly "chunked".
         or (encodings and not (http_1_1 and is_chunked(encodings)))
         or (encodings and raw_length is not None)
         or not (raw_length is None or raw_length.strip().isdigit())
     ):
         return ProxyError.MALFORMED
-    # An HTTP/1.0 client does not know 100-continue; its expectation is ignored (RFC 9110, 10.1.1).
+    # An HTTP/1.0 client does not know 100-continue: ignore its expectation (RFC 9110, 10.1.1).
     expects_continue = http_1_1 and bool(expectations)
     if expects_continue and [each.strip().lower() for each in expectations] != [b"100-continue"]:
         return ProxyError.EXPECTATION_REFUSED
-    # Python reads no more than 4300 digits, and any number of them may be zeros.
+    # Python reads at most 4300 digits, and there may be any number of zeros.
     length = int((raw_length or b"").strip().lstrip(b"0") or b"0")
     if length > max_body:
         return ProxyError.BODY_TOO_LARGE
@@ -111,9 +111,9 @@ def parse_request_head(
 
 
 def origin_form(method: bytes, target: bytes) -> bytes | None:
-    """Return a request target in origin form, None if it is not one for this service.
+    """Return a request target in origin form, or None if it is invalid for this service.
 
-    Path and query keep every byte. ``http://host/path`` loses what comes before the path.
+    Path and query keep every byte. ``http://host/path`` becomes the path.
     """
     if b"#" in target:
         return None  # a fragment is never sent (RFC 9112, section 3.2)
@@ -134,10 +134,10 @@ def origin_form(method: bytes, target: bytes) -> bytes | None:
 
 
 def render_request(request: Request, identity: Identity, request_id: bytes) -> OutgoingRequest:
-    """Return what Nova is sent for a request made from behind ``identity``'s port."""
+    """Return the request that Nova gets for a request of ``identity``'s port."""
     head, body = request
     method = head.method
-    # Nova's password handler cannot read chunks, so a body always goes out with its length.
+    # Nova's password handler cannot read chunks, so every body has its length.
     length = b"Content-Length: %d\r\n" % len(body) if head.chunked else b""
     own = b"X-OpenStack-Request-ID: %b\r\n\r\n" % request_id
     return OutgoingRequest(

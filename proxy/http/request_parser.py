@@ -1,19 +1,18 @@
 """From a guest's bytes to requests, without I/O.
 
-This parser decides where a request begins and ends, and bounds it; llhttp (strict, through
-httptools) decides whether a head between these bounds is well-formed. It gets whole heads, one at a
-time, so nothing of a request is looked at before its turn, and how the bytes were cut into segments
-makes no difference. Each byte is looked at a fixed number of times. One parser serves one
-connection; it is of no use after an error.
+This parser finds where a request begins and ends, and bounds it; llhttp (strict, through httptools)
+decides whether a head between these bounds is well-formed. llhttp gets whole heads, one at a time,
+so the parser does not look at a request before the one ahead of it is over, and how the bytes were
+cut into segments makes no difference. It looks at each byte a fixed number of times. One parser
+serves one connection; it is unusable after an error.
 
-What a head is refused for is the first of these, so that one cause has one status:
+The first of these checks that fails decides the error, so that one cause has one status:
 
-1. more than two empty lines before it: malformed;
-2. its request line, as soon as that is complete: malformed, or a version or a method that is not
-   served;
-3. a byte that no head may have, as soon as it is there: malformed;
-4. its size, or the number of its lines;
-5. anything else, once it is complete.
+1. at most two empty lines before the head: otherwise malformed;
+2. the request line, as soon as it is complete: malformed, or an unsupported version or method;
+3. no byte that a head may not have, as soon as it is there: otherwise malformed;
+4. the size of the head, and the number of its lines;
+5. everything else, once the head is complete.
 """
 
 import enum
@@ -33,25 +32,24 @@ from ovs_metadata.proxy.http.request import (
 )
 
 _MAX_EMPTY_LINES = 2
-"""Before a request line; RFC 9112, section 2.2, asks for one to be ignored."""
+"""Before a request line; RFC 9112, section 2.2, wants one to be ignored."""
 
 _REQUEST_LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +([^\x00-\x20\x7f]+)(?: HTTP/([0-9]\.[0-9]))?\r\n"
 )
 
 _PIECE = 2048
-"""Bytes of a head that are looked at together. What follows a piece that no head can hold, costs no
-time."""
+"""Bytes of a head that are checked together. The bytes after an invalid piece cost no time."""
 
 _CR = 13
 _ALLOWED = bytes({9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)})
 
 
 def _is_forbidden(text: bytes) -> bool:
-    """Whether no head can hold this: control characters, or a CR or LF that is not half of a CRLF.
+    """Whether a head must not have this: control characters, or a CR or LF outside a CRLF.
 
-    A CR at the end may yet be one. This is a scan in C, where a regular expression takes 1.7 ms for
-    64 KiB.
+    A CR at the end may be half of a CRLF. This is a scan in C; a regular expression takes 1.7 ms
+    for 64 KiB.
     """
     pairs = text.count(b"\r\n")
     return (
@@ -62,7 +60,7 @@ def _is_forbidden(text: bytes) -> bool:
 
 
 class Progress(enum.Enum):
-    """How far the request that is being received has come."""
+    """The part of a request that is arriving."""
 
     IDLE = enum.auto()
     HEAD = enum.auto()
@@ -70,7 +68,7 @@ class Progress(enum.Enum):
 
 
 class RequestParser:
-    """Give it bytes by `receive`; `take` what they amount to, one request at a time."""
+    """Takes bytes by `receive`, and returns requests by `take`, one at a time."""
 
     __slots__ = (
         "_chunks",
@@ -97,7 +95,7 @@ class RequestParser:
         self._received = bytearray()
         self._error: ProxyError | None = None
         self.refused_head = False
-        """Whether the refused request is a HEAD, whose response must not have a body."""
+        """Whether the refused request is a HEAD: its response must not have a body."""
         self._http: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._headers: HeaderList = []
         self._whole = False
@@ -106,14 +104,14 @@ class RequestParser:
     def _begin(self) -> None:
         self.progress = Progress.IDLE
         self.head: RequestHead | None = None
-        """The head of the request whose body is being received."""
+        """The head of the request whose body is arriving."""
         self._empty_lines = 0
         self._line: RequestLine | None = None
-        self._scanned = 0  # bytes of the head that hold neither its end nor a forbidden byte
+        self._scanned = 0  # bytes of the head without its end and without a forbidden byte
         self._chunks: ChunkedBody | None = None
 
     def close(self) -> None:
-        """Let go of the C parser, which holds references back to this object."""
+        """Drop the C parser, which has references back to this object."""
         self._http = None
         self._received.clear()
 
@@ -122,10 +120,9 @@ class RequestParser:
         self._received += data
 
     def take(self) -> Request | ProxyError | None:
-        """Return the next whole request, or why there can be none, or None: more bytes are needed.
+        """Return the next whole request, or an error, or None: more bytes are needed.
 
-        Bytes behind the request returned are not looked at. After an error there is nothing but
-        that error.
+        It does not look at bytes behind the request. After an error it returns that error for ever.
         """
         if self._error is None and self.head is None and self._received:
             self._error = self._take_head()
@@ -140,7 +137,7 @@ class RequestParser:
         return body
 
     def _take_head(self) -> ProxyError | None:
-        """Take a head as far as it is there; it is in `head` once it is complete."""
+        """Take the bytes of a head that are here; set `head` once it is complete."""
         received, limit = self._received, self._max_head
         while received.startswith(b"\r\n"):
             if self._empty_lines == _MAX_EMPTY_LINES:
@@ -151,7 +148,7 @@ class RequestParser:
         self.progress = Progress.HEAD if received else Progress.IDLE
         scanned = self._scanned
         if self._line is None:
-            # A LF alone ends the line, too: it is malformed then.
+            # A LF alone ends the line too: then it is malformed.
             end = received.find(b"\n", scanned, limit) + 1
             error = self._take_line(bytes(received[:end])) if end else None
             if error is not None:
@@ -181,7 +178,7 @@ class RequestParser:
         return refuse_line(line)
 
     def _parse_head(self, text: bytes) -> ProxyError | None:
-        """Decide on a whole head."""
+        """Parse a whole head."""
         http, line = self._http, self._line
         if http is None or line is None:
             return ProxyError.MALFORMED
@@ -193,8 +190,8 @@ class RequestParser:
         try:
             http.feed_data(text)
         except httptools.HttpParserUpgrade:
-            # A wish for another protocol is ignored (RFC 9110, section 7.8). llhttp would take
-            # what follows for that protocol.
+            # The proxy ignores a request for another protocol (RFC 9110, section 7.8). llhttp would
+            # take the bytes that follow for that protocol.
             fit_for_another = False
         except httptools.HttpParserError:
             return ProxyError.MALFORMED
@@ -230,5 +227,5 @@ class RequestParser:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Note that llhttp takes the head for a whole one, too."""
+        """Note that llhttp sees a whole head too."""
         self._whole = True

@@ -1,7 +1,7 @@
-"""Nova's response as a value: how it is framed on its way in, and on its way out to the guest.
+"""Nova's response as a value: its framing by Nova, and its framing for the guest.
 
-Pure functions, no I/O. Status, reason, headers and body pass unchanged; only how the end of the
-body is marked depends on the guest's side (RFC 9112, section 6).
+Pure functions, no I/O. Status, reason, headers and body pass unchanged; only the mark of the body's
+end depends on the guest (RFC 9112, section 6).
 """
 
 import enum
@@ -23,16 +23,16 @@ class ResponseHead(NamedTuple):
     status: int
     reason: bytes
     header_lines: bytes
-    """What of Nova's headers goes to the guest, each line with its CRLF."""
+    """Nova's header lines that the guest gets, each with its CRLF."""
     bodyless: bool
     has_length: bool
     chunked: bool
     persistent: bool
-    """Whether the connection to Nova may be used again after it."""
+    """Whether the connection to Nova is reusable after it."""
 
 
 class ResponsePart(NamedTuple):
-    """What one read from Nova brought: the head, if it came with it, body bytes, the end."""
+    """The content of one read from Nova: the head if it is in it, body bytes, the end."""
 
     head: ResponseHead | None
     body: bytes
@@ -49,16 +49,16 @@ class Framing(enum.Enum):
 
 
 class BadResponseError(Exception):
-    """What came from Nova cannot be understood as one HTTP answer."""
+    """The bytes from Nova are no HTTP response."""
 
 
 def parse_response_head(
     status: int, reason: bytes, version: str, headers: HeaderList, *, head_only: bool
 ) -> ResponseHead:
-    """Read the head of a response; ``head_only`` says that the request was a HEAD.
+    """Parse the head of a response; ``head_only`` means that the request was a HEAD.
 
     Raises:
-        BadResponseError: not HTTP/1.0 or 1.1, or a transfer coding this proxy cannot undo.
+        BadResponseError: not HTTP/1.0 or 1.1, or an unknown transfer coding.
     """
     http_1_1 = version == "1.1"
     if not http_1_1 and version != "1.0":
@@ -73,8 +73,8 @@ def parse_response_head(
         head_only or status in {204, 304},
         content_length is not None,
         bool(encodings),
-        # The C parser cannot be told that a body is announced but will not come, as after HEAD. So
-        # it cannot tell the next response from such a body, and the connection is not used again.
+        # The C parser does not know that the announced body does not come after HEAD. It would take
+        # the next response for that body, so the connection is not reused.
         not head_only and is_persistent(http_1_1, connection),
     )
 
@@ -91,7 +91,7 @@ def choose_framing(head: ResponseHead, *, http_1_1: bool) -> Framing:
 def render_head(head: ResponseHead, framing: Framing, *, http_1_1: bool, keep_alive: bool) -> bytes:
     """Return the head of a response as the guest gets it.
 
-    The Connection header speaks of the guest's connection, whatever Nova does with its own.
+    The Connection header describes the guest's connection, not Nova's.
     """
     coding = b"Transfer-Encoding: chunked\r\n" if framing is Framing.CHUNKED else b""
     if not keep_alive:
@@ -120,10 +120,10 @@ class ResponseEncoder:
         self.keep_alive = keep_alive
         """Whether the guest's connection outlives this answer."""
         self.status = 0
-        """The status the guest has been sent; 0 as long as it was sent nothing."""
+        """The status that the guest has got; 0 before the first byte."""
 
     def encode(self, part: ResponsePart) -> bytes:
-        """Return what to send for a part: head, body and end in one."""
+        """Return the bytes of a part: head, body and end in one."""
         head, body, complete = part
         start = b""
         if head is not None:
@@ -135,6 +135,6 @@ class ResponseEncoder:
             start = render_head(head, framing, http_1_1=self._http_1_1, keep_alive=self.keep_alive)
         if not self._chunked:
             return start + body
-        # An empty chunk would be the last.
+        # An empty chunk would end the body.
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         return b"".join((start, chunk, _LAST_CHUNK if complete else b""))

@@ -1,11 +1,12 @@
 """From Nova's bytes to one response at a time, without I/O.
 
-Around httptools (llhttp, strict). One parser serves one connection to Nova, one response after the
-other. Bytes that come after a response without having been asked for are noticed (`unsolicited`):
-they must never be taken for the response to whatever request comes next.
+It wraps httptools (llhttp, strict). One parser serves one connection to Nova, one response after
+the other. It notices bytes after the end of a response (`unsolicited`): they must never become the
+response to the next request.
 
-httptools collects a header, a trailer and a chunk extension without limit. So the bytes are counted
-that bring no body: those of the head, and those between two pieces of the body or after the last.
+httptools collects a header, a trailer and a chunk extension without limit. So this parser counts
+the bytes that are not body: those of the head, those between two pieces of the body, and those
+after the last piece.
 """
 
 import httptools
@@ -19,13 +20,13 @@ from ovs_metadata.proxy.http.response import (
 )
 
 _STARTS = {b"", b"H"}
-"""The first byte of a response, if it has come: the C parser reads RTSP/1.0 and ICE/1.0 as well."""
+"""The first byte of a response, if it is here: the C parser accepts RTSP/1.0 and ICE/1.0 too."""
 
 
 class ResponseParser:
-    """Call `expect`, then `feed` until a part says it is complete.
+    """Call `expect`, then `feed` until a part is complete.
 
-    After a response that is not persistent, the parser is of no more use.
+    After a response that is not persistent, the parser is unusable.
     """
 
     __slots__ = (
@@ -51,7 +52,7 @@ class ResponseParser:
         self.unsolicited = False
         """Whether bytes came after the end of the answer."""
         self.started = False
-        """Whether any byte of the response has come, an informational one (1xx) included."""
+        """Whether a byte of the response has arrived; informational responses (1xx) count."""
         self._head: ResponseHead | None = None
         self._complete = True
         self._head_only = False
@@ -65,7 +66,7 @@ class ResponseParser:
         self._framing_size = 0  # bytes since the request, or since a read that brought body
 
     def expect(self, *, head_only: bool) -> None:
-        """Prepare for the response to a request; ``head_only`` says that it is a HEAD."""
+        """Prepare for the response to a request; ``head_only`` means that it is a HEAD."""
         self._head_only = head_only
         self._head = None
         self._complete = False
@@ -73,14 +74,14 @@ class ResponseParser:
         self._begin()
 
     def close(self) -> None:
-        """Let go of the C parser, which holds references back to this object."""
+        """Drop the C parser, which has references back to this object."""
         self._http = None
 
     def feed(self, data: bytes) -> ResponsePart:
-        """Parse bytes and return what they brought.
+        """Parse bytes and return their content.
 
         Raises:
-            BadResponseError: they are not (part of) a response. None of what they held is returned.
+            BadResponseError: they are not part of a response. None of their content is returned.
         """
         had_head = self._head is not None
         first, self.started = not self.started, True
@@ -116,7 +117,7 @@ class ResponseParser:
     # Called by httptools.
 
     def on_message_begin(self) -> None:
-        """Note a response nobody asked for."""
+        """Note an unsolicited response."""
         if self._complete:
             self.unsolicited = True
 
@@ -133,7 +134,7 @@ class ResponseParser:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Read the head, unless it is an informational one."""
+        """Parse the head, unless it is an informational one."""
         http = self._http
         if http is None or self._complete:
             return
@@ -174,8 +175,8 @@ class ResponseParser:
 def _refuse_body(status: int, headers: HeaderList) -> None:
     """Refuse an informational response that announces a body.
 
-    It has none, whatever its headers say (RFC 9112, section 6.3). The C parser believes them for
-    most statuses, and would pass on that body as the response's.
+    It has no body, in spite of its headers (RFC 9112, section 6.3). For most statuses the C parser
+    follows the headers, and would take that body for the response's.
 
     Raises:
         BadResponseError: the headers announce a body.
