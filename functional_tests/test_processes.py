@@ -242,8 +242,8 @@ def test_workers_say_that_their_agent_stood_still_and_outlive_it(
     with stopped_process(agent.pid):
         # The agent reads it when it goes on.
         wait_for(lambda: _has_logged(worker), "the worker to say so", 15)
-    wait_for(lambda: "agent gives no sign of life" in agent.log.read_text(), "the warning")
-    wait_for(lambda: "agent gives signs of life again" in agent.log.read_text(), "its end")
+    wait_for(lambda: "no heartbeat of the agent" in agent.log.read_text(), "the warning")
+    wait_for(lambda: "the agent's heartbeat is back" in agent.log.read_text(), "its end")
     counted = re.compile(r"^ovs_metadata_agent_silent_seconds_total [1-9]", re.MULTILINE)
     wait_for(lambda: counted.search(_ask(hypervisor, "/metrics")), "the metric")
     assert guest.curl("/")[0] == 200

@@ -82,7 +82,7 @@ async def test_counts_wait_for_an_agent_that_takes_no_report(
         task = asyncio.create_task(reporter.run())
         await read(agent)
         ask(server)
-        await until(lambda: "the agent gives no sign of life" in caplog.text)
+        await until(lambda: "no heartbeat of the agent" in caplog.text)
         ask(server)
         waiting = asyncio.create_task(read(agent))
         await until(lambda: reporter._agent_silent >= 3)
@@ -91,11 +91,11 @@ async def test_counts_wait_for_an_agent_that_takes_no_report(
         report = await waiting
         assert report.counts.requests == {(200, "answered"): 2}
         assert report.agent_silent >= 3
-        assert "the agent gives signs of life again" in caplog.text
+        assert "the agent's heartbeat is back" in caplog.text
         reporter.taken()
         assert (await read(agent)).agent_silent == 0
         task.cancel()
-    assert caplog.text.count("no sign of life") == 1
+    assert caplog.text.count("no heartbeat of the agent") == 1
 
 
 @on_loop

@@ -4,19 +4,19 @@ Both forms have the same fields, in this order:
 
     time           when the response ended, UTC, ISO 8601 with milliseconds
     peer           the peer address: the port address of the instance's port
-    port           the Neutron port, empty when no interface stands behind the peer address
-    instance       the instance, empty when it is not known
-    method, path   as the guest wrote them, the query included; empty when they could not be read
-    status         what the guest was answered, 0 for nothing
-    bytes          how many bytes of response were written to the guest, its head included
-    duration_ms    from when the whole request was there to the end of the response
-    first_byte_ms  from there to the first byte of the response; null when there was none
+    port           the Neutron port, empty if the peer address belongs to no interface
+    instance       the instance, empty if it is not known
+    method, path   as the guest wrote them, with the query; empty if they are unreadable
+    status         the status that the guest got, 0 for none
+    bytes          bytes of the response that were written to the guest, with its head
+    duration_ms    from the arrival of the whole request to the end of the response
+    first_byte_ms  from that arrival to the first byte of the response; null if there was none
     request_id     sent to Nova as X-OpenStack-Request-ID
     cause          "answered" for Nova's own responses; otherwise why there is none
 
-Neither bodies nor headers are logged, so no secret, signature or user data is. Whatever others
-choose stands in quotes and is escaped as in a JSON string, bytes above 0x7e as the code point of
-the same number: a guest can neither forge a line nor upset a terminal.
+The log has no bodies and no headers, so no secret, signature or user data. Foreign text is in
+quotes and escaped as in a JSON string, bytes above 0x7e as the code point of the same number: a
+guest can neither forge a line nor upset a terminal.
 """
 
 import functools
@@ -24,8 +24,8 @@ import time
 from json.encoder import encode_basestring_ascii
 
 MAX_PATH = 512
-"""Bytes of a path that are logged. What is longer is cut, and ends with an escaped ellipsis (which
-no path contains, since its bytes have no such code point)."""
+"""Bytes of a path in the log. A longer path is cut, and ends with an escaped ellipsis (which no
+path contains, because its bytes have no such code point)."""
 
 _MAX_METHOD = 32
 
@@ -38,12 +38,12 @@ TEMPLATES = {
     ',"bytes":%d,"duration_ms":%.3f,"first_byte_ms":%s,"request_id":"%s","cause":"%s"}\n',
     "off": "",
 }
-"""The form of a line by `Settings.access_log`. Port, instance, method and path bring their quotes
-along."""
+"""The form of a line by `Settings.access_log`. Port, instance, method and path have their own
+quotes."""
 
 
 class Clock:
-    """The time of day as the log shows it; the part that seldom changes is kept."""
+    """The time of day in the log's form; it caches the part up to the second."""
 
     def __init__(self) -> None:
         self._second = -1
@@ -61,13 +61,13 @@ class Clock:
 
 @functools.lru_cache(maxsize=1024)
 def quote_name(name: str) -> str:
-    """Return the name of a port or an instance in quotes. The same ones come again and again."""
+    """Return the name of a port or an instance in quotes. There are few of them."""
     return _quote(name)
 
 
 @functools.lru_cache(maxsize=64)
 def quote_method(method: bytes) -> str:
-    """Return a method in quotes, cut to a length no real one has."""
+    """Return a method in quotes, cut to a length that no real method has."""
     return _quote(method[:_MAX_METHOD].decode("latin-1"))
 
 
@@ -79,6 +79,6 @@ def quote_path(target: bytes) -> str:
 
 
 def _quote(text: str) -> str:
-    """A text as a JSON string in printable ASCII, quotes included."""
+    """Return a text as a JSON string in printable ASCII, with quotes."""
     quoted: str = encode_basestring_ascii(text)
     return quoted.replace("\x7f", "\\u007f") if "\x7f" in quoted else quoted

@@ -33,16 +33,16 @@ class Outcome:
     method: bytes
     """The method as the guest wrote it; empty if it could not be read."""
     target: bytes
-    """The target likewise."""
+    """The target as the guest wrote it; empty if it could not be read."""
     status: int
-    """The status that the guest was sent; 0 for none."""
+    """The status that the guest got; 0 for none."""
     cause: str | None
     """Why Nova's response was not passed on: a name of `ProxyError` or of `report.OTHER_CAUSES`.
     None if it was."""
     bytes_sent: int
     """Bytes of the response written to the guest."""
     started: float
-    """When the whole request was there."""
+    """When the whole request had arrived."""
     first_byte: float
     """When the response began; 0.0 if it did not."""
     ended: float
@@ -62,11 +62,11 @@ class Observer:
 
     @property
     def lines_dropped(self) -> int:
-        """Lines of the log, the access log among it, that nobody took, so far."""
+        """The number of log lines that were dropped so far, in the access log or elsewhere."""
         return self._writer.dropped
 
     def apply(self, settings: Settings) -> None:
-        """Log in the form these settings say, from now on."""
+        """Log in the form of these settings from now on."""
         self._template = TEMPLATES[settings.access_log]
 
     def request_done(self, outcome: Outcome) -> None:
@@ -101,9 +101,9 @@ class Observer:
         self.statistics.accepted += 1
 
     def connection_refused(self, cause: str) -> None:
-        """Count a connection that was turned away: a name of `report.REFUSALS`."""
+        """Count a connection that was refused, by a name of `report.REFUSALS`."""
         self.statistics.connection_refused(cause.lower())
 
     def flush(self) -> None:
-        """Write the log lines that wait, as far as they are taken."""
+        """Write the waiting log lines, as many as the output takes."""
         self._writer.flush()

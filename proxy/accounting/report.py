@@ -1,8 +1,8 @@
-"""Reports: how a worker tells the agent what it has counted.
+"""Reports: a worker sends its counts to the agent.
 
-One JSON object per line over the feed's socket pair, from the worker to the agent, about once a
-second. Counts are those since the last report, so that nothing is lost or counted twice when
-another worker takes this one's place; connections and endpoints are as they are now:
+A report is one JSON object on a line, over the feed's socket pair, from the worker to the agent,
+about once a second. Counts are those since the last report, so none is lost or counted twice when
+another worker replaces this one; connections and endpoints are the present ones:
 
     {"requests": [[status, cause, count], …],
      "duration": [[count per bucket …], sum], "first_byte": [[…], sum],
@@ -11,9 +11,9 @@ another worker takes this one's place; connections and endpoints are as they are
      "agent_silent": seconds,
      "connections": n, "endpoints": [[url, healthy, since, last error], …]}
 
-A worker talks to guests, so the agent trusts nothing of this. What leaves `decode` can be shown
-anywhere: every value has a type, a range and a bound, every time is in the calendar, and every text
-is printable. A cause that is not known counts as `OTHER`.
+A worker talks to guests, so the agent does not trust a report. Every output may show what `decode`
+returns: each value has a type, a range and a bound, each time is in the calendar, and each text is
+printable. An unknown cause counts as `OTHER`.
 """
 
 import json
@@ -36,22 +36,22 @@ ANSWERED = "answered"
 """The cause of a response that is Nova's own."""
 
 OTHER_CAUSES = ("guest_gone", "cut_off")
-"""Why a response was not given, or not to its end, besides the errors: the guest went away; it
-was cut short, for its port's identity changed or Nova's response broke off."""
+"""Why a response is missing or incomplete, besides the errors: the guest left; or the proxy cut it
+off, because the port's identity changed or Nova's response broke off."""
 
 OTHER = "other"
-"""The cause that stands for all that are not known here."""
+"""The cause in place of every unknown one."""
 
 CAUSES = frozenset({ANSWERED, OTHER, *OTHER_CAUSES, *(error.name.lower() for error in ProxyError)})
 
 REFUSALS = frozenset({"port_limit", "worker_limit", OTHER})
-"""Why a connection is turned away: too many of its port, or too many of all ports together."""
+"""Why a connection is refused: too many of its port, or too many of all ports together."""
 
 MAX_PORTS = 4096
-"""Ports in one report; the others come with the next. It bounds the length of a report."""
+"""Ports in one report; the others are in the next. It bounds the length of a report."""
 
 MAX_COUNT = 10**9
-"""The largest count. A worker that nobody reads from for an hour does not get there."""
+"""The maximum of a count. A worker whose reports wait for an hour does not reach it."""
 
 LATEST = 253_402_300_799.0
 """The latest time, in seconds since the epoch: the end of the year 9999, and of calendars."""
@@ -66,7 +66,7 @@ _Key = TypeVar("_Key")
 
 
 class ReportError(Exception):
-    """A line is no report; the message says what is wrong with it, in words of ours only."""
+    """A line is no report; the message has the fault, and no text of the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class PortActivity:
-    """What a port has asked, and what it was answered last."""
+    """The requests of a port, and its last response."""
 
     requests: int
     status: int
@@ -92,7 +92,7 @@ class PortActivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What was counted since the last report."""
+    """The counts since the last report."""
 
     requests: Mapping[tuple[int, str], int]
     """By status and cause."""
@@ -105,17 +105,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a worker reports."""
+    """One report of a worker."""
 
     counts: Counts
     lines_dropped: int = 0
     agent_silent: int = 0
-    """Seconds without a sign of life of the agent, since the last report."""
+    """Seconds without a heartbeat of the agent, since the last report."""
     connections: int = 0
     endpoints: tuple[EndpointHealth, ...] = ()
 
     def about(self, urls: Container[str]) -> "Report":
-        """Return it without endpoints that are not among these."""
+        """Return the report with only these endpoints."""
         return replace(self, endpoints=tuple(each for each in self.endpoints if each.url in urls))
 
 
@@ -144,7 +144,7 @@ def encode(report: Report) -> bytes:
 
 
 def decode(line: bytes) -> Report:
-    """Read a line that a worker sent.
+    """Parse a line of a worker.
 
     Raises:
         ReportError: it is no report.
@@ -158,7 +158,7 @@ def decode(line: bytes) -> Report:
     try:
         return _report(data)
     except (AttributeError, KeyError, TypeError, ValueError):
-        # Their messages may repeat what the worker sent.
+        # Their messages may repeat text of the worker.
         raise ReportError("a value is missing or has the wrong form") from None
 
 
@@ -202,7 +202,7 @@ def _at_most(most: int, values: Collection[Any]) -> Collection[Any]:
 
 
 def _sums(counted: Iterable[tuple[_Key, int]]) -> dict[_Key, int]:
-    """Counts by what they count; several of the same are added up."""
+    """Return the counts by key; counts of one key are added up."""
     sums: Counter[_Key] = Counter()
     for key, count in counted:
         sums[key] += count

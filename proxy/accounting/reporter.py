@@ -1,4 +1,4 @@
-"""Sends the worker's reports to the agent, and notices if it takes none.
+"""Sends the worker's reports to the agent, and notices when the agent takes none.
 
 Belongs to the event loop's thread.
 """
@@ -13,27 +13,27 @@ from ovs_metadata.proxy.server import ProxyServer
 LOG = logging.getLogger(__name__)
 
 INTERVAL = 1.0
-"""Seconds between two reports. A worker that is killed takes with it what it has not reported."""
+"""Seconds between two reports. If a worker is killed, its counts since the last report are lost."""
 
 SILENT_AFTER = 5
-"""Intervals for which a report is not taken, after which the agent stands still."""
+"""Intervals without the agent's heartbeat (it takes a report), after which the agent hangs."""
 
 _FINISH_TIMEOUT = 1.0
 """Seconds the agent may take to read the last report."""
 
 
 class Reporter:
-    """Reports what a server does over the worker's end of the feed's socket pair."""
+    """Reports a server's counts over the worker's end of the feed's socket pair."""
 
     def __init__(self, server: ProxyServer, feed: FeedConnection) -> None:
         self._server = server
         self._feed = feed
         self._lines_dropped = 0
-        self._untaken = 0  # intervals since a report was sent that has not been taken
+        self._untaken = 0  # intervals since the last report, until the agent takes it
         self._agent_silent = 0
 
     async def run(self) -> None:
-        """Report until cancelled; the first report says that this worker serves."""
+        """Report until cancelled; by the first report the agent knows that this worker serves."""
         while True:
             if self._untaken:
                 self._wait_on()
@@ -44,18 +44,18 @@ class Reporter:
     def taken(self) -> None:
         """The agent has read the last report."""
         if self._untaken > SILENT_AFTER:
-            LOG.warning("the agent gives signs of life again, after %d s", self._untaken)
+            LOG.warning("the agent's heartbeat is back after %d s", self._untaken)
         self._untaken = 0
 
     def _wait_on(self) -> None:
-        """Let the agent have more time. Counts go on meanwhile."""
+        """Wait another interval for the agent; counting continues."""
         self._untaken += 1
         if self._untaken > SILENT_AFTER:
             self._agent_silent += 1
         if self._untaken == SILENT_AFTER + 1:
             LOG.warning(
-                "the agent gives no sign of life: guests whose identity must be confirmed get no "
-                "response"
+                "no heartbeat of the agent: guests get no response, because no identity can be "
+                "confirmed"
             )
 
     def report(self) -> None:
@@ -77,7 +77,7 @@ class Reporter:
         self._feed.write(encode(report))
 
     async def finish(self) -> None:
-        """Report for the last time, and close the connection."""
+        """Send the last report, and close the connection."""
         self.report()
         self._feed.close()
         await asyncio.wait([self._feed.lost], timeout=_FINISH_TIMEOUT)

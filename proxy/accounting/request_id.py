@@ -1,7 +1,7 @@
 """Request ids in the form OpenStack's services use: ``req-`` and a random UUID (version 4).
 
-They are drawn from the system's random numbers, many at a time, for a system call per request
-would cost more than all the rest.
+They are drawn from the system's random numbers, many at a time, because a system call for each
+request would cost more than all the rest.
 """
 
 import os
@@ -28,5 +28,5 @@ _ids = _draw()
 
 
 def new_request_id() -> bytes:
-    """Return an id nobody has had before, such as ``b"req-3f2b…"``; 40 bytes."""
+    """Return a new unique id, such as ``b"req-3f2b…"``; 40 bytes."""
     return next(_ids)

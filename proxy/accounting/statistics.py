@@ -1,7 +1,7 @@
-"""What a worker counts: requests, their times, what each port was answered.
+"""The counters of a worker: requests, their times, the last response to each port.
 
-Plain numbers, for every request passes here. Belongs to the event loop's thread and lives as long
-as the worker; `take` hands over what was counted since the last time.
+They are plain numbers, because every request passes here. They belong to the event loop's thread
+and live as long as the worker; `take` returns the counts since the last call.
 """
 
 from bisect import bisect_left
@@ -10,7 +10,7 @@ from ovs_metadata.proxy.accounting.report import BUCKETS, MAX_PORTS, Counts, His
 
 
 class Statistics:
-    """Counts what happens. Times are in seconds."""
+    """Counts requests and connections. Times are in seconds."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[int, str], int] = {}
@@ -24,7 +24,7 @@ class Statistics:
     def request_done(
         self, port_id: str, status: int, cause: str, duration: float, first_byte: float | None
     ) -> None:
-        """Count a request; `port_id` is empty if no port is known."""
+        """Count a request; `port_id` is empty if the port is unknown."""
         key = status, cause
         requests = self._requests
         requests[key] = requests.get(key, 0) + 1
@@ -40,7 +40,7 @@ class Statistics:
         self._refused[cause] = self._refused.get(cause, 0) + 1
 
     def take(self) -> Counts:
-        """Return what was counted since the last time, and begin at zero."""
+        """Return the counts since the last call, and restart at zero."""
         some = list(self._ports)[:MAX_PORTS]
         counts = Counts(
             requests=self._requests,
@@ -55,7 +55,7 @@ class Statistics:
 
 
 class _Durations:
-    """A histogram in the making."""
+    """A histogram that grows."""
 
     __slots__ = ("_counts", "_sum")
 

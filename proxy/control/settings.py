@@ -1,7 +1,7 @@
 """The settings of a proxy worker: limits and timeouts, each with its default and what it means.
 
-A value, sent by the agent over the feed and replaced as a whole when anything changes. The fields
-of `Settings` are the schema as well: the deployment's configuration has one key for each of them.
+A value, which the agent sends over the feed, and which is replaced as a whole on every change. The
+fields of `Settings` are the schema too: the deployment's configuration has one key for each.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 from ovs_metadata.proxy.nova.endpoint import Endpoint, parse_endpoint
 
 ACCESS_LOGS = ("text", "json", "off")
-"""What `Settings.access_log` may be."""
+"""The values of `Settings.access_log`."""
 
 
 def setting(
@@ -26,11 +26,11 @@ def setting(
     """A field of the settings.
 
     Args:
-        default: its default, which also says its type.
-        doc: what it means, with its unit; for operators.
-        minimum: the least it may be; without one, a number must be above 0.
-        choices: all it may be.
-        secret: it must never be shown.
+        default: its default, which also determines its type.
+        doc: its meaning, with its unit; for operators.
+        minimum: its minimum; without one, a number must be above 0.
+        choices: all its values.
+        secret: no output may show it.
     """
     metadata = {"doc": doc, "minimum": minimum, "choices": choices, "secret": secret}
     return field(default=default, metadata=metadata, repr=not secret)
@@ -38,47 +38,46 @@ def setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a worker can be told besides identities. Times are in seconds, sizes in bytes.
+    """All that the agent sends a worker besides identities. Times are in seconds, sizes in bytes.
 
     Raises:
-        ValueError: a value is out of range, or a URL is not one of a metadata endpoint.
+        ValueError: a value is out of range, or a URL is not that of a metadata endpoint.
     """
 
     nova_metadata_urls: tuple[str, ...] = setting(
         ("http://localhost:8775",),
-        "Nova's metadata endpoints: the first that accepts a connection is asked.",
+        "Nova's metadata endpoints: a worker uses the first that accepts a connection.",
     )
     nova_ca: str = setting(
         "",
-        "Certificates (PEM) of the authorities that Nova's certificate is checked against; empty: "
-        "the system's.",
+        "Certificates (PEM) of the authorities that may issue Nova's certificate; empty: the "
+        "system's.",
     )
     nova_client_certificate: str = setting(
-        "", "Certificate (PEM) the proxy shows Nova, with its chain; empty: none."
+        "", "Client certificate (PEM) of the proxy, with its chain; empty: none."
     )
     nova_client_key: str = setting("", "Private key (PEM) of that certificate.", secret=True)
     nova_insecure: bool = setting(
-        default=False, doc="Do not check Nova's certificate. Anybody in between could be Nova then."
+        default=False,
+        doc="Do not check Nova's certificate. Any host on the path could then pose as Nova.",
     )
 
     connect_timeout: float = setting(
-        5.0, "Seconds for making a connection to one endpoint, TLS included."
+        5.0, "Seconds to make a connection to one endpoint, TLS included."
     )
     response_timeout: float = setting(
-        60.0, "Seconds Nova may be silent before or within a response."
+        60.0, "Seconds to wait for Nova's response, and for each next part of it."
     )
     unavailable_timeout: float = setting(
         5.0,
-        "Seconds a request waits for an endpoint that accepts a connection, where none does; 0: it "
-        "does not wait.",
+        "Seconds a request waits for an endpoint if none accepts a connection; 0: it does not "
+        "wait.",
         minimum=0.0,
     )
     endpoint_retry_interval: float = setting(
-        5.0, "Seconds an endpoint that failed is left alone, if another is there."
+        5.0, "Seconds between two attempts to use an endpoint that failed."
     )
-    pending_timeout: float = setting(
-        2.0, "Seconds a request waits for the identity of a port that has just appeared."
-    )
+    pending_timeout: float = setting(2.0, "Seconds a request waits for the identity of a new port.")
     idle_timeout: float = setting(
         60.0, "Seconds a guest may keep a connection open between requests."
     )
@@ -94,11 +93,11 @@ class Settings:
     )
     linger_timeout: float = setting(
         1.0,
-        "Seconds input is still discarded after an error response, so that the guest can read it; "
-        "at most max_body bytes of it.",
+        "Seconds for which a worker discards input after an error response, so that the guest can "
+        "read the response; at most max_body bytes.",
     )
     drain_timeout: float = setting(
-        10.0, "Seconds requests in flight may take to finish when a worker is asked to stop."
+        10.0, "Seconds for requests in flight to finish when a worker stops."
     )
 
     max_head: int = setting(
@@ -109,38 +108,40 @@ class Settings:
         "Number of header fields in a request; also in a response of Nova's, trailers included.",
     )
     max_body: int = setting(
-        1024 * 1024, "Bytes of a request body; it is buffered before anything goes to Nova."
+        1024 * 1024, "Bytes of a request body; the worker buffers it before it asks Nova."
     )
     max_connections_per_port: int = setting(64, "Concurrent connections of one port.")
     quarantine: float = setting(
         5.0,
-        "Seconds without new connections for a port that within one second wastes more than twice "
-        "as many as it may have at once: by opening too many, by what gets 4xx from the proxy, or "
-        "by hanging up without a request.",
+        "Seconds without new connections for a port that within a second abuses more connections "
+        "than twice max_connections_per_port: by opening too many, by requests that get 4xx from "
+        "the proxy, or by closing without a request.",
     )
     max_connections: int = setting(
         4096,
-        "Concurrent connections of guests to one worker. Beyond it, the port that has the most "
-        "loses one.",
+        "Concurrent connections of guests to one worker. Beyond it, the port with the most "
+        "connections loses one.",
     )
     max_requests_per_port: int = setting(
-        2, "Requests of one port that are served at once; more of them wait for their turn."
+        2, "Requests of one port that are in flight at once; the others wait for a slot."
     )
     turn_pause: float = setting(
-        0.002, "Seconds after a request of a port until the next one that waits has its turn."
+        0.002, "Seconds after a request of a port until the next one in the queue gets its slot."
     )
     rate_limit: float = setting(
-        0.0, "Requests per second one port may make for long; 0: no limit.", minimum=0.0
+        0.0, "Requests per second of one port, in the long run; 0: no limit.", minimum=0.0
     )
     rate_limit_burst: int = setting(
-        100, "Requests one port may make at once, before its rate limit counts."
+        100, "Requests of one port at once, before its rate limit counts."
     )
 
     upstream_max_idle: int = setting(64, "Idle connections to Nova a worker keeps for reuse.")
-    upstream_idle_timeout: float = setting(30.0, "Seconds such a connection is kept.")
-    retry_after: int = setting(1, "Whole seconds in the Retry-After of responses that have one.")
+    upstream_idle_timeout: float = setting(
+        30.0, "Seconds a worker keeps an idle connection to Nova."
+    )
+    retry_after: int = setting(1, "Whole seconds in the Retry-After header of error responses.")
     access_log: str = setting(
-        "text", "The line logged for each request: text, json or off.", choices=ACCESS_LOGS
+        "text", "The form of the log line for each request: text, json or off.", choices=ACCESS_LOGS
     )
 
     endpoints: tuple[Endpoint, ...] = field(init=False, repr=False, compare=False)
@@ -160,15 +161,15 @@ class Settings:
             raise ValueError("nova_client_certificate and nova_client_key need each other")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as a JSON object, complete. It holds the private key."""
+        """Return all settings as a JSON object, with the private key."""
         return {item.name: getattr(self, item.name) for item in schema()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Settings":
-        """Read settings from a JSON object; what is not in it has its default.
+        """Parse settings from a JSON object; missing ones have their defaults.
 
         Raises:
-            ValueError: an unknown name, or a bad value.
+            ValueError: an unknown name, or an invalid value.
         """
         known = {item.name for item in schema()}
         unknown = sorted(set(data) - known)
@@ -184,7 +185,7 @@ class Settings:
 
 
 def schema() -> list["dataclasses.Field[Any]"]:
-    """The settings there are: name, type, default, and `setting`'s metadata."""
+    """Return the fields of the settings: name, type, default, and the metadata of `setting`."""
     return [item for item in dataclasses.fields(Settings) if item.init]
 
 
@@ -194,7 +195,7 @@ def split_urls(text: str) -> tuple[str, ...]:
 
 
 def problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
-    """Say what a value should be and is not; None if it is. A secret is not repeated."""
+    """Return what a value should be and is not, or None. It does not repeat a secret."""
     minimum, choices = item.metadata["minimum"], item.metadata["choices"]
     shown = "what it is" if item.metadata["secret"] else repr(value)
     if item.type is bool:
@@ -207,8 +208,8 @@ def problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
         return None
     kind = "an integer" if item.type is int else "a number"
     least = "above 0" if minimum is None else f"{minimum:g} or more"
-    # bool is an int to Python, but not to whoever writes a setting; NaN and infinity compare in
-    # ways no timeout should.
+    # In Python a bool is an int, but not in a configuration; NaN and infinity compare in ways that
+    # no timeout should.
     fits = (
         isinstance(value, int | float)
         and not isinstance(value, bool)
