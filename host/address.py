@@ -62,7 +62,7 @@ OFPORT_OF_SERVICE_ADDRESS = 0xA9FE
 
 
 def port_address(ofport: int, version: IpVersion = 4) -> str:
-    """The link-local address that stands for an ofport in front of the proxy.
+    """The link-local address of an ofport, as the proxy sees it.
 
     Raises:
         ValueError: no instance can have this ofport, see `why_unservable`.
@@ -70,12 +70,12 @@ def port_address(ofport: int, version: IpVersion = 4) -> str:
     reason = why_unservable(ofport)
     if reason:
         raise ValueError(reason)
-    # Written out, for it is asked for each port of a host at each change of any of them.
+    # Fast, because each change of any port calls it for every port of the host.
     return f"fe80::a9fe:{ofport:x}" if version == 6 else f"169.254.{ofport >> 8}.{ofport & 0xFF}"
 
 
 def ofport_of(address: str) -> int | None:
-    """The ofport a port address stands for, or None when it is not a port address.
+    """The ofport of a port address; None for another address.
 
     An IPv6 zone (`%metadata`) is ignored. Raises netaddr's AddrFormatError on text that is no
     address at all.

@@ -116,7 +116,7 @@ _OPTIONS: dict[str, list[Any]] = {
             default="os-ken",
             choices=[
                 ("os-ken", "the agent runs the flow controller as its child"),
-                ("external", "ryu-manager runs it, started by somebody else"),
+                ("external", "ryu-manager runs it, and the operator starts that"),
             ],
             help="Who runs the flow controller.",
         ),
@@ -261,9 +261,9 @@ def _parse(path: Path | None) -> Config:
 
 
 def _refuse_unknown(path: Path) -> None:
-    """Raise ValueError for what oslo.config would pass over in silence: a misspelt name.
+    """Raise ValueError for a misspelt name, which oslo.config would ignore.
 
-    [DEFAULT] is left alone: under ryu-manager its own options stand there.
+    [DEFAULT] is not checked: it may have ryu-manager's options.
     """
     sections: dict[str, dict[str, Any]] = {}
     cfg.ConfigParser(str(path), sections).parse()

@@ -22,8 +22,8 @@ class Interface:
     """One OVS interface of the bridge, as OVSDB shows it (ovs-vswitchd.conf.db(5)).
 
     `ofport` is None until ovs-vswitchd has set it, -1 when it could not add the port;
-    `ofport_request` is the one that somebody wants it to have. `tag` is the VLAN tag of the OVS
-    Port the interface belongs to. `attached_mac` is the MAC of the instance's device, as Nova says.
+    `ofport_request` is the requested ofport. `tag` is the VLAN tag of the interface's OVS Port.
+    `attached_mac` is the MAC of the instance's device, according to Nova.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ServedPort:
 
 
 Records = Mapping[str, PortState]
-"""What the store said of each port; a port it has not said anything of is not in it."""
+"""The state of each port in the store; a port that the store has not reported is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +160,10 @@ def is_instances(record: PortState) -> bool:
 
 
 def with_instances(records: Records, followed: Collection[str | None]) -> Records:
-    """The records, with the instance in those of sub-ports: their parent port's, and its project.
+    """The records; those of sub-ports with the instance and the project of their parent port.
 
-    A sub-port whose parent is no instance's on this host has no record (None), and is not in it at
-    all as long as the store has said nothing of a parent that is followed.
+    A sub-port has no record (None) if its parent is not an instance's port on this host. It is
+    absent until the store has reported a followed parent.
     """
     subports = {
         port_id: state
@@ -192,9 +192,9 @@ def with_instances(records: Records, followed: Collection[str | None]) -> Record
 def _being_renumbered(interfaces: Iterable[Interface]) -> set[int]:
     """The ofports of interfaces that ovs-vswitchd is about to give another number.
 
-    An interface that has another number than it requests gets the one it requests, and who has
-    that gets another, unless it requests it as well (bridge.c). Between that and OVSDB saying so,
-    an ofport is another port's than OVSDB says. So neither number stands for anybody meanwhile.
+    An interface whose ofport differs from its request gets the requested one, and the holder of
+    that gets another, unless it requests the same (bridge.c). Until OVSDB shows the change, it
+    attributes the ofports to the wrong ports. So neither ofport has an identity meanwhile.
     """
     holders = {each.ofport: each for each in interfaces}
     moving: set[int] = set()

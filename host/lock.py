@@ -1,8 +1,7 @@
 """A lock that one process on the host can hold at a time.
 
-Nobody else can keep a process from it: the file is its owner's alone, and so is its directory. On
-the contrary, a file that others can open they can lock, and a directory that others can write to
-they can put a file of theirs into.
+No other user can block it: only the owner can open the file and enter its directory. Otherwise
+another user could lock the file, or replace it by another one.
 """
 
 import fcntl
@@ -28,7 +27,7 @@ def take_lock(path: Path, who: str) -> IO[bytes]:
         OSError: the lock file cannot be made, or others can reach it; the message says what to do.
     """
     make_private_directory(path.parent)
-    # Not through a link: what it leads to is somebody else's choice.
+    # Not through a link: another user may have chosen its target.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)
@@ -48,11 +47,11 @@ def take_lock(path: Path, who: str) -> IO[bytes]:
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory with mode 0700, or check that one that is there is ours to use.
+    """Make a directory with mode 0700, or check that an existing one is safe to use.
 
     Raises:
-        PermissionError: it is somebody else's, or others can write to it.
-        OSError: it cannot be made, or is no directory.
+        PermissionError: another user owns it, or others can write to it.
+        OSError: it cannot be made, or is not a directory.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:

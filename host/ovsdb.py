@@ -38,7 +38,7 @@ COLUMNS = {
 
 
 METADATA_PORT_OWNER = ("ovs-metadata", "metadata-port")
-"""external_ids entry of the Port row of our metadata port: one without it is somebody else's."""
+"""external_ids entry of the Port row of our metadata port; a port without it is not ours."""
 
 ISOLATED_VLAN = 4095
 """VLAN that NORMAL may use on the metadata port: one that no kernel accepts a frame of.
@@ -253,7 +253,7 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
     def interfaces_of(self, bridge: Any) -> list[Interface | MetadataPort]:
         """The interfaces of a Bridge row; those of ports that are not there are forgotten."""
         ports = self._ports or self._ports_of(bridge)
-        # Not in the midst of a write of ours, which shows already and may yet be refused.
+        # Not during our own write, which the replica shows although OVSDB may yet refuse it.
         self._ports = ports if self.txn is None else None
         before, self._read = self._read, {}
         found: list[Interface | MetadataPort] = []

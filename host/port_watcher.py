@@ -109,7 +109,7 @@ class PortWatcher:
             return self._agreed
 
     def state(self) -> HostState:
-        """How things stand now. Says in the log what is refused, once for each reason."""
+        """The present state. Logs what is refused, once for each reason."""
         with self._lock:
             bridge = self._bridge
             records = dict(self._records)
@@ -144,7 +144,7 @@ class PortWatcher:
         if isinstance(record, MalformedRecord):
             LOG.error("port %s is not served: %s", port_id, record)
         with self._lock:
-            # What is told of a port that has just gone is not kept: it may be old when it is back.
+            # A report of a port that has just left is dropped: it may be old when the port returns.
             if port_id in self._followed:
                 self._records[port_id] = record
                 self._agreed = None

@@ -26,7 +26,7 @@ def open_configured_store(
         config: the ini file.
         url: another store than the file's, used with the file's credentials and TLS.
         wait: seconds to wait for the store; None does not wait.
-        on_fatal: told when a follower gives up.
+        on_fatal: called when a follower stops.
         snapshot: name of the calling process, one of `SNAPSHOTS`, if it keeps what it follows; None
             does not.
 

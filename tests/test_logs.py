@@ -95,7 +95,7 @@ def test_a_reader_that_does_not_read_holds_nothing_up(pipe: tuple[int, int]) -> 
         data += more
     # Whatever was not dropped is there, in whole lines, and how much was.
     assert data == line.encode() * (count - writer.dropped) + (
-        b"%d lines of log were dropped here: nobody read them\n" % writer.dropped
+        b"%d lines of log were dropped here: the reader was too slow\n" % writer.dropped
     )
 
 

@@ -1,11 +1,11 @@
-"""Logs that nobody waits for: lines on standard error, dropped and counted while nobody reads them.
+"""Logging without waiting: lines on standard error, dropped and counted if the reader is too slow.
 
-Standard error is a pipe, a terminal or a socket of the service manager. When its other end stands
-still (a paused terminal, a journald that hangs), the process goes on. All of a process goes one
-way: its loggers and its libraries', the access log, `print`, tracebacks, warnings.
+Standard error is a pipe, a terminal or a socket of the service manager. If its other end hangs (a
+paused terminal, journald), the process continues. All output takes this way: loggers of the process
+and of its libraries, the access log, `print`, tracebacks, warnings.
 
-Any thread may write; none waits, not even for another thread. There is no thread of its own, so it
-works in a process that eventlet has patched, if it is imported before that.
+Any thread may write; none waits, not even for another thread. The module has no thread, so it works
+in a process that eventlet patches after the import.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class LineWriter:
         self._lines: deque[str] = deque()
         self._begun = b""  # the rest of a chunk that was taken in part
         self._writing = threading.Lock()
-        self._dropped_said = 0
+        self._dropped_reported = 0
         self.dropped = 0
         """Lines that were dropped so far."""
 
@@ -76,7 +76,7 @@ class LineWriter:
     def flush(self) -> None:
         """Write what can be written now."""
         while self._waits() and self._poll.poll(0):
-            # Whoever writes already, a thread or the code that this call interrupted, does it all.
+            # The present writer, a thread or the code that this call interrupted, writes all.
             if not self._writing.acquire(blocking=False):
                 return
             try:
@@ -94,7 +94,7 @@ class LineWriter:
             self.flush()
 
     def _waits(self) -> bool:
-        return bool(self._begun or self._lines or self.dropped > self._dropped_said)
+        return bool(self._begun or self._lines or self.dropped > self._dropped_reported)
 
     def _write_some(self) -> bool:
         """Write one chunk; return whether anything was taken."""
@@ -104,7 +104,7 @@ class LineWriter:
             written = self._write_now(self._begun[:_CHUNK])
         except BlockingIOError:
             return False
-        except OSError:  # nobody reads any more, or the disk is full
+        except OSError:  # the reader has closed it, or the disk is full
             self._drop_all()
             return False
         self._begun = self._begun[written:]
@@ -126,16 +126,16 @@ class LineWriter:
                 break
             taken.append(self._lines.popleft())
         if not taken:
-            number = self.dropped - self._dropped_said
-            self._dropped_said += number
-            taken.append(f"{number} lines of log were dropped here: nobody read them\n")
+            number = self.dropped - self._dropped_reported
+            self._dropped_reported += number
+            taken.append(f"{number} lines of log were dropped here: the reader was too slow\n")
         return "".join(taken).encode("utf-8", "backslashreplace")
 
     def _drop_all(self) -> None:
         self.dropped += len(self._lines) + self._begun.count(b"\n")
         self._lines.clear()
         self._begun = b""
-        self._dropped_said = self.dropped  # there is nobody to say it to
+        self._dropped_reported = self.dropped  # there is no reader to report it to
 
 
 @functools.cache
@@ -171,9 +171,9 @@ def set_up(*, debug: bool, quiet: Iterable[str] = ()) -> None:
 def _never_wait_for(descriptor: int) -> None:
     """Make a pipe or a terminal one that refuses what it has no room for.
 
-    By opening it once more: that it does not block is a property of the open file description,
-    which the present one shares with other processes. A socket is told with each message, and a
-    file is never waited for.
+    By opening it again: non-blocking mode belongs to the open file description, which the present
+    descriptor shares with other processes. A socket has a flag for each message, and a file never
+    blocks.
     """
     with contextlib.suppress(OSError):  # not ours to open: then it is asked before each chunk
         mode = os.fstat(descriptor).st_mode

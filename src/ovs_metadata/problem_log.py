@@ -18,7 +18,7 @@ class ProblemLog:
 
         Args:
             logger: where to log.
-            line: what is logged of a problem, which stands for its `%s`.
+            line: the log line; a problem replaces its `%s`.
             solved: what is logged, as INFO, when all problems have ended; empty for nothing.
             level: of `line`.
         """

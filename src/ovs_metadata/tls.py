@@ -1,6 +1,6 @@
-"""TLS of all our clients: whom a connection trusts. The one place where contexts are made.
+"""TLS of all our clients: the authorities that a connection trusts. The only maker of contexts.
 
-It stands beside the layers, for the proxy may import neither host nor store, and the store nobody.
+It is below all layers, because the proxy imports neither host nor store, and the store no layer.
 """
 
 import os
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def client_context(authorities: str | None, pair: Pair | None = None) -> ssl.SSLContext:
-    """Return the context of a client that trusts these authorities and nobody else.
+    """Return the context of a client that trusts only these authorities.
 
     A server's certificate must be signed by one of them and name the host that the connection is
     made to, which may be an IP address: give `wrap_socket` that host as `server_hostname`. TLS 1.2

@@ -37,7 +37,7 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 def parse_json(data: bytes | str, limit: int) -> Any:
-    """Parse JSON that somebody else wrote.
+    """Parse foreign JSON.
 
     Args:
         data: the text, or its bytes in UTF-8.

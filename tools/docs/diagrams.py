@@ -106,7 +106,7 @@ def tables() -> Diagram:
         [
             Box(f"from{PORT.ofport}", 2, 0, "from an instance's port", (), "end"),
             Box(f"from{METADATA_OFPORT}", 3, 0, "from the metadata port", (), "end"),
-            Box("0", 2, 1, "Table 0", ("our hooks, and everybody's flows",), "plain"),
+            Box("0", 2, 1, "Table 0", ("our hooks, and other flows",), "plain"),
             *(
                 Box(
                     str(OPTIONS.table_base + table),

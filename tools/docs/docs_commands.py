@@ -22,7 +22,7 @@ _MARKED = re.compile(rf"{re.escape(MARK)}\n\Z")
 
 @dataclass(frozen=True)
 class Block:
-    """Some lines of shell, and where they stand."""
+    """Some lines of shell, and their place."""
 
     page: str
     line: int

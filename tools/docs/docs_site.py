@@ -67,7 +67,7 @@ def _linked(page: Path, root: Path) -> Iterator[Path]:
 
 
 def build(site: Path, root: Path = ROOT) -> str:
-    """Write the site into a directory, in place of what was there; returns what mkdocs has said.
+    """Write the site into a directory, in place of what was there; returns the output of mkdocs.
 
     Raises:
         LabError: a link leads nowhere, or a page is in no menu.

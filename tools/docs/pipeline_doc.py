@@ -124,7 +124,7 @@ def _tables() -> Iterator[str]:
 
 
 def _flows(flows: Iterable[Flow]) -> Iterator[str]:
-    """Flows under what they do; those of several ports that do the same stand together."""
+    """Flows under what they do; those of several ports that do the same are together."""
     by_note: dict[tuple[int, str], list[Flow]] = {}
     for flow in flows:
         by_note.setdefault((flow.key.priority, flow.note), []).append(flow)
@@ -139,7 +139,7 @@ def _flows(flows: Iterable[Flow]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the file again."""
     FILE.write_text(document())
     print(f"{FILE.relative_to(FILE.parents[1])} is written")
 
