@@ -84,10 +84,12 @@ def ask(place: Path, path: str) -> dict[str, Any]:
         response = connection.getresponse()
         found = parse_json(response.read(_MAX_ANSWER + 1), _MAX_ANSWER)
     except TimeoutError as error:
-        raise AgentStill(f"nothing is said at {place} within {PATIENCE:g} s") from error
+        raise AgentStill(
+            f"{place} accepts connections, but does not answer within {PATIENCE:g} s"
+        ) from error
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
-        raise AgentSilent(f"nobody answers at {place}: {why}") from error
+        raise AgentSilent(f"no agent answers at {place}: {why}") from error
     except (http.client.HTTPException, ValueError) as error:
         raise AgentSilent(f"what answers at {place} is no agent's admin listener") from error
     finally:

@@ -29,17 +29,17 @@ SHOWN_FOR = 7 * 24 * 3600.0
 
 @click.group()
 def agent() -> None:
-    """Agents: one on each hypervisor, and how they are doing."""
+    """Agents: one on each hypervisor, and their state."""
 
 
 @agent.command("list")
 @click.option(
-    "-a", "--all", "everything", is_flag=True, help="Also those silent for more than a week."
+    "-a", "--all", "everything", is_flag=True, help="Also show agents silent for more than a week."
 )
 @output_format
 @click.pass_obj
 def list_agents(cli: CliContext, output: str, *, everything: bool) -> None:
-    """Show the agents: alive, and silent ones for a week after their last sign of life."""
+    """Show the agents: alive, and silent ones for a week after they were last seen."""
     oldest = 0.0 if everything else time.time() - SHOWN_FOR
     with cli.open_store() as store:
         found = [
@@ -60,7 +60,7 @@ def list_agents(cli: CliContext, output: str, *, everything: bool) -> None:
 @click.argument("host")
 @click.pass_obj
 def forget(cli: CliContext, host: str) -> None:
-    """Remove what a silent agent has left in the store, when its hypervisor is no more."""
+    """Remove a silent agent's entry from the store, after its hypervisor was removed."""
     try:
         path = layout.agent_path(host)
     except ValueError as error:
@@ -74,7 +74,7 @@ def forget(cli: CliContext, host: str) -> None:
 
 
 def _described(store: Store, announced: Announced) -> dict[str, Any]:
-    """What an agent said, whether it lives, and whether its configuration is the present one."""
+    """What an agent said, whether it lives, and whether its configuration is the current one."""
     said = read_announcement(announced.data) or AgentStatus(last_error="not understood")
     try:
         wanted = config_digest(effective(read_sources(store, announced.name)).values)
@@ -92,11 +92,11 @@ def _row(agent: dict[str, Any]) -> list[str]:
     configuration = agent["generation"] or "none"
     return [
         agent["host"],
-        "yes" if agent["alive"] else f"no, said this {agent['changed']}",
+        "yes" if agent["alive"] else f"no, last seen {agent['changed']}",
         "yes" if agent["enabled"] else "no",
         str(agent["ports_served"]),
         agent["version"],
         agent["bridge"],
-        configuration if agent["up_to_date"] else f"{configuration}, not the present one",
+        configuration if agent["up_to_date"] else f"{configuration}, not the current one",
         agent["last_error"],
     ]

@@ -39,7 +39,7 @@ _STYLES = {"missing": "bold red", "different": "bold red", "unexpected": "bold r
 @output_format
 @click.pass_obj
 def flows(cli: CliContext, port: str | None, output: str) -> None:
-    """Show the flows of ours in the switch, by port, with what each one does.
+    """Show our flows in the switch, by port, with what each one does.
 
     PORT shows one port only: a port UUID, an instance UUID, an interface name or a fixed IP.
 
@@ -137,7 +137,7 @@ def _heading(host: Host, group: Group) -> Iterable[str]:
     if port_status is None and group.ofport == 0:
         yield f"All ports of bridge {host.bridge.name}"
         if host.metadata_ofport is None:
-            yield f"nobody is served: {host.why_no_metadata_port}"
+            yield f"no port is served: {host.why_no_metadata_port}"
         return
     if port_status is None:
         yield f"Ofport {group.ofport}"

@@ -45,7 +45,7 @@ class Host:
         if port is None:
             return f"there is no port {METADATA_PORT!r} on the bridge: is the agent running?"
         if not port.ours:
-            return f"the port {METADATA_PORT!r} on the bridge is somebody else's"
+            return f"the port {METADATA_PORT!r} on the bridge was not created by the agent"
         if port.ofport is None:
             return f"port {METADATA_PORT!r} has no ofport: is ovs-vswitchd running?"
         return f"port {METADATA_PORT!r} is not yet set up as it should be: is the agent running?"

@@ -13,17 +13,20 @@ import ovs_metadata
 from ovs_metadata.cli.lazy import Program, load
 
 _COMMANDS = {
-    "agent": ("agents:agent", "Agents: one on each hypervisor, and how they are doing."),
+    "agent": ("agents:agent", "Agents: one on each hypervisor, and their state."),
     "cleanup": ("cleanup.command:cleanup", "Remove what Neutron's DHCP agents have left behind."),
-    "doctor": ("doctor.command:doctor", "Say what keeps this host's instances from Nova, and why."),
+    "doctor": (
+        "doctor.command:doctor",
+        "Show which hop between this host's instances and Nova is broken, and why.",
+    ),
     "flows": ("flows:flows", "Show our flows in the switch, by port, with what each one does."),
     "migrate": (
         "migrate.command:migrate",
         "Move from Neutron's metadata agent to this one, host by host, and back.",
     ),
-    "port": ("port:port", "Port records: which instance stands behind a Neutron port."),
-    "status": ("status:status", "Show how this host is doing: agent, ports, requests, endpoints."),
-    "trace": ("trace:trace", "Say where an instance's request would end, and the answer to it."),
+    "port": ("port:port", "Port records: which instance a Neutron port belongs to."),
+    "status": ("status:status", "Show the state of this host: agent, ports, requests, endpoints."),
+    "trace": ("trace:trace", "Show where an instance's request would end, and the answer to it."),
 }
 
 
@@ -42,7 +45,7 @@ _COMMANDS = {
 @click.version_option(ovs_metadata.__version__, prog_name="ovs-metadata")
 @click.pass_context
 def main(context: click.Context, config: str | None, store: str | None) -> None:
-    """Look at and change what the metadata agents know.
+    """Show and change what the metadata agents know.
 
     Exit status: 0 done, 1 failure, 2 usage, 3 the store or Open vSwitch cannot be reached, 4 no
     such record.

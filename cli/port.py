@@ -42,7 +42,7 @@ port_id_argument = click.argument("port_id", metavar="PORT_ID", callback=_port_i
     lazy={"sync": ("port_sync:sync_ports", "Make the records those of Neutron's compute ports.")},
 )
 def port() -> None:
-    """Port records: which instance stands behind a Neutron port."""
+    """Port records: which instance a Neutron port belongs to."""
 
 
 @port.command("set")
@@ -165,7 +165,7 @@ def list_ports(cli: CliContext, output: str, *, here: bool, everything: bool) ->
         return
     print_table(COLUMNS + (LONG if everything else []), (row.cells(everything) for row in listed))
     if silence:
-        echo("", f"of this host's ports no more is known: {silence}")
+        echo("", f"the agent did not report its ports: {silence}")
 
 
 @port.command("delete")

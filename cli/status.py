@@ -33,11 +33,11 @@ START_IT = "start it with: systemctl start ovs-metadata-agent"
 @output_format
 @click.pass_context
 def status(context: click.Context, output: str) -> None:
-    """Show how this host is doing: agent, ports, requests, Nova's endpoints.
+    """Show the state of this host: agent, ports, requests, Nova's endpoints.
 
     Works with the agent down, and says so.
 
-    Exit status: 0 the host serves metadata, 1 it does not, or that cannot be told, 2 usage. A host
+    Exit status: 0 the host serves metadata, 1 it does not, or that is unknown, 2 usage. A host
     that is disabled does not.
     """
     cli: CliContext = context.obj
@@ -106,7 +106,7 @@ class Seen:
     def _of_processes(self) -> list[str]:
         """What is wrong with the agent and its children, which do not tell it themselves."""
         if self.processes is None:
-            return [f"whether the agent runs cannot be told: {self.silence}"]
+            return [f"it is unknown whether the agent runs: {self.silence}"]
         agent = self.processes.agent
         if agent is None:
             return [f"the agent is not running, so guests get no answers; {START_IT}"]
@@ -172,7 +172,7 @@ def _ask(config: Config) -> tuple[dict[str, Any] | None, str]:
     except AgentSilent as error:
         return None, str(error)
     if told["host"] != config.host:
-        return None, f"it is the agent of host {told['host']} that answers"
+        return None, f"the agent of another host, {told['host']}, answers"
     return told, ""
 
 
@@ -267,7 +267,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
 def _agent(agent: dict[str, Any] | None, pid: int | None) -> str:
     if agent:
         return f"{agent['version']}, pid {pid}, since {agent['started']}"
-    return f"pid {pid}, which does not tell how it is" if pid else "does not answer"
+    return f"pid {pid}, which does not report its state" if pid else "does not answer"
 
 
 def _ports(ports: dict[str, int] | None, *, running: bool) -> str:

@@ -51,7 +51,7 @@ class Way:
 @output_format
 @click.pass_context
 def trace(context: click.Context, port: str, version: str | None, output: str) -> None:
-    """Say where an instance's request would end, and the answer to it.
+    """Show where an instance's request would end, and the answer to it.
 
     PORT is a port UUID, an instance UUID, an interface name or a fixed IP. Without --ipv4 or
     --ipv6 it is IPv4, unless the port has no IPv4 address. Needs root.

@@ -63,13 +63,13 @@ class TraceContext:
         if step.priority is None:
             return "no flow matches"
         if not self.is_ours(step):
-            return f"somebody else's flow: {step.match or 'any packet'}, priority {step.priority}"
+            return f"another program's flow: {step.match or 'any packet'}, priority {step.priority}"
         for key, flow in self.desired.items():
             if (key.table, key.priority) == (step.table, step.priority) and (
                 match_text(key.match) == step.match
             ):
                 return flow.note
-        return f"a flow of ours: {step.match or 'any packet'}"
+        return f"one of our flows: {step.match or 'any packet'}"
 
 
 def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
@@ -120,7 +120,7 @@ def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
 def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> str:
     """Where a packet ends that does not end where it should."""
     if not trace.steps:
-        return "ends nowhere that ovs-vswitchd would tell"
+        return "ends nowhere that ovs-vswitchd reports"
     first, last = trace.steps[0], trace.steps[-1]
     if trace.outputs:
         ports = ", ".join(context.ofport(number) for number in trace.outputs)

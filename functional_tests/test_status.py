@@ -116,7 +116,7 @@ def test_without_an_answer_the_processes_tell(host: tuple[Hypervisor, Guest]) ->
     place.rename(elsewhere)
     try:
         found = status(hypervisor, 1)
-        assert f"does not answer: nobody answers at {place}" in found["problems"][0]
+        assert f"does not answer: no agent answers at {place}" in found["problems"][0]
         assert found["enabled"] is True
         for name, problem in (
             ("ovs_metadata.proxy.main", "A proxy worker is stopped"),

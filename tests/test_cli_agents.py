@@ -72,7 +72,7 @@ def test_the_living_and_the_dead(url: str, store: Store, monkeypatch: pytest.Mon
     assert not found["b"]["alive"]
     assert not found["b"]["up_to_date"]
     shown = _run(url, "list").stdout
-    assert "not the present one" in shown
+    assert "not the current one" in shown
     assert "oh" in shown
     monkeypatch.setattr(agents, "SHOWN_FOR", -60.0)
     assert list(_listed(url)) == ["a"]

@@ -85,7 +85,7 @@ def test_what_is_not_gone_in_the_end_is_a_failure(
     assert outcome == {
         "port-0": ("removed", ""),
         Neutron.KEPT: ("failed", "409: not this one"),
-        Neutron.ANEW: ("failed", "removed, and made anew at once: by a DHCP agent?"),
+        Neutron.ANEW: ("failed", "removed, and created again at once: by a DHCP agent?"),
         Neutron.GONE: ("was gone", ""),
         "port-4": ("removed", ""),
     }

@@ -186,7 +186,7 @@ def test_while_the_metadata_port_is_away_its_number_is_that_of_the_hooks(
     run: Callable[..., Result],
 ) -> None:
     shown = run("flows", metadata_port=None).stdout
-    assert "nobody is served: there is no port 'metadata' on the bridge" in shown
+    assert "no port is served: there is no port 'metadata' on the bridge" in shown
     assert "MISSING" not in shown
     assert "UNEXPECTED" not in shown
 
@@ -270,8 +270,9 @@ def test_without_a_metadata_port_there_is_no_answer(
     switch.traces[:] = [NOWHERE]
     shown = run("trace", "tap1", metadata_port=replace(USED, ours=False))
     assert shown.exit_code == 1
-    assert "The answer cannot be sent: the port 'metadata' on the bridge is somebody else's" in (
-        shown.stdout
+    assert (
+        "The answer cannot be sent: the port 'metadata' on the bridge was not created by the agent"
+        in (shown.stdout)
     )
 
 

@@ -75,8 +75,8 @@ def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) 
         ),
         (
             (Step(0, "ip", 30000, 0x77, ("drop",)),),
-            "is dropped in table 0 (somebody else's flow: ip, priority 30000): a flow that is not "
-            "ours takes it in table 0, at priority 30000, before our hook at 20000 could",
+            "is dropped in table 0 (another program's flow: ip, priority 30000): a flow that is "
+            "not ours takes it in table 0, at priority 30000, before our hook at 20000 could",
         ),
         (
             (Step(0),),
@@ -90,7 +90,7 @@ def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) 
         ),
         ((HOOK, Step(200, "", 9, 0x77, ("output:7",))), "goes out of port 7 (patch-tun)"),
         ((HOOK, Step(200, "", 9, 0x77, ("CONTROLLER:65535",))), "is sent to a controller"),
-        ((), "ends nowhere that ovs-vswitchd would tell"),
+        ((), "ends nowhere that ovs-vswitchd reports"),
     ],
 )
 def test_a_request_that_ends_elsewhere(steps: tuple[Step, ...], words: str) -> None:
@@ -140,8 +140,8 @@ def test_a_step_that_should_be_there_says_what_its_flow_does() -> None:
     for key, flow in CONTEXT.desired.items():
         step = Step(key.table, match_text(key.match), key.priority, flow.cookie)
         assert CONTEXT.note(step) == flow.note
-    assert CONTEXT.note(HOOK) == "a flow of ours: in_port=5"
+    assert CONTEXT.note(HOOK) == "one of our flows: in_port=5"
 
 
 def test_a_flow_with_a_cookie_like_ours_is_somebody_elses() -> None:
-    assert "somebody else's flow: udp" in CONTEXT.note(Step(200, "udp", 200, cookie()))
+    assert "another program's flow: udp" in CONTEXT.note(Step(200, "udp", 200, cookie()))

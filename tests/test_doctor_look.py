@@ -138,7 +138,7 @@ def test_records_are_found_however_their_address_is_spelt(tmp_path: Path, word: 
 
 
 def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
-    assert "nobody answers" in read_admin(tmp_path / "x").unreachable
+    assert "no agent answers" in read_admin(tmp_path / "x").unreachable
 
 
 def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         server.bind(str(tmp_path / "x"))
         server.listen()
         found = read_admin(tmp_path / "x")
-    assert "nothing is said" in found.silent
+    assert "does not answer within" in found.silent
     assert not found.unreachable
 
 

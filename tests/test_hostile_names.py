@@ -141,9 +141,10 @@ def _host(commands: Commands) -> Host:
 
 def test_what_ovsdb_says(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     host = _host(commands)
-    for command in (flows, status, trace):
-        monkeypatch.setattr(command, "look", lambda _settings: host)
+    monkeypatch.setattr(status, "bridge_of", lambda _config: host.bridge)
+    monkeypatch.setattr(status, "read_host", lambda *_: host)
     for command in (flows, trace):
+        monkeypatch.setattr(command, "look", lambda _cli: host)
         monkeypatch.setattr(command, "dump_flows", lambda *_: [])
     assert commands.run("flows").exit_code == 0
     commands.run("flows", RECORD.port_id)

@@ -442,7 +442,7 @@ def test_back_without_permission_is_told_in_a_line(migrate: Migrate) -> None:
     (migrate.config.parent / "state").write_text("no directory")
     result = migrate("back")
     assert result.exit_code == 1
-    assert "whether an agent runs here is not to be seen: [Errno" in result.output
+    assert "it is unknown whether an agent runs here: [Errno" in result.output
 
 
 def test_a_host_without_an_agent(migrate: Migrate) -> None:

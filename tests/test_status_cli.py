@@ -126,7 +126,7 @@ def test_an_agent_that_runs_and_tells_nothing_is_known_by_its_lock(command: Comm
         found = json.loads(command("status", "--format", "json", status=1).stdout)
     assert found["agent_pid"] == os.getpid()
     assert not any("not running" in problem for problem in found["problems"])
-    assert any("does not answer: nobody answers" in problem for problem in found["problems"])
+    assert any("does not answer: no agent answers" in problem for problem in found["problems"])
 
 
 def test_a_bad_value_of_enabled_leaves_it_open_and_is_not_taken_for_the_next_one(
@@ -192,17 +192,17 @@ def test_port_list_without_an_agent_shows_the_records_and_says_so(command: Comma
     command.store.put(record(2))
     text = command("port", "list").stdout
     assert record(2).port_id in text
-    assert "nobody answers at" in text
+    assert "no agent answers at" in text
     assert json.loads(command("port", "list", "--format", "json").stdout) == [
         json.loads(record(2).to_json())
     ]
     refused = command("port", "list", "--here", status=3)
-    assert "nobody answers" in refused.stderr
+    assert "no agent answers" in refused.stderr
 
 
 def test_whoever_answers_is_asked_and_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
-    with pytest.raises(AgentSilent, match="nobody answers"):
+    with pytest.raises(AgentSilent, match="no agent answers"):
         ask(path, "/status")
     with agent(UnixSocket(path)):
         assert ask(path, "/status")["host"] == "cn-1"

@@ -18,4 +18,4 @@ _COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS)
 def cleanup() -> None:
-    """Remove what Neutron's DHCP agents have left behind. Dry runs, unless told --yes."""
+    """Remove what Neutron's DHCP agents have left behind. Without --yes, a dry run."""

@@ -72,7 +72,7 @@ class Removal:
 @click.option(
     "--force",
     is_flag=True,
-    help="Remove them even while a DHCP agent is alive that will make them anew.",
+    help="Remove them even while a DHCP agent is alive that will create them again.",
 )
 @click.option(
     "--restore-file",
@@ -85,7 +85,7 @@ class Removal:
     "--restore",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Make the ports of a restore file anew instead, those that are not there.",
+    help="Create the missing ports of a restore file again instead.",
 )
 @neutron_options
 @output_format
@@ -104,7 +104,7 @@ def dhcp_ports(
     """Remove Neutron's DHCP ports (network:dhcp), all of them or those chosen.
 
     With them their guests lose Neutron's DHCP server, and maybe their route to 169.254.169.254:
-    a dry run says so. Refuses while a DHCP agent is alive that would make a port anew. The
+    a dry run says so. Refuses while a DHCP agent is alive that would create a port again. The
     credentials must be an administrator's.
 
     Exit status: 0 done, or nothing to do; 1 failure or refusal; 2 usage; 3 Neutron cannot be used;
@@ -186,7 +186,7 @@ def _remove(
         show(done, f"{len(ports)} DHCP ports")
     if refused and yes:
         raise CommandError(
-            "nothing was removed, since DHCP agents are alive that would make ports anew: stop "
+            "nothing was removed, since DHCP agents are alive that would create ports again: stop "
             "or disable them, or take their networks away; or give --force"
         )
     if outage:
@@ -230,7 +230,9 @@ def _looked_again(
     looked = [
         each
         if each.failed or not is_there(each.port, existing)
-        else CleanedPort(each.port, "failed", "removed, and made anew at once: by a DHCP agent?")
+        else CleanedPort(
+            each.port, "failed", "removed, and created again at once: by a DHCP agent?"
+        )
         for each in done
     ]
     return looked, None
@@ -269,7 +271,7 @@ def _create(neutron: "DhcpNeutron", port: Document) -> CleanedPort:
 def _warn(removal: Removal) -> None:
     for agent, networks in removal.recreating.items():
         echo(
-            f"Warning: the DHCP agent on {agent.host} is alive, and would make ports anew on "
+            f"Warning: the DHCP agent on {agent.host} is alive, and would create ports again on "
             f"{len(networks)} networks: {', '.join(networks)}",
             err=True,
         )

@@ -237,7 +237,7 @@ def examine(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> HopRep
 def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator[Finding]:
     """The agent and its children; without an agent there are no children to miss."""
     if facts.agent is None:
-        yield Finding(AGENT_NOT_RUNNING, "nobody holds its lock file")
+        yield Finding(AGENT_NOT_RUNNING, "no process holds its lock file")
     elif facts.agent.stopped:
         yield Finding(AGENT_STUCK, f"pid {facts.agent.pid} is stopped")
     elif facts.admin:
@@ -248,7 +248,7 @@ def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator
         yield from _check_workers(facts)
     if facts.controller is None:
         if facts.agent or controller_kind == "external":
-            yield Finding(CONTROLLER_NOT_RUNNING, "nobody holds its lock file")
+            yield Finding(CONTROLLER_NOT_RUNNING, "no process holds its lock file")
     elif facts.controller.stopped:
         why = f"pid {facts.controller.pid} is stopped"
         yield Finding(CONTROLLER_STUCK, why)
@@ -267,7 +267,7 @@ def _check_admin(
         said = [f"pid {pid}, hangs" for pid in stopped]
         problems = [each for each in admin.problems if not each.endswith(tuple(said))]
         if problems or not admin.problems:
-            yield Finding(AGENT_NOT_READY, "; ".join(problems) or "it gives no reason")
+            yield Finding(AGENT_NOT_READY, "; ".join(problems) or "the agent gives no reason")
 
 
 def _check_workers(facts: AgentFacts) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ _MARKS = {
 @output_format
 @click.pass_context
 def doctor(context: click.Context, port: str, output: str, *, request: bool) -> None:
-    """Say which hop between the instances of this host and Nova is broken, why, and what to do.
+    """Show which hop between this host's instances and Nova is broken, why, and what to do.
 
     PORT is a port UUID, an instance UUID, an interface name or a fixed IP; without it, all ports of
     this host are looked at. Needs root. Changes nothing.
@@ -61,7 +61,7 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     --format json prints an object: "host", "subject" (PORT), "verdict" (healthy, warnings or
     broken), "hops" and "findings". Each hop has "hop", "state" (right, warning, broken or unknown),
     "seen", and "skipped", why it is unknown. Each finding has "name", "hop", "severity" (note,
-    warning or error), "subject", "what" is wrong, "why" it is said, and "remedy".
+    warning or error), "subject", "what" is wrong, "why" (the evidence), and "remedy".
     """
     cli: CliContext = context.obj
     if os.geteuid() != 0:

@@ -181,7 +181,7 @@ def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> 
         where = ", ".join(
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in missing
         )
-        yield Finding(NOT_LISTENING, f"nobody listens on {where} in {facts.name}")
+        yield Finding(NOT_LISTENING, f"no process listens on {where} in {facts.name}")
 
 
 def _of_bridge_port(bridge: Bridge | None) -> Finding | None:
@@ -193,7 +193,7 @@ def _of_bridge_port(bridge: Bridge | None) -> Finding | None:
         why = "it lacks our external_ids, or is no internal port"
         return Finding(METADATA_PORT_FOREIGN, why)
     if not port.isolated:
-        return Finding(METADATA_PORT_NOT_ISOLATED, "somebody has changed its VLANs")
+        return Finding(METADATA_PORT_NOT_ISOLATED, "its VLANs were changed")
     if port.ofport is None:
         why = f"interface {METADATA_PORT} has no ofport"
         return Finding(METADATA_PORT_WITHOUT_OFPORT, why)

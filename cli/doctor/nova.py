@@ -186,7 +186,7 @@ def _failure(error: Exception, endpoint: Endpoint) -> tuple[AskStep, str]:
         case TimeoutError():
             step, why = AskStep.CONNECT, "connecting timed out"
         case _Silent():
-            step, why = AskStep.ANSWER, "it accepted a signed request, and said nothing"
+            step, why = AskStep.ANSWER, "it accepted a signed request, but sent no answer"
         case http.client.HTTPException() | ValueError():
             step, why = AskStep.HTTP, f"its answer cannot be read ({type(error).__name__})"
         case _:
@@ -303,7 +303,7 @@ def check(endpoints: Iterable[EndpointFacts], settings: Settings) -> list[Findin
     if settings.nova_insecure and any(
         url.startswith("https:") for url in settings.nova_metadata_urls
     ):
-        why = "nova_insecure is true: anybody in between could be Nova"
+        why = "nova_insecure is true: anyone on the path could pretend to be Nova"
         found.append(Finding(NOVA_TLS_UNCHECKED, why))
     return found
 

@@ -119,7 +119,7 @@ def examine(config: Config, ports: tuple[ServedPort, ...], timeout: float) -> Ho
         else:
             found += check(facts)
             status = facts.answer.status
-            how = f"with status {status}" if status else "by nobody"
+            how = f"with status {status}" if status else "not at all"
             answered.setdefault(how, []).append(port.interface)
     if ports[MAX_ASKED:]:
         unasked.append(f"not sent for {len(ports) - MAX_ASKED} more ports")
@@ -153,10 +153,10 @@ def check(facts: RequestFacts) -> Iterator[Finding]:
         if answer.refused:
             yield finding(REQUEST_REFUSED, "the connection was reset")
         elif answer.connected:
-            why = "the proxy accepted the connection, and gave no whole answer"
+            why = "the proxy accepted the connection, but sent no complete answer"
             yield finding(NO_ANSWER_FROM_NOVA, why)
         else:
-            yield finding(REQUEST_UNANSWERED, "nobody accepted the connection")
+            yield finding(REQUEST_UNANSWERED, "the connection was not accepted")
         return
     if answer.status == HTTPStatus.OK:
         uuid = _uuid_of(answer.body)

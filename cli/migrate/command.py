@@ -168,7 +168,7 @@ def apply(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, for
 @click.option("--force", is_flag=True, help="Enable it although a check of it has failed.")
 @click.pass_obj
 def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) -> None:
-    """Have a hypervisor's guests served by our agent, and verify it.
+    """Have our agent serve a hypervisor's guests, and verify it.
 
     The host you are on is checked before, as by plan, and by doctor afterwards. Of another one is
     only seen what its agent says of itself.
@@ -199,12 +199,12 @@ def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) ->
 @timeout_option
 @click.pass_obj
 def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
-    """Have a hypervisor's guests served by Neutron's metadata agent again.
+    """Have Neutron's metadata agent serve a hypervisor's guests again.
 
     Whatever the templates say, this host is then disabled. Requests in flight are finished. Where
     no agent runs on the host you are on, what it has left is removed by this command itself.
 
-    Exit status: 0 nothing of ours is in the way any more, 1 something is or may be, 2 usage, 3 the
+    Exit status: 0 nothing of ours remains, 1 something does or may, 2 usage, 3 the
     store cannot be reached.
     """
     name, here = _host(cli, host)
@@ -279,13 +279,13 @@ def _removed_without_agent(host: str, config: Config) -> bool:
         without = remove_without_agent(config)
     except OSError as error:
         raise CommandError(
-            f"{host} is disabled in the store; whether an agent runs here is not to be seen: "
+            f"{host} is disabled in the store; it is unknown whether an agent runs here: "
             f"{error}; run this as root"
         ) from error
     except CleanupError as error:
         raise CommandError(
             f"{host} is disabled, and no agent runs to remove what is here; not all of it could be "
-            f"removed: {error}; once that is mended, run this again"
+            f"removed: {error}; correct that, then run this again"
         ) from error
     if without:
         echo("No agent runs here: what it had left was removed.")
@@ -295,8 +295,8 @@ def _removed_without_agent(host: str, config: Config) -> bool:
 def _wait_until_nothing_is_left(host: str, config: Config, timeout: float) -> None:
     if not wait_until(lambda: not what_is_left(config), timeout):
         raise CommandError(
-            f"{host} is disabled, but after {timeout:g} s something of ours may be in its guests' "
-            f"way: {what_is_left(config)}; see the agent's log; with the agent stopped, "
+            f"{host} is disabled, but after {timeout:g} s its guests may still be served by us: "
+            f"{what_is_left(config)}; see the agent's log; with the agent stopped, "
             "ovs-metadata-agent --cleanup removes it"
         )
 

@@ -191,11 +191,11 @@ def remarks(neutron: NeutronMetadata, nova_url: str | None = None) -> list[str]:
         )
     if not neutron.secret:
         found.append(
-            "metadata_proxy_shared_secret is empty: anybody who reaches Nova can sign as it "
-            "expects. If it stands in another file, name both with --metadata-agent-ini"
+            "metadata_proxy_shared_secret is empty: every client of Nova can sign as it "
+            "expects. If it is in another file, name both with --metadata-agent-ini"
         )
     if neutron.insecure and neutron.protocol == "https":
-        found.append("nova_metadata_insecure is true: anybody in between could be Nova")
+        found.append("nova_metadata_insecure is true: anyone on the path could pretend to be Nova")
     if bool(neutron.certificate_file) != bool(neutron.key_file):
         found.append(
             "of nova_client_cert and nova_client_priv_key only one is set: Neutron's agent shows "

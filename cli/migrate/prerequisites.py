@@ -92,7 +92,9 @@ def _store(url: str) -> Check:
 def _metadata_port(bridge: Bridge) -> Check:
     port = bridge.metadata_port
     if port is not None and not port.ours:
-        text = f"there is somebody else's port of that name on bridge {bridge.name}: rename it"
+        text = (
+            f"bridge {bridge.name} has a port of that name that the agent did not create: rename it"
+        )
         return Check(f"port name {METADATA_PORT}", "failed", text)
     return Check(f"port name {METADATA_PORT}", "ok", "ours" if port else "free")
 
@@ -112,13 +114,13 @@ def _tables(config: Config) -> Check:
 def _of_flows(name: str, found: OthersFlows, config: Config) -> Check:
     if found.tables:
         text = (
-            f"flows of others stand in {', '.join(map(str, found.tables))}: choose another "
+            f"other programs have flows in {', '.join(map(str, found.tables))}: choose another "
             "[flows] flow_table_base"
         )
         return Check(name, "failed", text)
     if found.above:
         text = (
-            f"free; {found.above} flows of others in table 0 have priority "
+            f"free; {found.above} flows of other programs in table 0 have priority "
             f"{config.flows.priority} or more: where they match a guest's request, it does "
             "not get to the proxy. [flows] flow_priority can be raised"
         )

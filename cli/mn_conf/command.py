@@ -100,7 +100,7 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
 @click.option(
     "--secret-file",
     type=click.Path(allow_dash=True),
-    help="Set the shared secret to what is in this file, - for standard input. It then stands on "
+    help="Set the shared secret to what is in this file, - for standard input. It then appears on "
     "no command line.",
 )
 @click.option(
@@ -134,7 +134,7 @@ def set_values(
     if secret_file is not None:
         given[SHARED_SECRET] = secret_of(secret_file)
     if not given and not (clear and force):
-        all_the_same = f"; --force clears {target.name} all the same" if clear else ""
+        all_the_same = f"; --force clears {target.name} anyway" if clear else ""
         raise CommandError(f"there is nothing to set{all_the_same}")
     check(given, force=force)
     with opened(cli) as store:

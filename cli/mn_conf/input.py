@@ -69,7 +69,7 @@ def check(given: Values, *, force: bool) -> None:
     known = known_keys()
     unknown = [no_such_key(name) for name in given if name not in known]
     if unknown and not force:
-        raise CommandError("; ".join(unknown) + "; --force sets it all the same", NO_SUCH_KEY)
+        raise CommandError("; ".join(unknown) + "; --force sets it anyway", NO_SUCH_KEY)
     for line in unknown:
         warn(line)
     problems = [
