@@ -128,13 +128,13 @@ def test_an_answer_that_waits_has_its_confirmation_begun_at_once() -> None:
     ticket = rig.request()
     assert rig.timers.pending[0].seconds > 5
     for _ in range(3):
-        rig.confirmations.wait(ticket, Waiting())
+        rig.confirmations.wait(ticket, Waiting().confirmed)
     assert [timer.seconds for timer in rig.timers.pending] == [0]
     rig.timers.go_off()
     assert (rig.asked, rig.timers.pending) == (2, [])
     # While another is under way, at once is when that one has come.
     ticket = rig.request()
-    rig.confirmations.wait(ticket, Waiting())
+    rig.confirmations.wait(ticket, Waiting().confirmed)
     assert rig.asked == 2
     rig.confirmations.come()
     assert (rig.asked, rig.timers.pending) == (3, [])
@@ -181,13 +181,13 @@ def test_whatever_the_order_nobody_is_confirmed_too_early_or_never(steps: list[s
             answered = asking[:1] if step == "first answers" else asking[-1:]
             for number in set(answered) - set(waiting):
                 waiting[number] = Waiting()
-                rig.confirmations.wait(tickets[number], waiting[number])
+                rig.confirmations.wait(tickets[number], waiting[number].confirmed)
         elif step == "timer" and rig.timers.pending:
             rig.timers.go_off()
         elif step == "come" and rig.asked > come:
             confirm()
         elif step == "leave" and waiting:
-            rig.confirmations.forget(waiting.popitem()[1])
+            rig.confirmations.forget(waiting.popitem()[1].confirmed)
         check()
     # Without another request, and with timers and confirmations, all of it comes to its end.
     for _ in range(2):
@@ -252,11 +252,11 @@ def test_what_was_long_ago_does_not_count() -> None:
 def test_waiters_are_called_once_by_their_own_confirmation_unless_forgotten() -> None:
     rig = Rig()
     early, late, gone = Waiting(), Waiting(), Waiting()
-    rig.confirmations.wait(rig.request(), early)
+    rig.confirmations.wait(rig.request(), early.confirmed)
     rig.timers.go_off()
-    rig.confirmations.wait(rig.request(), late)
-    rig.confirmations.wait(rig.request(), gone)
-    rig.confirmations.forget(gone)
+    rig.confirmations.wait(rig.request(), late.confirmed)
+    rig.confirmations.wait(rig.request(), gone.confirmed)
+    rig.confirmations.forget(gone.confirmed)
     rig.confirmations.come()
     assert (early.times, late.times) == (1, 0)
     rig.confirmations.come()

@@ -22,13 +22,13 @@ class Connection:
     def __init__(self, address: str) -> None:
         self.address = address
         self.told: list[tuple[Entry | None, Entry | None]] = []
-        self.turns = 0
+        self.slots = 0
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         self.told.append((before, now))
 
     def slot_granted(self) -> None:
-        self.turns += 1
+        self.slots += 1
 
 
 def test_connections_are_counted_by_port_over_all_its_addresses() -> None:
@@ -96,7 +96,7 @@ def test_a_port_that_has_asked_is_remembered_until_its_bucket_is_full_again() ->
     assert registry.add(connection, identity(5)) is not port
 
 
-def test_reads_without_a_request_take_turns_whatever_connection_they_are_of() -> None:
+def test_reads_without_a_request_are_paced_over_all_connections_of_a_port() -> None:
     port: PortLimits[Connection] = PortLimits("port", at_once)
     assert [port.read_delay(5.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
     rests = [port.read_delay(5.0) for _ in range(64)]
@@ -158,7 +158,7 @@ def test_a_whole_burst_passes_at_once() -> None:
     assert port.tat < math.inf
 
 
-def test_turns_go_to_who_waits_longest() -> None:
+def test_slots_go_to_the_connection_that_waits_longest() -> None:
     port: PortLimits[Connection] = PortLimits("port", at_once)
     first, second, third, fourth = (Connection("169.254.0.5") for _ in range(4))
     assert port.acquire_slot(first, limit=1)
@@ -166,24 +166,24 @@ def test_turns_go_to_who_waits_longest() -> None:
         assert not port.acquire_slot(waiting, limit=1)
     port.leave_queue(third)
     port.release_slot(1)
-    assert [each.turns for each in (second, third, fourth)] == [1, 0, 0]
+    assert [each.slots for each in (second, third, fourth)] == [1, 0, 0]
     port.release_slot(1)
-    assert [each.turns for each in (second, third, fourth)] == [1, 0, 1]
+    assert [each.slots for each in (second, third, fourth)] == [1, 0, 1]
     port.release_slot(1)
     assert port.acquire_slot(first, limit=1)
 
 
-def test_a_turn_is_passed_on_after_a_pause_and_is_nobodys_meanwhile() -> None:
+def test_a_slot_is_granted_after_a_pause_and_is_taken_meanwhile() -> None:
     due: list[Callable[[], None]] = []
     port: PortLimits[Connection] = PortLimits("port", due.append)
     first, second, late = (Connection("169.254.0.5") for _ in range(3))
     port.acquire_slot(first, limit=1)
     port.acquire_slot(second, limit=1)
     port.release_slot(1)
-    assert second.turns == 0
+    assert second.slots == 0
     assert not port.acquire_slot(late, limit=1)
     due.pop()()
-    assert (second.turns, late.turns) == (1, 0)
+    assert (second.slots, late.slots) == (1, 0)
     # Who has left in the pause leaves the turn free.
     port.release_slot(1)
     port.leave_queue(late)

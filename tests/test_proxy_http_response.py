@@ -121,7 +121,7 @@ def test_any_bytes_are_an_answer_or_a_bad_one(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "surplus"),
+    ("data", "unsolicited"),
     [
         (OK, False),
         (CHUNKED, False),
@@ -133,10 +133,10 @@ def test_any_bytes_are_an_answer_or_a_bad_one(data: bytes) -> None:
         (b"HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\nno", True),
     ],
 )
-def test_bytes_after_the_end_of_an_answer_are_noticed(data: bytes, *, surplus: bool) -> None:
+def test_bytes_after_the_end_of_a_response_are_noticed(data: bytes, *, unsolicited: bool) -> None:
     subject = parser()
     assert subject.feed(data).complete
-    assert subject.unsolicited is surplus
+    assert subject.unsolicited is unsolicited
 
 
 def test_a_parser_serves_one_answer_after_the_other() -> None:

@@ -112,7 +112,7 @@ async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
 
 
 @on_loop
-async def test_a_request_whose_turn_comes_is_answered_for_who_is_there_then() -> None:
+async def test_a_request_that_gets_its_slot_is_answered_for_the_instance_of_that_moment() -> None:
     gate = Gate()
     async with relay(gate.script, max_requests_per_port=1) as (proxy, nova):
         first, waiting = await proxy.guest(2), await proxy.guest(2)
@@ -129,7 +129,7 @@ async def test_a_request_whose_turn_comes_is_answered_for_who_is_there_then() ->
 
 
 @on_loop
-async def test_who_waits_too_long_for_its_turn_is_told_so() -> None:
+async def test_a_request_that_waits_too_long_for_a_slot_gets_503() -> None:
     gate = Gate()
     async with relay(gate.script, max_requests_per_port=1) as (proxy, _nova):
         first, waiting = await proxy.guest(2), await proxy.guest(2)
@@ -180,7 +180,7 @@ def is_over(guest: Guest) -> bool:
 
 
 @on_loop
-async def test_those_who_wait_have_their_turn_when_the_limit_is_raised() -> None:
+async def test_waiting_requests_get_slots_when_the_limit_is_raised() -> None:
     gate = Gate()
     async with relay(gate.script, max_requests_per_port=1) as (proxy, _nova):
         guests = [await proxy.guest(2) for _ in range(4)]
@@ -301,7 +301,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n"
 
 
 @on_loop
-async def test_a_body_is_read_when_its_request_has_a_turn() -> None:
+async def test_a_body_is_read_when_its_request_has_a_slot() -> None:
     async with relay(answers(OK), max_requests_per_port=1) as (proxy, nova):
         first, second = await proxy.guest(2), await proxy.guest(2)
         await first.send(HEAD + b"\r\nabc")
@@ -321,7 +321,7 @@ async def test_a_body_is_read_when_its_request_has_a_turn() -> None:
 
 
 @on_loop
-async def test_who_goes_away_within_a_body_gives_its_turn_back() -> None:
+async def test_a_guest_that_leaves_within_a_body_frees_its_slot() -> None:
     async with relay(answers(OK), max_requests_per_port=1, body_timeout=0.3) as (proxy, _nova):
         leaving, slow, last = [await proxy.guest(2) for _ in range(3)]
         for guest in (leaving, slow):
@@ -359,7 +359,7 @@ async def test_a_connection_from_before_its_port_was_known_counts_for_its_port()
 
 
 @on_loop
-async def test_fewer_turns_are_in_force_although_requests_wait() -> None:
+async def test_a_lowered_limit_is_effective_although_requests_wait() -> None:
     gate = Gate()
     async with relay(gate.script, max_requests_per_port=3, turn_pause=0.001) as (proxy, _nova):
         guests = [await proxy.guest(2) for _ in range(8)]

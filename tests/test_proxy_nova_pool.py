@@ -133,21 +133,21 @@ async def test_a_post_is_never_sent_twice_and_never_on_a_kept_connection() -> No
 LEAK = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nleaked"
 
 
-@pytest.mark.parametrize("surplus", [LEAK, LEAK[:9], b"x", b"\r\nHTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("unsolicited", [LEAK, LEAK[:9], b"x", b"\r\nHTTP/1.1 200 OK\r\n"])
 @pytest.mark.parametrize("together", [True, False])
 @on_loop
 async def test_bytes_nobody_asked_for_never_reach_a_guest(
-    surplus: bytes, *, together: bool
+    unsolicited: bytes, *, together: bool
 ) -> None:
     sent = asyncio.Event()
 
     async def script(connection: NovaConnection) -> None:
         await connection.request()
         if together:
-            await connection.send(OK + surplus)
+            await connection.send(OK + unsolicited)
         else:
             await connection.send(OK)
-            await connection.send(surplus)
+            await connection.send(unsolicited)
         sent.set()
         while await connection.request():
             await connection.send(LEAK)

@@ -47,13 +47,6 @@ def patience(responses: Collection[float], confirmations: Collection[float]) -> 
     return max(0.0, min(responses) - 2 * mean - TIMER_ERROR)
 
 
-class Waiter(Protocol):
-    """A connection whose exchange waits."""
-
-    def confirmed(self) -> None:
-        """Continue: the confirmation has arrived."""
-
-
 class Timer(Protocol):
     """The result of `Later`."""
 
@@ -87,7 +80,7 @@ class Confirmations:
         self._begun = 0.0  # when the last one began
         self._timer: Timer | None = None  # for the next one, since the first request that needs it
         self._urgent = False  # the next one begins as soon as none is running
-        self._waiting: dict[Waiter, int] = {}
+        self._waiting: dict[Callable[[], None], int] = {}
         self._responses: deque[float] = deque(maxlen=REMEMBERED_RESPONSES)
         self._confirmations: deque[float] = deque(maxlen=REMEMBERED_CONFIRMATIONS)
 
@@ -108,18 +101,18 @@ class Confirmations:
         """Whether a ticket's confirmation has arrived."""
         return ticket <= self._come
 
-    def wait(self, ticket: int, waiter: Waiter) -> None:
-        """Call ``waiter.confirmed()`` when a ticket's confirmation arrives; make it urgent."""
-        self._waiting[waiter] = ticket
+    def wait(self, ticket: int, confirmed: Callable[[], None]) -> None:
+        """Call ``confirmed`` when a ticket's confirmation arrives; make it urgent."""
+        self._waiting[confirmed] = ticket
         if ticket > self._asked and not self._urgent:
             self._urgent = True
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._later(0, self._due)
 
-    def forget(self, waiter: Waiter) -> None:
-        """Remove a waiter."""
-        self._waiting.pop(waiter, None)
+    def forget(self, confirmed: Callable[[], None]) -> None:
+        """Do not call this function any more."""
+        self._waiting.pop(confirmed, None)
 
     def come(self) -> None:
         """Take the agent's confirmation, and begin another if it is due.
@@ -133,11 +126,11 @@ class Confirmations:
         self._confirmations.append(monotonic() - self._begun)
         if self._urgent:
             self._due()
-        ready = [waiter for waiter, ticket in self._waiting.items() if self.is_confirmed(ticket)]
-        for waiter in ready:
+        ready = [each for each, ticket in self._waiting.items() if self.is_confirmed(ticket)]
+        for confirmed in ready:
             # One of them may have closed another's connection.
-            if self._waiting.pop(waiter, None) is not None:
-                waiter.confirmed()
+            if self._waiting.pop(confirmed, None) is not None:
+                confirmed()
 
     def _due(self) -> None:
         """Begin the next confirmation, now or after the running one."""

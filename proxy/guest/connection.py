@@ -213,7 +213,7 @@ class GuestConnection(asyncio.Protocol):
         """Give up the present exchange and leave the port."""
         self._end("GUEST_GONE")
         self._enter(State.CLOSED)
-        self._context.confirmations.forget(self)
+        self._context.confirmations.forget(self.confirmed)
         self._context.registry.remove(self, self._port)
         self._parser.close()
 
@@ -421,7 +421,7 @@ class GuestConnection(asyncio.Protocol):
             if is_safe or confirmations.is_confirmed(exchange.ticket):
                 self._forward(exchange, entry)
             else:
-                confirmations.wait(exchange.ticket, self)
+                confirmations.wait(exchange.ticket, self.confirmed)
                 self._enter(State.CONFIRMING_REQUEST, confirmation.TIMEOUT)
 
     def _forward(self, exchange: Exchange, identity: Identity) -> None:
@@ -461,7 +461,7 @@ class GuestConnection(asyncio.Protocol):
             return
         exchange.held.append(part)
         if self._state is State.WAITING:
-            confirmations.wait(exchange.ticket, self)
+            confirmations.wait(exchange.ticket, self.confirmed)
             self._enter(State.CONFIRMING_RESPONSE, confirmation.TIMEOUT)
         if exchange.upstream is not None:
             exchange.upstream.pause()
