@@ -44,7 +44,14 @@ def test_what_is_tested_is_what_is_packaged() -> None:
     assert packaged.items() <= tested.items()
 
 
-@pytest.mark.parametrize("name", FILES)
+def test_what_makes_mutants_agrees_with_what_tests_run_with() -> None:
+    mutants, tested = pins("constraints-mutants.txt"), pins("constraints-dev.txt")
+    assert "cosmic-ray" in mutants
+    shared = mutants.keys() & tested.keys()
+    assert {name: mutants[name] for name in shared} == {name: tested[name] for name in shared}
+
+
+@pytest.mark.parametrize("name", [*FILES, "constraints-mutants.txt"])
 def test_a_file_names_no_place_to_install_from(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|^--?(?!hash)", text, re.MULTILINE)
