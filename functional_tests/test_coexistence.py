@@ -16,7 +16,8 @@ from lab.stand_ins.ovn_controller import OvnController
 pytestmark = on_both_hosts
 
 WITHIN = 1.0
-"""Seconds within which guests are to be served again."""
+"""Seconds within which guests are to be served again, on a machine that does nothing else. On
+others it is before the next audit, as `time_to_recover` has it."""
 
 
 def _start(hypervisor: Hypervisor, *bridge_settings: str) -> list[Guest]:
@@ -62,13 +63,13 @@ def test_neutrons_l2_agent_starts_and_starts_again(
         _learn(guests[0])
         neutron = NeutronL2Agent(ovs, bridge)
         neutron.set_up_bridge(drop_flows=drop_flows)
-        assert time_to_recover(hypervisor, guests, flows) < WITHIN
+        time_to_recover(hypervisor, guests, flows)
         for guest in guests:
             neutron.wire(guest, vlan=1)
         installed = neutron.flows()
         _learn(guests[0])
         neutron.sweep(all_tables=all_tables)
-        assert time_to_recover(hypervisor, guests, flows) < WITHIN
+        time_to_recover(hypervisor, guests, flows)
         _learn(guests[0])
         assert neutron.flows() == installed
         _reach_each_other(guests)
@@ -92,7 +93,7 @@ def test_the_controller_list_is_overwritten_and_emptied(lab_hypervisor: Factory)
         ("del-controller", bridge),
     ):
         vsctl(*change)
-        assert time_to_recover(hypervisor, guests, flows) < WITHIN, change
+        time_to_recover(hypervisor, guests, flows)
     assert vsctl("get-controller", bridge) == ""
 
 
@@ -109,7 +110,7 @@ def test_the_protocols_are_overwritten(lab_hypervisor: Factory) -> None:
     # ovs-vswitchd may not have read that yet, and refuses our version.
     wait_for(lambda: hypervisor.ovs.ofctl("dump-flows", bridge), "the bridge to speak it")
     hypervisor.ovs.ofctl("del-flows", bridge)
-    assert time_to_recover(hypervisor, guests, flows) < WITHIN
+    time_to_recover(hypervisor, guests, flows)
     assert vsctl("get", "bridge", bridge, "protocols").strip() == (
         "[OpenFlow10, OpenFlow13, OpenFlow15]"
     )
@@ -142,10 +143,30 @@ def test_ovn_controller_connects_again(lab_hypervisor: Factory) -> None:
     for _connect in range(3):
         ovn.connect()
         installed, others = ovn.flows(), ovn.groups_and_meters()
-        assert time_to_recover(hypervisor, guests, flows) < WITHIN
+        time_to_recover(hypervisor, guests, flows)
         assert ovn.flows() == installed
         assert ovn.groups_and_meters() == others
         assert len(others) == 3  # a group, a meter, and the meter's band
         _learn(guests[0])
         _reach_each_other(guests)
     assert hypervisor.ovs.vsctl("get-controller", hypervisor.bridge) == ""
+
+
+@pytest.mark.alone
+def test_guests_are_served_again_within_a_second(lab_hypervisor: Factory) -> None:
+    """Whoever has the bridge deletes flows as he starts, as he connects, or by hand."""
+    hypervisor = lab_hypervisor()
+    guests = _start(hypervisor)
+    flows = hypervisor.static_flows()
+    neutron = NeutronL2Agent(hypervisor.ovs, hypervisor.bridge)
+    neutron.set_up_bridge(drop_flows=True)
+    seconds = {"its agent starts": time_to_recover(hypervisor, guests, flows)}
+    neutron.sweep(all_tables=True)
+    seconds["it sweeps"] = time_to_recover(hypervisor, guests, flows)
+    hypervisor.ovs.vsctl("del-controller", hypervisor.bridge)
+    seconds["its controller goes"] = time_to_recover(hypervisor, guests, flows)
+    hypervisor.ovs.vsctl("set-fail-mode", hypervisor.bridge, "standalone")
+    seconds["the fail mode is changed"] = time_to_recover(hypervisor, guests, flows)
+    hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
+    seconds["an operator deletes them"] = time_to_recover(hypervisor, guests, flows)
+    assert {what: each for what, each in seconds.items() if each >= WITHIN} == {}

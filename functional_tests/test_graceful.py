@@ -81,6 +81,7 @@ def service(lab_hypervisor: Factory) -> Iterator[tuple[Service, Hypervisor, list
 def load(hypervisor: Hypervisor, guests: list[Guest]) -> Iterator[list[Summary]]:
     """Have the guests ask; on leaving, what became of that is in the list."""
     running: list[Load] = []
+    begun = time.monotonic()
     summaries: list[Summary] = []
     try:
         for guest in guests:
@@ -91,7 +92,8 @@ def load(hypervisor: Hypervisor, guests: list[Guest]) -> Iterator[list[Summary]]
     for summary in summaries:
         LOG.info("%s", summary)
         assert summary.strangers == 0
-        assert summary.answered > CLIENTS
+        # A load that hardly asks shows nothing. Each client waits while there is no agent.
+        assert summary.answered > CLIENTS * (time.monotonic() - begun) / 2
 
 
 def connected(guest: Guest) -> socket.socket:

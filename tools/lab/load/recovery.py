@@ -19,6 +19,9 @@ def time_to_recover(
 ) -> float:
     """Seconds from now until each guest has been answered, and before that our flows are `flows`.
 
+    The usual timeout is a third of the time between two audits of the switch, so it was not one of
+    those that has put them back.
+
     Raises:
         LabError: it took longer than `timeout` seconds.
     """
