@@ -70,7 +70,8 @@ def test_tests_that_run_alone_do_not_count_and_files_that_are_gone_are_forgotten
 
 
 @pytest.mark.parametrize("kind", ["tests", "functional_tests"])
-def test_the_files_that_are_listed_are_there(kind: str) -> None:
+def test_most_files_that_are_listed_are_there(kind: str) -> None:
+    """One that has got another name begins first; if many have: `--update-durations`."""
     listed = read(ROOT / kind / NAME)
-    assert listed
-    assert [name for name in listed if not (ROOT / kind / name).exists()] == []
+    gone = [name for name in listed if not (ROOT / kind / name).exists()]
+    assert len(gone) < len(listed) / 5
