@@ -14,7 +14,7 @@ from typing import Any
 
 from ovs_metadata.untrusted import fits, parse_json
 
-PATIENCE = 3.0
+TIMEOUT = 3.0
 """Seconds the agent may take to answer."""
 
 _MAX_ANSWER = 64 * 1024 * 1024
@@ -63,11 +63,11 @@ _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
 
 
-class AgentSilent(Exception):
+class AgentUnreachable(Exception):
     """The agent of this host does not answer; the message is one line that says why."""
 
 
-class AgentStill(AgentSilent):
+class AgentTimedOut(AgentUnreachable):
     """It accepts the connection and says nothing: it stands still, or is busy."""
 
 
@@ -75,8 +75,8 @@ def ask(place: Path, path: str) -> dict[str, Any]:
     """Return the JSON object that the agent answers with.
 
     Raises:
-        AgentSilent: nobody answers there, or somebody else does.
-        AgentStill: somebody is there and says nothing.
+        AgentUnreachable: no agent answers there, or another program does.
+        AgentTimedOut: it accepts the connection, and does not answer.
     """
     connection = _Connection(place)
     try:
@@ -84,19 +84,19 @@ def ask(place: Path, path: str) -> dict[str, Any]:
         response = connection.getresponse()
         found = parse_json(response.read(_MAX_ANSWER + 1), _MAX_ANSWER)
     except TimeoutError as error:
-        raise AgentStill(
-            f"{place} accepts connections, but does not answer within {PATIENCE:g} s"
+        raise AgentTimedOut(
+            f"{place} accepts connections, but does not answer within {TIMEOUT:g} s"
         ) from error
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
-        raise AgentSilent(f"no agent answers at {place}: {why}") from error
+        raise AgentUnreachable(f"no agent answers at {place}: {why}") from error
     except (http.client.HTTPException, ValueError) as error:
-        raise AgentSilent(f"what answers at {place} is no agent's admin listener") from error
+        raise AgentUnreachable(f"what answers at {place} is no agent's admin listener") from error
     finally:
         connection.close()
     document: dict[str, Any] = found if isinstance(found, dict) else {}
     if response.status != http.client.OK or not fits(document, _SHAPES.get(path, dict)):
-        raise AgentSilent(
+        raise AgentUnreachable(
             f"what answers at {place} has no {path} as ours has: is the agent's version ours?"
         )
     return document
@@ -106,17 +106,17 @@ class _Connection(http.client.HTTPConnection):
     """A connection to the admin listener."""
 
     def __init__(self, place: Path) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
+        super().__init__("localhost", timeout=TIMEOUT)
         self._place = place
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(TIMEOUT)
         self.sock.connect(str(self._place))
         size = _CREDENTIALS.size
         peer = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
         _pid, user, _group = _CREDENTIALS.unpack(peer)
         if user not in {0, os.geteuid()}:
-            raise AgentSilent(
+            raise AgentUnreachable(
                 f"user {user} answers at {self._place}, and not root: no agent does that"
             )

@@ -34,13 +34,13 @@ def agent() -> None:
 
 @agent.command("list")
 @click.option(
-    "-a", "--all", "everything", is_flag=True, help="Also show agents silent for more than a week."
+    "-a", "--all", "show_all", is_flag=True, help="Also show agents silent for more than a week."
 )
 @output_format
 @click.pass_obj
-def list_agents(cli: CliContext, output: str, *, everything: bool) -> None:
+def list_agents(cli: CliContext, output: str, *, show_all: bool) -> None:
     """Show the agents: alive, and silent ones for a week after they were last seen."""
-    oldest = 0.0 if everything else time.time() - SHOWN_FOR
+    oldest = 0.0 if show_all else time.time() - SHOWN_FOR
     with cli.open_store() as store:
         found = [
             _described(store, each)
@@ -75,16 +75,16 @@ def forget(cli: CliContext, host: str) -> None:
 
 def _described(store: Store, announced: Announced) -> dict[str, Any]:
     """What an agent said, whether it lives, and whether its configuration is the current one."""
-    said = read_announcement(announced.data) or AgentStatus(last_error="not understood")
+    status = read_announcement(announced.data) or AgentStatus(last_error="not understood")
     try:
         wanted = config_digest(effective(read_sources(store, announced.name)).values)
     except (MalformedDocument, ValueError):  # ValueError: no host can be called so
         wanted = ""
-    return dataclasses.asdict(said) | {
+    return dataclasses.asdict(status) | {
         "host": announced.name,
         "alive": announced.alive,
         "changed": utc(announced.changed),
-        "up_to_date": bool(wanted) and said.generation == wanted,
+        "up_to_date": bool(wanted) and status.generation == wanted,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.common import (
     UNREACHABLE,
     CliContext,
@@ -141,10 +141,10 @@ def get_port(cli: CliContext, port_id: str, output: str) -> None:
 
 @port.command("list")
 @click.option("--here", is_flag=True, help="Only ports that are on this host.")
-@click.option("--long", "everything", is_flag=True, help="Also project, MAC, network, revision.")
+@click.option("--long", "show_all", is_flag=True, help="Also project, MAC, network, revision.")
 @output_format
 @click.pass_obj
-def list_ports(cli: CliContext, output: str, *, here: bool, everything: bool) -> None:
+def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> None:
     """Show all port records, and what the agent of this host knows of them.
 
     That is ofport, port address, requests and the last answer of the ports on this host. Ports here
@@ -163,7 +163,7 @@ def list_ports(cli: CliContext, output: str, *, here: bool, everything: bool) ->
     if output == "json":
         print_json([row.document() for row in listed])
         return
-    print_table(COLUMNS + (LONG if everything else []), (row.cells(everything) for row in listed))
+    print_table(COLUMNS + (LONG if show_all else []), (row.cells(show_all) for row in listed))
     if silence:
         echo("", f"the agent did not report its ports: {silence}")
 
@@ -207,6 +207,6 @@ def _ports_here(cli: CliContext) -> tuple[Mapping[str, dict[str, Any]], str]:
     """What the agent of this host says of its ports, by port ID; or why it says nothing."""
     try:
         told = ask(cli.load_config().admin_socket, "/ports")
-    except (AgentSilent, CommandError) as error:
+    except (AgentUnreachable, CommandError) as error:
         return {}, str(error)
     return {port["port_id"]: port for port in told["ports"]}, ""

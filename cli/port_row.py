@@ -37,7 +37,7 @@ class PortRow:
             case None:
                 return {"port_id": self.port_id, **here}
 
-    def cells(self, everything: bool) -> list[str | Sequence[str]]:
+    def cells(self, show_all: bool) -> list[str | Sequence[str]]:
         """Return the cells of `COLUMNS`, and if asked of `LONG`, too."""
         record = self.state if isinstance(self.state, PortRecord) else None
         cells: list[str | Sequence[str]] = [
@@ -46,7 +46,7 @@ class PortRow:
             record.fixed_ips if record else "",
             *self._cells_here(),
         ]
-        if not everything:
+        if not show_all:
             return cells
         if record is None:
             return cells + [""] * len(LONG)

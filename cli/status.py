@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.common import (
     FAILURE,
     CliContext,
@@ -58,7 +58,7 @@ class Seen:
     """
 
     config: Config
-    told: dict[str, Any] | None
+    agent_view: dict[str, Any] | None
     silence: str
     processes: AgentFacts | None
     host: Host | None
@@ -68,8 +68,8 @@ class Seen:
     @property
     def agent_pid(self) -> int | None:
         """The agent's pid; None if it does not run, or that cannot be told."""
-        if self.told:
-            return int(self.told["pid"])
+        if self.agent_view:
+            return int(self.agent_view["pid"])
         agent = self.processes.agent if self.processes else None
         return agent.pid if agent else None
 
@@ -84,16 +84,16 @@ class Seen:
             "warnings": self._warnings(),
             "enabled": self.enabled,
             "agent_pid": self.agent_pid,
-            "agent": self.told,
+            "agent": self.agent_view,
             "metadata_ofport": self.host.metadata_ofport if self.host else None,
-            "ports": self.told["ports"] if self.told else self._ports(),
+            "ports": self.agent_view["ports"] if self.agent_view else self._ports(),
             "not_served": self._not_served(),
         }
 
     def _problems(self) -> list[str]:
         """What keeps guests from being served, or from telling whether they are."""
-        if self.told:
-            return list(self.told["problems"])
+        if self.agent_view:
+            return list(self.agent_view["problems"])
         problems = self._of_processes()
         if self.enabled is False:
             problems.append("the deployment's configuration disables the service on this host")
@@ -120,12 +120,12 @@ class Seen:
     def _warnings(self) -> list[str]:
         """What is wrong besides."""
         warnings = []
-        if self.told and self.host is None:
+        if self.agent_view and self.host is None:
             warnings.append(self.unseen)
-        for child in self.told["children"] if self.told else ():
+        for child in self.agent_view["children"] if self.agent_view else ():
             if not child["running"]:
                 warnings.append(f"the {child['name']} has ended, and is about to be started again")
-        for endpoint in self.told["endpoints"] if self.told else ():
+        for endpoint in self.agent_view["endpoints"] if self.agent_view else ():
             if endpoint["healthy_for"] < endpoint["seen_by"]:
                 warnings.append(f"Nova at {endpoint['url']} fails: {endpoint['last_error']}")
         return warnings
@@ -146,14 +146,14 @@ class Seen:
 
 
 def _look(config: Config, cli: CliContext) -> Seen:
-    told, silence = _ask(config)
-    if told:
+    agent_view, silence = _ask(config)
+    if agent_view:
         host, unseen = None, ""
         try:
             host = look(cli)
         except CommandError as failure:
             unseen = failure.message
-        return Seen(config, told, silence, None, host, unseen, told["enabled"])
+        return Seen(config, agent_view, silence, None, host, unseen, agent_view["enabled"])
     host, unseen, enabled = _look_without_agent(config, cli)
     processes = None
     try:
@@ -162,18 +162,18 @@ def _look(config: Config, cli: CliContext) -> Seen:
         silence += f"; {config.state_dir}: {error.strerror}"
     if enabled is None and processes:
         enabled = processes.keeps_enabled
-    return Seen(config, told, silence, processes, host, unseen, enabled)
+    return Seen(config, agent_view, silence, processes, host, unseen, enabled)
 
 
 def _ask(config: Config) -> tuple[dict[str, Any] | None, str]:
     """What the agent of this host says, or why it says nothing."""
     try:
-        told = ask(config.admin_socket, "/status")
-    except AgentSilent as error:
+        agent_view = ask(config.admin_socket, "/status")
+    except AgentUnreachable as error:
         return None, str(error)
-    if told["host"] != config.host:
-        return None, f"the agent of another host, {told['host']}, answers"
-    return told, ""
+    if agent_view["host"] != config.host:
+        return None, f"the agent of another host, {agent_view['host']}, answers"
+    return agent_view, ""
 
 
 def _look_without_agent(config: Config, cli: CliContext) -> tuple[Host | None, str, bool | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.rig.process import wait_for
-from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 
 POSER = """
 import http.server, os, pwd, socketserver, sys
@@ -47,7 +47,7 @@ def check(path: Path, user: str) -> None:
             if user == "root":
                 assert ask(path, "/healthz")["ready"] is True
             else:
-                with pytest.raises(AgentSilent, match="and not root"):
+                with pytest.raises(AgentUnreachable, match="and not root"):
                     ask(path, "/healthz")
         finally:
             poser.kill()

@@ -20,7 +20,7 @@ from lab.rig.inside import inside
 from lab.rig.process import wait_for
 from lab.upstream.nova import Nova
 from ovs_metadata.cli.doctor import nova as nova_hop
-from ovs_metadata.cli.doctor.nova import Asker, nobody
+from ovs_metadata.cli.doctor.nova import Asker, no_instance
 from ovs_metadata.flows.tables import Table
 from ovs_metadata.host.address import PROXY_PORT_OF_OTHERS
 from ovs_metadata.proxy.control.settings import Settings
@@ -218,10 +218,10 @@ def test_what_a_real_nova_says_to_right_and_wrong_secrets(nova: Nova) -> None:
     right, wrong = nova.secret.encode(), b"an-old-secret"
     for secret, asker, expected in (
         (right, known, []),
-        (right, nobody(), []),
+        (right, no_instance(), []),
         (right, stranger, ["instance-unknown-to-nova"]),
         (wrong, known, ["secret-refused"]),
-        (wrong, nobody(), ["secret-refused"]),
+        (wrong, no_instance(), ["secret-refused"]),
     ):
         seen = nova_hop.read_endpoints(settings, secret, asker)
         assert [each.fault.name for each in nova_hop.check(seen, settings)] == expected

@@ -22,7 +22,7 @@ from lab.stand_ins.metadata_service import MetadataService
 from ovs_metadata.cli import admin_client
 from ovs_metadata.cli.doctor import metadata_port, nova, port, retry
 from ovs_metadata.cli.doctor.agent import read_admin, read_agent
-from ovs_metadata.cli.doctor.nova import Asker, AskStep, nobody, read_endpoints
+from ovs_metadata.cli.doctor.nova import Asker, AskStep, no_instance, read_endpoints
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.doctor.store import read_store
 from ovs_metadata.host.config import Config, load
@@ -142,7 +142,7 @@ def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_client, "PATIENCE", 0.1)
+    monkeypatch.setattr(admin_client, "TIMEOUT", 0.1)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "x"))
         server.listen()
@@ -175,9 +175,9 @@ def service() -> Iterator[MetadataService]:
     ("secret", "asker", "signed", "unsigned"),
     [
         (b"the-secret", ASKER, 200, 403),
-        (b"the-secret", nobody(), 404, 403),
+        (b"the-secret", no_instance(), 404, 403),
         (b"an-old-one", ASKER, 403, 403),
-        (b"", nobody(), 403, 403),
+        (b"", no_instance(), 403, 403),
     ],
 )
 def test_what_nova_says_to_secrets(

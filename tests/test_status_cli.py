@@ -17,7 +17,7 @@ from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import About
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.cli import common, host_view
-from ovs_metadata.cli.admin_client import AgentSilent, ask
+from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.main import main
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.lock import take_lock
@@ -202,11 +202,11 @@ def test_port_list_without_an_agent_shows_the_records_and_says_so(command: Comma
 
 def test_whoever_answers_is_asked_and_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
-    with pytest.raises(AgentSilent, match="no agent answers"):
+    with pytest.raises(AgentUnreachable, match="no agent answers"):
         ask(path, "/status")
     with agent(UnixSocket(path)):
         assert ask(path, "/status")["host"] == "cn-1"
-        with pytest.raises(AgentSilent, match=r"no agent's|has no /metrics"):
+        with pytest.raises(AgentUnreachable, match=r"no agent's|has no /metrics"):
             ask(path, "/metrics")
-        with pytest.raises(AgentSilent, match=r"no agent's|has no /nothing"):
+        with pytest.raises(AgentUnreachable, match=r"no agent's|has no /nothing"):
             ask(path, "/nothing")

@@ -17,7 +17,7 @@ from proxy_support import until
 from test_proxy_nova_connection import Receiver, request
 from tls_support import Authority
 
-from ovs_metadata.cli.doctor.nova import nobody, read_endpoints
+from ovs_metadata.cli.doctor.nova import no_instance, read_endpoints
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 from ovs_metadata.publisher.errors import NeutronUnavailable
@@ -85,7 +85,7 @@ def _worker(port: int, authority: Path) -> None:
 
 
 def _doctor(port: int, authority: Path) -> None:
-    read_endpoints(_settings(port, authority), b"secret", nobody())
+    read_endpoints(_settings(port, authority), b"secret", no_instance())
 
 
 def _settings(port: int, authority: Path) -> Settings:

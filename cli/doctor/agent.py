@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ovs_metadata.cli.admin_client import AgentSilent, AgentStill, ask
+from ovs_metadata.cli.admin_client import AgentTimedOut, AgentUnreachable, ask
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.host.config import Config
@@ -107,8 +107,8 @@ class AgentFacts:
 
         There are workers only while it is.
         """
-        told = self.admin.enabled if self.admin else None
-        return True if told is None and self.workers else told
+        shown = self.admin.enabled if self.admin else None
+        return True if shown is None and self.workers else shown
 
     @property
     def at_work(self) -> bool:
@@ -200,9 +200,9 @@ def read_admin(place: Path) -> AdminFacts:
             ports=tuple(ports["ports"]),
             enabled=status["enabled"],
         )
-    except AgentStill as error:
+    except AgentTimedOut as error:
         return AdminFacts(silent=str(error))
-    except AgentSilent as error:
+    except AgentUnreachable as error:
         return AdminFacts(unreachable=str(error))
 
 

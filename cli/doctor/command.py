@@ -91,13 +91,13 @@ def _print(diagnosis: Diagnosis) -> None:
     lines = rendered(title, _table(diagnosis.hops))
     findings = diagnosis.findings
     for number, finding in enumerate(findings):
-        told = ([] if number else [""]) + rendered(*_told(finding))
+        shown = ([] if number else [""]) + rendered(*_rendered_finding(finding))
         more = number + 1 < len(findings)
-        if number and len(lines) + len(told) + more > SCREEN:
+        if number and len(lines) + len(shown) + more > SCREEN:
             left = len(findings) - number
             lines.append(f"and {left} more: --format json has all of them")
             break
-        lines += told
+        lines += shown
     print_rendered(lines)
 
 
@@ -110,12 +110,12 @@ def _table(hops: tuple[HopReport, ...]) -> RenderableType:
     for each in hops:
         mark, style = _MARKS[each.state]
         names = dict.fromkeys(finding.fault.name for finding in each.findings)
-        said = ", ".join(names) or (f"not known: {each.skipped}" if each.skipped else each.seen)
+        text = ", ".join(names) or (f"not known: {each.skipped}" if each.skipped else each.seen)
         # Where the output's encoding has no such mark, the word says it.
         table.add_row(
             Text(mark if _can_print(mark) else each.state, style),
             each.hop.value,
-            Text(_shown(said)),
+            Text(_shown(text)),
         )
     return table
 
@@ -132,7 +132,7 @@ def _can_print(mark: str) -> bool:
     return True
 
 
-def _told(finding: Finding) -> Iterator[RenderableType]:
+def _rendered_finding(finding: Finding) -> Iterator[RenderableType]:
     style = {"error": "bold red", "warning": "yellow", "note": "dim"}[finding.severity.word]
     title = (f"{finding.severity.word}: {finding.fault.name}", style)
     yield Text.assemble(title, _shown(f" {finding.subject}".rstrip()))

@@ -46,7 +46,7 @@ def _asker(evidence: Evidence) -> nova.Asker:
     except CannotTell:
         ports = ()
     if not ports:
-        return nova.nobody()
+        return nova.no_instance()
     record = ports[0].record
     return nova.Asker(record.device_id, record.project_id, record.primary or "")
 

@@ -140,7 +140,7 @@ class Asker:
     known: bool = True
 
 
-def nobody() -> Asker:
+def no_instance() -> Asker:
     """An instance that does not exist, at an address of documentation (RFC 5737)."""
     return Asker(str(uuid.uuid4()), uuid.uuid4().hex, "192.0.2.1", known=False)
 

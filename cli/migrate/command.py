@@ -184,8 +184,8 @@ def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) ->
             if not force:
                 _stop_at_failures(checks)
         switch_host(store, name, enabled=True)
-        said = _wait_for_agent(store, name, timeout, enabled=True)
-    echo(f"{name} is enabled; {said.ports_served} ports are served.")
+        agent = _wait_for_agent(store, name, timeout, enabled=True)
+    echo(f"{name} is enabled; {agent.ports_served} ports are served.")
     if here:
         _verify(cli, timeout)
         echo("Verified by doctor.")
@@ -253,24 +253,24 @@ def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -
     """Wait until the host's agent says that it does as it is told."""
 
     def done() -> bool:
-        said = announced(store, host)
-        return said is not None and said.alive and said.applied and said.enabled is enabled
+        agent = announced(store, host)
+        return agent is not None and agent.alive and agent.applied and agent.enabled is enabled
 
     wait_until(done, timeout)
-    said = announced(store, host)
+    agent = announced(store, host)
     word = "enabled" if enabled else "disabled"
-    if said is None or not said.alive:
+    if agent is None or not agent.alive:
         raise CommandError(
             f"{host} is {word} in the store, but its agent is not alive: it will do so when it is "
             f"started{'' if enabled else _IN_THE_WAY}"
         )
     if not done():
-        error = f": {said.last_error}" if said.last_error else ""
+        error = f": {agent.last_error}" if agent.last_error else ""
         raise CommandError(
             f"{host} is {word} in the store, but its agent has not done so in time{error}; see its "
             "log"
         )
-    return said
+    return agent
 
 
 def _removed_without_agent(host: str, config: Config) -> bool:

@@ -173,7 +173,7 @@ def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("certificates", "failed", str(error))
         return
     secret = in_force[SHARED_SECRET].encode()
-    found = nova.check(nova.read_endpoints(settings, secret, nova.nobody()), settings)
+    found = nova.check(nova.read_endpoints(settings, secret, nova.no_instance()), settings)
     for finding in found:
         state: State = "failed" if finding.severity is Severity.ERROR else "warning"
         text = f"{finding.fault.name} {finding.subject}: {finding.why}. {finding.fault.remedy}"

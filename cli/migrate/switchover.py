@@ -51,16 +51,16 @@ def announced(store: Store, host: str) -> HostAgent | None:
         MalformedDocument: the configuration of the host cannot be.
     """
     found = store.announced_at(layout.agent_path(host))
-    said = read_announcement(found.data) if found else None
-    if found is None or said is None:
+    status = read_announcement(found.data) if found else None
+    if found is None or status is None:
         return None
     wanted = config_digest(effective(read_sources(store, host)).values)
     return HostAgent(
         alive=found.alive,
-        enabled=said.enabled,
-        applied=said.generation == wanted,
-        ports_served=said.ports_served,
-        last_error=said.last_error,
+        enabled=status.enabled,
+        applied=status.generation == wanted,
+        ports_served=status.ports_served,
+        last_error=status.last_error,
     )
 
 

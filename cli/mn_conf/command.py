@@ -202,7 +202,7 @@ def doc(_cli: CliContext, key: str | None) -> None:
     help="File of HOCON or JSON.",
 )
 @click.option(
-    "-a", "--all", "everything", is_flag=True, help="Also values that are in force already."
+    "-a", "--all", "show_all", is_flag=True, help="Also values that are in force already."
 )
 @host_option
 @template_option
@@ -212,7 +212,7 @@ def import_file(
     cli: CliContext,
     *,
     path: Path,
-    everything: bool,
+    show_all: bool,
     host: str | None,
     template: str | None,
     force: bool,
@@ -226,7 +226,7 @@ def import_file(
     def merged(values: Values) -> Values:
         nonlocal imported
         imported = given
-        if not everything:
+        if not show_all:
             in_force = effective(sources_of(store, target)).values
             # A bad value of its own is not in force, and to be replaced all the same.
             imported = differing(given, {**in_force, **values})

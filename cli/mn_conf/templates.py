@@ -77,12 +77,12 @@ def template_list(cli: CliContext, *, as_json: bool) -> None:
 
 
 @click.command("template-get")
-@click.option("-a", "--all", "everything", is_flag=True, help="Of all hosts that have one.")
+@click.option("-a", "--all", "show_all", is_flag=True, help="Of all hosts that have one.")
 @host_option
 @click.pass_obj
-def template_get(cli: CliContext, *, everything: bool, host: str | None) -> None:
+def template_get(cli: CliContext, *, show_all: bool, host: str | None) -> None:
     """Print the template assigned to a host."""
-    if everything:
+    if show_all:
         if host is not None:
             raise click.UsageError("-a and -h do not go together.")
         with opened(cli) as store:
