@@ -1,7 +1,7 @@
 """Asks the agent of this host, over the UNIX socket in its directory.
 
-Anybody could wait for us at a TCP port and say what he likes. At the socket it is root, or whoever
-we are ourselves; the kernel says so.
+Any program could listen at a TCP port and answer anything. At the socket the kernel says who
+answers: root, or our own user.
 """
 
 import http.client
@@ -68,7 +68,7 @@ class AgentUnreachable(Exception):
 
 
 class AgentTimedOut(AgentUnreachable):
-    """It accepts the connection and says nothing: it stands still, or is busy."""
+    """The agent accepts the connection, and does not answer: it hangs, or is busy."""
 
 
 def ask(place: Path, path: str) -> dict[str, Any]:

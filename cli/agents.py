@@ -74,7 +74,7 @@ def forget(cli: CliContext, host: str) -> None:
 
 
 def _described(store: Store, announced: Announced) -> dict[str, Any]:
-    """What an agent said, whether it lives, and whether its configuration is the current one."""
+    """What an agent announces, whether it is alive, and whether its configuration is current."""
     status = read_announcement(announced.data) or AgentStatus(last_error="not understood")
     try:
         wanted = config_digest(effective(read_sources(store, announced.name)).values)

@@ -112,7 +112,7 @@ def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> No
     Args:
         lines: what is printed.
         err: print on standard error.
-        state: a word of ours that follows the last line in that color.
+        state: a word that follows the last line in that color.
         color: a name of `click.style`.
     """
     encoding = (sys.stderr if err else sys.stdout).encoding

@@ -18,7 +18,7 @@ class State(StrEnum):
     INSTALLED = "installed"
     """It should be there, and is."""
     LEARNED = "learned"
-    """The switch made it itself, as one of our flows told it to."""
+    """The switch made it itself, by a learn action of one of our flows."""
     MISSING = "missing"
     """It should be there, and is not."""
     DIFFERENT = "different"

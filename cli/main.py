@@ -50,8 +50,8 @@ def main(context: click.Context, config: str | None, store: str | None) -> None:
     Exit status: 0 done, 1 failure, 2 usage, 3 the store or Open vSwitch cannot be reached, 4 no
     such record.
     """
-    # What ends a command is said once, as its error: not by the log of the store or of OVSDB's
-    # library as well, which Python would print for want of a handler.
+    # An error that ends a command is printed once. Without a handler Python would also print what
+    # the store and OVSDB's library log.
     for name in (ovs_metadata.__name__, "ovsdbapp"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     context.obj = load("common:CliContext")(config, store)

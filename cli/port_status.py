@@ -42,7 +42,7 @@ class PortStatus:
 
     @property
     def title(self) -> str:
-        """What an operator may call it, in one phrase."""
+        """A name for operators, in one phrase."""
         port = f"port {self.port_id}, " if self.port_id else ""
         return f"{port}interface {self.interface.name}"
 
@@ -94,7 +94,7 @@ def _port_status(
 def _reason(
     interface: Interface, record: PortRecord | MalformedRecord | None, host_ports: HostPorts
 ) -> str:
-    """The first thing that is in the way."""
+    """The first reason."""
     if interface.name in host_ports.refused:
         return host_ports.refused[interface.name]
     if not interface.iface_id:

@@ -102,7 +102,7 @@ def sync_ports(
 def _progress() -> Iterator[Callable[[str], None]]:
     """A progress bar on standard error, if that is a terminal; call it with each port's id.
 
-    How many ports there are, nobody says; but ids come in order, and are spread evenly.
+    The number of ports is unknown, but ids come in order, and are spread evenly.
     """
     console = Console(stderr=True)
     bar = Progress(

@@ -52,9 +52,10 @@ def status(context: click.Context, output: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen of this host; what could not be is None, and why is said beside it.
+    """What was read of this host; what could not be read is None.
 
-    `processes` are looked at if the agent tells nothing; `silence` is why it does not.
+    agent_view: what the agent reports; silence: why it reports nothing. processes: read if it
+    reports nothing. unseen: why `host` could not be read.
     """
 
     config: Config
@@ -67,7 +68,7 @@ class Seen:
 
     @property
     def agent_pid(self) -> int | None:
-        """The agent's pid; None if it does not run, or that cannot be told."""
+        """The agent's pid; None if it does not run, or that is unknown."""
         if self.agent_view:
             return int(self.agent_view["pid"])
         agent = self.processes.agent if self.processes else None
@@ -104,7 +105,7 @@ class Seen:
         return problems
 
     def _of_processes(self) -> list[str]:
-        """What is wrong with the agent and its children, which do not tell it themselves."""
+        """What is wrong with the agent and its children, as their processes show."""
         if self.processes is None:
             return [f"it is unknown whether the agent runs: {self.silence}"]
         agent = self.processes.agent
@@ -200,7 +201,7 @@ def _processes(config: Config, enabled: bool | None) -> AgentFacts:
     """The agent and its children; again for a moment if one is missing that may be about to start.
 
     Raises:
-        OSError: one may not look.
+        OSError: the lock files cannot be read.
     """
     return read_agent_at_rest(config, read_processes, lambda _facts: enabled is not False)
 

@@ -30,9 +30,9 @@ def named(keys: Iterable[FlowKey]) -> frozenset[Named]:
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """What is needed of the bridge to tell of packets on it.
+    """What a verdict needs to know of the bridge.
 
-    `ours` are the flows of ours in the switch. `reason` says why the port's hooks are not there,
+    `ours` are our flows in the switch. `reason` says why the port's hooks are not there,
     if they are not; None when they should be.
     """
 

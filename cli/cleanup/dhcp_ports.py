@@ -1,7 +1,7 @@
 """What removing Neutron's DHCP ports would do. Pure functions on Neutron's documents, no I/O.
 
-A DHCP agent has a port on each network it serves (device_owner `network:dhcp`), and makes it anew
-when somebody deletes it. Where no router of Neutron's is the gateway of a subnet, the agent leads
+A DHCP agent has a port on each network it serves (device_owner `network:dhcp`), and creates it
+again when it is deleted. Where no router of Neutron's is the gateway of a subnet, the agent leads
 guests to 169.254.169.254 through that port, by a route in DHCP option 121 (Neutron's
 `enable_isolated_metadata`).
 """
@@ -69,7 +69,7 @@ _RESTORED = (
     "security_groups",
     "allowed_address_pairs",
 )
-"""What a port is made anew from. Neutron chooses its id, revision and state itself."""
+"""What a port is created again from. Neutron chooses its id, revision and state itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +171,10 @@ def select(
 def recreating(
     agents: Iterable[DhcpAgent], ports: Collection[Document]
 ) -> dict[DhcpAgent, list[str]]:
-    """Active agents that would make some of these ports anew, with the networks of those.
+    """Active agents that would create some of these ports again, with the networks of those.
 
-    An agent makes its own ports anew, not those of another that hosts the network as well; what is
-    in reserve, or bound nowhere, may be any agent's.
+    An agent creates its own ports again, not those of another that hosts the network as well; what
+    is in reserve, or bound nowhere, may be any agent's.
     """
     found = {}
     for agent in agents:
@@ -241,7 +241,7 @@ def with_dhcp(ports: Iterable[Document], around: Surroundings) -> list[str]:
 
 
 def restoration(port: Document) -> dict[str, Any]:
-    """What Neutron is to be told so that it makes this port anew, addresses and owner the same."""
+    """The request that has Neutron create this port again, with the same addresses and owner."""
     # False says something; empty values are what Neutron takes by itself.
     return {
         name: port[name]

@@ -94,7 +94,7 @@ def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, outpu
 
 
 def _plugged(config: Config) -> set[str] | None:
-    """The interfaces on the bridge; None when nobody can tell."""
+    """The interfaces on the bridge; None when that is unknown."""
     try:
         ovsdb = Ovsdb(config.ovsdb_connection, config.bridge, lambda _bridge: None)
     except OvsdbUnreachable as error:

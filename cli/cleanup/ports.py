@@ -222,7 +222,7 @@ def _each(
 def _looked_again(
     neutron: "DhcpNeutron", done: list[CleanedPort]
 ) -> tuple[list[CleanedPort], NeutronUnavailable | None]:
-    """The outcome, after a look at whether somebody has made ports anew already."""
+    """The outcome, after a check whether ports were already created again."""
     try:
         existing = neutron.ports() if done else []
     except NeutronUnavailable as error:

@@ -78,9 +78,9 @@ class ProcessFacts:
 
 @dataclass(frozen=True, slots=True)
 class AdminFacts:
-    """What the agent says. `unreachable` and `silent`: why it says nothing.
+    """What the agent reports. `unreachable` and `silent`: why it reports nothing.
 
-    enabled: whether the service is, as the agent keeps it; None if it does not know yet.
+    enabled: whether the service is enabled in the agent; None if the agent does not know yet.
     """
 
     unreachable: str = ""
@@ -103,22 +103,22 @@ class AgentFacts:
 
     @property
     def keeps_enabled(self) -> bool | None:
-        """Whether the service is enabled as the agent keeps it; None if that cannot be told.
+        """Whether the service is enabled in the agent; None if that is unknown.
 
-        There are workers only while it is.
+        Workers run only while it is.
         """
         shown = self.admin.enabled if self.admin else None
         return True if shown is None and self.workers else shown
 
     @property
     def at_work(self) -> bool:
-        """Whether what is not as it should be may be so in a moment."""
+        """Whether what is wrong may become right by itself: no process is stopped."""
         processes = (self.agent, self.controller, *self.workers)
         return self.agent is not None and not any(each and each.stopped for each in processes)
 
 
 def read_agent(config: Config) -> AgentFacts:
-    """The agent, its children, and what it says."""
+    """Read the agent's processes, and ask the agent."""
     facts = read_processes(config)
     if facts.agent and not facts.agent.stopped:
         return replace(facts, admin=read_admin(config.admin_socket))
@@ -126,7 +126,11 @@ def read_agent(config: Config) -> AgentFacts:
 
 
 def read_processes(config: Config) -> AgentFacts:
-    """The agent and its children; raises OSError if one may not look at the lock files."""
+    """Read the processes of the agent and its children.
+
+    Raises:
+        OSError: the lock files cannot be read.
+    """
     agent = _holder(config.state_dir / "agent.lock")
     return AgentFacts(
         wanted_workers=config.workers,
@@ -191,7 +195,7 @@ def _workers_of(agent: int) -> Iterator[ProcessFacts]:
 
 
 def read_admin(place: Path) -> AdminFacts:
-    """What the agent says at its socket of readiness and ports."""
+    """Ask the agent at its admin socket whether it is ready, and for its ports."""
     try:
         status, ports = ask(place, "/status"), ask(place, "/ports")
         return AdminFacts(
@@ -235,7 +239,7 @@ def examine(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> HopRep
 
 
 def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator[Finding]:
-    """The agent and its children; without an agent there are no children to miss."""
+    """Check the agent and its children. Without an agent no children are expected."""
     if facts.agent is None:
         yield Finding(AGENT_NOT_RUNNING, "no process holds its lock file")
     elif facts.agent.stopped:

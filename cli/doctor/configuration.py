@@ -88,7 +88,7 @@ class DeploymentFacts:
 class DocumentFacts:
     """The documents: what they come to, or why one is `malformed`; neither if they are unread.
 
-    world_readable: a warning for each that holds the shared secret and that anybody can read.
+    world_readable: a warning for each that holds the shared secret and that every client can read.
     """
 
     deployment: DeploymentFacts | None = None

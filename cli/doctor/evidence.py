@@ -22,7 +22,7 @@ STORE_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be found out.
+    """What the doctor is asked to find out.
 
     selector: which port, by any of its names; empty for the host. store_url: which store, if it is
     not the configured one. send: whether a request may be sent into the switch.

@@ -72,7 +72,7 @@ class PacketFacts:
     """By family, IPv4 and IPv6."""
     answer: Mapping[str, Verdict] = field(default_factory=dict)
     own_requests: int | None = None
-    """Packets from the instance's own addresses; None if nobody wants to know."""
+    """Packets from the instance's own addresses; None if no port was named."""
 
 
 @dataclass(frozen=True, slots=True)

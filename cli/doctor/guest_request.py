@@ -95,7 +95,7 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
             send(client.start())
             # The way back is learned, but up to Open vSwitch 3.7 at least, what a packet-out
             # teaches does not count as a change of flows: a cached decision to drop such answers
-            # would stand for as long as answers come.
+            # would stay for as long as answers come.
             # The deletion of a flow that is not there has the switch compare the two.
             none = hook_of(config.flows, Connection(4, ofport, NO_CLIENT_PORT))
             switch.send(openflow.delete_message(offline, config.flows, none.key, none.cookie))

@@ -113,7 +113,7 @@ class NamespaceFacts:
 
 
 def read_namespace(config: Config) -> NamespaceFacts:
-    """The metadata port's network namespace, its device, and who listens in there."""
+    """Read the metadata port's network namespace: its device, and its listening sockets."""
     if namespaces.namespace_id(config.namespace) is None:
         return NamespaceFacts(config.namespace)
     with namespaces.inside_namespace(config.namespace):
@@ -167,7 +167,7 @@ def examine(bridge: Bridge | None, config: Config, *, agent_runs: bool) -> HopRe
 
 
 def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> Iterator[Finding]:
-    """The metadata port, its network namespace, and who listens in there: nobody without agent."""
+    """Check the metadata port, its network namespace, and, if the agent runs, its listeners."""
     problem = _of_bridge_port(bridge)
     if problem:
         yield problem

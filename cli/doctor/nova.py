@@ -2,8 +2,8 @@
 
 Each is asked twice: with a signature made of the shared secret, and with one of nonsense, which
 Nova must refuse with 403. Only both together show that the secret is the right one; `/` needs no
-signature and would prove nothing. An instance that nobody has gets 404 after its signature was
-accepted. The checks are pure: facts in, findings out.
+signature and would prove nothing. A request for an unknown instance gets 404 after its
+signature was accepted. The checks are pure: facts in, findings out.
 """
 
 import contextlib
@@ -115,7 +115,7 @@ class EndpointFacts:
     """One Nova endpoint. `failed`: the step that did, and `why`; it was not asked any more then.
 
     signed: status of a request signed with the shared secret, for an instance if `of_instance`,
-    otherwise for one that nobody has; unsigned: of the same with a signature of nonsense.
+    otherwise for an unknown one; unsigned: of the same with a signature of nonsense.
     is_nova: whether its `/` is that of Nova's metadata API; None if that was not asked.
     expires_in: seconds until its certificate expires; None without TLS, or unchecked.
     """
@@ -141,7 +141,7 @@ class Asker:
 
 
 def no_instance() -> Asker:
-    """An instance that does not exist, at an address of documentation (RFC 5737)."""
+    """An instance that does not exist, with an address of documentation (RFC 5737)."""
     return Asker(str(uuid.uuid4()), uuid.uuid4().hex, "192.0.2.1", known=False)
 
 
@@ -195,11 +195,11 @@ def _failure(error: Exception, endpoint: Endpoint) -> tuple[AskStep, str]:
 
 
 class _NoTls(Exception):
-    """It accepted a connection, and then did not answer as TLS does."""
+    """The endpoint accepted a connection, and did not answer with TLS."""
 
 
 class _Silent(Exception):
-    """It accepted a connection, and does not answer."""
+    """The endpoint accepted a connection, and does not answer."""
 
 
 @contextlib.contextmanager

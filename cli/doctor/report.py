@@ -1,4 +1,4 @@
-"""What the doctor says: which hop is not as it should be, why, and what to do. Values."""
+"""What the doctor reports: which hop is broken, why, and what to do. Values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ class CannotTell(Exception):
 
 
 class Severity(IntEnum):
-    """How bad it is; the worst of them is the command's exit status."""
+    """How bad a fault is; the worst is the command's exit status."""
 
     NOTE = -1
-    """Nothing is wrong; it may be what explains a guest without metadata all the same."""
+    """Nothing is wrong, but this may explain why a guest has no metadata."""
     WARNING = 1
     """Guests are served. Something needs looking after, or will."""
     ERROR = 2
@@ -108,7 +108,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class HopReport:
-    """How one hop is. `seen` says what was seen of it; `skipped`, why it was not looked at."""
+    """The state of one hop. `seen`: what was read; `skipped`: why it was not examined."""
 
     hop: HopName
     findings: tuple[Finding, ...] = ()
@@ -140,7 +140,7 @@ class HopReport:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All hops, and what it comes to. `subject` is the port in question, if one was named."""
+    """The state of all hops. `subject` is the port in question, if one was named."""
 
     host: str
     subject: str
@@ -148,7 +148,7 @@ class Diagnosis:
 
     @property
     def findings(self) -> list[Finding]:
-        """All of them, in the order of hops, what matters most first within each."""
+        """All findings, in the order of hops, the worst first within each."""
         return [
             finding
             for hop in self.hops

@@ -31,8 +31,8 @@ class Hop(Generic[E]):
     """One hop.
 
     faults: all that can be found in it, in the order of docs/troubleshooting.md.
-    examine: makes its report of the evidence; may raise CannotTell. It is told whether the fault of
-        another hop explains whatever it finds.
+    examine: makes its report from the evidence; may raise CannotTell. Its second argument says
+        whether the fault of another hop explains whatever it finds.
     needs: what must be right for that.
     explained_by: hops whose errors explain what this one finds, which is left out then.
     unexplained: faults that nothing explains.

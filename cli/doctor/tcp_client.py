@@ -1,7 +1,7 @@
 """A TCP client in a value: frames of Ethernet in, frames out. No I/O, no clock.
 
 Just enough of TCP (RFC 9293) for one short request over a link that loses nothing: what arrives
-out of order is not kept but asked for again, and whoever drives it sends the last frames anew when
+out of order is not kept but asked for again, and its owner sends the last frames again when
 nothing has come for a while. IPv4 only.
 """
 
@@ -62,7 +62,7 @@ class TcpClient:
         return self._last
 
     def abort(self) -> list[bytes]:
-        """The frames that end it, if the other end has not; to be sent when nobody waits longer."""
+        """The frames that end it, if the other end has not; to be sent when its owner gives up."""
         if not self.connected or self.refused:
             return []
         return [self._frame(_RST | _ACK, self._sequence)]

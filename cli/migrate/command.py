@@ -226,9 +226,9 @@ def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
 
 
 def _ask_for_guests(config: Config, ports: list[ServedPort], timeout: float) -> None:
-    """Have guests ask anew for the service's MAC, as soon as nothing of ours would answer.
+    """Have guests ask again for the service's MAC, as soon as our flows no longer answer.
 
-    Twice: who has heard a MAC just now may take no other for a while.
+    Twice: a guest that has just learned a MAC may ignore another for a while.
     """
     if wait_until(lambda: lets_pass(config), timeout):
         try:
@@ -250,7 +250,7 @@ def _host(cli: CliContext, host: str | None) -> tuple[str, bool]:
 
 
 def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -> HostAgent:
-    """Wait until the host's agent says that it does as it is told."""
+    """Wait until the host's agent announces that it has applied `enabled`."""
 
     def done() -> bool:
         agent = announced(store, host)
@@ -274,7 +274,7 @@ def _wait_for_agent(store: Store, host: str, timeout: float, *, enabled: bool) -
 
 
 def _removed_without_agent(host: str, config: Config) -> bool:
-    """Have nothing left here if no agent runs that would see to it; whether none runs."""
+    """Remove every trace if no agent runs here; return whether none runs."""
     try:
         without = remove_without_agent(config)
     except OSError as error:

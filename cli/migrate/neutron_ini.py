@@ -21,7 +21,7 @@ KEYS = (
     *(f"{PREFIX}.nova_insecure", f"{PREFIX}.nova_ca_file"),
     *(f"{PREFIX}.nova_client_certificate_file", f"{PREFIX}.nova_client_key_file"),
 )
-"""The keys that metadata_agent.ini speaks of, whether an option stands in it or not."""
+"""The keys that metadata_agent.ini has options for, whether they are set in it or not."""
 
 _OPTIONS: list[Any] = [
     # Called nova_metadata_ip until Neutron 12.
@@ -120,7 +120,7 @@ def _value(conf: Any, name: str, names: str, group: str | None = None) -> Any:
     try:
         value = conf[group][name] if group else conf[name]
     except (cfg.Error, ValueError) as error:
-        # Of the secret only the name is told: what oslo.config says repeats the value.
+        # Only the secret's name is printed: the error of oslo.config repeats the value.
         secret = name == "metadata_proxy_shared_secret"
         why = "its value cannot be used" if secret else " ".join(str(error).split())
         raise NeutronIniError(f"{names}: {name}: {why}") from None
@@ -145,7 +145,7 @@ def equivalent(neutron: NeutronMetadata, nova_url: str | None = None) -> Mapping
         NeutronIniError: a value is none that our agents could use.
     """
     url = nova_url or neutron.url
-    # Files mean nothing without TLS, and one that is missing would be in the way all the same.
+    # Files mean nothing without TLS, but a missing one would still be an error.
     tls = "https://" in url
     # Neutron's agent shows a certificate only if it has the key as well.
     client = tls and bool(neutron.certificate_file and neutron.key_file)

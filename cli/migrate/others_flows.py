@@ -1,4 +1,4 @@
-"""Which flows of others stand where ours are to stand. Blocking, changes nothing."""
+"""Which flows of other programs are where ours belong. Blocking, changes nothing."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ovs_metadata.host.config import Config
 
 @dataclass(frozen=True, slots=True)
 class OthersFlows:
-    """tables: those of ours in which somebody else has flows.
+    """tables: our tables in which other programs have flows.
 
     above: how many flows of others in table 0 go before our hooks, or have the same priority.
     """

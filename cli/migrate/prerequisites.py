@@ -35,7 +35,7 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One prerequisite, how it is, and what was seen or is to be done."""
+    """One prerequisite, its state, and what was seen or what to do."""
 
     name: str
     state: State
@@ -100,7 +100,7 @@ def _metadata_port(bridge: Bridge) -> Check:
 
 
 def _tables(config: Config) -> Check:
-    """Tables of somebody else's: its flows would be mixed with ours."""
+    """Check that no other program uses our tables: its flows would be mixed with ours."""
     tables = table_names(config.flows.table_base)
     name = f"tables {min(tables)} to {max(tables)}"
     try:

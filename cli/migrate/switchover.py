@@ -75,9 +75,9 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 def what_is_left(config: Config) -> str:
-    """Why guests of this host may not get past us yet; empty if nothing of ours is on the bridge.
+    """Why we may still serve guests of this host; empty if nothing of ours is on the bridge.
 
-    Flows and metadata port are in the way; that nobody can be asked about them may be as well.
+    Flows and the metadata port serve guests. If Open vSwitch does not answer, both may be there.
     """
     switch = read_switch(config)
     if switch.unreachable or switch.silent:
@@ -96,7 +96,7 @@ def what_is_left(config: Config) -> str:
 def lets_pass(config: Config) -> bool:
     """Whether guests' new connections get past us: all of our hooks for them are gone.
 
-    So they are as well where nobody can be asked: without ovs-vswitchd there are no flows.
+    If ovs-vswitchd does not answer they are gone as well: without it there are no flows.
     """
     try:
         flows = dump_flows(config, {})

@@ -30,7 +30,7 @@ from ovs_metadata.store.store import Store
 def from_neutron(
     files: tuple[Path, ...], nova_url: str | None
 ) -> tuple[Mapping[str, Any], list[str]]:
-    """Neutron's configuration as keys of ours, and what is to be said of it."""
+    """Neutron's configuration as our keys, and remarks on it."""
     try:
         neutron = read_neutron_ini(files or (DEFAULT_FILE,))
         return equivalent(neutron, nova_url), remarks(neutron, nova_url)
@@ -41,7 +41,7 @@ def from_neutron(
 def wanted_values(
     cli: CliContext, store: Store, files: tuple[Path, ...], nova_url: str | None
 ) -> tuple[Mapping[str, Any], list[str]]:
-    """What is to be checked, and what is to be said of it.
+    """The values to check, and remarks on them.
 
     What is configured already, for that is what `enable` goes by; what Neutron has if nothing is
     yet, or if the operator asks for it.
@@ -86,7 +86,7 @@ def masked(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_values(values: Mapping[str, Any], notes: list[str]) -> None:
-    """Print the values as HOCON, and what is to be said of them."""
+    """Print the values as HOCON, and the remarks."""
     echo_text(render(masked(values)))
     for note in notes:
         echo(f"note: {note}")

@@ -155,11 +155,11 @@ def change_document(
         store: where it is.
         target: which one.
         changed: makes the new values of the present ones; may be called several times.
-        replace_all: what is there does not matter, not even whether it can be read.
+        replace_all: ignore the present values, which need not be readable.
 
     Raises:
         MalformedDocument: what is stored is no configuration; names it.
-        Unstorable: what is to be stored is none.
+        Unstorable: the new values are no configuration.
         StoreError: the store cannot be used.
     """
     after: Values = {}
@@ -181,7 +181,7 @@ def change_document(
 
 
 def warn(message: str) -> None:
-    """Say something beside the output."""
+    """Print a warning on standard error."""
     echo(f"mn-conf: {message}", err=True)
 
 

@@ -132,7 +132,7 @@ def _assignments(store: Store) -> dict[str, str]:
 
 
 def _documents(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
-    """The documents below a path, by name, whatever somebody has called them."""
+    """The documents below a path, by name, which may be any name."""
     for node in store.document_names(path):
         document = store.read_document(f"{path}/{node}")
         if document:
