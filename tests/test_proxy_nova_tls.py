@@ -66,6 +66,20 @@ async def test_the_certificate_must_name_the_host_be_it_a_name_or_an_address(
     assert len(nova.requests) == trusted
 
 
+@on_loop
+async def test_each_endpoint_is_spoken_to_as_its_url_says(authority: Authority) -> None:
+    tls = authority.server_context("IP:127.0.0.1")
+    async with (
+        running_nova(answers(OK)) as plain,
+        running_nova(answers(OK), tls=tls) as secure,
+    ):
+        for urls in ((plain.url, secure.url), (secure.url, plain.url)):
+            async with running_proxy(*urls, nova_ca=authority.certificate) as proxy:
+                guest = await proxy.guest()
+                assert await guest.get() == OK
+        assert (len(plain.requests), len(secure.requests)) == (1, 1)
+
+
 @pytest.mark.parametrize("insecure", [True, False])
 @on_loop
 async def test_an_unknown_authority_is_accepted_only_when_told_so(
