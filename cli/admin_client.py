@@ -78,7 +78,7 @@ def ask(place: Path, path: str) -> dict[str, Any]:
         AgentUnreachable: no agent answers there, or another program does.
         AgentTimedOut: it accepts the connection, and does not answer.
     """
-    connection = _Connection(place)
+    connection = _AdminConnection(place)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -102,7 +102,7 @@ def ask(place: Path, path: str) -> dict[str, Any]:
     return document
 
 
-class _Connection(http.client.HTTPConnection):
+class _AdminConnection(http.client.HTTPConnection):
     """A connection to the admin listener."""
 
     def __init__(self, place: Path) -> None:

@@ -12,7 +12,7 @@ from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey, Match
 
 
-class State(StrEnum):
+class FlowState(StrEnum):
     """How a flow in the switch compares with what should be there."""
 
     INSTALLED = "installed"
@@ -33,7 +33,7 @@ class ListedFlow:
 
     key: FlowKey
     cookie: int
-    state: State
+    state: FlowState
     does: str
     packets: int | None = None
     octets: int | None = None
@@ -77,7 +77,7 @@ def groups(
     there = {flow.key for flow in dumped}
     listed = [_there(flow, desired.get(flow.key)) for flow in dumped]
     listed += [
-        ListedFlow(key, flow.cookie, State.MISSING, flow.note)
+        ListedFlow(key, flow.cookie, FlowState.MISSING, flow.note)
         for key, flow in desired.items()
         if key not in there
     ]
@@ -97,11 +97,11 @@ def groups(
 
 def _there(flow: DumpedFlow, desired: Flow | None) -> ListedFlow:
     if flow.learned:
-        state, does = State.LEARNED, _way_back(flow)
+        state, does = FlowState.LEARNED, _way_back(flow)
     elif desired is None:
-        state, does = State.UNEXPECTED, _match(flow.key.match) or "every packet"
+        state, does = FlowState.UNEXPECTED, _match(flow.key.match) or "every packet"
     else:
-        state = State.INSTALLED if flow.as_desired else State.DIFFERENT
+        state = FlowState.INSTALLED if flow.as_desired else FlowState.DIFFERENT
         does = desired.note
     return ListedFlow(flow.key, flow.cookie, state, does, flow.packets, flow.octets)
 

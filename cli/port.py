@@ -21,7 +21,7 @@ from ovs_metadata.cli.common import (
     print_table,
 )
 from ovs_metadata.cli.lazy import LazyGroup
-from ovs_metadata.cli.port_row import COLUMNS, LONG, PortRow
+from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort
 from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
@@ -158,7 +158,8 @@ def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> N
         found: dict[str, PortState] = {} if here else dict(store.records())
         found |= {id_: port_state(store, id_) for id_ in ports_here.keys() - found.keys()}
     listed = [
-        PortRow(port_id, state, ports_here.get(port_id)) for port_id, state in sorted(found.items())
+        ListedPort(port_id, state, ports_here.get(port_id))
+        for port_id, state in sorted(found.items())
     ]
     if output == "json":
         print_json([row.document() for row in listed])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ovs_metadata.flows.family import Family
 from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port
-from ovs_metadata.flows.trace import Step, Trace
+from ovs_metadata.flows.trace import Trace, TraceStep
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.address import PROXY_PORT, SERVICE_PORT, port_address
 
@@ -45,7 +45,7 @@ class TraceContext:
     ours: Collection[Named]
     reason: str | None = None
 
-    def is_ours(self, step: Step) -> bool:
+    def is_ours(self, step: TraceStep) -> bool:
         """Whether the flow the packet met is one of ours."""
         return (step.table, step.priority, step.match) in self.ours
 
@@ -58,7 +58,7 @@ class TraceContext:
         name = self.interface_name(number)
         return f"port {number} ({name})" if name else f"port {number}"
 
-    def note(self, step: Step) -> str:
+    def note(self, step: TraceStep) -> str:
         """What the flow the packet met does, in one phrase."""
         if step.priority is None:
             return "no flow matches"

@@ -32,7 +32,7 @@ _TEXT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     """One flow the packet met. priority and cookie are None where no flow matched."""
 
     table: int
@@ -46,7 +46,7 @@ class Step:
 class Trace:
     """What became of a packet. `final` are the fields it had in the end, by ovs-ofctl's names."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TraceStep, ...] = ()
     final: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -130,7 +130,7 @@ _SIDE_REMARKS = ("->", ">>", "<<")
 
 def parse(text: str) -> Trace:
     """Read what ofproto/trace printed."""
-    steps: list[Step] = []
+    steps: list[TraceStep] = []
     flow: Mapping[str, str] = {}
     for line in text.splitlines():
         name, colon, value = line.partition(": ")
@@ -145,12 +145,12 @@ def parse(text: str) -> Trace:
     return Trace(tuple(steps), flow)
 
 
-def _step(table: int, text: str) -> Step:
+def _step(table: int, text: str) -> TraceStep:
     flow = _FLOW.fullmatch(text.strip())
     if not flow:
-        return Step(table)
+        return TraceStep(table)
     cookie = int(flow["cookie"], 16) if flow["cookie"] else 0
-    return Step(table, flow["match"] or "", int(flow["priority"]), cookie)
+    return TraceStep(table, flow["match"] or "", int(flow["priority"]), cookie)
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import dataclasses
 
 from contracts.store_support import record
 
-from ovs_metadata.cli.flow_groups import Group, State, groups
+from ovs_metadata.cli.flow_groups import FlowState, Group, groups
 from ovs_metadata.cli.port_status import PortStatus, port_statuses
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import DumpedFlow
@@ -44,7 +44,7 @@ def _groups(*dumped: DumpedFlow) -> list[Group]:
     return groups(DESIRED, dumped, _port_statuses())
 
 
-def _states(group: Group) -> set[State]:
+def _states(group: Group) -> set[FlowState]:
     return {flow.state for flow in group.flows}
 
 
@@ -63,7 +63,7 @@ def test_flows_for_all_ports_come_first_then_each_port() -> None:
 def test_each_installed_flow_says_what_it_does_and_how_often_it_did() -> None:
     for group in _groups(*INSTALLED):
         for flow in group.flows:
-            assert flow.state == State.INSTALLED
+            assert flow.state == FlowState.INSTALLED
             assert flow.does == DESIRED[flow.key].note
             assert flow.octets == 60 * (flow.packets or 0)
 
@@ -78,21 +78,21 @@ def test_a_missing_flow_is_marked_and_has_no_counters() -> None:
     _, one, _ = _groups(*(flow for flow in INSTALLED if flow.key.table != 0))
     hooks = [flow for flow in one.flows if flow.key.table == 0]
     assert hooks
-    assert {flow.state for flow in hooks} == {State.MISSING}
+    assert {flow.state for flow in hooks} == {FlowState.MISSING}
     assert {flow.packets for flow in hooks} == {None}
-    assert {flow.state for flow in one.flows if flow.key.table} == {State.INSTALLED}
+    assert {flow.state for flow in one.flows if flow.key.table} == {FlowState.INSTALLED}
 
 
 def test_a_flow_with_other_content_is_marked() -> None:
     changed = dataclasses.replace(INSTALLED[0], as_desired=False)
     everybodys, one, _ = _groups(changed, *INSTALLED[1:])
-    assert [flow.state for flow in everybodys.flows].count(State.DIFFERENT) == 1
-    assert _states(one) == {State.INSTALLED}
+    assert [flow.state for flow in everybodys.flows].count(FlowState.DIFFERENT) == 1
+    assert _states(one) == {FlowState.INSTALLED}
 
 
 def test_a_learned_flow_stands_with_its_port_and_says_to_whom_it_leads() -> None:
     _, one, _ = _groups(*INSTALLED, LEARNED)
-    (learned,) = (flow for flow in one.flows if flow.state == State.LEARNED)
+    (learned,) = (flow for flow in one.flows if flow.state == FlowState.LEARNED)
     assert "10.0.0.77" in learned.does
     assert "40000" in learned.does
     assert learned.family == "IPv4"
@@ -101,11 +101,11 @@ def test_a_learned_flow_stands_with_its_port_and_says_to_whom_it_leads() -> None
 def test_a_flow_that_should_not_be_there_is_marked_and_shows_what_it_matches() -> None:
     stray = DumpedFlow(FlowKey(0, 9, Match.of(in_port=5, eth_type=0x0806)), cookie(5), 1, 60, False)
     _, one, _ = _groups(*INSTALLED, stray)
-    (marked,) = (flow for flow in one.flows if flow.state == State.UNEXPECTED)
+    (marked,) = (flow for flow in one.flows if flow.state == FlowState.UNEXPECTED)
     assert marked.does == "arp,in_port=5"
     odd = DumpedFlow(FlowKey(0, 9, Match.of(udp_dst=53, vlan_vid=4097)), cookie(5), 1, 60, False)
     _, one, _ = _groups(*INSTALLED, odd)
-    (marked,) = (flow for flow in one.flows if flow.state == State.UNEXPECTED)
+    (marked,) = (flow for flow in one.flows if flow.state == FlowState.UNEXPECTED)
     assert marked.does == "udp_dst=53,vlan_vid=4097"
 
 

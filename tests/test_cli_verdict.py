@@ -9,12 +9,12 @@ from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import cookie, table_names
-from ovs_metadata.flows.trace import Step, Trace
+from ovs_metadata.flows.trace import Trace, TraceStep
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
 PORT = Port(5, "fa:16:3e:00:00:01", "10.0.0.5")
-HOOK = Step(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
+HOOK = TraceStep(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
 DESIRED = pipeline(OPTIONS, 1, [PORT])
 CONTEXT = TraceContext(
     port=PORT,
@@ -28,13 +28,13 @@ CONTEXT = TraceContext(
 UNSERVED = dataclasses.replace(CONTEXT, reason="the store has no record of it")
 
 TO_PROXY = Trace(
-    (HOOK, Step(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),
+    (HOOK, TraceStep(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),
     {"nw_src": "169.254.0.5", "ipv6_src": "fe80::a9fe:5", "tp_dst": "9697"},
 )
 TO_INSTANCE = Trace(
     (
-        Step(0, "in_port=1", 20000, cookie(), ("goto_table:201",)),
-        Step(204, "", 200, cookie(5), ("output:5",)),
+        TraceStep(0, "in_port=1", 20000, cookie(), ("goto_table:201",)),
+        TraceStep(204, "", 200, cookie(5), ("output:5",)),
     ),
     {
         "nw_src": "169.254.169.254",
@@ -70,37 +70,37 @@ def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) 
     ("steps", "words"),
     [
         (
-            (HOOK, Step(200, "", 0, cookie(), ("drop",))),
+            (HOOK, TraceStep(200, "", 0, cookie(), ("drop",))),
             "is dropped in MetadataToProxy (anything else: dropped)",
         ),
         (
-            (Step(0, "ip", 30000, 0x77, ("drop",)),),
+            (TraceStep(0, "ip", 30000, 0x77, ("drop",)),),
             "is dropped in table 0 (another program's flow: ip, priority 30000): a flow that is "
             "not ours takes it in table 0, at priority 30000, before our hook at 20000 could",
         ),
         (
-            (Step(0),),
+            (TraceStep(0),),
             "is dropped in table 0, where no flow matches: this port's hook is missing: is the "
             "flow controller running?",
         ),
         (
-            (Step(0, "", 0, 0, ("NORMAL",)),),
+            (TraceStep(0, "", 0, 0, ("NORMAL",)),),
             "is switched by NORMAL, like any other traffic: this port's hook is missing: is the "
             "flow controller running?",
         ),
-        ((HOOK, Step(200, "", 9, 0x77, ("output:7",))), "goes out of port 7 (patch-tun)"),
-        ((HOOK, Step(200, "", 9, 0x77, ("CONTROLLER:65535",))), "is sent to a controller"),
+        ((HOOK, TraceStep(200, "", 9, 0x77, ("output:7",))), "goes out of port 7 (patch-tun)"),
+        ((HOOK, TraceStep(200, "", 9, 0x77, ("CONTROLLER:65535",))), "is sent to a controller"),
         ((), "ends nowhere that ovs-vswitchd reports"),
     ],
 )
-def test_a_request_that_ends_elsewhere(steps: tuple[Step, ...], words: str) -> None:
+def test_a_request_that_ends_elsewhere(steps: tuple[TraceStep, ...], words: str) -> None:
     verdict = of_request(Trace(steps), IPV4, CONTEXT)
     assert not verdict.right
     assert verdict.words == words
 
 
 def test_a_request_that_should_meet_no_hook_says_why_there_is_none() -> None:
-    verdict = of_request(Trace((Step(0, "", 0, 0, ("NORMAL",)),)), IPV4, UNSERVED)
+    verdict = of_request(Trace((TraceStep(0, "", 0, 0, ("NORMAL",)),)), IPV4, UNSERVED)
     assert verdict.words == (
         "is switched by NORMAL, like any other traffic: there is no hook for this port, because "
         "the store has no record of it"
@@ -131,17 +131,17 @@ def test_an_answer_that_is_rewritten_wrongly(final: dict[str, str], words: str) 
 
 
 def test_an_answer_without_its_hook() -> None:
-    verdict = of_answer(Trace((Step(0, "", 0, 0, ("NORMAL",)),)), IPV4, CONTEXT)
+    verdict = of_answer(Trace((TraceStep(0, "", 0, 0, ("NORMAL",)),)), IPV4, CONTEXT)
     assert not verdict.right
     assert "the hook of the metadata port is missing" in verdict.words
 
 
 def test_a_step_that_should_be_there_says_what_its_flow_does() -> None:
     for key, flow in CONTEXT.desired.items():
-        step = Step(key.table, match_text(key.match), key.priority, flow.cookie)
+        step = TraceStep(key.table, match_text(key.match), key.priority, flow.cookie)
         assert CONTEXT.note(step) == flow.note
     assert CONTEXT.note(HOOK) == "one of our flows: in_port=5"
 
 
 def test_a_flow_with_a_cookie_like_ours_is_somebody_elses() -> None:
-    assert "another program's flow: udp" in CONTEXT.note(Step(200, "udp", 200, cookie()))
+    assert "another program's flow: udp" in CONTEXT.note(TraceStep(200, "udp", 200, cookie()))

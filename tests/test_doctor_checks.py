@@ -29,7 +29,7 @@ from ovs_metadata.cli.doctor.port import PortFacts, is_instance_port
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
 from ovs_metadata.cli.doctor.request import RequestFacts
 from ovs_metadata.cli.doctor.store import StoreFacts
-from ovs_metadata.cli.flow_groups import Group, ListedFlow, State
+from ovs_metadata.cli.flow_groups import FlowState, Group, ListedFlow
 from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.cli.verdict import Verdict
 from ovs_metadata.flows.values import FlowKey, Match
@@ -311,7 +311,7 @@ def test_which_ports_concern_us_when_none_is_named() -> None:
     assert not is_instance_port(port_facts(state=replace(RECORD, device_owner="network:dhcp")))
 
 
-def group(*states: State, ofport: int = 5) -> Group:
+def group(*states: FlowState, ofport: int = 5) -> Group:
     key = FlowKey(0, 1, Match.of(in_port=ofport))
     return Group(ofport, None, tuple(ListedFlow(key, 5, state, "the hook") for state in states))
 
@@ -326,16 +326,19 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (FlowFacts((group(State.INSTALLED, State.LEARNED),), packets(own_requests=3)), []),
-        (FlowFacts((group(State.MISSING, State.MISSING),)), ["flows-missing"]),
-        (FlowFacts((group(State.DIFFERENT),)), ["flows-different"]),
-        (FlowFacts((group(State.UNEXPECTED),)), ["flows-unexpected"]),
+        (FlowFacts((group(FlowState.INSTALLED, FlowState.LEARNED),), packets(own_requests=3)), []),
+        (FlowFacts((group(FlowState.MISSING, FlowState.MISSING),)), ["flows-missing"]),
+        (FlowFacts((group(FlowState.DIFFERENT),)), ["flows-different"]),
+        (FlowFacts((group(FlowState.UNEXPECTED),)), ["flows-unexpected"]),
         (FlowFacts((), packets(request=WRONG)), ["request-diverted"]),
         (FlowFacts((), packets(answer=WRONG)), ["answer-diverted"]),
-        (FlowFacts((group(State.MISSING),), packets(request=WRONG)), ["flows-missing"]),
-        (FlowFacts((group(State.MISSING, ofport=0),), packets(request=WRONG)), ["flows-missing"]),
+        (FlowFacts((group(FlowState.MISSING),), packets(request=WRONG)), ["flows-missing"]),
         (
-            FlowFacts((group(State.MISSING, ofport=6),), packets(request=WRONG)),
+            FlowFacts((group(FlowState.MISSING, ofport=0),), packets(request=WRONG)),
+            ["flows-missing"],
+        ),
+        (
+            FlowFacts((group(FlowState.MISSING, ofport=6),), packets(request=WRONG)),
             ["flows-missing", "request-diverted"],
         ),
         (FlowFacts((), packets(own_requests=0)), ["guest-never-asked"]),

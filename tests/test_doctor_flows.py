@@ -9,7 +9,7 @@ from contracts.store_support import record
 
 from ovs_metadata.cli.doctor import flows
 from ovs_metadata.cli.doctor.flows import read_flows
-from ovs_metadata.cli.flow_groups import State
+from ovs_metadata.cli.flow_groups import FlowState
 from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
@@ -57,7 +57,7 @@ def switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Switch:
 def test_all_flows_are_as_they_should_be_and_nothing_is_traced(switch: Switch) -> None:
     found = read_flows(switch.host, (), None)
     assert {group.ofport for group in found.groups} == {0, 5, 6}
-    assert {flow.state for group in found.groups for flow in group.flows} == {State.INSTALLED}
+    assert {flow.state for group in found.groups for flow in group.flows} == {FlowState.INSTALLED}
     assert (found.packets, switch.asked) == ((), [])
     assert flows.check(found) == []
 

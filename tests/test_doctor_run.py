@@ -14,7 +14,7 @@ from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.cli.doctor import evidence, flows, metadata_port, nova, port, request, retry
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, ProcessFacts
-from ovs_metadata.cli.doctor.evidence import Request
+from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.flows import FlowFacts, PacketFacts
 from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible
 from ovs_metadata.cli.doctor.hops import HOPS, diagnose, unreadable
@@ -32,7 +32,7 @@ from ovs_metadata.cli.doctor.report import (
 )
 from ovs_metadata.cli.doctor.request import RequestFacts
 from ovs_metadata.cli.doctor.run import Hop, Need, run
-from ovs_metadata.cli.flow_groups import Group, ListedFlow, State
+from ovs_metadata.cli.flow_groups import FlowState, Group, ListedFlow
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.flows.vswitchd import VswitchdError
 from ovs_metadata.host.address import METADATA_PORT_MAC
@@ -216,7 +216,7 @@ class Host:
         self.store.close()
 
     def diagnosis(self, selector: str = "", **more: Any) -> Diagnosis:
-        return diagnose(self.config, Request(selector, **more))
+        return diagnose(self.config, DiagnosisOptions(selector, **more))
 
 
 @pytest.fixture
@@ -374,7 +374,7 @@ def test_without_a_metadata_port_there_are_no_flows_and_no_request(host: Host) -
 
 def lacking() -> FlowFacts:
     key = FlowKey(0, 1, Match.of(in_port=5))
-    flow = ListedFlow(key, 5, State.MISSING, "the hook")
+    flow = ListedFlow(key, 5, FlowState.MISSING, "the hook")
     return FlowFacts((Group(5, None, (flow,)),), (PacketFacts(5, RECORD.port_id),))
 
 
@@ -403,7 +403,7 @@ def test_the_answer_for_another_instance_is_always_reported(host: Host) -> None:
 
 
 def test_no_request_if_none_is_wanted(host: Host) -> None:
-    found = host.diagnosis(send=False)
+    found = host.diagnosis(send_request=False)
     assert skipped(found) == {HopName.REQUEST: "not wanted"}
     assert host.asked_for == []
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import cookie
-from ovs_metadata.flows.trace import Step, answer_packet, parse, request_packet
+from ovs_metadata.flows.trace import TraceStep, answer_packet, parse, request_packet
 
 PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
 
@@ -58,7 +58,7 @@ Datapath actions: drop
 def test_each_flow_is_a_step_with_its_actions() -> None:
     trace = parse(SERVED)
     mine = cookie(2)
-    assert trace.steps[0] == Step(
+    assert trace.steps[0] == TraceStep(
         0,
         "tcp,in_port=2,vlan_tci=0x0000/0x1fff,nw_dst=169.254.169.254,tp_dst=80",
         20000,
@@ -88,11 +88,11 @@ def test_an_unchanged_packet_is_as_it_came() -> None:
     assert trace.outputs == ()
     assert trace.does("NORMAL")
     assert not trace.does("CONTROLLER")
-    assert trace.steps == (Step(0, "", 0, 0, ("NORMAL",)),)
+    assert trace.steps == (TraceStep(0, "", 0, 0, ("NORMAL",)),)
 
 
 def test_a_table_without_a_match_is_a_step_without_priority() -> None:
-    assert parse(NO_MATCH).steps[-1] == Step(60, actions=("drop",))
+    assert parse(NO_MATCH).steps[-1] == TraceStep(60, actions=("drop",))
 
 
 @given(st.text() | st.lists(st.sampled_from(SERVED.splitlines() + NO_MATCH.splitlines())))

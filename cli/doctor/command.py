@@ -18,7 +18,7 @@ from ovs_metadata.cli.common import (
     print_rendered,
     rendered,
 )
-from ovs_metadata.cli.doctor.evidence import Request
+from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.hops import diagnose, unreadable
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopReport
 from ovs_metadata.host.config import ConfigError, load
@@ -74,7 +74,7 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     except ConfigError as error:
         found = unreadable(error, port)
     else:
-        found = diagnose(config, Request(port, cli.store, request))
+        found = diagnose(config, DiagnosisOptions(port, cli.store, request))
     if output == "json":
         print_json(found.document())
     else:

@@ -21,25 +21,25 @@ STORE_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DiagnosisOptions:
     """What the doctor is asked to find out.
 
     selector: which port, by any of its names; empty for the host. store_url: which store, if it is
-    not the configured one. send: whether a request may be sent into the switch.
+    not the configured one. send_request: whether a request may be sent into the switch.
     """
 
     selector: str = ""
     store_url: str | None = None
-    send: bool = True
+    send_request: bool = True
 
 
 class Evidence(contextlib.ExitStack):
     """A context: the store that it opens is closed with it."""
 
-    def __init__(self, config: Config, request: Request) -> None:
+    def __init__(self, config: Config, options: DiagnosisOptions) -> None:
         super().__init__()
         self.config = config
-        self.request = request
+        self.options = options
 
     @property
     def opened_store(self) -> Store | None:
@@ -64,10 +64,10 @@ class Evidence(contextlib.ExitStack):
 
     @cached_property
     def _opened(self) -> tuple[Store | None, StoreFacts]:
-        url = self.request.store_url or self.config.store_url
+        url = self.options.store_url or self.config.store_url
         try:
             store = open_configured_store(
-                self.config, url=self.request.store_url, wait=STORE_TIMEOUT
+                self.config, url=self.options.store_url, wait=STORE_TIMEOUT
             )
         except StoreError as error:
             return None, failed(error, url)
@@ -96,7 +96,7 @@ class Evidence(contextlib.ExitStack):
         if bridge is None or store is None:
             raise CannotTell("there is no bridge" if bridge is None else self.store.problem)
         try:
-            return read_ports(self.config, bridge, store, self.request.selector, self.agent)
+            return read_ports(self.config, bridge, store, self.options.selector, self.agent)
         except StoreError as error:
             raise CannotTell(str(error)) from error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ovs_metadata.cli.doctor.port import GUEST_NEVER_ASKED
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
-from ovs_metadata.cli.flow_groups import Group, ListedFlow, State, groups
+from ovs_metadata.cli.flow_groups import FlowState, Group, ListedFlow, groups
 from ovs_metadata.cli.host_view import Host
 from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
@@ -181,9 +181,9 @@ def examine(
 
 
 _FAULT_OF_STATE = {
-    State.MISSING: FLOWS_MISSING,
-    State.DIFFERENT: FLOWS_DIFFERENT,
-    State.UNEXPECTED: FLOWS_UNEXPECTED,
+    FlowState.MISSING: FLOWS_MISSING,
+    FlowState.DIFFERENT: FLOWS_DIFFERENT,
+    FlowState.UNEXPECTED: FLOWS_UNEXPECTED,
 }
 
 
@@ -202,7 +202,7 @@ def check(facts: FlowFacts) -> list[Finding]:
 
 
 def _lets_astray(flow: ListedFlow) -> bool:
-    return flow.state in {State.MISSING, State.DIFFERENT}
+    return flow.state in {FlowState.MISSING, FlowState.DIFFERENT}
 
 
 def _of_verdicts(port: PacketFacts) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from ovs_metadata.cli.doctor import (
     request,
     store,
 )
-from ovs_metadata.cli.doctor.evidence import Evidence, Request
+from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.run import Hop, Need, run
 from ovs_metadata.host.config import Config, ConfigError
@@ -60,7 +60,7 @@ def _flows(evidence: Evidence, _explained: bool) -> HopReport:
 
 
 def _request(evidence: Evidence, explained: bool) -> HopReport:
-    if not evidence.request.send:
+    if not evidence.options.send_request:
         raise CannotTell("not wanted")
     if evidence.ports.host.metadata_ofport is None:
         raise CannotTell("there is no metadata port")
@@ -120,7 +120,7 @@ FAULTS: tuple[Fault, ...] = tuple(fault for hop in HOPS for fault in hop.faults)
 """All the doctor can find: docs/troubleshooting.md has a section on each of them, in this order."""
 
 
-def diagnose(config: Config, wanted: Request) -> Diagnosis:
+def diagnose(config: Config, wanted: DiagnosisOptions) -> Diagnosis:
     """Find out what is wrong."""
     with Evidence(config, wanted) as evidence:
         return Diagnosis(config.host, wanted.selector, run(HOPS, evidence))

@@ -15,7 +15,7 @@ from ovs_metadata.cli.common import (
     output_format,
     print_json,
 )
-from ovs_metadata.cli.doctor.evidence import Request
+from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.hops import diagnose
 from ovs_metadata.cli.doctor.report import Diagnosis, Severity
 from ovs_metadata.cli.migrate.neighbours import (
@@ -307,7 +307,7 @@ def _verify(cli: CliContext, timeout: float) -> None:
     last: list[Diagnosis] = []
 
     def well() -> bool:
-        last[:] = [diagnose(config, Request("", cli.store))]
+        last[:] = [diagnose(config, DiagnosisOptions("", cli.store))]
         return last[0].exit_status < Severity.ERROR
 
     is_well = wait_until(well, timeout)

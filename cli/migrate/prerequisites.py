@@ -27,7 +27,7 @@ from ovs_metadata.store.configuration import ConfigSource
 from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.store import Store
 
-State = Literal["ok", "warning", "failed"]
+CheckState = Literal["ok", "warning", "failed"]
 
 NAMED = 5
 """Ports that are named at most where several have the same trouble."""
@@ -38,7 +38,7 @@ class Check:
     """One prerequisite, its state, and what was seen or what to do."""
 
     name: str
-    state: State
+    state: CheckState
     text: str
 
     def document(self) -> dict[str, str]:
@@ -175,7 +175,7 @@ def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
     secret = in_force[SHARED_SECRET].encode()
     found = nova.check(nova.read_endpoints(settings, secret, nova.no_instance()), settings)
     for finding in found:
-        state: State = "failed" if finding.severity is Severity.ERROR else "warning"
+        state: CheckState = "failed" if finding.severity is Severity.ERROR else "warning"
         text = f"{finding.fault.name} {finding.subject}: {finding.why}. {finding.fault.remedy}"
         yield Check("Nova", state, text)
     if not found:

@@ -19,7 +19,7 @@ LONG = ["project", "MAC", "network", "revision"]
 
 
 @dataclass(frozen=True, slots=True)
-class PortRow:
+class ListedPort:
     """What the store has of a port, and what the agent of this host says of it, if it is here."""
 
     port_id: str
