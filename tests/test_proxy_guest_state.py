@@ -51,6 +51,10 @@ def check(rig: Rig) -> None:
     )
     if state in READING and not rig.transport.closing:
         assert rig.transport.reading
+    # A response on its way is for the instance that has the address.
+    if state in {*AT_NOVA, State.FLUSHING}:
+        assert connection._identity is not None
+        assert connection._identity.same_instance(rig.table.get(ADDRESS))
     # No request begins and no response is read while the output is full.
     if connection._output_full and state in AT_NOVA:
         assert state is State.STREAMING
