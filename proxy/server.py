@@ -124,8 +124,9 @@ class ProxyServer:
 
     async def _accept(self, sockets: Iterable[socket.socket]) -> None:
         for each in sockets:
+            # A duplicate, which can be closed while guests wait in the kernel: see `_pause`.
             listener = await self._loop.create_server(
-                lambda: GuestConnection(self._context), sock=each, backlog=_BACKLOG
+                lambda: GuestConnection(self._context), sock=each.dup(), backlog=_BACKLOG
             )
             self._listeners.append(listener)
 
@@ -160,14 +161,29 @@ class ProxyServer:
         """The number of open guest connections."""
         return len(self._registry)
 
+    def _pause(self) -> None:
+        """Accept no connections; those that guests begin wait in the kernel."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    async def _resume(self) -> None:
+        """Accept connections again, or at the next look if there are no descriptors for that."""
+        try:
+            await self._accept(tuple(self._sockets))
+        except OSError:
+            self._pause()
+        else:
+            self._without_descriptors = False
+
     def stop(self) -> None:
         """Accept no more connections; open connections continue."""
         if self._starting is not None:
             self._starting.cancel()
-        for listener in self._listeners:
-            listener.close()
+        self._pause()
         self._context.quarantine.guard(())
-        self._listeners.clear()
+        for each in self._sockets:
+            each.close()
         self._sockets.clear()
 
     async def drain(self) -> bool:
@@ -214,18 +230,26 @@ class ProxyServer:
             self._emptied.set()
 
     def _look_for_descriptors(self) -> None:
-        """Log once when there is no file descriptor to accept a connection with.
+        """Accept no connections while there is no file descriptor for one; log it once.
 
-        The event loop accepts connections by itself, and logs nothing. Guests wait in the kernel.
+        uvloop would try again and again.
         """
+        # Those of the closed listeners are free, and are needed to accept again.
+        wanted = 1 + (len(self._sockets) if self._without_descriptors else 0)
+        spare: list[int] = []
         try:
             for listener in self._sockets[:1]:
-                os.close(os.dup(listener.fileno()))
+                spare += [os.dup(listener.fileno()) for _ in range(wanted)]
         except OSError as error:
             if not self._without_descriptors:
                 _log.warning(
                     "cannot accept a connection, for lack of a file descriptor: %s", error.strerror
                 )
-            self._without_descriptors = True
+                self._without_descriptors = True
+                self._pause()
         else:
-            self._without_descriptors = False
+            if self._without_descriptors and (self._starting is None or self._starting.done()):
+                self._starting = self._loop.create_task(self._resume())
+        finally:
+            for each in spare:
+                os.close(each)

@@ -1,6 +1,7 @@
 """A real worker that may open few files, or none."""
 
 import contextlib
+import re
 import resource
 import socket
 import sys
@@ -68,6 +69,43 @@ def test_a_crowd_takes_no_others_descriptors_and_all_is_well_when_there_are_more
     with contextlib.ExitStack() as stack:
         crowd = [stack.enter_context(connect(worker, CROWD)) for _ in range(60)]
         assert all(is_answered(each) for each in crowd)
+    assert worker.complaints() == []
+
+
+def listens(worker: ProxyProcess) -> bool:
+    """Whether its event loop waits for connections: is called when there is one to accept."""
+    directory = Path(f"/proc/{worker.pid}")
+    # proc_pid_net(5): local address, state (0A: listening) and inode of a socket.
+    rows = [line.split() for line in (directory / "net/tcp").read_text().splitlines()[1:]]
+    inodes = {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if (row[1][-4:], row[3]) == (f"{worker.port:04X}", "0A")
+    }
+    watched = {
+        number
+        for path in (directory / "fd").iterdir()
+        if str(path.readlink()) == "anon_inode:[eventpoll]"
+        for number in re.findall(
+            r"^tfd:\s*(\d+)", (directory / "fdinfo" / path.name).read_text(), re.MULTILINE
+        )
+    }
+    with contextlib.suppress(FileNotFoundError):  # it is closing one
+        return any(str((directory / "fd" / each).readlink()) in inodes for each in watched)
+    return True
+
+
+def test_without_a_descriptor_it_does_not_try_to_accept_until_there_is_one(
+    worker: ProxyProcess,
+) -> None:
+    assert asks(worker, BYSTANDER)
+    assert listens(worker)
+    allow(worker, 8)
+    with connect(worker, BYSTANDER) as waiting:
+        wait_for(lambda: not listens(worker), "it to wait for no connection", DEADLINE)
+        allow(worker, 1024)
+        assert is_answered(waiting)
+    assert listens(worker)
     assert worker.complaints() == []
 
 
