@@ -106,7 +106,7 @@ def two_workers(lab_hypervisor: Factory) -> tuple[Hypervisor, Guest]:
 
 @dataclass(frozen=True)
 class OnZooKeeper:
-    """A hypervisor with one guest, which is served, and the ZooKeeper of its own that it uses."""
+    """A hypervisor with one guest, which is served, and the ZooKeeper that it uses a part of."""
 
     hypervisor: Hypervisor
     guest: Guest
@@ -114,15 +114,16 @@ class OnZooKeeper:
 
 
 @pytest.fixture
-def on_zookeeper(lab_hypervisor: Factory) -> Iterator[OnZooKeeper]:
-    """Whatever was made of the ZooKeeper, the agent is ended before it."""
+def on_zookeeper(lab_hypervisor: Factory, zookeeper: ZooKeeper) -> Iterator[OnZooKeeper]:
+    """The ZooKeeper is the session's: a test that ends it starts it again."""
     hypervisor = lab_hypervisor()
-    with ZooKeeper() as zookeeper:
-        hypervisor.start()
-        with hypervisor.use_zookeeper(zookeeper):
-            yield OnZooKeeper(hypervisor, serve_guest(hypervisor), zookeeper)
-            hypervisor.processes["agent"].stop()
-            hypervisor.close_store()
+    hypervisor.start()
+    with hypervisor.use_zookeeper(zookeeper, chroot=f"/{hypervisor.prefix}"):
+        yield OnZooKeeper(hypervisor, serve_guest(hypervisor), zookeeper)
+        if zookeeper.pid is None:  # the test has failed
+            zookeeper.start()
+        hypervisor.processes["agent"].stop()
+        hypervisor.close_store()
 
 
 @pytest.fixture(scope="module")

@@ -143,17 +143,19 @@ class Hypervisor:
             },
         )
 
-    def use_zookeeper(self, zookeeper: ZooKeeper, port: int | None = None) -> Relay:
-        """Have the agent use a ZooKeeper that runs outside the host's namespace.
+    def use_zookeeper(
+        self, zookeeper: ZooKeeper, port: int | None = None, chroot: str = ""
+    ) -> Relay:
+        """Have the agent use a ZooKeeper that runs outside the host's namespace, or a part of it.
 
         On that port, if it listens on several. `store_security` is for whoever writes from here.
         Returns the way there, to be entered by the caller; the configuration is to be written
         afterwards.
         """
         self.close_store()
-        self.store_url = "zookeeper://127.0.0.1:2181"
+        self.store_url = f"zookeeper://127.0.0.1:2181{chroot}"
         hosts = f"{zookeeper.address}:{port}" if port else zookeeper.hosts
-        self._store_url_here = f"zookeeper://{hosts}"
+        self._store_url_here = f"zookeeper://{hosts}{chroot}"
         return Relay(self.namespace, 2181, hosts)
 
     def close(self) -> None:
