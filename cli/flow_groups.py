@@ -17,8 +17,6 @@ class FlowState(StrEnum):
 
     INSTALLED = "installed"
     """It should be there, and is."""
-    LEARNED = "learned"
-    """The switch made it itself, by a learn action of one of our flows."""
     MISSING = "missing"
     """It should be there, and is not."""
     DIFFERENT = "different"
@@ -96,19 +94,12 @@ def groups(
 
 
 def _there(flow: DumpedFlow, desired: Flow | None) -> ListedFlow:
-    if flow.learned:
-        state, does = FlowState.LEARNED, _way_back(flow)
-    elif desired is None:
+    if desired is None:
         state, does = FlowState.UNEXPECTED, _match(flow.key.match) or "every packet"
     else:
         state = FlowState.INSTALLED if flow.as_desired else FlowState.DIFFERENT
         does = desired.note
     return ListedFlow(flow.key, flow.cookie, state, does, flow.packets, flow.octets)
-
-
-def _way_back(flow: DumpedFlow) -> str:
-    port = dict(flow.key.match.fields).get("tcp_dst", "?")
-    return f"learned: answers go back to {flow.restores or 'its source'}, TCP port {port}"
 
 
 def _match(match: Match) -> str:

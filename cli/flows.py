@@ -51,7 +51,7 @@ def flows(cli: CliContext, port: str | None, output: str) -> None:
     "served", "why_not" (null if its instance gets metadata) and "flows". A flow has "table",
     "table_name", "priority", "match" (as ovs-ofctl writes it), "cookie", "family" ("IPv4", "IPv6"
     or null), "packets", "bytes" (null if it is missing), "does", and "state": "installed",
-    "learned", "missing", "different" or "unexpected". What does not apply is null.
+    "missing", "different" or "unexpected". What does not apply is null.
     """
     host = look(cli)
     wanted = {each.interface for each in host.chosen(port)} if port else None

@@ -26,12 +26,17 @@ from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.family import FAMILIES, Family
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import table_names
-from ovs_metadata.flows.trace import Trace, answer_packet, parse, request_packet
+from ovs_metadata.flows.trace import (
+    Trace,
+    answer_packet,
+    likely_source,
+    parse,
+    request_packet,
+)
 from ovs_metadata.host.address import why_unservable
 
 UNKNOWN_MAC = "02:00:00:00:00:01"
-UNKNOWN_IPV4 = "192.0.2.1"
-"""Source of the request where no record says better: an address of documentation (RFC 5737)."""
+"""Sender of the request where there is no record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +102,16 @@ def _only(host: Host, selector: str) -> PortStatus:
 
 def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceContext, list[Way]]:
     options = host.config.flows
-    port = _port(port_status)
+    record = port_status.record
+    port = Port(port_status.interface.ofport or 0, record.mac_address if record else UNKNOWN_MAC)
+    guest = likely_source(port.mac, record.primary_fixed_ip(4) if record else None, family)
     try:
         ours = dump_flows(host.config, {})
     except OSError as error:
         raise CommandError(host.unasked(error), UNREACHABLE) from error
     trace_context = TraceContext(
         port=port,
+        guest=guest,
         metadata_ofport=host.metadata_ofport or 0,
         hook_priority=options.priority,
         table_names=table_names(options.table_base),
@@ -115,10 +123,7 @@ def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceCon
     if port.ofport <= 0:
         never = Verdict(False, f"cannot be sent: {port_status.reason}")
         return trace_context, [Way("request", never), Way("answer", never)]
-    if port.primary(family) is None:
-        never = Verdict(False, f"cannot be sent: the port has no IPv{family.version} address")
-        return trace_context, [Way("request", never), Way("answer", never)]
-    packet = request_packet(port, family)
+    packet = request_packet(port, guest, family)
     traced = _trace(host, packet)
     ways = [Way("request", of_request(traced, family, trace_context), packet, traced)]
     in_the_way = why_unservable(port.ofport)
@@ -129,20 +134,12 @@ def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceCon
             *ways,
             Way("answer", Verdict(False, f"cannot be sent: {in_the_way}")),
         ]
-    packet = answer_packet(trace_context.metadata_ofport, port.ofport, family)
+    packet = answer_packet(trace_context.metadata_ofport, port.ofport, guest, family)
     traced = _trace(host, packet)
     return trace_context, [
         *ways,
         Way("answer", of_answer(traced, family, trace_context), packet, traced),
     ]
-
-
-def _port(port_status: PortStatus) -> Port:
-    """The port as the pipeline has it; without a record, one with some address."""
-    ofport, record = port_status.interface.ofport or 0, port_status.record
-    if record is None:
-        return Port(ofport, UNKNOWN_MAC, UNKNOWN_IPV4)
-    return Port(ofport, record.mac_address, record.primary_fixed_ip(4))
 
 
 def _trace(host: Host, packet: str) -> Trace:

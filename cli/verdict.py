@@ -32,11 +32,12 @@ def named(keys: Iterable[FlowKey]) -> frozenset[Named]:
 class TraceContext:
     """What a verdict needs to know of the bridge.
 
-    `ours` are our flows in the switch. `reason` says why the port's hooks are not there,
-    if they are not; None when they should be.
+    `guest` is the address that the instance asks from. `ours` are our flows in the switch. `reason`
+    says why the port's hooks are not there, if they are not; None when they should be.
     """
 
     port: Port
+    guest: str
     metadata_ofport: int
     hook_priority: int
     table_names: Mapping[int, str]
@@ -73,26 +74,27 @@ class TraceContext:
 
 
 def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
-    """Of the instance's request: it should reach the proxy from the port's own address."""
+    """Of the instance's request: it should reach the proxy at the port's own address."""
     if trace.outputs != (context.metadata_ofport,):
         hook = f"there is no hook for this port, because {context.reason}"
         if context.reason is None:
             hook = "this port's hook is missing: is the flow controller running?"
         return Verdict(False, _elsewhere(trace, context, hook))
-    source = trace.address(family.source)
+    destination = trace.address(family.destination)
     expected = port_address(context.port.ofport, family.version)
-    if source != expected:
+    if destination != expected:
         return Verdict(
-            False, f"goes to the proxy as {source}, which is not the port's address, {expected}"
+            False,
+            f"goes to the proxy at {destination}, which is not the port's address, {expected}",
         )
     if trace.port("dst") != PROXY_PORT:
         return Verdict(
             False,
-            f"goes to the proxy as {source}, but to TCP port {trace.port('dst')} and not to "
-            f"{PROXY_PORT}, that of the primary address",
+            f"goes to the proxy at {destination}, but to TCP port {trace.port('dst')} and not to "
+            f"{PROXY_PORT}",
         )
     return Verdict(
-        True, f"goes to the proxy as {source}, out of metadata port {context.metadata_ofport}"
+        True, f"goes to the proxy at {destination}, out of metadata port {context.metadata_ofport}"
     )
 
 
@@ -104,9 +106,8 @@ def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     destination = trace.address(family.destination)
     source = f"{trace.address(family.source)} port {trace.port('src')}"
     way = f"out of {context.ofport(context.port.ofport)}, from {source}"
-    expected = context.port.primary(family)
-    if destination != expected:
-        return Verdict(False, f"goes to {destination} and not to {expected}, {way}")
+    if destination != context.guest:
+        return Verdict(False, f"goes to {destination} and not to {context.guest}, {way}")
     if source != f"{family.service} port {SERVICE_PORT}" or (
         trace.final.get("dl_dst") != context.port.mac
     ):

@@ -23,7 +23,6 @@ from ovs_metadata.flows.announcement import ports_to_tell
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
-from ovs_metadata.flows.ours import is_learned
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.rivalry import Rivalry
 from ovs_metadata.flows.switch import SwitchFlows
@@ -187,7 +186,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         options, desired = self._config.flows, self._flows.desired or {}
         for stats in event.msg.body:
             key = reported.our_key(options, stats, self._wire_keys)
-            if key is None or is_learned(options, key):
+            if key is None:
                 continue
             flow = desired.get(key)
             same = flow is not None and reported.same_content(stats, flow)

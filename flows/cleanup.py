@@ -17,7 +17,7 @@ def remove_flows(config: Config) -> None:
         OSError: the management socket cannot be reached, falls silent, or refuses.
     """
     offline = openflow.offline_datapath()
-    # Hooks first; learned flows go with what they were learned by.
+    # Hooks first: at no moment does one lead to a table that is empty.
     flows = sorted(dump_flows(config, {}), key=lambda flow: flow.key.table)
     with Conversation(config.management_socket) as switch:
         for flow in flows:

@@ -48,10 +48,7 @@ def desired_flows(
     made_by: Pipeline | None = None,
 ) -> Mapping[FlowKey, Flow]:
     """All flows that should stand in the bridge; `made_by` has those of the last time."""
-    ports = (
-        Port(each.ofport, each.record.mac_address, each.record.primary_fixed_ip(4))
-        for each in host_ports.served.values()
-    )
+    ports = (Port(each.ofport, each.record.mac_address) for each in host_ports.served.values())
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 
 

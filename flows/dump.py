@@ -6,7 +6,6 @@ from typing import Any
 
 from ovs_metadata.flows import openflow, reported
 from ovs_metadata.flows.conversation import Conversation
-from ovs_metadata.flows.ours import is_learned
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 
@@ -15,8 +14,7 @@ from ovs_metadata.host.config import Config
 class DumpedFlow:
     """One flow of ours as it stands in the switch.
 
-    `as_desired`: it is one that should be there, and does just what it should. `learned`: the
-    switch made it itself; `restores` is the address to which it then sends answers.
+    `as_desired`: it is one that should be there, and does just what it should.
     """
 
     key: FlowKey
@@ -24,12 +22,10 @@ class DumpedFlow:
     packets: int
     octets: int
     as_desired: bool = True
-    learned: bool = False
-    restores: str | None = None
 
 
 def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFlow]:
-    """All flows of ours, learned ones included.
+    """All flows of ours.
 
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.
@@ -40,7 +36,6 @@ def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFl
         if key is None:
             continue
         flow = desired.get(key)
-        learned = is_learned(config.flows, key)
         flows.append(
             DumpedFlow(
                 key=key,
@@ -48,8 +43,6 @@ def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFl
                 packets=stats.packet_count,
                 octets=stats.byte_count,
                 as_desired=flow is not None and reported.same_content(stats, flow),
-                learned=learned,
-                restores=reported.restored_destination(stats) if learned else None,
             )
         )
     return flows

@@ -48,9 +48,10 @@ class Family:
 
     `port_addresses` is the network of all port addresses, with its mask. `question` is what asks
     for the MAC of an address, in words; `question_for` are the fields that match it, `answer` the
-    actions that turn it into its answer, and `answer_is_sent` whether they send it, too; if not,
-    it has to go on to table Advertise. `probe` are further fields of the question asked by who
-    wants the address for himself; no fields when that needs no care.
+    actions that turn it into an answer with the service address's MAC, and `answer_is_sent`
+    whether they send it, too; if not, it has to go on to table Advertise. `probe` are further
+    fields of the question asked by who wants the address for himself; no fields when that needs no
+    care.
 
     What a hook matches costs all other traffic: without a prefix trie for a field, Open vSwitch
     makes a datapath flow for each value of it that passes. It looks at MACs before addresses. So a
@@ -67,7 +68,7 @@ class Family:
     question: str
     question_for: Callable[[MatchValue], Mapping[str, MatchValue]]
     question_to: tuple[str, str]
-    answer: Callable[[str], tuple[Action, ...]]
+    answer: tuple[Action, ...]
     answer_is_sent: bool
     request_to: Mapping[str, MatchValue] = field(default_factory=dict)
     probe: Mapping[str, MatchValue] = field(default_factory=dict)
@@ -97,19 +98,16 @@ def _arp_request(target: MatchValue) -> Mapping[str, MatchValue]:
     return {"eth_type": ETH_ARP, "arp_op": ARP_REQUEST, "arp_tpa": target}
 
 
-def _answer_arp(mac: str) -> tuple[Action, ...]:
-    """ARP's two addresses change places by way of reg0, a scratch register nobody reads."""
-    return (
-        Move("eth_src", "eth_dst"),
-        SetField("eth_src", mac),
-        SetField("arp_op", ARP_REPLY),
-        Move("arp_sha", "arp_tha"),
-        SetField("arp_sha", mac),
-        Move("arp_tpa", "reg0"),
-        Move("arp_spa", "arp_tpa"),
-        Move("reg0", "arp_spa"),
-        OutputInPort(),
-    )
+_ANSWER_ARP = (
+    Move("eth_src", "eth_dst"),
+    SetField("eth_src", METADATA_PORT_MAC),
+    SetField("arp_op", ARP_REPLY),
+    Move("arp_sha", "arp_tha"),
+    SetField("arp_sha", METADATA_PORT_MAC),
+    Move("arp_spa", "arp_tpa"),
+    SetField("arp_spa", SERVICE_IPV4),
+    OutputInPort(),
+)
 
 
 def _solicitation(target: MatchValue) -> Mapping[str, MatchValue]:
@@ -122,23 +120,21 @@ def _solicitation(target: MatchValue) -> Mapping[str, MatchValue]:
     }
 
 
-def _advertise(mac: str) -> tuple[Action, ...]:
-    """All of an advertisement but the MAC in its option, and but for sending it.
+_ADVERTISE = (
+    Move("eth_src", "eth_dst"),
+    SetField("eth_src", METADATA_PORT_MAC),
+    Move("ipv6_src", "ipv6_dst"),
+    SetField("ipv6_src", SERVICE_IPV6),
+    SetField("nd_reserved", SOLICITED_OVERRIDE),
+    SetField("nd_options_type", TARGET_LINK_LAYER_ADDRESS),
+    SetField("icmpv6_type", NEIGHBOR_ADVERTISEMENT),
+)
+"""All of an advertisement but the MAC in its option, and but for sending it.
 
-    The solicitation's option with its sender's MAC becomes the one for the target's. That has a
-    field for the MAC only in what is matched as an advertisement, which takes another table. A
-    solicitation without the option gets an advertisement without one, as a unicast one may.
-    """
-    return (
-        Move("eth_src", "eth_dst"),
-        SetField("eth_src", mac),
-        Move("ipv6_src", "ipv6_dst"),
-        Move("ipv6_nd_target", "ipv6_src"),
-        SetField("nd_reserved", SOLICITED_OVERRIDE),
-        SetField("nd_options_type", TARGET_LINK_LAYER_ADDRESS),
-        SetField("icmpv6_type", NEIGHBOR_ADVERTISEMENT),
-    )
-
+The solicitation's option with its sender's MAC becomes the one for the target's. That has a field
+for the MAC only in what is matched as an advertisement, which takes another table. A solicitation
+without the option gets an advertisement without one, as a unicast one may.
+"""
 
 ADVERTISEMENT: Mapping[str, MatchValue] = {
     "eth_type": ETH_IPV6,
@@ -160,7 +156,7 @@ IPV4 = Family(
     question="an ARP request",
     question_for=_arp_request,
     question_to=(BROADCAST_MAC, METADATA_PORT_MAC),
-    answer=_answer_arp,
+    answer=_ANSWER_ARP,
     answer_is_sent=True,
 )
 IPV6 = Family(
@@ -175,7 +171,7 @@ IPV6 = Family(
     question_to=(SOLICITED_NODE_MAC, METADATA_PORT_MAC),
     # Over IPv4 a guest may well send it to its router. A link-local address is never routed.
     request_to={"eth_dst": METADATA_PORT_MAC},
-    answer=_advertise,
+    answer=_ADVERTISE,
     answer_is_sent=False,
     # Duplicate address detection asks from the unspecified address, to which nobody can answer.
     probe={"ipv6_src": "::"},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `text` is its name in a match of ovs-ofctl, `nxm_name` in a move or a learn."""
+    """One field. `text` is its name in a match of ovs-ofctl, `nxm_name` in a move."""
 
     name: str
     bits: int
@@ -46,7 +46,6 @@ FIELDS = {
         Field("arp_op", 16, _OF, 15, "arp_op", "NXM_OF_ARP_OP"),
         Field("arp_spa", 32, _OF, 16, "arp_spa", "NXM_OF_ARP_SPA"),
         Field("arp_tpa", 32, _OF, 17, "arp_tpa", "NXM_OF_ARP_TPA"),
-        Field("reg0", 32, _NX, 0, "reg0", "NXM_NX_REG0"),
         Field("arp_sha", 48, _NX, 17, "arp_sha", "NXM_NX_ARP_SHA"),
         Field("arp_tha", 48, _NX, 18, "arp_tha", "NXM_NX_ARP_THA"),
         Field("ipv6_src", 128, _NX, 19, "ipv6_src", "NXM_NX_IPV6_SRC"),

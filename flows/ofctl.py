@@ -14,16 +14,10 @@ from ovs_metadata.flows.values import (
     Action,
     Flow,
     GotoTable,
-    Learn,
-    LearnSpec,
-    LoadField,
     Match,
-    MatchConstant,
-    MatchField,
     MatchValue,
     Move,
     Output,
-    OutputField,
     OutputInPort,
     SetField,
 )
@@ -40,14 +34,14 @@ _VLAN_TCI: Mapping[MatchValue, str] = {0: "0x0000/0x1fff", NO_VLAN: "0x0000/0x0f
 _TCP_FLAGS: Mapping[MatchValue, str] = {ACK: "+ack", RST_WITHOUT_ACK: "+rst-ack"}
 
 _MATCH_ORDER = (
-    *("reg0", "in_port", "vlan_vid", "eth_src", "eth_dst"),
+    *("in_port", "vlan_vid", "eth_src", "eth_dst"),
     *("arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "arp_op"),
     *("tcp_src", "tcp_dst", "tcp_flags", "icmpv6_type", "icmpv6_code", "ipv6_nd_target"),
 )
 """The order in which ovs-ofctl prints the fields of a match."""
 
 _ACTION_NAMES = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
-"""Fields that set_field and a constant in a learn spell differently from OpenFlow."""
+"""Fields that set_field spells differently from OpenFlow."""
 
 
 def dump(flows: Iterable[Flow], names: Mapping[int, str] | None = None) -> str:
@@ -123,38 +117,5 @@ def _action(action: Action, names: Mapping[int, str] | None) -> str:
             return "IN_PORT"
         case GotoTable(table):
             return f"goto_table:{_table(table, names)}"
-        case Learn():
-            return _learn(action, names)
         case _:
             assert_never(action)
-
-
-def _learn(learn: Learn, names: Mapping[int, str] | None) -> str:
-    words = [
-        f"table={_table(learn.table, names)}",
-        f"idle_timeout={learn.idle_timeout}",
-        f"priority={learn.priority}",
-        "delete_learned",
-        f"cookie={learn.cookie:#x}",
-        f"limit={learn.limit}",
-        *(_learn_spec(spec) for spec in learn.specs),
-    ]
-    return f"learn({','.join(words)})"
-
-
-def _learn_spec(spec: LearnSpec) -> str:
-    match spec:
-        case MatchConstant("eth_type", value):
-            return f"eth_type={value:#x}"
-        case MatchConstant("ip_proto", value):
-            return f"nw_proto={value}"
-        case MatchConstant(field, value):
-            return f"{_ACTION_NAMES.get(field, field)}={value}"
-        case MatchField(field, source):
-            return f"{FIELDS[field].nxm_name}[]={FIELDS[source].nxm_name}[]"
-        case LoadField(field, source):
-            return f"load:{FIELDS[source].nxm_name}[]->{FIELDS[field].nxm_name}[]"
-        case OutputField(source):
-            return f"output:{FIELDS[source].nxm_name}[]"
-        case _:
-            assert_never(spec)

@@ -22,7 +22,6 @@ from ovs_metadata.flows.values import (
     Flow,
     FlowKey,
     GotoTable,
-    Learn,
     Match,
     MatchValue,
     Move,
@@ -323,8 +322,6 @@ def _action(action: Action) -> Any:
             return parser.OFPActionOutput(ofport, ofproto.OFPCML_NO_BUFFER)
         case OutputInPort():
             return parser.OFPActionOutput(ofproto.OFPP_IN_PORT, ofproto.OFPCML_NO_BUFFER)
-        case Learn():
-            return parser.NXActionUnknown(nicira.LEARN2, nicira.encode_learn(action))
         case _:
             raise TypeError(f"{action!r} is an instruction, not an action")
 

@@ -9,55 +9,24 @@ Whatever sends, deletes, reads or shows flows asks here.
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from ovs_metadata.flows.family import FAMILIES
+from ovs_metadata.flows.earlier import LEARNED, earlier_flows
 from ovs_metadata.flows.pipeline import Port, pipeline
-from ovs_metadata.flows.tables import Priority, Table, has_our_cookie, ofport_of
-from ovs_metadata.flows.values import Flow, FlowKey, Learn, Match, MatchConstant, MatchField
-from ovs_metadata.host.address import (
-    PROXY_PORT,
-    PROXY_PORT_OF_OTHERS,
-    SERVICE_PORT,
-    port_address,
-    why_unservable,
-)
+from ovs_metadata.flows.tables import Table, has_our_cookie, ofport_of
+from ovs_metadata.flows.values import Flow, FlowKey, Match
+from ovs_metadata.host.address import port_address, why_unservable
 from ovs_metadata.host.config import FlowOptions
 
 _OFPORT = "the ofport in the cookie"
 _PORT_ADDRESS = "the port address of that ofport"
 _ANY = "any one value"
 
-_OF_THE_GUEST = {"eth_src", "ipv4_src", "ipv6_src", "tcp_src"}
-"""What flows of a port match of its record, or of its guest's connection."""
-
-Shape = tuple[int | None, int | None, frozenset[tuple[str, object]]]
+Shape = tuple[bool, int | None, int | None, frozenset[tuple[str, object]]]
 """What all flows that do the same for different ports have in common: table, priority and match.
 
-Our tables are numbered from the base; None is table 0. The priority of a hook is the difference to
-the configured one; None for the hooks of instances' ports, which are ours at any priority, for they
-have to go after the option was changed.
+Before them stands whether a flow serves one port. Our tables are numbered from the base; None is
+table 0. The priority of a hook is the difference to the configured one; None for the hooks of
+instances' ports, which are ours at any priority, for they have to go after the option was changed.
 """
-
-
-def _earlier() -> Iterator[tuple[FlowKey, int]]:
-    """Flows for ofport 2 that an earlier generation had and the pipeline has no more."""
-    options = FlowOptions()
-    for family in FAMILIES:
-        request = {**family.tcp, family.destination: family.service, "tcp_dst": SERVICE_PORT}
-        for fields in (request, request | {"tcp_src": 0}, family.question_for(family.service)):
-            match = Match.of(in_port=2, vlan_vid=0, **fields)
-            yield FlowKey(0, options.priority, match), 2
-        for tcp_src in (PROXY_PORT, PROXY_PORT_OF_OTHERS):
-            match = Match.of(
-                **family.tcp,
-                **{family.source: family.service},
-                **{family.destination: family.port_addresses},
-                tcp_src=tcp_src,
-            )
-            yield FlowKey(options.table_base + Table.FromProxy, Priority.Other, match), 0
-
-
-EARLIER = tuple(_earlier())
-"""Flows of generation 1, each with its ofport: the controller and --cleanup delete them."""
 
 
 def is_ours(options: FlowOptions, key: FlowKey, cookie: int) -> bool:
@@ -65,38 +34,19 @@ def is_ours(options: FlowOptions, key: FlowKey, cookie: int) -> bool:
     return has_our_cookie(cookie) and _shape(options, key, ofport_of(cookie)) in _shapes()
 
 
-def is_learned(options: FlowOptions, key: FlowKey) -> bool:
-    """Whether a flow of ours is one that the switch has learned."""
-    return (key.table, key.priority) == (options.table_base + Table.Learned, Priority.Learned)
-
-
 @cache
 def matched_fields() -> frozenset[str]:
     """The names of all fields that flows of ours match."""
-    return frozenset(name for shape in _shapes() if shape for name, _ in shape[2])
+    return frozenset(name for shape in _shapes() if shape for name, _ in shape[-1])
 
 
 @cache
 def _shapes() -> frozenset[Shape | None]:
     options = FlowOptions()
-    flows = pipeline(options, 1, [Port(2, "fa:16:3e:00:00:01", "10.0.0.5")])
+    flows = pipeline(options, 1, [Port(2, "fa:16:3e:00:00:01")])
     keys = [(flow.key, ofport_of(flow.cookie)) for flow in flows.values()]
-    keys += [*_learned(flows), *_passing(flows), *EARLIER]
+    keys += [*_passing(flows), *earlier_flows()]
     return frozenset(_shape(options, key, ofport) for key, ofport in keys)
-
-
-def _learned(flows: Mapping[FlowKey, Flow]) -> Iterator[tuple[FlowKey, int]]:
-    """What the switch learns, of whichever source port."""
-    for flow in flows.values():
-        for action in flow.actions:
-            if isinstance(action, Learn):
-                fields = {
-                    each.field: each.value if isinstance(each, MatchConstant) else 0
-                    for each in action.specs
-                    if isinstance(each, MatchConstant | MatchField)
-                }
-                key = FlowKey(action.table, action.priority, Match.of(**fields))
-                yield key, ofport_of(action.cookie)
 
 
 def _passing(flows: Mapping[FlowKey, Flow]) -> Iterator[tuple[FlowKey, int]]:
@@ -110,19 +60,14 @@ def _passing(flows: Mapping[FlowKey, Flow]) -> Iterator[tuple[FlowKey, int]]:
 
 def _shape(options: FlowOptions, key: FlowKey, ofport: int) -> Shape | None:
     """The shape of a flow that serves this ofport, 0 for all; None if no port can have it."""
-    in_table_0 = key.table == 0
-    table = None if in_table_0 else key.table - options.table_base
+    table = None if key.table == 0 else key.table - options.table_base
     if ofport == 0:
-        priority = key.priority - options.priority if in_table_0 else key.priority
-        return table, priority, frozenset(_of_all(key.match))
+        relative_to = options.priority if table is None else 0
+        return False, table, key.priority - relative_to, frozenset(_of_all(key.match))
     if why_unservable(ofport):
         return None
-    learned = table == Table.Learned
-    return (
-        table,
-        None if in_table_0 else key.priority,
-        frozenset(_of_port(key.match, ofport, learned)),
-    )
+    priority = None if table is None else key.priority
+    return True, table, priority, frozenset(_of_port(key.match, table, ofport))
 
 
 def _of_all(match: Match) -> Iterator[tuple[str, object]]:
@@ -130,15 +75,23 @@ def _of_all(match: Match) -> Iterator[tuple[str, object]]:
         yield name, _ANY if name == "in_port" else value
 
 
-def _of_port(match: Match, ofport: int, learned: bool) -> Iterator[tuple[str, object]]:
-    known = {
-        "in_port": (ofport, _OFPORT),
-        "ipv4_dst": (port_address(ofport, 4), _PORT_ADDRESS),
-        "ipv6_dst": (port_address(ofport, 6), _PORT_ADDRESS),
-    }
+def _of_port(match: Match, table: int | None, ofport: int) -> Iterator[tuple[str, object]]:
+    addresses = {port_address(ofport, 4), port_address(ofport, 6)}
     for name, value in match.fields:
-        if name in _OF_THE_GUEST or (learned and name == "tcp_dst"):
+        if name in _of_the_guest(table):
             yield name, value if isinstance(value, tuple) else _ANY
+        elif name == "in_port" and value == ofport:
+            yield name, _OFPORT
+        elif value in addresses:
+            yield name, _PORT_ADDRESS
         else:
-            its_own, meaning = known.get(name, (None, None))
-            yield name, meaning if value == its_own else value
+            yield name, value
+
+
+def _of_the_guest(table: int | None) -> frozenset[str]:
+    """What flows of a port match of its record, or of its guest's connection."""
+    if table == LEARNED:
+        return frozenset({"tcp_dst"})
+    if table == Table.ToProxy:
+        return frozenset({"eth_src", "ipv4_src", "ipv6_src"})
+    return frozenset({"tcp_src"})

@@ -1,15 +1,13 @@
 """The pipeline: from ports to flows. Pure functions on values; docs/flows.md explains it.
 
-A request of an instance goes 0 → ToProxy → metadata port. The answer goes 0 → FromProxy, and from
-there → ToInstance if it is for the primary address, → Learned if it is for another. Questions for
-the service address's MAC (ARP, neighbour solicitation) go 0 → Responder and back.
+A request of an instance goes 0 → ToProxy → metadata port, and the answer 0 → FromProxy → ToInstance
+→ the instance's port. Questions for the service address's MAC (ARP, neighbour solicitation) go 0 →
+Responder and back.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-
-from netaddr import EUI
 
 from ovs_metadata.flows.family import (
     ACK,
@@ -19,7 +17,6 @@ from ovs_metadata.flows.family import (
     NO_VLAN,
     REMOVE_TAG,
     RST_WITHOUT_ACK,
-    TCP,
     Family,
 )
 from ovs_metadata.flows.tables import Priority, Table, cookie
@@ -28,42 +25,21 @@ from ovs_metadata.flows.values import (
     Flow,
     FlowKey,
     GotoTable,
-    Learn,
-    LoadField,
     Match,
-    MatchConstant,
-    MatchField,
     MatchValue,
     Output,
-    OutputField,
     SetField,
 )
-from ovs_metadata.host.address import (
-    METADATA_PORT_MAC,
-    PORT_ADDRESS_MAC,
-    PROXY_PORT,
-    PROXY_PORT_OF_OTHERS,
-    SERVICE_PORT,
-    port_address,
-)
+from ovs_metadata.host.address import METADATA_PORT_MAC, PROXY_PORT, SERVICE_PORT, port_address
 from ovs_metadata.host.config import FlowOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What the pipeline needs to know of an instance's port. `ipv4` is its primary address."""
+    """What the pipeline needs to know of an instance's port."""
 
     ofport: int
     mac: str
-    ipv4: str | None = None
-
-    def primary(self, family: Family) -> str | None:
-        """The source address that needs no learned flow.
-
-        Over IPv6 a guest asks a link-local address, so its own link-local address is the one it
-        uses: the one made of its MAC (RFC 4291, appendix A), unless it was told otherwise.
-        """
-        return self.ipv4 if family.version == 4 else str(EUI(self.mac).ipv6_link_local())
 
 
 _Made = tuple[FlowOptions, int, Port]
@@ -110,80 +86,62 @@ def pipeline(
 @lru_cache(maxsize=4)
 def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...]:
     def flow(
-        table: Table, match: Match, *actions: Action, note: str, priority: Priority = Priority.Other
+        table: Table, match: Match, *actions: Action, note: str, priority: Priority = Priority.Usual
     ) -> Flow:
         key = FlowKey(options.table_base + table, priority, match)
         return Flow(key, actions, cookie(), note)
 
-    def rest(table: Table, *actions: Action, note: str = "anything else: dropped") -> Flow:
-        return flow(table, Match.of(), *actions, note=note, priority=Priority.Rest)
-
-    def answer(family: Family, mac: str) -> tuple[Action, ...]:
-        if family.answer_is_sent:
-            return family.answer(mac)
-        return (*family.answer(mac), GotoTable(options.table_base + Table.Advertise))
+    def goto(table: Table) -> GotoTable:
+        return GotoTable(options.table_base + table)
 
     def of_family(family: Family) -> Iterator[Flow]:
-        what = family.question
-        yield flow(
-            Table.FromProxy,
-            Match.of(**family.question_for(family.port_addresses)),
-            *answer(family, PORT_ADDRESS_MAC),
-            note=f"answers {what} of the proxy for a port address",
-        )
-        for proxy_port, table, whom in (
-            (PROXY_PORT, Table.ToInstance, "the primary address"),
-            (PROXY_PORT_OF_OTHERS, Table.Learned, "any other address"),
-        ):
-            for flags, end in ((ACK, ""), (RST_WITHOUT_ACK, ", its reset")):
-                yield flow(
-                    Table.FromProxy,
-                    Match.of(
-                        **family.tcp,
-                        **{family.source: family.service},
-                        **{family.destination: family.port_addresses},
-                        tcp_src=proxy_port,
-                        tcp_flags=flags,
-                    ),
-                    SetField("tcp_src", SERVICE_PORT),
-                    GotoTable(options.table_base + table),
-                    note=f"the proxy's answer to {whom}: from port 80 again{end}",
-                )
+        for flags, what in ((ACK, "answer"), (RST_WITHOUT_ACK, "reset")):
+            yield flow(
+                Table.FromProxy,
+                Match.of(
+                    **family.tcp,
+                    **{family.source: family.port_addresses},
+                    tcp_src=PROXY_PORT,
+                    tcp_flags=flags,
+                ),
+                SetField("tcp_src", SERVICE_PORT),
+                goto(Table.ToInstance),
+                note=f"the proxy's {what} to any port: from port 80 again",
+            )
         yield flow(
             Table.Responder,
             Match.of(**family.question_for(family.service)),
             REMOVE_TAG,
-            *answer(family, METADATA_PORT_MAC),
-            note=f"answers {what} of an instance for the service address",
+            *family.answer,
+            *(() if family.answer_is_sent else (goto(Table.Advertise),)),
+            note=f"answers {family.question} of an instance for the service address",
         )
         if family.probe:
             yield flow(
                 Table.Responder,
                 Match.of(**family.question_for(family.service), **family.probe),
                 note="an instance asks whether the service address is free: no answer",
-                priority=Priority.Primary,
+                priority=Priority.Exception,
             )
 
     return (
         Flow(
             FlowKey(0, options.priority, Match.of(in_port=metadata_ofport)),
-            (GotoTable(options.table_base + Table.FromProxy),),
+            (goto(Table.FromProxy),),
             cookie(),
             "hook: whatever leaves the metadata port",
         ),
-        rest(Table.ToProxy),
-        rest(Table.FromProxy),
-        rest(Table.Responder),
-        rest(Table.Learned, note="no learned flow, it has aged out or was one too many: dropped"),
-        rest(Table.ToInstance),
         flow(
             Table.Advertise,
             Match.of(**ADVERTISEMENT),
             *FINISH_ADVERTISEMENT,
             note="sends a neighbour advertisement, with its sender's MAC",
         ),
-        rest(Table.Advertise),
         *(flow for family in FAMILIES for flow in of_family(family)),
+        *(
+            flow(table, Match.of(), note="anything else: dropped", priority=Priority.Rest)
+            for table in Table
+        ),
     )
 
 
@@ -218,71 +176,33 @@ def _flows_of_family(
             f"hook: {family.question} for the service address",
             {"eth_dst": mac, **family.question_for(family.service)},
         )
-    from_port = {"in_port": port.ofport, **family.tcp}
-
-    def to_proxy(proxy_port: int) -> tuple[Action, ...]:
-        return (
-            REMOVE_TAG,
-            SetField("eth_src", PORT_ADDRESS_MAC),
-            SetField("eth_dst", METADATA_PORT_MAC),
-            SetField(family.source, address),
-            SetField("tcp_dst", proxy_port),
-            Output(metadata_ofport),
-        )
-
-    yield Flow(
-        FlowKey(options.table_base + Table.ToProxy, Priority.Other, Match.of(**from_port)),
-        (_learn_way_back(options, mine, address, family), *to_proxy(PROXY_PORT_OF_OTHERS)),
-        mine,
-        "from any other source: to the proxy, and learn the way back",
-    )
-    primary = port.primary(family)
-    if primary is None:
-        return
     yield Flow(
         FlowKey(
             options.table_base + Table.ToProxy,
-            Priority.Primary,
-            Match.of(**from_port, eth_src=port.mac, **{family.source: primary}),
+            Priority.Usual,
+            Match.of(in_port=port.ofport, **family.tcp),
         ),
-        to_proxy(PROXY_PORT),
+        (
+            REMOVE_TAG,
+            SetField("eth_dst", METADATA_PORT_MAC),
+            SetField(family.destination, address),
+            SetField("tcp_dst", PROXY_PORT),
+            Output(metadata_ofport),
+        ),
         mine,
-        "from the primary address: to the proxy",
+        "from whatever source: to the proxy, at the port's address",
     )
     yield Flow(
         FlowKey(
             options.table_base + Table.ToInstance,
-            Priority.Other,
-            Match.of(**family.tcp, **{family.destination: address}),
+            Priority.Usual,
+            Match.of(**family.tcp, **{family.source: address}),
         ),
         (
             SetField("eth_dst", port.mac),
-            SetField(family.destination, primary),
+            SetField(family.source, family.service),
             Output(port.ofport),
         ),
         mine,
-        "to the instance's primary address",
-    )
-
-
-def _learn_way_back(options: FlowOptions, mine: int, address: str, family: Family) -> Learn:
-    """The return flow for one TCP connection from a source that no record tells us of.
-
-    It runs before the source is rewritten, so the packet still has what the instance sent.
-    """
-    return Learn(
-        table=options.table_base + Table.Learned,
-        priority=Priority.Learned,
-        cookie=mine,
-        idle_timeout=options.learned_idle_timeout,
-        limit=options.learned_limit,
-        specs=(
-            MatchConstant("eth_type", family.eth_type),
-            MatchConstant("ip_proto", TCP),
-            MatchConstant(family.destination, address),
-            MatchField("tcp_dst", "tcp_src"),
-            LoadField(family.destination, family.source),
-            LoadField("eth_dst", "eth_src"),
-            OutputField("in_port"),
-        ),
+        "from the port's address: to the instance, from the service address",
     )

@@ -11,8 +11,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, cast
 
-from netaddr import IPAddress
-
 from ovs_metadata.flows.openflow import (
     ofproto,
     oxm_header,
@@ -155,15 +153,6 @@ class DumpedStats:
         """What it matches, made an object by the library."""
         return parser.OFPMatch.parser(self._entry, self._match_at)
 
-    @property
-    def instructions(self) -> list[Any]:
-        """What it does, made objects by the library."""
-        instructions, at = [], self._instructions_at
-        while at < len(self._entry):
-            instructions.append(parser.OFPInstruction.parser(self._entry, at))
-            at += instructions[-1].len
-        return instructions
-
 
 parser.OFPFlowStatsReply.cls_stats_body_cls = DumpedStats
 
@@ -175,23 +164,6 @@ def same_content(stats: DumpedStats, flow: Flow) -> bool:
         and stats.flags & ofproto.OFPFF_SEND_FLOW_REM
         and stats.wire_of_instructions == wire_of_actions(flow.actions)
     )
-
-
-def restored_destination(stats: DumpedStats) -> str | None:
-    """The IP destination that a dumped flow, a learned one, loads into packets; None if none.
-
-    The switch reports it as loads (NXAST_REG_LOAD, subtype 7) of at most 64 bits each, so that an
-    IPv6 address comes in two. Their ofs_nbits is first bit << 6 | number of bits - 1.
-    """
-    loaded = {"ipv4_dst_nxm": 0, "ipv6_dst_nxm": 0}
-    for instruction in stats.instructions:
-        for action in getattr(instruction, "actions", ()):
-            if isinstance(action, parser.NXActionRegLoad) and action.dst in loaded:
-                loaded[action.dst] |= action.value << (action.ofs_nbits >> 6)
-    ipv4, ipv6 = loaded.values()
-    if ipv4:
-        return str(IPAddress(ipv4, 4))
-    return str(IPAddress(ipv6, 6)) if ipv6 else None
 
 
 def _from_match(match: Any) -> Match:

@@ -11,15 +11,14 @@ class Table(IntEnum):
     """Our tables, as offsets from the table base. In names: Metadata plus the name here."""
 
     ToProxy = 0
-    """From an instance: source := port address, destination port := the proxy's."""
+    """From an instance: destination := port address, destination port := the proxy's."""
     FromProxy = 1
-    """From the metadata port: answers who asks for a port address's MAC, lets TCP through."""
+    """From the metadata port: lets the proxy's answers through, and nothing else."""
     Responder = 2
     """Answers who asks for the service address's MAC, by ARP or neighbour solicitation."""
-    Learned = 3
-    """Return flows the switch learned, for sources other than a port's primary address."""
+    # 3 was another table, up to generation 2.
     ToInstance = 4
-    """Port address → the instance's primary address and MAC, out of its port."""
+    """From a port address: source := service address, to the instance's MAC, out of its port."""
     Advertise = 5
     """Puts the MAC into a neighbour advertisement, and sends it back to who asked."""
 
@@ -27,12 +26,10 @@ class Table(IntEnum):
 class Priority(IntEnum):
     """Priorities inside our tables. That of the hooks in table 0 is configured."""
 
-    Primary = 300
-    """The port's primary address, sent from the port's own MAC."""
-    Other = 200
-    """Any other source, and any flow that is alone in its kind."""
-    Learned = 100
-    """Learned by the switch itself."""
+    Exception = 300
+    """What is to be treated otherwise than a flow of priority 200 would."""
+    Usual = 200
+    """Nearly all flows."""
     Rest = 0
     """Everything else, so that what is dropped is counted."""
 
@@ -40,6 +37,11 @@ class Priority(IntEnum):
 def table_names(base: int) -> dict[int, str]:
     """Table number → name, as written into OVSDB's Flow_Table."""
     return {base + table.value: f"Metadata{table.name}" for table in Table}
+
+
+def former_table_names(base: int) -> dict[int, str]:
+    """Those that an earlier generation had and this one has no more."""
+    return {base + 3: "MetadataLearned"}
 
 
 COOKIE_PREFIX = 0x4F564D44 << 32
@@ -55,7 +57,7 @@ FILTER_MASK = COOKIE_MASK & ~(COOKIE_PREFIX ^ FIRST_PREFIX)
 """The bits in which the cookies of all generations agree. A switch that is asked for COOKIE_PREFIX
 under this mask reports all flows of ours, and one in 100,000 of somebody else's."""
 
-GENERATION = 2
+GENERATION = 3
 """Bits 16 to 31 of the cookie: the pipeline's generation, raised when its layout changes."""
 
 

@@ -9,18 +9,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from netaddr import EUI
+
 from ovs_metadata.flows.family import Family
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.host.address import (
+    GUESTS_MAC,
     METADATA_PORT_MAC,
-    PORT_ADDRESS_MAC,
     PROXY_PORT,
     SERVICE_PORT,
     port_address,
 )
 
 CLIENT_PORT = 9
-"""TCP source port of the request: one that no client picks, so no learned flow is about it."""
+"""TCP source port of the request: one that no client picks."""
+
+ANY_IPV4 = "192.0.2.1"
+"""Source of the request where no record says better: an address of documentation (RFC 5737)."""
 
 _TEXT = {
     "ipv4_src": "nw_src",
@@ -73,21 +78,23 @@ class Trace:
         return int(text) if text.isdecimal() else None
 
 
-def request_packet(port: Port, family: Family) -> str:
-    """The instance's first packet to the service address, from its primary source (a SYN).
+def likely_source(mac: str, ipv4: str | None, family: Family) -> str:
+    """The address that an instance most likely asks from.
 
-    Raises:
-        ValueError: the port has no primary address of this family.
+    Over IPv6 it asks a link-local address, so it does so from its own: the one made of its MAC
+    (RFC 4291, appendix A), unless it was configured otherwise.
     """
-    primary = port.primary(family)
-    if primary is None:
-        raise ValueError(f"ofport {port.ofport} has no primary IPv{family.version} address")
+    return (ipv4 or ANY_IPV4) if family.version == 4 else str(EUI(mac).ipv6_link_local())
+
+
+def request_packet(port: Port, source: str, family: Family) -> str:
+    """The instance's first packet to the service address (a SYN)."""
     return _packet(
         family,
         in_port=port.ofport,
         dl_src=port.mac,
         dl_dst=METADATA_PORT_MAC,
-        source=primary,
+        source=source,
         destination=family.service,
         tp_src=CLIENT_PORT,
         tp_dst=SERVICE_PORT,
@@ -95,7 +102,7 @@ def request_packet(port: Port, family: Family) -> str:
     )
 
 
-def answer_packet(metadata_ofport: int, ofport: int, family: Family) -> str:
+def answer_packet(metadata_ofport: int, ofport: int, to: str, family: Family) -> str:
     """The proxy's first packet in answer to it (a SYN and ACK).
 
     Raises:
@@ -105,9 +112,9 @@ def answer_packet(metadata_ofport: int, ofport: int, family: Family) -> str:
         family,
         in_port=metadata_ofport,
         dl_src=METADATA_PORT_MAC,
-        dl_dst=PORT_ADDRESS_MAC,
-        source=family.service,
-        destination=port_address(ofport, family.version),
+        dl_dst=GUESTS_MAC,
+        source=port_address(ofport, family.version),
+        destination=to,
         tp_src=PROXY_PORT,
         tp_dst=CLIENT_PORT,
         tcp_flags="syn|ack",

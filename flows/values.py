@@ -56,57 +56,7 @@ class GotoTable:
     table: int
 
 
-@dataclass(frozen=True, slots=True)
-class MatchConstant:
-    """Part of a learn: the learned flow matches a constant."""
-
-    field: str
-    value: int | str
-
-
-@dataclass(frozen=True, slots=True)
-class MatchField:
-    """Part of a learn: the learned flow matches in `field` what this packet has in `source`."""
-
-    field: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoadField:
-    """Part of a learn: the learned flow writes into `field` what this packet has in `source`."""
-
-    field: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutputField:
-    """Part of a learn: the learned flow outputs to the port number in this packet's `source`."""
-
-    source: str
-
-
-LearnSpec = MatchConstant | MatchField | LoadField | OutputField
-
-
-@dataclass(frozen=True, slots=True)
-class Learn:
-    """Have the switch add a flow made of this packet's fields (NXAST_LEARN2).
-
-    idle_timeout in seconds. At most `limit` flows with this cookie stand in the table at once. The
-    learned flows are deleted together with the flow that holds this action.
-    """
-
-    table: int
-    priority: int
-    cookie: int
-    idle_timeout: int
-    limit: int
-    specs: tuple[LearnSpec, ...]
-
-
-Action = SetField | Move | Output | OutputInPort | GotoTable | Learn
+Action = SetField | Move | Output | OutputInPort | GotoTable
 
 
 @dataclass(frozen=True, slots=True)

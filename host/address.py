@@ -21,12 +21,11 @@ _FIRST = {
     6: int(IPAddress("fe80::a9fe:0")),
 }
 
-PROXY_PORT = 9697
-PROXY_PORT_OF_OTHERS = 9698
-"""TCP ports of the listening sockets inside the metadata port's namespace.
+PROXY_PORT = 9699
+"""TCP port of the listening sockets inside the metadata port's namespace.
 
-Requests from a port's primary address come to the first, all others to the second. So the way back
-tells the two apart, and what the switch has learned can never divert an answer to the former.
+Releases that put the port address into the source of a request had 9697 and 9698. With a port of
+its own no worker of this release meets a request of theirs, and none of theirs meets one of ours.
 """
 
 METADATA_PORT = "metadata"
@@ -35,8 +34,8 @@ METADATA_PORT = "metadata"
 METADATA_PORT_MAC = str(EUI("02-00-a9-fe-a9-fe", dialect=mac_unix_expanded))
 """Locally administered MAC of the metadata port, and of the service address on every network."""
 
-PORT_ADDRESS_MAC = str(EUI("02-00-a9-fe-00-00", dialect=mac_unix_expanded))
-"""MAC that all port addresses have in front of the proxy. No device owns it."""
+GUESTS_MAC = str(EUI("02-00-a9-fe-00-00", dialect=mac_unix_expanded))
+"""MAC that all guests have in front of the proxy. No device owns it."""
 
 METADATA_PORT_MTU = 1500
 """MTU of the metadata port, whatever those of the bridge's other ports are.
@@ -44,11 +43,11 @@ METADATA_PORT_MTU = 1500
 Without one of its own, Open vSwitch gives it the smallest of them.
 """
 
-PORTS_GATEWAY_IPV4 = "169.254.255.1"
-PORTS_GATEWAY_IPV6 = "fe80::a9fe:ff01"
-"""What the proxy's kernel sends everything for port addresses through; beyond any ofport.
+GUESTS_GATEWAY_IPV4 = "192.0.2.1"
+GUESTS_GATEWAY_IPV6 = "fe80::1"
+"""What the proxy's kernel sends everything for guests through, whatever their addresses are.
 
-Its MAC is PORT_ADDRESS_MAC, which is that of all port addresses.
+Its MAC is GUESTS_MAC, and no packet has its address: a guest may have the same one.
 """
 
 LEAST_PATH_MTU = 1280

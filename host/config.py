@@ -125,8 +125,8 @@ _OPTIONS: dict[str, list[Any]] = {
             default=200,
             min=1,
             max=249,
-            help="Number of the first of the six tables that are ours. Run ovs-metadata-agent "
-            "--cleanup before you change it.",
+            help="Number of the first of our tables; six from it on are left to us. Run "
+            "ovs-metadata-agent --cleanup before you change it.",
         ),
         cfg.IntOpt(
             "flow_priority",
@@ -136,21 +136,15 @@ _OPTIONS: dict[str, list[Any]] = {
             help="Priority of the hooks in table 0. Run ovs-metadata-agent --cleanup before you "
             "change it.",
         ),
-        cfg.IntOpt(
-            "learned_limit",
-            default=256,
-            min=1,
-            max=65535,
-            help="Return flows that one port may have the switch learn, for its sources beyond "
-            "the primary address.",
-        ),
-        cfg.IntOpt(
-            "learned_idle_timeout",
-            default=90,
-            min=1,
-            max=65535,
-            help="Seconds without a packet after which a learned return flow is removed. Longer "
-            "than Nova may take to answer.",
+        *(
+            cfg.StrOpt(
+                name,
+                default="",
+                deprecated_for_removal=True,
+                deprecated_reason="The switch learns no flows any more.",
+                help="Ignored, and to be removed from the file.",
+            )
+            for name in ("learned_limit", "learned_idle_timeout")
         ),
         cfg.IntOpt(
             "audit_interval",
@@ -173,8 +167,6 @@ class FlowOptions:
 
     table_base: int = 200
     priority: int = 20000
-    learned_limit: int = 256
-    learned_idle_timeout: int = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +304,6 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
         flows=FlowOptions(
             table_base=conf.flows.flow_table_base,
             priority=conf.flows.flow_priority,
-            learned_limit=conf.flows.learned_limit,
-            learned_idle_timeout=conf.flows.learned_idle_timeout,
         ),
         audit_interval=conf.flows.audit_interval,
         admin_listen=_admin_listen(conf.admin.listen),

@@ -8,7 +8,7 @@ from ovs_metadata.cli.flow_groups import FlowState, Group, groups
 from ovs_metadata.cli.port_status import PortStatus, port_statuses
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import DumpedFlow
-from ovs_metadata.flows.tables import Priority, cookie
+from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.config import FlowOptions
 from ovs_metadata.host.join import Interface, join_ports
@@ -25,15 +25,6 @@ INSTALLED = [
     DumpedFlow(key, flow.cookie, packets=number, octets=60 * number)
     for number, (key, flow) in enumerate(DESIRED.items())
 ]
-LEARNED = DumpedFlow(
-    FlowKey(203, Priority.Learned, Match.of(eth_type=0x800, ip_proto=6, tcp_dst=40000)),
-    cookie(5),
-    packets=4,
-    octets=400,
-    as_desired=False,
-    learned=True,
-    restores="10.0.0.77",
-)
 
 
 def _port_statuses() -> list[PortStatus]:
@@ -90,14 +81,6 @@ def test_a_flow_with_other_content_is_marked() -> None:
     assert _states(one) == {FlowState.INSTALLED}
 
 
-def test_a_learned_flow_stands_with_its_port_and_says_to_whom_it_leads() -> None:
-    _, one, _ = _groups(*INSTALLED, LEARNED)
-    (learned,) = (flow for flow in one.flows if flow.state == FlowState.LEARNED)
-    assert "10.0.0.77" in learned.does
-    assert "40000" in learned.does
-    assert learned.family == "IPv4"
-
-
 def test_a_flow_that_should_not_be_there_is_marked_and_shows_what_it_matches() -> None:
     stray = DumpedFlow(FlowKey(0, 9, Match.of(in_port=5, eth_type=0x0806)), cookie(5), 1, 60, False)
     _, one, _ = _groups(*INSTALLED, stray)
@@ -124,4 +107,4 @@ def test_a_port_that_is_none_of_ours_is_listed_only_for_flows_it_has() -> None:
 
 def test_the_hook_in_the_switch_tells_the_metadata_port() -> None:
     assert hooked_ofport((flow.key, flow.cookie) for flow in INSTALLED) == 1
-    assert hooked_ofport([(LEARNED.key, LEARNED.cookie)]) is None
+    assert hooked_ofport([(FlowKey(204, 200, Match.of()), cookie(5))]) is None

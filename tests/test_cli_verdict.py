@@ -13,11 +13,12 @@ from ovs_metadata.flows.trace import Trace, TraceStep
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
-PORT = Port(5, "fa:16:3e:00:00:01", "10.0.0.5")
+PORT = Port(5, "fa:16:3e:00:00:01")
 HOOK = TraceStep(0, "in_port=5", 20000, cookie(5), ("goto_table:200",))
 DESIRED = pipeline(OPTIONS, 1, [PORT])
 CONTEXT = TraceContext(
     port=PORT,
+    guest="10.0.0.5",
     metadata_ofport=1,
     hook_priority=OPTIONS.priority,
     table_names=table_names(OPTIONS.table_base),
@@ -28,8 +29,8 @@ CONTEXT = TraceContext(
 UNSERVED = dataclasses.replace(CONTEXT, reason="the store has no record of it")
 
 TO_PROXY = Trace(
-    (HOOK, TraceStep(200, "tcp,in_port=5", 300, cookie(5), ("output:1",))),
-    {"nw_src": "169.254.0.5", "ipv6_src": "fe80::a9fe:5", "tp_dst": "9697"},
+    (HOOK, TraceStep(200, "tcp,in_port=5", 200, cookie(5), ("output:1",))),
+    {"nw_dst": "169.254.0.5", "ipv6_dst": "fe80::a9fe:5", "tp_dst": "9699"},
 )
 TO_INSTANCE = Trace(
     (
@@ -48,15 +49,15 @@ TO_INSTANCE = Trace(
 def test_a_request_that_reaches_the_proxy() -> None:
     verdict = of_request(TO_PROXY, IPV4, CONTEXT)
     assert verdict.right
-    assert verdict.words == "goes to the proxy as 169.254.0.5, out of metadata port 1"
-    assert of_request(TO_PROXY, IPV6, CONTEXT).words.startswith("goes to the proxy as fe80::a9fe:5")
+    assert verdict.words == "goes to the proxy at 169.254.0.5, out of metadata port 1"
+    assert of_request(TO_PROXY, IPV6, CONTEXT).words.startswith("goes to the proxy at fe80::a9fe:5")
 
 
 @pytest.mark.parametrize(
     ("final", "words"),
     [
-        ({"nw_src": "169.254.0.6"}, "as 169.254.0.6, which is not the port's address, 169.254.0.5"),
-        ({"tp_dst": "80"}, "TCP port 80 and not to 9697"),
+        ({"nw_dst": "169.254.0.6"}, "at 169.254.0.6, which is not the port's address, 169.254.0.5"),
+        ({"tp_dst": "80"}, "TCP port 80 and not to 9699"),
     ],
 )
 def test_a_request_that_is_rewritten_wrongly(final: dict[str, str], words: str) -> None:
@@ -119,7 +120,7 @@ def test_an_answer_that_reaches_the_instance() -> None:
     ("final", "words"),
     [
         ({"nw_dst": "10.0.0.6"}, "goes to 10.0.0.6 and not to 10.0.0.5"),
-        ({"tp_src": "9697"}, "from 169.254.169.254 port 9697: not as it should"),
+        ({"tp_src": "9699"}, "from 169.254.169.254 port 9699: not as it should"),
         ({"dl_dst": "02:00:a9:fe:00:00"}, "MAC 02:00:a9:fe:00:00"),
     ],
 )

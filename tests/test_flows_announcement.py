@@ -25,7 +25,7 @@ def test_it_replaces_whatever_mac_a_guest_holds_for_the_service() -> None:
 
 
 def test_each_port_with_new_hooks_is_told_once() -> None:
-    ports = [Port(2, "fa:16:3e:00:00:01", "10.0.0.5"), Port(7, "fa:16:3e:00:00:02", None)]
+    ports = [Port(2, "fa:16:3e:00:00:01"), Port(7, "fa:16:3e:00:00:02")]
     flows = pipeline(FlowOptions(), 1, ports)
     assert ports_to_tell(flows.values()) == [2, 7]
     assert ports_to_tell(flow for key, flow in flows.items() if key.table) == []

@@ -44,5 +44,5 @@ def test_without_one_before_there_is_none_while_it_is_away() -> None:
 
 
 def test_a_port_with_the_metadata_ports_number_gets_no_flows() -> None:
-    port = Port(1, "fa:16:3e:00:00:01", "10.0.0.5")
+    port = Port(1, "fa:16:3e:00:00:01")
     assert pipeline(FlowOptions(), 1, [port]) == pipeline(FlowOptions(), 1, [])

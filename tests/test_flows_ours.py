@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovs_metadata.flows.earlier import earlier_flows
 from ovs_metadata.flows.openflow import add_message, delete_message, offline_datapath
-from ovs_metadata.flows.ours import EARLIER, is_learned, is_ours
+from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import (
@@ -22,7 +23,7 @@ from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
-PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
+PORT = Port(2, "fa:16:3e:00:00:01")
 FLOWS = pipeline(OPTIONS, 1, [PORT])
 
 NEUTRONS = [
@@ -58,8 +59,7 @@ def test_a_flow_like_ours_with_another_cookie_is_not_ours(key: FlowKey) -> None:
     assert is_ours(OPTIONS, key, mine)
     for another in (0, 0x77, 0xA9FE4242DEADBEEF, mine ^ 1 << 63, mine ^ 1 << 32):
         assert not is_ours(OPTIONS, key, another)
-    if dict(key.match.fields).get("in_port") == PORT.ofport or "dst" in str(key.match.fields):
-        assert not is_ours(OPTIONS, key, mine ^ 7) or mine == cookie(), "of another port"
+    assert not is_ours(OPTIONS, key, mine ^ 7), "of another port"
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -69,12 +69,20 @@ def test_a_hook_is_ours_under_one_cookie_of_a_generation(low: int) -> None:
             assert is_ours(OPTIONS, key, COOKIE_PREFIX | low) == (low & 0xFFFF == 2)
 
 
-def test_flows_of_the_first_generation_are_ours() -> None:
+@pytest.mark.parametrize("prefix", [FIRST_PREFIX, COOKIE_PREFIX | 2 << 16])
+def test_flows_of_earlier_generations_are_ours(prefix: int) -> None:
     for key, flow in FLOWS.items():
-        assert is_ours(OPTIONS, key, FIRST_PREFIX | flow.cookie & 0xFFFF)
-    for key, ofport in EARLIER:
-        assert is_ours(OPTIONS, key, FIRST_PREFIX | ofport)
-        assert not is_ours(OPTIONS, key, FIRST_PREFIX | ofport ^ 1)
+        assert is_ours(OPTIONS, key, prefix | flow.cookie & 0xFFFF)
+    for key, ofport in earlier_flows():
+        assert is_ours(OPTIONS, key, prefix | ofport)
+        assert not is_ours(OPTIONS, key, prefix | ofport ^ 1)
+
+
+def test_an_earlier_flow_is_ours_even_if_a_fixed_ip_was_the_ports_address() -> None:
+    match = Match.of(
+        in_port=2, eth_src=PORT.mac, eth_type=0x0800, ip_proto=6, ipv4_src="169.254.0.2"
+    )
+    assert is_ours(OPTIONS, FlowKey(200, 300, match), COOKIE_PREFIX | 2 << 16 | 2)
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -86,15 +94,13 @@ def test_the_hook_of_a_connection_is_ours(version: int) -> None:
 
 
 @pytest.mark.parametrize("field", [("ipv4_dst", "169.254.0.2"), ("ipv6_dst", "fe80::a9fe:2")])
-def test_what_the_switch_learned_is_ours(field: tuple[str, str]) -> None:
+def test_what_the_switch_learned_for_an_earlier_generation_is_ours(field: tuple[str, str]) -> None:
     name, address = field
     eth_type = 0x0800 if name == "ipv4_dst" else 0x86DD
     match = Match.of(eth_type=eth_type, ip_proto=6, tcp_dst=40000, **{name: address})
     learned = FlowKey(203, 100, match)
     assert is_ours(OPTIONS, learned, cookie(2))
-    assert is_learned(OPTIONS, learned)
     assert not is_ours(OPTIONS, learned, cookie(3))
-    assert not is_learned(OPTIONS, FlowKey(203, 0, Match.of()))
 
 
 def test_hooks_are_ours_after_their_priority_was_changed() -> None:

@@ -6,7 +6,7 @@ from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
-PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
+PORT = Port(2, "fa:16:3e:00:00:01")
 
 
 def test_all_hooks_of_instances_and_no_others_are_for_new_connections() -> None:

@@ -11,8 +11,10 @@ from ovs_metadata.flows import ofctl
 from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.pipeline import Pipeline, Port, pipeline
-from ovs_metadata.flows.tables import Table, ofport_of, table_names
-from ovs_metadata.flows.values import GotoTable, Learn
+from ovs_metadata.flows.tables import ofport_of, table_names
+from ovs_metadata.flows.values import Flow, GotoTable, Output, SetField
+from ovs_metadata.host import address as address_module
+from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6, port_address
 from ovs_metadata.host.config import FlowOptions
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -20,13 +22,12 @@ GOLDEN = Path(__file__).parent / "golden"
 OPTIONS = FlowOptions()
 METADATA_OFPORT = 1
 
-ONE = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
-SAME_ADDRESSES = Port(3, "fa:16:3e:00:00:01", "10.0.0.5")
-NO_IPV4 = Port(65279, "fa:16:3e:00:00:03", None)
-HIGHEST_OFPORT = Port(65279, "fa:16:3e:00:00:04", "192.0.2.7")
-MANY = [Port(number, f"fa:16:3e:00:01:{number:02x}", f"10.0.1.{number}") for number in range(2, 10)]
-CHANGED = Port(2, "fa:16:3e:00:00:99", "10.0.0.99")
-"""The port ONE after its record got another MAC and another first fixed IP."""
+ONE = Port(2, "fa:16:3e:00:00:01")
+SAME_ADDRESSES = Port(3, "fa:16:3e:00:00:01")
+HIGHEST_OFPORT = Port(65279, "fa:16:3e:00:00:04")
+MANY = [Port(number, f"fa:16:3e:00:01:{number:02x}") for number in range(2, 10)]
+CHANGED = Port(2, "fa:16:3e:00:00:99")
+"""The port ONE after its record got another MAC."""
 
 OTHER_OPTIONS = "other-options.flows"
 
@@ -34,15 +35,13 @@ SCENARIOS = {
     "no-ports": [],
     "one-port": [ONE],
     "two-ports-same-addresses": [ONE, SAME_ADDRESSES],
-    "no-ipv4": [NO_IPV4],
     "highest-ofport": [HIGHEST_OFPORT],
-    "many-ports": [*MANY, NO_IPV4],
+    "many-ports": [*MANY, HIGHEST_OFPORT],
     "changed-record": [CHANGED],
 }
 
 CHANGES = {
     "record-changes": ([ONE, SAME_ADDRESSES], [CHANGED, SAME_ADDRESSES]),
-    "ipv4-goes": ([ONE], [Port(ONE.ofport, ONE.mac, None)]),
     "port-comes": ([ONE], [ONE, HIGHEST_OFPORT]),
     "port-vanishes": ([ONE, SAME_ADDRESSES], [SAME_ADDRESSES]),
     "ports-vanish": (MANY, MANY[4:5]),
@@ -55,7 +54,6 @@ ports = st.lists(
         Port,
         st.integers(2, 60),
         st.sampled_from(["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]),
-        st.sampled_from(["10.0.0.5", "192.0.2.7", None]),
     ),
     max_size=8,
     unique_by=lambda port: port.ofport,
@@ -83,7 +81,7 @@ def test_a_change_sends_what_its_golden_file_says(
 
 
 def test_numbers_follow_the_options(golden: Callable[[str, str], None]) -> None:
-    options = FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11)
+    options = FlowOptions(table_base=100, priority=7)
     golden(OTHER_OPTIONS, ofctl.dump(pipeline(options, 9, [ONE]).values()))
 
 
@@ -127,20 +125,31 @@ def test_packets_only_ever_go_on_to_later_tables(given_ports: list[Port]) -> Non
 
 
 @given(ports)
-def test_what_a_port_may_have_learned_is_bounded_and_counted_for_it_alone(
-    given_ports: list[Port],
-) -> None:
-    learns = [
-        (flow, action)
-        for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values()
-        for action in flow.actions
-        if isinstance(action, Learn)
-    ]
-    assert len({action.cookie for _, action in learns}) == len(given_ports)
-    for flow, action in learns:
-        assert action.cookie == flow.cookie
-        assert 0 < action.limit <= OPTIONS.learned_limit
-        assert action.table == OPTIONS.table_base + Table.Learned
+def test_what_a_guest_sends_goes_to_the_address_of_its_own_port(given_ports: list[Port]) -> None:
+    """Whatever its source is: no flow on the way to the proxy looks at one."""
+    for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
+        fields, written = dict(flow.key.match.fields), _written(flow)
+        if Output(METADATA_OFPORT) in flow.actions:
+            assert not {"eth_src", "ipv4_src", "ipv6_src"} & (fields.keys() | written.keys())
+            (address,) = (each for name, each in written.items() if name.startswith("ip"))
+            assert address in {port_address(fields["in_port"], version) for version in (4, 6)}  # type: ignore[arg-type]
+
+
+@given(ports)
+def test_an_answer_goes_to_the_port_whose_address_it_comes_from(given_ports: list[Port]) -> None:
+    macs = {port.ofport: port.mac for port in given_ports}
+    for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
+        for action in flow.actions:
+            if isinstance(action, Output) and action.ofport != METADATA_OFPORT:
+                fields, written = dict(flow.key.match.fields), _written(flow)
+                (address,) = (each for name, each in fields.items() if name.endswith("_src"))
+                assert address_module.ofport_of(str(address)) == action.ofport
+                assert written.pop("eth_dst") == macs[action.ofport]
+                assert list(written.values()) in ([SERVICE_IPV4], [SERVICE_IPV6])
+
+
+def _written(flow: Flow) -> dict[str, int | str]:
+    return {each.field: each.value for each in flow.actions if isinstance(each, SetField)}
 
 
 @given(ports, st.data())
@@ -178,6 +187,6 @@ def test_what_was_kept_makes_no_difference(first: list[Port], second: list[Port]
 
 def test_no_golden_file_is_left_of_what_is_gone() -> None:
     names = {f"{name}.flows" for name in SCENARIOS} | {f"{name}.changes" for name in CHANGES}
-    # The last one is of functional_tests/test_only_our_flows.py.
-    names |= {OTHER_OPTIONS, "generation-1.flows"}
+    # The last two are of functional_tests/test_only_our_flows.py.
+    names |= {OTHER_OPTIONS, "generation-1.flows", "generation-2.flows"}
     assert {path.name for path in GOLDEN.iterdir()} == names

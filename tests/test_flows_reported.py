@@ -14,7 +14,7 @@ from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
-FLOWS = pipeline(OPTIONS, 1, [Port(2, "fa:16:3e:00:00:01", "10.0.0.5")])
+FLOWS = pipeline(OPTIONS, 1, [Port(2, "fa:16:3e:00:00:01")])
 SEND_FLOW_REM = 1
 """OFPFF_SEND_FLOW_REM of OpenFlow 1.3."""
 

@@ -1,15 +1,21 @@
 """Packets for ofproto/trace, and what is read from its answer."""
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ovs_metadata.flows.family import IPV4, IPV6
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import cookie
-from ovs_metadata.flows.trace import TraceStep, answer_packet, parse, request_packet
+from ovs_metadata.flows.trace import (
+    ANY_IPV4,
+    TraceStep,
+    answer_packet,
+    likely_source,
+    parse,
+    request_packet,
+)
 
-PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
+PORT = Port(2, "fa:16:3e:00:00:01")
 
 SERVED = """\
 Flow: tcp,in_port=2,vlan_tci=0x0000,dl_src=fa:16:3e:00:00:01,nw_src=10.0.0.5,tp_src=9,tp_dst=80
@@ -17,17 +23,16 @@ Flow: tcp,in_port=2,vlan_tci=0x0000,dl_src=fa:16:3e:00:00:01,nw_src=10.0.0.5,tp_
 bridge("br-int")
 ----------------
  0. tcp,in_port=2,vlan_tci=0x0000/0x1fff,nw_dst=169.254.169.254,tp_dst=80, priority 20000, cookie \
-0x4f564d4400020002
+0x4f564d4400030002
     goto_table:200
-200. tcp,in_port=2, priority 200, cookie 0x4f564d4400020002
-    learn(table=203,idle_timeout=90,output:NXM_OF_IN_PORT[])
-     >> suppressing side effects, so learn action ignored
-    set_field:169.254.0.2->ip_src
+200. tcp,in_port=2, priority 200, cookie 0x4f564d4400030002
+    set_field:169.254.0.2->ip_dst
+     >> a side remark
     output:1
 
-Final flow: tcp,in_port=2,vlan_tci=0x0000,nw_src=169.254.0.2,nw_dst=169.254.169.254,tp_dst=9697
+Final flow: tcp,in_port=2,vlan_tci=0x0000,nw_src=10.0.0.5,nw_dst=169.254.0.2,tp_dst=9699
 Megaflow: recirc_id=0,eth,tcp,in_port=2
-Datapath actions: set(ipv4(src=169.254.0.2)),set(tcp(dst=9697)),2
+Datapath actions: set(ipv4(dst=169.254.0.2)),set(tcp(dst=9699)),2
 """
 
 NOT_SERVED = """\
@@ -66,18 +71,15 @@ def test_each_flow_is_a_step_with_its_actions() -> None:
         ("goto_table:200",),
     )
     assert (trace.steps[1].table, trace.steps[1].match) == (200, "tcp,in_port=2")
-    assert "set_field:169.254.0.2->ip_src" in trace.steps[1].actions
+    assert trace.steps[1].actions == ("set_field:169.254.0.2->ip_dst", "output:1")
     assert len(trace.steps) == 2
-
-
-def test_what_a_learn_would_output_is_not_output_now() -> None:
-    assert parse(SERVED).outputs == (1,)
+    assert trace.outputs == (1,)
 
 
 def test_the_packet_in_the_end_is_the_final_flow() -> None:
     trace = parse(SERVED)
-    assert trace.address("ipv4_src") == "169.254.0.2"
-    assert trace.port("dst") == 9697
+    assert trace.address("ipv4_dst") == "169.254.0.2"
+    assert trace.port("dst") == 9699
     assert trace.port("src") is None
 
 
@@ -104,22 +106,24 @@ def test_whatever_it_prints_is_read(text: str | list[str]) -> None:
 
 
 def test_the_request_is_the_instances_first_packet() -> None:
-    assert request_packet(PORT, IPV4) == (
+    assert request_packet(PORT, "10.0.0.5", IPV4) == (
         "tcp,in_port=2,dl_src=fa:16:3e:00:00:01,dl_dst=02:00:a9:fe:a9:fe,tp_src=9,tp_dst=80,"
         "tcp_flags=syn,nw_src=10.0.0.5,nw_dst=169.254.169.254,nw_ttl=64"
     )
-    assert request_packet(PORT, IPV6).startswith("tcp6,in_port=2,")
-    assert "ipv6_src=fe80::f816:3eff:fe00:1,ipv6_dst=fe80::a9fe:a9fe" in request_packet(PORT, IPV6)
+    six = request_packet(PORT, "2001:db8::5", IPV6)
+    assert six.startswith("tcp6,in_port=2,")
+    assert "ipv6_src=2001:db8::5,ipv6_dst=fe80::a9fe:a9fe" in six
 
 
-def test_the_answer_is_for_the_port_address() -> None:
-    assert answer_packet(1, 2, IPV4) == (
-        "tcp,in_port=1,dl_src=02:00:a9:fe:a9:fe,dl_dst=02:00:a9:fe:00:00,tp_src=9697,tp_dst=9,"
-        "tcp_flags=syn|ack,nw_src=169.254.169.254,nw_dst=169.254.0.2,nw_ttl=64"
+def test_the_answer_is_from_the_port_address() -> None:
+    assert answer_packet(1, 2, "10.0.0.5", IPV4) == (
+        "tcp,in_port=1,dl_src=02:00:a9:fe:a9:fe,dl_dst=02:00:a9:fe:00:00,tp_src=9699,tp_dst=9,"
+        "tcp_flags=syn|ack,nw_src=169.254.0.2,nw_dst=10.0.0.5,nw_ttl=64"
     )
-    assert "ipv6_dst=fe80::a9fe:2" in answer_packet(1, 2, IPV6)
+    assert "ipv6_src=fe80::a9fe:2,ipv6_dst=fe80::1" in answer_packet(1, 2, "fe80::1", IPV6)
 
 
-def test_without_an_address_there_is_no_request() -> None:
-    with pytest.raises(ValueError, match="no primary IPv4 address"):
-        request_packet(Port(2, PORT.mac, None), IPV4)
+def test_an_instance_most_likely_asks_from_its_first_fixed_ip_or_its_macs_address() -> None:
+    assert likely_source(PORT.mac, "10.0.0.5", IPV4) == "10.0.0.5"
+    assert likely_source(PORT.mac, None, IPV4) == ANY_IPV4
+    assert likely_source(PORT.mac, None, IPV6) == "fe80::f816:3eff:fe00:1"

@@ -30,9 +30,7 @@ def test_an_empty_file_gives_the_defaults(path: Path) -> None:
         workers=2,
         proxy_user="nobody",
         controller="os-ken",
-        flows=FlowOptions(
-            table_base=200, priority=20000, learned_limit=256, learned_idle_timeout=90
-        ),
+        flows=FlowOptions(table_base=200, priority=20000),
         audit_interval=30,
         admin_listen=LoopbackAddress("127.0.0.1", 9775),
         path=path,
@@ -77,8 +75,6 @@ listen = unix:/run/metadata/admin.sock
 controller = external
 flow_table_base = 100
 flow_priority = 7
-learned_limit = 3
-learned_idle_timeout = 11
 audit_interval = 2
 """
     )
@@ -101,11 +97,24 @@ audit_interval = 2
         workers=5,
         proxy_user="proxy",
         controller="external",
-        flows=FlowOptions(table_base=100, priority=7, learned_limit=3, learned_idle_timeout=11),
+        flows=FlowOptions(table_base=100, priority=7),
         audit_interval=2,
         admin_listen=UnixSocket(Path("/run/metadata/admin.sock")),
         path=path,
     )
+
+
+@pytest.mark.parametrize("option", ["learned_limit", "learned_idle_timeout"])
+def test_an_option_of_learned_flows_is_ignored_with_a_message(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    # oslo.config says it once in a process.
+    (opt,) = (each for each in config._OPTIONS["flows"] if each.name == option)
+    monkeypatch.setattr(opt, "_logged_deprecation", False)
+    path.write_text(f"[flows]\n{option} = 3\n")
+    assert config.load(path).flows == FlowOptions()
+    assert f'"{option}" from group "flows" is deprecated' in caplog.text
+    assert "The switch learns no flows any more" in caplog.text
 
 
 def test_the_management_socket_is_named_after_the_bridge(path: Path) -> None:
@@ -149,9 +158,6 @@ def test_without_a_path_and_without_the_default_file_there_are_the_defaults(
         ("flows", "flow_table_base", "0"),
         ("flows", "flow_table_base", "250"),
         ("flows", "flow_priority", "65536"),
-        ("flows", "learned_limit", "-1"),
-        ("flows", "learned_limit", "65536"),
-        ("flows", "learned_idle_timeout", "90s"),
         ("flows", "audit_interval", "soon"),
         ("flows", "audit_interval", "0"),
     ],

@@ -30,8 +30,8 @@ FILE = Path(__file__).resolve().parents[2] / "docs" / "pipeline.md"
 OPTIONS = FlowOptions()
 METADATA_OFPORT = 1
 PORTS = (
-    Port(2, "fa:16:3e:00:00:01", "10.0.0.5"),
-    Port(3, "fa:16:3e:00:00:01", "10.0.0.5"),
+    Port(2, "fa:16:3e:00:00:01"),
+    Port(3, "fa:16:3e:00:00:01"),
 )
 """Those of the golden file two-ports-same-addresses: two instances on networks of their own."""
 
@@ -67,7 +67,7 @@ def _introduction() -> Iterator[str]:
         "Every flow there is for two instances with the same addresses, in the notation of "
         "`ovs-ofctl -O OpenFlow13 --names dump-flows`, table by table and by falling priority. "
         f"The metadata port is ofport {METADATA_OFPORT}; the instances are ofports {ofports}, both "
-        f"with MAC {PORTS[0].mac} and {PORTS[0].ipv4}. Numbers are the defaults. "
+        f"with MAC {PORTS[0].mac}. Numbers are the defaults. "
         "[flows.md](flows.md) says why it is so and how to read a dump; `ovs-metadata flows` "
         "prints the same phrases for the flows of a host.",
         width=100,
