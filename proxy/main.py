@@ -93,8 +93,8 @@ def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="ovs-metadata-proxy",
-        description="Relay instance metadata requests to Nova, each with the identity of its peer "
-        "address.",
+        description="Relay instance metadata requests to Nova, each with the identity of the "
+        "address that it was sent to.",
     )
     hand = parser.add_argument_group("by hand")
     hand.add_argument(

@@ -93,7 +93,7 @@ class Transport(asyncio.Transport):
     """A guest's transport. While `blocked`, what is written fills the output at once."""
 
     def __init__(self, rig: "Rig", peer: str) -> None:
-        super().__init__({"peername": (peer, 1) if peer else None})
+        super().__init__({"sockname": (peer, 1) if peer else None, "peername": ("10.0.0.5", 1)})
         self._rig = rig
         self.closing = False
         self.reading = True

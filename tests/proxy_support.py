@@ -1,6 +1,6 @@
 """Helpers for the proxy's tests: a scripted Nova, a running proxy, guests on loopback.
 
-Each guest connects from its own 127.0.0.N, which is its key in the identity table. Everything runs
+Each guest connects to its own 127.0.0.N, which is its key in the identity table. Everything runs
 on one uvloop event loop within the test and is closed at its end.
 """
 
@@ -248,10 +248,8 @@ class Proxy:
     guests: list[Guest] = field(default_factory=list)
 
     async def guest(self, number: int = 2) -> Guest:
-        """Connect as guest ``number``, from 127.0.0.``number``."""
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.port, local_addr=(f"127.0.0.{number}", 0)
-        )
+        """Connect as guest ``number``, to 127.0.0.``number``."""
+        reader, writer = await asyncio.open_connection(f"127.0.0.{number}", self.port)
         guest = Guest(reader, writer)
         self.guests.append(guest)
         return guest
@@ -289,7 +287,7 @@ async def running_proxy(
     server = ProxyServer(
         Settings(nova_metadata_urls=urls, **settings), table, confirmations=confirmations
     )
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("", 0))
     server.add_socket(listener)
     await server.start()
     proxy = Proxy(server, table, listener.getsockname()[1])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
@@ -9,7 +10,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from ovs_metadata.agent.network.device import Device, Failure, Step, steps, take
 from ovs_metadata.agent.network.ip_versions import device_versions, kernel_versions
-from ovs_metadata.host.address import METADATA_PORT_MAC, METADATA_PORT_MTU, IpVersion
+from ovs_metadata.host.address import (
+    METADATA_PORT_MAC,
+    METADATA_PORT_MTU,
+    PORT_NETWORK_IPV4,
+    PORT_NETWORK_IPV6,
+    IpVersion,
+)
 
 INDEX = 7
 UP = 1
@@ -31,18 +38,31 @@ class Kernel:
             1: Answer(flags=0),
             INDEX: Answer(flags=0, IFLA_ADDRESS="02:00:00:00:00:01", IFLA_MTU=1000),
         }
-        self.addresses: list[Answer] = []
+        self.rules: dict[int, list[tuple[int, int, str | None]]] = {
+            family: [(0, 255, None)] for family in (AF_INET, AF_INET6)
+        }
         self.neighbours: list[Answer] = []
         self.routes: list[Answer] = []
         self.changes: list[dict[str, Any]] = []
         self._refuses = refuses
+        self.on_change: Callable[[], object] = lambda: None
 
     def get_links(self, index: int) -> list[Answer]:
         return [self.links[index]]
 
-    def get_addr(self, index: int) -> list[Answer]:
-        assert index == INDEX
-        return self.addresses
+    def get_rules(self, family: int) -> list[Answer]:
+        return [
+            Answer(FRA_PRIORITY=priority, FRA_TABLE=table, FRA_IIFNAME=iifname)
+            for priority, table, iifname in self.rules[family]
+        ]
+
+    def rule(self, command: str, family: int, priority: int, **change: Any) -> None:
+        self._change(change | {"family": family})
+        if command == "del":
+            (gone,) = (each for each in self.rules[family] if each[0] == priority)
+            self.rules[family].remove(gone)
+        else:
+            self.rules[family].append((priority, change["table"], change.get("iifname")))
 
     def link(self, command: str, index: int, **change: Any) -> None:
         assert command == "set"
@@ -54,20 +74,14 @@ class Kernel:
             else:
                 self.links[index][names[name]] = value
 
-    def addr(self, command: str, index: int, **change: Any) -> None:
-        assert (command, index) == ("add", INDEX)
-        self._change(change)
-        self.addresses.append(Answer(IFA_ADDRESS=change["address"]))
-
     def get_neighbours(self, family: int, ifindex: int) -> list[Answer]:
         del family
         assert ifindex == INDEX
         return self.neighbours
 
-    def get_routes(self, family: int, oif: int) -> list[Answer]:
-        del family
+    def get_routes(self, family: int, oif: int, table: int) -> list[Answer]:
         assert oif == INDEX
-        return self.routes
+        return [each for each in self.routes if (each["family"], each["table"]) == (family, table)]
 
     def neigh(self, command: str, **change: Any) -> None:
         assert (command, change["state"]) == ("replace", "permanent")
@@ -80,13 +94,16 @@ class Kernel:
         assert command == "replace"
         self._change(change)
         network, _, length = change["dst"].partition("/")
-        metrics = Answer(RTAX_MTU=change["metrics"]["mtu"])
+        metrics = change.get("metrics", {})
         self.routes.append(
             Answer(
+                family=change["family"],
+                table=change["table"],
+                type=change.get("type", 1),
                 RTA_DST=network,
-                dst_len=int(length),
-                RTA_GATEWAY=change["gateway"],
-                RTA_METRICS=metrics,
+                dst_len=int(length or 0),
+                RTA_GATEWAY=change.get("gateway"),
+                RTA_METRICS=Answer(RTAX_MTU=metrics.get("mtu")),
             )
         )
 
@@ -94,22 +111,26 @@ class Kernel:
         if self._refuses(change):
             raise NetlinkError(13, "Permission denied")
         self.changes.append(change)
+        self.on_change()
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    device = tmp_path / "conf" / "metadata"
+    (tmp_path / "ipv4/conf/metadata").mkdir(parents=True)
+    (tmp_path / "ipv4/conf/metadata/route_localnet").write_text("0\n")
+    ipv6 = tmp_path / "ipv6"
+    device = ipv6 / "conf" / "metadata"
     device.mkdir(parents=True)
     for name in (*SETTINGS, "disable_ipv6"):
         (device / name).write_text("0\n")
-    (tmp_path / "conf" / "default").mkdir()
-    (tmp_path / "conf" / "default" / "disable_ipv6").write_text("0\n")
-    return tmp_path
+    (ipv6 / "conf" / "default").mkdir()
+    (ipv6 / "conf" / "default" / "disable_ipv6").write_text("0\n")
+    return ipv6
 
 
 def plumb(kernel: Kernel, settings: Path) -> Device:
     versions = device_versions(settings)
-    return Device(versions, take(steps(kernel, INDEX, versions, settings)))
+    return Device(versions, take(steps(kernel, INDEX, versions, settings.parent)))
 
 
 def served(device: Device) -> list[IpVersion]:
@@ -123,30 +144,42 @@ def test_all_is_done_once(settings: Path) -> None:
     device = kernel.links[INDEX]
     assert (device["IFLA_ADDRESS"], device["IFLA_MTU"]) == (METADATA_PORT_MAC, METADATA_PORT_MTU)
     assert all(link["flags"] == UP for link in kernel.links.values())
-    assert [each["IFA_ADDRESS"] for each in kernel.addresses] == [
-        "169.254.169.254",
-        "fe80::a9fe:a9fe",
+    for rules in kernel.rules.values():
+        assert sorted(rules) == [(1, 100, "lo"), (2, 255, None)]
+    own, to_guests = ([each for each in kernel.routes if each["table"] == n] for n in (255, 100))
+    assert [(each["RTA_DST"], each["dst_len"], each["type"]) for each in own] == [
+        ("169.254.0.0", 16, 2),
+        ("fe80::a9fe:0", 112, 2),
     ]
     assert (settings / "conf/metadata/addr_gen_mode").read_text().strip() == "1"
-    assert [each["RTA_GATEWAY"] for each in kernel.routes] == [
+    assert [each["RTA_GATEWAY"] for each in to_guests] == [
         each["NDA_DST"] for each in kernel.neighbours
     ]
-    assert {each["RTA_METRICS"]["RTAX_MTU"] for each in kernel.routes} == {1280}
+    assert {(each["dst_len"], each["RTA_METRICS"]["RTAX_MTU"]) for each in to_guests} == {(0, 1280)}
     kernel.changes.clear()
     assert served(plumb(kernel, settings)) == [4, 6]
     assert kernel.changes == []
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_an_address_that_is_refused_costs_the_other_version_nothing(
+def test_addresses_that_are_refused_cost_the_other_version_nothing(
     settings: Path, version: IpVersion
 ) -> None:
-    refused = {4: "169.254.169.254", 6: "fe80::a9fe:a9fe"}[version]
-    device = plumb(Kernel(lambda change: change.get("address") == refused), settings)
+    refused = {4: PORT_NETWORK_IPV4, 6: PORT_NETWORK_IPV6}[version]
+    device = plumb(Kernel(lambda change: change.get("dst") == refused), settings)
     assert served(device) == [6 if version == 4 else 4]
     assert [str(failure) for failure in device.failures] == [
-        f"address {refused}: Permission denied"
+        f"addresses {refused}: Permission denied"
     ]
+
+
+def test_no_moment_is_without_a_rule_for_our_own_addresses(settings: Path) -> None:
+    """Nor is what is sent ever looked up among them first, once the kernel's own rule is gone."""
+    kernel = Kernel()
+    rules_then = []
+    kernel.on_change = lambda: rules_then.append(sorted(kernel.rules[AF_INET]))
+    plumb(kernel, settings)
+    assert all((0, 255, None) in rules or (2, 255, None) in rules for rules in rules_then)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -157,7 +190,7 @@ def test_a_setting_that_is_missing_costs_nobody_anything_and_is_reported(
     device = plumb(Kernel(), settings)
     assert served(device) == [4, 6]
     (failure,) = device.failures
-    assert f"IPv6 setting {name} = " in str(failure)
+    assert f"setting {name} = " in str(failure)
 
 
 def test_a_device_that_is_too_small_for_ipv6_has_no_settings(settings: Path) -> None:
@@ -166,7 +199,7 @@ def test_a_device_that_is_too_small_for_ipv6_has_no_settings(settings: Path) -> 
         (settings / "conf/metadata" / name).unlink()
 
     def refuses(change: dict[str, Any]) -> bool:
-        return "mtu" in change or change.get("address") == "fe80::a9fe:a9fe"
+        return "mtu" in change or change.get("family") == AF_INET6
 
     device = plumb(Kernel(refuses), settings)
     assert served(device) == [4]
@@ -185,6 +218,8 @@ def test_ipv6_that_is_switched_off_is_not_missed(settings: Path, whose: str) -> 
 
 
 def test_a_kernel_without_ipv6_is_ipv4_alone(tmp_path: Path) -> None:
+    (tmp_path / "ipv4/conf/metadata").mkdir(parents=True)
+    (tmp_path / "ipv4/conf/metadata/route_localnet").write_text("1\n")
     nothing = tmp_path / "ipv6"
     assert kernel_versions(nothing) == (4,)
     assert plumb(Kernel(), nothing) == Device((4,))

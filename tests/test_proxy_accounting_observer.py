@@ -51,6 +51,7 @@ def log(request: pytest.FixtureRequest) -> Iterator[Log]:
 def tell(observer: Observer, **changes: Any) -> None:
     """Tell of a request; `changes` are what is not as usual."""
     told: dict[str, Any] = {
+        "peer": "10.0.0.5",
         "address": "169.254.0.5",
         "port_id": "port-5",
         "instance_id": "instance-5",
@@ -80,14 +81,15 @@ def test_a_line_has_all_fields_in_order(log: Log) -> None:
     (line,) = log.lines()
     found = fields(line)
     assert list(found) == [
-        *("time", "peer", "port", "instance", "method", "path", "status", "bytes"),
+        *("time", "peer", "port_address", "port", "instance", "method", "path", "status", "bytes"),
         *("duration_ms", "first_byte_ms", "request_id", "cause"),
     ]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
     assert float(found.pop("duration_ms")) == pytest.approx(3.5)
     assert float(found.pop("first_byte_ms")) == pytest.approx(2.0)
     assert found == {
-        "peer": "169.254.0.5",
+        "peer": "10.0.0.5",
+        "port_address": "169.254.0.5",
         "port": "port-5",
         "instance": "instance-5",
         "method": "GET",
@@ -168,8 +170,9 @@ def test_a_text_line_cannot_be_forged(target: bytes, method: bytes) -> None:
     # With all that stands in quotes taken out, nothing a guest wrote is left.
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
     assert re.fullmatch(
-        r"time=\S+ peer=169\.254\.0\.5 port= instance= method= path= status=200 bytes=1234"
-        r" duration_ms=3\.500 first_byte_ms=2\.000 request_id=req-1 cause=answered",
+        r"time=\S+ peer=10\.0\.0\.5 port_address=169\.254\.0\.5 port= instance= method= path="
+        r" status=200 bytes=1234 duration_ms=3\.500 first_byte_ms=2\.000 request_id=req-1"
+        r" cause=answered",
         bare,
     )
 

@@ -31,9 +31,7 @@ def worker(tmp_path: Path) -> Iterator[ProxyProcess]:
 
 
 def connect(worker: ProxyProcess, number: int) -> socket.socket:
-    return socket.create_connection(
-        ("127.0.0.1", worker.port), DEADLINE, source_address=(guest_address(number), 0)
-    )
+    return socket.create_connection((guest_address(number), worker.port), DEADLINE)
 
 
 def is_answered(connection: socket.socket) -> bool:

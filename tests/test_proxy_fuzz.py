@@ -209,8 +209,7 @@ def relay(
 
 
 def connect(proxy: ProxyProcess, number: int) -> socket.socket:
-    source = (guest_address(number), 0)
-    return socket.create_connection(("127.0.0.1", proxy.port), DEADLINE, source_address=source)
+    return socket.create_connection((guest_address(number), proxy.port), DEADLINE)
 
 
 def take_a_look(guest: socket.socket) -> bytes:

@@ -13,16 +13,15 @@ NUISANCE, NEIGHBOUR = "127.0.7.1", "127.0.7.2"
 
 @contextlib.contextmanager
 def guarded() -> Iterator[tuple[Quarantine, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+    with socket.create_server(("", 0), backlog=100) as listener:
         quarantine = Quarantine()
         quarantine.guard([listener])
         yield quarantine, listener
 
 
-def connects(listener: socket.socket, source: str, patience: float = 10.0) -> bool:
-    place = listener.getsockname()
+def connects(listener: socket.socket, address: str, patience: float = 10.0) -> bool:
     try:
-        socket.create_connection(place, patience, source_address=(source, 0)).close()
+        socket.create_connection((address, listener.getsockname()[1]), patience).close()
     except TimeoutError:
         return False
     return True
@@ -58,15 +57,16 @@ def test_it_is_over_when_its_time_is() -> None:
 
 
 def test_connections_that_are_there_go_on() -> None:
-    with guarded() as (quarantine, listener):
-        place = listener.getsockname()
-        with socket.create_connection(place, 10, source_address=(NUISANCE, 0)) as guest:
-            accepted, _ = listener.accept()
-            turn_away(quarantine, NUISANCE, 4)
-            guest.sendall(b"still there")
-            accepted.settimeout(10)
-            assert accepted.recv(100) == b"still there"
-            accepted.close()
+    with (
+        guarded() as (quarantine, listener),
+        socket.create_connection((NUISANCE, listener.getsockname()[1]), 10) as guest,
+    ):
+        accepted, _ = listener.accept()
+        turn_away(quarantine, NUISANCE, 4)
+        guest.sendall(b"still there")
+        accepted.settimeout(10)
+        assert accepted.recv(100) == b"still there"
+        accepted.close()
 
 
 def test_what_a_former_worker_left_is_removed() -> None:

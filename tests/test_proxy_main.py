@@ -74,9 +74,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def fetch(port: int, number: int = 2) -> tuple[int, str]:
-    with socket.create_connection(
-        ("127.0.0.1", port), timeout=DEADLINE, source_address=(f"127.0.0.{number}", 0)
-    ) as guest:
+    with socket.create_connection((f"127.0.0.{number}", port), timeout=DEADLINE) as guest:
         guest.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         data = b""
         while piece := guest.recv(65536):
@@ -106,7 +104,7 @@ def test_by_hand_it_serves_a_file_until_it_is_told_to_stop(nova: str, tmp_path: 
     file = tmp_path / "identities.json"
     file.write_text(json.dumps({"identities": {"127.0.0.2": entry(2), "127.0.0.3": entry(3)}}))
     port = free_port()
-    listen = f"127.0.0.1:{port}"
+    listen = f"0.0.0.0:{port}"
     with process("--identities", str(file), "--listen", listen, "--nova", nova) as worker:
         eventually(lambda: fetch(port, 2), (200, "instance-2"))
         assert fetch(port, 3) == (200, "instance-3")
@@ -131,7 +129,7 @@ class FedWorker(NamedTuple):
 def fed_worker(snapshot: bytes) -> Iterator[FedWorker]:
     ours, theirs = socket.socketpair()
     ours.settimeout(DEADLINE)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("", 0))
     port = listener.getsockname()[1]
     fds = (theirs.fileno(), listener.fileno())
     with (

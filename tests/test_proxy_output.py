@@ -43,8 +43,7 @@ async def deaf_guests(proxy: Proxy) -> AsyncIterator[list[socket.socket]]:
         for guest, size in zip(guests, SIZES, strict=True):
             guest.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             guest.setblocking(False)
-            guest.bind(("127.0.0.2", 0))
-            await loop.sock_connect(guest, ("127.0.0.1", proxy.port))
+            await loop.sock_connect(guest, ("127.0.0.2", proxy.port))
             await loop.sock_sendall(guest, b"GET /%d HTTP/1.0\r\n\r\n" % size)
         # Every answer that can be complete is.
         await until(

@@ -49,9 +49,8 @@ class Bench:
         return statuses, records[:-1]
 
     def _exchange(self, wire: bytes, number: int) -> list[int]:
-        with socket.create_connection(
-            ("127.0.0.1", self.proxy.port), DEADLINE, source_address=(guest_address(number), 0)
-        ) as guest:
+        place = (guest_address(number), self.proxy.port)
+        with socket.create_connection(place, DEADLINE) as guest:
             guest.sendall(wire)
             guest.shutdown(socket.SHUT_WR)
             data = b""

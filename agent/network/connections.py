@@ -30,12 +30,11 @@ def guests_connections(namespace: str) -> set[Connection]:
 def connections_of(lines: Iterable[str]) -> Iterator[Connection]:
     """The guests' connections among lines of /proc/net/tcp and tcp6, see proc_net_tcp."""
     for line in lines:
-        _slot, _local, remote, state, *_rest = line.split()
-        address, _, tcp_port = remote.partition(":")
-        ip = ip_address(_packed(address))
+        _slot, local, remote, state, *_rest = line.split()
+        ip = ip_address(_packed(local.partition(":")[0]))
         ofport = ofport_of(str(ip))
         if ofport is not None and state != _TIME_WAIT:
-            yield Connection(ip.version, ofport, int(tcp_port, 16))
+            yield Connection(ip.version, ofport, int(remote.partition(":")[2], 16))
 
 
 def _packed(address: str) -> bytes:

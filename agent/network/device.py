@@ -14,25 +14,21 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ovs_metadata.agent.network.ip_versions import IPV6_SETTINGS
 from ovs_metadata.host.address import (
+    GUESTS_GATEWAY_IPV4,
+    GUESTS_GATEWAY_IPV6,
+    GUESTS_MAC,
     LEAST_PATH_MTU,
     METADATA_PORT,
     METADATA_PORT_MAC,
     METADATA_PORT_MTU,
-    PORT_ADDRESS_MAC,
     PORT_NETWORK_IPV4,
     PORT_NETWORK_IPV6,
-    PORTS_GATEWAY_IPV4,
-    PORTS_GATEWAY_IPV6,
-    SERVICE_IPV4,
-    SERVICE_IPV6,
     IpVersion,
 )
 
 _IFF_UP = 0x1
-_IFA_F_NODAD = 0x02
-"""Of linux/if.h and linux/if_addr.h."""
+"""Of linux/if.h."""
 
 _LOOPBACK = 1
 """Index of lo in every network namespace."""
@@ -41,7 +37,21 @@ _NUD_PERMANENT = 0x80
 _LOCKED_MTU = 1 << 2
 """Of linux/neighbour.h; and 1 << RTAX_MTU of linux/rtnetlink.h."""
 
+_RTN_LOCAL, _SCOPE_HOST, _LOCAL_TABLE = 2, 254, 255
+"""Of linux/rtnetlink.h: type, scope and table of routes that say which addresses are our own."""
+
+_TO_GUESTS = 100
+"""Number of the routing table for whatever is sent to guests."""
+
+_ANSWERS_FIRST, _LOCAL_SECOND = 1, 2
+"""Priorities of the two rules. The kernel's own, which asks the local table first, has 0."""
+
 _FAMILIES: Mapping[IpVersion, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
+_NETWORKS: Mapping[IpVersion, str] = {4: PORT_NETWORK_IPV4, 6: PORT_NETWORK_IPV6}
+_GATEWAYS: Mapping[IpVersion, str] = {4: GUESTS_GATEWAY_IPV4, 6: GUESTS_GATEWAY_IPV6}
+
+NETWORK_SETTINGS = Path("/proc/sys/net")
+"""Shows the settings of the network namespace that the reading thread is in."""
 
 _SETTINGS_OF_DEVICE = {"addr_gen_mode": "1", "accept_ra": "0", "router_solicitations": "0"}
 """No link-local address of the kernel's own making, and no interest in routers."""
@@ -107,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 
 def steps(
-    kernel: Any, index: int, versions: Iterable[IpVersion], settings: Path = IPV6_SETTINGS
+    kernel: Any, index: int, versions: Iterable[IpVersion], settings: Path = NETWORK_SETTINGS
 ) -> Iterator[Step]:
     """What has to be so of the device, in order.
 
@@ -115,22 +125,32 @@ def steps(
         kernel: an open `IPRoute` inside the namespace.
         index: the device's.
         versions: the IP versions that are switched on for it.
-        settings: the directory of IPv6 settings.
+        settings: the directory of the kernel's settings of networks.
     """
     yield from _link_steps(kernel, index)
     if 6 in versions:
         for name, value in _SETTINGS_OF_DEVICE.items():
-            yield _setting(settings / "conf" / METADATA_PORT / name, value)
+            yield _setting(settings / "ipv6/conf" / METADATA_PORT / name, value)
     yield _up(kernel, index, METADATA_PORT)
     yield _up(kernel, _LOOPBACK, "lo")
-    yield _address(kernel, index, 4, SERVICE_IPV4, prefixlen=16)
-    yield _neighbour(kernel, index, 4, PORTS_GATEWAY_IPV4)
-    yield _route(kernel, index, 4, PORT_NETWORK_IPV4, PORTS_GATEWAY_IPV4)
-    if 6 in versions:
-        # Duplicate address detection would take a second, and nobody is there to answer.
-        yield _address(kernel, index, 6, SERVICE_IPV6, prefixlen=64, flags=_IFA_F_NODAD)
-        yield _neighbour(kernel, index, 6, PORTS_GATEWAY_IPV6)
-        yield _route(kernel, index, 6, PORT_NETWORK_IPV6, PORTS_GATEWAY_IPV6)
+    # The doctor asks from a loopback address, see cli/doctor/guest_request.py.
+    yield _setting(settings / "ipv4/conf" / METADATA_PORT / "route_localnet", "1")
+    for version in sorted(versions):
+        yield from _addressing(kernel, index, version)
+
+
+def _addressing(kernel: Any, index: int, version: IpVersion) -> Iterator[Step]:
+    """All port addresses are this device's own, and everybody else's are guests'.
+
+    A guest may have any address, a port address among them. So what is sent never asks which
+    addresses are our own: a rule for it (packets from lo, as the kernel calls them) comes first.
+    """
+    yield _neighbour(kernel, index, version, _GATEWAYS[version])
+    yield _way_to_guests(kernel, index, version, _GATEWAYS[version])
+    yield _own_addresses(kernel, index, version, _NETWORKS[version])
+    yield _rule(kernel, version, _LOCAL_SECOND, _LOCAL_TABLE)
+    yield _rule(kernel, version, _ANSWERS_FIRST, _TO_GUESTS, iifname="lo")
+    yield _no_rule(kernel, version, 0)
 
 
 def _link_steps(kernel: Any, index: int) -> Iterator[Step]:
@@ -152,7 +172,7 @@ def _link_steps(kernel: Any, index: int) -> Iterator[Step]:
 
 def _setting(file: Path, value: str) -> Step:
     return Step(
-        f"IPv6 setting {file.name} = {value}",
+        f"setting {file.name} = {value}",
         _NEITHER,
         lambda: file.read_text().strip() == value,
         lambda: file.write_text(value),
@@ -168,19 +188,6 @@ def _up(kernel: Any, index: int, name: str) -> Step:
     )
 
 
-def _address(kernel: Any, index: int, version: IpVersion, address: str, **of: int) -> Step:
-    def is_done() -> bool:
-        present = kernel.get_addr(index=index)
-        return address in {each.get_attr("IFA_ADDRESS") for each in present}
-
-    return Step(
-        f"address {address}",
-        frozenset({version}),
-        is_done,
-        lambda: kernel.addr("add", index=index, address=address, **of),
-    )
-
-
 def _neighbour(kernel: Any, index: int, version: IpVersion, gateway: str) -> Step:
     """The gateway's MAC, for good: nobody is asked, and a full neighbour table is harmless."""
     family = _FAMILIES[version]
@@ -188,7 +195,7 @@ def _neighbour(kernel: Any, index: int, version: IpVersion, gateway: str) -> Ste
     def is_done() -> bool:
         return any(
             (each.get_attr("NDA_DST"), each.get_attr("NDA_LLADDR"), each["state"])
-            == (gateway, PORT_ADDRESS_MAC, _NUD_PERMANENT)
+            == (gateway, GUESTS_MAC, _NUD_PERMANENT)
             for each in kernel.get_neighbours(family=family, ifindex=index)
         )
 
@@ -201,42 +208,103 @@ def _neighbour(kernel: Any, index: int, version: IpVersion, gateway: str) -> Ste
             family=family,
             ifindex=index,
             dst=gateway,
-            lladdr=PORT_ADDRESS_MAC,
+            lladdr=GUESTS_MAC,
             state="permanent",
         ),
     )
 
 
-def _route(kernel: Any, index: int, version: IpVersion, network: str, gateway: str) -> Step:
-    """The way to all port addresses, through the gateway, in packets that fit any guest's path.
+def _way_to_guests(kernel: Any, index: int, version: IpVersion, gateway: str) -> Step:
+    """The way to everybody, through the gateway, in packets that fit any guest's path.
 
     The MTU is locked: no "fragmentation needed" changes it, and IPv4 packets may be fragmented.
     """
-    address, _, length = network.partition("/")
-    family = _FAMILIES[version]
 
     def is_done() -> bool:
-        for route in kernel.get_routes(family=family, oif=index):
-            if (route.get_attr("RTA_DST"), route["dst_len"]) == (address, int(length)):
-                metrics = route.get_attr("RTA_METRICS")
-                if route.get_attr("RTA_GATEWAY") == gateway and metrics:
-                    return bool(metrics.get_attr("RTAX_MTU") == LEAST_PATH_MTU)
+        for route in _routes(kernel, index, version, _TO_GUESTS):
+            metrics = route.get_attr("RTA_METRICS")
+            if route["dst_len"] == 0 and route.get_attr("RTA_GATEWAY") == gateway and metrics:
+                return bool(metrics.get_attr("RTAX_MTU") == LEAST_PATH_MTU)
         return False
 
     return Step(
-        f"route to {network}",
+        f"IPv{version} route to guests",
         frozenset({version}),
         is_done,
         lambda: kernel.route(
             "replace",
-            family=family,
-            dst=network,
+            family=_FAMILIES[version],
+            dst="default",
             gateway=gateway,
             oif=index,
+            table=_TO_GUESTS,
             flags=["onlink"],
             metrics={"mtu": LEAST_PATH_MTU, "lock": _LOCKED_MTU},
         ),
     )
+
+
+def _own_addresses(kernel: Any, index: int, version: IpVersion, network: str) -> Step:
+    return Step(
+        f"addresses {network}",
+        frozenset({version}),
+        lambda: network in own_networks(kernel, index),
+        lambda: kernel.route(
+            "replace",
+            family=_FAMILIES[version],
+            dst=network,
+            oif=index,
+            table=_LOCAL_TABLE,
+            type=_RTN_LOCAL,
+            scope=_SCOPE_HOST,
+        ),
+    )
+
+
+def own_networks(kernel: Any, index: int) -> frozenset[str]:
+    """The networks of which every address is this device's own; "169.254.0.0/16" for example."""
+    return frozenset(
+        f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+        for version in _FAMILIES
+        for route in _routes(kernel, index, version, _LOCAL_TABLE)
+        if route["type"] == _RTN_LOCAL
+    )
+
+
+def _routes(kernel: Any, index: int, version: IpVersion, table: int) -> Any:
+    return kernel.get_routes(family=_FAMILIES[version], oif=index, table=table)
+
+
+def _rule(kernel: Any, version: IpVersion, priority: int, table: int, **of: str) -> Step:
+    """Of what is asked about a packet, this comes at that priority: this table."""
+    wanted = (table, of.get("iifname"))
+
+    def is_done() -> bool:
+        return wanted in {
+            (each.get_attr("FRA_TABLE"), each.get_attr("FRA_IIFNAME"))
+            for each in _rules(kernel, version, priority)
+        }
+
+    return Step(
+        f"IPv{version} routing rule {priority}",
+        frozenset({version}),
+        is_done,
+        lambda: kernel.rule("add", family=_FAMILIES[version], priority=priority, table=table, **of),
+    )
+
+
+def _no_rule(kernel: Any, version: IpVersion, priority: int) -> Step:
+    return Step(
+        f"no IPv{version} routing rule {priority}",
+        frozenset({version}),
+        lambda: not _rules(kernel, version, priority),
+        lambda: kernel.rule("del", family=_FAMILIES[version], priority=priority),
+    )
+
+
+def _rules(kernel: Any, version: IpVersion, priority: int) -> list[Any]:
+    rules = kernel.get_rules(family=_FAMILIES[version])
+    return [each for each in rules if (each.get_attr("FRA_PRIORITY") or 0) == priority]
 
 
 def _link(kernel: Any, index: int) -> Any:

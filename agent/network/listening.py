@@ -12,17 +12,12 @@ from ovs_metadata.agent.network.ip_versions import kernel_versions
 from ovs_metadata.agent.network.listeners import Options, options_of
 from ovs_metadata.agent.network.namespaces import inside_namespace
 from ovs_metadata.agent.network.steering import steer_by_ofport
-from ovs_metadata.host.address import PROXY_PORT, PROXY_PORT_OF_OTHERS, SERVICE_IPV4, IpVersion
+from ovs_metadata.host.address import PROXY_PORT, IpVersion
 
-PORTS = (PROXY_PORT, PROXY_PORT_OF_OTHERS)
-"""TCP ports that each worker listens on, over each IP version."""
-
-_ADDRESSES: Mapping[IpVersion, str] = {4: SERVICE_IPV4, 6: "::"}
+_ADDRESSES: Mapping[IpVersion, str] = {4: "0.0.0.0", 6: "::"}
 
 BACKLOG = 1024
 """Connections that may wait for a worker to accept them, on each socket."""
-
-_IP_FREEBIND = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +29,7 @@ class Opened:
 
 
 def open_listeners(namespace: str, count: int) -> Opened:
-    """Open listening sockets inside the namespace: for each worker one of each port and version.
+    """Open listening sockets inside the namespace: for each worker one of each IP version.
 
     Several listen on one address and port (SO_REUSEPORT), and each of a guest's connections goes to
     the same worker. An IP version that cannot be listened on keeps no other from it.
@@ -42,7 +37,7 @@ def open_listeners(namespace: str, count: int) -> Opened:
     Raises:
         OSError: none can.
     """
-    opened: dict[IpVersion, list[list[socket.socket]]] = {}
+    opened: dict[IpVersion, list[socket.socket]] = {}
     missing: dict[IpVersion, OSError] = {}
     with inside_namespace(namespace):
         for version in kernel_versions():
@@ -52,10 +47,7 @@ def open_listeners(namespace: str, count: int) -> Opened:
                 missing[version] = error
     if not opened:
         raise next(iter(missing.values()))
-    groups = [
-        [listener for on_port in zip(*of_worker, strict=True) for listener in on_port]
-        for of_worker in zip(*opened.values(), strict=True)
-    ]
+    groups = [list(of_worker) for of_worker in zip(*opened.values(), strict=True)]
     for listener in groups[0]:
         steer_by_ofport(listener, count)
     return Opened(groups, missing)
@@ -66,8 +58,7 @@ def reopen_listeners(
 ) -> list[socket.socket]:
     """Open them for one worker of `count`, while the sockets of all of them are there."""
     with inside_namespace(namespace):
-        by_version = [_listen_over(version, 1)[0] for version in versions]
-    group = [listener for on_port in zip(*by_version, strict=True) for listener in on_port]
+        group = [_listen(version, PROXY_PORT) for version in versions]
     for listener in group:
         steer_by_ofport(listener, count)
     return group
@@ -86,7 +77,7 @@ def pristine_options(namespace: str) -> dict[int, Options]:
 
 def listener_addresses() -> list[tuple[str, int]]:
     """Address and port of each socket of one worker, in the order of its group."""
-    return [(_ADDRESSES[version], port) for port in PORTS for version in kernel_versions()]
+    return [(_ADDRESSES[version], PROXY_PORT) for version in kernel_versions()]
 
 
 def can_listen(namespace: str, versions: Iterable[IpVersion]) -> bool:
@@ -94,43 +85,30 @@ def can_listen(namespace: str, versions: Iterable[IpVersion]) -> bool:
     try:
         with inside_namespace(namespace):
             for version in versions:
-                close(_listen_over(version, 1))
+                _listen(version, PROXY_PORT).close()
     except OSError:
         return False
     return True
 
 
-def close(groups: Iterable[Iterable[socket.socket]]) -> None:
-    """Close listening sockets."""
-    for group in groups:
-        for listener in group:
-            listener.close()
-
-
-def _listen_over(version: IpVersion, count: int) -> list[list[socket.socket]]:
-    """One socket of each port for each worker; raises OSError, and then leaves none open."""
-    groups: list[list[socket.socket]] = []
+def _listen_over(version: IpVersion, count: int) -> list[socket.socket]:
+    """One socket for each worker; raises OSError, and then leaves none open."""
+    listeners: list[socket.socket] = []
     try:
         for _ in range(count):
-            groups.append([])
-            for port in PORTS:
-                groups[-1].append(_listen(version, port))
+            listeners.append(_listen(version, PROXY_PORT))
     except BaseException:
-        close(groups)
+        for listener in listeners:
+            listener.close()
         raise
-    return groups
+    return listeners
 
 
 def _listen(version: IpVersion, port: int) -> socket.socket:
+    """Listen on any address: all port addresses, for nothing else is in this namespace."""
     listener = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
     try:
-        if version == 4:
-            # The address goes away with the device whenever ovs-vswitchd restarts; the listener
-            # stays.
-            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        else:
-            # A link-local bind would be tied to one device's index, and the device changes.
-            # Nothing else is in this namespace.
+        if version == 6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -2,7 +2,7 @@
 
 Several sockets listen on one address and port, one for each worker, and the kernel would spread
 connections over them by a hash of everything. A program of three instructions makes it a matter of
-the port alone: the last 16 bits of the source address are the ofport (see `host.address`), and
+the port alone: the last 16 bits of the destination address are the ofport (see `host.address`), and
 ofport modulo the number of workers is the worker. So all connections of a port meet in one worker,
 and what that worker counts of them is the whole.
 """

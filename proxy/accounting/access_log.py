@@ -3,8 +3,9 @@
 Both forms have the same fields, in this order:
 
     time           when the response ended, UTC, ISO 8601 with milliseconds
-    peer           the peer address: the port address of the instance's port
-    port           the Neutron port, empty if the peer address belongs to no interface
+    peer           the address that the guest asks from; it can be any
+    port_address   the local address, which has the ofport of the instance's port
+    port           the Neutron port, empty if the port address belongs to no interface
     instance       the instance, empty if it is not known
     method, path   as the guest wrote them, with the query; empty if they are unreadable
     status         the status that the guest got, 0 for none
@@ -32,10 +33,11 @@ _MAX_METHOD = 32
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 TEMPLATES = {
-    "text": "time=%s peer=%s port=%s instance=%s method=%s path=%s status=%d bytes=%d"
-    " duration_ms=%.3f first_byte_ms=%s request_id=%s cause=%s\n",
-    "json": '{"time":"%s","peer":"%s","port":%s,"instance":%s,"method":%s,"path":%s,"status":%d'
-    ',"bytes":%d,"duration_ms":%.3f,"first_byte_ms":%s,"request_id":"%s","cause":"%s"}\n',
+    "text": "time=%s peer=%s port_address=%s port=%s instance=%s method=%s path=%s status=%d"
+    " bytes=%d duration_ms=%.3f first_byte_ms=%s request_id=%s cause=%s\n",
+    "json": '{"time":"%s","peer":"%s","port_address":"%s","port":%s,"instance":%s,"method":%s'
+    ',"path":%s,"status":%d,"bytes":%d,"duration_ms":%.3f,"first_byte_ms":%s,"request_id":"%s"'
+    ',"cause":"%s"}\n',
     "off": "",
 }
 """The form of a line by `Settings.access_log`. Port, instance, method and path have their own

@@ -24,8 +24,10 @@ class Outcome:
     """A request that is over. Times are by `time.monotonic`: uvloop's clock has milliseconds."""
 
     # It is not frozen, which would cost a call for each field.
+    peer: str
+    """The address that the guest asks from."""
     address: str
-    """The peer address."""
+    """The port address."""
     port_id: str
     """The port behind it; empty if there is none."""
     instance_id: str
@@ -82,6 +84,7 @@ class Observer:
                 template
                 % (
                     self._clock.now(),
+                    outcome.peer,
                     outcome.address,
                     quote_name(outcome.port_id),
                     quote_name(outcome.instance_id),

@@ -1,4 +1,4 @@
-"""The identity table: which port and instance a peer address belongs to.
+"""The identity table: which port and instance a port address belongs to.
 
 The table is all that a proxy worker knows of the cloud. The agent's feed (or a file) fills it, and
 every request reads it. It lives as long as the worker and belongs to the event loop's thread; this
@@ -81,7 +81,7 @@ Listener: TypeAlias = Callable[[str, Entry | None, Entry | None], None]
 
 
 class IdentityTable:
-    """Peer address (text, as in ``169.254.0.5``) → entry; calls its listeners on every change."""
+    """Port address (text, as in ``169.254.0.5``) → entry; calls its listeners on every change."""
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
         self._entries: dict[str, Entry] = {}

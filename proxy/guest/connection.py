@@ -52,7 +52,7 @@ _ERROR_AFTER_TIMEOUT = {
     State.CONFIRMING_RESPONSE: ProxyError.NOT_CONFIRMED,
 }
 
-# The peer addresses are the bridge's few port addresses.
+# The local addresses are the bridge's few port addresses.
 _canonical = functools.lru_cache(maxsize=4096)(canonical_address)
 
 
@@ -113,6 +113,7 @@ class GuestConnection(asyncio.Protocol):
         "_transport",
         "address",
         "deadline",
+        "peer",
     )
 
     def __init__(self, context: GuestContext) -> None:
@@ -124,7 +125,10 @@ class GuestConnection(asyncio.Protocol):
         self._transport: GuestTransport
         self._port: PortLimits[GuestConnection]
         self.address = ""
-        """The peer address; empty if the guest left before it was accepted."""
+        """The local address: the port address of the port that the connection came in by. Empty if
+        the guest left before it was accepted."""
+        self.peer = ""
+        """The peer address, which the guest chooses."""
         self._state = State.ACCEPTED
         self.deadline = math.inf
         """When the present state has lasted too long, in the event loop's time."""
@@ -158,10 +162,11 @@ class GuestConnection(asyncio.Protocol):
         """Look up the connection's port; refuse the connection if the port has too many."""
         context = self._context
         self._transport = GuestTransport(cast("asyncio.Transport", transport))
-        peer = transport.get_extra_info("peername")
-        self.address = _canonical(peer[0]) if peer else ""
+        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        self.address = _canonical(local[0]) if local else ""
+        self.peer = canonical_address(peer[0]) if peer else ""
         self._port = context.registry.add(self, context.table.get(self.address))
-        if not peer:
+        if not local or not peer:
             self._enter(State.CLOSING, context.settings.send_timeout)
             self._transport.reset()
             return
@@ -533,6 +538,7 @@ class GuestConnection(asyncio.Protocol):
             method, target = (b"", b"") if head is None else (head.method, head.target)
             self._context.observer.request_done(
                 Outcome(
+                    peer=self.peer,
                     address=self.address,
                     port_id=self._port_id(),
                     instance_id="",
@@ -586,6 +592,7 @@ class GuestConnection(asyncio.Protocol):
         head, identity = exchange.request.head, exchange.identity
         self._context.observer.request_done(
             Outcome(  # by position, which costs a third of keywords
+                self.peer,
                 self.address,
                 self._port_id(),
                 "" if identity is None else identity.instance_id,

@@ -18,7 +18,7 @@ class Member(Protocol):
 
     @property
     def address(self) -> str:
-        """The peer address."""
+        """The local address."""
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """Act on a change of the entry of the connection's address."""

@@ -49,7 +49,7 @@ class Quarantine:
         """Count a connection that was refused, or brought nothing but an error.
 
         Args:
-            address: the peer address; its last 16 bits identify the port.
+            address: the local address; its last 16 bits identify the port.
             now: the time in seconds, of any clock.
             tolerance: abuses a second that a port may have.
             duration: seconds of quarantine for a port that has more.

@@ -24,12 +24,12 @@ _LOAD_16_BITS = 0x28
 _FROM_NETWORK_HEADER = 0xFFF00000
 """SKF_NET_OFF: an offset added to it counts from the start of the IP header."""
 
-_SOURCE_ENDS_AT = {socket.AF_INET: 16, socket.AF_INET6: 24}
-"""Where in the IP header the source address ends: RFC 791, section 3.1; RFC 8200, section 3."""
+_DESTINATION_ENDS_AT = {socket.AF_INET: 20, socket.AF_INET6: 40}
+"""Where in the IP header the destination ends: RFC 791, section 3.1; RFC 8200, section 3."""
 
 
 def load_ofport(listener: socket.socket) -> Instruction:
-    """Return the instruction that loads the last 16 bits of the peer's address: the ofport."""
+    """Return the instruction that loads the last 16 bits of the local address: the ofport."""
     return _LOAD_16_BITS, 0, 0, _FROM_NETWORK_HEADER + _SOURCE_ENDS_AT[listener.family] - 2
 
 
