@@ -326,7 +326,7 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (FlowFacts((group(FlowState.INSTALLED, FlowState.LEARNED),), packets(own_requests=3)), []),
+        (FlowFacts((group(FlowState.INSTALLED),), packets(requests=3)), []),
         (FlowFacts((group(FlowState.MISSING, FlowState.MISSING),)), ["flows-missing"]),
         (FlowFacts((group(FlowState.DIFFERENT),)), ["flows-different"]),
         (FlowFacts((group(FlowState.UNEXPECTED),)), ["flows-unexpected"]),
@@ -341,7 +341,7 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
             FlowFacts((group(FlowState.MISSING, ofport=6),), packets(request=WRONG)),
             ["flows-missing", "request-diverted"],
         ),
-        (FlowFacts((), packets(own_requests=0)), ["guest-never-asked"]),
+        (FlowFacts((), packets(requests=0)), ["guest-never-asked"]),
     ],
 )
 def test_flows(facts: FlowFacts, expected: list[str]) -> None:
@@ -441,7 +441,7 @@ def test_the_worst_finding_is_the_exit_status() -> None:
 
     (warning,) = nova.check([endpoint(expires_in=1.0)], Settings())
     (error,) = nova.check([endpoint(403)], Settings())
-    (note,) = flows.check(FlowFacts((), packets(own_requests=0)))
+    (note,) = flows.check(FlowFacts((), packets(requests=0)))
     assert [status(), status(note), status(note, warning), status(warning, error)] == [0, 0, 1, 2]
 
 

@@ -133,12 +133,12 @@ def test_any_other_frame_is_passed_over(frame: bytes) -> None:
 
 @given(st.integers(0, 53), st.integers(1, 255))
 def test_a_frame_of_another_connection_is_passed_over(at: int, change: int) -> None:
-    """Whatever is changed of MACs, addresses and ports."""
+    """Whatever is changed of addresses and ports; the MAC that it is for may be any."""
     client, server, ours = connected()
     frame = bytearray(server.frame(ACK, 1001, ours, b"data"))
     frame[at] ^= change
     client.receive(bytes(frame))
-    identity = {*range(6), 12, 13, *range(26, 38), 23}
+    identity = {12, 13, *range(26, 38), 23}
     assert (client.received == b"") or at not in identity
 
 

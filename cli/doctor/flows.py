@@ -4,7 +4,7 @@ The checks are pure: facts in, findings out.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ovs_metadata.cli.doctor.port import GUEST_NEVER_ASKED
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
@@ -17,8 +17,8 @@ from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows
 from ovs_metadata.flows.family import FAMILIES
 from ovs_metadata.flows.pipeline import Port
-from ovs_metadata.flows.tables import Priority, Table, ofport_of, table_names
-from ovs_metadata.flows.trace import answer_packet, parse, request_packet
+from ovs_metadata.flows.tables import Table, ofport_of, table_names
+from ovs_metadata.flows.trace import answer_packet, likely_source, parse, request_packet
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
@@ -71,8 +71,8 @@ class PacketFacts:
     request: Mapping[str, Verdict] = field(default_factory=dict)
     """By family, IPv4 and IPv6."""
     answer: Mapping[str, Verdict] = field(default_factory=dict)
-    own_requests: int | None = None
-    """Packets from the instance's own addresses; None if no port was named."""
+    requests: int | None = None
+    """Packets of requests from the port; None if no port was named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
                 port.ofport,
                 port.record.port_id,
                 *_traces(host, port, desired, dumped),
-                None if only is None else _own_requests(dumped, port.ofport, config),
+                None if only is None else _requests_of(dumped, port.ofport, config),
             )
             for port in ports
         ),
@@ -121,10 +121,11 @@ def _traces(
     metadata_ofport = host.metadata_ofport
     if metadata_ofport is None:
         return {}, {}
-    port = Port(served.ofport, served.record.mac_address, served.record.primary_fixed_ip(4))
+    port = Port(served.ofport, served.record.mac_address)
     options = host.config.flows
     context = TraceContext(
         port=port,
+        guest="",
         metadata_ofport=metadata_ofport,
         hook_priority=options.priority,
         table_names=table_names(options.table_base),
@@ -134,13 +135,13 @@ def _traces(
     )
     request, answer = {}, {}
     for family in FAMILIES:
-        if port.primary(family) is None:
-            continue
         name = f"IPv{family.version}"
-        traced = parse(_trace(host, request_packet(port, family)))
-        request[name] = of_request(traced, family, context)
-        traced = parse(_trace(host, answer_packet(metadata_ofport, port.ofport, family)))
-        answer[name] = of_answer(traced, family, context)
+        guest = likely_source(port.mac, served.record.primary_fixed_ip(4), family)
+        of_family = replace(context, guest=guest)
+        traced = parse(_trace(host, request_packet(port, guest, family)))
+        request[name] = of_request(traced, family, of_family)
+        traced = parse(_trace(host, answer_packet(metadata_ofport, port.ofport, guest, family)))
+        answer[name] = of_answer(traced, family, of_family)
     return request, answer
 
 
@@ -148,14 +149,13 @@ def _trace(host: Host, packet: str) -> str:
     return vswitchd.ask(host.config.rundir, "ofproto/trace", host.bridge.name, packet)
 
 
-def _own_requests(dumped: list[DumpedFlow], ofport: int, config: Config) -> int:
-    """Packets that came from the port's primary addresses."""
+def _requests_of(dumped: list[DumpedFlow], ofport: int, config: Config) -> int:
+    """Packets that came from the port for the proxy."""
     table = config.flows.table_base + Table.ToProxy
     return sum(
         flow.packets
         for flow in dumped
-        if (flow.key.table, flow.key.priority) == (table, Priority.Primary)
-        and ofport_of(flow.cookie) == ofport
+        if flow.key.table == table and ofport_of(flow.cookie) == ofport
     )
 
 
@@ -195,7 +195,7 @@ def check(facts: FlowFacts) -> list[Finding]:
         # A missing flow is why a packet goes astray, and not a second fault.
         if not astray & {0, port.ofport}:
             found += _of_verdicts(port)
-        if port.own_requests == 0:
+        if port.requests == 0:
             why = "the flows for it have counted nothing"
             found.append(Finding(GUEST_NEVER_ASKED, why, port.title))
     return found

@@ -1,11 +1,11 @@
 """One real request through the switch, as if the guest had sent it, that the guest never sees.
 
 Frames are handed to the switch over the bridge's management socket as if they had come in by the
-guest's port (OFPT_PACKET_OUT to its tables), from a MAC and an IP address that are not the guest's.
-So they take the way of "any other source": hook, metadata port, listening socket, worker, Nova, and
-back by a learned flow out of the guest's port. There they are picked up as they pass its device
-(packet(7)); the guest's own network card drops them, for they are for another MAC. The learned flow
-ages out by itself.
+guest's port (OFPT_PACKET_OUT to its tables), from an address that no guest has on its network: one
+of loopback. They take the way of all requests: hook, metadata port, listening socket, worker, Nova,
+and back out of the guest's port. There they are picked up as they pass its device (packet(7)). The
+guest drops them, and forwards them nowhere: no host takes a packet for a loopback address from a
+network (RFC 1122, section 3.2.1.3).
 
 Blocking, on one thread; lives as long as one call of `ask`.
 """
@@ -15,18 +15,16 @@ import http.client
 import io
 import secrets
 import socket
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from netaddr import EUI
+from netaddr import IPAddress
 
 from ovs_metadata.cli.doctor.tcp_client import TcpClient
 from ovs_metadata.flows import openflow
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.packets import End
-from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.proxy.guest.socket_program import ATTACH_FILTER, attach
@@ -34,14 +32,11 @@ from ovs_metadata.proxy.guest.socket_program import ATTACH_FILTER, attach
 PATH = "/openstack/latest/meta_data.json"
 
 SOURCE_MAC = "02:00:a9:fe:00:d0"
-SOURCE_ADDRESS = "192.0.2.1"
-"""Who asks: a locally administered MAC, and an address of documentation (RFC 5737)."""
+SOURCE_ADDRESS = "127.169.254.208"
+"""Who asks: a locally administered MAC, and a loopback address."""
 
 FIRST_CLIENT_PORT, CLIENT_PORTS = 20000, 8192
 """TCP ports to ask from: below those that operating systems pick for themselves."""
-
-NO_CLIENT_PORT = 0
-"""A TCP port that no client has, so that no flow is about it."""
 
 RESEND_INTERVAL = 1.0
 """Seconds after which what was sent last is sent again."""
@@ -51,7 +46,9 @@ UNANSWERED_AFTER = 5.0
 
 MAX_ANSWER = 1024 * 1024
 
-_ETH_P_ALL = 3
+_ETH_P_ALL, _ETH_P_IP = 3, 0x0800
+_ETHERTYPE_AT, _DESTINATION_AT = 12, 30
+"""Where they begin in a frame without a tag."""
 _MAX_FRAME = 65536 + 64
 
 
@@ -93,12 +90,6 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
         client = _client()
         try:
             send(client.start())
-            # The way back is learned, but up to Open vSwitch 3.7 at least, what a packet-out
-            # teaches does not count as a change of flows: a cached decision to drop such answers
-            # would stay for as long as answers come.
-            # The deletion of a flow that is not there has the switch compare the two.
-            none = hook_of(config.flows, Connection(4, ofport, NO_CLIENT_PORT))
-            switch.send(openflow.delete_message(offline, config.flows, none.key, none.cookie))
             _converse(client, tap, send, timeout)
         finally:
             if not client.finished:
@@ -147,7 +138,7 @@ def _converse(
 
 
 def _listen_on(device: str) -> socket.socket:
-    """A socket that sees what leaves the switch by a device for the MAC we ask from."""
+    """A socket that sees what leaves the switch by a device for the address we ask from."""
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)  # of no protocol: it sees nothing yet
     try:
         _let_only_ours_in(tap)
@@ -159,14 +150,13 @@ def _listen_on(device: str) -> socket.socket:
 
 
 def _let_only_ours_in(tap: socket.socket) -> None:
-    """Have the kernel drop what is for another MAC (classic BPF, linux/filter.h)."""
+    """Have the kernel drop what is for another address (classic BPF, linux/filter.h)."""
     load_word, load_half, equal, give_back = 0x20, 0x28, 0x15, 0x06
-    high, low = struct.unpack("!IH", EUI(SOURCE_MAC).packed)
     program = (
-        (load_word, 0, 0, 0),
-        (equal, 0, 3, high),
-        (load_half, 0, 0, 4),
-        (equal, 0, 1, low),
+        (load_half, 0, 0, _ETHERTYPE_AT),
+        (equal, 0, 3, _ETH_P_IP),
+        (load_word, 0, 0, _DESTINATION_AT),
+        (equal, 0, 1, int(IPAddress(SOURCE_ADDRESS))),
         (give_back, 0, 0, _MAX_FRAME),
         (give_back, 0, 0, 0),
     )

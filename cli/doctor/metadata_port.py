@@ -13,6 +13,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from ovs_metadata.agent.network import namespaces
+from ovs_metadata.agent.network.device import own_networks
 from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.listening import listener_addresses
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
@@ -20,8 +21,8 @@ from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,
     METADATA_PORT_MTU,
-    SERVICE_IPV4,
-    SERVICE_IPV6,
+    PORT_NETWORK_IPV4,
+    PORT_NETWORK_IPV6,
 )
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge
@@ -122,7 +123,7 @@ def read_namespace(config: Config) -> NamespaceFacts:
             config.namespace,
             exists=True,
             device=_metadata_device(),
-            wanted_addresses=(SERVICE_IPV4, SERVICE_IPV6) if ipv6 else (SERVICE_IPV4,),
+            wanted_addresses=(PORT_NETWORK_IPV4, *([PORT_NETWORK_IPV6] if ipv6 else [])),
             listening=frozenset(_listening()),
             wanted_listening=tuple(listener_addresses()),
         )
@@ -131,12 +132,11 @@ def read_namespace(config: Config) -> NamespaceFacts:
 def _metadata_device() -> DeviceFacts | None:
     with IPRoute() as here:
         for link in here.get_links(ifname=METADATA_PORT):
-            addresses = here.get_addr(index=link["index"])
             return DeviceFacts(
                 up=bool(link["flags"] & _IFF_UP),
                 mac=link.get_attr("IFLA_ADDRESS"),
                 mtu=link.get_attr("IFLA_MTU"),
-                addresses=frozenset(each.get_attr("IFA_ADDRESS") for each in addresses),
+                addresses=own_networks(here, link["index"]),
             )
     return None
 

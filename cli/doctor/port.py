@@ -125,8 +125,7 @@ AGENT_SEES_OTHERWISE = FAULTS.error(
 )
 GUEST_NEVER_ASKED = FAULTS.note(
     "guest-never-asked",
-    "No request from the instance's own address has reached the switch since its flows were "
-    "installed.",
+    "No request from the instance has reached the switch since its flows were installed.",
     "If requests in the instance fail, its packets do not reach the switch: check its address, "
     "and its route to 169.254.169.254, inside the instance.",
 )

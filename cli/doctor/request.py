@@ -26,9 +26,9 @@ FAULTS = Faults(HopName.REQUEST)
 REQUEST_UNANSWERED = FAULTS.error(
     "request-unanswered",
     "A request sent into the switch for the port gets no answer.",
-    "Run the doctor again in two minutes: the port may have used up its learned flows ([flows] "
-    "learned_limit), or be in quarantine for wasting connections. If the finding remains, the "
-    "request ends after the last counter of ovs-metadata flows PORT that it moves.",
+    "Run the doctor again in a minute: the port may be in quarantine for wasting connections. If "
+    "the finding remains, the request ends after the last counter of ovs-metadata flows PORT that "
+    "it moves.",
 )
 REQUEST_REFUSED = FAULTS.error(
     "request-refused",

@@ -8,7 +8,7 @@ nothing has come for a while. IPv4 only.
 import struct
 from dataclasses import dataclass
 
-from netaddr import EUI, IPAddress
+from netaddr import IPAddress
 
 from ovs_metadata.flows.packets import End, tcp_segment
 
@@ -121,10 +121,11 @@ class TcpClient:
     def _parse(self, frame: bytes) -> _Segment | None:
         """The segment in a frame; None if it is not of this connection.
 
-        Checksums are not looked at: those of local traffic are often left to hardware.
+        Whose MAC it is for does not matter: answers are for that of the port's record. Checksums
+        are not looked at: those of local traffic are often left to hardware.
         """
         try:
-            to, _source, kind = _ETHERNET.unpack_from(frame)
+            _to, _source, kind = _ETHERNET.unpack_from(frame)
             packet = frame[_ETHERNET.size :]
             first, _tos, total, *_rest, protocol, _sum, source, destination = _IPV4.unpack_from(
                 packet
@@ -134,11 +135,11 @@ class TcpClient:
         except struct.error:
             return None
         expected = (
-            *(EUI(self._here.mac).packed, _ETH_IPV4, 4, _PROTOCOL_TCP),
+            *(_ETH_IPV4, 4, _PROTOCOL_TCP),
             *(IPAddress(end.address).packed for end in (self._there, self._here)),
             *(self._there.port, self._here.port),
         )
-        found = (to, kind, first >> 4, protocol, source, destination, here, there)
+        found = (kind, first >> 4, protocol, source, destination, here, there)
         if found != expected:
             return None
         return _Segment(sequence, acknowledged, flags, segment[(offset >> 4) * 4 :])

@@ -30,7 +30,7 @@ _DESTINATION_ENDS_AT = {socket.AF_INET: 20, socket.AF_INET6: 40}
 
 def load_ofport(listener: socket.socket) -> Instruction:
     """Return the instruction that loads the last 16 bits of the local address: the ofport."""
-    return _LOAD_16_BITS, 0, 0, _FROM_NETWORK_HEADER + _SOURCE_ENDS_AT[listener.family] - 2
+    return _LOAD_16_BITS, 0, 0, _FROM_NETWORK_HEADER + _DESTINATION_ENDS_AT[listener.family] - 2
 
 
 def attach(sock: socket.socket, option: int, program: Sequence[Instruction]) -> None:
