@@ -3,7 +3,7 @@
 The agent's own code feeds the worker and asks OVSDB. There are no ports and no namespace, and no
 store to ask, as where Nova's vm-uuid is on each interface. Runs until SIGTERM.
 
-    python proxy_agent.py SNAPSHOT LISTEN OVSDB      a JSON file, 127.0.0.1:PORT, unix:…/db.sock
+    python proxy_agent.py SNAPSHOT LISTEN OVSDB      a JSON file, 0.0.0.0:PORT, unix:…/db.sock
 """
 
 import asyncio

@@ -123,7 +123,6 @@ class Load:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._target = ("127.0.0.1", job.port)
         self._peers = job.peers()
         self._epoll = select.epoll()
         self._connections = [_Connection(turn) for turn in range(job.connections)]
@@ -190,11 +189,12 @@ class Load:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Some targets tell guests by the source, others by the destination.
         sock.bind((address, 0))
-        code = sock.connect_ex(self._target)
+        code = sock.connect_ex((address, self._job.port))
         if code not in {0, errno.EINPROGRESS}:
             sock.close()
-            raise OSError(code, f"connecting from {address}: {errno.errorcode[code]}")
+            raise OSError(code, f"connecting to {address}: {errno.errorcode[code]}")
         self._epoll.register(sock, select.EPOLLIN)
         return sock
 

@@ -144,7 +144,7 @@ class Lab:
         """Start what answers: ``plain``, ``delay`` (by DELAY_MS), or ``https``."""
         port = free_port()
         ca = None
-        bind = f"127.0.0.1:{port}"
+        bind = f":{port}"
         script = None
         if kind == "https":
             ca, pair = self._certificate()
@@ -179,7 +179,7 @@ class Lab:
     def _workers(self, name: str, port: int, count: int, upstream: Upstream) -> list[Process]:
         path = self._directory / "identities.json"
         path.write_text(json.dumps(self._snapshot(upstream)))
-        place = f"127.0.0.1:{port}"
+        place = f"0.0.0.0:{port}"
         command: list[str | Path] = [
             *(sys.executable, "-m", "ovs_metadata.proxy.main"),
             *("--identities", path, "--listen", place),
@@ -204,7 +204,7 @@ class Lab:
         self._stack.callback(switch.stop)
         database = switch.start_database("br-int")
         command = (sys.executable, Path(__file__).with_name("proxy_agent.py"))
-        process = self._start(name, [*command, path, f"127.0.0.1:{port}", switch.connection])
+        process = self._start(name, [*command, path, f"0.0.0.0:{port}", switch.connection])
         wait_for(partial(_in_log, process, "listening on"), f"{name} to listen")
         return [database, process]
 
@@ -225,7 +225,7 @@ class Lab:
             ports,
             nova_url=upstream.url,
             secret=_SECRET,
-            listen=("127.0.0.1", port),
+            listen=("0.0.0.0", port),
             threads=NEUTRON_THREADS,
             ca=upstream.ca,
         )
@@ -270,7 +270,7 @@ class Lab:
         return process
 
     def _wait_for_port(self, process: Process, port: int) -> None:
-        listening = f"0100007F:{port:04X} 00000000:0000 0A"
+        listening = f"00000000:{port:04X} 00000000:0000 0A"
 
         def ready() -> bool:
             if not process.alive():
@@ -354,7 +354,7 @@ global
 {global_log}
 {_TIMEOUTS}{default_log}
 frontend metadata
-    bind 127.0.0.1:{port} backlog 4096
+    bind :{port} backlog 4096
     http-request set-var(txn.identity) src,map_ip({identities})
     http-request deny deny_status 404 unless {{ var(txn.identity) -m found }}
     http-request del-header ^x[-_]({ours}|openstack[-_]request[-_]id) -m reg

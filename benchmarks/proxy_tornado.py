@@ -132,7 +132,7 @@ async def serve(layer: str, identities: Identities, port: int, upstream: int) ->
         if layer == "iostream"
         else {"httpserver": http_relay, "web": web_relay}[layer](Fetcher(identities, upstream))
     )
-    server.listen(port, "127.0.0.1", backlog=1024)
+    server.listen(port, "0.0.0.0", backlog=1024)
     await asyncio.Event().wait()
 
 

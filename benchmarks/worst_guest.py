@@ -86,9 +86,7 @@ class Result:
 def ask(port: int) -> float:
     """Ask once as the bystander; return the milliseconds it took, raise OSError if it failed."""
     began = time.perf_counter()
-    with socket.create_connection(
-        ("127.0.0.1", port), _DEADLINE, source_address=(guest_address(BYSTANDER), 0)
-    ) as sock:
+    with socket.create_connection((guest_address(BYSTANDER), port), _DEADLINE) as sock:
         sock.sendall(_REQUEST)
         data = bytearray()
         while piece := sock.recv(65536):
@@ -132,7 +130,7 @@ def acting(name: str, target: ProxyProcess, options: argparse.Namespace) -> Iter
     """An act against a worker goes on meanwhile; its tally is there after the block."""
     acts = sorted(ACTS) if name == ALL else [name]
     arguments = (
-        *("--target", f"127.0.0.1:{target.port}", "--source", guest_address(HOSTILE)),
+        *("--target", f"{guest_address(HOSTILE)}:{target.port}"),
         *("--seconds", str(options.seconds + 2 * _WARM_UP)),
         *("--width", str(options.width if len(acts) == 1 else options.width // 4), *acts),
     )

@@ -147,7 +147,7 @@ CASES = [
     Case("device-down", in_namespace("link", "set", "metadata", "down"), STOPPED_AGENT),
     Case(
         "address-missing",
-        in_namespace("addr", "del", "169.254.169.254/16", "dev", "metadata"),
+        in_namespace("route", "del", "local", "169.254.0.0/16", "dev", "metadata"),
         STOPPED_AGENT,
     ),
     Case(

@@ -1,7 +1,7 @@
 """Brings a switch from one set of ports to the next, by diffs alone: on the library it is run with.
 
 A process of its own, since a process has one library. Each line on its standard input is a JSON
-document, [metadata_ofport, [[ofport, mac, ipv4], ...]]; it answers with a line once the switch has
+document, [metadata_ofport, [[ofport, mac], ...]]; it answers with a line once the switch has
 just the flows it should have, each as it should be. It ends with its input, and removes them all.
 """
 

@@ -77,12 +77,8 @@ class Talk:
     """A guest's connection."""
 
     def __init__(self, proxy: ProxyProcess, number: int, *, ipv6: bool = False) -> None:
-        if ipv6:
-            self.sock = socket.create_connection(("::1", proxy.port), DEADLINE)
-        else:
-            self.sock = socket.create_connection(
-                ("127.0.0.1", proxy.port), DEADLINE, source_address=(guest_address(number), 0)
-            )
+        address = "::1" if ipv6 else guest_address(number)
+        self.sock = socket.create_connection((address, proxy.port), DEADLINE)
 
     def __enter__(self) -> "Talk":
         return self
@@ -130,24 +126,15 @@ def ask(proxy: ProxyProcess, number: int = BYSTANDER, *, ipv6: bool = False) -> 
 
 @contextlib.contextmanager
 def attack(
-    log: Path, target: str, *acts: str, seconds: float, width: int, **where: str
+    log: Path, target: str, *acts: str, seconds: float, width: int, namespace: str = ""
 ) -> Iterator[Process]:
-    """A hostile guest in a process of its own: from a `source` address, or in a `namespace`."""
-    source = ("--source", where["source"]) if "source" in where else ()
-    command = (
-        "-m",
-        "lab.attack.hostile_guest",
-        "--target",
-        target,
-        *source,
-        "--seconds",
-        str(seconds),
-    )
+    """A hostile guest in a process of its own, and perhaps in a `namespace`."""
+    command = ("-m", "lab.attack.hostile_guest", "--target", target, "--seconds", str(seconds))
     process = Process(
         [sys.executable, *command, "--width", str(width), *acts],
         log,
         env={"PYTHONPATH": str(Path(__file__).parent.parent / "tools")},
-        namespace=where.get("namespace"),
+        namespace=namespace or None,
     )
     try:
         yield process

@@ -35,8 +35,8 @@ def _start(hypervisor: Hypervisor, *bridge_settings: str) -> list[Guest]:
     return guests
 
 
-def _learn(guest: Guest) -> None:
-    """Have the switch learn a way back, to an address no record tells of."""
+def _ask_from_elsewhere(guest: Guest) -> None:
+    """From an address that no record tells of."""
     guest.run("ip", "addr", "replace", "10.0.0.250/32", "dev", "eth0")
     assert guest.identity("--interface", "10.0.0.250") == guest.instance_id
 
@@ -60,17 +60,17 @@ def test_neutrons_l2_agent_starts_and_starts_again(
     flows = hypervisor.static_flows()
     ovs, bridge = hypervisor.ovs, hypervisor.bridge
     for _start_number in range(2):
-        _learn(guests[0])
+        _ask_from_elsewhere(guests[0])
         neutron = NeutronL2Agent(ovs, bridge)
         neutron.set_up_bridge(drop_flows=drop_flows)
         time_to_recover(hypervisor, guests, flows)
         for guest in guests:
             neutron.wire(guest, vlan=1)
         installed = neutron.flows()
-        _learn(guests[0])
+        _ask_from_elsewhere(guests[0])
         neutron.sweep(all_tables=all_tables)
         time_to_recover(hypervisor, guests, flows)
-        _learn(guests[0])
+        _ask_from_elsewhere(guests[0])
         assert neutron.flows() == installed
         _reach_each_other(guests)
     # What it set on the bridge stays as it set it.
@@ -147,7 +147,7 @@ def test_ovn_controller_connects_again(lab_hypervisor: Factory) -> None:
         assert ovn.flows() == installed
         assert ovn.groups_and_meters() == others
         assert len(others) == 3  # a group, a meter, and the meter's band
-        _learn(guests[0])
+        _ask_from_elsewhere(guests[0])
         _reach_each_other(guests)
     assert hypervisor.ovs.vsctl("get-controller", hypervisor.bridge) == ""
 

@@ -27,6 +27,7 @@ from lab.rig.process import run, wait_for
 from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,
+    PORT_NETWORK_IPV6,
     PROXY_PORT,
     SERVICE_IPV4,
     SERVICE_IPV6,
@@ -64,7 +65,7 @@ def bridge(request: pytest.FixtureRequest, lab_hypervisor: Factory) -> Iterator[
         # The flow controller looks for the bridge where it is not.
         hypervisor.configure(ovs={"rundir": hypervisor.root})
         hypervisor.spawn("agent", *hypervisor.command("agent"))
-        wait_for(lambda: SERVICE_IPV6 in _addresses(hypervisor), "the metadata port")
+        wait_for(lambda: PORT_NETWORK_IPV6 in _addresses(hypervisor), "the metadata port")
         yield hypervisor
         assert hypervisor.flows() == ""
         return
@@ -81,7 +82,8 @@ def bridge(request: pytest.FixtureRequest, lab_hypervisor: Factory) -> Iterator[
 
 
 def _addresses(hypervisor: Hypervisor) -> str:
-    return run("ip", "-n", hypervisor.metadata_namespace, "addr", check=False)
+    inside = ("ip", "-6", "-n", hypervisor.metadata_namespace)
+    return run(*inside, "route", "show", "table", "local", check=False)
 
 
 @contextlib.contextmanager
@@ -93,12 +95,15 @@ def _proxys_network_stack(hypervisor: Hypervisor) -> Iterator[Witness]:
 
 
 def _attack(attacker: Guest, victim_ofport: int) -> list[Frame]:
-    """What the attacker tries, to speak to the proxy under the victim's port address."""
+    """What the attacker tries, to speak to the proxy at the victim's port address, or from it."""
+    victims = {version: port_address(victim_ofport, version) for version in (4, 6)}
     return [
-        Frame(attacker.mac, mac, source, service, kind, port, tags)
-        for source, service in (
-            (port_address(victim_ofport, 4), SERVICE_IPV4),
-            (port_address(victim_ofport, 6), SERVICE_IPV6),
+        Frame(attacker.mac, mac, source, target, kind, port, tags)
+        for source, target in (
+            ("10.0.0.66", victims[4]),
+            ("fe80::66", victims[6]),
+            (victims[4], SERVICE_IPV4),
+            (victims[6], SERVICE_IPV6),
         )
         for mac in (METADATA_PORT_MAC, BROADCAST)
         for kind, port in ADDRESSED_TO
@@ -109,7 +114,8 @@ def _attack(attacker: Guest, victim_ofport: int) -> list[Frame]:
 def _is_a_request(frame: Frame) -> bool:
     """Whether a hook takes it, if the port has hooks, and gives it the port's own address."""
     in_no_vlan = frame.tags in ((), ((ETH_VLAN, 0),), ((ETH_SERVICE_VLAN, 0),))
-    return in_no_vlan and (frame.protocol, frame.port) == ("tcp", SERVICE_PORT)
+    to_service = frame.target in (SERVICE_IPV4, SERVICE_IPV6)
+    return in_no_vlan and to_service and (frame.protocol, frame.port) == ("tcp", SERVICE_PORT)
 
 
 @pytest.mark.parametrize("served", [False, True], ids=["stranger", "instance"])

@@ -2,12 +2,9 @@
 
 import os
 import re
-import socket
-import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +13,11 @@ from hypervisor_fixtures import Factory
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import instance_of
-from lab.rig.inside import inside
 from lab.rig.process import wait_for
 from lab.upstream.nova import Nova
 from ovs_metadata.cli.doctor import nova as nova_hop
 from ovs_metadata.cli.doctor.nova import Asker, no_instance
-from ovs_metadata.flows.tables import Table
-from ovs_metadata.host.address import PROXY_PORT_OF_OTHERS
 from ovs_metadata.proxy.control.settings import Settings
-
-TABLE_OF_LEARNED = 200 + Table.Learned
-SYN, ACK = 0x02, 0x10
 
 HOPS = [
     *("configuration", "store", "Open vSwitch", "agent", "metadata port"),
@@ -90,53 +81,7 @@ def test_the_request_is_real_and_the_guest_sees_nothing_of_it(healthy: Ward) -> 
     assert found.status == 0
 
 
-def answers_to_nobody(ward: Ward) -> Callable[[], None]:
-    """A function that has the proxy's side answer a connection of the guest's that is none."""
-    hypervisor = ward.hypervisor
-    with inside(hypervisor.metadata_namespace):
-        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
-    segment = struct.pack("!HHIIBBHHH", PROXY_PORT_OF_OTHERS, 1, 0, 0, 5 << 4, SYN | ACK, 0, 0, 0)
-    to = hypervisor.port_address(ward.guest)
-
-    def answer() -> None:
-        raw.sendto(segment, (to, 0))
-
-    return answer
-
-
-def drops_all_answers(ward: Ward) -> bool:
-    """Whether the switch's cache says to drop answers to any source but the primary one."""
-    cached = ward.hypervisor.ovs.appctl("dpctl/dump-flows")
-    return bool(re.search(rf"tcp\(src={PROXY_PORT_OF_OTHERS}\),.*actions:drop", cached))
-
-
-def test_the_switch_having_just_dropped_such_answers_is_no_fault(healthy: Ward) -> None:
-    """As after a connection whose port lost its flows: the other end goes on answering.
-
-    Thrice, since any change of flows or MAC addresses in between would have the switch look through
-    its cache, and a fault would not show.
-    """
-    answer, over = answers_to_nobody(healthy), threading.Event()
-
-    def go_on() -> None:
-        while not over.wait(0.05):
-            answer()
-
-    ovs, bridge = healthy.hypervisor.ovs, healthy.hypervisor.bridge
-    answering = threading.Thread(target=go_on)
-    answering.start()
-    try:
-        for _ in range(3):
-            ovs.ofctl("del-flows", bridge, f"table={TABLE_OF_LEARNED},tcp")
-            ovs.appctl("revalidator/purge")
-            wait_for(lambda: drops_all_answers(healthy), "the switch to cache that it drops them")
-            assert healthy.doctor(healthy.guest.port_id).names == set()
-    finally:
-        over.set()
-        answering.join()
-
-
-def test_it_leaves_no_flow_but_the_learned_one(healthy: Ward) -> None:
+def test_it_leaves_no_flow(healthy: Ward) -> None:
     before = healthy.hypervisor.static_flows()
     healthy.doctor()
     assert healthy.hypervisor.static_flows() == before

@@ -44,8 +44,8 @@ def test_ten_thousand_connections_are_cut_down_to_the_limit(start: Start, tmp_pa
     proxy = start(max_connections_per_port=20, idle_timeout=30.0)
     assert ask(proxy) == 200
     before, descriptors = proxy.memory(), 0
-    target, source = f"127.0.0.1:{proxy.port}", guest_address(HOSTILE)
-    flood = attack(tmp_path / "flood.log", target, "flood", seconds=6, width=10_000, source=source)
+    target = f"{guest_address(HOSTILE)}:{proxy.port}"
+    flood = attack(tmp_path / "flood.log", target, "flood", seconds=6, width=10_000)
     with flood as attacker:
         while attacker.alive():
             assert ask(proxy) == 200
@@ -223,10 +223,9 @@ def test_a_port_that_goes_on_opening_connections_is_shut_out_for_a_while(start: 
 
         def shut_out() -> bool:
             sock = stack.enter_context(socket.socket())
-            sock.bind((guest_address(HOSTILE), 0))
             sock.settimeout(0.3)
             try:
-                sock.connect(("127.0.0.1", proxy.port))
+                sock.connect((guest_address(HOSTILE), proxy.port))
             except TimeoutError:
                 return True
             except ConnectionError:
@@ -289,11 +288,10 @@ def test_everything_at_once_costs_another_guest_nothing(start: Start, tmp_path: 
     descriptors = 0
     storm = attack(
         tmp_path / "storm.log",
-        f"127.0.0.1:{proxy.port}",
+        f"{guest_address(HOSTILE)}:{proxy.port}",
         *ACTS,
         seconds=8,
         width=12,
-        source=guest_address(HOSTILE),
     )
     with storm as attacker:
         while attacker.alive():

@@ -205,7 +205,7 @@ def test_each_request_is_a_line_of_the_log(two_workers: tuple[Hypervisor, Guest]
         "the line of the request",
     )
     assert re.fullmatch(
-        r"proxy worker [01]: time=20\S+Z peer=169\.254\.\d+\.\d+"
+        r"proxy worker [01]: time=20\S+Z peer=10\.\d+\.\d+\.\d+ port_address=169\.254\.\d+\.\d+"
         rf' port="{guest.port_id}" instance="{guest.instance_id}" method="POST" path="/a\\"b"'
         r" status=\d+ bytes=\d+ duration_ms=\d+\.\d{3} first_byte_ms=\d+\.\d{3}"
         r" request_id=req-[0-9a-f-]{36} cause=answered",

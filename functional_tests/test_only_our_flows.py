@@ -17,8 +17,8 @@ from ovs_metadata.flows.passing import let_pass
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FIRST_PREFIX, cookie, ofport_of
 from ovs_metadata.host.config import Config, load
 
-GENERATION_1 = ROOT / "tests" / "golden" / "generation-1.flows"
-"""Flows of ours before cookies had a prefix of 32 bits: for ofport 2, kinds that pass included."""
+EARLIER = {1: "cookie=0xa9fe", 2: "cookie=0x4f564d440002"}
+"""How the cookies of earlier generations begin."""
 
 COLLIDING = {
     "our prefix": COOKIE_PREFIX | 0x4242_BEEF,
@@ -99,20 +99,25 @@ def test_flows_with_colliding_cookies_are_never_touched(lab_hypervisor: Factory,
     assert dump_flows(config, {}) == []
 
 
-def test_no_flow_of_the_first_generation_is_left_behind(lab_hypervisor: Factory) -> None:
+@pytest.mark.parametrize("generation", EARLIER)
+def test_no_flow_of_an_earlier_generation_is_left_behind(
+    lab_hypervisor: Factory, generation: int
+) -> None:
+    """Among them are those for ofport 2 that pass, and what the switch had learned."""
+    flows = ROOT / "tests" / "golden" / f"generation-{generation}.flows"
     hypervisor = lab_hypervisor()
     hypervisor.start()
     hypervisor.configure()
     config = load(hypervisor.config)
     ovs, bridge = hypervisor.ovs, hypervisor.bridge
     ovs.ofctl("del-flows", bridge)
-    ovs.ofctl("add-flows", bridge, str(GENERATION_1))
-    assert len(dump_flows(config, {})) == len(GENERATION_1.read_text().splitlines())
+    ovs.ofctl("add-flows", bridge, str(flows))
+    assert len(dump_flows(config, {})) == len(flows.read_text().splitlines())
     remove_flows(config)
     assert "actions=" not in ovs.ofctl("dump-flows", bridge)
-    ovs.ofctl("add-flows", bridge, str(GENERATION_1))
+    ovs.ofctl("add-flows", bridge, str(flows))
     hypervisor.start_agent()
     wait_for(
-        lambda: "cookie=0xa9fe" not in ovs.ofctl("dump-flows", bridge),
-        "the flows of the first generation to go",
+        lambda: EARLIER[generation] not in ovs.ofctl("dump-flows", bridge),
+        "the flows of the earlier generation to go",
     )

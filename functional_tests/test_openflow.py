@@ -28,7 +28,7 @@ from ovs_metadata.flows import openflow
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.config import FlowOptions
 switch = openflow.offline_datapath()
-flows = pipeline(FlowOptions(), 1, [Port(2, "fa:16:3e:00:00:01", "10.0.0.5")]).values()
+flows = pipeline(FlowOptions(), 1, [Port(2, "fa:16:3e:00:00:01")]).values()
 messages = [openflow.add_message(switch, FlowOptions(), flow) for flow in flows]
 messages += [
     openflow.delete_message(switch, FlowOptions(), flow.key, flow.cookie) for flow in flows
@@ -57,7 +57,7 @@ def _serialised(python: Path, library: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def flows() -> Mapping[FlowKey, Flow]:
-    ports = [Port(2, "fa:16:3e:00:00:01", "10.0.0.5"), Port(65279, "fa:16:3e:00:00:03", None)]
+    ports = [Port(2, "fa:16:3e:00:00:01"), Port(65279, "fa:16:3e:00:00:03")]
     return pipeline(FlowOptions(), 1, ports)
 
 

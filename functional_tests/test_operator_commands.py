@@ -96,16 +96,16 @@ def test_flows_shows_each_ports_flows_with_counters(
         assert (port["instance"], port["interface"]) == (guest.instance_id, guest.tap)
         assert port["fixed_ips"] == [guest.ip]
         assert port["served"] is True
-        assert _states(port["flows"]) <= {"installed", "learned"}
+        assert _states(port["flows"]) == {"installed"}
         assert {flow["table"] for flow in port["flows"]} >= {0, 200, 204}
-    (primary,) = (
+    (to_proxy,) = (
         flow
         for flow in by_port[one.port_id]["flows"]
         if (flow["table_name"], flow["priority"], flow["family"])
-        == ("MetadataToProxy", 300, "IPv4")
+        == ("MetadataToProxy", 200, "IPv4")
     )
-    assert primary["packets"] > 0
-    assert primary["bytes"] > primary["packets"]
+    assert to_proxy["packets"] > 0
+    assert to_proxy["bytes"] > to_proxy["packets"]
 
 
 def test_flows_is_complete(running: tuple[Hypervisor, Guest, Guest]) -> None:
@@ -115,17 +115,6 @@ def test_flows_is_complete(running: tuple[Hypervisor, Guest, Guest]) -> None:
     assert len([flow for flow in listed if flow["state"] == "installed"]) == len(
         hypervisor.static_flows()
     )
-
-
-def test_a_learned_flow_says_where_it_leads(running: tuple[Hypervisor, Guest, Guest]) -> None:
-    hypervisor, one, _two = running
-    for address, length in (("10.0.0.77", 32), ("fd00::77", 128)):
-        one.run("ip", "addr", "add", f"{address}/{length}", "dev", "eth0", "nodad")
-        assert one.identity("--interface", address, ipv6=":" in address) == one.instance_id
-    (port,) = _flows(hypervisor, one.port_id)["ports"]
-    learned = [flow["does"] for flow in port["flows"] if flow["state"] == "learned"]
-    assert any("10.0.0.77" in does for does in learned)
-    assert any("fd00::77" in does for does in learned)
 
 
 def test_one_port_alone_by_any_of_its_names(running: tuple[Hypervisor, Guest, Guest]) -> None:
@@ -146,7 +135,7 @@ def test_flows_for_people_fits_on_a_screen(running: tuple[Hypervisor, Guest, Gue
     result = _run(hypervisor, "flows", COLUMNS="100")
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
     assert f"Port {one.port_id}, interface {one.tap}" in result.stdout
-    assert "from the primary address: to the proxy" in result.stdout
+    assert "from whatever source: to the proxy, at the port's address" in result.stdout
 
 
 @pytest.mark.parametrize("family", ["--ipv4", "--ipv6"])
@@ -159,7 +148,7 @@ def test_trace_of_a_served_port_ends_right_both_ways(
     assert document["right"] is True
     request, answer = document["request"], document["answer"]
     expected = f"169.254.0.{ofport}" if family == "--ipv4" else f"fe80::a9fe:{ofport:x}"
-    assert request["verdict"].startswith(f"goes to the proxy as {expected}, out of metadata port")
+    assert request["verdict"].startswith(f"goes to the proxy at {expected}, out of metadata port")
     assert answer["verdict"].startswith("goes to the instance as ")
     assert request["steps"][0]["does"].startswith("hook: a request for the service address")
     assert request["steps"][-1]["table_name"] == "MetadataToProxy"

@@ -143,9 +143,14 @@ def test_the_namespace_is_deleted(serving: tuple[Hypervisor, Guest]) -> None:
 
 def test_the_addresses_are_deleted(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
-    run("ip", "-n", hypervisor.metadata_namespace, "addr", "flush", "dev", METADATA_PORT)
+    for family in ("-4", "-6"):
+        inside = ("ip", family, "-n", hypervisor.metadata_namespace)
+        run(*inside, "rule", "flush")
+        run(*inside, "route", "flush", "table", "all", "dev", METADATA_PORT)
+        run(*inside, "neigh", "flush", "all", "nud", "permanent")
     run("ip", "-n", hypervisor.metadata_namespace, "link", "set", METADATA_PORT, "down")
     _wait_until_answered(guest)
+    wait_for(lambda: guest.identity(ipv6=True) == guest.instance_id, "IPv6 too")
 
 
 def test_a_worker_is_killed(serving: tuple[Hypervisor, Guest]) -> None:

@@ -1,6 +1,6 @@
-"""Whatever address a guest asks from, the answer comes to that address.
+"""Whatever address a guest asks from, the answer comes to that address, and nothing is kept of it.
 
-Nova is told the port's primary fixed IP in any case, and what the switch learns stays bounded.
+Nova is told the port's primary fixed IP in any case.
 """
 
 import contextlib
@@ -18,21 +18,18 @@ from lab.rig.guest_client import ANY_IPV4, ANY_IPV6, Connection, accepted, begin
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import wait_for
 from lab.stand_ins import echo_service
-
-LIMIT = 8
-"""Learned flows a port may have here."""
+from ovs_metadata.host.address import IpVersion, port_address
 
 EUI_64 = str(EUI("fa:16:3e:00:00:01").ipv6_link_local())
 """The link-local address made of every guest's MAC: the primary one over IPv6."""
 
 
 @contextlib.contextmanager
-def _echoing(**flow_options: int) -> Iterator[Hypervisor]:
+def _echoing() -> Iterator[Hypervisor]:
     """A hypervisor whose metadata service answers with what arrived."""
     hypervisor = make_hypervisor()
     try:
         hypervisor.start()
-        hypervisor.configure(flows=flow_options)
         tools = Path(echo_service.__file__).parents[2]
         service = hypervisor.spawn(
             "echo-service",
@@ -48,14 +45,7 @@ def _echoing(**flow_options: int) -> Iterator[Hypervisor]:
 
 @pytest.fixture(scope="module")
 def echoing() -> Iterator[Hypervisor]:
-    with _echoing(learned_limit=LIMIT) as hypervisor:
-        yield hypervisor
-
-
-@pytest.fixture(scope="module")
-def forgetful() -> Iterator[Hypervisor]:
-    """One whose learned flows last two seconds."""
-    with _echoing(learned_idle_timeout=2) as hypervisor:
+    with _echoing() as hypervisor:
         yield hypervisor
 
 
@@ -70,12 +60,6 @@ def _add_guest(hypervisor: Hypervisor, name: str, *fixed_ips: str, **of: Any) ->
 def _add_address(guest: Guest, address: str, *options: str, device: str = "eth0") -> None:
     nodad = ("nodad",) if ":" in address else ()
     guest.run("ip", "addr", "add", address, "dev", device, *nodad, *options)
-
-
-def _learned(hypervisor: Hypervisor, guest: Guest) -> list[str]:
-    ofport = hypervisor.ovs.ofport(guest.tap)
-    # Other flows have it in an action, learn(table=203,...).
-    return [flow for flow in hypervisor.flows_of(ofport) if ", table=203," in flow]
 
 
 def _assert_identity(headers: Mapping[str, list[str]], guest: Guest, fixed_ip: str) -> None:
@@ -100,10 +84,9 @@ def dual_stack(echoing: Hypervisor) -> Guest:
     return guest
 
 
-def test_a_dual_stack_guest_is_served_over_both(echoing: Hypervisor, dual_stack: Guest) -> None:
+def test_a_dual_stack_guest_is_served_over_both(dual_stack: Guest) -> None:
     assert _assert_served(dual_stack, ANY_IPV4) == "10.0.0.5"
     assert _assert_served(dual_stack, ANY_IPV6) == EUI_64
-    assert _learned(echoing, dual_stack) == []
     assert _assert_served(dual_stack, "2001:db8::5", "10.0.0.5") == "2001:db8::5"
 
 
@@ -124,7 +107,6 @@ def test_a_link_local_address_that_does_not_tell_the_mac_is_served(echoing: Hype
     source = _assert_served(guest, ANY_IPV6, "2001:db8::7")
     assert source.startswith("fe80::")
     assert source != EUI_64
-    assert len(_learned(echoing, guest)) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,8 +118,20 @@ def test_a_link_local_address_that_does_not_tell_the_mac_is_served(echoing: Hype
         ("fd00::99/128", ()),
         ("10.0.0.6/24", ()),
         ("192.0.2.77/32", ()),
+        ("192.0.2.1/32", ()),
+        ("169.254.77.77/16", ()),
+        ("240.0.0.7/32", ()),
+        ("fe80::1/64", ()),
     ],
-    ids=["temporary link-local", "temporary global", "global", "unique local", "IPv4", "foreign"],
+    ids=[
+        *("temporary link-local", "temporary global", "global", "unique local", "IPv4", "foreign"),
+        *(
+            "our kernel's gateway",
+            "of a guest without DHCP",
+            "class E",
+            "our kernel's IPv6 gateway",
+        ),
+    ],
 )
 def test_an_unregistered_address_is_served(
     echoing: Hypervisor, address: str, options: tuple[str, ...]
@@ -156,84 +150,73 @@ def test_each_of_several_fixed_ips_is_served(echoing: Hypervisor) -> None:
         _assert_served(guest, fixed_ip, "10.0.0.5")
 
 
-def test_an_allowed_address_pair_with_a_mac_of_its_own_is_served(echoing: Hypervisor) -> None:
-    """As VRRP has it: the address belongs to another MAC behind the same port."""
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_guest_that_has_a_port_address_for_its_own_is_told_who_it_is(
+    echoing: Hypervisor, version: IpVersion
+) -> None:
+    """Another's, and its port's: the proxy's kernel has both, and still sends the answer out."""
+    other = _add_guest(echoing, f"taken{version}")
+    guest = _add_guest(echoing, f"taker{version}")
+    for whose in (other, guest):
+        source = port_address(echoing.ovs.ofport(whose.tap), version)
+        _add_address(guest, f"{source}/{32 if version == 4 else 128}")
+        _assert_served(guest, source)
+    _assert_served(other, other.ip)
+
+
+def test_another_mac_behind_the_port_gets_no_answer(echoing: Hypervisor) -> None:
+    """As a container has it that is bridged into the network: answers are for the record's MAC."""
     guest = _add_guest(echoing, "pair")
-    mac = "00:00:5e:00:01:0a"
     guest.run(
-        *("ip", "link", "add", "link", "eth0", "name", "vrrp", "address", mac),
+        *("ip", "link", "add", "link", "eth0", "name", "vrrp", "address", "00:00:5e:00:01:0a"),
         *("type", "macvlan", "mode", "private"),
     )
     _add_address(guest, "10.0.0.200/32", device="vrrp")
     guest.run("ip", "link", "set", "vrrp", "up")
-    _assert_served(guest, "10.0.0.200", device="vrrp")
-    (flow,) = _learned(echoing, guest)
-    assert f"load:{int(EUI(mac)):#x}->NXM_OF_ETH_DST[]" in flow
+    with begin(guest, "10.0.0.200", "vrrp") as asked:
+        assert accepted([asked], timeout=2) == []
+    # A virtual address is served from the port's own MAC, as an allowed address pair has it.
+    guest.run("ip", "link", "del", "vrrp")
+    _add_address(guest, "10.0.0.200/32")
+    _assert_served(guest, "10.0.0.200")
 
 
-def test_two_sources_at_the_same_time_each_get_their_answers(echoing: Hypervisor) -> None:
-    guest = _add_guest(echoing, "both")
-    sources = [guest.ip, "10.0.0.66", "192.0.2.66", EUI_64, "fe80::66", "2001:db8::66"]
-    for source in set(sources) - {guest.ip, EUI_64}:
-        _add_address(guest, f"{source}/{64 if ':' in source else 32}")
+def test_sources_at_the_same_time_each_get_their_answers(echoing: Hypervisor) -> None:
+    """All of them, and those of another guest, from one TCP port."""
+    guests = [_add_guest(echoing, name) for name in ("both", "too")]
+    sources = [guests[0].ip, "10.0.0.66", "192.0.2.66", EUI_64, "fe80::66", "2001:db8::66"]
+    for guest in guests:
+        for source in set(sources) - {guest.ip, EUI_64}:
+            _add_address(guest, f"{source}/{64 if ':' in source else 32}")
     with contextlib.ExitStack() as stack:
         connections = [
-            stack.enter_context(contextlib.closing(Connection(guest, source))) for source in sources
+            (guest, stack.enter_context(contextlib.closing(Connection(guest, source, port=4321))))
+            for guest in guests
+            for source in sources
         ]
         for _again in range(3):
-            for number, connection in enumerate(connections):
+            for number, (_guest, connection) in enumerate(connections):
                 connection.send(f"/{number}")
-            for connection in reversed(connections):
+            for guest, connection in reversed(connections):
                 _assert_identity(connection.receive(), guest, guest.ip)
-        assert len(_learned(echoing, guest)) == 4
 
 
-def test_learned_flows_are_bounded_and_other_ports_do_not_notice(echoing: Hypervisor) -> None:
+def test_nothing_is_kept_of_what_a_guest_sends(echoing: Hypervisor) -> None:
+    """The switch has one datapath flow for a request and one for an answer, of each IP version."""
     guest = _add_guest(echoing, "flood")
-    other = _add_guest(echoing, "bystander")
-    for each in (guest, other):
-        _add_address(each, "192.0.2.1/32")
-        _add_address(each, "2001:db8::1/128")
-    with contextlib.ExitStack() as stack:
-        flood = [
-            stack.enter_context(begin(guest, source))
-            for _again in range(LIMIT)
-            for source in ("192.0.2.1", "2001:db8::1")
-        ]
-        # Both families count together. Nothing comes back to the others, so they stay as they are.
-        assert len(accepted(flood, timeout=2)) == LIMIT
-        assert len(_learned(echoing, guest)) == LIMIT
-        _assert_served(guest, guest.ip)
-        _assert_served(guest, EUI_64)
-        _assert_served(other, "192.0.2.1")
-        _assert_served(other, "2001:db8::1")
-        assert len(_learned(echoing, guest)) == LIMIT
-        assert len(_learned(echoing, other)) == 2
-
-
-def test_learned_flows_go_away_with_the_port(echoing: Hypervisor) -> None:
-    guest = _add_guest(echoing, "leaving")
-    other = _add_guest(echoing, "staying")
-    for each in (guest, other):
-        _add_address(each, "192.0.2.1/32")
-        _assert_served(each, "192.0.2.1")
-        assert len(_learned(echoing, each)) == 1
     ofport = echoing.ovs.ofport(guest.tap)
-    guest.unplug(echoing.ovs)
-    wait_for(lambda: not echoing.flows_of(ofport), "the flows of the port to go")
-    assert len(_learned(echoing, other)) == 1
-
-
-@pytest.mark.parametrize("source", ["192.0.2.1", "fe80::1:2:3:4", "2001:db8::1"])
-def test_learned_flows_age_out_and_are_learned_again(forgetful: Hypervisor, source: str) -> None:
-    guest = _add_guest(forgetful, f"idle{len(forgetful.guests)}")
-    _add_address(guest, f"{source}/{64 if ':' in source else 32}")
-    with contextlib.closing(Connection(guest, source)) as connection:
-        connection.ask()
-        assert len(_learned(forgetful, guest)) == 1
-        wait_for(lambda: not _learned(forgetful, guest), "the learned flow to age out")
-        _assert_identity(connection.ask(), guest, guest.ip)
-        assert len(_learned(forgetful, guest)) == 1
+    before = echoing.flows_of(ofport)
+    sources = [f"{network}{number:x}" for network in ("2001:db8::", "fe80::") for number in (1, 8)]
+    sources += [f"192.0.2.{number}" for number in range(10, 30)]
+    for source in sources:
+        _add_address(guest, f"{source}/{128 if ':' in source else 32}")
+        _assert_served(guest, source)
+    assert echoing.flows_of(ofport) == before
+    cached = echoing.ovs.appctl("dpctl/dump-flows").splitlines()
+    for version in (4, 6):
+        # Of the TCP flags that have been seen, and so of what leads to the proxy, there is one.
+        to_proxy = f"dst={port_address(ofport, version)})"
+        assert len([flow for flow in cached if to_proxy in flow.partition("actions:")[2]]) == 1
 
 
 @pytest.fixture

@@ -14,9 +14,7 @@ from ovs_metadata.flows.tables import Table, table_names
 from ovs_metadata.flows.values import (
     Flow,
     GotoTable,
-    Learn,
     Output,
-    OutputField,
     OutputInPort,
 )
 from ovs_metadata.host.address import (
@@ -31,7 +29,8 @@ DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "images"
 
 OPTIONS = FlowOptions()
 METADATA_OFPORT = 1
-PORT = Port(2, "fa:16:3e:00:00:01", "10.0.0.5")
+PORT = Port(2, "fa:16:3e:00:00:01")
+GUEST = "10.0.0.5"
 NAMES = table_names(OPTIONS.table_base)
 
 
@@ -41,39 +40,39 @@ def name_of(table: Table) -> str:
 
 
 def request() -> Diagram:
-    """A request and its response: packet, flow, source address."""
+    """A request and its response: packet, flow, destination address."""
     address = port_address(PORT.ofport, 4)
-    service, proxy = f"{SERVICE_IPV4}:{SERVICE_PORT}", f"{SERVICE_IPV4}:{PROXY_PORT}"
-    guest = f"{PORT.ipv4}:40000"
+    service, proxy = f"{SERVICE_IPV4}:{SERVICE_PORT}", f"{address}:{PROXY_PORT}"
+    guest = f"{GUEST}:40000"
     return Diagram(
         "A request and its response: what each flow writes into the packet",
         [
-            Box("guest", 0, 0, "Instance", (f"{PORT.ipv4}, {PORT.mac}",), "end"),
+            Box("guest", 0, 0, "Instance", (f"{GUEST}, {PORT.mac}",), "end"),
             Box("hook", 0, 1, "Table 0", (f"hook of ofport {PORT.ofport}",)),
             Box(
                 *("to", 0, 2, name_of(Table.ToProxy)),
-                (f"source address := {address}", f"destination port := {PROXY_PORT}"),
+                (f"destination := {address}", f"destination port := {PROXY_PORT}"),
             ),
             Box("port", 0, 3, "Metadata port", (f"ofport {METADATA_OFPORT}",), "plain"),
             Box(
                 *("worker", 0, 4, "Proxy worker"),
-                (f"peer {address} is ofport {PORT.ofport}", "identity table: ofport → instance"),
+                (f"to {address}: ofport {PORT.ofport}", "identity table: ofport → instance"),
             ),
             Box("nova", 0, 5, "Nova's metadata API", (), "end"),
             Box("back", 1, 3, "Table 0", (f"hook of ofport {METADATA_OFPORT}",)),
             Box("from", 1, 2, name_of(Table.FromProxy), (f"source port := {SERVICE_PORT}",)),
             Box(
                 *("instance", 1, 1, name_of(Table.ToInstance)),
-                (f"destination := {PORT.ipv4}", f"destination MAC := {PORT.mac}"),
+                (f"source := {SERVICE_IPV4}", f"destination MAC := {PORT.mac}"),
             ),
         ],
         [
             Arrow("guest", "hook", (f"{guest} → {service}",)),
             Arrow("hook", "to"),
-            Arrow("to", "port", (f"{address}:40000 → {proxy}",)),
+            Arrow("to", "port", (f"{guest} → {proxy}",)),
             Arrow("port", "worker"),
             Arrow("worker", "nova", ("X-Instance-ID, X-Tenant-ID, signature",)),
-            Arrow("port", "back", (f"{proxy} → {address}:40000",)),
+            Arrow("port", "back", (f"{proxy} → {guest}",)),
             Arrow("back", "from"),
             Arrow("from", "instance"),
             Arrow("instance", "guest", (f"{service} → {guest}",)),
@@ -86,8 +85,7 @@ _TABLE_PLACES: Mapping[Table, tuple[int, int]] = {
     Table.ToProxy: (2, 2),
     Table.FromProxy: (3, 2),
     Table.Advertise: (1, 3),
-    Table.Learned: (3, 3),
-    Table.ToInstance: (4, 3),
+    Table.ToInstance: (3, 3),
 }
 
 
@@ -131,10 +129,6 @@ def _ways(flow: Flow) -> list[Arrow]:
         match action:
             case GotoTable(table=target):
                 found.append(Arrow(table, str(target)))
-            case Learn(table=target):
-                found.append(Arrow(table, str(target), ("learns",), weak=True))
-                if any(isinstance(spec, OutputField) for spec in action.specs):
-                    found.append(Arrow(str(target), f"to{PORT.ofport}"))
             case Output(ofport=ofport):
                 found.append(Arrow(table, f"to{ofport}"))
             case OutputInPort():

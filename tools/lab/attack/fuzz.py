@@ -168,7 +168,7 @@ class Fuzzer:
         try:
             async with asyncio.timeout(DEADLINE):
                 reader, writer = await asyncio.open_connection(
-                    "127.0.0.1", self._proxy.port, local_addr=(guest_address(guest), 0)
+                    guest_address(guest), self._proxy.port
                 )
                 try:
                     await asyncio.gather(

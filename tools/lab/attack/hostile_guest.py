@@ -44,8 +44,6 @@ class HostileGuest:
 
     host: str
     port: int
-    source: str | None
-    """Which address to come from; None: whichever the kernel chooses."""
     tally: Counter[str] = field(default_factory=Counter)
     held: list[socket.socket] = field(default_factory=list)
 
@@ -53,8 +51,7 @@ class HostileGuest:
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """A connection, reset at the end, so that no port stays taken."""
         self.tally["attempts"] += 1
-        local = None if self.source is None else (self.source, 0)
-        reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=local)
+        reader, writer = await asyncio.open_connection(self.host, self.port)
         self.tally["connected"] += 1
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -106,8 +103,6 @@ async def flood(guest: HostileGuest) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     guest.tally["attempts"] += 1
     try:
-        if guest.source is not None:
-            sock.bind((guest.source, 0))
         await loop.sock_connect(sock, (guest.host, guest.port))
     except BaseException:
         sock.close()
@@ -329,7 +324,6 @@ def main() -> None:
     """Perform the acts of the command line; print the tally."""
     parser = argparse.ArgumentParser(prog="hostile_guest", description=__doc__)
     parser.add_argument("--target", required=True, metavar="HOST:PORT")
-    parser.add_argument("--source", metavar="ADDRESS", help="where to come from")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--width", type=int, default=16, help="tasks for each act")
     parser.add_argument("acts", nargs="+", choices=sorted(ACTS), metavar="ACT")
@@ -337,7 +331,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _MANY_FILES), most))
     host, _, port = options.target.rpartition(":")
-    guest = HostileGuest(host.strip("[]"), int(port), options.source)
+    guest = HostileGuest(host.strip("[]"), int(port))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_perform(guest, options.acts, width=options.width, seconds=options.seconds))
     json.dump(guest.tally, sys.stdout)

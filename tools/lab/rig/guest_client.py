@@ -22,10 +22,11 @@ ANY_IPV4, ANY_IPV6 = "0.0.0.0", "::"
 """As a source: whichever the guest's kernel chooses."""
 
 
-def begin(guest: Guest, source: str, device: str = "eth0") -> socket.socket:
+def begin(guest: Guest, source: str, device: str = "eth0", port: int = 0) -> socket.socket:
     """Begin a TCP connection to the service address from `source`, without waiting for it.
 
     The source's family says which service address is meant; the guest must have that address.
+    `port` is the TCP port to come from; 0: whichever its kernel chooses.
     """
     ip = IPAddress(source)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
@@ -36,10 +37,10 @@ def begin(guest: Guest, source: str, device: str = "eth0") -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         if ip.version == 4:
-            sock.bind((source, 0))
+            sock.bind((source, port))
             sock.connect_ex((SERVICE_IPV4, SERVICE_PORT))
         else:
-            sock.bind((source, 0, 0, zone if ip.is_link_local() else 0))
+            sock.bind((source, port, 0, zone if ip.is_link_local() else 0))
             sock.connect_ex((SERVICE_IPV6, SERVICE_PORT, 0, zone))
     except OSError as error:
         sock.close()
@@ -74,9 +75,15 @@ class Connection:
     """
 
     def __init__(
-        self, guest: Guest, source: str, device: str = "eth0", timeout: float = 10.0
+        self,
+        guest: Guest,
+        source: str,
+        device: str = "eth0",
+        *,
+        port: int = 0,
+        timeout: float = 10.0,
     ) -> None:
-        self._socket = begin(guest, source, device)
+        self._socket = begin(guest, source, device, port)
         if not accepted([self._socket], timeout):
             self._socket.close()
             raise LabError(f"{guest.name} got no connection from {source}")

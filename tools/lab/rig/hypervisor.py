@@ -23,7 +23,7 @@ from lab.stand_ins.metadata_instance import Instance, Interface, dump_instances
 from lab.upstream.ryu_install import ryu_python
 from ovs_metadata.agent.config.schema import PREFIX
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
-from ovs_metadata.host.address import METADATA_PORT, port_address
+from ovs_metadata.host.address import PORT_NETWORK_IPV4, port_address
 from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.documents import change
@@ -232,15 +232,17 @@ class Hypervisor:
         ]
 
     def wait_until_serving(self, timeout: float = 60.0) -> None:
-        """Wait until the metadata port has its address and a hook leads from it."""
+        """Wait until the metadata port has its addresses and a hook leads from it."""
         wait_for(self._serving, "the agent to serve", timeout)
 
     def _serving(self) -> bool:
         addresses = run(
-            *("ip", "-n", self.metadata_namespace, "-4", "addr", "show", METADATA_PORT),
+            *("ip", "-n", self.metadata_namespace, "route", "show", "table", "local"),
             check=False,
         )
-        return "169.254.169.254/16" in addresses and "in_port=metadata " in self.flows("table=0")
+        return f"local {PORT_NETWORK_IPV4} " in addresses and "in_port=metadata " in self.flows(
+            "table=0"
+        )
 
     def start_metadata_service(self) -> Process:
         """Start the stand-in for Nova where the agent expects Nova; it knows all guests."""
@@ -311,13 +313,13 @@ class Hypervisor:
         return self.ovs.ofctl("--names dump-flows", self.bridge, ",".join([OURS, *match]))
 
     def flows_of(self, ofport: int) -> list[str]:
-        """Flows of ours that serve one port, learned ones included, without statistics."""
+        """Flows of ours that serve one port, without statistics."""
         ours = f"cookie={COOKIE_PREFIX | ofport:#x}/{COOKIE_MASK | 0xFFFF:#x}"
         text = self.ovs.ofctl("--no-stats dump-flows", self.bridge, ours)
         return [line.strip() for line in text.splitlines()]
 
     def static_flows(self) -> list[str]:
-        """All flows of ours but the learned ones, without statistics, in order."""
+        """All flows of ours, without statistics, in order."""
         text = self.ovs.ofctl("--no-stats --names dump-flows", self.bridge, OURS)
         return sorted(line for line in text.splitlines() if "send_flow_rem" in line)
 

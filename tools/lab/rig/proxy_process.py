@@ -1,6 +1,6 @@
 """A proxy worker of its own process, by hand, with guests on loopback addresses.
 
-Guest N connects from 127.0.0.N, and from whatever else is given as its address. Every value of its
+Guest N connects to 127.0.0.N, and to whatever else is given as its address. Every value of its
 identity tells its number, so that a mix-up shows at once.
 """
 
@@ -18,7 +18,7 @@ _COMMAND = ("-m", "ovs_metadata.proxy.main")
 
 
 def guest_address(number: int) -> str:
-    """Where guest ``number`` connects from."""
+    """Where guest ``number`` connects to."""
     return f"127.0.0.{number}"
 
 
@@ -51,7 +51,7 @@ class ProxyProcess(Running):
         nova: str,
         guests: Collection[int],
         addresses: dict[str, int] | None = None,
-        listen: Collection[str] = ("127.0.0.1",),
+        listen: Collection[str] = ("0.0.0.0",),
         **settings: Any,
     ) -> None:
         """Prepare one.
