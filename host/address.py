@@ -24,8 +24,8 @@ _FIRST = {
 PROXY_PORT = 9699
 """TCP port of the listening sockets inside the metadata port's namespace.
 
-Releases that put the port address into the source of a request had 9697 and 9698. With a port of
-its own no worker of this release meets a request of theirs, and none of theirs meets one of ours.
+Earlier releases, which put the port address into the source of a request, have 9697 and 9698. So
+no flow and no worker of theirs meets a flow or a worker of this release.
 """
 
 METADATA_PORT = "metadata"

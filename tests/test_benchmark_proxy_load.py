@@ -29,7 +29,7 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
     def __init__(self, reply: bytes | None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("0.0.0.0", 0), Handler)
         self.reply = reply
         self.peers: set[str] = set()
         self.requests: list[bytes] = []
