@@ -188,6 +188,8 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
                 connection.sendall(REQUEST)
             wait_for(lambda: _asked(slow) == len(in_flight), "the requests to be on their way")
             back = hypervisor.spawn("back", *_migrate(hypervisor, "back")[2:])
+            agent = hypervisor.processes["agent"].log
+            wait_for(lambda: "enabled is now False" in agent.read_text(), "the agent to obey", 30)
             wait_for(cloud.served_by_neutron, "Neutron to serve the guest", MAX_GAP)
             for _ in range(20):
                 assert cloud.served_by_neutron()
