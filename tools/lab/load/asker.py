@@ -1,14 +1,17 @@
 """Runs in a guest's namespace: asks who it is as fast as it can, and writes down every answer.
 
-Over IPv4 and IPv6 in turn, each on a new connection and on one that is kept. One line for each
+Over IPv4 and IPv6 in turn, each on a new connection and on one that is kept, from the address that
+the kernel picks; and on new ones from ever other addresses, which no record has. One line for each
 request on standard output: what became of it, on which kind of connection, when it was sent and
 when that was known (CLOCK_MONOTONIC, seconds, the same in all namespaces), and the body. Needs
 nothing but the standard library. Ends with SIGTERM, all lines written.
 """
 
+import random
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,19 +26,40 @@ REQUEST = b"GET /who HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"
 
 Connect = Callable[[], socket.socket]
 
+OTHER_NETWORKS = ("198.18.0.0/16", "2001:db8::/64")
+"""Whose addresses the guest has, all of them (RFC 2544, RFC 3849)."""
 
-def _ipv4() -> socket.socket:
-    return _connected(socket.AF_INET, ("169.254.169.254", 80))
-
-
-def _ipv6() -> socket.socket:
-    return _connected(socket.AF_INET6, ("fe80::a9fe:a9fe", 80, 0, socket.if_nametoindex("eth0")))
+_IPV6_FREEBIND = 78
+"""Of linux/in6.h: addresses of a local route may be bound to, as over IPv4."""
 
 
-def _connected(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socket.socket:
+def _ipv4(source: str = "") -> socket.socket:
+    return _connected(socket.AF_INET, ("169.254.169.254", 80), source)
+
+
+def _ipv6(source: str = "") -> socket.socket:
+    place = ("fe80::a9fe:a9fe", 80, 0, socket.if_nametoindex("eth0"))
+    return _connected(socket.AF_INET6, place, source)
+
+
+def _other_ipv4() -> socket.socket:
+    return _ipv4(f"198.18.{random.randrange(256)}.{random.randrange(1, 255)}")  # noqa: S311
+
+
+def _other_ipv6() -> socket.socket:
+    return _ipv6(f"2001:db8::{random.randrange(1, 2**16):x}")  # noqa: S311
+
+
+def _connected(
+    family: socket.AddressFamily, address: tuple[str | int, ...], source: str
+) -> socket.socket:
     sock = socket.socket(family)
     try:
         sock.settimeout(TIMEOUT)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        if source:
+            sock.bind((source, 0))
         # A reset at the end: no connection lingers and takes up a local port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.connect(address)
@@ -110,7 +134,14 @@ def main() -> None:
         Way("ipv4-kept", _ipv4, kept=True),
         Way("ipv6-new", _ipv6, kept=False),
         Way("ipv6-kept", _ipv6, kept=True),
+        Way("ipv4-other", _other_ipv4, kept=False),
+        Way("ipv6-other", _other_ipv6, kept=False),
     ]
+    for network in OTHER_NETWORKS:
+        family = "-6" if ":" in network else "-4"
+        subprocess.run(
+            ["ip", family, "route", "replace", "local", network, "dev", "lo"], check=True
+        )
     written = 0
     while not ending:
         for way in ways:

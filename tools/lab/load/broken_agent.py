@@ -6,13 +6,14 @@
     haste         that it acts at once on what OVSDB says: it is late by LATE seconds
     confirmation  that an answer waits until its identity is confirmed; and haste
     updates       that an address's identity changes: the first one it has stays
+    addresses     that a worker knows a connection by its local address: it takes the neighbour's
 """
 
 import sys
 import time
 from collections.abc import Callable, Container
 
-from ovs_metadata.agent import main
+from ovs_metadata.agent import main, workers
 from ovs_metadata.agent.identities import Identities
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Ovsdb
@@ -20,6 +21,19 @@ from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.proxy.control.identity import Entry, Identity
 
 LATE = 0.1
+
+_WORKER = """
+import sys
+sys.argv[1:3] = []  # -m, and the module
+from ovs_metadata.proxy import main
+from ovs_metadata.proxy.guest import connection
+canonical = connection._canonical
+def neighbours(address):
+    found = canonical(address)
+    return found[:-1] + format(int(found[-1], 16) ^ 1, "x")
+connection._canonical = neighbours
+sys.exit(main.main())
+"""
 
 
 def _without_cross_check() -> None:
@@ -60,7 +74,12 @@ def _without_confirmation() -> None:
     PortWatcher.confirm = at_once  # type: ignore[method-assign,assignment]
 
 
+def _without_addresses() -> None:
+    vars(workers)["PYTHON"] = (sys.executable, "-P", "-c", _WORKER)
+
+
 PARTS: dict[str, Callable[[], None]] = {
+    "addresses": _without_addresses,
     "cross-check": _without_cross_check,
     "haste": _without_haste,
     "confirmation": _without_confirmation,
