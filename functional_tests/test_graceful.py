@@ -73,7 +73,7 @@ def service(lab_hypervisor: Factory) -> Iterator[tuple[Service, Hypervisor, list
         for guest in guests:
             hypervisor.wait_until_served(guest)
             assert guest.identity() == guest.instance_id
-        wait_for(lambda: len(manager.stored) == WORKERS * 4, "the sockets to be stored")
+        wait_for(lambda: len(manager.stored) == WORKERS * 2, "the sockets to be stored")
         yield service, hypervisor, guests
 
 

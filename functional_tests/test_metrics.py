@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run, wait_for
+from ovs_metadata.host.address import PROXY_PORT
 
 ADMIN = "127.0.0.1:9775"
 
@@ -164,14 +165,10 @@ def test_guests_cannot_reach_the_admin_listener(two_workers: tuple[Hypervisor, G
             check=False,
         )
         assert answer == ""
-    for destination in ("169.254.169.254:9775", ADMIN):
-        # Nor does it listen where the guests' connections end.
-        output = run(
-            *("ip", "netns", "exec", hypervisor.metadata_namespace, "curl", "--max-time", "2"),
-            *("--silent", "--write-out", "%{errormsg}", f"http://{destination}/metrics"),
-            check=False,
-        )
-        assert re.search("refused|Couldn't connect|Failed to connect", output), output
+    # Nor does it listen where the guests' connections end.
+    listening = run("ip", "netns", "exec", hypervisor.metadata_namespace, "ss", "-Htln")
+    ports = {line.split()[3].rpartition(":")[2] for line in listening.splitlines()}
+    assert ports == {str(PROXY_PORT)}
     # And what they ask of the service goes to Nova, whatever host they name.
     status, body = guest.curl("/metrics", "--header", f"Host: {ADMIN}")
     assert status == 404

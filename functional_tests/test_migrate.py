@@ -248,7 +248,7 @@ def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:
     ini = hypervisor.root / "metadata_agent.ini"
     ini.write_text("[DEFAULT]\nmetadata_proxy_shared_secret = not that of Nova\n")
     ofctl, bridge = hypervisor.ovs.ofctl, hypervisor.bridge
-    ofctl("add-flow", bridge, "table=203,priority=1,actions=drop")
+    ofctl("add-flow", bridge, "table=204,priority=1,actions=drop")
     ofctl("add-flow", bridge, "table=0,priority=30000,udp,tp_dst=53,actions=NORMAL")
     hypervisor.ovs.vsctl("add-port", bridge, METADATA_PORT)
     wait_for(lambda: list(hypervisor.store.announced(AGENTS)), "our agent to say it lives", 30)
@@ -262,11 +262,11 @@ def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:
     assert {name for name, check in found.items() if check["state"] == "failed"} == {
         *("port name metadata", "tables 200 to 205", "port records", "Nova")
     }
-    assert "203" in found["tables 200 to 205"]["text"]
+    assert "204" in found["tables 200 to 205"]["text"]
     assert guest.port_id in found["port records"]["text"]
     assert "secret" in found["Nova"]["text"]
 
-    ofctl("del-flows", bridge, "table=203")
+    ofctl("del-flows", bridge, "table=204")
     hypervisor.ovs.vsctl("del-port", METADATA_PORT)
     hypervisor.put(guest)
     hypervisor.add_guest("other", record=False, mac="fa:16:3e:00:00:06", address="10.0.0.6/24")

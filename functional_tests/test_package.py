@@ -146,7 +146,7 @@ def test_sockets_and_flows_outlive_a_restart(hypervisor: Machine) -> None:
     turn_on(hypervisor)
     hypervisor.run("systemctl", "restart", UNIT)
     wait_for(lambda: serves(hypervisor), "the guest to be served after a restart", 30)
-    assert "reusing the 8 listening sockets of the previous run" in journal(hypervisor)
+    assert "reusing the 4 listening sockets of the previous run" in journal(hypervisor)
 
     # The same unit, but for how long the watchdog waits.
     hypervisor.path("/run/systemd/system").mkdir(exist_ok=True)

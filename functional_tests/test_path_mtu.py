@@ -52,10 +52,13 @@ def inside(guest: Guest, link: str, mtu: int) -> Iterator[Guest]:
 def test_a_long_answer_reaches_what_is_bridged_inside_a_guest(
     echoing: Hypervisor, link: str
 ) -> None:
+    """It has the port's MAC, which answers are for; the guest's own device has another."""
     guest = echoing.add_guest("guest")
     echoing.start_agent()
     echoing.wait_until_served(guest)
     with inside(guest, link, NARROW) as inner:
+        guest.run("ip", "link", "set", "eth0", "address", "fa:16:3e:ff:ff:01")
+        inner.run("ip", "link", "set", "eth0", "address", guest.mac)
         guest.run("ip", "link", "add", "bridge", "type", "bridge")
         for device in ("eth0", link):
             guest.run("ip", "link", "set", device, "master", "bridge")

@@ -134,7 +134,7 @@ def test_status_of_a_host_that_is_disabled(host: tuple[Hypervisor, Guest]) -> No
     wait_for(lambda: told(hypervisor).get("enabled") is False, "the agent to know", 15)
     found = wait_for(
         lambda: next(
-            (it for it in [status(hypervisor, 1)] if "nothing of ours" in it["problems"][0]), {}
+            (it for it in [status(hypervisor, 1)] if "has no flows" in it["problems"][0]), {}
         ),
         "every trace to be gone",
         20,

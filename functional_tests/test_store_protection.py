@@ -182,7 +182,7 @@ def test_mn_conf_says_when_anybody_can_read_the_secret(
     file.write_text(f'{SHARED_SECRET} : "another"\n')
     done = _mn_conf("--config", config, "import", "-h", "compute-1", "-f", file)
     assert "host compute-1 holds the shared secret" in done.stderr
-    done = _mn_conf("--config", config, "set", "-t", "default", f"{ENABLED} : true")
+    done = _mn_conf("--config", config, "set", "-h", "compute-2", f"{ENABLED} : true")
     assert (done.returncode, done.stderr) == (0, "")
 
 
