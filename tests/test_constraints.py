@@ -11,7 +11,10 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 FILES = {"constraints.txt": ["neutron"], "constraints-dev.txt": ["neutron", "dev"]}
 
-_PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>\S+)( ; [^\\\n]+)?(?P<hashes>( \\\n.*)+)")
+# pip wants the extras that another library asks for, where it wants hashes.
+_PIN = re.compile(
+    r"(?P<name>[a-z0-9-]+)(\[[a-z0-9,-]+\])?==(?P<version>\S+)( ; [^\\\n]+)?(?P<hashes>( \\\n.*)+)"
+)
 _HASH = re.compile(r" \\\n    --hash=sha256:[0-9a-f]{64}")
 
 
