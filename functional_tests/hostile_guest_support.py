@@ -59,7 +59,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 nova=nova.url,
                 guests=range(2, 10),
                 addresses={"::1": HOSTILE},
-                listen=("127.0.0.1", "::1"),
+                listen=("0.0.0.0", "::1"),
                 access_log="off",
                 **QUICK | settings,
             )
