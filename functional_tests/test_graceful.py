@@ -19,7 +19,7 @@ from lab.load.steady_load import REQUEST, Load, Summary
 from lab.rig.guest import Guest
 from lab.rig.guest_client import ANY_IPV4, accepted, begin
 from lab.rig.hypervisor import Hypervisor
-from lab.rig.process import Process, wait_for
+from lab.rig.process import Process, stopped_process, wait_for
 from lab.rig.service_manager import ServiceManager
 
 LOG = logging.getLogger(__name__)
@@ -188,14 +188,13 @@ def test_a_request_in_flight_is_answered_before_the_agent_ends(
     _, hypervisor, guests = service
     service_process = hypervisor.processes["metadata-service"]
     with connected(guests[0]) as connection:
-        # Nova takes its time: nothing is answered until it is told to go on.
-        service_process.kill(signal.SIGSTOP)
-        connection.sendall(REQUEST)
-        wait_for(lambda: _asking(hypervisor), "the request to be on its way")
-        hypervisor.processes["agent"].kill(signal.SIGTERM)
-        log = hypervisor.root / "agent.log"
-        wait_for(lambda: "stopping; open connections: 1" in log.read_text(), "the worker to stop")
-        service_process.kill(signal.SIGCONT)
+        # Nova takes its time: it answers nothing before it continues.
+        with stopped_process(service_process.pid):
+            connection.sendall(REQUEST)
+            wait_for(lambda: _asking(hypervisor), "the request to be on its way")
+            hypervisor.processes["agent"].kill(signal.SIGTERM)
+            log = hypervisor.root / "agent.log"
+            wait_for(lambda: "stopping; open connections: 1" in log.read_text(), "the worker's end")
         assert_answered(connection)
     assert hypervisor.processes["agent"].wait(PATIENCE) == 0
 

@@ -1,5 +1,6 @@
 """The ZooKeeper store on a real server: the contract of all stores, and outages."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -98,6 +99,13 @@ class TestZooKeeperStore(StoreContract):
     """The contract."""
 
 
+def _answers(store: Store) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        store.get(record(1).port_id)
+        return True
+    return False
+
+
 def test_following_goes_on_after_the_server_was_killed(
     zookeeper: ZooKeeper,
     place: Place,
@@ -122,6 +130,7 @@ def test_following_goes_on_after_the_server_was_killed(
             store.put(record(1, revision=2))
     # The write that failed waits in the client, and may be carried out yet.
     zookeeper.start()
+    wait_for(lambda: _answers(store), "ZooKeeper to answer again", 60)
 
     changed = [record(2, revision=2), record(120)]
     for each in changed:
