@@ -80,15 +80,15 @@ def listens(worker: ProxyProcess) -> bool:
         for row in rows
         if (row[1][-4:], row[3]) == (f"{worker.port:04X}", "0A")
     }
-    watched = {
-        number
-        for path in (directory / "fd").iterdir()
-        if str(path.readlink()) == "anon_inode:[eventpoll]"
-        for number in re.findall(
-            r"^tfd:\s*(\d+)", (directory / "fdinfo" / path.name).read_text(), re.MULTILINE
-        )
-    }
     with contextlib.suppress(FileNotFoundError):  # it is closing one
+        watched = {
+            number
+            for path in (directory / "fd").iterdir()
+            if str(path.readlink()) == "anon_inode:[eventpoll]"
+            for number in re.findall(
+                r"^tfd:\s*(\d+)", (directory / "fdinfo" / path.name).read_text(), re.MULTILINE
+            )
+        }
         return any(str((directory / "fd" / each).readlink()) in inodes for each in watched)
     return True
 
