@@ -13,8 +13,9 @@ import urllib.parse
 import uuid
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
+
+from lab.rig.running import Running
 
 Port = dict[str, Any]
 
@@ -45,7 +46,7 @@ def make_port(number: int, **changes: Any) -> Port:
     }
 
 
-class NeutronPorts:
+class NeutronPorts(Running):
     """A server of ports.
 
     Attributes:
@@ -69,17 +70,11 @@ class NeutronPorts:
         """Where it is."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Serve."""
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         """End it."""
         self._server.shutdown()
         self._server.server_close()
