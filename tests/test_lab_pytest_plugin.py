@@ -21,6 +21,7 @@ CALLER = {
     "OS_CLOUD": "production",
     "OVS_RUNDIR": "/nowhere",
     "HTTP_PROXY": "http://127.0.0.1:1",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
@@ -31,10 +32,20 @@ def test_nothing_that_changes_an_output_is_the_callers() -> None:
     assert "127.0.0.1" in os.environ["no_proxy"]
 
 
+def test_processes_that_tests_start_keep_their_byte_code(tmp_path: Path) -> None:
+    (tmp_path / "imported.py").touch()
+    subprocess.run([sys.executable, "-c", "import imported"], cwd=tmp_path, check=True)
+    assert list(tmp_path.glob("__pycache__/imported.*.pyc"))
+    assert not sys.dont_write_bytecode
+
+
 def test_it_is_so_whatever_the_caller_has_set() -> None:
-    mine = f"{__file__}::{test_nothing_that_changes_an_output_is_the_callers.__name__}"
+    these = (
+        test_nothing_that_changes_an_output_is_the_callers,
+        test_processes_that_tests_start_keep_their_byte_code,
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", mine],
+        [sys.executable, "-m", "pytest", "-q", *(f"{__file__}::{each.__name__}" for each in these)],
         cwd=TESTS.parent,
         env={**os.environ, **CALLER},
         capture_output=True,

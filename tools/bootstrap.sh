@@ -83,5 +83,13 @@ need_python() {
     printf '%s' "$wanted" >"$stamp"
 }
 
+# compile_tree: daemons that run as another user cannot write the byte code of what only they import.
+compile_tree() {
+    "$PYTHON" -m compileall -q agent cli flows host proxy publisher store src tools
+}
+
+# Without byte code each of the processes that tests start would compile all that it imports.
+unset PYTHONDONTWRITEBYTECODE
+
 LOGS=${XDG_CACHE_HOME:-$HOME/.cache}/ovs-metadata/logs
 mkdir -p "$LOGS"

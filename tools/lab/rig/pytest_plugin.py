@@ -7,22 +7,30 @@ hypothesis does in CI: what passes here passes there, and no change is blamed fo
 Nothing of the caller's environment that changes an output reaches a test: widths, colours,
 language, time zone, and the settings of OpenStack's and Open vSwitch's commands. Proxies stay,
 since some functional tests install from PyPI, but are not for this machine.
+
+Byte code is kept, whatever the caller wants: functional tests start hundreds of processes, and
+each of them would compile the whole product.
 """
 
 import os
+import sys
 import time
 from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 
-_NAMES = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "LANG", "LANGUAGE"}
+_NAMES = {
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "LANG", "LANGUAGE"),
+    "PYTHONDONTWRITEBYTECODE",
+}
 _PREFIXES = ("LC_", "OS_", "OVS_", "OVN_")
 
 THIS_MACHINE = "localhost,127.0.0.1,::1,169.254.169.254"
 
 settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, max_examples=1000)
 settings.load_profile("ci")
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(wrapper=True)
