@@ -35,7 +35,7 @@ from ovs_metadata.agent.revalidation import revalidated
 from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.flows.passing import let_pass
+from ovs_metadata.flows.passing import withdraw_hooks
 from ovs_metadata.host.address import IpVersion, ofport_of
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
@@ -187,18 +187,20 @@ class Service:
             await _cancel(keeping_up)
             if self._for_good and flows:
                 await _cancel(*flows)
-                await self._let_pass()
+                await self._withdraw_hooks()
             # While workers finish their requests, they still get changes.
             await self._workers.stop()
             await _cancel(updating, freshening, *flows)
             probe.close()
             await asyncio.to_thread(watcher.close)
 
-    async def _let_pass(self) -> None:
+    async def _withdraw_hooks(self) -> None:
         """Remove the hooks, so that the switch sends new connections elsewhere."""
         config = self._config
         try:
-            await asyncio.to_thread(let_pass, config, lambda: guests_connections(config.namespace))
+            await asyncio.to_thread(
+                withdraw_hooks, config, lambda: guests_connections(config.namespace)
+            )
         except OSError as error:
             LOG.warning(
                 "cannot remove the hooks first, so workers refuse new connections for a moment: %s",

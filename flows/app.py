@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ovs_metadata.flows import openflow, reported
-from ovs_metadata.flows.announcement import ports_to_tell
+from ovs_metadata.flows.announcement import ports_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
@@ -47,9 +47,9 @@ time before, up to the interval of audits, until it refuses nothing more."""
 
 
 def _vital(part: Callable[[], None]) -> None:
-    """Run a part without which the application is of no use: end the process if it fails.
+    """Run a part that the application needs: end the process if it fails.
 
-    Whoever started us starts us again, and the flows stay where they are meanwhile.
+    The agent, or systemd, starts the process again; the flows stay in the switch meanwhile.
     """
     try:
         part()
@@ -291,7 +291,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             switch,
             (
                 openflow.frame_out_message(switch, ofport, frame)
-                for ofport in ports_to_tell(changes.add)
+                for ofport in ports_to_advertise_to(changes.add)
             ),
         )
         if changes:

@@ -1,4 +1,4 @@
-"""Removes every flow of ours from the bridge, without an application or a hub."""
+"""Removes all our flows from the bridge, without an application or a hub."""
 
 import logging
 
@@ -11,7 +11,7 @@ LOG = logging.getLogger(__name__)
 
 
 def remove_flows(config: Config) -> None:
-    """Delete all flows of ours; returns once the switch has done it.
+    """Delete all our flows; returns once the switch has deleted them.
 
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.

@@ -1,4 +1,4 @@
-"""What the switch should have, decided anew whenever the host changes. No I/O of its own."""
+"""Decides what flows the switch should have, each time the host changes. No I/O of its own."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -17,8 +17,7 @@ LOG = logging.getLogger(__name__)
 class Decision:
     """The flows of one bridge, by the last state of the host that was looked at.
 
-    `flows` are None until there was one. `undecided` are ofports of which it is not known yet what
-    they should have.
+    `flows` is None until then. `undecided` are the ofports whose flows are not decided yet.
     """
 
     def __init__(self, options: FlowOptions) -> None:

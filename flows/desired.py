@@ -1,6 +1,6 @@
 """Which flows a host should have, given which ports are served. Pure.
 
-The flow controller sees to it that it has them, and operators' commands compare.
+The flow controller installs them, and operators' commands compare the switch with them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,12 @@ class MetadataNumber:
 
 
 def metadata_number(bridge: Bridge | None, before: MetadataNumber | None) -> MetadataNumber | None:
-    """Which number the flows are to name.
+    """The metadata port's number in the flows.
 
-    While the metadata port is being made anew, the one it had: hooks that lead nowhere are better
-    than none, for without them whoever else answers there on the network would be asked. But never
-    a number that is another interface's by now: its guest would be asked in the metadata port's
-    place. On a new bridge any guest may be given it.
+    While the metadata port is being replaced, this is its last number. Hooks that lead nowhere are
+    better than no hooks: without them another service on the network gets the requests. It is never
+    a number that another interface has now, for that interface's guest would get the requests. On a
+    new bridge any guest may get the number, so there the last one is not used.
     """
     if bridge is None:
         return None
@@ -47,7 +47,7 @@ def desired_flows(
     host_ports: HostPorts,
     made_by: Pipeline | None = None,
 ) -> Mapping[FlowKey, Flow]:
-    """All flows that should stand in the bridge; `made_by` has those of the last time."""
+    """All flows that the bridge should have; `made_by` keeps those of the last call."""
     ports = (Port(each.ofport, each.record.mac_address) for each in host_ports.served.values())
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 

@@ -12,9 +12,9 @@ from ovs_metadata.host.config import Config
 
 @dataclass(frozen=True, slots=True)
 class DumpedFlow:
-    """One flow of ours as it stands in the switch.
+    """One of our flows as the switch has it.
 
-    `as_desired`: it is one that should be there, and does just what it should.
+    `as_desired`: the flow is desired, and has the desired actions.
     """
 
     key: FlowKey
@@ -25,7 +25,7 @@ class DumpedFlow:
 
 
 def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFlow]:
-    """All flows of ours.
+    """All our flows.
 
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.

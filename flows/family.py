@@ -173,7 +173,7 @@ IPV6 = Family(
     request_to={"eth_dst": METADATA_PORT_MAC},
     answer=_ADVERTISE,
     answer_is_sent=False,
-    # Duplicate address detection asks from the unspecified address, to which nobody can answer.
+    # Duplicate address detection asks from the unspecified address, which gets no answer.
     probe={"ipv6_src": "::"},
 )
 FAMILIES = (IPV4, IPV6)

@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 APPLICATION = "ovs_metadata.flows.app"
 
 HEARTBEAT = 1.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 
 def command_line() -> argparse.ArgumentParser:

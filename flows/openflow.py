@@ -112,7 +112,7 @@ def add_message(datapath: Datapath, options: FlowOptions, flow: Flow) -> Any:
     """The message that adds a flow, or replaces the one of the same key.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is not our flow.
     """
     _check(options, flow.key, flow.cookie)
     return parser.OFPFlowMod(
@@ -131,7 +131,7 @@ def delete_message(datapath: Datapath, options: FlowOptions, key: FlowKey, cooki
     """The message that deletes the one flow of this key, if it has this cookie.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is not our flow.
     """
     _check(options, key, cookie)
     return parser.OFPFlowMod(
@@ -153,12 +153,12 @@ def hello_message(datapath: Datapath) -> Any:
 
 
 def dump_message(datapath: Datapath) -> Any:
-    """The message that asks for all flows of ours, among them a few of others' (FILTER_MASK)."""
+    """The message that asks for all our flows; the reply has a few of others, too (FILTER_MASK)."""
     return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_PREFIX, cookie_mask=FILTER_MASK)
 
 
 def dump_of_all_message(datapath: Datapath) -> Any:
-    """The message that asks for all flows, whoever's."""
+    """The message that asks for all flows, also those of other programs."""
     return parser.OFPFlowStatsRequest(datapath)
 
 
@@ -190,9 +190,9 @@ def frame_out_message(datapath: Datapath, ofport: int, frame: bytes) -> Any:
 
 
 def removals_wanted_message(datapath: Datapath) -> Any:
-    """The message that asks to be told of deleted flows, and of nothing else.
+    """The message that subscribes to deletions of flows, and to nothing else.
 
-    A connection to the management socket is told nothing unless it asks, each time anew.
+    A connection to the management socket gets no notifications until it subscribes.
     """
     as_equal_and_as_slave = [1 << ofproto.OFPRR_DELETE] * 2
     return parser.OFPSetAsync(datapath, [0, 0], [0, 0], as_equal_and_as_slave)
@@ -233,7 +233,7 @@ def wire_of_match(match: Match) -> bytes:
 
 
 def oxm_type(match: bytes, at: int = 0) -> tuple[int, bytes]:
-    """What field stands in a match at this place: its class and number, and its experimenter.
+    """The field that a match has at this offset: its class and number, and its experimenter.
 
     An OXM header is class (16 bits), field (7), has-mask (1), length (8); in class 0xffff the
     experimenter follows.
@@ -270,7 +270,7 @@ def _masked_oxm(name: str, value: MatchValue) -> bytes:
 
 @lru_cache(maxsize=128)
 def oxm_header(name: str) -> bytes:
-    """What stands in front of a field's value without a mask."""
+    """The header of a field whose value has no mask."""
     buffer = bytearray()
     ofproto.oxm_serialize_header(ofproto.oxm_from_user_header(name), buffer, 0)
     return bytes(buffer)
@@ -287,7 +287,7 @@ class _RawAction(_LibraryAction):  # type: ignore[misc]
         self.len = len(encoded)
 
     def serialize(self, buf: bytearray, offset: int) -> None:
-        """Write it into a message, of which what stands before it may still have to be written."""
+        """Write it into a message; the bytes before the offset may still be missing."""
         buf += bytes(offset - len(buf)) + self._encoded
 
 

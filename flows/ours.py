@@ -1,9 +1,9 @@
 """Which flows in a switch are ours. Pure, and the one place that decides.
 
-A bridge is shared, and cookies of others are random numbers: sooner or later one begins as ours do.
-So a cookie alone says nothing. A flow is ours if its table and priority are ours, it matches what a
-flow of ours matches there, and its cookie is the one that such a flow has, down to the ofport.
-Whatever sends, deletes, reads or shows flows asks here.
+A bridge is shared, and other programs' cookies are random numbers: sooner or later one begins as
+ours do. So a cookie alone proves nothing. A flow is ours if our pipeline has a flow of its table,
+priority, match and cookie, down to the ofport. All code that sends, deletes, reads or shows flows
+asks here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,9 +23,10 @@ _ANY = "any one value"
 Shape = tuple[bool, int | None, int | None, frozenset[tuple[str, object]]]
 """What all flows that do the same for different ports have in common: table, priority and match.
 
-Before them stands whether a flow serves one port. Our tables are numbered from the base; None is
-table 0. The priority of a hook is the difference to the configured one; None for the hooks of
-instances' ports, which are ours at any priority, for they have to go after the option was changed.
+The first item says whether a flow serves one port. Our tables are numbered from the base; None is
+table 0. The priority of a hook is the difference to the configured one. It is None for the hooks of
+instances' ports: they are ours at any priority, so that the agent removes them after a change of
+the option.
 """
 
 
@@ -36,7 +37,7 @@ def is_ours(options: FlowOptions, key: FlowKey, cookie: int) -> bool:
 
 @cache
 def matched_fields() -> frozenset[str]:
-    """The names of all fields that flows of ours match."""
+    """The names of all fields that our flows match."""
     return frozenset(name for shape in _shapes() if shape for name, _ in shape[-1])
 
 

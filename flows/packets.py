@@ -36,7 +36,7 @@ ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 """Every host on the link."""
 
 _OVERRIDE = 0b001
-"""Flags of an advertisement: its MAC replaces a known one; no router sends it, nobody asked."""
+"""Flags of an advertisement: its MAC replaces a known one; not from a router, not solicited."""
 _ON_LINK = 255
 """The hop limit of neighbour discovery: no router has passed it on (RFC 4861, section 7.1)."""
 _DO_NOT_FRAGMENT = 0b010
@@ -79,7 +79,7 @@ def neighbor_solicitation(mac: str, source: str) -> bytes:
 
 
 def unsolicited_advertisement(mac: str) -> bytes:
-    """Gives a MAC to whoever holds another for the service address (RFC 4861, section 7.2.6)."""
+    """Replaces the MAC that guests hold for the service address (RFC 4861, section 7.2.6)."""
     option = _icmpv6.nd_option_tla(hw_src=mac)
     answer = _icmpv6.nd_neighbor(res=_OVERRIDE, dst=SERVICE_IPV6, option=option)
     return _frame(

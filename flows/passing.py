@@ -1,8 +1,8 @@
-"""Lets guests' new connections pass the hooks, while those that are there still get to the proxy.
+"""Withdraws the hooks for guests' new connections; open connections still get to the proxy.
 
-For a host that is being disabled: whoever else answers at the service address is asked at once,
-and no request in flight is cut off. Blocking; runs once, without a flow controller, which would put
-the hooks back.
+For a host that is being disabled: another metadata service on the network gets new requests at
+once, and no request in flight is cut off. Blocking; runs once. The flow controller must not run
+meanwhile, for it would put the hooks back.
 """
 
 from collections.abc import Callable, Collection
@@ -27,8 +27,8 @@ class Connection:
     tcp_port: int
 
 
-def let_pass(config: Config, connections: Callable[[], Collection[Connection]]) -> None:
-    """Replace all hooks of instances' ports by those of `connections`, which is asked twice.
+def withdraw_hooks(config: Config, connections: Callable[[], Collection[Connection]]) -> None:
+    """Replace all hooks of instances' ports by those of `connections`, which is called twice.
 
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.
@@ -36,7 +36,7 @@ def let_pass(config: Config, connections: Callable[[], Collection[Connection]]) 
     hooks = [
         (flow.key, flow.cookie)
         for flow in dump_flows(config, {})
-        if leads_past_others(flow.key, flow.cookie)
+        if takes_new_connections(flow.key, flow.cookie)
     ]
     offline = openflow.offline_datapath()
     with Conversation(config.management_socket) as switch:
@@ -51,12 +51,12 @@ def let_pass(config: Config, connections: Callable[[], Collection[Connection]]) 
         keep(kept)
         switch.send(*(openflow.delete_message(offline, config.flows, *hook) for hook in hooks))
         keep(())
-        # And those begun meanwhile.
+        # Connections that guests opened meanwhile.
         keep(frozenset(connections()) - kept)
 
 
-def leads_past_others(key: FlowKey, of_cookie: int) -> bool:
-    """Whether a flow of ours is a hook that takes what is new from an instance's port."""
+def takes_new_connections(key: FlowKey, of_cookie: int) -> bool:
+    """Whether our flow is a hook that takes an instance's new connections to the proxy."""
     return key.table == 0 and ofport_of(of_cookie) != 0 and "tcp_src" not in dict(key.match.fields)
 
 

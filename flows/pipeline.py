@@ -47,9 +47,9 @@ _Made = tuple[FlowOptions, int, Port]
 
 
 class Pipeline:
-    """Makes the flows of one host, again and again.
+    """Makes the flows of one host, at each change of it.
 
-    Of many ports few change at a time: a port's flows are made once, and kept for the next time.
+    Few of many ports change at a time: a port's flows are made once, and kept for the next call.
     """
 
     def __init__(self) -> None:
@@ -58,10 +58,10 @@ class Pipeline:
     def flows(
         self, options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
     ) -> Mapping[FlowKey, Flow]:
-        """All flows that should stand in the switch; none while there is no metadata port.
+        """All flows that the switch should have; none while there is no metadata port.
 
-        Nor are there any for a port that has the metadata port's number, as if for a moment two had
-        it.
+        There are none either for a port with the metadata port's number: for a moment OVSDB may
+        show two ports with one number.
         """
         if metadata_ofport is None:
             return {}

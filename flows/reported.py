@@ -1,8 +1,8 @@
-"""What the switch reports of flows, read as late as can be, and most of it never.
+"""Reads what the switch reports of flows, and only the parts that a caller needs.
 
-The library makes objects of everything in a message, which for a dump of thousands of flows takes
-longer than all else there is to do. Here matches and instructions stay bytes until somebody asks
-for them. Importing this puts these classes in the library's place.
+The library makes an object of everything in a message. For a dump of thousands of flows that takes
+longer than all other work. Here matches and instructions stay bytes until a caller asks for them.
+Importing this module puts these classes in the place of the library's.
 """
 
 import struct
@@ -37,10 +37,10 @@ def our_key(
     message: "DumpedStats | RemovedFlow",
     desired: Mapping[WireKey, FlowKey] = MappingProxyType({}),
 ) -> FlowKey | None:
-    """The key of a flow the switch reports, in a dump or in a FLOW_REMOVED; None if it is not ours.
+    """The key of a flow that a dump or a FLOW_REMOVED reports; None if the flow is not ours.
 
-    Those of `desired` flows need not be worked out. What others match is never given to the
-    library: it may be of a kind that it does not know.
+    Keys of `desired` flows are looked up and not decoded. The library never decodes a match of
+    another program: it may have fields that the library does not know.
     """
     if not has_our_cookie(message.cookie):
         return None
@@ -54,7 +54,7 @@ def our_key(
 
 
 def _matches_our_fields(match: bytes) -> bool:
-    """Whether a match, as it goes over the wire, is on fields alone that flows of ours match."""
+    """Whether a match in wire format has only fields that our flows match."""
     (length,) = struct.unpack_from("!2xH", match)
     at = _MATCH_HEADER
     while at < length:
@@ -74,10 +74,10 @@ def _our_oxm_types() -> frozenset[tuple[int, bytes]]:
 
 
 class RemovedFlow(_LibraryRemoved):  # type: ignore[misc]
-    """A FLOW_REMOVED whose match stays bytes until somebody asks for it.
+    """A FLOW_REMOVED whose match stays bytes until a caller asks for it.
 
-    Thousands may come at once, of which most are never looked at. It goes by the library's name,
-    after which the library calls its event.
+    Thousands may arrive at once, and most are never read. The class has the library's name, because
+    the library derives the name of the event from it.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""How soon flows that somebody else deletes are put back: at once, but not for ever at once."""
+"""How soon to put back flows that another program deletes: at once, or later and later."""
 
 import math
 
@@ -14,7 +14,7 @@ CALM = 5.0
 
 
 class Rivalry:
-    """What a rival deletes as soon as we put it back would keep the switch and us busy."""
+    """Slows us down if a rival deletes flows each time we put them back."""
 
     def __init__(self) -> None:
         self._delay = 0.0

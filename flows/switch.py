@@ -1,6 +1,6 @@
-"""What is known of the switch's flows, and what is to be sent to it next. No I/O, no library.
+"""What we know of the switch's flows, and what to send to it next. No I/O, no library.
 
-The application feeds in what arrives; `changes` says what to send. One owner, one thread.
+The application passes on what arrives; `changes` returns what to send. One owner, one thread.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,20 +10,20 @@ from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 
 MANY = 100
-"""Flows lost behind our back after which all of them are asked for: that takes less than to be told
-of each of thousands."""
+"""After this many deletions by others we ask for a dump: it costs less than thousands of single
+notifications."""
 
 
 class SwitchFlows:
     """Flows installed, as far as known, against flows desired.
 
     Nothing is sent before both are known: `desired` is None until OVSDB and the store have been
-    read, what is installed is unknown until a dump has ended. `undecided` are ofports of which it
-    is not known yet what they should have; whatever they have is left alone. `doubtful` says that
-    the switch refused something, and what it has will be asked for.
+    read, and the installed flows are unknown until a dump has ended. `undecided` are the ofports
+    whose flows are not decided yet; their installed flows stay. `doubtful` means that the switch
+    refused a message, and that a dump follows.
 
-    Of thousands of flows a change touches ten: only of those in `_unsettled` it is not certain that
-    installed and desired are the same.
+    A change touches ten of thousands of flows. `_unsettled` has the keys whose installed and
+    desired flows may differ.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class SwitchFlows:
 
     @property
     def desired(self) -> Mapping[FlowKey, Flow] | None:
-        """What the switch should have, None as long as nobody knows."""
+        """The flows that the switch should have; None until they are decided."""
         return self._desired
 
     @desired.setter
     def desired(self, flows: Mapping[FlowKey, Flow]) -> None:
-        # By identity, for the pipeline gives the same objects for a port that stays as it is. What
-        # is equal without being the same is found out when it is compared.
+        # By identity: the pipeline returns the same objects for an unchanged port. Flows that are
+        # equal, but other objects, are compared later.
         before, after = _by_identity(self._desired or {}), _by_identity(flows)
         self._unsettled.update(before[each].key for each in before.keys() - after.keys())
         self._unsettled.update(after[each].key for each in after.keys() - before.keys())
@@ -53,18 +53,18 @@ class SwitchFlows:
 
     @property
     def known(self) -> bool:
-        """Whether it is known what the switch should have, and what it has."""
+        """Whether both the desired and the installed flows are known."""
         return not self._dumping and self._installed is not None and self._desired is not None
 
     def connected(self) -> None:
-        """A connection was made: nothing is known of what is at its other end."""
+        """A connection was made: the flows of the switch at its other end are unknown."""
         self._dumping = False
         self._installed = None
 
     def dump_may_start(self) -> bool:
-        """Note that a dump is asked for; False when one is under way already.
+        """Note that the caller asks for a dump; False if one is under way already.
 
-        Until it ends it is not known what stands in the switch.
+        The installed flows are unknown until it ends.
         """
         if self._dumping:
             return False
@@ -77,22 +77,22 @@ class SwitchFlows:
         return True
 
     def dump_begins(self) -> None:
-        """A part of the dump is there: what is removed from now on may be in it."""
+        """The first part of the dump arrived; it may hold flows that are removed from now on."""
         self._dump_begun = True
 
     def dump_is_due(self) -> bool:
-        """Whether a dump is asked for and nothing of it is there yet.
+        """Whether we asked for a dump and no part of it has arrived.
 
-        What is removed until then will not be in it, and need not be told.
+        A flow that is removed until then is not in the dump, so its removal can be ignored.
         """
         return self._dumping and not self._dump_begun
 
     def lost_many(self) -> bool:
-        """Whether so much that is desired was removed that a dump should be asked for."""
+        """Whether so many desired flows were removed that a dump costs less."""
         return self._lost > MANY
 
     def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
-        """The dump holds a flow of ours, which is or is not just as desired."""
+        """The dump holds our flow of this key; `as_desired`: its content is the desired one."""
         if self._installed is not None:
             flow = (self._desired or {}).get(key)
             self._installed[key] = flow if flow is not None and as_desired else cookie
@@ -106,9 +106,9 @@ class SwitchFlows:
         self._unsettled = {*(self._installed or ()), *(self._desired or ())}
 
     def removed(self, key: FlowKey) -> bool:
-        """The switch says that a flow of ours was deleted, by whomever; True if it is desired."""
+        """The switch reports that our flow was deleted, by any program; True if it is desired."""
         if self._dumping:
-            self._removed.add(key)  # what has been dumped may still hold it
+            self._removed.add(key)  # the dump may still hold it
         self._unsettled.add(key)
         lost = key in (self._desired or ())
         self._lost += lost
@@ -120,7 +120,7 @@ class SwitchFlows:
             self._installed.pop(key, None)
 
     def changes(self) -> Changes:
-        """What to send now; from then on the switch is taken to have it."""
+        """The messages to send now; they count as carried out."""
         if self._dumping or self._installed is None or self._desired is None:
             return Changes()
         installed, desired = self._installed, self._desired

@@ -1,7 +1,7 @@
-"""Numbers of the pipeline and what each means: tables, priorities, cookies.
+"""Numbers of the pipeline and their meaning: tables, priorities, cookies.
 
-Table 0 belongs to everybody; only hooks of ours stand in it, each with an in_port. The tables
-from the base up are ours alone.
+All programs share table 0; our only flows there are hooks, each with an in_port. The tables from
+the base up are ours alone.
 """
 
 from enum import IntEnum
@@ -15,19 +15,19 @@ class Table(IntEnum):
     FromProxy = 1
     """From the metadata port: lets the proxy's answers through, and nothing else."""
     Responder = 2
-    """Answers who asks for the service address's MAC, by ARP or neighbour solicitation."""
+    """Answers requests for the service address's MAC: ARP and neighbour solicitations."""
     # 3 was another table, up to generation 2.
     ToInstance = 4
     """From a port address: source := service address, to the instance's MAC, out of its port."""
     Advertise = 5
-    """Puts the MAC into a neighbour advertisement, and sends it back to who asked."""
+    """Puts the MAC into a neighbour advertisement, and sends it back to the guest that asked."""
 
 
 class Priority(IntEnum):
     """Priorities inside our tables. That of the hooks in table 0 is configured."""
 
     Exception = 300
-    """What is to be treated otherwise than a flow of priority 200 would."""
+    """Exceptions from a flow of priority 200."""
     Usual = 200
     """Nearly all flows."""
     Rest = 0
@@ -40,13 +40,13 @@ def table_names(base: int) -> dict[int, str]:
 
 
 def former_table_names(base: int) -> dict[int, str]:
-    """Those that an earlier generation had and this one has no more."""
+    """The names that an earlier generation wrote and this one does not."""
     return {base + 3: "MetadataLearned"}
 
 
 COOKIE_PREFIX = 0x4F564D44 << 32
-"""Upper 32 bits of every cookie of ours. Its top two bits are not 10, as those of half a UUID are:
-Neutron made cookies of that."""
+"""Upper 32 bits of each of our cookies. The top two bits are not 10: older Neutron makes cookies
+from half a UUID, where they are."""
 COOKIE_MASK = 0xFFFFFFFF << 32
 
 FIRST_PREFIX = 0xA9FE00010000 << 16
@@ -55,7 +55,7 @@ FIRST_MASK = 0xFFFFFFFFFFFF << 16
 
 FILTER_MASK = COOKIE_MASK & ~(COOKIE_PREFIX ^ FIRST_PREFIX)
 """The bits in which the cookies of all generations agree. A switch that is asked for COOKIE_PREFIX
-under this mask reports all flows of ours, and one in 100,000 of somebody else's."""
+under this mask reports all our flows, and one in 100,000 of other programs' flows."""
 
 GENERATION = 3
 """Bits 16 to 31 of the cookie: the pipeline's generation, raised when its layout changes."""
@@ -67,13 +67,13 @@ def cookie(ofport: int = 0) -> int:
 
 
 def has_our_cookie(value: int) -> bool:
-    """Whether a flow of ours, of whatever generation, may have this cookie.
+    """Whether our flow, of any generation, may have this cookie.
 
-    Others may have it, too: flows/ours.py decides.
+    A flow of another program may have it, too: flows/ours.py decides.
     """
     return value & COOKIE_MASK == COOKIE_PREFIX or value & FIRST_MASK == FIRST_PREFIX
 
 
 def ofport_of(value: int) -> int:
-    """The ofport a cookie of ours names, 0 when the flow serves all ports."""
+    """The ofport that our cookie names, 0 if the flow serves all ports."""
     return value & 0xFFFF

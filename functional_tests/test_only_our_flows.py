@@ -13,7 +13,7 @@ from lab.stand_ins.neutron_l2_agent import NeutronL2Agent
 from ovs_metadata.cli.migrate.switchover import switch_host
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows
-from ovs_metadata.flows.passing import let_pass
+from ovs_metadata.flows.passing import withdraw_hooks
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FIRST_PREFIX, cookie, ofport_of
 from ovs_metadata.host.config import Config, load
 
@@ -93,7 +93,7 @@ def test_flows_with_colliding_cookies_are_never_touched(lab_hypervisor: Factory,
     hypervisor.wait_until_served(guest)
     hypervisor.processes["agent"].stop()
     with _untouched(neutron, "letting pass"):
-        let_pass(config, tuple)
+        withdraw_hooks(config, tuple)
     with _untouched(neutron, "cleanup"):
         run(*inside, *hypervisor.command("agent", "--cleanup"))
     assert dump_flows(config, {}) == []

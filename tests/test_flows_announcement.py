@@ -1,7 +1,7 @@
 """What a guest is told when its hooks are new."""
 
 from lab.rig.neighbor_discovery import Advertisement, parse_advertisement
-from ovs_metadata.flows.announcement import ports_to_tell
+from ovs_metadata.flows.announcement import ports_to_advertise_to
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6
@@ -27,5 +27,5 @@ def test_it_replaces_whatever_mac_a_guest_holds_for_the_service() -> None:
 def test_each_port_with_new_hooks_is_told_once() -> None:
     ports = [Port(2, "fa:16:3e:00:00:01"), Port(7, "fa:16:3e:00:00:02")]
     flows = pipeline(FlowOptions(), 1, ports)
-    assert ports_to_tell(flows.values()) == [2, 7]
-    assert ports_to_tell(flow for key, flow in flows.items() if key.table) == []
+    assert ports_to_advertise_to(flows.values()) == [2, 7]
+    assert ports_to_advertise_to(flow for key, flow in flows.items() if key.table) == []

@@ -1,7 +1,7 @@
 """Which flows are hooks for new connections; functional tests have the switch and the guests."""
 
 from ovs_metadata.flows.ofctl import render
-from ovs_metadata.flows.passing import Connection, hook_of, leads_past_others
+from ovs_metadata.flows.passing import Connection, hook_of, takes_new_connections
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.config import FlowOptions
 
@@ -11,7 +11,7 @@ PORT = Port(2, "fa:16:3e:00:00:01")
 
 def test_all_hooks_of_instances_and_no_others_are_for_new_connections() -> None:
     flows = pipeline(OPTIONS, 1, [PORT])
-    chosen = [flow for key, flow in flows.items() if leads_past_others(key, flow.cookie)]
+    chosen = [flow for key, flow in flows.items() if takes_new_connections(key, flow.cookie)]
     assert {flow.note.partition(":")[0] for flow in chosen} == {"hook"}
     in_table_0 = [key for key in flows if key.table == 0]
     assert len(chosen) == len(in_table_0) - 1, "that of the metadata port is not"
@@ -21,7 +21,7 @@ def test_the_hook_of_a_connection_takes_that_one_where_the_others_went() -> None
     flows = pipeline(OPTIONS, 1, [PORT])
     for version in (4, 6):
         hook = hook_of(OPTIONS, Connection(version, 2, 40000))
-        assert not leads_past_others(hook.key, hook.cookie)
+        assert not takes_new_connections(hook.key, hook.cookie)
         (general,) = [
             flow
             for key, flow in flows.items()

@@ -20,7 +20,7 @@ HIDING = re.compile(
 )
 """No actor (nobody, whoever, is said), or no noun of the field (in force, anew, sign of life)."""
 
-CLEAN = ("agent", "host", "proxy", "publisher", "src/ovs_metadata", "store")
+CLEAN = ("agent", "flows", "host", "proxy", "publisher", "src/ovs_metadata", "store")
 """Directories whose docstrings, comments and messages have none of these words."""
 
 ELSEWHERE = {

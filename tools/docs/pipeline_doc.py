@@ -1,7 +1,7 @@
 """Writes docs/pipeline.md: every flow of one scenario, table by table, with what it does.
 
-Made of the same functions as the flows in a switch, and of the docstrings of flows/tables.py, so
-that it says what is so. A unit test compares the file in the tree with what `document` gives.
+It uses the functions that make the switch's flows, and the docstrings of flows/tables.py. A unit
+test compares the file in the tree with what `document` returns.
 """
 
 import ast
@@ -102,7 +102,7 @@ def _cookie() -> Iterator[str]:
     yield f"| 0 to 15 | {PORTS[0].ofport:#06x} | ofport that the flow serves; 0: it serves all |"
     yield ""
     yield f"So {example:#x} is on a flow for ofport {PORTS[0].ofport}, and"
-    yield f"`cookie={COOKIE_PREFIX:#x}/{COOKIE_MASK:#x}` selects all of ours. The cookie alone"
+    yield f"`cookie={COOKIE_PREFIX:#x}/{COOKIE_MASK:#x}` selects all our flows. The cookie alone"
     yield "makes no flow ours: [flows.md](flows.md#ground-rules)."
     yield ""
 
@@ -111,7 +111,7 @@ def _tables() -> Iterator[str]:
     flows = pipeline(OPTIONS, METADATA_OFPORT, PORTS).values()
     yield "## Table 0"
     yield ""
-    yield "Everybody's. Only hooks of ours stand in it, each for one in_port."
+    yield "All programs share it. Our only flows there are hooks, each for one in_port."
     yield ""
     yield from _flows(flow for flow in flows if flow.key.table == 0)
     docstrings = member_docstrings(Table)
