@@ -4,13 +4,9 @@ One blocking question for each call; ovs-vswitchd answers between two rounds of 
 """
 
 import os
-import warnings
 from pathlib import Path
 
-with warnings.catch_warnings():
-    # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    from ovs.unixctl.client import UnixctlClient
+from ovs_metadata.host.python_ovs import UnixctlClient
 
 DAEMON = "ovs-vswitchd"
 

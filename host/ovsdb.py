@@ -8,7 +8,6 @@ on that thread. Lives from construction to `close`. Works in processes patched b
 import contextlib
 import queue
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,14 +17,15 @@ from uuid import UUID
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb_schema import schema_helper
-
-with warnings.catch_warnings():
-    # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    from ovs.db.idl import ROW_CREATE, ROW_DELETE
-    from ovs.jsonrpc import Message
-    from ovsdbapp import exceptions
-    from ovsdbapp.backend.ovs_idl import command, connection, transaction
+from ovs_metadata.host.python_ovs import (
+    ROW_CREATE,
+    ROW_DELETE,
+    command,
+    connection,
+    exceptions,
+    jsonrpc,
+    transaction,
+)
 
 COLUMNS = {
     "Open_vSwitch": ["bridges"],
@@ -334,7 +334,7 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
             return
         while not self.wanted.empty():
             self._echo.callbacks.append(self.wanted.get())
-        message = Message.create_request("echo", [])
+        message = jsonrpc.Message.create_request("echo", [])
         if not self._session.send(message):
             self._outstanding_txns[message.id] = self._echo
             self._echo.sent = True

@@ -7,15 +7,9 @@ eventlet only that one waits.
 
 import errno
 import os
-import warnings
 from typing import Any
 
-with warnings.catch_warnings():
-    # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    from ovs import jsonrpc, poller, timeval
-    from ovs.stream import Stream
-    from ovsdbapp.backend.ovs_idl import idlutils
+from ovs_metadata.host.python_ovs import Stream, idlutils, jsonrpc, poller, timeval
 
 DATABASE = "Open_vSwitch"
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
+from ovs_metadata.agent.network.netlink import NetlinkError
 from ovs_metadata.host.address import (
     GUESTS_GATEWAY_IPV4,
     GUESTS_GATEWAY_IPV6,

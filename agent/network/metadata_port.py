@@ -10,12 +10,10 @@ datapath it creates the device again, there, at each of its starts.
 import logging
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ovs_metadata.agent.network.device import Device, steps, take
 from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.namespaces import NAMESPACES, inside_namespace
+from ovs_metadata.agent.network.netlink import IPRoute, NetlinkError
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
 from ovs_metadata.host.ovsdb import ISOLATED_VLAN, METADATA_PORT_OWNER, Bridge, Ovsdb
 

@@ -10,9 +10,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyroute2 import netns
-
 from ovs_metadata.agent.network.mounts import run_in_host_mount_namespace
+from ovs_metadata.agent.network.netlink import netns
 
 LOG = logging.getLogger(__name__)
 

@@ -8,10 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyroute2 import IPRoute, netns
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ovs_metadata.agent.network.namespaces import NAMESPACES, inside_namespace
+from ovs_metadata.agent.network.netlink import IPRoute, NetlinkError, netns
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 

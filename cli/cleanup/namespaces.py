@@ -55,8 +55,6 @@ def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, outpu
     Exit status: 0 done, or nothing to do; 1 failure; 2 usage; 5 a dry run that found something to
     do.
     """
-    # pyroute2 takes its time to import.
-
     if os.geteuid() != 0:
         raise CommandError("must be run as root, to see what runs in a namespace")
     config = cli.load_config()

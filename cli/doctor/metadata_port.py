@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from pyroute2 import IPRoute
-
 from ovs_metadata.agent.network import namespaces
 from ovs_metadata.agent.network.device import own_networks
 from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.listening import listener_addresses
+from ovs_metadata.agent.network.netlink import IPRoute
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.host.address import (
     METADATA_PORT,

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyroute2 import IPRoute
-
+from ovs_metadata.agent.network.netlink import IPRoute
 from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport

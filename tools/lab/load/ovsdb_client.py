@@ -6,17 +6,12 @@ follows a single column. RFC 7047 describes the operations. One thread uses it; 
 """
 
 import time
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab.rig.process import LabError
-
-with warnings.catch_warnings():
-    # python-ovs imports eventlet wherever it is installed, and eventlet announces its old age.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    from ovs import jsonrpc, stream
+from ovs_metadata.host.python_ovs import Stream, jsonrpc
 
 DATABASE = "Open_vSwitch"
 
@@ -45,7 +40,7 @@ class OvsdbClient:
 
     def __init__(self, connection: str, bridge: str) -> None:
         """Connect, and follow the numbers of all interfaces from now on."""
-        error, opened = stream.Stream.open_block(stream.Stream.open(connection))
+        error, opened = Stream.open_block(Stream.open(connection))
         if error:
             raise LabError(f"OVSDB at {connection}: error {error}")
         self._rpc = jsonrpc.Connection(opened)

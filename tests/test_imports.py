@@ -1,0 +1,105 @@
+"""What each process loads: an import costs memory for as long as the process runs."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from ovs_metadata.imports import not_importing, postpone_init
+
+_EVENTLET = ("eventlet", "greenlet", "dns", "gevent")
+_LIBRARY = ("os_ken", "ryu")
+_COMMANDS = ("click", "rich")
+_AGENT = ("ovs_metadata.agent", "tornado", "prometheus_client", "pyroute2")
+_TESTS = ("pytest", "hypothesis", "_pytest")
+
+NEEDLESS = {
+    # The agent's process is an asyncio one, and asks nobody over HTTP.
+    "ovs_metadata.agent.main": (
+        *(*_EVENTLET, *_COMMANDS, *_TESTS),
+        *("cryptography", "requests", "openstack", "ovs_metadata.cli", "ovs_metadata.publisher"),
+        *("pyroute2.ndb", "pyroute2.ipdb", "pyroute2.conntrack", "pyroute2.ethtool"),
+    ),
+    "ovs_metadata.flows.app": (
+        *(*_AGENT, *_COMMANDS, *_TESTS),
+        *("ovs_metadata.cli", "ovs_metadata.publisher", "requests"),
+    ),
+    "ovs_metadata.proxy.main": (
+        *(*_EVENTLET, *_LIBRARY, *_COMMANDS, *_TESTS, *_AGENT[2:]),
+        *("ovs", "ovsdbapp", "kazoo", "oslo_config", "netaddr", "cryptography", "requests"),
+        *("ovs_metadata.agent", "ovs_metadata.store", "ovs_metadata.host", "ovs_metadata.flows"),
+    ),
+    "ovs_metadata.cli.main": (
+        *(*_EVENTLET, *_LIBRARY, *_AGENT, *_TESTS),
+        *("ovs", "ovsdbapp", "kazoo", "oslo_config", "asyncio", "rich", "openstack"),
+    ),
+    "ovs_metadata.cli.status": (
+        *(*_EVENTLET, *_LIBRARY, *_TESTS),
+        *("tornado", "prometheus_client", "pyroute2", "openstack", "requests", "pyhocon"),
+    ),
+    "ovs_metadata.cli.port": (
+        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS),
+        *("ovs", "ovsdbapp", "openstack", "requests", "pyhocon", "ovs_metadata.agent.network"),
+    ),
+    "ovs_metadata.cli.migrate.command": (
+        *(*_EVENTLET, *_TESTS),
+        *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
+    ),
+}
+"""Module of each process or command → packages and modules that it must not load."""
+
+
+def loaded(statement: str) -> set[str]:
+    """The names of all modules that a new interpreter has after a statement."""
+    script = f"import sys\n{statement}\nprint(*sys.modules)"
+    return set(subprocess.check_output([sys.executable, "-c", script], text=True).split())
+
+
+def needless(modules: set[str], names: tuple[str, ...]) -> list[str]:
+    """Those of the modules that are one of the names, or in such a package."""
+    prefixes = tuple(f"{name}." for name in names)
+    return sorted(each for each in modules if each in names or each.startswith(prefixes))
+
+
+@pytest.mark.parametrize("module", NEEDLESS)
+def test_a_process_loads_only_what_it_uses(module: str) -> None:
+    assert needless(loaded(f"import {module}"), NEEDLESS[module]) == []
+
+
+def test_a_process_that_runs_on_eventlet_has_an_ovsdb_client_that_knows_it() -> None:
+    statement = (
+        "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()"
+        "; from ovs_metadata.host.python_ovs import poller"
+        "; assert poller._using_eventlet_green_select(); assert poller.eventlet_patcher"
+    )
+    assert "eventlet" in loaded(statement)
+
+
+def test_what_counts_as_not_installed_is_importable_afterwards() -> None:
+    with not_importing("this"), pytest.raises(ImportError):
+        __import__("this")
+    assert "this" not in sys.modules
+
+
+def test_what_is_loaded_already_stays_importable() -> None:
+    with not_importing("warnings"):
+        assert __import__("warnings") is warnings
+
+
+def test_a_package_is_whole_once_a_name_of_its_init_is_used() -> None:
+    statement = (
+        "from ovs_metadata.imports import postpone_init\n"
+        "postpone_init('json')\n"
+        "from json import decoder\n"
+        "assert 'json.encoder' not in sys.modules\n"
+        "import json; assert json.decoder is decoder\n"
+        "assert json.dumps(1) == '1'; assert json.decoder is decoder\n"
+        "assert not hasattr(json, 'no_such_name')"
+    )
+    assert "json.encoder" in loaded(statement)
+
+
+def test_a_package_that_is_loaded_already_stays_as_it_is() -> None:
+    postpone_init("subprocess")
+    assert sys.modules["subprocess"] is subprocess
