@@ -24,7 +24,7 @@ from ovs_metadata.store.interface import Announced
 from ovs_metadata.store.store import Store
 
 SHOWN_FOR = 7 * 24 * 3600.0
-"""Seconds after its last sign of life for which a silent agent is shown."""
+"""Seconds after its last heartbeat for which a silent agent is shown."""
 
 
 @click.group()

@@ -22,7 +22,7 @@ class FlowState(StrEnum):
     DIFFERENT = "different"
     """It is there, but with other actions, another cookie or other flags than it should have."""
     UNEXPECTED = "unexpected"
-    """It is one of ours, and should not be there."""
+    """It is our flow, and should not be there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def no_bridge(config: Config) -> str:
 def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
     """Read the records of the ports on the bridge; raises StoreError.
 
-    Whoever looks at the ports of this host does it here, so that all commands say the same of one.
+    All commands read this host's ports here, so that they report the same status of each.
     """
     port_ids = {interface.port_id for interface in bridge.interfaces}
     read: Records = {

@@ -47,7 +47,7 @@ class TraceContext:
     reason: str | None = None
 
     def is_ours(self, step: TraceStep) -> bool:
-        """Whether the flow the packet met is one of ours."""
+        """Whether the flow that the packet matched is ours."""
         return (step.table, step.priority, step.match) in self.ours
 
     def table(self, number: int) -> str:

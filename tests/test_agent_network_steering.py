@@ -54,4 +54,4 @@ def test_a_kernel_that_takes_no_program_is_no_reason_not_to_serve(
 ) -> None:
     with socket.socket() as alone:  # not in any group, which the kernel refuses alike
         steer_by_ofport(alone, 2)
-    assert "this kernel does not take a program" in caplog.text
+    assert "this kernel does not accept the program" in caplog.text

@@ -272,7 +272,7 @@ def test_a_bad_value_of_a_host_is_not_what_is_checked(tmp_path: Path) -> None:
             (config_node_path("here"), "gopher://nova"),
         ):
             assert store.write_document(path, encode({NOVA_METADATA_URL: url}), None)
-        assert values.in_force(store, "here") == {NOVA_METADATA_URL: "http://nova:8775"}
+        assert values.effective_values(store, "here") == {NOVA_METADATA_URL: "http://nova:8775"}
 
 
 def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(

@@ -98,7 +98,7 @@ def test_import_takes_what_is_not_the_default(mn_conf: MnConf) -> None:
     file.write_text(f'{ENABLED} : true\n{URL} : "http://localhost:8775"\n{SHARED_SECRET} : s3cret')
     shown = mn_conf("import", "-t", "default", "-f", str(file)).output
     assert "2 keys imported" in shown
-    assert f"1 in force there already, with these values:\n    {URL}\n" in shown
+    assert f"1 effective already, with these values:\n    {URL}\n" in shown
     assert "s3cret" not in shown
     assert URL.rpartition(".")[2] not in mn_conf.value("-t", "default", PREFIX)
     mn_conf("import", "-t", "default", "--all", "-f", str(file))

@@ -20,35 +20,23 @@ HIDING = re.compile(
 )
 """No actor (nobody, whoever, is said), or no noun of the field (in force, anew, sign of life)."""
 
-CLEAN = ("agent", "flows", "host", "proxy", "publisher", "src/ovs_metadata", "store")
+CLEAN = ("agent", "cli", "flows", "host", "proxy", "publisher", "src/ovs_metadata", "store")
 """Directories whose docstrings, comments and messages have none of these words."""
-
-ELSEWHERE = {
-    f"agent/network/{name}.py" for name in ("device", "listeners", "listening", "steering")
-}
-"""Files in them that are yet to be cleaned."""
 
 FILES = [
     path.relative_to(ROOT)
     for directory in CLEAN
     for path in sorted((ROOT / directory).rglob("*.py"))
-    if path.resolve() == path and str(path.relative_to(ROOT)) not in ELSEWHERE  # not by a link
+    if path.resolve() == path  # not by a link
 ]
-
-
-PAGES_ELSEWHERE = {
-    *("flows.md", "pipeline.md", "ryu.md", "troubleshooting.md"),
-    "configuration-reference.md",
-}
-"""Pages that are generated, or yet to be cleaned. CONTRIBUTING names the words."""
 
 PAGES = [
     path.relative_to(ROOT)
     for path in (
         *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs" / "man").iterdir()),
         *(ROOT / name for name in ("README.md", "CHANGELOG.md", "devstack/README.md")),
     )
-    if path.name not in PAGES_ELSEWHERE
 ]
 
 USER = re.compile(r'"nobody"|\bas nobody\b')

@@ -139,7 +139,7 @@ def steps(
 
 
 def _addressing(kernel: Any, index: int, version: IpVersion) -> Iterator[Step]:
-    """All port addresses are this device's own, and everybody else's are guests'.
+    """All port addresses are this device's own, and all other addresses are guests'.
 
     A guest may have any address, a port address among them. So what is sent never asks which
     addresses are our own: a rule for it (packets from lo, as the kernel calls them) comes first.
@@ -188,7 +188,7 @@ def _up(kernel: Any, index: int, name: str) -> Step:
 
 
 def _neighbour(kernel: Any, index: int, version: IpVersion, gateway: str) -> Step:
-    """The gateway's MAC, for good: nobody is asked, and a full neighbour table is harmless."""
+    """The gateway's MAC, permanent: the kernel asks no host, and a full table does no harm."""
     family = _FAMILIES[version]
 
     def is_done() -> bool:
@@ -214,7 +214,7 @@ def _neighbour(kernel: Any, index: int, version: IpVersion, gateway: str) -> Ste
 
 
 def _way_to_guests(kernel: Any, index: int, version: IpVersion, gateway: str) -> Step:
-    """The way to everybody, through the gateway, in packets that fit any guest's path.
+    """The route to all guests, through the gateway, in packets that fit any guest's path.
 
     The MTU is locked: no "fragmentation needed" changes it, and IPv4 packets may be fragmented.
     """

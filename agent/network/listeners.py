@@ -1,10 +1,10 @@
 """The workers' listening sockets: used again only as they were made.
 
 A worker that was broken into may have shut its sockets down, connected them, locked a filter on
-them or set any option, for whichever worker comes after it. So before a worker gets sockets that
-another one had, they are looked at; and a worker that was killed for what it did leaves none. New
-ones are opened then, before the old ones end: the kernel puts the last socket of a group in the
-place of one that ends (see `agent.steering`), and so each worker keeps its ports.
+them or set any option: the next worker would inherit that. So the agent compares the options before
+a worker gets another one's sockets, and gives nothing of a worker that it killed for bad behaviour.
+It then opens new sockets before it closes the old ones: the kernel puts the last socket of a group
+in the place of one that is closed (see `agent.network.steering`), so each worker keeps its ports.
 
 Blocking: opening enters the namespace. One call at a time for a worker.
 """
@@ -36,7 +36,7 @@ _MAX_VALUE = 256
 
 
 def options_of(listener: socket.socket) -> Options:
-    """All options of a socket that tell whether somebody has changed it."""
+    """All options of a socket that show whether a process has changed it."""
     protocol = socket.IPPROTO_IPV6 if listener.family == socket.AF_INET6 else socket.IPPROTO_IP
     found = {}
     for level, numbers in (
@@ -59,7 +59,7 @@ class Listeners:
         groups: Iterable[Sequence[socket.socket]],
         reopen: Callable[[int], Sequence[socket.socket]] | None = None,
     ) -> None:
-        """Make it of sockets nobody has used; `reopen` opens new ones for a worker."""
+        """Make it of unused sockets; `reopen` opens new ones for a worker."""
         self._groups = [list(group) for group in groups]
         self._reopen = reopen
         self._made = [[options_of(each) for each in group] for group in self._groups]

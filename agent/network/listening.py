@@ -1,6 +1,7 @@
 """Opening the listening sockets of the workers, inside the metadata port's namespace.
 
-A socket stays in the namespace it was made in, whoever uses it. Blocking; a thread for each call.
+A socket stays in the namespace it was made in, whichever process uses it. Blocking; a thread for
+each call.
 """
 
 import contextlib
@@ -65,7 +66,7 @@ def reopen_listeners(
 
 
 def pristine_options(namespace: str) -> dict[int, Options]:
-    """What options listening sockets have that nobody has changed, by address family."""
+    """The options of unchanged listening sockets, by address family."""
     found: dict[int, Options] = {}
     with inside_namespace(namespace):
         for version in kernel_versions():

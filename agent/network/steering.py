@@ -1,10 +1,10 @@
-"""Which worker a connection goes to: the one its port's number says, of whatever address family.
+"""Chooses the worker of a connection by the port's ofport, for both address families.
 
-Several sockets listen on one address and port, one for each worker, and the kernel would spread
-connections over them by a hash of everything. A program of three instructions makes it a matter of
-the port alone: the last 16 bits of the destination address are the ofport (see `host.address`), and
-ofport modulo the number of workers is the worker. So all connections of a port meet in one worker,
-and what that worker counts of them is the whole.
+Several sockets listen on one address and port, one for each worker, and by default the kernel
+spreads connections over them by a hash of all addresses and ports. A BPF program of three
+instructions chooses by the port alone: the last 16 bits of the destination address are the ofport
+(see `host.address`), and ofport modulo the number of workers is the worker. So one worker has all
+connections of a port, and its counters of the port are complete.
 """
 
 import logging
@@ -19,9 +19,9 @@ _MODULO, _RETURN = 0x94, 0x16
 
 
 def steer_by_ofport(listener: socket.socket, workers: int) -> None:
-    """Have a group of sockets that listen on one address and port serve each its share of ports.
+    """Give each socket of a group that listens on one address and port its share of the ports.
 
-    The number of a worker is the order in which its socket began to listen.
+    A worker's number is the position at which its socket began to listen.
 
     Args:
         listener: any socket of the group.
@@ -32,7 +32,7 @@ def steer_by_ofport(listener: socket.socket, workers: int) -> None:
         attach(listener, ATTACH_REUSEPORT, program)
     except OSError as error:
         LOG.warning(
-            "connections of one port may go to several workers, and its limits count for each of "
-            "them, for this kernel does not take a program that chooses: %s",
+            "this kernel does not accept the program that chooses a worker by port: connections of "
+            "one port may go to several workers, and each applies the port's limits by itself: %s",
             error,
         )

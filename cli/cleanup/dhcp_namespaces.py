@@ -61,7 +61,7 @@ def why_in_use(contents: Contents, bridge: str, plugged: Collection[str] | None)
     `plugged` are the interfaces on the bridge, None when OVSDB could not be asked.
     """
     reasons = [str(process) for process in contents.processes]
-    # Those of its processes, as a rule, but a socket may be anybody's, wherever that runs.
+    # Usually its processes own them; but a process in another namespace may own a socket here.
     if contents.sockets and not reasons:
         reasons.append(f"{contents.sockets} open sockets")
     for device in contents.devices:

@@ -84,7 +84,7 @@ class DhcpAgent:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What DHCP ports stand in: agents, subnets by id, and where Neutron's routers are.
+    """What decides about DHCP ports: agents, subnets by id, and where Neutron's routers are.
 
     `routers` holds the id of a subnet and an address that a router has there.
     """

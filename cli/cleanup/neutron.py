@@ -1,4 +1,4 @@
-"""DHCP ports, and what they stand in, through Neutron's API by openstacksdk.
+"""DHCP ports, with agents, subnets and routers, through Neutron's API by openstacksdk.
 
 One connection, used by one thread; nothing is kept between calls.
 """

@@ -53,13 +53,13 @@ class Evidence(contextlib.ExitStack):
 
     @property
     def settings(self) -> Settings | None:
-        """What the deployment wants workers to do; None if that cannot be used."""
+        """The deployment's settings of workers; None if they are unusable."""
         deployment = self.store.documents.deployment
         return deployment.settings if deployment else None
 
     @property
     def enabled(self) -> bool:
-        """Whether the service is enabled; also if that cannot be told."""
+        """Whether the service is enabled, or may be."""
         return self._enabled(self.agent)
 
     @cached_property

@@ -27,7 +27,7 @@ from ovs_metadata.cli.migrate.prerequisites import Check, check_host
 from ovs_metadata.cli.migrate.switchover import (
     HostAgent,
     announced,
-    lets_pass,
+    hooks_are_withdrawn,
     remove_without_agent,
     served_ports,
     switch_host,
@@ -35,8 +35,8 @@ from ovs_metadata.cli.migrate.switchover import (
     what_is_left,
 )
 from ovs_metadata.cli.migrate.values import (
+    effective_values,
     from_neutron,
-    in_force,
     masked,
     show_values,
     wanted_values,
@@ -179,7 +179,7 @@ def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) ->
     name, here = _host(cli, host)
     with opened(cli) as store:
         if here:
-            checks = _checked(cli, store, in_force(store, name))
+            checks = _checked(cli, store, effective_values(store, name))
             _show_checks(checks)
             if not force:
                 _stop_at_failures(checks)
@@ -201,10 +201,10 @@ def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) ->
 def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
     """Have Neutron's metadata agent serve a hypervisor's guests again.
 
-    Whatever the templates say, this host is then disabled. Requests in flight are finished. Where
-    no agent runs on the host you are on, what it has left is removed by this command itself.
+    This disables the host, also against its templates. Requests in flight are finished. If no agent
+    runs on this host, the command itself removes what the agent left.
 
-    Exit status: 0 nothing of ours remains, 1 something does or may, 2 usage, 3 the
+    Exit status: 0 nothing of the agent remains, 1 something does or may, 2 usage, 3 the
     store cannot be reached.
     """
     name, here = _host(cli, host)
@@ -215,7 +215,7 @@ def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
         begun = time.monotonic()
         agent_runs = not (here and _removed_without_agent(name, config))
         if here:
-            # Not only when the last request in flight is finished.
+            # Now, and not when the last request in flight is finished.
             _ask_for_guests(config, ports, timeout)
         if agent_runs:
             left = timeout - (time.monotonic() - begun)
@@ -230,7 +230,7 @@ def _ask_for_guests(config: Config, ports: list[ServedPort], timeout: float) -> 
 
     Twice: a guest that has just learned a MAC may ignore another for a while.
     """
-    if wait_until(lambda: lets_pass(config), timeout):
+    if wait_until(lambda: hooks_are_withdrawn(config), timeout):
         try:
             ask_for_guests(config, ports)
             time.sleep(ASK_AGAIN_AFTER)

@@ -1,11 +1,11 @@
-"""Has guests forget our MAC address, by asking again who has the service address. Blocking.
+"""Makes guests forget our MAC address: asks for the service address in their name. Blocking.
 
-A guest whose route to the service is link-local has learnt our MAC, and goes on sending to it until
-its neighbour cache gives it up, up to a minute later. So when our flows are gone, the switch is
-handed the question that the guest would then ask, as if it came in by the guest's port: an ARP
-request (RFC 826) and a neighbour solicitation (RFC 4861). Whoever else has the service address, a
-DHCP namespace of Neutron's for example, answers the guest, which replaces what it knew. Where
-no host answers, nothing changes.
+A guest whose route to the service is link-local has learnt our MAC, and sends to it until its
+neighbour entry expires, up to a minute later. So when our flows are removed, the switch gets the
+guest's next question from us, as if it came in by the guest's port: an ARP request (RFC 826) and a
+neighbour solicitation (RFC 4861). Another host with the service address, such as a DHCP namespace
+of Neutron, answers the guest, and the guest replaces its entry. Where no host answers, nothing
+changes.
 """
 
 from collections.abc import Iterable, Iterator

@@ -55,7 +55,7 @@ def check_host(
         config: its configuration file.
         store: the deployment's, open.
         store_url: where that is.
-        values: the keys that are to be in force.
+        values: the keys that are to be effective.
 
     Raises:
         StoreError: the store cannot be read.
@@ -166,13 +166,13 @@ def _agent(config: Config, store: Store) -> Check:
 
 def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
     """Nova, asked as a worker would ask it, with a signature made of the secret."""
-    in_force = effective([ConfigSource("the new values", values)]).values
+    effective_values = effective([ConfigSource("the new values", values)]).values
     try:
-        settings = proxy_settings(in_force)
+        settings = proxy_settings(effective_values)
     except DeploymentError as error:
         yield Check("certificates", "failed", str(error))
         return
-    secret = in_force[SHARED_SECRET].encode()
+    secret = effective_values[SHARED_SECRET].encode()
     found = nova.check(nova.read_endpoints(settings, secret, nova.no_instance()), settings)
     for finding in found:
         state: CheckState = "failed" if finding.severity is Severity.ERROR else "warning"

@@ -75,9 +75,9 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 def what_is_left(config: Config) -> str:
-    """Why we may still serve guests of this host; empty if nothing of ours is on the bridge.
+    """Why we may still serve guests of this host; empty if the bridge has nothing of the agent.
 
-    Flows and the metadata port serve guests. If Open vSwitch does not answer, both may be there.
+    Flows and the metadata port serve guests. If Open vSwitch does not answer, both may exist.
     """
     switch = read_switch(config)
     if switch.unreachable or switch.silent:
@@ -93,10 +93,10 @@ def what_is_left(config: Config) -> str:
         return f"{config.management_socket}: {error.strerror or error}"
 
 
-def lets_pass(config: Config) -> bool:
-    """Whether guests' new connections get past us: all of our hooks for them are gone.
+def hooks_are_withdrawn(config: Config) -> bool:
+    """Whether no hook takes guests' new connections.
 
-    If ovs-vswitchd does not answer they are gone as well: without it there are no flows.
+    That is so if ovs-vswitchd does not answer, too: without it there are no flows.
     """
     try:
         flows = dump_flows(config, {})
@@ -106,14 +106,14 @@ def lets_pass(config: Config) -> bool:
 
 
 def remove_without_agent(config: Config) -> bool:
-    """Remove every trace of us from this host if no agent runs on it that would.
+    """Remove every trace of the agent from this host, unless an agent runs here: it does that.
 
-    Returns whether none runs. What is kept of the store goes as well: it says that this host is
-    enabled, and an agent that is started while the store does not answer would believe it.
+    Returns whether none runs. The snapshots of the store are removed, too: they say that this host
+    is enabled, and an agent that starts while the store does not answer would serve by them.
 
     Raises:
-        CleanupError: some of it could not be removed.
-        OSError: the agent's lock cannot be had, for want of permission for example.
+        CleanupError: something could not be removed.
+        OSError: the agent's lock cannot be taken, for lack of permission for example.
     """
     try:
         lock = take_lock(config.state_dir / "agent.lock", "agent")

@@ -46,7 +46,7 @@ def wanted_values(
     What is configured already, for that is what `enable` goes by; what Neutron has if nothing is
     yet, or if the operator asks for it.
     """
-    configured = in_force(store, cli.load_config().host)
+    configured = effective_values(store, cli.load_config().host)
     is_configured = any(name in configured for name in KEYS)
     asked = bool(files or nova_url)
     if not asked and not DEFAULT_FILE.exists():
@@ -75,8 +75,8 @@ def _differences(configured: Mapping[str, Any], neutron: Mapping[str, Any]) -> l
     ]
 
 
-def in_force(store: Store, host: str) -> Mapping[str, Any]:
-    """What is configured for a host, and in force there: a bad value is not."""
+def effective_values(store: Store, host: str) -> Mapping[str, Any]:
+    """The values that are configured for a host and effective there: invalid ones are not."""
     return effective(read_sources(store, host)).configured
 
 

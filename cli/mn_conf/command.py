@@ -202,7 +202,7 @@ def doc(_cli: CliContext, key: str | None) -> None:
     help="File of HOCON or JSON.",
 )
 @click.option(
-    "-a", "--all", "show_all", is_flag=True, help="Also values that are in force already."
+    "-a", "--all", "show_all", is_flag=True, help="Also values that are effective already."
 )
 @host_option
 @template_option
@@ -217,7 +217,7 @@ def import_file(
     template: str | None,
     force: bool,
 ) -> None:
-    """Set the keys of a file, those that differ from what is in force there."""
+    """Set the keys of a file whose values differ from the effective ones."""
     target = target_of(cli, host, template)
     given = parsed_file(path)
     check(given, force=force)
@@ -227,9 +227,9 @@ def import_file(
         nonlocal imported
         imported = given
         if not show_all:
-            in_force = effective(sources_of(store, target)).values
-            # A bad value of its own is not in force, and to be replaced all the same.
-            imported = differing(given, {**in_force, **values})
+            already = effective(sources_of(store, target)).values
+            # An invalid value of the document is not effective; it is replaced, too.
+            imported = differing(given, {**already, **values})
         return {**values, **imported}
 
     with opened(cli) as store:
@@ -238,7 +238,7 @@ def import_file(
     echo_text(render(_shown(imported, secrets=False)))
     skipped = [name for name in given if name not in imported]
     if skipped:
-        echo(f"{len(skipped)} in force there already, with these values:")
+        echo(f"{len(skipped)} effective already, with these values:")
         echo(*(f"    {name}" for name in skipped))
 
 

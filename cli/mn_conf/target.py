@@ -134,7 +134,7 @@ def opened(cli: CliContext) -> Iterator[Store]:
 
 
 def sources_of(store: Store, target: Target) -> list[ConfigSource]:
-    """What is in force with a document: for its host, or for hosts that use the template."""
+    """The sources that a document is effective with: its host's, or the template's."""
     if target.template is None:
         return read_sources(store, target.host or "")
     return [
@@ -186,10 +186,10 @@ def warn(message: str) -> None:
 
 
 def _combination_warnings(store: Store, target: Target) -> list[str]:
-    """Whether the values now in force for who uses a document do not go together.
+    """What is contradictory in the effective values of the hosts that use a document.
 
-    They are stored all the same: another command, or another document, may bring what is missing.
-    The files that keys name are each hypervisor's, and not looked at.
+    The command stores them all the same: a later command, or another document, may complete them.
+    It does not check the files that keys name: they are on the hypervisors.
     """
     try:
         sources = sources_of(store, target)
