@@ -13,6 +13,7 @@ from ovs_metadata.host.join import (
     Interface,
     Records,
     ServedPort,
+    may_be_served,
 )
 from ovs_metadata.proxy.control.identity import Entry, Pending
 from ovs_metadata.store.interface import MalformedRecord
@@ -99,15 +100,21 @@ def _reason(
         return host_ports.refused[interface.name]
     if not interface.iface_id:
         return "it has no external_ids:iface-id, so it belongs to no Neutron port"
-    owner = record.device_owner if isinstance(record, PortRecord) else COMPUTE
-    if not owner.startswith(COMPUTE):
-        return f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served"
+    if isinstance(record, PortRecord) and not may_be_served(record):
+        return _why_not_served(record)
     if interface.ofport is None:
         return "Open vSwitch has given it no ofport yet: is ovs-vswitchd running?"
     if interface.tag == DEAD_VLAN:
         return f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet"
     reason = host_ports.pending_reasons[interface.ofport]
     return f"{reason}: {record.reason}" if isinstance(record, MalformedRecord) else reason
+
+
+def _why_not_served(record: PortRecord) -> str:
+    owner = record.device_owner
+    if not owner.startswith(COMPUTE):
+        return f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served"
+    return "it is disabled in Neutron (admin_state_up is false)"
 
 
 def chosen(every: Iterable[PortStatus], selector: str) -> list[PortStatus]:

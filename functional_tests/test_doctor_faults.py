@@ -52,7 +52,7 @@ FILE_CASES = [
 
 ELSEWHERE = {
     *("agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"),
-    "secret-world-readable",
+    *("port-disabled", "secret-world-readable"),
 }
 """Made in test_doctor.py, test_doctor_ports.py, tests/test_doctor_checks.py and _run.py."""
 

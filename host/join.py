@@ -96,7 +96,8 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
     """Join interfaces and records into what is served, waited for, and refused.
 
     Not named at all, since nothing is wrong with them: interfaces without iface-id, ports that are
-    not an instance's, ports on the dead VLAN, and ports whose ofport is not known yet.
+    not an instance's, disabled ports, ports on the dead VLAN, and ports whose ofport is not known
+    yet.
     """
     served: dict[int, ServedPort] = {}
     pending: dict[int, str] = {}
@@ -119,7 +120,7 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
             )
             continue
         record = records.get(port_id)
-        if isinstance(record, PortRecord) and not record.device_owner.startswith(COMPUTE):
+        if isinstance(record, PortRecord) and not may_be_served(record):
             continue
         if claims[port_id] > 1:
             refused[interface.name] = (
@@ -150,6 +151,14 @@ def _why_pending(port_id: str, records: Records) -> str:
     if isinstance(state, PortRecord):
         return "its OpenFlow number is about to change"
     return "the store's record of it cannot be used"
+
+
+def may_be_served(record: PortRecord) -> bool:
+    """Whether a record is that of an instance's port which Neutron lets have traffic.
+
+    The bridge's other flows would not stop a disabled port's requests, since ours come first.
+    """
+    return record.device_owner.startswith(COMPUTE) and record.admin_state_up
 
 
 def is_instances(record: PortState) -> bool:

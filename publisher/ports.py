@@ -30,6 +30,7 @@ FIELDS = (
     "fixed_ips",
     "network_id",
     "revision_number",
+    "admin_state_up",
 )
 """The fields to request from Neutron when it can return less than the whole port."""
 
@@ -92,6 +93,7 @@ def record_of(port: Port) -> PortRecord:
             fixed_ips=tuple(ip["ip_address"] for ip in port["fixed_ips"]),
             network_id=port["network_id"],
             revision_number=port["revision_number"],
+            admin_state_up=port["admin_state_up"],
         )
     except KeyError as error:
         raise MalformedRecord(str(port.get("id")), f"Neutron's port has no {error}") from None

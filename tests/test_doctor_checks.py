@@ -265,6 +265,7 @@ def port_facts(
         (port_facts(replace(TAP, iface_id=None)), ["iface-id-missing"]),
         (port_facts(replace(TAP, iface_id="tap")), ["iface-id-malformed"]),
         (port_facts(state=replace(RECORD, device_owner="network:dhcp")), ["not-an-instance"]),
+        (port_facts(state=replace(RECORD, admin_state_up=False)), ["port-disabled"]),
         (port_facts(replace(TAP, ofport=None)), ["ofport-missing"]),
         (port_facts(replace(TAP, ofport=-1)), ["ofport-missing"]),
         (port_facts(TAP, RECORD, TWIN, rivals=("tap2",)), ["iface-id-twice"]),

@@ -46,6 +46,11 @@ def test_the_ports_of_others_are_not_ours(owner: str) -> None:
     assert not host_ports.refused
 
 
+def test_a_disabled_port_is_not_served_and_nothing_is_wrong_with_it() -> None:
+    disabled = dataclasses.replace(RECORD, admin_state_up=False)
+    assert join_ports([TAP], {PORT: disabled}) == HostPorts()
+
+
 SUBPORT = dataclasses.replace(
     RECORD,
     port_id=OTHER_PORT,

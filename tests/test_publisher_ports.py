@@ -1,6 +1,7 @@
 """What the store should hold of a Neutron port."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ def port(**changes: Any) -> dict[str, Any]:
         ],
         "network_id": NETWORK_ID,
         "revision_number": 3,
+        "admin_state_up": True,
         **changes,
     }
 
@@ -53,6 +55,10 @@ SPARE = {"device_owner": "", "device_id": ""}
 def test_the_record_of_a_compute_port() -> None:
     assert record_of(port()) == RECORD
     assert change_of(port()) == Change(PORT_ID, 3, RECORD)
+
+
+def test_the_record_of_a_disabled_port_says_so() -> None:
+    assert record_of(port(admin_state_up=False)) == replace(RECORD, admin_state_up=False)
 
 
 @pytest.mark.parametrize(

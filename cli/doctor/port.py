@@ -89,6 +89,11 @@ NOT_AN_INSTANCE = FAULTS.error(
     "Nothing, if that is right. Otherwise correct its device_owner in Neutron: it must begin with "
     "compute:.",
 )
+PORT_DISABLED = FAULTS.note(
+    "port-disabled",
+    "The port is disabled in Neutron, so it is not served.",
+    "Nothing, if that is right. Otherwise: openstack port set --enable PORT.",
+)
 RECORD_MISSING = FAULTS.error(
     "record-missing",
     "The store has no record of the port, or of the trunk's parent port.",
@@ -350,6 +355,8 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
         yield finding(IFACE_ID_MALFORMED)
     elif port.record and not is_instance_port(port):
         yield finding(NOT_AN_INSTANCE)
+    elif port.record and not port.record.admin_state_up:
+        yield finding(PORT_DISABLED)
     elif interface.ofport is None or interface.ofport <= 0:
         yield _without_ofport(port)
     elif port.rivals:

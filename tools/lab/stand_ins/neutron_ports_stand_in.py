@@ -40,6 +40,7 @@ def make_port(number: int, **changes: Any) -> Port:
         ],
         "network_id": str(uuid.UUID(int=1)),
         "revision_number": 3,
+        "admin_state_up": True,
         "binding:host_id": f"hypervisor-{number % 1000}",
         "status": "ACTIVE",
         **changes,
