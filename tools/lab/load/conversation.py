@@ -22,8 +22,8 @@ TIMEOUT = 2.0
 _PAUSE = 0.005
 """Seconds between two rounds, to leave the machine to others."""
 
-
-_IPV6 = ("fd00::1", "fd00::2")
+IPV6 = ("fd00::1", "fd00::2")
+"""The addresses that the guests get for it."""
 
 
 class Conversation:
@@ -36,11 +36,11 @@ class Conversation:
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._talk, name="conversation")
         guests = one, other
-        for guest, address in zip(guests, _IPV6, strict=True):
+        for guest, address in zip(guests, IPV6, strict=True):
             guest.run("ip", "addr", "replace", f"{address}/64", "dev", "eth0", "nodad")
         for family, ends in (
             (socket.AF_INET, (one.ip, other.ip)),
-            (socket.AF_INET6, _IPV6),
+            (socket.AF_INET6, IPV6),
         ):
             self._pairs.append(("UDP", *_udp(family, guests, ends)))
             self._pairs.append(("TCP", *_tcp(family, guests, ends)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.rig.guest import Guest
-from lab.rig.openvswitch import OpenVSwitch
+from lab.rig.openvswitch import INSTALLED, OpenVSwitch, Programs
 from lab.rig.process import LabError, Process, run, stopped_process, wait_for
 from lab.rig.relay import Relay
 from lab.rig.zookeeper import ZooKeeper
@@ -69,6 +69,8 @@ class Hypervisor:
         bridge: str = "br-int",
         root: Path | None = None,
         ryu: bool = False,
+        *,
+        openvswitch: Programs = INSTALLED,
     ) -> None:
         self.prefix = prefix
         self.bridge = bridge
@@ -79,7 +81,7 @@ class Hypervisor:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.namespace = f"{prefix}-host"
         self.metadata_namespace = f"{prefix}-metadata"
-        self.ovs = OpenVSwitch(self.root / "openvswitch", self.namespace)
+        self.ovs = OpenVSwitch(self.root / "openvswitch", self.namespace, openvswitch)
         self.store_url = f"directory:{self.root}/store"
         self._store_url_here = self.store_url
         self.store_security = PLAIN
@@ -333,7 +335,7 @@ class Hypervisor:
         for guest in self.guests:
             text = run("ip", "-n", guest.name, "neigh", check=False).rstrip()
             parts.append(f"--- neighbours of {guest.name}\n{text}")
-        for log in sorted(self.root.glob("*.log")) + sorted(self.root.glob("openvswitch/*.log")):
+        for log in sorted(self.root.glob("*.log")) + sorted(self.root.glob("*/*.log")):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-60:])
             parts.append(f"--- {log.name}\n{tail}")
         return "\n".join(parts)

@@ -7,18 +7,34 @@ ovs-vswitchd process, from `start` to `stop`; each can be killed and started aga
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.rig.process import LabError, Process, run, wait_for
 
-SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+
+@dataclass(frozen=True)
+class Programs:
+    """Where the programs of an Open vSwitch are, None being PATH, and its database's schema."""
+
+    directory: Path | None = None
+    schema: Path = Path("/usr/share/openvswitch/vswitch.ovsschema")
+
+    def path(self, name: str) -> str:
+        """The command that starts a program."""
+        return str(self.directory / name) if self.directory else name
+
+
+INSTALLED = Programs()
+"""The Open vSwitch that this machine has installed."""
 
 
 class OpenVSwitch:
     """Open vSwitch below `root`, its ports' devices in network namespace `namespace`."""
 
-    def __init__(self, root: Path, namespace: str) -> None:
+    def __init__(self, root: Path, namespace: str, programs: Programs = INSTALLED) -> None:
         self.root = root
+        self.programs = programs
         self.namespace = namespace
         self.rundir = root / "run"
         self.database = root / "conf.db"
@@ -50,7 +66,7 @@ class OpenVSwitch:
     def start(self) -> None:
         """Create the database and start both daemons."""
         self.rundir.mkdir(parents=True)
-        run("ovsdb-tool", "create", self.database, SCHEMA)
+        self._run("ovsdb-tool", "create", self.database, self.programs.schema)
         self.start_ovsdb()
         self.vsctl("--no-wait", "init")
         self.start_vswitchd()
@@ -58,7 +74,7 @@ class OpenVSwitch:
     def start_database(self, bridge: str) -> Process:
         """Create the database with a bridge in it, and start ovsdb-server alone."""
         self.rundir.mkdir(parents=True)
-        run("ovsdb-tool", "create", self.database, SCHEMA)
+        self._run("ovsdb-tool", "create", self.database, self.programs.schema)
         process = self.start_ovsdb()
         self.vsctl("--no-wait", "add-br", bridge)
         return process
@@ -67,7 +83,7 @@ class OpenVSwitch:
         """Start ovsdb-server and wait until it answers."""
         self._ovsdb = Process(
             [
-                *("ovsdb-server", f"--remote=punix:{self.socket}"),
+                *(self.programs.path("ovsdb-server"), f"--remote=punix:{self.socket}"),
                 *(f"--unixctl={self.rundir}/ovsdb-server.ctl", self.database),
             ],
             self.root / "ovsdb-server.log",
@@ -80,8 +96,8 @@ class OpenVSwitch:
         """Start ovs-vswitchd and wait until it has read the database."""
         self._vswitchd = Process(
             [
-                *("ovs-vswitchd", self.connection, f"--unixctl={self.rundir}/ovs-vswitchd.ctl"),
-                "--disable-system",
+                *(self.programs.path("ovs-vswitchd"), self.connection, "--disable-system"),
+                f"--unixctl={self.rundir}/ovs-vswitchd.ctl",
             ],
             self.root / "ovs-vswitchd.log",
             self.env,
@@ -114,11 +130,13 @@ class OpenVSwitch:
 
     def vsctl(self, *args: str, timeout: float = 15.0) -> str:
         """Run ovs-vsctl on this database."""
-        return run("ovs-vsctl", f"--db={self.connection}", *args, timeout=timeout)
+        return self._run("ovs-vsctl", f"--db={self.connection}", *args, timeout=timeout)
 
     def ofctl(self, command: str, bridge: str, *args: str) -> str:
         """Run an ovs-ofctl command on a bridge, in OpenFlow 1.3."""
-        return run("ovs-ofctl", "-O", "OpenFlow13", *command.split(), self.mgmt(bridge), *args)
+        return self._run(
+            "ovs-ofctl", "-O", "OpenFlow13", *command.split(), self.mgmt(bridge), *args
+        )
 
     def mgmt(self, bridge: str) -> str:
         """The bridge's management socket, as the OVS tools name it."""
@@ -126,7 +144,10 @@ class OpenVSwitch:
 
     def appctl(self, *args: str) -> str:
         """Run ovs-appctl on this ovs-vswitchd."""
-        return run("ovs-appctl", f"--target={self.rundir}/ovs-vswitchd.ctl", *args)
+        return self._run("ovs-appctl", f"--target={self.rundir}/ovs-vswitchd.ctl", *args)
+
+    def _run(self, program: str, *args: str | Path, timeout: float = 30.0) -> str:
+        return run(self.programs.path(program), *args, timeout=timeout)
 
     def add_bridge(self, name: str, *settings: str) -> None:
         """Add a bridge on the userspace datapath; `settings` are `column=value` pairs."""

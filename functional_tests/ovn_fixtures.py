@@ -1,0 +1,48 @@
+"""Fixtures with the real OVN of several Debian suites, as a pytest plugin module."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypervisor_fixtures import close_hypervisor, make_hypervisor
+
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.upstream.ovn import OvnCentral, OvnController
+from lab.upstream.ovn_install import SUITES, install_ovn
+
+
+@dataclass(frozen=True)
+class OvnHypervisor:
+    """A hypervisor with ovn-controller and the agent on one bridge, and OVN's databases."""
+
+    hypervisor: Hypervisor
+    central: OvnCentral
+    controller: OvnController
+
+    def add_guest(self, suffix: str, *pairs: str, **of: Any) -> Guest:
+        """A guest with a port of its network's logical switch, once it is served."""
+        guest = self.hypervisor.add_guest(suffix, plug=False, **of)
+        self.central.add_port(guest, *pairs)
+        guest.plug(self.hypervisor.ovs, self.hypervisor.bridge)
+        self.hypervisor.wait_until_served(guest)
+        self.central.wait_for_controllers()
+        return guest
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def ovn(request: pytest.FixtureRequest) -> Iterator[OvnHypervisor]:
+    """One for each suite, shared by the module; tests leave it as they found it, but for guests."""
+    installation = install_ovn(request.param)
+    hypervisor = make_hypervisor(openvswitch=installation.openvswitch)
+    try:
+        hypervisor.start()
+        hypervisor.start_metadata_service()
+        with OvnCentral(installation, hypervisor.root / "ovn") as central:
+            controller = OvnController(central, hypervisor)
+            controller.start()
+            hypervisor.start_agent()
+            yield OvnHypervisor(hypervisor, central, controller)
+    finally:
+        close_hypervisor(hypervisor)

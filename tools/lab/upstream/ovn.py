@@ -1,0 +1,171 @@
+"""The real OVN: its central databases with ovn-northd, and ovn-controller on a hypervisor.
+
+Sockets and logs are below one directory each. Logical switch ports get the names, addresses and
+external_ids that Neutron's ML2/OVN driver writes. Processes end by pid with their `with` block or
+their hypervisor.
+"""
+
+from pathlib import Path
+
+from lab.rig.guest import Guest
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import Process, run, wait_for
+from lab.rig.running import Running
+from lab.upstream.ovn_install import Installation
+
+
+class OvnCentral(Running):
+    """Northbound and southbound database and ovn-northd, below `root`."""
+
+    def __init__(self, installation: Installation, root: Path) -> None:
+        self.installation = installation
+        self._root = root
+        self._processes: dict[str, Process] = {}
+
+    @property
+    def southbound(self) -> str:
+        """Where ovn-controller finds the southbound database."""
+        return self._socket("sb")
+
+    def start(self) -> None:
+        """Make both databases, and start the three processes."""
+        self._root.mkdir(parents=True)
+        for name in ("nb", "sb"):
+            schema = self.installation.schema(name)
+            run(self.installation.program("ovsdb-tool"), "create", self._root / name, schema)
+            self.start_database(name)
+        self.nbctl("init")
+        databases = (f"--ovn{name}-db={self._socket(name)}" for name in ("nb", "sb"))
+        self._spawn("ovn-northd", *databases, program="ovn-northd")
+        self.nbctl("--wait=sb", "sync")
+
+    def start_database(self, name: str) -> None:
+        """Start the server of a database, "nb" or "sb", again if it was stopped."""
+        socket = self._root / f"{name}.sock"
+        remote = f"--remote=p{self._socket(name)}"
+        self._spawn(f"ovsdb-{name}", remote, str(self._root / name), program="ovsdb-server")
+        wait_for(socket.exists, f"the {name} database of OVN")
+
+    def stop_database(self, name: str) -> None:
+        """End the server of a database; what it holds stays."""
+        self._processes[f"ovsdb-{name}"].stop()
+
+    def stop(self) -> None:
+        """End all of them."""
+        for process in reversed(self._processes.values()):
+            process.stop()
+
+    def nbctl(self, *args: str, timeout: float = 30.0) -> str:
+        """Run ovn-nbctl."""
+        program = self.installation.program("ovn-nbctl")
+        return run(program, f"--db={self._socket('nb')}", *args, timeout=timeout)
+
+    def sbctl(self, *args: str) -> str:
+        """Run ovn-sbctl."""
+        program = self.installation.program("ovn-sbctl")
+        return run(program, f"--db={self._socket('sb')}", *args)
+
+    def add_port(self, guest: Guest, *pairs: str) -> None:
+        """Add a guest's port to the logical switch of its network, which is made if need be.
+
+        `pairs` are addresses that it may use besides its own: allowed address pairs.
+        """
+        self._add_port(
+            guest.network_id,
+            guest.port_id,
+            " ".join([guest.mac, guest.ip, *pairs]),
+            **{
+                "neutron:cidrs": guest.address,
+                "neutron:device_id": guest.instance_id,
+                "neutron:device_owner": "compute:nova",
+                "neutron:project_id": guest.project_id,
+                "neutron:revision_number": "1",
+            },
+        )
+
+    def _add_port(self, network: str, port: str, addresses: str, **external_ids: str) -> None:
+        switch = f"neutron-{network}"
+        ids = {"neutron:network_name": switch, **external_ids}
+        self.nbctl(
+            *("--may-exist", "ls-add", switch, "--", "lsp-add", switch, port),
+            *("--", "lsp-set-addresses", port, addresses),
+            *("--", "lsp-set-port-security", port, addresses),
+            *("--", "set", "logical_switch_port", port),
+            *(f'external_ids:"{key}"="{value}"' for key, value in ids.items()),
+        )
+
+    def wait_for_controllers(self) -> None:
+        """Wait until the flows of each ovn-controller are those of the northbound database."""
+        self.nbctl("--wait=hv", "sync")
+
+    def _socket(self, name: str) -> str:
+        return f"unix:{self._root}/{name}.sock"
+
+    def _spawn(self, name: str, *args: str, program: str) -> None:
+        self._processes[name] = Process(
+            [
+                self.installation.program(program),
+                *(f"--unixctl={self._root}/{name}.ctl", *args),
+            ],
+            self._root / f"{name}.log",
+        )
+
+
+class OvnController:
+    """ovn-controller beside the agent of a hypervisor, whose process it is."""
+
+    def __init__(self, central: OvnCentral, hypervisor: Hypervisor) -> None:
+        self._central = central
+        self._hypervisor = hypervisor
+
+    def start(self) -> Process:
+        """Say in OVSDB who this chassis is, as an installer does, and start it."""
+        settings = {
+            "system-id": self._hypervisor.prefix,
+            "hostname": self._hypervisor.prefix,
+            "ovn-remote": self._central.southbound,
+            "ovn-encap-type": "geneve",
+            "ovn-encap-ip": "127.0.0.1",
+            "ovn-bridge": self._hypervisor.bridge,
+            "ovn-bridge-datapath-type": "netdev",
+        }
+        ovs = self._hypervisor.ovs
+        ovs.vsctl(
+            *("set", "open_vswitch", "."),
+            *(f'external_ids:{key}="{value}"' for key, value in settings.items()),
+        )
+        return self.start_again()
+
+    def start_again(self) -> Process:
+        """Start it and wait until its flows are all there."""
+        ovs = self._hypervisor.ovs
+        process = self._hypervisor.spawn(
+            "ovn-controller",
+            *(self._central.installation.program("ovn-controller"), ovs.connection),
+            OVS_RUNDIR=str(ovs.rundir),
+            OVN_RUNDIR=str(self._hypervisor.root),
+        )
+        chassis = self._hypervisor.prefix
+        wait_for(
+            lambda: self._central.sbctl("--bare", "find", "chassis", f"name={chassis}"),
+            "ovn-controller",
+        )
+        self._central.wait_for_controllers()
+        return process
+
+    def exit(self, *options: str) -> None:
+        """Have it exit; it removes its chassis and its flows unless an option is "--restart"."""
+        program = self._central.installation.program("ovn-appctl")
+        process = self._process
+        control = self._hypervisor.root / f"ovn-controller.{process.pid}.ctl"
+        run(program, f"--target={control}", "exit", *options)
+        process.wait()
+
+    def kill(self) -> None:
+        """Kill it as a crash would (SIGKILL)."""
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def _process(self) -> Process:
+        return self._hypervisor.processes["ovn-controller"]
