@@ -40,7 +40,7 @@ bench-flows:
 bench-proxy:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.proxy $(ARGS)
 
-# 200 guests boot at once and ask what cloud-init asks, of ours and of Neutron's agent. ARGS are
+# 200 guests boot at once and ask our agent, and Neutron's, what cloud-init asks. ARGS are
 # options: make bench-boot-storm ARGS="--guests 20"
 bench-boot-storm:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.boot_storm $(ARGS)

@@ -3,7 +3,7 @@
 200 guests behind one bridge ask what cloud-init asks, each request on a new connection, all at the
 same time, through our flows and proxy and through Neutron's haproxy and metadata agent, of an
 upstream that is as fast as Nova. README.md beside this file says what each figure is. Everything
-runs in network namespaces of its own. The exit status is 1 if a guest of ours saw an error.
+runs in network namespaces of its own. The exit status is 1 if one of our guests saw an error.
 """
 
 import argparse
@@ -128,7 +128,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 1 when a guest of ours saw an error, 2 when it could not be run."""
+    """Run it; 1 if one of our guests saw an error, 2 if it could not be run."""
     options = _options(arguments)
     # As with Ctrl-C: nothing stays behind.
     signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(128 + signum))

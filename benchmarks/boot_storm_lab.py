@@ -123,7 +123,7 @@ def _plug(hypervisor: Hypervisor, guests: Sequence[Guest]) -> None:
 @contextmanager
 def upstream(hypervisor: Hypervisor, speed: Speed) -> Iterator[Process]:
     """Something as fast as Nova, both where the hypervisor expects Nova and in our namespace."""
-    # A log is appended to, and what an earlier one said must not be taken for this one's.
+    # The process appends to its log: an earlier one's text must not be read as this one's.
     log = hypervisor.root / "upstream.log"
     log.unlink(missing_ok=True)
     process = Process(
@@ -237,7 +237,7 @@ def _service(hypervisor: Hypervisor, roots: dict[str, Process], names: dict[str,
 
 
 def machine_cpu() -> float:
-    """Seconds of CPU time used on this machine since it was started, whoever used it."""
+    """Seconds of CPU time that all processes used since the machine was started."""
     # The first line of /proc/stat (proc(5)): user, nice, system, idle, iowait, irq, softirq, steal.
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")

@@ -14,7 +14,7 @@ SHOWN_ERRORS = 5
 class Figures:
     """One storm. Times in seconds, memory in MiB.
 
-    `own_time` is what the upstream needs by itself, whoever asks; `added` is what the last guest
+    `own_time` is what the upstream needs by itself, for any client; `added` is what the last guest
     waited beyond that. `processes` has CPU time used during the storm, and memory after it;
     `cpu` and `memory` are the sums of the service's own. `machine_cpu` is what all on this machine
     used.

@@ -1,8 +1,8 @@
-"""A stand-in for Nova's metadata API that is exactly as fast as it is told to be.
+"""A stand-in for Nova's metadata API whose speed is an argument.
 
 `boot_storm_upstream.py PORT SLOTS SECONDS NAMESPACE` answers on 127.0.0.1:PORT, here and in that
-network namespace: SLOTS requests at once, each in SECONDS, the others in a queue. Whoever is late
-with an answer does not delay the next one, so the speed does not depend on this machine's. The
+network namespace: SLOTS requests at once, each in SECONDS, the others in a queue. A late
+answer does not delay the next one, so the speed does not depend on this machine's. The
 body begins with the instance the request was for. One thread; ends with SIGTERM.
 """
 

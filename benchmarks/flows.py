@@ -232,7 +232,7 @@ class Bench:
         return (after[0].cpu - before[0].cpu) / seconds, (after[1].cpu - before[1].cpu) / seconds
 
     def _delete_all(self, expected: int) -> float:
-        """Seconds from an operator's del-flows until all flows of ours are back."""
+        """Seconds from an operator's del-flows until all our flows are back."""
         hypervisor = self._hypervisor
         start = time.monotonic()
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
@@ -243,7 +243,7 @@ class Bench:
         """Kill ovs-vswitchd and start it.
 
         Returns seconds: from its start until it answers OpenFlow, its ports being there; from then
-        until all flows of ours are; from its start until the guest, plugged before, is answered.
+        until all our flows are; from its start until the guest, plugged before, gets an answer.
         """
         hypervisor, guest = self._hypervisor, self._guest
         hypervisor.put(guest)
@@ -255,7 +255,7 @@ class Bench:
         hypervisor.ovs.start_vswitchd()
         wait_for(lambda: self._flow_count() >= 0, "ovs-vswitchd to speak OpenFlow", 120)
         ready = time.monotonic()
-        # Asked only from here on: what a guest is told before counts for nothing.
+        # The guest asks only from here on: earlier answers do not count.
         wait_for(
             lambda: self._flow_count() >= expected + FLOWS_PER_PORT, "the flows after restart", 120
         )

@@ -20,7 +20,7 @@ def limit(pid: int, percent: int, stack: ExitStack) -> None:
     """Give a process this share of one processor, until the stack is closed.
 
     Raises:
-        LabError: there is no cgroup to be had.
+        LabError: no cgroup can be made.
     """
     quota = percent * _PERIOD // 100
     version_1 = _ROOT / "cpu"
@@ -41,7 +41,7 @@ def limit(pid: int, percent: int, stack: ExitStack) -> None:
 
 
 def _remove(group: Path) -> None:
-    """Remove a cgroup once its process, which has been told to end, is gone."""
+    """Remove a cgroup once its process, which got SIGTERM before, has exited."""
 
     def removed() -> bool:
         try:

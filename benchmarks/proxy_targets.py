@@ -38,7 +38,7 @@ NEUTRON_THREADS: int | None = None
 
 _FIRST_PEER = ipaddress.IPv4Address("127.16.0.1")
 _FIRST_FIXED_IP = ipaddress.IPv4Address("10.0.0.1")
-_SECRET = "the benchmark's own"  # noqa: S105 - known to everybody
+_SECRET = "the benchmark's own"  # noqa: S105 - no secret
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _guest(number: int) -> Guest:
 
 @dataclass(frozen=True)
 class Upstream:
-    """What stands in for Nova: its port, and how it is spoken to."""
+    """The stand-in for Nova: its port and its protocol."""
 
     port: int
     process: Process
@@ -93,7 +93,7 @@ class Target:
     port: int
     processes: tuple[Process, ...]
     show_identity: bool = False
-    """Nothing in it adds the identity, so whoever asks must."""
+    """The target adds no identity, so the client has to send it."""
 
     def usage(self) -> Usage:
         """Of all its processes and their children, as they are now.

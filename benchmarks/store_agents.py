@@ -45,10 +45,10 @@ def record(number: int, revision: int = 1) -> PortRecord:
 
 
 class CachedNode(dict[tuple[str, int], float]):
-    """When which revision of which port was told, by CLOCK_MONOTONIC, the machine's own."""
+    """When each revision of a port arrived, by CLOCK_MONOTONIC, which all processes share."""
 
     def __call__(self, port_id: str, state: PortState) -> None:
-        """Be told."""
+        """Note the time of a record's arrival."""
         if isinstance(state, PortRecord):
             self[port_id, state.revision_number] = time.monotonic()
 
@@ -77,7 +77,7 @@ class AgentProcess:
         return started
 
     def known(self) -> dict[tuple[str, int], float]:
-        """When they were told what."""
+        """When each revision of a port arrived."""
         self._pipe.send("known")
         known: dict[tuple[str, int], float] = self._pipe.recv()
         return known

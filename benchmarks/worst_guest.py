@@ -6,9 +6,9 @@ steady rate, and is timed from its first packet to the last byte of the answer. 
 another worker, and beside the act against its own, so that all three meet the same machine.
 README.md beside this file says more.
 
-The worker has one processor, everybody else the other. Run by root, the worker, the bystander and
-the upstream go before everything else (SCHED_FIFO), so that what is measured is what an act costs
-the worker. The act against another worker shows what it costs by way of the machine.
+The worker has one processor, all other processes the other. If root runs it, the worker, the
+bystander and the upstream have real-time priority (SCHED_FIFO): the figures then are what an act
+costs the worker. The act against another worker shows what it costs by way of the machine.
 """
 
 import argparse
@@ -72,7 +72,7 @@ class Result:
     ratio_p99: float
     """The median of the rounds' own ratios, each of a round beside the act to that before it."""
     ratio_elsewhere: float
-    """Likewise of the p99 beside the act against another worker."""
+    """The same ratio of the p99 beside the act against another worker."""
     ratio_p99_range: tuple[float, float]
     requests: int
     failed: int
@@ -116,7 +116,7 @@ def measure(port: int, *, seconds: float, interval: float) -> Round:
 
 @contextlib.contextmanager
 def running(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of the lab's, ended with the block; its output is read by whoever wants it."""
+    """A process of the lab, ended with the block; its output is a pipe."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

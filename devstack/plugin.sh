@@ -25,7 +25,7 @@ function is_ovs_metadata_node {
         q-l3 neutron-l3
 }
 
-# A command of ours, as root: nobody else may read the store's credentials.
+# Run one of our commands as root: only root may read the store's credentials.
 function ovs_metadata_command {
     local command=$1
     shift
@@ -37,8 +37,8 @@ function ovs_metadata_store_password {
     printf '%s\n' "${OVS_METADATA_STORE_PASSWORD-${SERVICE_PASSWORD:-}}"
 }
 
-# Set an option to what is on standard input. iniset has the value in sed's arguments, which everybody
-# on the machine can read: here only the shell itself sees it.
+# Set an option to the text on standard input. iniset passes the value to sed as an argument, which every
+# user of the machine can read: here only the shell itself sees it.
 function ovs_metadata_iniset_secret {
     local file=$1 mark=@ovs-metadata-secret@ value text
     IFS= read -r value
@@ -233,7 +233,7 @@ function stop_ovs_metadata {
     if is_service_enabled ovs-metadata-zookeeper; then
         stop_process ovs-metadata-zookeeper
     fi
-    # Neutron's database is made anew by the next stack.sh, too.
+    # The next stack.sh creates Neutron's database again, too.
     sudo rm -rf "$OVS_METADATA_ZOOKEEPER_DATA_DIR" "$OVS_METADATA_SNAPSHOT_DIR" \
         "$OVS_METADATA_RUN_DIR"
     unconfigure_ovs_metadata

@@ -50,12 +50,12 @@ def test_whom_the_port_had_just_before_is_late(ledger: Ledger) -> None:
     ("answer", "why"),
     [
         (_answer("A", 10.01 + NOTICE, 11), "ceased to be"),
-        (_answer("B", 1, 8.9), "nobody"),
+        (_answer("B", 1, 8.9), "no guest"),
         (_answer("C", 1, 2), "which is two"),
         (_answer("A", 1, 2, guest="two"), "which is one"),
-        (_answer("D", 1, 2), "nobody"),
-        (_answer("A A", 1, 2), "nobody"),
-        (_answer("", 1, 2), "nobody"),
+        (_answer("D", 1, 2), "no guest"),
+        (_answer("A A", 1, 2), "no guest"),
+        (_answer("", 1, 2), "no guest"),
     ],
 )
 def test_all_else_is_wrong(ledger: Ledger, answer: Answer, why: str) -> None:

@@ -29,8 +29,8 @@ need_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     say "Installing Debian packages: ${missing[*]}"
     # invoke-rc.d asks this program whether it may start a service (exit status 101 is "no"). One
-    # that is there already is the administrator's, and is asked instead; one of ours that a killed
-    # run left behind is told by its comment.
+    # that exists already is the administrator's, and apt asks it instead; the comment in the file
+    # identifies ours, which a killed run may have left behind.
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ] || grep -q 'ovs-metadata' $policy; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT

@@ -1,7 +1,7 @@
 """Writes the manual pages of all commands, from what the commands say of themselves.
 
-Options and texts come from argparse and click, so that a page cannot say anything else than --help
-does. What neither knows stands in PAGES. That of mn-conf is written by hand, in docs/man. Formats:
+Options and texts come from argparse and click, so that a page cannot differ from --help. PAGES
+has the rest. The page of mn-conf is written by hand, in docs/man. Formats:
 man(7), in the subset that groff and mandoc agree about.
 """
 
@@ -68,8 +68,8 @@ PAGES = (
         "serve instance metadata to the instances of a hypervisor",
         (
             "It must be run as root, and only once on a host. It stays in the foreground and logs "
-            "to standard error. Whether it serves anybody, and how, is the deployment's "
-            "configuration in the store, which it follows: see mn-conf(1).",
+            "to standard error. The deployment's configuration in the store, which it follows, "
+            "decides whether it serves guests, and how: see mn-conf(1).",
             "SIGTERM and SIGINT end it. Flows, metadata port and network namespace stay for its "
             "successor; --cleanup removes them.",
             "SIGHUP has it read the deployment's configuration and the files it names again; its "

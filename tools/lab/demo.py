@@ -1,7 +1,7 @@
-"""The demonstration behind tools/demo: a hypervisor, three guests, and what they are told.
+"""The demonstration behind tools/demo: a hypervisor, three guests, and the answers they get.
 
-One process with its children: everything else ends with it, whatever way it ends, and what a run
-that was killed left behind is removed by the next.
+One process with its children, which end with it however it ends. After a killed run, the next one
+removes what is left.
 """
 
 import argparse
@@ -122,7 +122,7 @@ class Demo:
 
     def _show_forgery(self) -> None:
         liar, victim, *_ = self.hypervisor.guests
-        self._title(f"{liar.name} lies about who it is, and is still told its own name")
+        self._title(f"{liar.name} lies about who it is, and still gets its own name")
         claim = f"X-Instance-ID: {victim.instance_id}"
         self._ask(
             *(liar, f"ip netns exec {liar.name} curl -H '{claim}' {URL}"),
@@ -164,7 +164,7 @@ class Demo:
             print(f"{self.failures} answers were not as they should be. Everything there is:")
             print(self.hypervisor.report())
         else:
-            print("Every guest was told its own identity, whatever it claimed.")
+            print("Every guest got its own identity, whatever it claimed.")
 
     def _say_what_to_try(self) -> None:
         host = self.hypervisor
@@ -188,7 +188,7 @@ class Demo:
     def _delete_command(self) -> str:
         return f"ovs-ofctl del-flows {self.hypervisor.ovs.mgmt(self.hypervisor.bridge)}"
 
-    # How it is said.
+    # Output.
 
     def _report_failure(self, error: LabError) -> None:
         print(self.hypervisor.report(), file=sys.stderr)

@@ -122,7 +122,7 @@ def _try(mutant: Any, tests: Sequence[str], processes: int) -> tuple[bool, str]:
 def main() -> int:
     """Run the command; the exit status says whether enough was noticed."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__.partition("\n")[0])
-    parser.add_argument("--number", type=int, default=100, help="how many; 100 unless told")
+    parser.add_argument("--number", type=int, default=100, help="how many; default: 100")
     parser.add_argument("--minutes", type=float, default=120, help="how long at most; 120")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
     parser.add_argument("--floor", type=float, default=80, help="percent to be noticed; 80")

@@ -296,7 +296,7 @@ def run_for(fuzzer: Fuzzer, seconds: float, number: int) -> None:
 def main() -> int:
     """Run the command; return its exit status: 1 when something was found."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=600, help="how long; 600 unless told")
+    parser.add_argument("--seconds", type=float, default=600, help="how long; default: 600")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
     options = parser.parse_args()
     print(f"--seed {options.seed}", flush=True)

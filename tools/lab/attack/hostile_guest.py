@@ -218,14 +218,14 @@ async def bytes_of_a_head(guest: HostileGuest) -> None:
 
 
 async def bytes_of_a_body(guest: HostileGuest) -> None:
-    """Likewise of a body."""
+    """Send a body that never ends, a byte in each segment, as fast as that goes."""
     async with guest.connection() as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
         await guest.send_until_answered(reader, writer, b"b", interval=0)
 
 
 async def bytes_behind_a_request(guest: HostileGuest) -> None:
-    """Likewise behind a request whose answer is left unread."""
+    """Send single bytes behind a request whose answer it does not read."""
     async with guest.connection() as (_, writer):
         writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a read transport too
         writer.write(f"GET {BIG} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -233,7 +233,7 @@ async def bytes_behind_a_request(guest: HostileGuest) -> None:
 
 
 async def bytes_behind_a_refusal(guest: HostileGuest) -> None:
-    """Likewise behind a request that is refused."""
+    """Send single bytes behind a request that is refused."""
     async with guest.connection() as (_, writer):
         writer.write(b"\0")
         await guest.send_on(writer, b"G")

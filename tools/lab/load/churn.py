@@ -1,8 +1,8 @@
-"""Disturbs ports in every way that could confuse who is who, and keeps the ledger of who is.
+"""Disturbs ports in every way that could confuse identities, and keeps the ledger of them.
 
-Whatever is done here is what somebody may do to a real bridge, if seldom: ports get each other's
-numbers, several at once and in one transaction; records and vm-uuid change together, one after the
-other, and disagree for a while; ovs-vswitchd dies. One thread.
+All of it may happen to a real bridge, if seldom: ports get each other's numbers, several at once
+and in one transaction; records and vm-uuid change together, one after the other, and disagree for a
+while; ovs-vswitchd dies. One thread.
 """
 
 import random
@@ -84,7 +84,7 @@ class Churn:
         self._vsctl(*map(self._plug, some))
 
     def restart_vswitchd(self) -> None:
-        """ovs-vswitchd dies; before it is back two ports have been plugged anew, crosswise."""
+        """ovs-vswitchd dies; before it is back two ports are plugged again, crosswise."""
         one, two = self._two()
         first, second = self._number(one), self._number(two)
         self._hypervisor.ovs.kill_vswitchd()
@@ -115,7 +115,7 @@ class Churn:
         self._write_vm_uuid(name, before)
 
     def change_fixed_ip(self) -> None:
-        """A record gets another fixed IP; whoever asks is the same as before."""
+        """A record gets another fixed IP; the instance stays the same."""
         self._put(self._one(), fixed_ips=[f"10.0.0.{self._random.randint(5, 250)}"])
 
     # How it is done.

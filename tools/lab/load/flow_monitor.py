@@ -1,6 +1,6 @@
 """What happens to a bridge's flow tables, as it happens: `ovs-ofctl monitor`, read by a thread.
 
-It is told by the switch, after the fact, so an event means that the flow is in force. Lives from
+The switch reports a change after it, so an event means that the flow is effective. Lives from
 construction to `close`.
 """
 
@@ -30,7 +30,7 @@ class FlowEvent:
 
     @property
     def ofport(self) -> int:
-        """The ofport the flow serves, if it is one of ours; 0 for flows that serve all."""
+        """The ofport that our flow serves; 0 for flows that serve all."""
         return ofport_of(self.cookie)
 
 
@@ -61,7 +61,7 @@ class FlowMonitor:
         self._thread.join(10)
 
     def of_port(self, ofport: int, what: str = "ADDED") -> list[FlowEvent]:
-        """The events of one kind about flows of ours that serve a port."""
+        """The events of one kind about our flows that serve a port."""
         return [
             event
             for event in list(self.events)

@@ -1,13 +1,13 @@
 """Who a guest was, when: what the soak test judges answers by. Values and arithmetic, no I/O.
 
-A port has an instance from when somebody begins to write that into OVSDB (`external_ids:vm-uuid`,
+A port has an instance from when the rig begins to write that into OVSDB (`external_ids:vm-uuid`,
 which Nova writes and which the record has to agree with) until the write of another value there is
 done. An answer is
 
     right   if its instance is one that the guest's port had at some time between sending the
             request and receiving the answer;
     late    if the guest's own port had that instance, and ceased to have it less than NOTICE before
-            the request was sent: OVSDB had told nobody yet, or was just telling it;
+            the request was sent: OVSDB had not notified any client yet, or was about to;
     wrong   in any other case. For another guest's instance there is no allowance at all.
 
 All times are of CLOCK_MONOTONIC, in seconds.
@@ -64,7 +64,7 @@ class Ledger:
     tenures: dict[str, list[Tenure]] = field(default_factory=dict)
 
     def begins(self, guest: str, instance: str, at: float) -> None:
-        """Somebody begins to write that the guest is this instance."""
+        """The rig begins to write that the guest is this instance."""
         self.tenures.setdefault(guest, []).append(Tenure(instance, at))
 
     def ends(self, guest: str, instance: str, at: float) -> None:
@@ -75,7 +75,7 @@ class Ledger:
         ]
 
     def lateness(self, answer: Answer) -> float:
-        """Seconds since the guest last was whom it is told to be: 0 if it is, infinite if never."""
+        """Seconds since the guest was the instance of the answer: 0 if it is, infinite if never."""
         return min(
             (
                 max(0.0, answer.sent - each.end)
@@ -96,7 +96,7 @@ class Ledger:
                 if each.end < answer.sent:
                     late = 1000 * (answer.sent - each.end)
                     return f"{_shown(answer)}, which it had ceased to be {late:.1f} ms before"
-        return f"{_shown(answer)}, which is nobody"
+        return f"{_shown(answer)}, which is no guest"
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,6 @@ def judge(ledger: Ledger, answers: Iterable[Answer]) -> Verdict:
 def _shown(answer: Answer) -> str:
     took = 1000 * (answer.received - answer.sent)
     return (
-        f"{answer.guest} asked at {answer.sent:.4f} ({answer.way}) and was told "
-        f"after {took:.1f} ms that it is {answer.body}"
+        f"{answer.guest} asked at {answer.sent:.4f} ({answer.way}) and got "
+        f"the identity {answer.body} after {took:.1f} ms"
     )

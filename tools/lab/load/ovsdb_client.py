@@ -18,7 +18,7 @@ DATABASE = "Open_vSwitch"
 
 @dataclass(frozen=True)
 class NewPort:
-    """A port to add: its device's name, and what stands in its Interface row."""
+    """A port to add: its device's name, and the content of its Interface row."""
 
     name: str
     external_ids: dict[str, str]
@@ -28,7 +28,7 @@ class NewPort:
 
 @dataclass(frozen=True)
 class Plugged:
-    """A port that got its number: when it was asked for and when OVSDB said so (monotonic, s)."""
+    """A port that got its number: when it was asked for and when OVSDB had it (monotonic, s)."""
 
     ofport: int
     asked: float

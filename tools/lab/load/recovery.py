@@ -1,4 +1,4 @@
-"""How long guests are without the service after somebody disturbed the bridge."""
+"""How long guests are without the service after a disturbance of the bridge."""
 
 import time
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def time_to_recover(
     for guest in guests:
         wait_for(
             lambda guest=guest: guest.identity(*_IMPATIENT) == guest.instance_id,  # type: ignore[misc]
-            f"{guest.name} to be told its identity",
+            f"{guest.name} to get its identity",
             timeout,
         )
     return time.monotonic() - start

@@ -1,7 +1,7 @@
-"""`make soak`: guests ask who they are while their ports are moved about; nobody may be told wrong.
+"""`make soak`: guests ask who they are while their ports move; no guest may get a wrong answer.
 
-Prints what was asked and answered, and every wrong answer with what happened around it. The exit
-status is 1 if there was one. `--without PART` takes a part of the agent out
+Prints the number of requests and answers, and every wrong answer with the events around it. The
+exit status is 1 if there was one. `--without PART` breaks a part of the agent
 (lab.load.broken_agent), to see that the soak notices.
 """
 

@@ -17,7 +17,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """A page as the browser has it: its DOM, and what the console said of it."""
+    """A page in the browser: its DOM, and the console's messages."""
 
     dom: str
     console: list[str]

@@ -1,6 +1,6 @@
-"""Frames made by hand, for guests that do not play by the rules, and somebody who sees them.
+"""Frames that break the rules, and a capture that recognises them.
 
-Each frame carries a text of its own, by which it is recognised wherever it arrives.
+Each frame carries a text of its own, by which a capture recognises it anywhere.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Guests: a network namespace each, joined to the bridge by a veth pair.
 
-The near end stands for an instance's tap device, with the external_ids Nova would write.
+The near end has the part of an instance's tap device, with the external_ids that Nova writes.
 """
 
 import json

@@ -71,7 +71,7 @@ class Connection:
     Made at once; to be closed by `close`, or by leaving the `with` block of contextlib.closing.
 
     Raises:
-        LabError: nobody accepted it within `timeout` seconds.
+        LabError: no server accepted it within `timeout` seconds.
     """
 
     def __init__(

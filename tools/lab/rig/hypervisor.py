@@ -150,9 +150,8 @@ class Hypervisor:
     ) -> Relay:
         """Have the agent use a ZooKeeper that runs outside the host's namespace, or a part of it.
 
-        On that port, if it listens on several. `store_security` is for whoever writes from here.
-        Returns the way there, to be entered by the caller; the configuration is to be written
-        afterwards.
+        On that port, if it listens on several. `store_security` is for tests that write to it.
+        Returns the relay to it, which the caller enters before it writes the configuration.
         """
         self.close_store()
         self.store_url = f"zookeeper://127.0.0.1:2181{chroot}"
@@ -214,7 +213,7 @@ class Hypervisor:
 
     @contextlib.contextmanager
     def stopped_controller(self) -> Iterator[None]:
-        """Have the flow controller stand still, and the agent too, which would replace it."""
+        """Stop (SIGSTOP) the flow controller, and the agent, which would replace it."""
         controller = self.children()["ovs_metadata.flows.launcher"]
         with stopped_process(self.processes["agent"].pid), stopped_process(controller):
             yield
@@ -305,28 +304,28 @@ class Hypervisor:
         return ofport
 
     def port_address(self, guest: Guest) -> str:
-        """The IPv4 address that stands for the guest's port in front of the proxy."""
+        """The IPv4 port address of the guest's port."""
         return port_address(self.ovs.ofport(guest.tap))
 
     # What the switch has.
 
     def flows(self, *match: str) -> str:
-        """Flows of ours, with the names of tables and ports."""
+        """Our flows, with the names of tables and ports."""
         return self.ovs.ofctl("--names dump-flows", self.bridge, ",".join([OURS, *match]))
 
     def flows_of(self, ofport: int) -> list[str]:
-        """Flows of ours that serve one port, without statistics."""
+        """Our flows that serve one port, without statistics."""
         ours = f"cookie={COOKIE_PREFIX | ofport:#x}/{COOKIE_MASK | 0xFFFF:#x}"
         text = self.ovs.ofctl("--no-stats dump-flows", self.bridge, ours)
         return [line.strip() for line in text.splitlines()]
 
     def static_flows(self) -> list[str]:
-        """All flows of ours, without statistics, in order."""
+        """All our flows, without statistics, in order."""
         text = self.ovs.ofctl("--no-stats --names dump-flows", self.bridge, OURS)
         return sorted(line for line in text.splitlines() if "send_flow_rem" in line)
 
     def report(self) -> str:
-        """Everything somebody debugging a failure wants to see, so that nobody has to rerun it."""
+        """The state that a developer needs after a failure, without another run."""
         parts = [self.ovs.report(self.bridge)]
         for namespace in (self.namespace, self.metadata_namespace):
             for what in ("addr", "neigh"):

@@ -148,7 +148,7 @@ class Machine:
 
     @property
     def console(self) -> str:
-        """What its services and systemd itself have said."""
+        """The output of its services and of systemd itself."""
         return b"".join(self._console).decode(errors="replace")
 
     @property

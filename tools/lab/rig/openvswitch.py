@@ -166,7 +166,7 @@ class OpenVSwitch:
         return wait_for(ofport, f"the ofport of {interface}")
 
     def report(self, bridge: str) -> str:
-        """Everything about a bridge that somebody debugging a failure asks for first."""
+        """The state of a bridge that a developer needs after a failure."""
         readings: dict[str, Callable[[], str]] = {
             "ovs-vsctl show": lambda: self.vsctl("show"),
             f"dump-flows {bridge}": lambda: self.ofctl("dump-flows --names", bridge),

@@ -105,7 +105,7 @@ class Process:
         `pass_fds` are descriptors that it inherits.
 
         nsenter and not `ip netns exec`: the latter has a mount namespace of its own, in which a
-        namespace the agent makes would be invisible to everybody else.
+        namespace that the agent makes would be invisible to other processes.
         """
         prefix = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
         self.command = [*prefix, *(str(part) for part in command)]
@@ -155,11 +155,11 @@ _RESERVED: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A TCP port for a server of ours, on any address, until this process ends.
+    """A TCP port for a test's server, on any address, until this process ends.
 
     It stays bound here without listening: the kernel gives it to no other `bind` to port 0 and to
-    no outgoing connection. Whoever binds it by its number with SO_REUSEADDR can listen on it, and
-    as long as nobody does, connections to it are refused.
+    no outgoing connection. A server that binds it by its number with SO_REUSEADDR can listen on
+    it. Until then the kernel refuses connections to it.
     """
     reserved = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
     _RESERVED.append(reserved)
@@ -183,13 +183,13 @@ def namespace(name: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def stopped_process(pid: int) -> Iterator[None]:
-    """Have a process stand still: from when none of its threads runs any more, to the end."""
+    """Stop a process for the block, which begins when none of its threads runs any more."""
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_for(lambda: _stands_still(pid), f"process {pid} to stop")
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):  # somebody killed it for that
+        with contextlib.suppress(ProcessLookupError):  # its supervisor may have killed it
             os.kill(pid, signal.SIGCONT)
 
 

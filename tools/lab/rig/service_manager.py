@@ -1,4 +1,4 @@
-"""The part of systemd that keeps sockets for a service and starts it anew, as a stand-in.
+"""The part of systemd that keeps sockets for a service and restarts it, as a stand-in.
 
 No service manager runs where tests do. This one speaks sd_notify(3) with a file descriptor store
 (FDSTORE=1, FDSTOREREMOVE=1, FDNAME=…), and passes what it has stored as sd_listen_fds(3) describes.
@@ -65,7 +65,7 @@ class ServiceManager:
 
     @property
     def messages(self) -> list[str]:
-        """What the service has said, its descriptors aside."""
+        """The service's notifications, without descriptors."""
         with self._lock:
             return list(self._messages)
 

@@ -37,8 +37,8 @@ URLS = {
 }
 
 # The kernel passes on to this program, as environment, each NAME=VALUE of its command line that it
-# does not know itself: `address` comes from there. An address is not used before the kernel has
-# made sure that nobody else on the network has it, hence the wait.
+# does not know itself: `address` comes from there. The kernel does not use an address before
+# it has checked that no other host on the network has it, hence the wait.
 INIT = f"""\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin

@@ -1,1 +1,1 @@
-"""Small programs that stand for others: Nova, Neutron's agents, ovn-controller."""
+"""Stand-ins: small programs in place of Nova, Neutron's agents, ovn-controller."""

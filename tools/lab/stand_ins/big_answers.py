@@ -1,4 +1,4 @@
-"""Stands in for Nova under load: small answers at once, and one of many MB at `hostile_guest.BIG`.
+"""A Nova for load: small answers at once, and one of many MB at `hostile_guest.BIG`.
 
 `python -m lab.stand_ins.big_answers` prints the port it listens on, on loopback, and serves on one
 thread until it is ended. It reads requests one at a time on each connection, as the proxy sends

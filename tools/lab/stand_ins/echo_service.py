@@ -1,4 +1,4 @@
-"""Stands in for Nova where a test asks what arrives there: answers with the request's own headers.
+"""A Nova for tests of what arrives there: it answers with the request's own headers.
 
 The answer is a JSON list of [name, value] pairs, in the order received. `?delay=SECONDS` has it
 wait before it answers. `python -m lab.stand_ins.echo_service ADDRESS PORT` serves, a thread for

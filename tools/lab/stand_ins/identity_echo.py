@@ -1,4 +1,4 @@
-"""Stands in for Nova where only speed and identity matter: answers with the X-Instance-ID it got.
+"""A Nova where only speed and identity matter: it answers with the X-Instance-ID it got.
 
 `python -m lab.stand_ins.identity_echo ADDRESS PORT` serves on one thread, until it is ended. It
 reads requests without a body, one at a time on each connection, as the proxy sends them.

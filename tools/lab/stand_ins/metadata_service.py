@@ -1,6 +1,6 @@
 """A metadata service that demands of its clients exactly what Nova's metadata API demands.
 
-It stands in for Nova where installing Nova would be too much: demo, labs, quick tests. Its
+It takes Nova's place where installing Nova would be too much: demo, labs, quick tests. Its
 contract (status codes, authentication, documents) is checked request by request against the
 real one in functional_tests/test_metadata_service_contract.py. What it does not imitate is Nova's
 15 s cache, so a password that was posted is seen at once.
@@ -267,7 +267,7 @@ def _parse_address(text: str) -> tuple[str, int]:
 def main() -> int:
     """Serve until SIGTERM or SIGINT; 1 and one line when it cannot start.
 
-    SIGHUP has it read the instances anew (and forget the passwords).
+    SIGHUP makes it read the instances again (and forget the passwords).
     """
     parser = argparse.ArgumentParser(
         prog="lab.stand_ins.metadata_service",
@@ -277,7 +277,7 @@ def main() -> int:
     parser.add_argument("--instances", type=Path, required=True, help="JSON list of instances")
     parser.add_argument("--secret-file", type=Path, required=True)
     arguments = parser.parse_args()
-    # Blocked before the server's thread starts, so that it inherits this and only we are told.
+    # Blocked before the server's thread starts: it inherits that, and only this thread gets them.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

@@ -88,7 +88,7 @@ def lookup(instance: Instance, number: int, path: str, address: str | None) -> D
         instance: whose documents they are.
         number: counts instances from 1; EC2 style identifiers are made of it.
         path: the request's path, without query.
-        address: the peer's as told by X-Forwarded-For, served when the instance has no fixed IP.
+        address: the peer's, from X-Forwarded-For, served when the instance has no fixed IP.
 
     Raises:
         NoSuchDocumentError: nothing there.

@@ -1,9 +1,9 @@
 """What Neutron's L2 agent does to the integration bridge, replayed with Open vSwitch's own tools.
 
 After `OVSNeutronAgent.setup_integration_br` and `cleanup_stale_flows` of Neutron's Open vSwitch
-mechanism driver with the native OpenFlow driver, as of release 29; only its waits are left out, so
-that everything happens in one burst. Nobody listens at the controller's address, but flows arrive
-in the same order and with the same contents as if it did.
+mechanism driver with the native OpenFlow driver, as of release 29; without its waits, so that
+everything happens in one burst. No controller listens at its address, but flows arrive in the same
+order and with the same contents as from one.
 """
 
 import re
@@ -44,7 +44,7 @@ class NeutronL2Agent:
     def set_up_bridge(self, *, drop_flows: bool = False) -> None:
         """All it does to the bridge before its first loop.
 
-        `drop_flows` is its option drop_flows_on_start: flows are deleted, whoever's they are.
+        `drop_flows` is its option drop_flows_on_start: it deletes flows of all programs.
         """
         vsctl, bridge = self._ovs.vsctl, self._bridge
         vsctl(

@@ -18,7 +18,7 @@ from lab.rig.process import LabError, run
 PHY_TO_LOG, LOG_INGRESS, L2_LOOKUP, OUTPUT, LOG_TO_PHY = 0, 8, 35, 37, 65
 
 FLOOD = 0x8000
-"""The logical port that stands for all ports of the logical switch."""
+"""The logical port that means all ports of the logical switch."""
 
 _ALL_MULTICAST = "01:00:00:00:00:00/01:00:00:00:00:00"
 _COOKIES = "cookie=0/0xffffffff00000000"

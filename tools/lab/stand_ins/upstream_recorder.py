@@ -1,4 +1,4 @@
-"""Stands in for Nova where every byte counts: records what reaches it, and gives any answer.
+"""A Nova where every byte counts: it records what reaches it, and gives any answer.
 
 What the proxy sends is read twice, independently of the proxy's own parser: by h11, and by a strict
 look at each line of the head (h11 forgives a bare LF and folded lines, this does not). Whatever is
@@ -96,7 +96,7 @@ class UpstreamRecorder(LoopThread):
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Answer whoever asks."""
+        """Answer all clients."""
         server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
         self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
         try:
@@ -174,7 +174,7 @@ class UpstreamRecorder(LoopThread):
         )
 
     def _check_fields(self, request: Recorded) -> None:
-        """Note what no request may have, whoever sent it."""
+        """Note what no request may have, from any guest."""
         if request.identity() is None:
             self.problems.append(f"not one of each identity header: {request.raw[:2000]!r}")
         if len(request.values(b"Host")) != 1:

@@ -1,7 +1,7 @@
 """Things that are slow to make and worth keeping between runs: where they lie, and made once.
 
 A virtual environment cannot be built elsewhere and renamed into place (its scripts hold absolute
-paths), so a finished directory is told by a stamp file, written last, and a lock makes a second
+paths), so a stamp file, written last, marks a finished directory, and a lock makes a second
 run wait for the first instead of building over it. No state in memory; the lock is released by
 the kernel even when its holder is killed.
 """

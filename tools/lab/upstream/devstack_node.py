@@ -97,7 +97,7 @@ class DevstackNode:
         }
         self.commands.mkdir()
         sudo = self.commands / "sudo"
-        # Whoever runs the tests is root.
+        # The tests run as root.
         sudo.write_text(f'#!/bin/sh\nexec {shlex.join(self._inside())} "$@"\n')
         sudo.chmod(0o755)
 
@@ -154,7 +154,7 @@ class DevstackNode:
         return {name: value for name, _, value in found}
 
     def command(self, name: str, *args: str) -> str:
-        """Run a command of ours as an operator would find it."""
+        """Run one of our commands where an operator would find it."""
         config = ("--config", str(self.conf_dir / "agent.conf"))
         return run(*self._inside(), self.commands / name, *config, *args)
 

@@ -6,13 +6,13 @@
 #
 # NODE is a file of variables, as stack.sh has them from stackrc, local.conf and its libraries:
 # ENABLED_SERVICES, PLUGIN_DIR and so on. A service runs in the background; its process id is in
-# SERVICE_DIR, its log in LOG_DIR. Whoever calls this ends what is left.
+# SERVICE_DIR, its log in LOG_DIR. The caller ends processes that are left.
 #
 # shellcheck disable=SC1090 # whose plugin it is, the caller says
 
 # shellcheck disable=SC2034 # for the plugin
 SERVICE_TIMEOUT=60
-# A service that nobody ends is ended after this time.
+# A service ends by itself after this time.
 LONGEST_TEST=1200
 
 # Messages
@@ -176,7 +176,7 @@ function iniset { _untraced _iniset "$@"; }
 function iniget { _untraced _ini get "$@"; }
 function inidelete { _untraced _ini delete "$@"; }
 
-# devstack's gives what it is given to sed, where everybody on the machine can read it: kept for tests.
+# devstack's passes the value to sed, where every user of the machine can read it: recorded for tests.
 function _iniset {
     printf '%s\n' "$*" >>"$LOG_DIR/iniset.log"
     _ini set "$@"

@@ -30,7 +30,7 @@ from lab.upstream import neutron_install
 START_TIMEOUT = 120.0
 CALL_TIMEOUT = 60.0
 LOADED = "Neutron's API is loaded"
-# What Nova's service user may do; without authentication nobody has that role.
+# What Nova's service user may do; without authentication no user has that role.
 POLICY = {"create_port_binding": "", "activate": "", "delete_port_binding": ""}
 PLUGIN = "ovs_metadata"
 SOURCE = Path(__file__).resolve().parents[3] / "src"
@@ -188,7 +188,7 @@ class Neutron(Running):
     ) -> str:
         """Have Neutron know an agent that does not run; returns its id.
 
-        Its last sign of life is in the future or, if it is not alive, long ago.
+        Its last heartbeat is in the future or, if it is not alive, long ago.
         """
         seen = datetime.datetime(2100 if alive else 2000, 1, 1).isoformat(" ")
         row = {

@@ -17,7 +17,7 @@ from lab.upstream.installing import Installer, installation_directory, main, tel
 VERSION = "29.0.0"
 # kazoo is all that the service plugin asks for beyond what Neutron has itself.
 REQUIREMENTS = (f"neutron=={VERSION}", "gunicorn>=23", "kazoo>=2.10")
-# Part of the key, so that a change to how the database is made makes it anew.
+# Part of the key: raise it after a change to how the database is made.
 LAYOUT = "1"
 DATABASE = "neutron.sqlite"
 
@@ -46,7 +46,7 @@ class Installation:
 
     @property
     def paste_config(self) -> Path:
-        """The api-paste.ini Neutron ships: which middleware stands before the application."""
+        """The api-paste.ini that Neutron ships: which middleware comes before the application."""
         return self.venv / "etc" / "neutron" / "api-paste.ini"
 
     def copy_database(self, directory: Path) -> None:

@@ -16,7 +16,7 @@ from lab.upstream.installing import Installer, installation_directory, main, tel
 
 VERSION = "34.0.0"
 REQUIREMENTS = (f"nova=={VERSION}", "gunicorn>=23")
-# Part of the key, so that a change to how the databases are made makes them anew.
+# Part of the key: raise it after a change to how the databases are made.
 LAYOUT = "1"
 MAIN_DATABASE = "nova.sqlite"
 API_DATABASE = "nova_api.sqlite"
@@ -37,7 +37,7 @@ class Installation:
 
     @property
     def paste_config(self) -> Path:
-        """The api-paste.ini Nova ships: which middleware stands before the application."""
+        """The api-paste.ini that Nova ships: which middleware comes before the application."""
         return self.venv / "etc" / "nova" / "api-paste.ini"
 
 
