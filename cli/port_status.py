@@ -106,7 +106,10 @@ def _reason(
         return "Open vSwitch has given it no ofport yet: is ovs-vswitchd running?"
     if interface.tag == DEAD_VLAN:
         return f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet"
-    reason = host_ports.pending_reasons[interface.ofport]
+    reason = host_ports.pending_reasons.get(
+        interface.ofport,
+        "it has neither a record nor external_ids:vm-uuid, so it is not an instance's",
+    )
     return f"{reason}: {record.reason}" if isinstance(record, MalformedRecord) else reason
 
 

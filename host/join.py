@@ -97,14 +97,18 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
 
     Not named at all, since nothing is wrong with them: interfaces without iface-id, ports that are
     not an instance's, disabled ports, ports on the dead VLAN, and ports whose ofport is not known
-    yet.
+    yet. Without a record a port is an instance's if Nova has written its vm-uuid.
     """
     served: dict[int, ServedPort] = {}
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
     interfaces = list(interfaces)
     moving = _being_renumbered(interfaces)
-    claimed = [interface for interface in interfaces if interface.iface_id]
+    claimed = [
+        interface
+        for interface in interfaces
+        if interface.iface_id and not _is_nobodys(interface, records)
+    ]
     records = with_instances(records, {interface.port_id for interface in claimed})
     # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
     claims = Counter(
@@ -140,6 +144,20 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
     undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
     reasons = {ofport: _why_pending(port_id, records) for ofport, port_id in pending.items()}
     return HostPorts(served, pending, undecided, refused, reasons)
+
+
+def _is_nobodys(interface: Interface, records: Records) -> bool:
+    """Whether an interface has neither a record nor vm-uuid.
+
+    The taps of OVN's metadata agent and of Neutron's DHCP agent have the iface-id of a port, too.
+    """
+    port_id = interface.port_id
+    return (
+        not interface.vm_uuid
+        and port_id is not None
+        and port_id in records
+        and records[port_id] is None
+    )
 
 
 def _why_pending(port_id: str, records: Records) -> str:

@@ -218,7 +218,9 @@ class Ovsdb:
             datapath_id=_optional(row.datapath_id),
             protocols=frozenset(row.protocols),
             table_names=tuple(
-                sorted((number, _optional(each.name)) for number, each in row.flow_tables.items())
+                sorted(
+                    (number, each.name[0]) for number, each in row.flow_tables.items() if each.name
+                )
             ),
             interfaces=tuple(each for each in found if isinstance(each, Interface)),
             metadata_port=next((each for each in found if isinstance(each, MetadataPort)), None),

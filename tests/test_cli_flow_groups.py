@@ -15,7 +15,7 @@ from ovs_metadata.host.join import Interface, join_ports
 
 ONE, TWO = record(1), record(2)
 TAP1 = Interface("tap1", ofport=5, iface_id=ONE.port_id)
-TAP2 = Interface("tap2", ofport=6, iface_id=TWO.port_id)
+TAP2 = Interface("tap2", ofport=6, iface_id=TWO.port_id, vm_uuid=TWO.device_id)
 PATCH = Interface("patch-tun", ofport=7)
 RECORDS = {ONE.port_id: ONE, TWO.port_id: None}
 INTERFACES = [PATCH, TAP2, TAP1]

@@ -27,8 +27,8 @@ TWO = replace(record(2), fixed_ips=("2001:db8::6",), mac_address="fa:16:3e:00:00
 THREE, FOUR = record(3), replace(record(4), fixed_ips=ONE.fixed_ips)
 INTERFACES = (
     Interface("tap1", 5, iface_id=ONE.port_id),
-    Interface("tap2", 6, iface_id=TWO.port_id),
-    Interface("tap3", 7, iface_id=THREE.port_id),
+    Interface("tap2", 6, iface_id=TWO.port_id, vm_uuid=TWO.device_id),
+    Interface("tap3", 7, iface_id=THREE.port_id, vm_uuid=THREE.device_id),
     Interface("tap4", None, iface_id=FOUR.port_id),
 )
 RECORDS: Records = {ONE.port_id: ONE, TWO.port_id: TWO, THREE.port_id: None, FOUR.port_id: FOUR}
@@ -135,7 +135,7 @@ def test_flows_are_listed_by_port_after_those_for_all(run: Callable[..., Result]
         f"Port {THREE.port_id}, interface tap3, ofport 7",
     ]
     assert f"instance {ONE.device_id}, 10.0.0.5\n" in shown.stdout
-    assert "instance unknown, no fixed IP known\n" in shown.stdout
+    assert f"instance {THREE.device_id}, no fixed IP known\n" in shown.stdout
     assert "not served: the store has no record of it\n" in shown.stdout
     assert "MISSING" not in shown.stdout
 

@@ -35,6 +35,7 @@ def test_a_served_port_has_no_reason_not_to_be() -> None:
     ("change", "state", "reason", "is_instance_port"),
     [
         ({}, None, "no record", True),
+        ({"vm_uuid": None}, None, "not an instance's", False),
         ({}, MalformedRecord(RECORD.port_id, "it is nonsense"), "it is nonsense", True),
         ({"tag": 4095}, RECORD, "dead VLAN", False),
         ({"tag": 4095}, None, "dead VLAN", False),

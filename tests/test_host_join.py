@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ovs_metadata.host.join import HostPorts, Interface, join_ports
+from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports
 from ovs_metadata.store.record import MalformedRecord, PortRecord
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
@@ -127,6 +127,21 @@ def test_a_port_without_a_usable_record_is_pending_and_decided(
     host_ports = join_ports([TAP], {PORT: record})
     assert host_ports.pending == {5: PORT}
     assert not host_ports.undecided
+
+
+@pytest.mark.parametrize("interface", [Interface("tap1", ofport=5, iface_id=PORT), TAP])
+def test_without_record_and_vm_uuid_a_port_is_no_instances(interface: Interface) -> None:
+    """The tap device of OVN's metadata agent or of Neutron's DHCP agent, for example."""
+    host_ports = join_ports([interface], {PORT: None})
+    assert bool(host_ports.pending) == bool(interface.vm_uuid)
+    assert not host_ports.refused
+
+
+@pytest.mark.parametrize("records", [{}, {PORT: MalformedRecord(PORT, "not JSON")}])
+def test_a_port_without_vm_uuid_may_be_an_instances_until_the_store_has_no_record(
+    records: Records,
+) -> None:
+    assert join_ports([Interface("tap1", ofport=5, iface_id=PORT)], records).pending == {5: PORT}
 
 
 def test_two_interfaces_of_one_port_are_both_refused() -> None:

@@ -83,6 +83,15 @@ class OvnCentral(Running):
             },
         )
 
+    def add_metadata_port(self, guest: Guest, port_id: str, mac: str, ip: str) -> None:
+        """Add the port that Neutron's metadata agent has in the guest's network (a localport)."""
+        ids = {
+            "neutron:device_id": f"ovnmeta-{guest.network_id}",
+            "neutron:device_owner": "network:distributed",
+        }
+        self._add_port(guest.network_id, port_id, f"{mac} {ip}", **ids)
+        self.nbctl("lsp-set-type", port_id, "localport")
+
     def _add_port(self, network: str, port: str, addresses: str, **external_ids: str) -> None:
         switch = f"neutron-{network}"
         ids = {"neutron:network_name": switch, **external_ids}
