@@ -232,12 +232,12 @@ def run(options: argparse.Namespace) -> list[Result]:
     settings: dict[str, Any] = {"access_log": "off"}
     if options.rate_limit:
         settings["rate_limit"] = options.rate_limit
-    everybody = os.sched_getaffinity(0)
+    all_processors = os.sched_getaffinity(0)
     with (
         tempfile.TemporaryDirectory() as directory,
         contextlib.ExitStack() as stack,
     ):
-        stack.callback(os.sched_setaffinity, 0, everybody)
+        stack.callback(os.sched_setaffinity, 0, all_processors)
         stack.callback(os.sched_setscheduler, 0, os.SCHED_OTHER, os.sched_param(0))
 
         def worker(name: str) -> ProxyProcess:
@@ -257,10 +257,10 @@ def run(options: argparse.Namespace) -> list[Result]:
             raise RuntimeError("the upstream was started without a pipe")
         url = f"http://127.0.0.1:{int(nova.stdout.readline())}"
         other = worker("other")
-        os.sched_setaffinity(0, everybody)
+        os.sched_setaffinity(0, all_processors)
         set_processor(0)
         proxy = worker("worker")
-        os.sched_setaffinity(0, everybody)
+        os.sched_setaffinity(0, all_processors)
         set_processor(1)
         for pid in (0, nova.pid, proxy.pid):
             go_first(pid)

@@ -104,7 +104,7 @@ def _port_document(group: Group) -> dict[str, Any]:
             "ofport": group.ofport,
             "fixed_ips": [],
             "served": False,
-            "why_not": _nobody(group),
+            "why_not": _reason(group),
         }
     return port_status.document()
 
@@ -141,7 +141,7 @@ def _heading(host: Host, group: Group) -> Iterable[str]:
         return
     if port_status is None:
         yield f"Ofport {group.ofport}"
-        yield f"not served: {_nobody(group)}"
+        yield f"not served: {_reason(group)}"
         return
     title = port_status.title
     yield f"{title[0].upper()}{title[1:]}, ofport {port_status.interface.ofport or 'unknown'}"
@@ -151,7 +151,7 @@ def _heading(host: Host, group: Group) -> Iterable[str]:
         yield f"not served: {port_status.reason}"
 
 
-def _nobody(group: Group) -> str:
+def _reason(group: Group) -> str:
     return f"no interface of the bridge has ofport {group.ofport}"
 
 

@@ -207,7 +207,7 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
 def _ports_here(cli: CliContext) -> tuple[Mapping[str, dict[str, Any]], str]:
     """What the agent of this host says of its ports, by port ID; or why it says nothing."""
     try:
-        told = ask(cli.load_config().admin_socket, "/ports")
+        answer = ask(cli.load_config().admin_socket, "/ports")
     except (AgentUnreachable, CommandError) as error:
         return {}, str(error)
-    return {port["port_id"]: port for port in told["ports"]}, ""
+    return {port["port_id"]: port for port in answer["ports"]}, ""

@@ -50,14 +50,14 @@ tell({
     "name": bool(socket.getaddrinfo("localhost", 80)),
     "fork": tried(forked),
     "execute": tried(executed),
-    "stop another": tried(lambda: os.kill(SOMEBODY, 0)),
-    "slow down another": tried(lambda: os.sched_setaffinity(SOMEBODY, {0})),
+    "stop another": tried(lambda: os.kill(OTHER_PID, 0)),
+    "slow down another": tried(lambda: os.sched_setaffinity(OTHER_PID, {0})),
     "unix": tried(lambda: socket.socket(socket.AF_UNIX).close()),
     "steer": tried(lambda: listener.setsockopt(1, 68, 0)),
     "lock": tried(lambda: listener.setsockopt(1, 44, 1)),
 })
 """
-"""What an attacker tries first. SOMEBODY is the pid of another process of the workers' user."""
+"""What an attacker tries first. OTHER_PID is the pid of another process of the workers' user."""
 
 STAY = """
 import ctypes, os, signal, time

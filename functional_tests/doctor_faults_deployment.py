@@ -83,7 +83,7 @@ def silent_nova(patient: Ward) -> Iterator[None]:
 
 @contextlib.contextmanager
 def other_project(patient: Ward) -> Iterator[None]:
-    patient.hypervisor.put(patient.guest, project_id="somebody-elses")
+    patient.hypervisor.put(patient.guest, project_id="another-project")
     yield
     patient.hypervisor.put(patient.guest)
 

@@ -47,7 +47,7 @@ def openflow_10_only(patient: Ward) -> Iterator[None]:
             hypervisor.ovs.vsctl(*set_bridge, f"protocols={before}")
 
 
-# Faults of the metadata port, while nobody sets it right again.
+# Faults of the metadata port, while the agent cannot repair it.
 
 
 def in_namespace(*command: str) -> Injection:
@@ -92,7 +92,7 @@ def namespace_removed(patient: Ward) -> Iterator[None]:
 
 @contextlib.contextmanager
 def foreign_to_an_agent(patient: Ward) -> Iterator[None]:
-    """The metadata port is somebody else's, and the agent has noticed."""
+    """The metadata port is another program's, and the agent has noticed."""
     ovs = patient.hypervisor.ovs
     ovs.vsctl("clear", "port", "metadata", "external_ids")
     try:
@@ -124,7 +124,7 @@ def no_number(patient: Ward) -> Iterator[None]:
 
 @contextlib.contextmanager
 def another_namespace(patient: Ward) -> Iterator[None]:
-    """One of the same name, in which nobody listens."""
+    """One of the same name, in which no worker listens."""
     with namespace_removed(patient):
         run("ip", "netns", "add", patient.hypervisor.metadata_namespace)
         try:

@@ -129,7 +129,7 @@ STOPPED_CONTROLLER = STOPPED_AGENT | {"controller-stuck"}
 
 
 def stopped(name: str) -> Injection:
-    """Have a process stand still, and the agent in any case: it would replace a child."""
+    """Stop a process, and the agent in any case: it would replace a child."""
 
     @contextlib.contextmanager
     def inject(patient: Ward) -> Iterator[None]:
@@ -184,7 +184,7 @@ class _Quiet(BaseHTTPRequestHandler):
 
 
 class Nova(_Quiet):
-    """Nova as far as authentication goes: everybody whose signature is right exists."""
+    """Nova as far as authentication goes: every instance with a valid signature exists."""
 
     def do_GET(self) -> None:
         uuid = self.headers.get("X-Instance-ID", "")
@@ -197,7 +197,7 @@ class Nova(_Quiet):
 
 
 class Unchecking(_Quiet):
-    """Nova without service_metadata_proxy: it looks at no signature, and knows nobody."""
+    """Nova without service_metadata_proxy: it checks no signature, and knows no instance."""
 
     def do_GET(self) -> None:
         if self.path == "/":
@@ -284,7 +284,7 @@ def patient() -> Iterator[Ward]:
         yield made
 
 
-def said_of(patient: Ward, case: Case) -> tuple[set[str], int]:
+def findings_of(patient: Ward, case: Case) -> tuple[set[str], int]:
     """The names of what the doctor finds while a fault is there, and its exit status."""
     guest = patient.guest
     patient.wait_until_served()

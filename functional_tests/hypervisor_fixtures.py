@@ -32,7 +32,7 @@ _alive: list[Hypervisor] = []
 
 
 def make_hypervisor(**options: Any) -> Hypervisor:
-    """A hypervisor with names nobody else has; not started."""
+    """A hypervisor with unique names; not started."""
     hypervisor = Hypervisor(f"md{os.getpid()}x{next(_number)}", **options)
     _alive.append(hypervisor)
     return hypervisor
@@ -76,7 +76,7 @@ def serve_guest(hypervisor: Hypervisor, **configuration: dict[str, Any]) -> Gues
 
 @pytest.fixture
 def echoing(lab_hypervisor: Factory) -> Hypervisor:
-    """A hypervisor, its agent not started, where whoever is served gets back what it sent."""
+    """A hypervisor, its agent not started, whose Nova answers with the request's own headers."""
     hypervisor = lab_hypervisor()
     hypervisor.start()
     service = hypervisor.spawn(

@@ -56,7 +56,7 @@ def test_a_small_storm_is_answered_by_either_service() -> None:
     for each in measured:
         assert each["errors"] == 0, each["first_errors"]
         assert each["requests"] == GUESTS * len(BOOT_PATHS)
-        # Nobody can be faster than the upstream.
+        # No guest can be faster than the upstream.
         assert each["last_guest"] >= each["own_time"]
         assert each["cpu"] > 0
     assert not [name for name in Path("/run/netns").iterdir() if name.name.startswith(f"bs{pid}-")]

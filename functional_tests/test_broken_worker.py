@@ -24,8 +24,8 @@ from ovs_metadata.proxy.control.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def somebody() -> Iterator[int]:
-    """A process of the workers' user that is none of ours: another daemon."""
+def other_process() -> Iterator[int]:
+    """Another daemon's process of the workers' user."""
     with subprocess.Popen(["sleep", "infinity"], user="nobody") as process:
         yield process.pid
         process.kill()
@@ -61,7 +61,7 @@ def attack(attacker: Attacker, code: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def found(somebody: int) -> dict[str, Any]:
+def found(other_process: int) -> dict[str, Any]:
     """What an attacker finds in a worker, whose agent has a terminal, secrets and core dumps."""
     cores = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (cores[1], cores[1]))
@@ -72,10 +72,12 @@ def found(somebody: int) -> dict[str, Any]:
         ):
             patched.setenv("STORE_PASSWORD", "a secret")
             patched.setenv("LANG", "C.UTF-8")
-            told: dict[str, Any] = attack(listening, LOOK_AROUND.replace("SOMEBODY", str(somebody)))
+            found_by_it: dict[str, Any] = attack(
+                listening, LOOK_AROUND.replace("OTHER_PID", str(other_process))
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, cores)
-    return told
+    return found_by_it
 
 
 def test_it_has_a_session_of_its_own_and_no_terminal(found: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def descendants(pid: int) -> list[int]:
 
 @pytest.fixture
 def terminal() -> Iterator[int]:
-    """A terminal that nobody reads; what is typed there is there at once."""
+    """A terminal without a reader; a typed character is there at once."""
     controller, ours = os.openpty()
     tty.setcbreak(ours)
     yield ours
@@ -93,9 +93,7 @@ def terminal() -> Iterator[int]:
     os.close(controller)
 
 
-def test_no_worker_types_into_the_terminal_of_whoever_started_the_agent(
-    attacker: Attacker, terminal: int
-) -> None:
+def test_no_worker_types_into_the_agents_terminal(attacker: Attacker, terminal: int) -> None:
     attack = TYPE.replace("TERMINAL", os.ttyname(terminal))
     with running(agent_program(attacker.python(attack), TAKE_THE_TERMINAL), terminal):
         found = attacker.heard()
@@ -123,12 +121,12 @@ CONTAINER = (
     # Its init, which goes on when the agent has ended, and another process of the workers' user.
     *("sh", "-c", 'setpriv --reuid=nobody sleep infinity & "$@"; wait', "sh"),
 )
-SOMEBODY = "2"
+OTHER_PID = "2"
 """The pid of that process."""
 
 
 def test_in_a_container_a_worker_is_confined_as_anywhere(attacker: Attacker) -> None:
-    attack = LOOK_AROUND.replace("SOMEBODY", SOMEBODY)
+    attack = LOOK_AROUND.replace("OTHER_PID", OTHER_PID)
     with running([*CONTAINER, *agent_program(attacker.python(attack))]):
         found = attacker.heard()
     assert found["session"] == found["pid"] < 100, "it is a namespace of processes of its own"
@@ -143,7 +141,7 @@ def test_in_a_container_a_worker_is_confined_as_anywhere(attacker: Attacker) -> 
 def test_in_a_container_nothing_of_a_worker_outlives_the_agent(attacker: Attacker) -> None:
     with running([*CONTAINER, *agent_program(attacker.python(STAY))]) as pid:
         attacker.heard()
-        init, _somebody, agent, *workers = descendants(pid)
+        init, _other, agent, *workers = descendants(pid)
         assert workers
         os.kill(agent, signal.SIGKILL)
         wait_for(lambda: not any(map(runs, workers)), "the worker to end")

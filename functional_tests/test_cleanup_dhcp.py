@@ -196,7 +196,9 @@ def test_ports_are_chosen_by_network_and_by_agent(cloud: Cloud) -> None:
     assert "there is no network three" in cloud.cleanup("--network", "three", status=4).stderr
 
 
-def test_a_live_agent_that_would_make_them_anew_is_in_the_way(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_live_agent_that_would_create_them_again_prevents_it(
+    cloud: Cloud, tmp_path: Path
+) -> None:
     network, _ = cloud.network("served", enable_dhcp=False)
     elsewhere, _ = cloud.network("not-served")
     kept, gone = cloud.port(network)["id"], cloud.port(elsewhere)["id"]

@@ -92,7 +92,7 @@ def cleanup(
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
-    """What is said of each namespace, and why."""
+    """The report of each namespace, and its reason."""
     return {
         each["name"]: (each["result"], each["detail"])
         for each in json.loads(done.stdout)["namespaces"]
@@ -264,7 +264,7 @@ def test_without_ovsdb_one_with_a_device_counts_as_used(
 ) -> None:
     with_device, stale = make(), make()
     run("nsenter", f"--net={with_device}", "ip", "tuntap", "add", "tapdead", "mode", "tap")
-    bridge.configure(ovs={"ovsdb_connection": f"unix:{tmp_path}/nobody.sock"})
+    bridge.configure(ovs={"ovsdb_connection": f"unix:{tmp_path}/none.sock"})
     try:
         done = cleanup(bridge, tmp_path, "--yes")
     finally:

@@ -98,7 +98,7 @@ def test_the_controller_list_is_overwritten_and_emptied(lab_hypervisor: Factory)
 
 
 def test_the_protocols_are_overwritten(lab_hypervisor: Factory) -> None:
-    """Without OpenFlow 1.3 among them: nobody has to know of us, so we add it again."""
+    """Without OpenFlow 1.3 among them: others need not know of us, so we add it again."""
     hypervisor = lab_hypervisor()
     guests = _start(hypervisor)
     flows = hypervisor.static_flows()
@@ -154,7 +154,7 @@ def test_ovn_controller_connects_again(lab_hypervisor: Factory) -> None:
 
 @pytest.mark.alone
 def test_guests_are_served_again_within_a_second(lab_hypervisor: Factory) -> None:
-    """Whoever has the bridge deletes flows as he starts, as he connects, or by hand."""
+    """The bridge's owner deletes flows when it starts, when it connects, or by hand."""
     hypervisor = lab_hypervisor()
     guests = _start(hypervisor)
     flows = hypervisor.static_flows()

@@ -29,7 +29,7 @@ def test_the_bridge_is_deleted_and_made_again(lab_hypervisor: Factory, fail_mode
         ovs.vsctl("del-br", bridge)
         ovs.add_bridge(bridge, f"fail_mode={fail_mode}")
         guest.plug(ovs, bridge)
-        # The number is nobody's before the new datapath is known to have no flow of the old one.
+        # No port gets the number until the new datapath has no flow of the old one.
         time_to_recover(hypervisor, [guest])
         assert ovs.vsctl("get-fail-mode", bridge).strip() == fail_mode
         # What stood there before us is what such a bridge has.
@@ -58,7 +58,7 @@ def test_the_fail_mode_is_changed(lab_hypervisor: Factory) -> None:
 
 
 @pytest.mark.parametrize("fail_mode", ["standalone", "secure"])
-def test_somebody_elses_controller_is_dead(lab_hypervisor: Factory, fail_mode: str) -> None:
+def test_the_controller_of_another_program_is_dead(lab_hypervisor: Factory, fail_mode: str) -> None:
     """A standalone bridge then switches by NORMAL, past all flows; a secure one minds nothing."""
     hypervisor = lab_hypervisor()
     guest = _start(hypervisor, fail_mode)

@@ -59,7 +59,7 @@ def _answer(guest: Guest, *, ipv6: bool) -> str:
     path = "/openstack/latest/meta_data.json"
     status, body = guest.curl(path, "--max-time", "2", ipv6=ipv6)
     if status != 200:
-        return f"nobody: status {status}"
+        return f"no service: status {status}"
     return body if body == NEUTRON else str(json.loads(body)["uuid"])
 
 
@@ -95,7 +95,7 @@ def test_a_port_is_ours_exactly_while_it_has_a_record(hypervisor: Hypervisor, wa
 
 
 def test_a_port_that_has_learnt_our_mac_finds_neutrons_proxy_again(hypervisor: Hypervisor) -> None:
-    """The guest's own kernel has to find out that nobody has our MAC, which takes its time."""
+    """The guest's own kernel has to find out that no host has our MAC, which takes its time."""
     guest = _add(hypervisor, "guest", 5, "on the link", record=True)
     hypervisor.wait_until_served(guest)
     _forget_neighbours_soon(guest, "ipv4")

@@ -1,8 +1,8 @@
 """A neighbour on a bridge that switches by NORMAL cannot reach the proxy past our flows.
 
-Whoever could would be whichever port it likes, since a port address is nothing but a number. It is
-the bridge's VLANs that keep it out (see `ISOLATED_VLAN` in agent/network/metadata_port.py), with
-flows of ours and without.
+A neighbour that could would be any port it likes, since a port address is nothing but a number. The
+bridge's VLANs keep it out (see `ISOLATED_VLAN` in agent/network/metadata_port.py), with our flows
+and without.
 """
 
 import contextlib
@@ -152,7 +152,7 @@ def test_a_neighbour_cannot_speak_to_the_proxy_under_anothers_port_address(
         assert [frame for frame in attack if stack.saw(frame)] == []
         # NORMAL did bring them wherever they may go.
         assert [frame for frame in attack if not everywhere.saw(frame)] == []
-        # And what a flow of somebody's brings there is seen there.
+        # And a packet that another program's flow sends there is seen there.
         ofport = bridge.ovs.ofport(METADATA_PORT)
         leak = f"priority=65000,in_port={bridge.ovs.ofport(attacker.tap)} actions=output:{ofport}"
         bridge.ovs.ofctl("add-flow", bridge.bridge, leak)

@@ -38,7 +38,7 @@ def test_ordinary_traffic_is_unaffected_before_during_and_after(lab_hypervisor: 
         f"priority=100,udp,tp_dst={UDP_PORT} actions=NORMAL",
         f"priority=100,udp6,tp_dst={UDP_PORT} actions=NORMAL",
         "priority=30000,tcp,nw_dst=192.0.2.1,tp_dst=25 actions=drop",
-        # In tables of ours, where we are not at home alone either.
+        # In our tables, where others may have flows, too.
         "table=200,priority=7,udp actions=drop",
         "table=203,priority=100,tcp,nw_dst=192.0.2.1 actions=NORMAL",
     ):

@@ -1,4 +1,4 @@
-"""What is wrong with the configuration is said in one clear line, or waited for."""
+"""A fault of the configuration is one clear line, or the agent waits for its correction."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from lab.rig.process import Process, wait_for
 
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Hypervisor]:
-    """A hypervisor on which nothing of ours runs."""
+    """A hypervisor without an agent."""
     hypervisor = make_hypervisor()
     try:
         hypervisor.start()
@@ -33,7 +33,7 @@ def _start_as_configured(hypervisor: Hypervisor) -> Process:
 
 
 def _refusal(agent: Process) -> str:
-    """The one line an agent that does not start has said; it was no traceback."""
+    """The one line of an agent that does not start; it is no traceback."""
     assert agent.wait(30) == 1
     log = agent.log.read_text()
     assert "Traceback" not in log
@@ -43,22 +43,22 @@ def _refusal(agent: Process) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"agent": {"host": "a/host"}}, "host"),
         ({"nova": {"metadata_url": "http://nova:8775"}}, "[nova]"),
         ({"store": {"url": "redis://store"}}, "redis://store"),
         ({"store": {"url": "directory:relative"}}, "relative"),
         ({"ovs": {"ovsdb_connection": "unix:/nonexistent/db.sock"}}, "/nonexistent/db.sock"),
-        ({"proxy": {"user": "nobody-of-that-name"}}, "nobody-of-that-name"),
+        ({"proxy": {"user": "no-such-user"}}, "no-such-user"),
         ({"proxy": {"user": "root"}}, "root"),
         ({"proxy": {"workers": "many"}}, "workers"),
         ({"proxy": {"workers": "0"}}, "workers"),
         ({"flows": {"controller": "opendaylight"}}, "controller"),
     ],
 )
-def test_a_bad_value_is_refused_by_name(bare: Hypervisor, changes: Any, said: str) -> None:
-    assert said in _refusal(_start(bare, **changes))
+def test_a_bad_value_is_refused_by_name(bare: Hypervisor, changes: Any, expected: str) -> None:
+    assert expected in _refusal(_start(bare, **changes))
 
 
 def test_a_store_of_an_unknown_version_is_refused(bare: Hypervisor, tmp_path: Path) -> None:

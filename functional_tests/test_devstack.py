@@ -134,7 +134,7 @@ def test_a_node_without_any_of_it_is_left_alone(nodes: Nodes) -> None:
 
 def test_all_variables_are_described() -> None:
     text = (ROOT / "devstack" / "settings").read_text() + (ROOT / "devstack/plugin.sh").read_text()
-    # What has a default of ours is a user's to set.
+    # A user may set everything that has a default.
     variables = set(re.findall(r"\$\{(OVS_METADATA_\w+):?-", text))
     described = set(
         re.findall(r"^\| `(OVS_METADATA_\w+)`", (ROOT / "devstack/README.md").read_text(), re.M)
@@ -274,7 +274,7 @@ def test_two_nodes_serve_a_guest_and_nothing_is_left(lab_hypervisor: Factory, no
     ):
         compute.script("stack")
         assert set(compute.running()) == {"ovs-metadata-agent"}
-        # Nobody's file but our own is changed there.
+        # Only our own file is changed there.
         assert configuration(compute) == bare[1]
         hypervisor.wait_until_serving(60)
 

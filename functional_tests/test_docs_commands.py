@@ -1,4 +1,4 @@
-"""What the documentation says to type works, typed as it stands there.
+"""The commands of the documentation work as they are printed there.
 
 On a machine of its own (lab.rig.machine) with Open vSwitch, a stand-in for Nova and a guest plugged
 in under the ids the pages use. docs.docs_commands says which commands are run.
@@ -88,7 +88,7 @@ def machine_with_surroundings(machine: Machine) -> Machine:
 
 
 def serves(machine: Machine) -> bool:
-    """Whether the guest is told who it is; raises LabError while it cannot ask."""
+    """Whether the guest gets its identity; raises LabError while it cannot ask."""
     url = "http://169.254.169.254/openstack/latest/meta_data.json"
     ask = ("ip", "netns", "exec", GUEST.name, "curl", "-sS", "--max-time", "5", "--fail", url)
     return GUEST.instance_id in machine.run(*ask)

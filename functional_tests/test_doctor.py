@@ -159,7 +159,7 @@ def test_what_a_real_nova_says_to_right_and_wrong_secrets(nova: Nova) -> None:
     nova.create_instances([instance_of(guest)])
     settings = Settings(nova_metadata_urls=(nova.url,))
     known = Asker(guest.instance_id, guest.project_id, guest.ip)
-    stranger = Asker(guest.instance_id, "somebody-elses-project", guest.ip)
+    stranger = Asker(guest.instance_id, "another-project", guest.ip)
     right, wrong = nova.secret.encode(), b"an-old-secret"
     for secret, asker, expected in (
         (right, known, []),

@@ -1,8 +1,8 @@
 """Faults of the host's own file and of the store, and what `ovs-metadata doctor` says of each.
 
-All on one hypervisor, which is well again after each of them. For every fault the set of names is
-compared, so that nothing else may be said but what follows from it. Faults of the host and of ports
-are made in `test_doctor_faults_host` and `test_doctor_faults_port`, which run beside this.
+All on one hypervisor, which is repaired after each of them. For every fault the test compares the
+set of findings, so that the doctor reports only it and what follows from it. Faults of the host and
+of ports are made in `test_doctor_faults_host` and `test_doctor_faults_port`, which run beside this.
 """
 
 import re
@@ -45,7 +45,7 @@ FILE_CASES = [
     Misconfigured("bridge-missing", r"br-int", "br-none"),
     Misconfigured("vswitchd-silent", r"rundir = .*", "rundir = /nowhere"),
     Misconfigured("workers-missing", r"workers = 1", "workers = 2"),
-    Misconfigured("agent-not-announced", r"host = .*", "host = somebody-else", status=1),
+    Misconfigured("agent-not-announced", r"host = .*", "host = another-host", status=1),
     Misconfigured("store-unreachable", r"url = .*", "url = zookeeper://127.0.0.1:9"),
     Misconfigured("store-unusable", r"url = .*", "url = directory:{store}", frozenset()),
 ]

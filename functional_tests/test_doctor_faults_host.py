@@ -3,7 +3,7 @@
 import doctor_faults_deployment
 import doctor_faults_host
 import pytest
-from doctor_support import Case, Ward, patient, said_of
+from doctor_support import Case, Ward, findings_of, patient
 
 __all__ = ["patient"]
 
@@ -12,7 +12,7 @@ CASES = [*doctor_faults_deployment.CASES, *doctor_faults_host.CASES]
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_fault_is_named(patient: Ward, case: Case) -> None:
-    assert said_of(patient, case) == ({case.name, *case.also}, case.status)
+    assert findings_of(patient, case) == ({case.name, *case.also}, case.status)
 
 
 def test_it_is_well_after_all_of_them(patient: Ward) -> None:

@@ -37,7 +37,7 @@ def seen(found: Result, hop: str) -> str:
 
 @contextlib.contextmanager
 def without_flows(ward: Ward, guest: Guest, match: str) -> Iterator[None]:
-    """Take some of the guest's flows away while nobody puts them back."""
+    """Delete some of the guest's flows while the controller cannot put them back."""
     hypervisor = ward.hypervisor
     ofport = hypervisor.ovs.ofport(guest.tap)
     spec = f"cookie={cookie(ofport):#x}/-1,{match.format(port=ofport)}"
@@ -103,7 +103,7 @@ def test_an_interface_that_is_left_over(first: Ward) -> None:
             assert finding["subject"] == f"interface {name}"
             assert guest.tap in finding["why"]
             request = seen(found, "request")
-            # Without a name any port that is well stands for all.
+            # Without a name any healthy port represents all.
             assert not word or guest.tap in request
             assert request.endswith("answered with status 200")
     finally:

@@ -54,7 +54,7 @@ def test_a_forged_source_address_changes_nothing(twins: tuple[Guest, Guest], sou
         one.run("ip", "addr", "del", f"{source}/32", "dev", "eth0")
 
 
-def test_a_forged_source_mac_makes_nobody_of_the_guest(twins: tuple[Guest, Guest]) -> None:
+def test_a_guest_with_a_forged_source_mac_gets_no_answer_at_it(twins: tuple[Guest, Guest]) -> None:
     """The answer is for the MAC of the port's record, whatever the request came from."""
     one, two = twins
     one.run("ip", "link", "set", "eth0", "address", "fa:16:3e:de:ad:00")
@@ -117,7 +117,7 @@ def test_a_record_that_contradicts_vm_uuid_is_not_served(hypervisor: Hypervisor)
     assert status == 503
 
 
-def test_a_malformed_record_is_reported_once_and_disturbs_nobody(
+def test_a_malformed_record_is_reported_once_and_other_ports_are_served(
     hypervisor: Hypervisor, twins: tuple[Guest, Guest]
 ) -> None:
     guest = hypervisor.add_guest("broken", record=False)
@@ -179,7 +179,7 @@ def test_a_worker_has_no_privileges_and_no_secret(
     for where in ("environ", "cmdline"):
         assert hypervisor.secret.encode() not in (process / where).read_bytes()
     assert hypervisor.secret.encode() not in _memory(process)
-    # What is looked for can be found: the table it was told is there.
+    # The search can find something: the table that the worker got is there.
     one, _two = twins
     assert one.instance_id.encode() in _memory(process)
 

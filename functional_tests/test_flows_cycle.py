@@ -42,7 +42,7 @@ CYCLES: Mapping[str, tuple[Sequence[Port], Sequence[Port]]] = {
 
 @pytest.fixture(scope="module")
 def switch() -> Iterator[Hypervisor]:
-    """A switch with one flow of somebody else's."""
+    """A switch with one flow of another program."""
     hypervisor = make_hypervisor()
     try:
         hypervisor.start()
@@ -71,21 +71,21 @@ class Controller:
 
     def apply(self, ports: Sequence[Port], metadata_ofport: int | None = 1) -> list[str]:
         """Have the switch serve these; returns what it then has, as its own tool prints it."""
-        told = [metadata_ofport, [(port.ofport, port.mac) for port in ports]]
+        host = [metadata_ofport, [(port.ofport, port.mac) for port in ports]]
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.write(json.dumps(host) + "\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline().strip() == self._library
         return self.table()
 
     def table(self) -> list[str]:
-        """All flows of the bridge, whoever's, without statistics."""
+        """All flows of the bridge, of all programs, without statistics."""
         text = self._hypervisor.ovs.ofctl("--no-stats dump-flows", self._hypervisor.bridge)
         return sorted(line.strip() for line in text.splitlines())
 
     def close(self) -> None:
-        """Remove every flow of ours."""
+        """Remove all our flows."""
         self._process.communicate(timeout=30)
         assert self._process.returncode == 0
 

@@ -157,7 +157,7 @@ def test_with_another_number_of_workers_new_sockets_are_opened(
     wait_for(lambda: guests[0].identity() == guests[0].instance_id, "an answer", PATIENCE)
     log = (hypervisor.root / "agent.log").read_text()
     assert "they do not fit this one" in log
-    # Every connection finds the one worker, none a socket that nobody reads from.
+    # Every connection gets to the one worker, none to a socket without a reader.
     for _ in range(8):
         assert guests[0].identity("--max-time", "2") == guests[0].instance_id
 

@@ -16,7 +16,7 @@ from lab.rig.hypervisor import Hypervisor
 
 GATEWAY = "10.8.0.1"
 DHCP = "10.8.0.2"
-NOBODY = "10.8.0.254"
+NO_HOST = "10.8.0.254"
 SERVICE = "169.254.169.254"
 NO_GATEWAY = "option:router"
 """Option 3 without a value: dnsmasq would name itself."""
@@ -28,14 +28,14 @@ CASES = {
         f"option:classless-static-route,{SERVICE}/32,{GATEWAY},0.0.0.0/0,{GATEWAY}",
     ),
     "gateway-only": (f"option:router,{GATEWAY}",),
-    "gateway-gone": (f"option:router,{NOBODY}",),
+    "gateway-gone": (f"option:router,{NO_HOST}",),
     # What it tells them on one without, with enable_isolated_metadata.
     "isolated": (NO_GATEWAY, f"option:classless-static-route,{SERVICE}/32,{DHCP}"),
     # With a host route of the subnet: --host-route destination=169.254.169.254/32,gateway=0.0.0.0
     "link-local": (NO_GATEWAY, f"option:classless-static-route,{SERVICE}/32,0.0.0.0"),
     "link-local-and-gateway-gone": (
-        f"option:router,{NOBODY}",
-        f"option:classless-static-route,{SERVICE}/32,0.0.0.0,0.0.0.0/0,{NOBODY}",
+        f"option:router,{NO_HOST}",
+        f"option:classless-static-route,{SERVICE}/32,0.0.0.0,0.0.0.0/0,{NO_HOST}",
     ),
     "no-route": (NO_GATEWAY,),
 }
@@ -122,7 +122,7 @@ def test_a_guest_that_has_a_route_by_dhcp_is_served(
 
 
 @pytest.mark.parametrize(
-    ("case", "default"), [("no-route", ""), ("gateway-gone", f"default via {NOBODY}")]
+    ("case", "default"), [("no-route", ""), ("gateway-gone", f"default via {NO_HOST}")]
 )
 def test_a_guest_without_a_way_is_silent_over_ipv4_and_served_over_ipv6(
     network: Network, case: str, default: str

@@ -57,7 +57,7 @@ def test_ten_thousand_connections_are_cut_down_to_the_limit(start: Start, tmp_pa
     assert proxy.memory() - before < MEMORY_GROWTH
 
 
-def test_a_connection_over_the_limit_is_told_so(start: Start) -> None:
+def test_a_connection_over_the_limit_gets_503(start: Start) -> None:
     proxy = start(max_connections_per_port=5)
     with contextlib.ExitStack() as stack:
         talks = [stack.enter_context(Talk(proxy, HOSTILE)) for _ in range(5)]
@@ -150,7 +150,7 @@ def test_an_endless_body_ends(start: Start, head: bytes, piece: bytes) -> None:
             send_on_and_on(talk.sock, piece)
     assert proxy.memory() - before < MEMORY_GROWTH
     with Talk(proxy, HOSTILE) as talk:
-        # More than a body may have, and not so much more that nobody waits for its end.
+        # More than a body may have, but little enough to be read to its end.
         talk.sock.sendall(b"POST / HTTP/1.1\r\nHost: h\r\n" + head + 20 * piece)
         assert talk.rest().startswith(b"HTTP/1.1 413 ")
 
@@ -185,7 +185,7 @@ def unread(talk: Talk) -> None:
     talk.sock.sendall(f"GET {BIG} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
 
 
-def test_a_port_s_requests_wait_for_each_other_and_not_anybody_else(start: Start) -> None:
+def test_requests_wait_only_for_those_of_their_own_port(start: Start) -> None:
     proxy = start(max_requests_per_port=2, send_timeout=3.0)
     with Talk(proxy, HOSTILE) as one, Talk(proxy, HOSTILE) as two, Talk(proxy, HOSTILE) as waiting:
         unread(one)

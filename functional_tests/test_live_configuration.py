@@ -33,20 +33,20 @@ namespace for each look, and other tests that keep the machine's few processors 
 
 @contextmanager
 def _asking(guest: Guest) -> Iterator[list[str | None]]:
-    """Have the guest ask who it is, all the time; yields what it was told."""
-    told: list[str | None] = []
+    """Make the guest ask who it is, all the time; yields the answers."""
+    answers: list[str | None] = []
     enough = threading.Event()
 
     def ask() -> None:
         while not enough.is_set():
-            told.append(guest.identity())
+            answers.append(guest.identity())
 
     asker = threading.Thread(target=ask)
     asker.start()
     try:
-        yield told
-        now = len(told)
-        wait_for(lambda: len(told) > now + 2, "answers after the last change")
+        yield answers
+        now = len(answers)
+        wait_for(lambda: len(answers) > now + 2, "answers after the last change")
     finally:
         enough.set()
         asker.join(30)
@@ -66,7 +66,7 @@ def _metadata_service(hypervisor: Hypervisor, port: int, secret: str) -> Process
     return service
 
 
-def _said(hypervisor: Hypervisor, *words: str) -> None:
+def _wait_for_log(hypervisor: Hypervisor, *words: str) -> None:
     """Wait until the agent has logged a line with all of these words."""
     log = hypervisor.processes["agent"].log
     wait_for(
@@ -77,7 +77,7 @@ def _said(hypervisor: Hypervisor, *words: str) -> None:
 
 
 def _traces(hypervisor: Hypervisor) -> dict[str, str]:
-    """What there is of ours on the host."""
+    """What the host has of the agent."""
     bridge = hypervisor.bridge
     found = {
         "flows": hypervisor.flows(),
@@ -97,15 +97,15 @@ def test_a_new_url_costs_no_request(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     children = hypervisor.children()
     other = _metadata_service(hypervisor, 8776, hypervisor.secret)
-    with _asking(guest) as told:
+    with _asking(guest) as answers:
         hypervisor.deploy(nova_metadata_url="http://127.0.0.1:8776")
-        _said(hypervisor, "nova_metadata_url is now", "8776")
-        wait_for(lambda: len(told) > 5, "answers")
-        now = len(told)
+        _wait_for_log(hypervisor, "nova_metadata_url is now", "8776")
+        wait_for(lambda: len(answers) > 5, "answers")
+        now = len(answers)
         hypervisor.processes["metadata-service"].stop()
-        wait_for(lambda: len(told) > now + 5, "answers by the other service")
+        wait_for(lambda: len(answers) > now + 5, "answers by the other service")
         assert other.alive()
-    assert set(told) == {guest.instance_id}
+    assert set(answers) == {guest.instance_id}
     assert hypervisor.children() == children, "nothing was started again"
 
 
@@ -114,12 +114,12 @@ def test_a_rotated_secret_signs_at_once(serving: tuple[Hypervisor, Guest]) -> No
     hypervisor, guest = serving
     children = hypervisor.children()
     _metadata_service(hypervisor, 8776, "the-new-secret")
-    with _asking(guest) as told:
+    with _asking(guest) as answers:
         hypervisor.deploy(nova_metadata_url="http://127.0.0.1:8776", shared_secret="the-new-secret")
-        _said(hypervisor, "nova_metadata_url is now", "8776")
-        now = len(told)
-        wait_for(lambda: len(told) > now + 5, "answers")
-    assert set(told[now + 2 :]) == {guest.instance_id}
+        _wait_for_log(hypervisor, "nova_metadata_url is now", "8776")
+        now = len(answers)
+        wait_for(lambda: len(answers) > now + 5, "answers")
+    assert set(answers[now + 2 :]) == {guest.instance_id}
     hypervisor.deploy(shared_secret="not that of Nova")
     wait_for(lambda: guest.curl("/openstack")[0] == 403, "signatures that Nova refuses")
     assert hypervisor.children() == children, "nothing was started again"
@@ -178,7 +178,7 @@ def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
     pid = agent.pid
     hypervisor.deploy(enabled=False)
     wait_for(lambda: not _traces(hypervisor), "every trace to go", PATIENCE)
-    _said(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
+    _wait_for_log(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
 
     # Neutron's own path, for example: a port of the guest's network that answers there.
     neutrons = hypervisor.add_guest(
@@ -213,7 +213,7 @@ def test_a_host_that_is_not_enabled_is_not_touched(lab_hypervisor: Factory) -> N
     hypervisor.deploy(enabled=None)
     before = hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge)
     hypervisor.spawn("agent", *hypervisor.command("agent"))
-    _said(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
+    _wait_for_log(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
     assert hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge) == before
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
     assert hypervisor.children() == {}
@@ -231,15 +231,15 @@ def test_disabled_while_the_agent_was_away(serving: tuple[Hypervisor, Guest]) ->
 def test_a_bad_value_is_ignored_and_named(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     hypervisor.deploy(nova_metadata_url="gopher://nova", retry_after=2)
-    _said(hypervisor, "ERROR", "template default", "nova_metadata_url", "gopher://nova")
-    _said(hypervisor, "retry_after is now 2")
+    _wait_for_log(hypervisor, "ERROR", "template default", "nova_metadata_url", "gopher://nova")
+    _wait_for_log(hypervisor, "retry_after is now 2")
     assert guest.identity() == guest.instance_id
     wait_for(
         lambda: "gopher" in str(_announced(hypervisor).get("last_error")),
         "the agent to announce its last error",
     )
     hypervisor.deploy(nova_metadata_url=hypervisor.nova)
-    _said(hypervisor, "configuration: all problems are solved")
+    _wait_for_log(hypervisor, "configuration: all problems are solved")
     assert guest.identity() == guest.instance_id
 
 
@@ -250,8 +250,8 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
     key = f"{PREFIX}.retry_after"
 
     def is_up_to_date() -> bool:
-        said = _announced(hypervisor)
-        return bool(said and said["up_to_date"] and said["ports_served"] == 1)
+        announced = _announced(hypervisor)
+        return bool(announced and announced["up_to_date"] and announced["ports_served"] == 1)
 
     # On the bridge, with records, and not served for all that: no guest is served as another.
     hypervisor.put(hypervisor.add_guest("other", record=False), device_id=str(uuid.uuid4()))
@@ -262,10 +262,10 @@ def test_an_agent_says_how_it_is_and_that_it_is_no_more(
     )
     run(*hypervisor.mn_conf("set", "-t", "default", f"{key} : 7"))
     wait_for(is_up_to_date, "the announcement")
-    said = _announced(hypervisor)
-    assert said["alive"]
-    assert said["enabled"]
-    assert said["bridge"] == hypervisor.bridge
+    announced = _announced(hypervisor)
+    assert announced["alive"]
+    assert announced["enabled"]
+    assert announced["bridge"] == hypervisor.bridge
     assert run(*hypervisor.mn_conf("get", "-h", hypervisor.prefix, key)) == "7\n"
     hypervisor.processes["agent"].stop()
     assert not _announced(hypervisor)["alive"]
@@ -297,9 +297,9 @@ def test_with_zookeeper_and_without_it_for_a_while(on_zookeeper: OnZooKeeper) ->
         text = f"{PREFIX}.retry_after : {seconds}"
         run(*hypervisor.mn_conf("set", "-t", f"template-{seconds}", text))
         run(*hypervisor.mn_conf("template-set", "-t", f"template-{seconds}"))
-        _said(hypervisor, f"retry_after is now {seconds}")
+        _wait_for_log(hypervisor, f"retry_after is now {seconds}")
     run(*hypervisor.mn_conf("set", "-t", "template-3", f"{PREFIX}.retry_after : 4"))
-    _said(hypervisor, "retry_after is now 4")
+    _wait_for_log(hypervisor, "retry_after is now 4")
 
     on_zookeeper.zookeeper.kill()
     assert guest.identity() == guest.instance_id
@@ -311,10 +311,10 @@ def test_with_zookeeper_and_without_it_for_a_while(on_zookeeper: OnZooKeeper) ->
         "the guest to be served by what was known before",
         30,
     )
-    _said(hypervisor, "retry_after is now 4")
+    _wait_for_log(hypervisor, "retry_after is now 4")
 
     on_zookeeper.zookeeper.start()
     hypervisor.close_store()
     run(*hypervisor.mn_conf("template-clear"))
-    _said(hypervisor, "retry_after is now 1")
+    _wait_for_log(hypervisor, "retry_after is now 1")
     assert guest.identity() == guest.instance_id

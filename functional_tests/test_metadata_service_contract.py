@@ -1,7 +1,7 @@
 """The stand-in metadata service keeps Nova's contract: the same requests, the same answers.
 
 Every request of lab/nova_contract.py goes to the real Nova metadata API and to the stand-in. Both
-must give the status that stands there, so neither can drift from what is written down.
+must give the status in the table, so neither can drift from it.
 """
 
 import http.client

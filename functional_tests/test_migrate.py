@@ -221,9 +221,9 @@ def test_back_where_the_agent_was_killed(cloud: Cloud) -> None:
     hypervisor.processes["agent"].kill(signal.SIGKILL)
     hypervisor.processes["agent"].wait()
     assert cloud.guest.identity("--max-time", "1") is None
-    said = cloud.migrate("back", "--timeout", "5")
-    assert "No agent runs here" in said
-    assert "Neutron's to serve" in said
+    output = cloud.migrate("back", "--timeout", "5")
+    assert "No agent runs here" in output
+    assert "Neutron's to serve" in output
     wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", MAX_GAP)
     assert hypervisor.flows() == ""
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()

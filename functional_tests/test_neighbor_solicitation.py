@@ -86,7 +86,7 @@ def test_a_unicast_solicitation_without_option_is_answered(wire: Wire) -> None:
 def test_a_probe_for_a_duplicate_of_the_service_address_is_not_answered(
     hypervisor: Hypervisor, wire: Wire
 ) -> None:
-    """Nobody could be told by the answer to a multicast, and no guest may have the address."""
+    """No host could get an answer that is for a multicast, and no guest may have the address."""
 
     def probes_dropped() -> int:
         flows = hypervisor.flows("table=202,icmp6,ipv6_src=::")
@@ -111,7 +111,7 @@ def test_solicitations_are_answered_while_the_flow_controller_is_stopped(
     hypervisor: Hypervisor, wire: Wire
 ) -> None:
     with hypervisor.stopped_controller():
-        # Sources nobody has used before: there is no datapath flow yet that could help.
+        # Unused sources: there is no datapath flow yet that could help.
         for source in ("2001:db8::77", "2001:db8::78"):
             wire.send(_multicast(source))
             assert wire.advertisement() == _expected(source)

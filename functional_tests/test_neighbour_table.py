@@ -1,4 +1,4 @@
-"""The kernel's neighbour tables, which all network namespaces share and anybody can fill."""
+"""The kernel's neighbour tables, which all network namespaces share and any host can fill."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ FIRST: dict[IpVersion, int] = {
     4: int(ip_address("198.18.0.0")),
     6: int(ip_address("2001:db8::1:0")),
 }
-"""Neighbours that nobody has: of RFC 2544 and RFC 3849."""
+"""Neighbours that no host has: of RFC 2544 and RFC 3849."""
 
 FULL = "No buffer space available"
 
@@ -36,8 +36,8 @@ LOOPBACK_MAC = "00:00:00:00:00:00"
 def full_table(name: str, version: IpVersion) -> Iterator[None]:
     """The kernel takes no more neighbours of this IP version, from the beginning to the end.
 
-    Those added here are "reachable": the kernel drops none of them for 15 s, whoever wants its
-    place. Those of others it does drop after 5 s, so their places are taken as well.
+    Those added here are "reachable": the kernel drops none of them for 15 s, even if it
+    needs the place. Those of others it does drop after 5 s, so their places are taken as well.
     """
     full, over = threading.Event(), threading.Event()
     with namespace(name):

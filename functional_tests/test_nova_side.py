@@ -47,7 +47,7 @@ def test_nova_restarts_under_load(
     assert summary.strangers == 0
 
 
-def test_a_nova_that_stays_away_is_said_to_be_away(serving: tuple[Hypervisor, Guest]) -> None:
+def test_a_nova_that_stays_away_is_reported(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     _set_patience(hypervisor, 0.5)
     load = Load(guest, hypervisor.root, CLIENTS)
@@ -55,7 +55,7 @@ def test_a_nova_that_stays_away_is_said_to_be_away(serving: tuple[Hypervisor, Gu
         service = hypervisor.processes["metadata-service"]
         service.kill(signal.SIGKILL)
         service.wait()
-        wait_for(lambda: guest.curl("/")[0] == 503, "the guest to be told")
+        wait_for(lambda: guest.curl("/")[0] == 503, "the guest to get 503")
         hypervisor.start_metadata_service()
         wait_for(lambda: guest.identity() == guest.instance_id, "an answer")
     finally:
@@ -82,7 +82,7 @@ def test_a_second_endpoint_takes_over_and_hands_back(serving: tuple[Hypervisor, 
         assert guest.identity() == guest.instance_id
         hypervisor.start_metadata_service()
         wait_for(lambda: "8775: answers again" in log.read_text(), "the way back")
-        # The second is not needed any more, and nobody is asking it.
+        # The second is not needed any more, and no worker asks it.
         second.kill(signal.SIGKILL)
         second.wait()
         assert guest.identity() == guest.instance_id

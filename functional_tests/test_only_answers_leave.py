@@ -1,4 +1,4 @@
-"""Nothing leaves the metadata port that opens a connection, whoever has taken over a worker."""
+"""No packet that opens a connection leaves the metadata port, not even from a broken worker."""
 
 import contextlib
 import socket

@@ -40,7 +40,7 @@ def _of_ports(config: Config) -> list[DumpedFlow]:
 
 
 def _audit(hypervisor: Hypervisor, ofport: int) -> None:
-    """Have the controller find a flow of ours that nobody told it of."""
+    """Make the controller find one of our flows that was not reported to it."""
     stray = f"cookie={cookie(ofport):#x},table=200,priority=300,tcp,in_port={ofport}"
     source = "dl_src=fa:16:3e:ff:ff:ff,nw_src=192.0.2.9"
     hypervisor.ovs.ofctl("add-flow", hypervisor.bridge, f"{stray},{source} actions=drop")

@@ -125,9 +125,9 @@ def test_one_port_alone_by_any_of_its_names(running: tuple[Hypervisor, Guest, Gu
         assert [port["port_id"] for port in document["ports"]] == [one.port_id]
     document = _flows(hypervisor, one.ip)
     assert {port["port_id"] for port in document["ports"]} == {one.port_id, two.port_id}
-    nobody = _run(hypervisor, "flows", "10.9.9.9")
-    assert nobody.status == 2
-    assert "no port with '10.9.9.9'" in nobody.stderr
+    unknown = _run(hypervisor, "flows", "10.9.9.9")
+    assert unknown.status == 2
+    assert "no port with '10.9.9.9'" in unknown.stderr
 
 
 def test_flows_for_people_fits_on_a_screen(running: tuple[Hypervisor, Guest, Guest]) -> None:
@@ -220,7 +220,9 @@ def test_an_instance_that_ovsdb_and_the_store_disagree_about(
         hypervisor.ovs.vsctl(*interface, f"external_ids:vm-uuid={two.instance_id}")
 
 
-def test_a_hook_that_is_gone_while_nobody_restores_it(lab_hypervisor: Factory) -> None:
+def test_a_deleted_hook_is_reported_while_nothing_restores_it(
+    lab_hypervisor: Factory,
+) -> None:
     hypervisor = lab_hypervisor()
     hypervisor.start()
     hypervisor.start_agent()

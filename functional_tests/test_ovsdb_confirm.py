@@ -89,7 +89,7 @@ def test_it_follows_everything_that_was_committed_before(database: OpenVSwitch) 
         ovsdb.close()
 
 
-def test_a_confirmation_that_is_under_way_serves_nobody_who_comes_later(
+def test_a_confirmation_in_flight_does_not_serve_later_requests(
     database: OpenVSwitch,
 ) -> None:
     seen = Seen()
@@ -131,7 +131,7 @@ def test_with_a_confirmation_it_is_known_which_numbers_ports_have_left(
         return ovsdb.take_left()
 
     try:
-        assert left() is None  # nobody knows what was before
+        assert left() is None  # the past is unknown
         assert left() == frozenset()
         _number(database, tap0=6, tap1=5)
         assert left() == frozenset({5, 6})
@@ -234,14 +234,14 @@ def test_the_probe_sees_every_change_that_was_committed_before_it_is_asked(
 ) -> None:
     async def scenario() -> None:
         async with probing(database) as changed:
-            assert await changed()  # as far as anybody knows
+            assert await changed()  # nothing newer is known
             await changed.until_quiet()
             client = OvsdbClient(database.connection, "br-int")
             try:
                 for number in range(ROUNDS):
                     client.add([NewPort(f"tap{number}", {})])
                     assert await changed()
-                    assert await changed()  # until somebody has looked
+                    assert await changed()  # until the agent has looked
                     changed.probe.seen()
                     assert not await changed()
             finally:

@@ -15,7 +15,7 @@ from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused
 PROGRAMS = Path(sys.executable).parent
 
 
-def test_changes_that_nobody_takes_are_given_up_and_then_the_connection(
+def test_unanswered_changes_are_given_up_and_then_the_connection(
     database: OpenVSwitch,
 ) -> None:
     def change(_transaction: Any, bridge: Any, _tables: Any) -> None:

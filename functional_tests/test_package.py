@@ -65,7 +65,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def hypervisor(machine: Machine, package: Path) -> Machine:
-    """A machine with the package, Open vSwitch, a guest, and something that stands in for Nova."""
+    """A machine with the package, Open vSwitch, a guest, and a stand-in for Nova."""
     machine.run("sh", "-c", HYPERVISOR)
     install(machine, package)
     return machine
@@ -92,7 +92,7 @@ def answer(machine: Machine) -> dict[str, str]:
 
 
 def serves(machine: Machine) -> bool:
-    """Whether the guest is told who it is; raises LabError while it cannot ask."""
+    """Whether the guest gets its identity; raises LabError while it cannot ask."""
     return answer(machine)["x-instance-id"] == GUEST.instance_id
 
 
@@ -193,7 +193,7 @@ def test_a_worker_that_was_broken_into_is_confined_as_anywhere(hypervisor: Machi
     directory.mkdir()
     user = "ovs-metadata"
     hypervisor.run("systemd-run", "--quiet", "--unit=other", f"--uid={user}", "sleep", "infinity")
-    attack = LOOK_AROUND.replace("SOMEBODY", hypervisor.show("other", "MainPID"))
+    attack = LOOK_AROUND.replace("OTHER_PID", hypervisor.show("other", "MainPID"))
     (directory / "sitecustomize.py").write_text(BREAK_IN.replace("ATTACK", repr(attack)))
     hypervisor.path("/run/systemd/system").mkdir(exist_ok=True)
     changed = hypervisor.path(f"/run/systemd/system/{UNIT}.d")
@@ -202,12 +202,12 @@ def test_a_worker_that_was_broken_into_is_confined_as_anywhere(hypervisor: Machi
     hypervisor.run("systemctl", "daemon-reload")
     hypervisor.run("systemctl", "restart", UNIT)
     hypervisor.run("mn-conf", "set", "-t", "default", "agent.openstack.metadata.enabled : true")
-    told = wait_for(
+    lines = wait_for(
         lambda: re.findall(r"proxy worker \d: FOUND (\{.*\})$", journal(hypervisor), re.MULTILINE),
         "an attack",
         60,
     )
-    found = json.loads(told[-1])
+    found = json.loads(lines[-1])
     assert found["session"] == found["pid"]
     assert found["directory"] == "/"
     assert found["files"] == []
@@ -247,7 +247,7 @@ def test_removed_it_leaves_nothing(machine: Machine, package: Path) -> None:
 
     machine.run("dpkg", "--purge", PACKAGE)
     left = {path for path in files(machine) - before if not path.startswith(("var/log/", "run/"))}
-    # dpkg's own books, and those of users: Debian leaves the user, so that nobody gets its number.
+    # dpkg's own books, and those of users: Debian leaves the user, so that its number stays taken.
     assert {path for path in left if "ovs-metadata" in path} == set()
     assert {path.split("/")[0] for path in left} <= {"etc", "var"}
     assert machine.run("getent", "passwd", "ovs-metadata").endswith(":/usr/sbin/nologin\n")
@@ -316,7 +316,7 @@ def test_commands_manual_pages_and_completions_are_installed(installed: Machine)
 def test_commands_that_ask_neutron_lack_nothing_but_neutron(
     installed: Machine, command: tuple[str, ...]
 ) -> None:
-    """What doctor and docs/migration.md tell operators to run, run where they are told."""
+    """The commands that doctor and docs/migration.md give operators, run where they say."""
     asking = installed.command("ovs-metadata", *command, "--os-endpoint", "http://127.0.0.1:9")
     done = subprocess.run(asking, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr

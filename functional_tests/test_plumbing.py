@@ -1,4 +1,4 @@
-"""The metadata port's device: what others on the host do to it keeps nobody from being served."""
+"""The metadata port's device: all guests are served, whatever others on the host do to it."""
 
 import json
 import socket
@@ -54,7 +54,7 @@ def add_tiny_guest(hypervisor: Hypervisor) -> Guest:
     return tiny
 
 
-def test_a_port_of_small_mtu_keeps_nobody_from_being_served(echoing: Hypervisor) -> None:
+def test_all_guests_are_served_beside_a_port_of_small_mtu(echoing: Hypervisor) -> None:
     add_tiny_guest(echoing)
     guest = echoing.add_guest("guest", mac="fa:16:3e:00:00:02", address="10.0.0.6/24")
     start_agent(echoing)
@@ -111,7 +111,7 @@ def test_ipv6_that_cannot_be_listened_on_is_a_problem_and_ipv4_is_served(
     assert_served(guest)
     agent = echoing.processes["agent"]
     agent.stop()
-    # Somebody else listens where the workers are to listen for guests over IPv6.
+    # Another program listens where the workers are to listen for guests over IPv6.
     with inside(echoing.metadata_namespace):
         other = socket.create_server(("::", PROXY_PORT), family=socket.AF_INET6)
     with other:

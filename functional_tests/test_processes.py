@@ -1,4 +1,4 @@
-"""The agent's processes: unread logs, signals, and one of them that stands still."""
+"""The agent's processes: unread logs, signals, and one of them that hangs."""
 
 import contextlib
 import fcntl
@@ -32,7 +32,7 @@ EXPECTED = (
     b" WARNING ovs_metadata.proxy.",
     b"flows sent, 0 deletions\n",
 )
-"""What is logged while nobody reads it."""
+"""Log lines while no process reads them."""
 
 
 def _echo(hypervisor: Hypervisor) -> Process:
@@ -88,7 +88,7 @@ def _read_all(pipe: int) -> bytes:
     return data
 
 
-def test_nobody_waits_for_whoever_reads_the_log(lab_hypervisor: Factory) -> None:
+def test_no_process_waits_for_the_reader_of_the_log(lab_hypervisor: Factory) -> None:
     hypervisor = lab_hypervisor()
     hypervisor.start()
     echo = _echo(hypervisor)
@@ -107,19 +107,19 @@ def test_nobody_waits_for_whoever_reads_the_log(lab_hypervisor: Factory) -> None
             hypervisor.wait_until_served(
                 hypervisor.add_guest(f"late{number}", mac=mac, address=address)
             )
-        said = _read_all(reader)
+        output = _read_all(reader)
 
         def what_waited_is_logged() -> bool:
-            nonlocal said
-            said += _read_all(reader)
-            return all(line in said for line in EXPECTED)
+            nonlocal output
+            output += _read_all(reader)
+            return all(line in output for line in EXPECTED)
 
         wait_for(what_waited_is_logged, "what was logged meanwhile")
     os.close(reader)
     os.close(log)
 
 
-def test_signals_that_other_daemons_take_end_nobody(serving: tuple[Hypervisor, Guest]) -> None:
+def test_signals_that_other_daemons_take_end_no_process(serving: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = serving
     agent, children = hypervisor.processes["agent"], hypervisor.children()
     assert len(children) == 2
@@ -184,7 +184,7 @@ def can_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("number", [signal.SIGSTOP, SPIN], ids=["stopped", "spinning"])
 @pytest.mark.alone
 @pytest.mark.parametrize("module", [CONTROLLER, WORKER])
-def test_a_child_that_stands_still_is_noticed_and_replaced(
+def test_a_child_that_hangs_is_noticed_and_replaced(
     module: str, number: signal.Signals, serving: tuple[Hypervisor, Guest]
 ) -> None:
     hypervisor, guest = serving

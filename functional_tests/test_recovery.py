@@ -18,7 +18,7 @@ from ovs_metadata.host.address import METADATA_PORT
 def _wait_until_answered(guest: Guest, timeout: float = 60.0) -> None:
     wait_for(
         lambda: guest.identity("--max-time", "1") == guest.instance_id,
-        f"{guest.name} to be told its identity",
+        f"{guest.name} to get its identity",
         timeout,
     )
 
@@ -158,7 +158,7 @@ def test_a_worker_is_killed(serving: tuple[Hypervisor, Guest]) -> None:
     flows = hypervisor.static_flows()
     worker = hypervisor.children()["ovs_metadata.proxy.main"]
     os.kill(worker, signal.SIGKILL)
-    # The listening socket is still there: whoever connects now is answered by the next worker.
+    # The listening socket is still there: the next worker answers those who connect now.
     assert guest.identity() == guest.instance_id
     assert hypervisor.children()["ovs_metadata.proxy.main"] != worker
     assert hypervisor.static_flows() == flows
@@ -247,7 +247,7 @@ def test_a_metadata_port_open_to_all_is_closed_again(serving: tuple[Hypervisor, 
     _wait_until_answered(guest)
 
 
-def test_a_metadata_port_of_somebody_else_is_left_alone(lab_hypervisor: Factory) -> None:
+def test_a_metadata_port_of_another_program_stays(lab_hypervisor: Factory) -> None:
     hypervisor = lab_hypervisor()
     hypervisor.start()
     hypervisor.ovs.vsctl(
@@ -338,7 +338,7 @@ def test_cleanup_leaves_nothing(serving: tuple[Hypervisor, Guest]) -> None:
     )
 
 
-def test_cleanup_does_not_remove_a_port_of_somebody_else(lab_hypervisor: Factory) -> None:
+def test_cleanup_does_not_remove_a_port_of_another_program(lab_hypervisor: Factory) -> None:
     hypervisor = lab_hypervisor()
     hypervisor.start()
     hypervisor.ovs.vsctl(

@@ -31,7 +31,7 @@ FIRST, SECOND, PASSWORD = (
 
 
 def _in_base64(secret: bytes) -> Iterator[bytes]:
-    """What base64 makes of it wherever it stands in a text: what of that does not depend on it."""
+    """The parts of its base64 form that do not depend on its position in a text."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret)
         yield encoded[-(-before * 4 // 3) : (before + len(secret)) * 4 // 3]
@@ -140,7 +140,7 @@ def planted(lab_hypervisor: Factory) -> Iterator[OnZooKeeper]:
                 admin={"listen": f"unix:{hypervisor.root}/admin.sock"},
                 proxy={"workers": 2},
             )
-            # Nova does not know the second one: it refuses, and what is said of that counts, too.
+            # Nova does not know the second one and refuses: the messages about that count, too.
             hypervisor.deploy(shared_secret=SECOND, rate_limit="nonsense")
             wait_for(lambda: guest.identity() is None, "the second secret", 60)
             yield OnZooKeeper(hypervisor, guest, zookeeper)

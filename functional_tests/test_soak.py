@@ -1,4 +1,4 @@
-"""Nobody is told another instance's identity while ports are moved about: `make soak`, in short."""
+"""No guest gets another instance's identity while ports move: `make soak`, in short."""
 
 from collections.abc import Iterator
 
@@ -51,7 +51,7 @@ def test_the_soak_notices_when_a_connection_is_another_ports(soak: Soak) -> None
 
 
 @pytest.mark.parametrize("without", ["haste"], indirect=True)
-def test_an_agent_that_lags_behind_ovsdb_misleads_nobody(soak: Soak) -> None:
+def test_an_agent_that_lags_behind_ovsdb_misleads_no_guest(soak: Soak) -> None:
     verdict = soak.run(answers=8_000, timeout=90, only=["swap_numbers"])
     assert not verdict.wrong, report(soak, verdict)
 

@@ -1,6 +1,6 @@
 """Whatever address a guest asks from, the answer comes to that address, and nothing is kept of it.
 
-Nova is told the port's primary fixed IP in any case.
+Nova gets the port's primary fixed IP in any case.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def _assert_identity(headers: Mapping[str, list[str]], guest: Guest, fixed_ip: s
 def _assert_served(
     guest: Guest, source: str, fixed_ip: str | None = None, device: str = "eth0"
 ) -> str:
-    """The guest is told who it is; returns the address it asked from."""
+    """The guest gets its identity; returns the address it asked from."""
     with contextlib.closing(Connection(guest, source, device)) as connection:
         _assert_identity(connection.ask(), guest, fixed_ip or guest.ip)
         return connection.source
@@ -151,7 +151,7 @@ def test_each_of_several_fixed_ips_is_served(echoing: Hypervisor) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_guest_that_has_a_port_address_for_its_own_is_told_who_it_is(
+def test_a_guest_with_a_port_address_gets_its_own_identity(
     echoing: Hypervisor, version: IpVersion
 ) -> None:
     """Another's, and its port's: the proxy's kernel has both, and still sends the answer out."""

@@ -1,6 +1,6 @@
-"""A number that a port has left stands for nobody while flows of the datapath may be the old ones.
+"""A number that a port has left identifies no port while the datapath may have its old flows.
 
-The revalidators of ovs-vswitchd, which bring these flows up to date, stand still here: a moment of
+The revalidators of ovs-vswitchd, which bring these flows up to date, are stopped here: a moment of
 a busy machine, for as long as the test likes.
 """
 
@@ -32,7 +32,7 @@ URLS = (
 _DETACH, _SEIZE, _INTERRUPT = 17, 0x4206, 0x4207
 
 
-def test_nobody_is_told_anothers_identity_by_a_flow_of_before(lab_hypervisor: Factory) -> None:
+def test_no_guest_gets_anothers_identity_by_an_old_flow(lab_hypervisor: Factory) -> None:
     held: list[socket.socket] = []
     hypervisor: Hypervisor = lab_hypervisor()
     hypervisor.start()
@@ -41,22 +41,24 @@ def test_nobody_is_told_anothers_identity_by_a_flow_of_before(lab_hypervisor: Fa
     one, two = hypervisor.add_guest("one"), hypervisor.add_guest("two")
     for guest in (one, two):
         hypervisor.wait_until_served(guest)
-        assert _told(guest) == _own(guest)
-    with _standing_still(hypervisor.ovs.vswitchd_pid, "revalidator"):
+        assert _identities(guest) == _own(guest)
+    with _stopped(hypervisor.ovs.vswitchd_pid, "revalidator"):
         for _ in range(SWAPS):
             _swap_numbers(hypervisor, one, two)
-            assert _told(one) == _told(two) == [None] * len(URLS)
+            assert _identities(one) == _identities(two) == [None] * len(URLS)
         for guest in (one, two):
             connection = begin(guest, ANY_IPV4)
             held.append(connection)
             assert accepted([connection], 10) == [connection]
             connection.sendall(b"GET /held HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
     wait_for(
-        lambda: all(_told(guest) == _own(guest) for guest in (one, two)), "both to be told", 30
+        lambda: all(_identities(guest) == _own(guest) for guest in (one, two)),
+        "both to get their own identity",
+        30,
     )
     log = hypervisor.processes["agent"].log
     wait_for(lambda: log.read_text().count('path="/held"') == 2, "both requests to be ended")
-    # What came in by a number while it was stale is nobody's, also once it is stale no more.
+    # A request by a stale number has no identity, also once the number is no longer stale.
     lines = [line for line in log.read_text().splitlines() if "/held" in line]
     assert not any("cause=answered" in line for line in lines)
     for connection in held:
@@ -76,8 +78,8 @@ def _own(guest: Guest) -> list[str | None]:
     return [guest.instance_id] * len(URLS)
 
 
-def _told(guest: Guest) -> list[str | None]:
-    """The instance that a guest is told it is, by each address of the service; None: nothing."""
+def _identities(guest: Guest) -> list[str | None]:
+    """The identity that a guest gets, by each address of the service; None: none."""
     return [_instance(guest, url) for url in URLS]
 
 
@@ -89,8 +91,8 @@ def _instance(guest: Guest, url: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _standing_still(pid: int, name: str) -> Iterator[None]:
-    """Have threads of a process stand still, each from a moment in which it waits on."""
+def _stopped(pid: int, name: str) -> Iterator[None]:
+    """Stop threads of a process, each at a moment in which it waits."""
     tasks = [
         task
         for task in Path(f"/proc/{pid}/task").iterdir()
@@ -103,7 +105,7 @@ def _standing_still(pid: int, name: str) -> Iterator[None]:
         # One that holds up what others wait for (RCU) would stop all of ovs-vswitchd.
         wait_for(lambda task=task: _waits(task, poll), "a thread to wait")  # type: ignore[misc]
         _ptrace(_INTERRUPT, task)
-        wait_for(lambda task=task: _state(task) == "t", "a thread to stand still")  # type: ignore[misc]
+        wait_for(lambda task=task: _state(task) == "t", "a thread to stop")  # type: ignore[misc]
     try:
         yield
     finally:

@@ -26,11 +26,11 @@ def host(two_workers: tuple[Hypervisor, Guest]) -> tuple[Hypervisor, Guest]:
     hypervisor, guest = two_workers
     assert guest.identity() == guest.instance_id
     assert guest.curl("/nothing")[0] == 404
-    wait_for(lambda: told(hypervisor).get("requests") == 3, "the workers' reports", 15)
+    wait_for(lambda: agent_status(hypervisor).get("requests") == 3, "the workers' reports", 15)
     return hypervisor, guest
 
 
-def told(hypervisor: Hypervisor) -> dict[str, Any]:
+def agent_status(hypervisor: Hypervisor) -> dict[str, Any]:
     """What the admin listener says; empty if it does not answer."""
     command = ("ip", "netns", "exec", hypervisor.namespace, "curl", "--silent", f"{PAGE}status")
     return dict(json.loads(run(*command, check=False) or "{}"))
@@ -131,7 +131,7 @@ def test_without_an_answer_the_processes_tell(host: tuple[Hypervisor, Guest]) ->
 def test_status_of_a_host_that_is_disabled(host: tuple[Hypervisor, Guest]) -> None:
     hypervisor, _ = host
     hypervisor.deploy(enabled=False)
-    wait_for(lambda: told(hypervisor).get("enabled") is False, "the agent to know", 15)
+    wait_for(lambda: agent_status(hypervisor).get("enabled") is False, "the agent to know", 15)
     found = wait_for(
         lambda: next(
             (it for it in [status(hypervisor, 1)] if "has no flows" in it["problems"][0]), {}
@@ -164,7 +164,7 @@ def test_port_list_shows_who_asked_and_what_they_got(host: tuple[Hypervisor, Gue
 def test_the_page_in_a_browser(host: tuple[Hypervisor, Guest], tmp_path: Path) -> None:
     hypervisor, guest = host
     # The pictures begin with the second sample.
-    wait_for(lambda: told(hypervisor).get("recent"), "the first interval", 15)
+    wait_for(lambda: agent_status(hypervisor).get("recent"), "the first interval", 15)
     seen = browser.look(PAGE, hypervisor.namespace)
     assert seen.console == []  # nothing was missing, refused by the policy, or wrong
     assert number(seen, "served") == "1"
@@ -190,9 +190,9 @@ def test_the_page_tells_of_trouble(host: tuple[Hypervisor, Guest]) -> None:
     hypervisor.processes["metadata-service"].stop()
     for _ in range(4):
         assert guest.curl()[0] == 503
-    wait_for(lambda: told(hypervisor).get("requests") == 7, "the workers' reports", 15)
+    wait_for(lambda: agent_status(hypervisor).get("requests") == 7, "the workers' reports", 15)
     hypervisor.ovs.vsctl("del-br", hypervisor.bridge)
-    wait_for(lambda: told(hypervisor).get("ready") is False, "the agent to notice", 15)
+    wait_for(lambda: agent_status(hypervisor).get("ready") is False, "the agent to notice", 15)
     # The page counts failures by its history, which is up to five seconds old.
     row = re.compile(r"<td>503</td><td>no endpoint</td><td class=\"number\">4</td>")
     wait_for(lambda: row.search(fetched(hypervisor)), "a sample with all failures", 15)

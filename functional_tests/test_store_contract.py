@@ -29,7 +29,7 @@ from contracts.store_contract import StoreContract  # noqa: E402
 from contracts.store_support import (  # noqa: E402
     Followed,
     Place,
-    Told,
+    StateRecorder,
     followed,
     record,
     store,
@@ -119,8 +119,8 @@ def test_following_goes_on_after_the_server_was_killed(
     following = Followed(store)
     following.settle(*(each.port_id for each in records))
     for each in records[100:]:
-        following.told.wait_for(each.port_id, None)
-    before = list(following.told.calls)
+        following.received.wait_for(each.port_id, None)
+    before = list(following.received.calls)
 
     zookeeper.kill()
     wait_for(lambda: "lost the connection" in caplog.text, "the loss to be logged")
@@ -135,13 +135,13 @@ def test_following_goes_on_after_the_server_was_killed(
     changed = [record(2, revision=2), record(120)]
     for each in changed:
         assert store.put(each)
-        following.told.wait_for(each.port_id, each)
-    # Watches are set anew: a second change is told as well.
+        following.received.wait_for(each.port_id, each)
+    # Watches are set again: a second change arrives, too.
     store.put(record(2, revision=3))
-    following.told.wait_for(record(2).port_id, record(2, revision=3))
+    following.received.wait_for(record(2).port_id, record(2, revision=3))
     store.delete(record(3).port_id)
-    following.told.wait_for(record(3).port_id, None)
-    after = {port_id for port_id, _ in following.told.calls[len(before) :]}
+    following.received.wait_for(record(3).port_id, None)
+    after = {port_id for port_id, _ in following.received.calls[len(before) :]}
     assert after <= {record(number).port_id for number in (1, 2, 3, 120)}
     assert caplog.text.count("lost the connection") == 1
     store.close()
@@ -162,9 +162,9 @@ def test_during_an_outage_each_reason_is_logged_once(
     messages = [each.getMessage() for each in caplog.records if "ovs_metadata" in each.name]
     messages += [each.getMessage() for each in caplog.records if each.name == "kazoo"]
     assert len(messages) == len(set(messages)) <= 5
-    assert following.told.of(record(2).port_id) == []
+    assert following.received.of(record(2).port_id) == []
     zookeeper.start()
-    following.told.wait_for(record(2).port_id, None)
+    following.received.wait_for(record(2).port_id, None)
     store.close()
 
 
@@ -180,7 +180,7 @@ def test_a_new_session_is_followed_like_the_old_one(zookeeper_place: ZooKeeperPl
     thief.stop()
     thief.close()
     zookeeper_place.write(port_path(record().port_id), record(revision=2).to_json())
-    following.told.wait_for(record().port_id, record(revision=2), timeout=30)
+    following.received.wait_for(record().port_id, record(revision=2), timeout=30)
     store.close()
 
 
@@ -191,15 +191,15 @@ def test_opened_in_the_background_it_follows_once_there_is_a_server(
     setter.put(record())
     setter.close()
     zookeeper.kill()
-    told = Told()
+    received = StateRecorder()
     store = open_store(zookeeper_place.url, wait=None)
-    store.follow(told).set_ports([record(1).port_id, record(2).port_id])
+    store.follow(received).set_ports([record(1).port_id, record(2).port_id])
     zookeeper.start()
-    told.wait_for(record(1).port_id, record(1), timeout=20)
-    told.wait_for(record(2).port_id, None)
-    assert len(told.calls) == 2
+    received.wait_for(record(1).port_id, record(1), timeout=20)
+    received.wait_for(record(2).port_id, None)
+    assert len(received.calls) == 2
     store.put(record(2))
-    told.wait_for(record(2).port_id, record(2))
+    received.wait_for(record(2).port_id, record(2))
     store.close()
 
 
@@ -210,12 +210,12 @@ def test_a_server_that_lost_its_data_is_not_believed() -> None:
         store.put(record())
         following = Followed(store)
         following.settle(record().port_id)
-        before = list(following.told.calls)
+        before = list(following.received.calls)
         server.kill()
         server.wipe()
         server.start()
         wait_for(lambda: "Refusing session request" in server.tail(), "a refusal", timeout=20)
-        assert following.told.calls == before
+        assert following.received.calls == before
         store.close()
 
 
@@ -232,12 +232,12 @@ def test_an_unknown_layout_met_in_the_background_is_fatal(
 ) -> None:
     zookeeper_place.write(VERSION_NODE, b"9")
     errors: list[StoreError] = []
-    told = Told()
+    received = StateRecorder()
     store = open_store(zookeeper_place.url, wait=None, on_fatal=errors.append)
-    store.follow(told).set_ports([record().port_id])
+    store.follow(received).set_ports([record().port_id])
     wait_for(lambda: errors, "the follower to give up")
     assert isinstance(errors[0], UnknownLayout)
-    assert told.calls == []
+    assert received.calls == []
     store.close()
 
 
@@ -245,19 +245,19 @@ FOLLOW_PATCHED = """
 import eventlet
 eventlet.monkey_patch()
 import sys
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 from ovs_metadata.store import open_store
 
 store = open_store(sys.argv[1])
 assert type(store.nodes.client.handler).__name__ == "SequentialEventletHandler"
-told = Told()
+received = StateRecorder()
 numbers = range(1, 301)
-follower = store.follow(told)
+follower = store.follow(received)
 follower.set_ports([record(number).port_id for number in numbers])
 for number in numbers:
-    told.wait_for(record(number).port_id, None)
+    received.wait_for(record(number).port_id, None)
 store.put(record(7))
-told.wait_for(record(7).port_id, record(7))
+received.wait_for(record(7).port_id, record(7))
 store.close()
 print("followed")
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contracts.store_support import Followed, Told, record
+from contracts.store_support import Followed, StateRecorder, record
 from kazoo.client import KazooClient
 
 from lab.rig.process import wait_for
@@ -48,8 +48,8 @@ def test_an_ensemble_that_loses_its_leader_goes_on() -> None:
                 return False
 
         wait_for(put, "the other two to elect a leader", 60)
-        following.told.wait_for(record().port_id, record(revision=2), 30)
-        assert following.told.of(record().port_id) == [record(), record(revision=2)]
+        following.received.wait_for(record().port_id, record(revision=2), 30)
+        assert following.received.of(record().port_id) == [record(), record(revision=2)]
         store.close()
 
 
@@ -59,9 +59,9 @@ def test_a_session_that_expired_is_made_up_for(server: ZooKeeper) -> None:
     store.put(record())
     following = Followed(store)
     following.settle(record().port_id)
-    told: list[bytes | None] = []
-    store.follow_document(DEFAULT, told.append)
-    wait_for(lambda: told == [None], "the document to be told as absent")
+    received: list[bytes | None] = []
+    store.follow_document(DEFAULT, received.append)
+    wait_for(lambda: received == [None], "the document to be absent")
     store.announce(agent_path("hv-1"), b"here")
     wait_for(lambda: _alive(other) == ["hv-1"], "the announcement")
     # The server forgets a session when a second client with its id and password closes it.
@@ -72,8 +72,8 @@ def test_a_session_that_expired_is_made_up_for(server: ZooKeeper) -> None:
     thief.close()
     other.put(record(revision=2))
     other.write_document(DEFAULT, b"new", None)
-    following.told.wait_for(record().port_id, record(revision=2), timeout=30)
-    wait_for(lambda: told == [None, b"new"], "the document to be told", 30)
+    following.received.wait_for(record().port_id, record(revision=2), timeout=30)
+    wait_for(lambda: received == [None, b"new"], "the document", 30)
     wait_for(lambda: _alive(other) == ["hv-1"], "the announcement in the new session", 30)
     store.close()
     other.close()
@@ -95,18 +95,18 @@ def test_a_partition_is_noticed_and_heals(
     following.follower.confirm(early.set)
     assert "lost the connection" in caplog.text or not early.is_set()
     wait_for(lambda: "lost the connection" in caplog.text, "the silence to be noticed", 20)
-    # Nobody can be asked any more: what was last known is all there is to know.
+    # No server answers any more: the last known state is all there is.
     confirmed = threading.Event()
     following.follower.confirm(confirmed.set)
     assert confirmed.wait(10)
-    late = Told()
+    late = StateRecorder()
     store.follow(late).set_ports([record().port_id])
     late.wait_for(record().port_id, record())
     os.kill(server.pid, signal.SIGCONT)
     wait_for(lambda: other.put(record(revision=2)), "the server", 20)
-    following.told.wait_for(record().port_id, record(revision=2), 30)
+    following.received.wait_for(record().port_id, record(revision=2), 30)
     late.wait_for(record().port_id, record(revision=2), 30)
-    assert following.told.of(record().port_id) == [record(), record(revision=2)]
+    assert following.received.of(record().port_id) == [record(), record(revision=2)]
     store.close()
     other.close()
 
@@ -133,30 +133,30 @@ def test_what_was_known_survives_a_restart_during_an_outage(
 
     server.kill()
     restarted = open_store(server.url, wait=None, snapshot=file)
-    told = Told()
+    received = StateRecorder()
     documents.clear()
-    ports = restarted.follow(told)
+    ports = restarted.follow(received)
     ports.set_ports([record(number).port_id for number in (1, 2, 3)])
     restarted.follow_document(DEFAULT, documents.append)
     restarted.follow_document(config_template_path("absent"), absent.append)
-    told.wait_for(record(1).port_id, record(1))
-    told.wait_for(record(2).port_id, record(2))
+    received.wait_for(record(1).port_id, record(1))
+    received.wait_for(record(2).port_id, record(2))
     wait_for(lambda: documents == [b"document"], "the document of before")
     wait_for(lambda: absent == [None, None], "the document that was absent before")
     # A port without a record was not kept, and is not known not to have one now.
-    assert told.of(record(3).port_id) == []
+    assert received.of(record(3).port_id) == []
     # Unplugged, and plugged again.
     ports.set_ports([])
     ports.set_ports([record(2).port_id, record(3).port_id])
-    wait_for(lambda: len(told.of(record(2).port_id)) == 2, "the port to be told again")
+    wait_for(lambda: len(received.of(record(2).port_id)) == 2, "the port's second state")
 
     server.start()
     writer = open_store(server.url)
-    told.wait_for(record(3).port_id, None, timeout=30)
+    received.wait_for(record(3).port_id, None, timeout=30)
     writer.put(record(2, revision=2))
-    told.wait_for(record(2).port_id, record(2, revision=2), timeout=30)
-    # What did not change was not told again.
-    assert told.of(record(2).port_id) == [record(2), record(2), record(2, revision=2)]
+    received.wait_for(record(2).port_id, record(2, revision=2), timeout=30)
+    # Unchanged states did not arrive again.
+    assert received.of(record(2).port_id) == [record(2), record(2), record(2, revision=2)]
     writer.close()
     restarted.close()
 
@@ -172,8 +172,8 @@ def test_a_snapshot_is_not_used_while_there_is_a_store(server: ZooKeeper, tmp_pa
     changed.put(record(revision=2, instance=9))
     changed.close()
     restarted = open_store(server.url, wait=None, snapshot=file)
-    told = Told()
-    restarted.follow(told).set_ports([record().port_id])
-    told.wait_for(record().port_id, record(revision=2, instance=9))
-    assert len(told.calls) == 1
+    received = StateRecorder()
+    restarted.follow(received).set_ports([record().port_id])
+    received.wait_for(record().port_id, record(revision=2, instance=9))
+    assert len(received.calls) == 1
     restarted.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 
 from lab.rig.certificates import Authority
 from lab.rig.process import free_port, wait_for
@@ -62,10 +62,10 @@ def security(authority: Authority, tmp_path: Path) -> Security:
 
 def _use(store: Store) -> None:
     """Everything a store does."""
-    told = Told()
+    received = StateRecorder()
     assert store.put(record())
-    store.follow(told).set_ports([record().port_id])
-    told.wait_for(record().port_id, record())
+    store.follow(received).set_ports([record().port_id])
+    received.wait_for(record().port_id, record())
     assert store.write_document(DEFAULT, b"document", None)
     store.announce(agent_path("hv-1"), b"here")
     wait_for(lambda: [each.alive for each in store.announced(AGENTS)] == [True], "the announcement")
@@ -82,7 +82,7 @@ def test_everything_works_with_tls_and_credentials(url: str, security: Security)
 def test_what_is_written_with_credentials_is_closed_to_others(url: str, security: Security) -> None:
     store = open_store(url, security=security)
     _use(store)
-    for credentials in ("", "metadata:another secret", "somebody:secret of the lab"):
+    for credentials in ("", "metadata:another secret", "another:secret of the lab"):
         stranger = Security(credentials, security.tls_ca, security.tls_cert, security.tls_key)
         with pytest.raises(StoreError, match=r"denies access.*credentials") as denied:
             open_store(url, security=stranger)
@@ -97,10 +97,10 @@ def test_a_follower_that_is_denied_says_so_and_tells_nothing(
     store.put(record())
     plain_url = url.replace(str(secure[1]), str(secure[0].port))
     stranger = open_store(plain_url, wait=None)
-    told = Told()
-    stranger.follow(told).set_ports([record().port_id])
+    received = StateRecorder()
+    stranger.follow(received).set_ports([record().port_id])
     wait_for(lambda: "NoAuthError" in caplog.text, "the refusal to be logged")
-    assert told.calls == []
+    assert received.calls == []
     assert "secret of the lab" not in caplog.text
     stranger.close()
     store.close()
@@ -134,7 +134,7 @@ def test_a_client_without_certificate_is_refused(url: str, security: Security) -
         open_store(url, security=Security("", security.tls_ca), wait=1.5)
 
 
-def test_only_what_is_written_without_credentials_can_be_read_by_anybody(
+def test_only_nodes_written_without_credentials_are_readable_without_them(
     url: str, security: Security
 ) -> None:
     files = (security.tls_ca, security.tls_cert, security.tls_key)
@@ -167,7 +167,7 @@ def test_mn_conf_protects_what_it_writes_also_into_another_store(
         assert not store.is_world_readable(DEFAULT)
 
 
-def test_mn_conf_says_when_anybody_can_read_the_secret(
+def test_mn_conf_warns_if_every_client_can_read_the_secret(
     secure: tuple[ZooKeeper, int], tmp_path: Path
 ) -> None:
     plain = f"zookeeper://127.0.0.1:{secure[0].port}/open/{next(_chroot)}"
@@ -206,17 +206,17 @@ import eventlet
 eventlet.monkey_patch()
 import sys
 from pathlib import Path
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 from ovs_metadata.store import open_store
 from ovs_metadata.store.security import Security
 
 url, credentials, *files = sys.argv[1:]
 store = open_store(url, security=Security(credentials, *map(Path, files)))
-told = Told()
-store.follow(told).set_ports([record().port_id])
-told.wait_for(record().port_id, None)
+received = StateRecorder()
+store.follow(received).set_ports([record().port_id])
+received.wait_for(record().port_id, None)
 store.put(record())
-told.wait_for(record().port_id, record())
+received.wait_for(record().port_id, record())
 store.close()
 print("followed")
 """

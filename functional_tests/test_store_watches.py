@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 
 from lab.rig.process import wait_for
 from lab.rig.zookeeper import ZooKeeper
@@ -29,8 +29,8 @@ def _watches(server: ZooKeeper) -> int:
 
 def test_watches_stay_as_many_as_ports_however_many_come_and_go(server: ZooKeeper) -> None:
     store = open_store(server.url)
-    told = Told()
-    follower = store.follow(told)
+    received = StateRecorder()
+    follower = store.follow(received)
     limit = SPARE_WATCHES + PORTS
     for start in range(0, 1000, PORTS):
         # Half of them have a record, which never changes again; the others never get one.
@@ -40,29 +40,29 @@ def test_watches_stay_as_many_as_ports_however_many_come_and_go(server: ZooKeepe
             store.put(each)
         follower.set_ports([*(each.port_id for each in present), *absent])
         for each in present:
-            told.wait_for(each.port_id, each)
+            received.wait_for(each.port_id, each)
         for port_id in absent:
-            told.wait_for(port_id, None)
+            received.wait_for(port_id, None)
         wait_for(lambda: _watches(server) <= limit, "the watches of former ports to go", 10)
         assert len(store.nodes.client._data_watchers) <= limit + PORTS  # type: ignore[attr-defined]
     assert _watches(server) >= PORTS
     # Those that are followed are still watched, and those followed again are again.
     for number in (950, 0):
         follower.set_ports([record(number).port_id, record(950).port_id])
-        told.wait_for(record(number).port_id, record(number))
+        received.wait_for(record(number).port_id, record(number))
         store.put(record(number, revision=2))
-        told.wait_for(record(number).port_id, record(number, revision=2))
+        received.wait_for(record(number).port_id, record(number, revision=2))
     store.close()
 
 
 def test_a_watch_that_two_need_stays_when_one_leaves(server: ZooKeeper) -> None:
     store = open_store(server.url)
-    leaving, staying = Told(), Told()
+    leaving, staying = StateRecorder(), StateRecorder()
     shared = [record(number).port_id for number in range(SPARE_WATCHES + 1)]
     first, second = store.follow(leaving), store.follow(staying)
     first.set_ports(shared)
     second.set_ports(shared)
-    wait_for(lambda: len(leaving.calls) == len(staying.calls) == len(shared), "all to be told")
+    wait_for(lambda: len(leaving.calls) == len(staying.calls) == len(shared), "all states")
     first.set_ports([])
     wait_for(
         lambda: not store.nodes._session.watches.of(first._on_watch),  # type: ignore[attr-defined]
@@ -72,5 +72,5 @@ def test_a_watch_that_two_need_stays_when_one_leaves(server: ZooKeeper) -> None:
     store.put(record(1))
     staying.wait_for(record(1).port_id, record(1))
     second.set_ports([])
-    wait_for(lambda: _watches(server) == 0, "nobody to watch anything")
+    wait_for(lambda: _watches(server) == 0, "no watch to be left")
     store.close()

@@ -24,7 +24,7 @@ EARLIER_PORTS = (9697, 9698)
 
 @contextlib.contextmanager
 def _earlier_flows(hypervisor: Hypervisor) -> Iterator[None]:
-    """The switch has the flows of the earlier release, and nobody changes them meanwhile."""
+    """The switch has the flows of the earlier release, and no process changes them."""
     with hypervisor.stopped_controller():
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, OURS)
         hypervisor.ovs.ofctl("add-flows", hypervisor.bridge, str(EARLIER_FLOWS))

@@ -1,4 +1,4 @@
-"""Which interfaces of the bridge are served, and what is said of those that cannot be."""
+"""Which interfaces of the bridge are served, and the reasons why others are not."""
 
 import itertools
 import uuid
@@ -21,18 +21,18 @@ def guest(hypervisor: Hypervisor) -> Iterator[Guest]:
     guest.unplug(hypervisor.ovs)
 
 
-def _said(hypervisor: Hypervisor, *words: str) -> Callable[[], bool]:
-    """Whether the agent has said, in one line of its log, all of these words."""
+def _logged(hypervisor: Hypervisor, *words: str) -> Callable[[], bool]:
+    """Whether one line of the agent's log has all of these words."""
     log = hypervisor.processes["agent"].log
 
-    def said() -> bool:
+    def logged() -> bool:
         return any(
             all(word in line for word in words)
             for line in log.read_text().splitlines()
             if "not served" in line
         )
 
-    return said
+    return logged
 
 
 def _add_port(hypervisor: Hypervisor, name: str, *settings: str) -> None:
@@ -139,7 +139,7 @@ def test_two_interfaces_of_one_port_are_both_refused(hypervisor: Hypervisor, gue
     wait_for(lambda: hypervisor.flows_of(first), "its flows")
     thief = hypervisor.add_guest(f"thief{next(_number)}", plug=False, record=False)
     second = thief.plug(hypervisor.ovs, hypervisor.bridge, **{"iface-id": guest.port_id})
-    wait_for(_said(hypervisor, guest.tap, "2 interfaces claim"), "the log line")
+    wait_for(_logged(hypervisor, guest.tap, "2 interfaces claim"), "the log line")
     wait_for(lambda: not hypervisor.flows_of(first), "the first one's flows to go")
     assert hypervisor.flows_of(second) == []
     assert thief.identity("--max-time", "1") is None
@@ -149,16 +149,16 @@ def test_two_interfaces_of_one_port_are_both_refused(hypervisor: Hypervisor, gue
 
 def test_an_iface_id_that_is_no_port_is_refused(hypervisor: Hypervisor, guest: Guest) -> None:
     ofport = guest.plug(hypervisor.ovs, hypervisor.bridge, **{"iface-id": "not-a-port"})
-    wait_for(_said(hypervisor, guest.tap, "not-a-port"), "the log line")
+    wait_for(_logged(hypervisor, guest.tap, "not-a-port"), "the log line")
     assert hypervisor.flows_of(ofport) == []
 
 
-def test_an_interface_without_iface_id_is_nobodys(hypervisor: Hypervisor, guest: Guest) -> None:
+def test_an_interface_without_iface_id_is_not_served(hypervisor: Hypervisor, guest: Guest) -> None:
     _add_port(hypervisor, guest.tap, "external_ids:something=else")
     ofport = hypervisor.ovs.ofport(guest.tap)
     hypervisor.wait_until_served(hypervisor.add_guest(f"after{next(_number)}"))
     assert hypervisor.flows_of(ofport) == []
-    assert not _said(hypervisor, guest.tap)()
+    assert not _logged(hypervisor, guest.tap)()
 
 
 def test_an_interface_that_could_not_be_added_is_refused(
@@ -168,7 +168,7 @@ def test_an_interface_that_could_not_be_added_is_refused(
     # ovs-vsctl says that there is no such device, and still exits 0.
     _add_port(hypervisor, name, f"external_ids:iface-id={guest.port_id}")
     try:
-        wait_for(_said(hypervisor, name, "-1"), "the log line")
+        wait_for(_logged(hypervisor, name, "-1"), "the log line")
     finally:
         hypervisor.ovs.vsctl("del-port", name)
 
@@ -179,7 +179,7 @@ def test_the_ofport_of_the_service_address_is_refused(hypervisor: Hypervisor, gu
         f"external_ids:iface-id={guest.port_id}",
     )
     assert hypervisor.ovs.ofport(guest.tap) == 43518
-    wait_for(_said(hypervisor, guest.tap, "43518", "plug"), "the log line")
+    wait_for(_logged(hypervisor, guest.tap, "43518", "plug"), "the log line")
     assert hypervisor.flows_of(43518) == []
     # Plugged again it gets another number, and is served.
     guest.unplug(hypervisor.ovs)
@@ -213,12 +213,12 @@ def test_a_reassigned_port_gets_its_new_instance(hypervisor: Hypervisor, guest: 
     hypervisor.wait_until_served(guest)
     assert guest.identity() == guest.instance_id
     hypervisor.ovs.vsctl("set", "interface", guest.tap, f"external_ids:vm-uuid={donor.instance_id}")
-    # Nova says one thing, the record another: nobody is served until they agree.
-    wait_for(_said(hypervisor, guest.tap, donor.instance_id), "the log line")
+    # vm-uuid and record differ: the guest is not served until they agree.
+    wait_for(_logged(hypervisor, guest.tap, donor.instance_id), "the log line")
     # The line may be the flow controller's, which is a moment ahead.
     wait_for(
         lambda: guest.curl("/latest/meta-data/instance-id", "--max-time", "5")[0] == 503,
-        "nobody to be served",
+        "no guest to be served",
     )
     hypervisor.put(
         *(guest,),

@@ -53,7 +53,7 @@ def test_guests_are_served_while_a_partition_outlasts_the_session(
         late = hypervisor.add_guest("late", record=False)
     finally:
         os.kill(pid, signal.SIGCONT)
-    # Both the agent and the flow controller have to begin anew.
+    # Both the agent and the flow controller have to begin again.
     wait_for(
         lambda: log.read_text().count("ession has expired") >= 2, "the sessions to be over", 40
     )
@@ -94,10 +94,12 @@ def test_guests_are_served_by_an_agent_restarted_during_an_outage(
     assert guest.identity() == guest.instance_id
 
 
-def test_an_agent_says_once_that_anybody_can_read_the_secret(on_zookeeper: OnZooKeeper) -> None:
+def test_an_agent_warns_once_of_a_world_readable_secret(
+    on_zookeeper: OnZooKeeper,
+) -> None:
     log = on_zookeeper.hypervisor.root / "agent.log"
-    said = "template default holds the shared secret, and every client of ZooKeeper can read it"
-    wait_for(lambda: said in log.read_text(), "the warning")
+    warning = "template default holds the shared secret, and every client of ZooKeeper can read it"
+    wait_for(lambda: warning in log.read_text(), "the warning")
     on_zookeeper.hypervisor.deploy(retry_after=3)
     wait_for(lambda: "retry_after is now 3" in log.read_text(), "a change to be applied")
     assert log.read_text().count("holds the shared secret") == 1

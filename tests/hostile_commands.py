@@ -40,6 +40,6 @@ class Commands:
         return result
 
     def write(self, path: str, document: object) -> None:
-        """Write a document as somebody else would."""
+        """Write a document as another program would."""
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
         assert self.store.write_document(path, data, None)

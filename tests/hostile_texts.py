@@ -1,4 +1,4 @@
-"""Texts that somebody would write to command a terminal, forge a line or a tag."""
+"""Texts of an attacker who wants to command a terminal, or to forge a line or a tag."""
 
 from collections.abc import Iterator
 from typing import Any

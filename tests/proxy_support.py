@@ -120,7 +120,7 @@ class Nova:
 
     url: str
     requests: list[bytes] = field(default_factory=list)
-    """Without the request id, which nobody can know before."""
+    """Without the request id, which is random."""
     request_ids: list[bytes] = field(default_factory=list)
     trials: int = 0
     """Requests of the pool's own, which are in neither of these lists."""

@@ -91,7 +91,7 @@ def test_ready_is_not_alive(address: LoopbackAddress) -> None:
     check()
 
 
-def test_nothing_is_told_that_is_secret_and_nothing_can_be_changed(
+def test_answers_hold_no_secret_and_no_request_changes_anything(
     address: LoopbackAddress,
 ) -> None:
     @on_loop
@@ -135,7 +135,7 @@ def test_a_name_that_is_not_of_this_host_is_refused(host: str, status: int) -> N
     check()
 
 
-def test_connections_that_are_held_keep_nobody_from_asking(address: LoopbackAddress) -> None:
+def test_held_connections_do_not_block_other_clients(address: LoopbackAddress) -> None:
     held: list[socket.socket] = []
 
     @on_loop
@@ -265,7 +265,7 @@ def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPat
     check()
 
 
-def test_after_close_nobody_listens_any_more(address: LoopbackAddress) -> None:
+def test_after_close_no_socket_listens(address: LoopbackAddress) -> None:
     @on_loop
     async def check() -> None:
         async with listening(address):

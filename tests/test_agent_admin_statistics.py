@@ -133,9 +133,9 @@ def test_refused_interfaces_are_counted(statistics: HostStatistics) -> None:
 
 
 def test_a_worker_cannot_invent_ports(statistics: HostStatistics) -> None:
-    statistics.report(0, report(("port-of-nobody", 200, "answered")))
+    statistics.report(0, report(("port-of-no-one", 200, "answered")))
     assert [port["port_id"] for port in statistics.ports()] == ["port-5", "port-6"]
-    statistics.table_changed({**TABLE, "169.254.0.7": identity(7, port="port-of-nobody")})
+    statistics.table_changed({**TABLE, "169.254.0.7": identity(7, port="port-of-no-one")})
     assert [port["requests"] for port in statistics.ports()] == [0, 0, 0]
 
 

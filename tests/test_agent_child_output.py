@@ -37,7 +37,7 @@ def test_a_line_says_whose_it_is_and_is_printable(line: bytes, logged: str) -> N
 
 
 @given(st.binary())
-def test_no_line_can_be_taken_for_anybody_elses(line: bytes) -> None:
+def test_no_line_looks_like_another_process_s(line: bytes) -> None:
     logged = attributed("worker", line)
     assert logged.startswith("worker: ") or logged.endswith(',"process":"worker"}')
     assert logged.isprintable()

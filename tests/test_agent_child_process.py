@@ -168,7 +168,7 @@ def test_a_child_cannot_be_found_still_while_it_starts() -> None:
         assert not heartbeat.hangs
 
 
-def test_signs_of_life_say_how_many_lines_were_dropped_since_the_last() -> None:
+def test_heartbeats_count_the_lines_dropped_since_the_last() -> None:
     heartbeat, dropped = Heartbeat(), [0]
     heartbeat.starts()
 

@@ -1,4 +1,4 @@
-"""Whether anybody can read the shared secret in the store is said once, when it is known."""
+"""The agent warns once if every client can read the shared secret in the store."""
 
 import contextlib
 import logging
@@ -41,7 +41,7 @@ def _put(store: Store, path: str, key: str, *, value: object) -> None:
     change(store, path, lambda values: {**values, key: value})
 
 
-def test_a_directory_is_open_to_nobody(store: Store) -> None:
+def test_a_directory_store_gives_no_warning(store: Store) -> None:
     _put(store, DEFAULT, SHARED_SECRET, value="s3cret")
     assert not store.is_world_readable(DEFAULT)
     assert secret_warnings(store, read_sources(store, "h")) == []
@@ -61,7 +61,7 @@ def test_only_documents_with_the_secret_are_named(
     assert warning.startswith("template big holds the shared secret")
 
 
-def test_it_is_said_once_as_soon_as_the_documents_can_be_read(
+def test_the_warning_comes_once_as_soon_as_the_documents_can_be_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(world_readable_secret, "RETRY_INTERVAL", 0.01)

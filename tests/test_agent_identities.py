@@ -29,7 +29,7 @@ def _served(record: PortRecord = RECORD, vm_uuid: str | None = None) -> HostPort
     return HostPorts(served={5: ServedPort(5, "tap1", record, vm_uuid)})
 
 
-def test_both_addresses_of_a_port_stand_for_its_instance() -> None:
+def test_both_addresses_of_a_port_have_its_identity() -> None:
     table = identity_table(_served(), SECRET)
     assert set(table) == {"169.254.0.5", "fe80::a9fe:5"}
     for entry in table.values():
@@ -70,7 +70,7 @@ def test_a_disagreement_is_never_an_identity() -> None:
     assert isinstance(entry, Pending)
 
 
-def test_a_stale_number_stands_for_nobody() -> None:
+def test_a_stale_number_has_no_identity() -> None:
     stale = _with_stale({5})
     assert {type(entry) for entry in stale.values()} == {Pending}
     assert _with_stale({6}) == identity_table(_served(), SECRET)
@@ -98,9 +98,9 @@ tables = st.dictionaries(st.sampled_from(["169.254.0.1", "169.254.0.2", "169.254
 def test_applying_the_changes_gives_the_new_table(
     before: dict[str, Entry], after: dict[str, Entry]
 ) -> None:
-    told = changes(before, after)
-    result = {**before, **{key: entry for key, entry in told.items() if entry is not None}}
-    for address in [key for key, entry in told.items() if entry is None]:
+    changed = changes(before, after)
+    result = {**before, **{key: entry for key, entry in changed.items() if entry is not None}}
+    for address in [key for key, entry in changed.items() if entry is None]:
         del result[address]
     assert result == after
-    assert all(before.get(address) != entry for address, entry in told.items())
+    assert all(before.get(address) != entry for address, entry in changed.items())

@@ -183,9 +183,7 @@ def test_no_moment_is_without_a_rule_for_our_own_addresses(settings: Path) -> No
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_setting_that_is_missing_costs_nobody_anything_and_is_reported(
-    settings: Path, name: str
-) -> None:
+def test_a_missing_setting_is_reported_and_all_others_are_made(settings: Path, name: str) -> None:
     (settings / "conf/metadata" / name).unlink()
     device = plumb(Kernel(), settings)
     assert served(device) == [4, 6]

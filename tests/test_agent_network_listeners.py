@@ -44,7 +44,7 @@ def _connected(listener: socket.socket) -> None:
         lambda listener: listener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1),
     ],
 )
-def test_sockets_that_a_worker_has_changed_are_opened_anew(listeners: Listeners, act: Act) -> None:
+def test_sockets_that_a_worker_has_changed_are_replaced(listeners: Listeners, act: Act) -> None:
     (before,) = listeners.of(0)
     copy = before.dup()
     act(copy)
@@ -88,7 +88,7 @@ def test_as_long_as_new_ones_cannot_be_opened_there_are_none() -> None:
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1", "::1"])
-def test_all_listening_sockets_that_nobody_changed_look_alike(place: str) -> None:
+def test_all_unchanged_listening_sockets_look_alike(place: str) -> None:
     family = socket.AF_INET6 if ":" in place else socket.AF_INET
     with (
         socket.create_server((place, 0), family=family) as one,

@@ -22,7 +22,7 @@ WORKERS = 2
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No namespace is entered, TCP ports are free ones, and nobody is steered."""
+    """No namespace is entered, TCP ports are free ones, and no BPF program is attached."""
 
     @contextlib.contextmanager
     def inside_namespace(namespace: str) -> Iterator[None]:

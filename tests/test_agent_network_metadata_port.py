@@ -85,7 +85,7 @@ def test_a_port_that_is_missing_is_added_as_ours_and_isolated() -> None:
     [replace(RIGHT, isolated=False), replace(RIGHT, mtu_request=None)],
     ids=["open", "of another MTU"],
 )
-def test_a_port_of_ours_that_is_not_as_it_should_be_is_corrected(there: MetadataPort) -> None:
+def test_our_port_is_corrected(there: MetadataPort) -> None:
     database = Database(port(**OURS))
     ensure_metadata_port(database.ovsdb, bridge(there))
     (corrected,) = database.ports()
@@ -98,7 +98,7 @@ def test_a_port_that_is_as_it_should_be_is_not_written() -> None:
     assert database.transactions == 0
 
 
-def test_somebody_elses_port_is_left_alone() -> None:
+def test_a_port_of_another_program_stays() -> None:
     database = Database(port())
     with pytest.raises(PlumbingError, match="bridge br-int has a port named metadata"):
         ensure_metadata_port(database.ovsdb, bridge(replace(RIGHT, ours=False)))

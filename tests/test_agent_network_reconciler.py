@@ -188,7 +188,7 @@ def test_a_version_that_cannot_be_listened_on_is_tried_again(played: Played) -> 
     assert played.workers.events == ["start", "stop", "start"]
 
 
-def test_the_device_is_kept_up_where_nobody_can_listen_yet(played: Played) -> None:
+def test_the_device_is_kept_up_before_workers_can_listen(played: Played) -> None:
     played.host.failures["listen"] = OSError(24, "Too many open files")
     played.look()
     assert played.problems() == ["no worker listens for guests: [Errno 24] Too many open files"]

@@ -156,7 +156,7 @@ def test_before_it_monitors_anything_may_have_changed(played: Callable[[Scenario
     played(scenario)
 
 
-def test_a_server_that_refuses_to_be_monitored_is_said(
+def test_a_server_that_refuses_to_be_monitored_is_reported(
     played: Callable[[Scenario], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(probe: OvsdbProbe, ovsdb: Ovsdb) -> None:

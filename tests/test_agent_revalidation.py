@@ -1,4 +1,4 @@
-"""Two rounds of the revalidators are waited for; without anybody to ask, some seconds."""
+"""The agent waits for two rounds of the revalidators, or some seconds if there is no answer."""
 
 import asyncio
 import contextlib
@@ -106,7 +106,7 @@ def test_a_question_that_is_never_answered_is_asked_again(
 @pytest.mark.parametrize(
     "answer",
     [b'{"id":0,"result":null,"error":"can\'t wait on multiple udpifs."}', b"[" * 9000, None],
-    ids=["refused", "nonsense", "nobody there"],
+    ids=["refused", "nonsense", "no server"],
 )
 def test_where_it_cannot_be_asked_some_time_has_to_do(
     tmp_path: Path,

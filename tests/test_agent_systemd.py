@@ -1,4 +1,4 @@
-"""Listening sockets kept by a service manager while the agent is started anew."""
+"""A service manager keeps listening sockets while it restarts the agent."""
 
 import os
 import socket
@@ -114,7 +114,7 @@ def test_kept_sockets_that_are_not_wanted_stop_listening_at_once() -> None:
 
 
 @pytest.mark.parametrize("intact", [True, False])
-def test_kept_sockets_are_used_if_nobody_has_changed_them(intact: bool) -> None:
+def test_kept_sockets_are_used_if_they_are_unchanged(intact: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as kept:
         address, port = kept.getsockname()
         systemd = Systemd("", {"listener-0-0": kept})
@@ -173,15 +173,13 @@ print(sorted(systemd._inherited), still_open)
 """
 
 
-def test_descriptors_that_are_none_of_ours_are_closed(
-    tmp_path: Path, manager: ServiceManager
-) -> None:
+def test_unknown_descriptors_are_closed(tmp_path: Path, manager: ServiceManager) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
     ):
         sender.connect(str(tmp_path / "notify"))
-        for name in ("somebody-elses", "listener-0-0"):
+        for name in ("another-service", "listener-0-0"):
             message = f"FDSTORE=1\nFDNAME={name}".encode()
             socket.send_fds(sender, [message], [listener.fileno()])
         wait_for(lambda: len(manager.stored) == 2, "the sockets")

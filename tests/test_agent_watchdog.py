@@ -1,4 +1,4 @@
-"""Signs of life: how often they come, and from the event loop alone."""
+"""Watchdog pings: how often they come, and from the event loop alone."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from lab.rig.process import until
 from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
 
 
-@pytest.mark.parametrize("pid", ["", str(os.getpid())], ids=["nobody's", "our own"])
+@pytest.mark.parametrize("pid", ["", str(os.getpid())], ids=["no pid", "our own"])
 def test_several_signs_fit_into_the_time_the_watchdog_waits(pid: str) -> None:
     environment = {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": pid, "HOME": "/root"}
     assert ping_interval(environment) == 10.0

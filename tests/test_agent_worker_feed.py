@@ -16,7 +16,7 @@ from ovs_metadata.proxy.accounting import report
 
 
 class Owner:
-    """Notes what it is told, and refuses what begins with "bad"."""
+    """Records what it reads, and refuses what begins with "bad"."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -42,8 +42,8 @@ async def connected() -> AsyncIterator[tuple[Owner, WorkerFeed, socket.socket]]:
     owner = Owner()
     ours, worker = socket.socketpair()
     loop = asyncio.get_running_loop()
-    nobody = cast("Process", None)
-    _, feed = await loop.create_connection(lambda: WorkerFeed(owner, 0, nobody), sock=ours)
+    no_process = cast("Process", None)
+    _, feed = await loop.create_connection(lambda: WorkerFeed(owner, 0, no_process), sock=ours)
     try:
         with worker:
             yield owner, feed, worker

@@ -149,12 +149,12 @@ def test_a_worker_that_does_not_read_its_feed_is_killed(
     monkeypatch.setattr(worker_feed, "MAX_BACKLOG", 4096)
     names = itertools.count()
 
-    def it_is_told_until_it_is_killed(statistics: HostStatistics, workers: Workers) -> bool:
+    def it_gets_changes_until_it_is_killed(statistics: HostStatistics, workers: Workers) -> bool:
         if statistics.workers:
             workers.update({"169.254.0.5": Pending(f"port-{next(names)}", "x" * 10_000)})
         return statistics.totals.worker_restarts == 1
 
-    play(monkeypatch, a_report(), it_is_told_until_it_is_killed, player=DEAF_PLAYER)
+    play(monkeypatch, a_report(), it_gets_changes_until_it_is_killed, player=DEAF_PLAYER)
     assert "does not read its feed: killing it" in caplog.text
     assert "was killed by signal 9" in caplog.text
 
@@ -269,7 +269,7 @@ class _OnlyOvsdb:
         return False
 
 
-def test_a_worker_is_told_what_has_changed_and_then_that_it_is_confirmed(
+def test_a_worker_gets_the_changes_and_then_the_confirmation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun: list[int] = []

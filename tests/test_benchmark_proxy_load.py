@@ -121,7 +121,7 @@ def test_identity_is_shown_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "expected"),
     [
         pytest.param(
             answer("127.16.0.1").replace(b"instance-1", b"instance-9"), "instance-9", id="another's"
@@ -133,15 +133,15 @@ def test_identity_is_shown_only_when_asked_for() -> None:
         pytest.param(b"", "closed after 0 bytes", id="closed"),
     ],
 )
-def test_wrong_answers_are_errors(reply: bytes, said: str) -> None:
+def test_wrong_answers_are_errors(reply: bytes, expected: str) -> None:
     with serving(reply) as server:
         result = run_load(server.server_address[1], identities={"127.16.0.1": PEERS["127.16.0.1"]})
     assert result["requests"] == 0
     assert result["errors"] > 0
-    assert said in result["first_error"]
+    assert expected in result["first_error"]
 
 
-def test_nobody_listening_is_an_error() -> None:
+def test_a_port_without_a_server_is_an_error() -> None:
     with serving(None) as server:
         port = server.server_address[1]
     result = run_load(port)

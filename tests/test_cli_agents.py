@@ -57,7 +57,7 @@ def _announcement(host: str, **changes: object) -> bytes:
     return json.dumps(document | changes).encode()
 
 
-def test_nobody(url: str) -> None:
+def test_no_agents(url: str) -> None:
     assert _listed(url) == {}
     assert "host" in _run(url, "list").stdout
 
@@ -80,7 +80,7 @@ def test_the_living_and_the_dead(url: str, store: Store, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"[" * 50_000, b'{"a":' * 10_000, b"[]", b"NaN"])
-def test_what_nobody_understands_is_shown_as_such(url: str, store: Store, data: bytes) -> None:
+def test_an_unreadable_announcement_is_shown_as_such(url: str, store: Store, data: bytes) -> None:
     store.announce(agent_path("a"), data)
     assert _listed(url)["a"]["last_error"] == "not understood"
     _run(url, "list")
@@ -109,7 +109,7 @@ def test_a_name_that_no_host_can_have_hides_no_other(url: str, store: Store) -> 
     assert [each["up_to_date"] for each in _listed(url).values()] == [True, False]
 
 
-def test_the_dead_can_be_forgotten_and_nobody_else(url: str, store: Store) -> None:
+def test_only_dead_agents_can_be_forgotten(url: str, store: Store) -> None:
     store.announce(agent_path("a"), _announcement("a"))
     store.announce(agent_path("b"), _announcement("b")).close()
     assert "alive" in _run(url, "forget", "a", status=1).stderr

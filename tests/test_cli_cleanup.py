@@ -1,4 +1,4 @@
-"""The command `ovs-metadata cleanup`: what cannot be had of a real Neutron at will.
+"""The command `ovs-metadata cleanup`: what a real Neutron does not do at will.
 
 The rest is in functional_tests/test_cleanup_dhcp.py.
 """
@@ -43,9 +43,9 @@ def port(number: int) -> dict[str, Any]:
 
 
 class Neutron:
-    """One that deletes some ports, and not others; an agent makes one anew at once."""
+    """One that deletes some ports, and not others; an agent creates one again at once."""
 
-    KEPT, ANEW, GONE = "port-1", "port-2", "port-3"
+    KEPT, RECREATED, GONE = "port-1", "port-2", "port-3"
 
     def __init__(self, *_cloud: object) -> None:
         self.there = {each["id"]: each for each in map(port, range(5))}
@@ -60,7 +60,7 @@ class Neutron:
         if port_id == self.KEPT:
             raise NeutronRefused("409: not this one")
         removed = self.there.pop(port_id)
-        if port_id == self.ANEW:
+        if port_id == self.RECREATED:
             self.there["another"] = {**removed, "id": "another", "mac_address": "fa:16:3e:0:0:77"}
         return port_id != self.GONE
 
@@ -85,7 +85,7 @@ def test_what_is_not_gone_in_the_end_is_a_failure(
     assert outcome == {
         "port-0": ("removed", ""),
         Neutron.KEPT: ("failed", "409: not this one"),
-        Neutron.ANEW: ("failed", "removed, and created again at once: by a DHCP agent?"),
+        Neutron.RECREATED: ("failed", "removed, and created again at once: by a DHCP agent?"),
         Neutron.GONE: ("was gone", ""),
         "port-4": ("removed", ""),
     }
@@ -93,7 +93,7 @@ def test_what_is_not_gone_in_the_end_is_a_failure(
     assert read_restore_file(restore_file) == [port(number) for number in range(5)]
 
 
-def test_what_was_done_is_told_although_neutron_is_gone_by_then(
+def test_the_result_is_reported_although_neutron_is_down_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Vanishing(Neutron):
@@ -117,7 +117,7 @@ def test_what_was_done_is_told_although_neutron_is_gone_by_then(
     assert result.stderr.endswith("Error: Neutron: connection reset\n")
 
 
-def test_what_was_removed_is_told_if_nobody_can_look_again(
+def test_removals_are_reported_if_the_second_look_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Vanishing(Neutron):
@@ -133,7 +133,7 @@ def test_what_was_removed_is_told_if_nobody_can_look_again(
     assert outcome == ["removed", "failed", "removed", "was gone", "removed"]
 
 
-def test_what_was_restored_is_told_although_neutron_is_gone_by_then(
+def test_restored_ports_are_reported_although_neutron_is_down_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Vanishing(Neutron):
@@ -163,7 +163,7 @@ def test_only_an_administrator_sees_what_speaks_against_it(
     assert "be an administrator" in cleanup("dhcp-ports", "--yes", exit_code=1).stderr
 
 
-def test_neutron_that_does_not_answer_is_told_from_a_failure() -> None:
+def test_a_silent_neutron_is_distinguished_from_a_failure() -> None:
     result = cleanup("dhcp-ports", "--os-endpoint", NOWHERE, exit_code=3)
     assert result.stderr.startswith("Error: Neutron: ")
     assert result.stderr.count("\n") == 1
@@ -224,7 +224,7 @@ def test_a_restore_file_is_its_owners_whatever_the_umask(tmp_path: Path) -> None
 def test_a_namespace_that_vanishes_meanwhile_does_not_end_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names alone, for which nobody need be root; one of them is a directory."""
+    """Files instead of mounts, so that the test needs no root; one of them is a directory."""
     gone, stubborn, stale = (tmp_path / f"qdhcp-{uuid.UUID(int=number)}" for number in range(3))
     stubborn.mkdir()
     stale.touch()

@@ -24,7 +24,7 @@ PORT = {
     "id": "p1",
     "network_id": "n1",
     "device_owner": DHCP_OWNER,
-    "device_id": "dhcp-of-nobody-n1",
+    "device_id": "dhcp-of-no-one-n1",
     "mac_address": "fa:16:3e:00:00:01",
     "binding:host_id": "node-1",
     "fixed_ips": [{"subnet_id": "s1", "ip_address": "10.0.0.2"}],
@@ -70,7 +70,7 @@ def test_only_dhcp_ports_are_ever_selected() -> None:
     ("active", "networks", "expected"),
     [(True, {"n1", "n9"}, ["n1"]), (True, {"n9"}, None), (False, {"n1"}, None)],
 )
-def test_an_active_agent_makes_the_ports_of_its_networks_anew(
+def test_an_active_agent_creates_the_ports_of_its_networks_again(
     active: bool, networks: set[str], expected: list[str] | None
 ) -> None:
     agent = DhcpAgent("a1", "node-1", active, frozenset(networks))
@@ -87,7 +87,7 @@ def test_an_active_agent_makes_the_ports_of_its_networks_anew(
         ({"binding:host_id": "node-2", "device_id": f"dhcp{NODE_1}-n1"}, True),
     ],
 )
-def test_an_agent_makes_no_ports_anew_that_are_anothers(
+def test_an_agent_does_not_create_ports_of_another_again(
     port: dict[str, str], refused: bool
 ) -> None:
     """Of a network that two agents host (dhcp_agents_per_network), one may be gone for good."""
@@ -132,7 +132,7 @@ def test_whose_way_to_the_service_ends(values: dict[str, Any], kind: Loss | None
         assert "10.0.0.0/24" in loss.message
 
 
-def test_a_subnet_that_two_ports_are_on_is_told_once() -> None:
+def test_a_subnet_of_two_ports_is_reported_once() -> None:
     second = {**PORT, "id": "p2", "fixed_ips": [{"subnet_id": "s1", "ip_address": "10.0.0.3"}]}
     gone = {**PORT, "id": "p3", "fixed_ips": [{"subnet_id": "deleted", "ip_address": "10.0.0.4"}]}
     assert len(route_losses([PORT, second, gone], around())) == 1
@@ -140,7 +140,7 @@ def test_a_subnet_that_two_ports_are_on_is_told_once() -> None:
     assert with_dhcp([PORT], around(enable_dhcp=False)) == []
 
 
-def test_a_port_is_made_anew_from_what_can_be_said() -> None:
+def test_a_port_is_created_again_from_its_settable_attributes() -> None:
     port = {
         **PORT,
         "status": "ACTIVE",
@@ -155,7 +155,7 @@ def test_a_port_is_made_anew_from_what_can_be_said() -> None:
     assert restoration(port) == {
         "network_id": "n1",
         "device_owner": DHCP_OWNER,
-        "device_id": "dhcp-of-nobody-n1",
+        "device_id": "dhcp-of-no-one-n1",
         "mac_address": "fa:16:3e:00:00:01",
         "binding:host_id": "node-1",
         "fixed_ips": PORT["fixed_ips"],

@@ -40,18 +40,18 @@ def test_three_findings_fit_on_a_screen_with_what_to_do(
     assert max(map(len, lines)) <= 80
     words = " ".join(" ".join(lines).split())
     for fault in faults:
-        for said in (fault.name, fault.what, f"to do: {fault.remedy}"):
-            assert said in words
+        for text in (fault.name, fault.what, f"to do: {fault.remedy}"):
+            assert text in words
 
 
-def test_what_does_not_fit_is_counted_and_the_first_is_told_in_any_case(
+def test_findings_that_do_not_fit_are_counted_and_the_first_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = printed(capsys, FAULTS)
     assert len(lines) <= SCREEN
-    told = sum(line.lstrip().startswith("to do:") for line in lines)
-    assert lines[-1] == f"and {len(FAULTS) - told} more: --format json has all of them"
+    reported = sum(line.lstrip().startswith("to do:") for line in lines)
+    assert lines[-1] == f"and {len(FAULTS) - reported} more: --format json has all of them"
     monkeypatch.setenv("COLUMNS", "20")
     assert sum(line.lstrip().startswith("to do:") for line in printed(capsys, FAULTS)) == 1
 

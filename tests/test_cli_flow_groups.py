@@ -92,14 +92,14 @@ def test_a_flow_that_should_not_be_there_is_marked_and_shows_what_it_matches() -
     assert marked.does == "udp_dst=53,vlan_vid=4097"
 
 
-def test_flows_of_an_ofport_nobody_has_form_a_group_of_their_own() -> None:
+def test_flows_of_an_unused_ofport_form_a_group_of_their_own() -> None:
     stray = DumpedFlow(FlowKey(204, 200, Match.of()), cookie(99), 0, 0, False)
     nobodys = _groups(*INSTALLED, stray)[-1]
     assert (nobodys.ofport, nobodys.port_status) == (99, None)
     assert [flow.does for flow in nobodys.flows] == ["every packet"]
 
 
-def test_a_port_that_is_none_of_ours_is_listed_only_for_flows_it_has() -> None:
+def test_an_unserved_port_is_listed_only_if_it_has_flows() -> None:
     assert PATCH not in {group.port_status.interface for group in _groups() if group.port_status}
     stray = DumpedFlow(FlowKey(0, 9, Match.of(in_port=7)), cookie(7), 1, 60, False)
     assert PATCH in {group.port_status.interface for group in _groups(stray) if group.port_status}

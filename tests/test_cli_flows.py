@@ -140,9 +140,7 @@ def test_flows_are_listed_by_port_after_those_for_all(run: Callable[..., Result]
     assert "MISSING" not in shown.stdout
 
 
-def test_a_flow_that_is_missing_or_nobodys_is_marked(
-    run: Callable[..., Result], switch: Switch
-) -> None:
+def test_a_missing_or_unexpected_flow_is_marked(run: Callable[..., Result], switch: Switch) -> None:
     lost = next(each for each in switch.flows if each.cookie == cookie(5))
     switch.flows.remove(lost)
     switch.flows.append(NOBODYS)
@@ -192,7 +190,7 @@ def test_while_the_metadata_port_is_away_its_number_is_that_of_the_hooks(
 
 
 @pytest.mark.parametrize("command", [("flows",), ("trace", "tap1")])
-def test_a_switch_that_cannot_be_asked_is_said(
+def test_an_unreachable_switch_is_reported(
     run: Callable[..., Result], switch: Switch, command: tuple[str, ...]
 ) -> None:
     switch.error = PermissionError(13, "Permission denied")
@@ -286,7 +284,7 @@ def test_a_word_that_fits_several_ports_is_refused_and_they_are_named(
     assert "interface tap4" in result.stderr
 
 
-def test_a_vswitchd_that_does_not_answer_is_said(
+def test_a_vswitchd_that_does_not_answer_is_reported(
     run: Callable[..., Result], switch: Switch
 ) -> None:
     switch.error = VswitchdError("ovs-vswitchd does not answer")

@@ -206,9 +206,9 @@ def test_an_unreachable_store_has_an_exit_status_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ovs_metadata.cli.common.WAIT", 0.3)
-    with socket.socket() as nobody_listens:
-        nobody_listens.bind(("127.0.0.1", 0))
-        url = f"zookeeper://127.0.0.1:{nobody_listens.getsockname()[1]}"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"zookeeper://127.0.0.1:{unused.getsockname()[1]}"
         result = click.testing.CliRunner().invoke(main, ["--store", url, "port", "list"])
     assert result.exit_code == 3
     assert "no ZooKeeper answers at 127.0.0.1" in one_line(result)

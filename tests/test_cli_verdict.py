@@ -144,5 +144,5 @@ def test_a_step_that_should_be_there_says_what_its_flow_does() -> None:
     assert CONTEXT.note(HOOK) == "one of our flows: in_port=5"
 
 
-def test_a_flow_with_a_cookie_like_ours_is_somebody_elses() -> None:
+def test_a_flow_with_a_cookie_like_ours_is_not_ours() -> None:
     assert "another program's flow: udp" in CONTEXT.note(TraceStep(200, "udp", 200, cookie()))

@@ -1,4 +1,4 @@
-"""Whose value is in force, and what happens to bad ones."""
+"""Whose value is effective, and what happens to bad ones."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from ovs_metadata.store.configuration import ConfigSource
 TIMEOUT = f"{PREFIX}.connect_timeout"
 
 
-def test_without_documents_the_defaults_are_in_force() -> None:
+def test_without_documents_the_defaults_are_effective() -> None:
     found = effective([])
     assert found.values == {name: key.default for name, key in known_keys().items()}
     assert set(found.origins.values()) == {SCHEMA}
@@ -53,7 +53,7 @@ def test_each_key_is_decided_by_itself() -> None:
     assert found.values[TIMEOUT] == 9
 
 
-def test_a_bad_value_leaves_in_force_what_was() -> None:
+def test_a_bad_value_leaves_the_value_before_effective() -> None:
     before = effective([ConfigSource("default", {TIMEOUT: 7})]).values
     sources = [
         ConfigSource("host h", {TIMEOUT: "soon"}),
@@ -72,12 +72,12 @@ def test_a_bad_value_that_was_there_from_the_beginning_is_passed_over() -> None:
     assert effective(sources[:1]).values[TIMEOUT] == known_keys()[TIMEOUT].default
 
 
-def test_a_bad_value_that_is_overridden_is_nobodys_business() -> None:
+def test_a_bad_value_that_is_overridden_does_no_harm() -> None:
     sources = [ConfigSource("host h", {TIMEOUT: 8}), ConfigSource("default", {TIMEOUT: "soon"})]
     assert effective(sources).problems == ()
 
 
-def test_a_bad_secret_is_said_to_be_bad_and_not_said() -> None:
+def test_a_bad_secret_is_reported_and_not_shown() -> None:
     (problem,) = effective([ConfigSource("default", {SHARED_SECRET: ["s3cret"]})]).problems
     assert SHARED_SECRET in problem
     assert "s3cret" not in problem
@@ -106,7 +106,7 @@ def test_the_generation_differs_with_every_value(values: dict[str, object]) -> N
     assert config_digest(changed) != config_digest(plain)
 
 
-def test_the_generation_is_about_what_is_in_force_wherever_it_comes_from() -> None:
+def test_the_generation_is_that_of_the_effective_values_from_any_source() -> None:
     here = effective(
         [ConfigSource("host h", {TIMEOUT: 3}), ConfigSource("default", {"other.key": 1})]
     )
@@ -128,5 +128,5 @@ def test_enabled_and_the_secret_are_never_guessed(key: str, bad: str) -> None:
     assert why in found.problems
     before = effective([ConfigSource("default", {ENABLED: True, SHARED_SECRET: "good"})]).values
     later = effective(sources, before)
-    assert not later.undecided, "it is known what was in force"
+    assert not later.undecided, "the value before is known"
     assert later.values[key] == before[key]

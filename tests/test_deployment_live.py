@@ -1,4 +1,4 @@
-"""The deployment in force follows the documents of a real store."""
+"""The effective deployment follows the documents of a real store."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ DEFAULT = config_template_path("default")
 
 
 class Live:
-    """What the agent does: refresh whenever told to."""
+    """The agent's part: refresh at each notification."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -42,7 +42,7 @@ class Live:
             deployment = self.live.refresh()
             if deployment is not None and wanted(deployment):
                 return deployment
-            assert self.changed.wait(timeout), f"waited in vain; in force is {deployment}"
+            assert self.changed.wait(timeout), f"waited in vain; effective: {deployment}"
             self.changed.clear()
 
     def until_retry_after(self, seconds: int) -> Deployment:
@@ -73,7 +73,7 @@ def test_an_empty_store_means_disabled(live: Live) -> None:
     assert live.live.generation
 
 
-def test_nothing_is_in_force_before_the_store_has_answered() -> None:
+def test_there_is_no_deployment_before_the_store_has_answered() -> None:
     unreachable = open_store("zookeeper://127.0.0.1:1", wait=None)
     made = LiveDeployment(unreachable, HOST, lambda: None)
     try:
@@ -129,7 +129,7 @@ def test_a_bad_value_is_named_and_the_last_good_one_stays(
     )
     assert any("shared_secret" in line for line in errors)
     live.live.refresh()
-    assert len(errors) == len(set(errors)) == 2, "each is said once"
+    assert len(errors) == len(set(errors)) == 2, "each is logged once"
     assert "s3cret" not in caplog.text
 
 
@@ -233,7 +233,7 @@ def test_what_is_wrong_at_the_start_leaves_all_untouched_and_is_the_reason(
         return problem in live.live.problem
 
     wait_for(refreshed, "the problem to be known")
-    assert set(found) == {None}, "not disabled: nobody said so"
+    assert set(found) == {None}, "not disabled: no document has that"
     assert live.live.refresh() is None, "nor the next time"
     assert live.live.generation == ""
     assert problem in caplog.text

@@ -61,7 +61,7 @@ def test_a_good_value(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("enabled", "yes", "true or false"),
         ("enabled", 1, "true or false"),
@@ -84,11 +84,13 @@ def test_a_good_value(name: str, value: object) -> None:
         ("nova_ca_file", "nova.pem", "absolute path"),
     ],
 )
-def test_a_bad_value_is_refused_with_what_it_must_be(name: str, value: object, said: str) -> None:
+def test_a_bad_value_is_refused_with_what_it_must_be(
+    name: str, value: object, expected: str
+) -> None:
     problem = known_keys()[f"{PREFIX}.{name}"].problem(value)
     assert problem is not None
     assert problem.startswith("must ")
-    assert said in problem
+    assert expected in problem
 
 
 @pytest.mark.parametrize("value", [4711, "  leading s3cret", "s3cret\n", ["s3cret"]])

@@ -68,10 +68,10 @@ def test_a_link_that_leads_nowhere_is_an_error(tree: Path, tmp_path: Path) -> No
         page.write("".join(f"\n{text}\n" for text in complaints))
     with pytest.raises(LabError) as error:
         build(tmp_path / "site", tree)
-    said = [line for line in str(error.value).splitlines() if "docs/security.md" in line]
-    assert len(said) == len(complaints)
+    problems = [line for line in str(error.value).splitlines() if "docs/security.md" in line]
+    assert len(problems) == len(complaints)
     for complaint in complaints.values():
-        assert [line for line in said if complaint in line], complaint
+        assert [line for line in problems if complaint in line], complaint
 
 
 def test_a_page_that_is_in_no_menu_is_an_error(tree: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The doctor's checks: what is said of which facts, and nothing of a healthy host."""
+"""The doctor's checks: which facts give which findings, and a healthy host gives none."""
 
 import json
 from dataclasses import replace
@@ -67,7 +67,7 @@ NAMESPACE = NamespaceFacts(
 )
 RECORD = record()
 TAP = Interface("tap1", ofport=5, iface_id=RECORD.port_id, vm_uuid=RECORD.device_id, tag=1)
-TOLD = {"port_id": RECORD.port_id, "instance_id": RECORD.device_id, "state": "served"}
+AGENT_VIEW = {"port_id": RECORD.port_id, "instance_id": RECORD.device_id, "state": "served"}
 
 
 IDLE = AdminFacts(enabled=False)
@@ -234,7 +234,7 @@ def test_metadata_port(switch: SwitchFacts, namespace: NamespaceFacts, expected:
     assert names(metadata_port.check(switch.bridge, namespace, agent_runs=True)) == expected
 
 
-def test_nobody_is_expected_to_listen_without_an_agent() -> None:
+def test_no_listener_is_expected_without_an_agent() -> None:
     deaf = replace(NAMESPACE, listening=frozenset())
     assert names(metadata_port.check(SWITCH.bridge, deaf, agent_runs=False)) == []
 
@@ -252,7 +252,7 @@ def port_facts(
         for each in port_statuses(interfaces, records, host_ports)
         if each.interface is interface
     )
-    return replace(PortFacts(status, state, agent_view=TOLD, asked=True), **changes)
+    return replace(PortFacts(status, state, agent_view=AGENT_VIEW, asked=True), **changes)
 
 
 @pytest.mark.parametrize(
@@ -275,12 +275,12 @@ def port_facts(
         (port_facts(state=None), ["record-missing"]),
         (port_facts(state=MalformedRecord("p", "nonsense")), ["record-malformed"]),
         (port_facts(replace(TAP, ofport_request=9)), ["ofport-moving"]),
-        (port_facts(replace(TAP, vm_uuid="somebody-else")), ["record-of-other-instance"]),
+        (port_facts(replace(TAP, vm_uuid="another-instance")), ["record-of-other-instance"]),
         (port_facts(state=replace(RECORD, fixed_ips=())), ["record-without-address"]),
         (port_facts(replace(TAP, attached_mac="fa:16:3e:00:00:99")), ["record-of-other-mac"]),
         (port_facts(agent_view=None), ["agent-sees-otherwise"]),
         (
-            port_facts(agent_view=TOLD | {"instance_id": None, "reason": "?"}),
+            port_facts(agent_view=AGENT_VIEW | {"instance_id": None, "reason": "?"}),
             ["agent-sees-otherwise"],
         ),
     ],
@@ -349,7 +349,7 @@ def test_flows(facts: FlowFacts, expected: list[str]) -> None:
     assert names(flows.check(facts)) == expected
 
 
-def said(error: ProxyError) -> Answer:
+def error_answer(error: ProxyError) -> Answer:
     return Answer(True, status=error.value.status, body=f"{error.value.text}\n".encode())
 
 
@@ -364,12 +364,12 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
         (Answer(False), 0, ["request-unanswered"]),
         (Answer(False, refused=True), 1, ["request-refused"]),
         (Answer(True), 1, ["no-answer-from-nova"]),
-        (said(ProxyError.NO_INTERFACE), 1, ["not-identified"]),
-        (said(ProxyError.NOT_READY), 1, ["not-identified"]),
-        (said(ProxyError.NOT_CONFIRMED), 1, ["not-confirmed"]),
-        (said(ProxyError.RATE_LIMITED), 1, ["over-limit"]),
-        (said(ProxyError.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
-        (said(ProxyError.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
+        (error_answer(ProxyError.NO_INTERFACE), 1, ["not-identified"]),
+        (error_answer(ProxyError.NOT_READY), 1, ["not-identified"]),
+        (error_answer(ProxyError.NOT_CONFIRMED), 1, ["not-confirmed"]),
+        (error_answer(ProxyError.RATE_LIMITED), 1, ["over-limit"]),
+        (error_answer(ProxyError.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
+        (error_answer(ProxyError.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
         # The same statuses, but of Nova's making.
         (Answer(True, status=404, body=b"<html>"), 1, ["answered-with-error"]),
         (Answer(True, status=503, body=b""), 1, ["answered-with-error"]),
@@ -462,7 +462,7 @@ def test_the_worst_finding_is_the_exit_status() -> None:
         ),
     ],
 )
-def test_what_is_wrong_may_change_only_while_everybody_is_at_work(
+def test_a_fault_may_vanish_only_while_all_processes_run(
     changes: dict[str, Any], *, expected: bool
 ) -> None:
     assert replace(AGENT, **changes).at_work is expected

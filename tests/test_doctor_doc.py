@@ -36,7 +36,7 @@ def test_a_section_says_what_the_doctor_says(fault: Fault) -> None:
     assert f"({fault.severity.word})" in text
 
 
-def test_sections_stand_below_their_hop() -> None:
+def test_sections_are_below_their_hop() -> None:
     for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
         for name in re.findall(r"^### `(.*)`$", part, flags=re.MULTILINE):
             (fault,) = (each for each in FAULTS if each.name == name)

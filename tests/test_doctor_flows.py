@@ -86,7 +86,7 @@ def test_packets_of_requests_are_counted(switch: Switch) -> None:
     ]
     assert packets.requests == 3 * len(to_proxy) > 0
     (packets,) = read_flows(switch.host, (served[5],), None).packets
-    assert packets.requests is None, "nobody asked for one port"
+    assert packets.requests is None, "no port was given"
 
 
 def test_a_missing_flow_is_why_packets_go_astray(switch: Switch) -> None:

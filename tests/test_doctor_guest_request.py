@@ -122,7 +122,7 @@ def test_a_connection_that_is_refused(rig: Rig) -> None:
     assert flags_of(rig) == [SYN]
 
 
-def test_nobody_accepts(rig: Rig) -> None:
+def test_no_server_accepts(rig: Rig) -> None:
     assert rig.ask(lambda _frame: [], timeout=0.1) == Answer(connected=False)
     assert len(flags_of(rig)) > 1, "the SYN is sent again"
     assert set(flags_of(rig)) == {SYN}

@@ -53,7 +53,7 @@ def test_who_holds_the_lock_runs(config: Config) -> None:
         assert found.agent
         assert (found.agent.pid, found.agent.stopped) == (os.getpid(), False)
         assert found.controller is None
-    # The file stays; what counts is that nobody holds it.
+    # The file stays; the test is that no process holds its lock.
     assert read_agent(config).agent is None
 
 
@@ -151,7 +151,7 @@ def test_an_agent_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not found.unreachable
 
 
-def test_whoever_has_the_tcp_port_is_not_asked(config: Config) -> None:
+def test_another_server_at_the_tcp_port_is_not_asked(config: Config) -> None:
     with (
         take_lock(config.state_dir / "agent.lock", "agent"),
         socket.create_server(("127.0.0.1", 0)) as poser,

@@ -52,7 +52,7 @@ STORE = Need(HopName.STORE, frozenset({BROKEN}), "the store cannot be asked")
 
 
 class Runs:
-    """Hops that find what they are told to, and the order in which they are examined."""
+    """Hops with given findings, and the order in which they are examined."""
 
     def __init__(self, **found: Collection[Fault]) -> None:
         self.found = found
@@ -286,7 +286,7 @@ def test_hops_that_need_open_vswitch(host: Host) -> None:
     assert HopName.NOVA not in skipped(found)
 
 
-def test_a_secret_that_anybody_can_read(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_every_client_can_read(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "is_world_readable", lambda _self, path: path.endswith("/here"))
     found = host.diagnosis()
     assert (names(found), found.verdict) == (["secret-world-readable"], "warnings")
@@ -312,7 +312,7 @@ def test_a_document_that_cannot_be_read(host: Host) -> None:
     assert skipped(found) == {HopName.NOVA: "the deployment's configuration is of no use"}
 
 
-def test_a_port_that_is_elsewhere_and_one_that_nobody_knows(host: Host) -> None:
+def test_a_port_of_another_host_and_an_unknown_one(host: Host) -> None:
     host.switch = SwitchFacts(bridge=replace(BRIDGE, interfaces=()))
     found = host.diagnosis(RECORD.port_id)
     assert names(found) == ["port-not-here"]
@@ -415,12 +415,12 @@ def test_nova_explains_the_request(host: Host) -> None:
 
 
 def test_requests_that_cannot_be_sent(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error, said in (
+    for error, reason in (
         (NotPossible("device tap1 cannot be listened on"), "device tap1 cannot be listened on"),
         (OSError("refused"), "the switch does not take it: refused"),
     ):
         monkeypatch.setattr(request, "read_answer", failing(error))
-        assert skipped(host.diagnosis()) == {HopName.REQUEST: said}
+        assert skipped(host.diagnosis()) == {HopName.REQUEST: reason}
 
 
 def test_requests_are_sent_for_eight_ports_at_most(host: Host) -> None:

@@ -108,7 +108,7 @@ def test_what_was_lost_can_be_sent_again() -> None:
     assert segment(client.again()[0])[3] == REQUEST
 
 
-def test_a_connection_nobody_waits_for_is_reset() -> None:
+def test_an_unexpected_connection_is_reset() -> None:
     client, _server, ours = connected()
     (frame,) = client.abort()
     assert segment(frame)[:3] == (ours, 1001, RST | ACK)

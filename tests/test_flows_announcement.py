@@ -1,4 +1,4 @@
-"""What a guest is told when its hooks are new."""
+"""Which guests get an advertisement when their hooks are new."""
 
 from lab.rig.neighbor_discovery import Advertisement, parse_advertisement
 from ovs_metadata.flows.announcement import ports_to_advertise_to
@@ -24,7 +24,7 @@ def test_it_replaces_whatever_mac_a_guest_holds_for_the_service() -> None:
     )
 
 
-def test_each_port_with_new_hooks_is_told_once() -> None:
+def test_each_port_with_new_hooks_gets_one_advertisement() -> None:
     ports = [Port(2, "fa:16:3e:00:00:01"), Port(7, "fa:16:3e:00:00:02")]
     flows = pipeline(FlowOptions(), 1, ports)
     assert ports_to_advertise_to(flows.values()) == [2, 7]

@@ -295,14 +295,14 @@ def test_another_bridge_that_connects_is_left_alone(
     assert "00000000000000b2" in caplog.text
 
 
-def test_before_the_bridge_is_known_nobody_can_be_it_but_the_management_socket(
+def test_before_the_bridge_is_known_only_the_management_socket_is_accepted(
     played: Played,
 ) -> None:
     assert played.connect(("127.0.0.1", 6633)).sent == []
     assert played.connect().sent
 
 
-def test_a_lost_connection_is_said_and_nothing_is_sent(
+def test_a_lost_connection_is_logged_and_nothing_is_sent(
     played: Played, caplog: pytest.LogCaptureFixture
 ) -> None:
     switch = played.in_order()
@@ -397,7 +397,7 @@ def test_flows_of_a_port_of_which_nothing_is_known_yet_stay(played: Played) -> N
     assert switch.take() == []
 
 
-def test_a_guest_with_new_hooks_is_told_the_services_mac(played: Played) -> None:
+def test_a_guest_with_new_hooks_gets_the_services_mac(played: Played) -> None:
     switch = played.connect()
     played.app._wake.set()
     played.work()
@@ -595,7 +595,7 @@ def test_a_deployment_that_wants_no_metadata_has_no_flows(
     assert len(deleted) == (0 if stays else len(flows))
 
 
-def test_ovsdb_is_waited_for_and_that_is_said_once(
+def test_it_waits_for_ovsdb_and_logs_that_once(
     played: Played, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries = 0
@@ -617,7 +617,7 @@ def test_ovsdb_is_waited_for_and_that_is_said_once(
     assert caplog.messages == ["OVSDB at unix:/x does not answer: waiting for it"]
 
 
-def test_run_by_somebody_else_it_follows_the_deployment_itself(
+def test_without_the_agent_it_follows_the_deployment_itself(
     configured: Callable[..., None], hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     configured("flows", "controller", "external")
@@ -661,14 +661,14 @@ def test_there_is_one_on_a_host(played: Played) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [(StoreError("the store is gone"), "the store is gone"), (KeyError("x"), "KeyError")],
 )
 def test_the_process_ends_with_what_it_cannot_do_without(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
-    said: str,
+    expected: str,
 ) -> None:
     def end(status: int) -> None:
         raise SystemExit(status)
@@ -681,4 +681,4 @@ def test_the_process_ends_with_what_it_cannot_do_without(
     with pytest.raises(SystemExit) as ended:
         app._vital(part)
     assert ended.value.code == 1
-    assert said in caplog.text
+    assert expected in caplog.text

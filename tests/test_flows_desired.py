@@ -19,7 +19,7 @@ OURS = MetadataPort(4, ours=True, isolated=True)
     ("bridge", "expected"),
     [
         (Bridge("br-int", row=ROW, metadata_port=OURS), MetadataNumber(4, ROW)),
-        # It is being made anew.
+        # It is being replaced.
         (Bridge("br-int", row=ROW), BEFORE),
         (Bridge("br-int", row=ROW, interfaces=(Interface("tap", 2),)), BEFORE),
         (
@@ -33,7 +33,7 @@ OURS = MetadataPort(4, ours=True, isolated=True)
         (None, None),
     ],
 )
-def test_the_flows_name_the_metadata_port_or_nobody(
+def test_the_flows_name_the_metadata_port_or_no_port(
     bridge: Bridge | None, expected: MetadataNumber | None
 ) -> None:
     assert metadata_number(bridge, BEFORE) == expected

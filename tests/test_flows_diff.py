@@ -92,7 +92,7 @@ def test_a_flow_that_is_not_desired_is_deleted() -> None:
     assert not switch.changes()
 
 
-def test_what_somebody_deleted_comes_back() -> None:
+def test_a_deleted_flow_comes_back() -> None:
     switch = _connected(_flow(1), _flow(1))
     assert not switch.changes()
     switch.removed(_flow(1).key)
@@ -111,7 +111,7 @@ def test_what_went_is_not_kept_for_the_next_dump() -> None:
     assert switch._removed == set()
 
 
-def test_what_somebody_deleted_during_a_dump_comes_back() -> None:
+def test_a_flow_deleted_during_a_dump_comes_back() -> None:
     switch = SwitchFlows()
     switch.desired = {_flow(1).key: _flow(1)}
     assert switch.dump_may_start()
@@ -121,7 +121,7 @@ def test_what_somebody_deleted_during_a_dump_comes_back() -> None:
     assert switch.changes().add == (_flow(1),)
 
 
-def test_before_a_dump_has_begun_removals_need_not_be_told() -> None:
+def test_before_a_dump_has_begun_removals_can_be_ignored() -> None:
     switch = SwitchFlows()
     assert not switch.dump_is_due()
     assert switch.dump_may_start()

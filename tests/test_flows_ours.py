@@ -40,7 +40,7 @@ NEUTRONS = [
     FlowKey(203, 100, Match.of(eth_type=0x0800, ip_proto=6, ipv4_dst="192.0.2.1")),
     FlowKey(206, 0, Match.of()),
 ]
-"""Flows that are none of ours, some of them very much alike."""
+"""Flows of other programs, some of them very similar to ours."""
 
 COLLIDING = [COOKIE_PREFIX | 0x4242BEEF, FIRST_PREFIX | 0x4242, cookie(2), FIRST_PREFIX | 2]
 """Cookies that others may draw, too."""

@@ -95,7 +95,7 @@ def test_the_match_of_a_flow_without_our_cookie_is_not_even_looked_at() -> None:
     assert reported.our_key(OPTIONS, Unreadable()) is None  # type: ignore[arg-type]
 
 
-def test_a_flow_of_ours_elsewhere_is_not_ours() -> None:
+def test_a_flow_like_ours_elsewhere_is_not_ours() -> None:
     for key, flow in FLOWS.items():
         moved = FlowKey(key.table + 1 if key.table else 60, key.priority + 1, key.match)
         assert reported.our_key(OPTIONS, _stats(reported.wire_key(moved), flow.cookie)) is None

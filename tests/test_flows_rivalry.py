@@ -1,4 +1,4 @@
-"""How soon flows that somebody else deletes are put back."""
+"""How soon to put back flows that another program deletes."""
 
 import pytest
 

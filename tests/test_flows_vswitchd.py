@@ -1,4 +1,4 @@
-"""Where ovs-vswitchd's control socket is, and what is said when there is none."""
+"""Where ovs-vswitchd's control socket is, and the error if there is none."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def test_without_a_socket_it_says_so_and_where_it_looked(tmp_path: Path) -> None
         control_socket(tmp_path)
 
 
-def test_a_socket_that_nobody_listens_on_is_an_error(tmp_path: Path) -> None:
+def test_a_socket_without_a_server_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "ovs-vswitchd.ctl"
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(path))

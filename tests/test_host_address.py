@@ -31,7 +31,7 @@ def test_port_addresses_are_link_local_and_never_the_service_address(
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_port_addresses_are_written_as_everybody_writes_them(version: IpVersion) -> None:
+def test_port_addresses_are_written_in_the_usual_form(version: IpVersion) -> None:
     for ofport in range(1, address.OFPORT_MAX + 1):
         if ofport != address.OFPORT_OF_SERVICE_ADDRESS:
             written = port_address(ofport, version)
@@ -60,7 +60,7 @@ def test_the_clash_with_the_service_address_says_what_to_do() -> None:
     "text",
     ["169.254.169.254", "169.254.0.0", "169.254.255.255", "10.0.0.5", "fe80::a9fe:a9fe", "fe80::1"],
 )
-def test_other_addresses_stand_for_no_ofport(text: str) -> None:
+def test_other_addresses_have_no_ofport(text: str) -> None:
     assert ofport_of(text) is None
 
 

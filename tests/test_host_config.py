@@ -1,4 +1,4 @@
-"""Reading the local configuration: what it holds, and what is said when it cannot be used."""
+"""Reading the local configuration: its values, and the errors of an unusable one."""
 
 import socket
 from pathlib import Path

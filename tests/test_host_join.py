@@ -185,7 +185,7 @@ OTHER = Interface("tap2", ofport=6, iface_id=OTHER_PORT, tag=1)
 BOTH = {PORT: RECORD, OTHER_PORT: dataclasses.replace(RECORD, port_id=OTHER_PORT)}
 
 
-def test_numbers_about_to_change_hands_stand_for_nobody() -> None:
+def test_numbers_that_are_being_renumbered_have_no_identity() -> None:
     """Before OVSDB says who has a number, packets of its new port come in by it."""
     host_ports = join_ports([dataclasses.replace(TAP, ofport_request=6), OTHER], BOTH)
     assert not host_ports.served
@@ -212,7 +212,7 @@ def test_a_port_that_asks_for_a_free_number_is_about_to_get_it() -> None:
     assert host_ports.pending == {5: PORT}
 
 
-def test_a_port_without_a_number_disturbs_nobody_by_asking_for_one() -> None:
+def test_a_port_without_a_number_disturbs_no_other_by_asking_for_one() -> None:
     host_ports = join_ports([dataclasses.replace(TAP, ofport=None, ofport_request=6), OTHER], BOTH)
     assert host_ports.served.keys() == {6}
 

@@ -1,4 +1,4 @@
-"""Nobody but its owner can keep a process from its lock."""
+"""Only its owner can keep a process from its lock."""
 
 import os
 import stat
@@ -64,7 +64,7 @@ def test_what_is_no_file_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("whose", ["directory", "file"])
-def test_what_is_somebody_elses_is_refused(
+def test_files_of_another_user_are_refused(
     path: Path, whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.parent.mkdir()

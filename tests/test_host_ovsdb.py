@@ -182,7 +182,7 @@ def test_a_connection_that_tells_no_contents_is_closed(tmp_path: Path) -> None:
         schema_only(connection)
 
     with server(tmp_path / "db.sock", noted) as target:
-        # What was raised is kept, and with it all that nobody has closed.
+        # The exception is kept, and with it all that is still open.
         with pytest.raises(OvsdbUnreachable) as kept:
             Ovsdb(target, "br-int", lambda _bridge: None, timeout=0.2)
         for connection in connections:
@@ -192,7 +192,7 @@ def test_a_connection_that_tells_no_contents_is_closed(tmp_path: Path) -> None:
     assert len(connections) == 2, kept  # one for the schema, one for the contents
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_server(tmp_path: Path) -> None:
     with pytest.raises(OvsdbUnreachable, match="No such file or directory"):
         Ovsdb(f"unix:{tmp_path}/db.sock", "br-int", lambda _bridge: None)
 

@@ -85,7 +85,7 @@ class Host:
         return self.log
 
 
-def test_a_record_told_of_a_port_that_has_gone_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_record_of_a_port_that_has_left_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(monkeypatch)
     host.shows(TAP)
     host.shows()

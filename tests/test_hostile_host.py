@@ -1,4 +1,4 @@
-"""Whatever is said on the host itself: errors of OVSDB, an ini file, names of processes, Nova.
+"""Hostile texts from the host itself: errors of OVSDB, an ini file, names of processes, Nova.
 
 The commands that meet it end in no traceback, and nothing of it commands a terminal or begins a
 line of its own.

@@ -1,4 +1,4 @@
-"""A worker that somebody else controls reports what he likes; the agent goes on answering."""
+"""A worker that an attacker controls reports anything; the agent goes on answering."""
 
 import asyncio
 import itertools

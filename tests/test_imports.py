@@ -15,7 +15,7 @@ _AGENT = ("ovs_metadata.agent", "tornado", "prometheus_client", "pyroute2")
 _TESTS = ("pytest", "hypothesis", "_pytest")
 
 NEEDLESS = {
-    # The agent's process is an asyncio one, and asks nobody over HTTP.
+    # The agent's process is an asyncio one, and is no HTTP client.
     "ovs_metadata.agent.main": (
         *(*_EVENTLET, *_COMMANDS, *_TESTS),
         *("cryptography", "requests", "openstack", "ovs_metadata.cli", "ovs_metadata.publisher"),

@@ -8,7 +8,7 @@ from ovs_metadata.host import config
 
 
 def test_the_page_in_the_tree_is_what_the_schemas_give() -> None:
-    assert FILE.read_text() == document(), "write it anew: tools/generate-configuration-reference"
+    assert FILE.read_text() == document(), "run tools/generate-configuration-reference"
 
 
 def test_every_key_and_every_option_is_there_once() -> None:

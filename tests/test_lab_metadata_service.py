@@ -251,7 +251,7 @@ def command(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_until_told_to_end(ending: signal.Signals, tmp_path: Path) -> None:
+def test_the_command_serves_until_sigterm(ending: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text(dump_instances([FIRST]))
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     with command(

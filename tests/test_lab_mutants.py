@@ -1,4 +1,4 @@
-"""Which mutants are made, by which tests they are tried, and what is said of them."""
+"""Which mutants are made, which tests run against them, and the report."""
 
 from lab.mutants import Outcome, annotations, importers, report
 

@@ -5,7 +5,7 @@ from ovs_metadata.flows.tables import Priority, Table
 
 
 def test_the_page_in_the_tree_is_what_the_pipeline_gives() -> None:
-    assert FILE.read_text() == document(), "write it anew with tools/generate-pipeline-doc"
+    assert FILE.read_text() == document(), "run tools/generate-pipeline-doc"
 
 
 def test_every_table_and_every_priority_says_what_it_is() -> None:

@@ -1,4 +1,4 @@
-"""What the lab hands out is nobody else's, and what it waits for comes or is named."""
+"""What the lab hands out has no other user, and its waits end or name what is missing."""
 
 import socket
 
@@ -8,7 +8,7 @@ from lab.rig.process import free_port
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0"])
-def test_a_port_that_was_handed_out_is_given_to_nobody_else(host: str) -> None:
+def test_a_port_is_handed_out_once(host: str) -> None:
     port = free_port()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as other, pytest.raises(OSError, match="in use"):

@@ -1,4 +1,4 @@
-"""Tests see the same environment and the same inputs whoever runs them."""
+"""Tests see the same environment and the same inputs for every user."""
 
 import os
 import subprocess

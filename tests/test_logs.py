@@ -152,7 +152,7 @@ def test_without_a_reader_lines_are_dropped() -> None:
         os.close(output)
 
 
-def test_a_socket_nobody_reads_holds_nothing_up() -> None:
+def test_a_socket_without_a_reader_blocks_nothing() -> None:
     reader, output = socket.socketpair()
     with reader, output:
         writer = LineWriter(output.fileno())
@@ -212,7 +212,7 @@ open({done!r}, "w").close()
 
 @pytest.mark.parametrize("patched", [False, True])
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
-def test_a_process_waits_for_nobody_who_reads_its_log(
+def test_a_process_does_not_wait_for_the_reader_of_its_log(
     kind: str, patched: bool, tmp_path: Path
 ) -> None:
     with contextlib.ExitStack() as opened:

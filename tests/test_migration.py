@@ -133,7 +133,7 @@ def test_a_certificate_without_its_key_is_not_shown() -> None:
     assert "nova_client_priv_key" in remark
 
 
-def test_rate_limits_are_told(tmp_path: Path) -> None:
+def test_rate_limits_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "metadata_agent.ini"
     path.write_text(
         f"{WHOLE}[metadata_rate_limiting]\nrate_limit_enabled = true\n"
@@ -144,7 +144,7 @@ def test_rate_limits_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("[DEFAULT]\nnova_metadata_port = many\n", "nova_metadata_port"),
         ("[DEFAULT]\nnova_metadata_protocol = gopher\n", "nova_metadata_protocol"),
@@ -153,13 +153,13 @@ def test_rate_limits_are_told(tmp_path: Path) -> None:
         (f"[DEFAULT]\nmetadata_proxy_shared_secret = $x{SECRET}\n", "shared_secret"),
     ],
 )
-def test_what_is_wrong_is_named_and_no_secret(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_wrong_is_named_and_no_secret(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "metadata_agent.ini"
     path.write_text(text)
     with pytest.raises(NeutronIniError) as caught:
         read_neutron_ini([path])
     assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -178,7 +178,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_neutron_ini([tmp_path / "none.ini"])
 
 
-def test_a_value_that_is_none_of_ours() -> None:
+def test_a_value_that_is_not_allowed() -> None:
     with pytest.raises(NeutronIniError, match="nova_metadata_url must be"):
         equivalent(NeutronMetadata(), "gopher://nova")
     with pytest.raises(NeutronIniError, match="nova_ca_file must be"):
@@ -233,7 +233,7 @@ def test_apply_writes_and_enables_nothing(migrate: Migrate, ini: Path) -> None:
     assert ENABLED not in written
 
 
-def test_apply_says_so_if_anybody_can_read_the_secret_it_writes(
+def test_apply_warns_if_every_client_can_read_the_secret(
     migrate: Migrate, ini: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (
@@ -245,8 +245,8 @@ def test_apply_says_so_if_anybody_can_read_the_secret_it_writes(
         "is_world_readable",
         lambda _self, path: path == config_template_path("default"),
     )
-    said = migrate("apply", "--metadata-agent-ini", ini).stderr
-    assert said.startswith("Warning: template default holds the shared secret, and every client")
+    warning = migrate("apply", "--metadata-agent-ini", ini).stderr
+    assert warning.startswith("Warning: template default holds the shared secret, and every client")
 
 
 def test_the_agent_of_one_host_is_looked_up_at_its_own_node(
@@ -265,7 +265,7 @@ def test_the_agent_of_one_host_is_looked_up_at_its_own_node(
 
 
 def test_a_bad_value_of_a_host_is_not_what_is_checked(tmp_path: Path) -> None:
-    """The agent passes it over, and so its template's value is in force."""
+    """The agent ignores it, so the template's value is effective."""
     with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
         for path, url in (
             (config_template_path("default"), "http://nova:8775"),
@@ -432,12 +432,12 @@ def test_back_removes_what_it_can_where_no_agent_runs(migrate: Migrate) -> None:
     assert not snapshot.exists()
 
 
-def test_nobody_knows_what_is_left_where_ovsdb_does_not_answer(migrate: Migrate) -> None:
+def test_what_is_left_is_unknown_if_ovsdb_does_not_answer(migrate: Migrate) -> None:
     migrate.without_open_vswitch()
     assert "is unreachable" in what_is_left(config.load(migrate.config))
 
 
-def test_back_without_permission_is_told_in_a_line(migrate: Migrate) -> None:
+def test_back_without_permission_prints_one_line(migrate: Migrate) -> None:
     migrate.without_open_vswitch()
     (migrate.config.parent / "state").write_text("no directory")
     result = migrate("back")

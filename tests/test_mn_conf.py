@@ -164,9 +164,9 @@ def test_the_document_that_cannot_be_read_is_named(mn_conf: MnConf) -> None:
     mn_conf("set", "-t", "big", f"{ENABLED} : true")
     mn_conf.stored("templates/big").write_text("{")
     for args in (("set", "-t", "big", f"{ENABLED} : true"), ("unset", "-t", "big", ENABLED)):
-        said = mn_conf(*args, status=1).stderr
-        assert "template big: it is not JSON" in said
-        assert "--clear" in said
+        message = mn_conf(*args, status=1).stderr
+        assert "template big: it is not JSON" in message
+        assert "--clear" in message
 
 
 def test_a_template_that_cannot_be_one_is_passed_over_and_pointed_out(mn_conf: MnConf) -> None:
@@ -245,11 +245,11 @@ def test_the_name_of_a_file_is_no_secret(mn_conf: MnConf) -> None:
 def test_values_that_do_not_go_together_are_warned_of(
     mn_conf: MnConf, target: tuple[str, str]
 ) -> None:
-    said = "nova_client_certificate and nova_client_key need each other"
+    message = "nova_client_certificate and nova_client_key need each other"
     certificate, key = (f"{PREFIX}.nova_client_{name}_file" for name in ("certificate", "key"))
-    assert said in mn_conf("set", *target, f'{certificate} : "/c.pem"').stderr
-    assert said not in mn_conf("set", *target, f'{key} : "/k.pem"').stderr
-    assert said in mn_conf("unset", *target, certificate).stderr
+    assert message in mn_conf("set", *target, f'{certificate} : "/c.pem"').stderr
+    assert message not in mn_conf("set", *target, f'{key} : "/k.pem"').stderr
+    assert message in mn_conf("unset", *target, certificate).stderr
 
 
 def test_what_a_template_lacks_the_default_one_may_have(mn_conf: MnConf) -> None:

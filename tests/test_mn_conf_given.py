@@ -35,7 +35,7 @@ def test_what_is_no_key_is_a_usage_error_and_removes_nothing(mn_conf: MnConf, ke
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "said"),
+    ("text", "status", "expected"),
     [
         (f"{PREFIX}.enabld : true", 11, f"did you mean {ENABLED}?"),
         ("some.thing : 1", 11, "no key some.thing"),
@@ -49,10 +49,10 @@ def test_what_is_no_key_is_a_usage_error_and_removes_nothing(mn_conf: MnConf, ke
     ],
 )
 def test_what_is_not_right_is_refused_and_nothing_of_it_stored(
-    mn_conf: MnConf, text: str, status: int, said: str
+    mn_conf: MnConf, text: str, status: int, expected: str
 ) -> None:
     result = mn_conf("set", f"{PREFIX}.retry_after : 3\n{text}", status=status)
-    assert said in result.stderr
+    assert expected in result.stderr
     assert result.stdout == ""
     assert mn_conf.value("-H") == {}
 
@@ -64,7 +64,7 @@ def test_an_unknown_key_can_be_forced_but_no_bad_value(mn_conf: MnConf) -> None:
 
 
 @pytest.mark.parametrize("secret_from", ["file", "standard input"])
-def test_the_secret_need_not_stand_on_a_command_line(mn_conf: MnConf, secret_from: str) -> None:
+def test_the_secret_need_not_be_on_a_command_line(mn_conf: MnConf, secret_from: str) -> None:
     file = mn_conf.directory / "secret"
     file.write_text("s3cret \n")
     name = str(file) if secret_from == "file" else "-"
@@ -106,7 +106,7 @@ def test_import_takes_what_is_not_the_default(mn_conf: MnConf) -> None:
 
 
 @pytest.mark.parametrize("target", [("-t", "big"), ("-h", "compute-1")])
-def test_import_makes_what_the_file_says_be_in_force(
+def test_import_makes_the_values_of_the_file_effective(
     mn_conf: MnConf, target: tuple[str, str]
 ) -> None:
     delay, connect = f"{PREFIX}.retry_after", f"{PREFIX}.connect_timeout"

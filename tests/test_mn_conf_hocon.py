@@ -63,7 +63,7 @@ def test_what_is_no_hocon_is_refused_without_being_repeated(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("a.b : 1 month", "a.b: a month"),
         ("a : 2 years", "a: a month or a year"),
@@ -79,9 +79,9 @@ def test_what_is_no_hocon_is_refused_without_being_repeated(text: str) -> None:
     ],
 )
 def test_what_would_be_something_else_or_nothing_is_refused(
-    text: str, said: str, caplog: pytest.LogCaptureFixture
+    text: str, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(HoconError, match=said):
+    with pytest.raises(HoconError, match=expected):
         parse(text)
     assert caplog.text == ""
 
@@ -110,7 +110,7 @@ def test_what_is_strange_is_quoted_and_escaped_when_shown() -> None:
     assert "\nb = 1" not in render({"a": 1}, {"a": ["from: host x\nb = 1"]})
 
 
-def test_where_it_ceases_to_be_hocon_is_said() -> None:
+def test_the_error_names_the_place_where_it_ceases_to_be_hocon() -> None:
     with pytest.raises(HoconError, match="line 2, column 6"):
         parse("a : 1\nb : p@ss\n")
 
@@ -123,7 +123,7 @@ def test_what_is_shown_can_be_read_back(tree: dict[str, Any]) -> None:
     assert parse(json.dumps(tree)) == values
 
 
-def test_comments_stand_above_their_key() -> None:
+def test_comments_are_above_their_key() -> None:
     assert render({"a.b": "x", "a.c": 1}, {"a.b": ["what it is"]}) == (
         '# what it is\na.b = "x"\n\na.c = 1\n'
     )

@@ -50,7 +50,7 @@ def log(request: pytest.FixtureRequest) -> Iterator[Log]:
 
 def tell(observer: Observer, **changes: Any) -> None:
     """Tell of a request; `changes` are what is not as usual."""
-    told: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         "peer": "10.0.0.5",
         "address": "169.254.0.5",
         "port_id": "port-5",
@@ -66,7 +66,7 @@ def tell(observer: Observer, **changes: Any) -> None:
         "request_id": b"req-1",
         **changes,
     }
-    observer.request_done(Outcome(**told))
+    observer.request_done(Outcome(**outcome))
 
 
 def fields(line: str) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def test_a_text_line_cannot_be_forged(target: bytes, method: bytes) -> None:
     (line,) = log.lines()
     log.close()
     assert PRINTABLE.fullmatch(line)
-    # With all that stands in quotes taken out, nothing a guest wrote is left.
+    # Without all quoted texts, nothing that a guest wrote is left.
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
     assert re.fullmatch(
         r"time=\S+ peer=10\.0\.0\.5 port_address=169\.254\.0\.5 port= instance= method= path="

@@ -24,7 +24,7 @@ LIMIT = 256 * 1024
 
 @contextlib.asynccontextmanager
 async def reporting() -> AsyncIterator[tuple[ProxyServer, Reporter, asyncio.StreamReader]]:
-    """A server that nobody asks, its reporter, and the agent's end."""
+    """A server without clients, its reporter, and the agent's end."""
     server = ProxyServer(Settings(nova_metadata_urls=(URL,), access_log="off"), IdentityTable())
     ours, theirs = socket.socketpair()
     agent, agent_writer = await asyncio.open_unix_connection(sock=ours, limit=LIMIT)

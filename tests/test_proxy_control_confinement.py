@@ -16,7 +16,7 @@ MACHINE = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 
 
 def verdict(machine: Machine, number: int, *arguments: int, audit: int | None = None) -> int:
-    """What the kernel is told of a system call."""
+    """The kernel's description of a system call."""
     words = [number, machine.audit if audit is None else audit, 0, 0]
     for each in (*arguments, *[0] * (6 - len(arguments))):
         words += [each & 0xFFFFFFFF, each >> 32]

@@ -18,7 +18,7 @@ POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
 
 
 class Agent:
-    """Stands for the agent: counts what it is asked, confirms when the test says so."""
+    """The agent's part: counts requests for a confirmation, confirms when the test does."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -32,7 +32,7 @@ class Agent:
 
 
 class Timers:
-    """Stands for the event loop's: goes off when the test says so."""
+    """The event loop's timer: it fires when the test makes it."""
 
     def __init__(self) -> None:
         self.pending: list[Timer] = []
@@ -58,7 +58,7 @@ class Timer:
 
 
 class Waiting:
-    """Stands for a connection whose answer waits."""
+    """A connection whose answer waits."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -146,7 +146,7 @@ STEPS = ["request", "first answers", "last answers", "timer", "come", "leave"]
 
 
 @given(steps=st.lists(st.sampled_from(STEPS)))
-def test_whatever_the_order_nobody_is_confirmed_too_early_or_never(steps: list[str]) -> None:
+def test_in_any_order_no_answer_is_confirmed_too_early_or_never(steps: list[str]) -> None:
     """Two promises, in any order of events.
 
     A confirmation that was asked for after a request has come before it is confirmed, and each
@@ -310,7 +310,7 @@ async def test_an_answer_of_several_parts_is_held_whole_and_in_order() -> None:
 
 
 @on_loop
-async def test_an_answer_that_waits_goes_to_nobody_else() -> None:
+async def test_a_waiting_answer_goes_to_no_other_guest() -> None:
     agent = Agent()
     async with relay(answers(OK), confirmations=agent.confirmations) as (proxy, nova):
         guest = await proxy.guest()
@@ -367,7 +367,7 @@ def test_without_a_confirmation_there_is_no_answer(
                 ProxyError.NOT_CONFIRMED, retry_after=proxy.server.settings.retry_after
             )
             assert await proxy.exchange(request_text) == refusal
-            # Nova is as well as it was, and a confirmation that comes late disturbs nobody.
+            # Nova's health is unchanged, and a late confirmation has no effect.
             assert all(each.healthy for each in proxy.server.pool.health())
             agent.confirm()
 

@@ -83,7 +83,7 @@ async def test_nothing_counts_after_what_is_not_understood() -> None:
 
 
 @on_loop
-async def test_what_comes_before_anybody_follows_is_passed_on_in_order() -> None:
+async def test_what_comes_before_the_first_follower_is_passed_on_in_order() -> None:
     messages: list[Message] = []
     async with connected() as (feed, agent):
         agent.sendall(encode(SNAPSHOT) + encode(CHANGE))

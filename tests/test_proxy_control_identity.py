@@ -69,16 +69,16 @@ def test_addresses_have_one_spelling() -> None:
         table.set("nonsense", identity(5))
 
 
-def test_listeners_are_told_of_real_changes_only() -> None:
-    told: list[tuple[str, Entry | None, Entry | None]] = []
+def test_listeners_get_real_changes_only() -> None:
+    changes: list[tuple[str, Entry | None, Entry | None]] = []
     one, two, three = (f"169.254.0.{number}" for number in (1, 2, 3))
     table = IdentityTable({one: identity(1), two: identity(2)})
-    table.subscribe(lambda *change: told.append(change))
+    table.subscribe(lambda *change: changes.append(change))
     table.set(one, identity(1))
     table.remove("169.254.0.99")
-    assert told == []
+    assert changes == []
     table.replace_all({two: Pending("port-2", "why"), three: identity(3)})
-    assert told == [
+    assert changes == [
         (one, identity(1), None),
         (two, identity(2), Pending("port-2", "why")),
         (three, None, identity(3)),

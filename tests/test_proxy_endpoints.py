@@ -69,7 +69,7 @@ async def test_the_first_is_asked_again_as_soon_as_it_is_well_whatever_is_kept()
             assert await guest.get() == OK
         assert (second.connections, len(second.requests)) == (1, 5)
         async with running_nova(answers(OK), port=port) as first:
-            # Nobody asks meanwhile: the pool itself finds out.
+            # No guest asks meanwhile: the pool itself finds out.
             await until(lambda: proxy.server.pool.health()[0].healthy)
             assert first.connections == 1
             assert await guest.get() == OK
@@ -94,7 +94,7 @@ async def test_a_request_that_found_no_connection_goes_to_the_next(what: bytes) 
 
 @pytest.mark.alone
 @on_loop
-async def test_one_that_does_not_answer_connections_holds_up_nobody_twice() -> None:
+async def test_a_silent_endpoint_delays_a_guest_once() -> None:
     with unresponsive() as url:
         async with (
             running_nova(answers(OK)) as second,
@@ -465,7 +465,7 @@ def test_families_alternate_and_what_worked_comes_first(
     assert connection_order(addresses, worked=worked) == order
 
 
-# What is under way while the settings change, or fails in a way nobody has thought of.
+# Requests in flight while the settings change, or that fail in an unforeseen way.
 
 
 @on_loop
@@ -493,7 +493,7 @@ async def test_a_connection_in_use_is_not_kept_once_its_endpoint_is_replaced() -
 
 @pytest.mark.parametrize("gone", [False, True])
 @on_loop
-async def test_a_failure_nobody_has_thought_of_is_logged_and_reported_to_who_is_still_there(
+async def test_an_unforeseen_failure_is_logged_and_reported_to_waiting_guests(
     *, gone: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -170,7 +170,7 @@ def test_bytes_behind_an_answer_are_noticed_and_no_part_of_it(
     assert part.complete
     assert part.body == (b"" if head_only else MARK)
     # After HEAD the C parser takes what follows for a body: such connections are not kept at all.
-    # Empty lines before an answer are nothing to it, and can become nobody's.
+    # The proxy ignores empty lines before an answer, and no guest can get them.
     nothing = not (wire + more).strip(b"\r\n")
     assert parser.unsolicited or not part.head.persistent or nothing
 
@@ -179,7 +179,7 @@ def test_bytes_behind_an_answer_are_noticed_and_no_part_of_it(
 
 
 class Wicked:
-    """Nova's part: whoever comes from guest 2 gets these bytes, everybody else the usual."""
+    """Nova's part: requests of guest 2 get these bytes, all others the usual answer."""
 
     def __init__(self) -> None:
         self.reply = Reply(())
@@ -231,7 +231,7 @@ def take_a_look(guest: socket.socket) -> bytes:
     st.sampled_from([b"GET", b"HEAD", b"POST"]),
 )
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_answer_reaches_anybody_but_who_asked(
+def test_no_answer_reaches_another_guest(
     relay: tuple[ProxyProcess, UpstreamRecorder, Wicked],
     wire: bytes,
     cuts: list[int],
@@ -245,8 +245,8 @@ def test_no_answer_reaches_anybody_but_who_asked(
     with connect(proxy, 2) as asker, connect(proxy, 3) as other:
         asker.sendall(method + b" /asker HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         take_a_look(asker)
-        # What came unasked is there before the next request is: later, nobody could tell.
-        wait_for(lambda: nova.replied == len(nova.requests), "Nova to have said everything")
+        # The unsolicited bytes arrive before the next request: later they look like its answer.
+        wait_for(lambda: nova.replied == len(nova.requests), "Nova's last byte")
         for turn in range(3):
             other.sendall(b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n")
             data = b""

@@ -17,15 +17,15 @@ def at_once(function: Callable[[], None]) -> None:
 
 
 class Connection:
-    """Notes what it is told."""
+    """Records the notifications."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.told: list[tuple[Entry | None, Entry | None]] = []
+        self.changes: list[tuple[Entry | None, Entry | None]] = []
         self.slots = 0
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
-        self.told.append((before, now))
+        self.changes.append((before, now))
 
     def slot_granted(self) -> None:
         self.slots += 1
@@ -52,24 +52,24 @@ def test_the_most_crowded_port_is_the_one_with_most_connections() -> None:
     assert registry.most_crowded().name == identity(6).port_id
 
 
-def test_a_change_is_told_to_the_connections_of_that_address() -> None:
+def test_connections_of_an_address_get_its_changes() -> None:
     registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     first, second = Connection("169.254.0.5"), Connection("fe80::a9fe:5")
     registry.add(first, identity(5))
     registry.add(second, identity(5))
     registry.identity_changed("169.254.0.5", identity(5), None)
     registry.identity_changed("169.254.0.99", identity(5), None)
-    assert first.told == [(identity(5), None)]
-    assert second.told == []
+    assert first.changes == [(identity(5), None)]
+    assert second.changes == []
 
 
-def test_a_change_is_told_to_who_was_there_before_the_port_was_known() -> None:
+def test_earlier_connections_get_the_change_that_makes_the_port_known() -> None:
     registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
     connection = Connection("169.254.0.5")
     registry.add(connection, None)
     registry.identity_changed("169.254.0.5", None, identity(5))
     registry.identity_changed("169.254.0.5", identity(5), identity(6))
-    assert connection.told == [(None, identity(5)), (identity(5), identity(6))]
+    assert connection.changes == [(None, identity(5)), (identity(5), identity(6))]
 
 
 def test_nothing_is_left_of_connections_that_are_gone() -> None:
@@ -141,7 +141,7 @@ def test_no_more_than_the_burst_and_the_rate_pass(
         if delay == 0:
             allowed.append(now)
         else:
-            # Who comes back when told to is served.
+            # A guest that comes back after Retry-After is served.
             later: PortLimits[Connection] = PortLimits("later", at_once)
             later.tat = port.tat
             assert later.rate_delay(now + delay, rate, burst) == 0

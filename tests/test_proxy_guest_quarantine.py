@@ -32,14 +32,14 @@ def turn_away(quarantine: Quarantine, address: str, times: int, now: float = 100
         quarantine.record_abuse(address, now=now, tolerance=3, duration=5.0)
 
 
-def test_who_keeps_connecting_is_shut_out_and_nobody_else() -> None:
+def test_a_guest_that_keeps_connecting_is_shut_out_and_no_other() -> None:
     with guarded() as (quarantine, listener):
         turn_away(quarantine, NUISANCE, 4)
         assert not connects(listener, NUISANCE, patience=0.3)
         assert connects(listener, NEIGHBOUR)
 
 
-def test_within_the_tolerance_nobody_is_shut_out() -> None:
+def test_within_the_tolerance_no_guest_is_shut_out() -> None:
     with guarded() as (quarantine, listener):
         turn_away(quarantine, NUISANCE, 3)
         quarantine.sweep(101.0)
@@ -76,7 +76,7 @@ def test_what_a_former_worker_left_is_removed() -> None:
         assert connects(listener, NUISANCE)
 
 
-def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with guarded() as (quarantine, _listener):
         turn_away(quarantine, NUISANCE, 50)
     assert caplog.text.count("abuses connections") == 1

@@ -61,7 +61,7 @@ def check(rig: Rig) -> None:
         assert rig.upstream is None or rig.upstream.paused
 
 
-def standing(rig: Rig) -> tuple[object, ...]:
+def state_of(rig: Rig) -> tuple[object, ...]:
     """Return what may decide where an event leads."""
     connection, state, exchange = rig.connection, rig.state, rig.connection._exchange
     if state in {State.LINGERING, State.CLOSING}:
@@ -88,9 +88,9 @@ def standing(rig: Rig) -> tuple[object, ...]:
 
 @pytest.fixture(scope="module")
 def ways() -> dict[Transition, Way]:
-    """Every event tried in every standing, the shortest ways first: a way to each transition."""
+    """Tries every event in every state, the shortest ways first: a way to each transition."""
     found: dict[Transition, Way] = {}
-    known = {standing(Rig())}
+    known = {state_of(Rig())}
     to_try: deque[Way] = deque([()])
     while to_try:
         way = to_try.popleft()
@@ -99,8 +99,8 @@ def ways() -> dict[Transition, Way]:
             check(rig)
             for transition in rig.connection.seen:
                 found.setdefault(transition, (*way, event))
-            if standing(rig) not in known:
-                known.add(standing(rig))
+            if state_of(rig) not in known:
+                known.add(state_of(rig))
                 to_try.append((*way, event))
     return found
 

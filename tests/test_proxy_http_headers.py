@@ -103,7 +103,7 @@ def test_a_header_that_is_the_proxys_to_say_is_dropped_in_any_spelling(
     assert sort_request_headers([(name, value)]).passed == b""
 
 
-def test_headers_nominated_by_connection_are_dropped_wherever_they_stand() -> None:
+def test_headers_nominated_by_connection_are_dropped_in_any_order() -> None:
     headers = [
         (b"X-Before", b"1"),
         (b"Connection", b"x-before, X_After"),

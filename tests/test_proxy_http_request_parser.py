@@ -227,7 +227,7 @@ def test_no_more_is_looked_at_than_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"A:\n", b"A: " + 4096 * b"b", 30 * b"A:\r\n" + b"\r\n"])
-def test_a_refused_head_request_is_told_apart(rest: bytes) -> None:
+def test_a_refused_head_request_is_recognised(rest: bytes) -> None:
     subject = parser()
     subject.receive(b"HEAD / HTTP/1.1\r\n" + rest)
     assert isinstance(subject.take(), ProxyError)

@@ -94,7 +94,7 @@ def test_no_body_of_an_informational_answer_reaches_a_guest(
     except BadResponseError:
         assert sent == b""
         return
-    # Whoever ignores the framing, as RFC 9112 (section 6.3) demands, reads the same.
+    # A client that ignores the framing, as RFC 9112 (section 6.3) demands, reads the same.
     expected = OK if body == OK else UNTIL_CLOSE
     assert sent.startswith(b"HTTP/1.1 200 OK\r\nX: y\r\n")
     assert sent.endswith(b"hello")
@@ -228,7 +228,7 @@ def test_a_long_body_in_small_chunks_is_no_framing_without_end() -> None:
     assert subject.feed(b"0\r\nT: t\r\n\r\n").complete
 
 
-def test_an_end_before_the_end_is_told_apart_from_the_proper_one() -> None:
+def test_a_premature_end_is_distinguished_from_the_proper_one() -> None:
     for data in (b"", UNTIL_CLOSE[:10], OK[:-1], CHUNKED[:-1]):
         subject = parser()
         subject.feed(data)

@@ -25,7 +25,7 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 class Gate:
-    """A Nova that answers when told to."""
+    """A Nova that answers when the test makes it."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -44,7 +44,7 @@ async def settle(proxy: Proxy) -> None:
 
 
 @on_loop
-async def test_over_the_rate_limit_a_port_is_told_when_to_come_back() -> None:
+async def test_over_the_rate_limit_a_port_gets_retry_after() -> None:
     async with relay(answers(OK), rate_limit=0.5, rate_limit_burst=3) as (proxy, nova):
         guest = await proxy.guest()
         for _ in range(3):
@@ -93,7 +93,7 @@ async def test_a_port_has_only_so_many_requests_under_way() -> None:
 
 
 @on_loop
-async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
+async def test_leaving_the_queue_does_not_block_others() -> None:
     gate = Gate()
     async with relay(gate.script, max_requests_per_port=1) as (proxy, nova):
         first, leaving, last = [await proxy.guest(2) for _ in range(3)]

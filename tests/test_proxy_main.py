@@ -100,7 +100,7 @@ def entry(number: int) -> dict[str, str]:
     return dict(line["identity"])
 
 
-def test_by_hand_it_serves_a_file_until_it_is_told_to_stop(nova: str, tmp_path: Path) -> None:
+def test_by_hand_it_serves_a_file_until_sigterm(nova: str, tmp_path: Path) -> None:
     file = tmp_path / "identities.json"
     file.write_text(json.dumps({"identities": {"127.0.0.2": entry(2), "127.0.0.3": entry(3)}}))
     port = free_port()

@@ -55,7 +55,7 @@ def test_one_that_failed_is_tried_again_after_the_interval(
     # Requests that fail meanwhile do not put it off.
     again = failed(after, error, now=now + 1, retry_interval=INTERVAL)
     assert is_due(again, now=now + later) == (later >= INTERVAL)
-    # While it is being tried, nobody else tries.
+    # While one request tries it, no other does.
     assert not is_due(tried(after, now=now + INTERVAL), now=math.nextafter(math.inf, 0))
 
 

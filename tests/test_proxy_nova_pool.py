@@ -28,7 +28,7 @@ BAD_ANSWER = render_error(ProxyError.BAD_ANSWER, retry_after=1)
 
 
 def unreachable() -> str:
-    """Return the URL of a port nobody listens on."""
+    """Return the URL of a port without a server."""
     return f"http://127.0.0.1:{free_port()}"
 
 
@@ -136,9 +136,7 @@ LEAK = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nleaked"
 @pytest.mark.parametrize("unsolicited", [LEAK, LEAK[:9], b"x", b"\r\nHTTP/1.1 200 OK\r\n"])
 @pytest.mark.parametrize("together", [True, False])
 @on_loop
-async def test_bytes_nobody_asked_for_never_reach_a_guest(
-    unsolicited: bytes, *, together: bool
-) -> None:
+async def test_unsolicited_bytes_never_reach_a_guest(unsolicited: bytes, *, together: bool) -> None:
     sent = asyncio.Event()
 
     async def script(connection: NovaConnection) -> None:

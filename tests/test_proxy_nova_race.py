@@ -104,7 +104,7 @@ async def test_a_race_that_is_called_off_leaves_nothing_open(*, done: bool) -> N
 
 
 @on_loop
-async def test_an_error_nobody_expects_ends_the_race() -> None:
+async def test_an_unexpected_error_ends_the_race() -> None:
     attempts = Attempts()
     race = attempts.race("a", "b", delay=0.0)
     await until(lambda: attempts.begun == ["a", "b"])

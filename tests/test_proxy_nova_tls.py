@@ -82,7 +82,7 @@ async def test_each_endpoint_is_spoken_to_as_its_url_says(authority: Authority) 
 
 @pytest.mark.parametrize("insecure", [True, False])
 @on_loop
-async def test_an_unknown_authority_is_accepted_only_when_told_so(
+async def test_an_unknown_authority_is_accepted_only_if_configured(
     authority: Authority, tmp_path: Path, *, insecure: bool
 ) -> None:
     other = Authority(tmp_path, "other")
@@ -146,7 +146,7 @@ async def test_connections_are_kept_whatever_session_tickets_nova_sends(
 
 @pytest.mark.parametrize("together", [True, False])
 @on_loop
-async def test_bytes_nobody_asked_for_never_reach_a_guest_over_tls(
+async def test_unsolicited_bytes_never_reach_a_guest_over_tls(
     authority: Authority, *, together: bool
 ) -> None:
     sent = asyncio.Event()
@@ -173,7 +173,7 @@ async def test_bytes_nobody_asked_for_never_reach_a_guest_over_tls(
 
 
 @on_loop
-async def test_bytes_behind_an_answer_that_had_to_wait_for_its_guest_reach_nobody(
+async def test_bytes_behind_an_answer_that_waited_for_its_guest_reach_no_guest(
     authority: Authority,
 ) -> None:
     # More than fits into the buffers of sockets and of TLS, so reading from Nova pauses.
@@ -323,7 +323,7 @@ async def test_an_answer_without_length_is_whole_only_if_tls_ends_properly(
         await connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nthe first half")
         await until(lambda: receiver.body == b"the first half")
         if not proper:
-            # TCP ends, which anybody on the way can have done, and TLS has not said so.
+            # TCP ends, which any host on the path can cause, without TLS's close_notify.
             raw = os.dup(connection.writer.get_extra_info("socket").fileno())
             with socket.socket(fileno=raw) as end:
                 end.shutdown(socket.SHUT_WR)

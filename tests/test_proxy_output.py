@@ -90,7 +90,7 @@ def states(proxy: Proxy) -> set[State]:
 
 
 def output_is_full(proxy: Proxy) -> bool:
-    """Whether no answer waits for anybody but its guest."""
+    """Whether each answer waits for its own guest alone."""
     streaming = [each for each in connections(proxy) if each._state is State.STREAMING]
     return all(connection._output_full for connection in streaming)
 

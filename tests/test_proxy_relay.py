@@ -320,7 +320,7 @@ async def test_a_wish_to_upgrade_is_ignored_and_the_body_stays_a_body(upgrade: b
 
 
 @on_loop
-async def test_100_continue_is_said_when_the_body_is_wanted() -> None:
+async def test_100_continue_is_sent_when_the_body_is_wanted() -> None:
     async with relay(answers(OK)) as (proxy, nova):
         guest = await proxy.guest()
         await guest.send(

@@ -97,12 +97,12 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(sync: Sync) -> None
         make_port(2, device_id="another", revision_number=4),
         make_port(7),
     )
-    said = sync("--dry-run", exit_code=5).stdout
-    assert f"add {make_port(7)['id']} instance={make_port(7)['device_id']} revision=3\n" in said
+    output = sync("--dry-run", exit_code=5).stdout
+    assert f"add {make_port(7)['id']} instance={make_port(7)['device_id']} revision=3\n" in output
     device = f"device_id: {ports[2]['device_id']} -> another"
-    assert f"update {ports[2]['id']} {device}, revision_number: 3 -> 4\n" in said
-    assert f"remove {ports[3]['id']}\n" in said
-    assert "1 would be added, 1 would be updated, 1 would be removed" in said
+    assert f"update {ports[2]['id']} {device}, revision_number: 3 -> 4\n" in output
+    assert f"remove {ports[3]['id']}\n" in output
+    assert "1 would be added, 1 would be updated, 1 would be removed" in output
     assert sync.records() == before
     sync()
     assert sync("--dry-run").stdout.startswith("4 ports compared: 4 unchanged")
@@ -148,7 +148,7 @@ def test_records_removed_by_mistake_come_back(sync: Sync, options: list[str]) ->
     assert sync.records() == records(*ports)
 
 
-def test_a_deletion_that_neutron_told_of_is_overwritten_by_force_only(sync: Sync) -> None:
+def test_a_deletion_by_neutron_is_overwritten_by_force_only(sync: Sync) -> None:
     sync.store.delete(make_port(1)["id"], MAX_REVISION)
     sync.ports(make_port(1))
     assert sync.counts() == {"outdated": 1}
@@ -217,7 +217,7 @@ def test_a_port_without_revision_ends_the_command(sync: Sync) -> None:
     assert "`revisions` must be loaded" in sync(exit_code=1).stderr
 
 
-def test_a_neutron_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_neutron_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     command = ["port", "sync", "--from-neutron", "--os-endpoint", f"http://127.0.0.1:{free_port()}"]
     result = click.testing.CliRunner().invoke(
         main, ["--store", f"directory:{tmp_path / 'store'}", *command]
@@ -227,9 +227,7 @@ def test_a_neutron_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> N
     assert result.stderr.count("\n") == 1
 
 
-def test_missing_credentials_are_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_credentials_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     store = ["--store", f"directory:{tmp_path / 'store'}"]

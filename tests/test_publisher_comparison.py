@@ -143,7 +143,7 @@ def test_of_one_revision_neutron_is_right_and_its_record_is_forced(store: Store)
     assert store.get(make_port(1)["id"]) == record(1)
 
 
-def test_a_store_ahead_of_neutron_is_left_alone_and_said(
+def test_a_store_ahead_of_neutron_stays_and_is_reported(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     ahead = record(1, revision_number=9, device_id="another")

@@ -95,7 +95,7 @@ def test_a_port_without_a_field_is_refused() -> None:
 
 
 @pytest.mark.parametrize("values", [{"revision_number": None}, {"id": None}])
-def test_without_revision_or_id_nothing_can_be_said(values: dict[str, Any]) -> None:
+def test_without_revision_or_id_there_is_no_change(values: dict[str, Any]) -> None:
     with pytest.raises(MalformedRecord, match="`revisions` must be loaded"):
         change_of(port(**values))
 

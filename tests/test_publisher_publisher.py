@@ -86,7 +86,7 @@ def test_an_outage_is_waited_for_and_only_the_last_state_is_written(
 
     def open_at_last() -> Store:
         if next(failures, None) is not None:
-            raise StoreUnavailable("nobody is there")
+            raise StoreUnavailable("no server answers")
         return open_store(url)
 
     publisher = Publisher(open_at_last)
@@ -94,8 +94,8 @@ def test_an_outage_is_waited_for_and_only_the_last_state_is_written(
         publisher.submit(change(record(1, revision)))
     assert publisher.flush(10)
     assert store.get(record(1).port_id) == record(1, 5)
-    said = [entry.getMessage() for entry in caplog.records if entry.name == module.__name__]
-    assert sum("nobody is there" in message for message in said) == 1
+    messages = [entry.getMessage() for entry in caplog.records if entry.name == module.__name__]
+    assert sum("no server answers" in message for message in messages) == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -27,7 +27,7 @@ Start = Callable[..., Reconciler]
 
 
 class Ports:
-    """Neutron's ports; counts how often they were read, and fails as often as it is told."""
+    """Neutron's ports; counts how often they were read, and fails as often as the test wants."""
 
     def __init__(self, *ports: Port) -> None:
         self.there = list(ports)
@@ -130,7 +130,7 @@ def test_what_was_removed_by_mistake_is_added_again(store: Store) -> None:
 
 def test_a_port_deleted_while_ports_were_read_does_not_come_back(store: Store) -> None:
     deleted, unbound = make_port(1), make_port(2)
-    # The one's tombstone is that of the deletion; the other's that of an update told just now.
+    # One tombstone is that of the deletion; the other is that of a recent update.
     store.delete(deleted["id"], MAX_REVISION)
     removed_by_mistake(store, unbound)
     source = Ports(deleted, unbound)
@@ -212,7 +212,7 @@ def test_a_thread_that_is_stopped_ends_quietly(
     assert "no longer" not in caplog.text
 
 
-def test_a_core_plugin_without_pages_is_said_and_does_not_end_the_thread(
+def test_a_core_plugin_without_pages_is_logged_and_does_not_end_the_thread(
     start: Start, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Unpaged(Ports):
@@ -257,7 +257,7 @@ def test_the_first_waits_for_another_server_to_be_done(
     wait_for(lambda: list(store.port_ids()), "the first after the other's")
 
 
-def test_a_failure_is_said_once_and_tried_again(
+def test_a_failure_is_logged_once_and_tried_again(
     start: Start,
     store: Store,
     url: str,
@@ -269,7 +269,7 @@ def test_a_failure_is_said_once_and_tried_again(
 
     def opener() -> Store:
         if next(outage, None) is not None:
-            raise StoreUnavailable("nobody is there")
+            raise StoreUnavailable("no server answers")
         return open_store(url)
 
     source = Ports(make_port(1))

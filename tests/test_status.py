@@ -279,7 +279,7 @@ class Reader(HTMLParser):
 
 
 def troubled() -> HostStatus:
-    """A host of which everything that somebody else chose is hostile."""
+    """A host with hostile texts in everything that others choose."""
     about = About(HOSTILE, HOSTILE, False, HOSTILE, (Child(HOSTILE, 7, running=False),))
     status = host(about, problems=(HOSTILE,))
     bad = EndpointHealth(HOSTILE, healthy=False, since=1.0, last_error=HOSTILE)
@@ -326,7 +326,7 @@ def test_the_page_can_be_read_without_seeing_it() -> None:
     assert ("html", {"lang": "en"}) in read.elements
 
 
-def test_the_page_loads_itself_anew_unless_asked_not_to() -> None:
+def test_the_page_reloads_itself_unless_asked_not_to() -> None:
     assert 'http-equiv="refresh"' in page(host())
     assert 'http-equiv="refresh"' not in page(host(), refreshed=False)
 
@@ -370,7 +370,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("appearance", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(appearance: str) -> None:
+def test_text_contrasts_with_its_background(appearance: str) -> None:
     light, dark, *_ = re.findall(r":root {(.*?)}", page(host()), re.DOTALL)
     text = light if appearance == "light" else dark
     colours = dict(re.findall(r"--(\w+): #(\w+);", text))

@@ -200,7 +200,7 @@ def test_port_list_without_an_agent_shows_the_records_and_says_so(command: Comma
     assert "no agent answers" in refused.stderr
 
 
-def test_whoever_answers_is_asked_and_not_believed(tmp_path: Path) -> None:
+def test_another_server_s_answer_is_not_trusted(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with pytest.raises(AgentUnreachable, match="no agent answers"):
         ask(path, "/status")

@@ -31,14 +31,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def test_a_host_that_nobody_configured_has_empty_sources(store: Store) -> None:
+def test_an_unconfigured_host_has_empty_sources(store: Store) -> None:
     assert read_sources(store, "h") == [
         ConfigSource("host h", {}),
         ConfigSource("template default", {}),
     ]
 
 
-def test_the_assigned_template_stands_between_host_and_default(store: Store) -> None:
+def test_the_assigned_template_is_between_host_and_default(store: Store) -> None:
     for number, path in enumerate(
         [config_node_path("h"), config_template_path("big"), config_template_path("default")]
     ):
@@ -85,10 +85,12 @@ def test_whether_it_is_enabled(values: list[Any], before: bool, *, expected: boo
 def test_a_document_malformed_from_the_beginning_leaves_open_what_is_wanted(store: Store) -> None:
     path = config_template_path("default")
     replace(store, path, lambda _: b"{")
-    told: list[None] = []
-    follower = ConfigurationFollower(store, "h", lambda: told.append(None))
+    received: list[None] = []
+    follower = ConfigurationFollower(store, "h", lambda: received.append(None))
     try:
-        wait_for(lambda: len(told) >= 3, "the host's own document, its assignment and the template")
+        wait_for(
+            lambda: len(received) >= 3, "the host's own document, its assignment and the template"
+        )
         (problem,) = follower.problems()
         assert problem.startswith("template default: it is not JSON")
         assert follower.sources() is None
@@ -96,7 +98,7 @@ def test_a_document_malformed_from_the_beginning_leaves_open_what_is_wanted(stor
         wait_for(lambda: follower.sources() is not None, "the mended document")
         assert follower.problems() == []
         replace(store, path, lambda _: b"[]")
-        wait_for(follower.problems, "the document to be told of")
-        assert follower.sources() is not None, "what it last said stays"
+        wait_for(follower.problems, "a problem with the document")
+        assert follower.sources() is not None, "its last content stays"
     finally:
         follower.close()

@@ -156,19 +156,19 @@ def test_while_the_directory_is_away_the_last_known_stays(
     store.put(record(1))
     following = Followed(store)
     following.settle(record(1).port_id)
-    told = following.told
+    received = following.received
     away = root.rename(root.with_name("away"))
     wait_for(lambda: "is gone" in caplog.text, "the outage to be logged")
-    before = list(told.calls)
+    before = list(received.calls)
     directory_store(away).put(record(1, revision=2))
     away.rename(root)
-    told.wait_for(record(1).port_id, record(1, revision=2))
-    assert told.calls[len(before) :] == [(record(1).port_id, record(1, revision=2))]
+    received.wait_for(record(1).port_id, record(1, revision=2))
+    assert received.calls[len(before) :] == [(record(1).port_id, record(1, revision=2))]
     assert caplog.text.count("is gone") == 1
     store.close()
 
 
-def test_a_root_that_is_no_directory_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_root_that_is_no_directory_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(StoreUnavailable, match=r"store directory .*/file: Not a directory") as bad:
@@ -184,8 +184,8 @@ def test_a_directory_in_a_records_place_disturbs_no_other_port(
     (root / port_path(record(2).port_id).removeprefix("/")).mkdir(parents=True)
     following = Followed(store)
     following.settle(record(1).port_id, record(2).port_id)
-    assert following.told.of(record(1).port_id) == [record(1)]
-    assert following.told.of(record(2).port_id) == []
+    assert following.received.of(record(1).port_id) == [record(1)]
+    assert following.received.of(record(2).port_id) == []
     assert caplog.text.count(f"Is a directory: {root}") == 1
     store.close()
 
@@ -196,16 +196,16 @@ eventlet.monkey_patch()
 import sys
 from dataclasses import replace
 from lab.rig.process import wait_for
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 from ovs_metadata.store import open_store
 
 store = open_store(sys.argv[1])
-told = Told()
-store.follow(told).set_ports([record().port_id])
-told.wait_for(record().port_id, None)
+received = StateRecorder()
+store.follow(received).set_ports([record().port_id])
+received.wait_for(record().port_id, None)
 for revision in (1, 2):
     store.put(record(revision=revision))
-    told.wait_for(record().port_id, record(revision=revision))
+    received.wait_for(record().port_id, record(revision=revision))
 pool = eventlet.GreenPool(8)
 list(pool.imap(lambda number: store.put(record(number)), range(2, 40)))
 assert len(list(store.port_ids())) == 39

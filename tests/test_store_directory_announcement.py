@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "hv-1"
 
 
-def test_the_living_are_told_from_the_dead(file: Path) -> None:
+def test_living_agents_are_distinguished_from_dead_ones(file: Path) -> None:
     assert not is_alive(file)
     assert not is_alive(file / "below nothing")
     announcements = [DirectoryAnnouncement(file, lambda _data: None) for _ in range(2)]

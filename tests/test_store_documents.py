@@ -103,7 +103,7 @@ def test_nothing_is_written_when_nothing_changes(store: Store) -> None:
     assert json.loads(document.data) == {"a": 1}
 
 
-def test_a_change_is_made_anew_when_another_writer_was_faster(store: Store) -> None:
+def test_a_change_is_repeated_when_another_writer_was_faster(store: Store) -> None:
     seen = []
 
     def changed(values: Any) -> Any:

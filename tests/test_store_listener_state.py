@@ -1,8 +1,8 @@
-"""What a listener is told."""
+"""Which states a listener gets."""
 
 import threading
 
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 
 from lab.rig.process import wait_for
 from ovs_metadata.store.interface import PortState
@@ -13,36 +13,36 @@ PORT = record().port_id
 DATA = record().to_json()
 
 
-def test_only_followed_ports_are_told() -> None:
-    told = Told()
-    state = ListenerState(PORTS, told)
+def test_only_followed_ports_arrive() -> None:
+    received = StateRecorder()
+    state = ListenerState(PORTS, received)
     state.report(PORT, DATA)
     assert state.set_keys([PORT]) == {PORT}
     assert state.keys() == {PORT}
     state.report(PORT, DATA)
     assert state.set_keys([]) == set()
     state.report(PORT, None)
-    assert told.calls == [(PORT, record())]
+    assert received.calls == [(PORT, record())]
 
 
-def test_a_port_that_stays_followed_is_not_new_and_not_told_again() -> None:
-    told = Told()
-    state = ListenerState(PORTS, told)
+def test_a_port_that_stays_followed_does_not_arrive_again() -> None:
+    received = StateRecorder()
+    state = ListenerState(PORTS, received)
     state.set_keys([PORT])
     state.report(PORT, None)
     other = record(2).port_id
     assert state.set_keys([PORT, other]) == {other}
     state.report(PORT, None)
-    assert told.calls == [(PORT, None)]
+    assert received.calls == [(PORT, None)]
 
 
 def test_a_record_with_unknown_keys_more_or_less_is_the_same_record() -> None:
-    told = Told()
-    state = ListenerState(PORTS, told)
+    received = StateRecorder()
+    state = ListenerState(PORTS, received)
     state.set_keys([PORT])
     state.report(PORT, DATA)
     state.report(PORT, DATA.replace(b"{", b'{"later": 1, ', 1))
-    assert told.calls == [(PORT, record())]
+    assert received.calls == [(PORT, record())]
 
 
 def test_setting_the_ports_waits_for_a_call_under_way() -> None:

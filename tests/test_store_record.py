@@ -1,4 +1,4 @@
-"""Port records: what is accepted, its canonical form, and what is said of anything else."""
+"""Port records: what is accepted, its canonical form, and the errors of anything else."""
 
 import json
 from dataclasses import MISSING, asdict, fields, replace

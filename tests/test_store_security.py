@@ -52,7 +52,7 @@ def test_what_is_not_one_line_of_credentials_is_refused(auth_file: Path, content
 
 
 @pytest.mark.parametrize("which", ["auth", "key"])
-def test_secrets_open_to_everybody_are_refused(tmp_path: Path, which: str) -> None:
+def test_world_readable_secrets_are_refused(tmp_path: Path, which: str) -> None:
     auth = _file(tmp_path / "auth", 0o644 if which == "auth" else 0o600)
     auth.write_text("metadata:secret")
     ca, cert = _file(tmp_path / "ca"), _file(tmp_path / "cert")

@@ -97,7 +97,7 @@ def test_what_is_followed_is_kept_however_much_it_is(file: Path) -> None:
     assert all(again.get(f"/{number}") for number in range(MAX_NODES + 10))
 
 
-def test_of_what_a_former_process_knew_that_goes_first_which_nobody_follows(file: Path) -> None:
+def test_unfollowed_nodes_of_a_former_process_are_removed_first(file: Path) -> None:
     before = Snapshot(file, STORE)
     for number in range(MAX_NODES):
         before.put(f"/{number}", CachedNode(b"1"))
@@ -161,7 +161,7 @@ def test_what_is_damaged_counts_as_empty_and_is_replaced(
     assert _again(file).get("/a") == CachedNode(b"1")
 
 
-def test_a_file_that_cannot_be_written_is_said_once_and_tried_again(
+def test_an_unwritable_file_is_logged_once_and_tried_again(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     snapshot = Snapshot(file, STORE)

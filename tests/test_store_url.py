@@ -67,11 +67,11 @@ def test_a_bad_url_is_answered_with_the_good_forms(url: str) -> None:
 @given(st.text() | st.text().map("zookeeper://{}".format) | st.text().map("directory:{}".format))
 def test_any_text_is_a_location_or_one_line(text: str) -> None:
     try:
-        said = repr(parse_store_url(text))
+        expected = repr(parse_store_url(text))
     except StoreError as refused:
-        said = str(refused)
-    assert said.startswith(("DirectoryLocation", "ZooKeeperLocation", "bad store URL"))
-    assert said.isprintable()
+        expected = str(refused)
+    assert expected.startswith(("DirectoryLocation", "ZooKeeperLocation", "bad store URL"))
+    assert expected.isprintable()
 
 
 def test_a_directory_is_opened_without_kazoo(

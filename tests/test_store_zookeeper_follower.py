@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from contracts.store_support import Told, record
+from contracts.store_support import StateRecorder, record
 from kazoo.exceptions import NoNodeError
 
 from lab.rig.process import wait_for
@@ -50,7 +50,7 @@ class Client:
 
 
 def test_a_port_added_while_others_are_being_read_is_read_too() -> None:
-    told = Told()
+    received = StateRecorder()
     session = ZooKeeperSession(cast("Any", Client()), "zk1:2181", "")
     session.note_state(connected=True)
 
@@ -61,10 +61,10 @@ def test_a_port_added_while_others_are_being_read_is_read_too() -> None:
         return True
 
     kind = replace(PORTS, is_key=is_port_id)
-    follower = ZooKeeperFollower(session, kind, told, None, None)
+    follower = ZooKeeperFollower(session, kind, received, None, None)
     follower.set_ports([FIRST.port_id])
-    wait_for(lambda: len(told.calls) == 2, "both to be told")
-    assert sorted(told.calls) == sorted([(FIRST.port_id, FIRST), (LATE.port_id, LATE)])
+    wait_for(lambda: len(received.calls) == 2, "both states")
+    assert sorted(received.calls) == sorted([(FIRST.port_id, FIRST), (LATE.port_id, LATE)])
     follower.close()
 
 
@@ -94,21 +94,21 @@ def test_many_are_read_some_at_a_time_and_what_is_no_port_not_at_all(
                 return Counted(data)
             return Counted(super().get_async(path, watch)._outcome)
 
-    told = Told()
+    received = StateRecorder()
     session = ZooKeeperSession(cast("Any", Counting()), "zk1:2181", "")
     session.note_state(connected=True)
-    follower = ZooKeeperFollower(session, PORTS, told, None, None)
+    follower = ZooKeeperFollower(session, PORTS, received, None, None)
     ports = [each.port_id for each in records]
     follower.set_ports([*ports, "tap1"])
-    wait_for(lambda: len(told.calls) == 6, "all to be told")
+    wait_for(lambda: len(received.calls) == 6, "all six states")
     follower.close()
     assert sorted(asked) == sorted(ports)
     assert most == 2
-    assert dict(told.calls)["tap1"] is None
+    assert dict(received.calls)["tap1"] is None
 
 
 @pytest.mark.parametrize(("given", "seconds"), [(None, OPERATION_TIMEOUT), (3.0, 3.0), (0.0, 0.0)])
-def test_an_answer_may_take_as_long_as_is_said(given: float | None, seconds: float) -> None:
+def test_an_answer_may_take_as_long_as_the_timeout(given: float | None, seconds: float) -> None:
     waited: list[float] = []
 
     def get(*, timeout: float) -> None:

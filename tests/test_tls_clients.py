@@ -1,4 +1,4 @@
-"""Whom each of our TLS clients believes: a server of the right authority and name, and nobody else.
+"""Which server each of our TLS clients accepts: one of the right authority and name, no other.
 
 docs/security.md has the table. A client of OVSDB is not among them: it speaks no TLS.
 """
@@ -30,7 +30,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nlate
 
 
 class Server:
-    """A TLS server on localhost: what clients said to it, and how many broke the handshake off."""
+    """A TLS server on localhost: what clients sent, and how many broke the handshake off."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.heard = b""

@@ -1,4 +1,4 @@
-"""Plain English: words that hide who does what are in no text of the project.
+"""Plain English: words that hide who does what are in no text of the project, nor in a test's name.
 
 CONTRIBUTING.md has what to write in their place.
 """
@@ -21,8 +21,8 @@ HIDING = re.compile(
 """No actor (nobody, whoever, is said), or no noun of the field (in force, anew, sign of life)."""
 
 PROGRAMS = (
-    *("agent", "benchmarks", "cli", "devstack", "flows", "host", "proxy", "publisher"),
-    *("src/ovs_metadata", "store", "tools"),
+    *("agent", "benchmarks", "cli", "devstack", "flows", "functional_tests", "host", "proxy"),
+    *("publisher", "src/ovs_metadata", "store", "tests", "tools"),
 )
 """Directories whose docstrings, comments and messages have none of these words."""
 
@@ -30,7 +30,7 @@ FILES = [
     path.relative_to(ROOT)
     for directory in PROGRAMS
     for path in sorted((ROOT / directory).rglob("*.py"))
-    if path.resolve() == path  # not by a link
+    if path.resolve() == path and path != Path(__file__)  # not by a link
 ]
 
 TEXTS = ("benchmarks", "debian", "devstack", "docs", "etc", "packaging", "tools")
@@ -47,7 +47,7 @@ PAGES = [
     if path.is_file() and (TEXT.fullmatch(path.suffix) or path.parent == ROOT)
 ]
 
-USER = re.compile(r'"nobody"|\b(as|user|user =) nobody\b')
+USER = re.compile(r'"nobody"|\b(as|user|user =) nobody\b|reuid=nobody')
 """The user of that name."""
 
 CODE = re.compile(r"`[^`]*`")
@@ -71,6 +71,19 @@ def test_texts_name_who_does_what(file: Path) -> None:
 def test_pages_name_who_does_what(page: Path) -> None:
     text = USER.sub("", CODE.sub("", (ROOT / page).read_text()))
     assert [match[0] for match in HIDING.finditer(text)] == []
+
+
+TESTS = [file for file in FILES if file.parts[0] in {"tests", "functional_tests"}]
+
+NAME = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", TESTS, ids=str)
+def test_names_of_tests_name_who_does_what(file: Path) -> None:
+    names = NAME.findall((ROOT / file).read_text())
+    allowed = {"test_the_user_nobody_is_accepted"}
+    found = [name for name in names if HIDING.search(name.replace("_", " "))]
+    assert [name for name in found if name not in allowed and "stand_in" not in name] == []
 
 
 def test_words_are_found_in_texts_and_not_in_names() -> None:

@@ -268,8 +268,8 @@ def _check_admin(
     elif not admin.ready and enabled:
         # A child that is stopped is a finding of its own.
         stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
-        said = [f"pid {pid}, hangs" for pid in stopped]
-        problems = [each for each in admin.problems if not each.endswith(tuple(said))]
+        hanging = [f"pid {pid}, hangs" for pid in stopped]
+        problems = [each for each in admin.problems if not each.endswith(tuple(hanging))]
         if problems or not admin.problems:
             yield Finding(AGENT_NOT_READY, "; ".join(problems) or "the agent gives no reason")
 

@@ -27,19 +27,19 @@ class OncePerOutage(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self.latest = ""
         """The latest message."""
 
     def reset(self) -> None:
         """Pass every message again, for a new outage."""
-        self._said.clear()
+        self._logged.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the message is new since `reset`."""
         self.latest = message = record.getMessage()
-        new = message not in self._said
-        self._said.add(message)
+        new = message not in self._logged
+        self._logged.add(message)
         return new
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from contracts.store_document_contract import AnnouncementContract, DocumentContract, LockContract
 from contracts.store_follow_contract import FollowContract
-from contracts.store_support import Place, Told, record
+from contracts.store_support import Place, StateRecorder, record
 from lab.rig.process import wait_for
 from ovs_metadata.store.errors import MalformedRecord, RecordNotFound, StoreError, UnknownLayout
 from ovs_metadata.store.layout import VERSION_NODE, port_path
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def _after(barrier: threading.Barrier, operation: Callable[..., T], *arguments: object) -> T:
-    """Carry out an operation as soon as somebody else is about to carry out theirs."""
+    """Carry out an operation just before another client carries out its own."""
     barrier.wait(timeout=10)
     return operation(*arguments)
 
@@ -37,7 +37,7 @@ class RecordContract:
     """Reading and writing records."""
 
     def test_a_record_reads_as_it_was_written(self, place: Place, store: Store) -> None:
-        """By whoever opens the store."""
+        """By each client that opens the store."""
         assert store.put(record())
         other = place.open()
         try:
@@ -110,7 +110,7 @@ class RecordContract:
                 store.close()
 
     def test_of_concurrent_writers_of_one_revision_exactly_one_wins(self, place: Place) -> None:
-        """The others are told, and what is stored is the winner's."""
+        """The others get an error, and the store has the winner's value."""
         stores = [place.open() for _ in range(6)]
         try:
             for revision in range(1, 9):
@@ -249,7 +249,7 @@ class LayoutContract:
     def test_the_first_record_makes_the_layout_and_reading_does_not(
         self, place: Place, store: Store
     ) -> None:
-        """Whoever only looks leaves no trace."""
+        """A client that only reads leaves no trace."""
         assert list(store.port_ids()) == []
         assert not store.delete(record().port_id)
         assert place.read(VERSION_NODE) is None
@@ -277,21 +277,21 @@ class LayoutContract:
     def test_a_follower_gives_up_on_a_layout_of_another_version(
         self, place: Place, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It says so, in the log and to whoever opened the store, and tells nothing."""
+        """It reports that, in the log and to the store's owner, and passes no state on."""
         errors: list[StoreError] = []
-        told = Told()
+        received = StateRecorder()
         store = place.open(on_fatal=errors.append)
         try:
             place.write(VERSION_NODE, b"3")
             place.write(port_path(record().port_id), record().to_json())
-            store.follow(told).set_ports([record().port_id])
+            store.follow(received).set_ports([record().port_id])
             wait_for(lambda: errors, "the follower to give up")
         finally:
             store.close()
         assert isinstance(errors[0], UnknownLayout)
         assert len(errors) == 1
         assert str(errors[0]) in caplog.text
-        assert told.calls == []
+        assert received.calls == []
 
 
 class StoreContract(

@@ -32,7 +32,7 @@ class DocumentContract:
     """Reading, writing and following documents."""
 
     def test_a_document_is_written_on_condition_of_what_was_read(self, store: Store) -> None:
-        """From absent over changed to deleted; whoever is late is told."""
+        """From absent over changed to deleted; a late writer gets an error."""
         assert store.read_document(PATH) is None
         assert store.write_document(PATH, b"one", None)
         assert not store.write_document(PATH, b"another first", None)
@@ -51,7 +51,7 @@ class DocumentContract:
         assert not store.delete_document(PATH, second.version)
 
     def test_concurrent_writers_never_lose_an_update(self, place: Place) -> None:
-        """Each adds its words to what is there, again when somebody was faster."""
+        """Each adds its words to the document, again if another was faster."""
         stores = [place.open() for _ in range(4)]
 
         def add(number: int) -> None:
@@ -109,23 +109,23 @@ class DocumentContract:
             store.document_names(CONFIG_NODES)
         assert place.read(PATH) is None
 
-    def test_a_followed_document_is_told_as_it_is_and_as_it_changes(self, store: Store) -> None:
+    def test_a_followed_document_arrives_as_it_is_and_as_it_changes(self, store: Store) -> None:
         """From absent over changed to deleted, and no longer once it is closed."""
-        told: list[bytes | None] = []
-        follower = store.follow_document(PATH, told.append)
-        wait_for(lambda: told == [None], "the document to be told as absent")
+        received: list[bytes | None] = []
+        follower = store.follow_document(PATH, received.append)
+        wait_for(lambda: received == [None], "the document to be absent")
         assert store.write_document(PATH, b"one", None)
-        wait_for(lambda: told[-1] == b"one", "the document to be told")
+        wait_for(lambda: received[-1] == b"one", "the document")
         first = store.read_document(PATH)
         assert first is not None
         assert store.write_document(PATH, b"two", first.version)
-        wait_for(lambda: told[-1] == b"two", "the changed document to be told")
+        wait_for(lambda: received[-1] == b"two", "the changed document")
         second = store.read_document(PATH)
         assert second is not None
         assert store.delete_document(PATH, second.version)
-        wait_for(lambda: told[-1] is None, "the deleted document to be told")
+        wait_for(lambda: received[-1] is None, "the deleted document to be absent")
         follower.close()
-        assert told == [None, b"one", b"two", None]
+        assert received == [None, b"one", b"two", None]
 
     def test_a_listener_may_follow_other_documents_and_close_what_it_follows(
         self, store: Store
@@ -133,19 +133,19 @@ class DocumentContract:
         """As when one document names another."""
         assert store.write_document(PATH, b"default", None)
         assert store.write_document(DEFAULT, b"content", None)
-        told: list[bytes | None] = []
+        received: list[bytes | None] = []
         followers: list[DocumentFollower] = []
         ready = threading.Event()
 
         def listen(name: bytes | None) -> None:
             assert ready.wait(timeout=10)
             assert name is not None
-            followers.append(store.follow_document(DEFAULT, told.append))
+            followers.append(store.follow_document(DEFAULT, received.append))
             followers[0].close()
 
         followers.append(store.follow_document(PATH, listen))
         ready.set()
-        wait_for(lambda: told == [b"content"], "the other document to be told")
+        wait_for(lambda: received == [b"content"], "the other document")
         document = store.read_document(PATH)
         assert document is not None
         assert store.write_document(PATH, b"changed", document.version)
@@ -157,7 +157,7 @@ class AnnouncementContract:
     """Being seen to be alive."""
 
     def test_an_announcer_is_alive_until_it_closes(self, store: Store) -> None:
-        """What it said stays, with the time it was said."""
+        """Its content stays, with the time of the announcement."""
         announcement = store.announce(agent_path("hv-1"), b"starting")
         _wait_for_announced(store, ("hv-1", b"starting", True))
         announcement.update(b"serving")
@@ -203,7 +203,7 @@ class LockContract:
     """One at a time."""
 
     def test_a_lock_is_held_by_one(self, place: Place, store: Store) -> None:
-        """Others are told that it is not theirs, at once or after a time; names are independent."""
+        """Others get an error, at once or after a time; names are independent."""
         other = place.open()
         with store.lock("sync") as held:
             assert held
@@ -242,7 +242,7 @@ class LockContract:
         other.close()
 
     def test_a_lock_goes_with_its_holder(self, place: Place, store: Store) -> None:
-        """Whoever closes the store, or dies, holds nothing any more."""
+        """A client that closes the store, or dies, holds no lock any more."""
         other = place.open()
         lock = other.lock("sync")
         assert lock.__enter__()

@@ -25,7 +25,7 @@ class Place(Protocol):
         """Open the store, as a process of its own would."""
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a node of the layout, as somebody else would."""
+        """Write a node of the layout, as another program would."""
 
     def read(self, path: str) -> bytes | None:
         """A node of the layout, None if there is none."""
@@ -45,8 +45,8 @@ def record(number: int = 1, revision: int = 1, instance: int | None = None) -> P
     )
 
 
-class Told:
-    """A listener that remembers what it was told, and from how many threads at once."""
+class StateRecorder:
+    """A listener that records the states it gets, and from how many threads at once."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, PortState]] = []
@@ -54,7 +54,7 @@ class Told:
         self.overlapped = False
 
     def __call__(self, port_id: str, state: PortState) -> None:
-        """Be told."""
+        """Record a state."""
         alone = self._at_once.acquire(blocking=False)
         self.overlapped |= not alone
         self.calls.append((port_id, state))
@@ -62,25 +62,25 @@ class Told:
             self._at_once.release()
 
     def of(self, port_id: str) -> list[PortState]:
-        """The states told of one port, in order."""
-        return [state for told, state in list(self.calls) if told == port_id]
+        """The states of one port, in order."""
+        return [state for received, state in list(self.calls) if received == port_id]
 
     def wait_for(self, port_id: str, expected: PortState, timeout: float = 10.0) -> None:
-        """Wait until this is what was last told of a port."""
+        """Wait until this is the last state of a port."""
         wait_for(
             lambda: self.of(port_id)[-1:] == [expected],
-            f"{port_id} to be told as {expected}, not {self.of(port_id)[-1:]}",
+            f"{port_id} to be {expected}, not {self.of(port_id)[-1:]}",
             timeout,
         )
 
     def wait_for_malformed(self, port_id: str, count: int = 1) -> list[MalformedRecord]:
-        """Wait until a port was told as malformed that often, and return what was told."""
+        """Wait until a port's record was malformed that often, and return those states."""
 
-        def told() -> list[MalformedRecord]:
+        def received() -> list[MalformedRecord]:
             return [state for state in self.of(port_id) if isinstance(state, MalformedRecord)]
 
-        wait_for(lambda: len(told()) >= count, f"{port_id} to be told as malformed")
-        return told()
+        wait_for(lambda: len(received()) >= count, f"{port_id} to be malformed")
+        return received()
 
 
 class Followed:
@@ -88,8 +88,8 @@ class Followed:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.told = Told()
-        self.follower = store.follow(self.told)
+        self.received = StateRecorder()
+        self.follower = store.follow(self.received)
         self._revision = itertools.count(1)
 
     def settle(self, *port_ids: str) -> None:
@@ -102,7 +102,7 @@ class Followed:
         for revision in itertools.islice(self._revision, 2):
             changed = replace(marker, revision_number=revision)
             assert self.store.put(changed)
-            self.told.wait_for(marker.port_id, changed)
+            self.received.wait_for(marker.port_id, changed)
 
 
 @pytest.fixture
@@ -119,4 +119,4 @@ def followed(store: Store) -> Iterator[Followed]:
     following = Followed(store)
     yield following
     following.follower.close()
-    assert not following.told.overlapped, "the listener was called twice at once"
+    assert not following.received.overlapped, "the listener was called twice at once"

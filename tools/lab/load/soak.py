@@ -127,12 +127,12 @@ class Soak:
             if time.monotonic() > deadline:
                 raise LabError(f"{listener.answered.total()} answers in {timeout:g} s are too few")
             self.churn.disturb(only)
-            self._hear_everybody(listener)
+            self._hear_all(listener)
         for asker in askers.values():
             asker.stop()
         return judge(self.churn.ledger, listener.answers())
 
-    def _hear_everybody(self, listener: Listener) -> None:
+    def _hear_all(self, listener: Listener) -> None:
         """Wait until each guest has been answered after the disturbance."""
         listener.listen()
         before = Counter(listener.answered)

@@ -186,13 +186,13 @@ def stopped_process(pid: int) -> Iterator[None]:
     """Stop a process for the block, which begins when none of its threads runs any more."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        wait_for(lambda: _stands_still(pid), f"process {pid} to stop")
+        wait_for(lambda: _is_stopped(pid), f"process {pid} to stop")
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):  # its supervisor may have killed it
             os.kill(pid, signal.SIGCONT)
 
 
-def _stands_still(pid: int) -> bool:
+def _is_stopped(pid: int) -> bool:
     states = (stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
     return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
