@@ -1,5 +1,6 @@
 """Fixtures with the real OVN of several Debian suites, as a pytest plugin module."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from lab.upstream.ovn_install import SUITES, install_ovn
 class OvnHypervisor:
     """A hypervisor with ovn-controller and the agent on one bridge, and OVN's databases."""
 
+    suite: str
     hypervisor: Hypervisor
     central: OvnCentral
     controller: OvnController
@@ -31,18 +33,24 @@ class OvnHypervisor:
         return guest
 
 
-@pytest.fixture(scope="module", params=SUITES)
-def ovn(request: pytest.FixtureRequest) -> Iterator[OvnHypervisor]:
-    """One for each suite, shared by the module; tests leave it as they found it, but for guests."""
-    installation = install_ovn(request.param)
+@contextlib.contextmanager
+def ovn_hypervisor(suite: str) -> Iterator[OvnHypervisor]:
+    """A hypervisor with the OVN of a suite; its bridge, ovn-controller and agent do not run yet."""
+    installation = install_ovn(suite)
     hypervisor = make_hypervisor(openvswitch=installation.openvswitch)
     try:
         hypervisor.start()
         hypervisor.start_metadata_service()
         with OvnCentral(installation, hypervisor.root / "ovn") as central:
-            controller = OvnController(central, hypervisor)
-            controller.start()
-            hypervisor.start_agent()
-            yield OvnHypervisor(hypervisor, central, controller)
+            yield OvnHypervisor(suite, hypervisor, central, OvnController(central, hypervisor))
     finally:
         close_hypervisor(hypervisor)
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def ovn(request: pytest.FixtureRequest) -> Iterator[OvnHypervisor]:
+    """One for each suite, shared by the module; tests leave it as they found it, but for guests."""
+    with ovn_hypervisor(request.param) as running:
+        running.controller.start()
+        running.hypervisor.start_agent()
+        yield running

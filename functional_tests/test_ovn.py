@@ -2,15 +2,18 @@
 
 import json
 import re
+import uuid
 
 import pytest
-from ovn_fixtures import OvnHypervisor, ovn
+from ovn_fixtures import OvnHypervisor, ovn, ovn_hypervisor
 
 from lab.load.conversation import IPV6, Conversation
 from lab.load.recovery import time_to_recover
 from lab.load.steady_load import Load
+from lab.rig.dhcp import ask_for_address, forget_address
 from lab.rig.guest import Guest
 from lab.rig.process import run, wait_for
+from lab.upstream.ovn_install import SUITES
 from ovs_metadata.flows.tables import COOKIE_PREFIX, table_names
 from ovs_metadata.host.config import FlowOptions
 
@@ -107,6 +110,32 @@ def test_the_metadata_agents_port_is_not_an_instances(
         meta.unplug(hypervisor.ovs)
 
 
+def test_the_southbound_database_restarts(
+    ovn: OvnHypervisor, neighbours: tuple[Guest, Guest]
+) -> None:
+    flows = ovn.hypervisor.static_flows()
+    ovn.central.stop_database("sb")
+    for guest in neighbours:
+        assert guest.identity() == guest.instance_id
+    ovn.central.start_database("sb")
+    ovn.central.wait_for_controllers()
+    time_to_recover(ovn.hypervisor, neighbours, flows)
+    with Conversation(*neighbours):
+        pass
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_ovn_controller_makes_the_bridge(suite: str) -> None:
+    with ovn_hypervisor(suite) as ovn:
+        hypervisor = ovn.hypervisor
+        hypervisor.ovs.vsctl("del-br", hypervisor.bridge)
+        hypervisor.spawn("agent", *hypervisor.command("agent"))
+        ovn.controller.start()
+        hypervisor.wait_until_serving()
+        guest = ovn.add_guest("guest")
+        assert guest.identity() == guest.instance_id
+
+
 @pytest.mark.parametrize("way", ["exit --restart", "exit", "killed"])
 def test_ovn_controller_restarts(
     ovn: OvnHypervisor, neighbours: tuple[Guest, Guest], twin: Guest, way: str
@@ -127,3 +156,52 @@ def test_ovn_controller_restarts(
     for summary in [load.stop() for load in loads]:
         assert (summary.strangers, summary.failed) == (0, 0)
         assert summary.answered
+
+
+def test_guests_behind_a_router_take_the_route_of_dhcp(ovn: OvnHypervisor) -> None:
+    """Option 121 leads to the metadata port, which is there without Neutron's agent, too."""
+    central = ovn.central
+    near = ovn.add_guest("near", mac="fa:16:3e:00:01:05", address="10.1.0.5/24")
+    far = ovn.add_guest("far", mac="fa:16:3e:00:02:05", address="10.2.0.5/24")
+    gateways = {
+        near.network_id: ("fa:16:3e:00:01:01", "10.1.0.1/24"),
+        far.network_id: ("fa:16:3e:00:02:01", "10.2.0.1/24"),
+    }
+    central.route("router", gateways)
+    for guest, network in ((near, "10.1.0"), (far, "10.2.0")):
+        mac, _ = gateways[guest.network_id]
+        metadata_port = f"{network}.2"
+        routes = f"169.254.169.254/32,{metadata_port}, 0.0.0.0/0,{network}.1"
+        options = {
+            "classless_static_route": f"{{{routes}}}",
+            "lease_time": "43200",
+            "mtu": "1442",
+            "router": f"{network}.1",
+            "server_id": f"{network}.1",
+            "server_mac": mac,
+        }
+        central.give_addresses(guest.network_id, f"{network}.0/24", options)
+        central.add_metadata_port(guest, str(uuid.uuid4()), "fa:16:3e:00:00:fe", metadata_port)
+        central.wait_for_controllers()
+        forget_address(guest)
+        assert f"169.254.169.254 via {metadata_port}" in ask_for_address(guest)
+        assert guest.identity() == guest.instance_id
+    near.run("busybox", "ping", "-c", "1", "-W", "5", far.ip)
+
+
+def test_security_groups_do_not_matter(ovn: OvnHypervisor) -> None:
+    """Open vSwitch 3.1.0 aborts in its userspace connection tracking: it has none to do here."""
+    one = ovn.add_guest("secure", IPV6[0], mac="fa:16:3e:00:03:05", address="10.3.0.5/24")
+    two = ovn.add_guest(
+        *("secured", IPV6[1]),
+        network_id=one.network_id,
+        mac="fa:16:3e:00:03:06",
+        address="10.3.0.6/24",
+    )
+    ovn.central.secure(one.network_id, stateful=ovn.suite != "bookworm")
+    ovn.central.wait_for_controllers()
+    for guest in (one, two):
+        assert guest.identity() == guest.instance_id
+        assert guest.identity(ipv6=True) == guest.instance_id
+    with Conversation(one, two):
+        pass

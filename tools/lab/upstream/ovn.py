@@ -5,6 +5,7 @@ external_ids that Neutron's ML2/OVN driver writes. Processes end by pid with the
 their hypervisor.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.rig.guest import Guest
@@ -102,6 +103,42 @@ class OvnCentral(Running):
             *("--", "set", "logical_switch_port", port),
             *(f'external_ids:"{key}"="{value}"' for key, value in ids.items()),
         )
+
+    def give_addresses(self, network: str, cidr: str, options: Mapping[str, str]) -> None:
+        """Have OVN answer DHCP on a network, with the options that Neutron's driver gives it."""
+        uuid = self.nbctl(
+            *("create", "dhcp_options", f"cidr={cidr}"),
+            *(f'options:{name}="{value}"' for name, value in options.items()),
+        ).strip()
+        for port in self._ports(network):
+            self.nbctl("lsp-set-dhcpv4-options", port, uuid)
+
+    def route(self, router: str, networks: Mapping[str, tuple[str, str]]) -> None:
+        """Add a router with a port in each network, which has this MAC and address."""
+        self.nbctl("lr-add", router)
+        for network, (mac, address) in networks.items():
+            port, near = f"lrp-{network}", f"router-{network}"
+            self.nbctl(
+                *("lrp-add", router, port, mac, address),
+                *("--", "lsp-add", f"neutron-{network}", near, "--", "lsp-set-type", near),
+                *("router", "--", "lsp-set-addresses", near, "router"),
+                *("--", "lsp-set-options", near, f"router-port={port}"),
+            )
+
+    def secure(self, network: str, *, stateful: bool) -> None:
+        """Give a network's ports a security group: they reach each other, and nothing else."""
+        verdict = "allow-related" if stateful else "allow-stateless"
+        group = f"pg_{network.replace('-', '_')}"
+        self.nbctl("pg-add", group, *self._ports(network))
+        for direction, port in (("from-lport", "inport"), ("to-lport", "outport")):
+            self.nbctl("acl-add", group, direction, "1001", f"{port} == @{group} && ip", "drop")
+            for protocol in ("udp", "tcp", "icmp4", "icmp6"):
+                match = f"{port} == @{group} && {protocol}"
+                self.nbctl("acl-add", group, direction, "1002", match, verdict)
+
+    def _ports(self, network: str) -> list[str]:
+        listed = self.nbctl("lsp-list", f"neutron-{network}").splitlines()
+        return [line.split()[1].strip("()") for line in listed]
 
     def wait_for_controllers(self) -> None:
         """Wait until the flows of each ovn-controller are those of the northbound database."""
