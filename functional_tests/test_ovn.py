@@ -75,7 +75,7 @@ def test_our_tables_keep_their_names(ovn: OvnHypervisor, neighbours: tuple[Guest
 
 
 @pytest.mark.usefixtures("neighbours")
-def test_ovn_has_no_table_of_ours(ovn: OvnHypervisor) -> None:
+def test_ovn_uses_none_of_our_tables(ovn: OvnHypervisor) -> None:
     """The numbers that OVN uses grow from release to release."""
     flows = ovn.hypervisor.ovs.ofctl("--no-names dump-flows", ovn.hypervisor.bridge)
     theirs = (line for line in flows.splitlines() if f"cookie={COOKIE_PREFIX >> 32:#x}" not in line)
