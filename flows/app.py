@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ovs_metadata.flows import openflow, reported
+from ovs_metadata.flows import openflow, reported, wire
 from ovs_metadata.flows.announcement import ports_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
@@ -173,7 +173,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             LOG.warning("connection to bridge %s lost", self._config.bridge)
             return
         LOG.info("connected to bridge %s, datapath %016x", self._config.bridge, chosen.id)
-        chosen.send_msg(openflow.removals_wanted_message(chosen))
+        chosen.send(wire.removals_wanted_message())
         self._after_error = FIRST_AFTER_ERROR
         self._flows.connected()
         self._ask_for_dump()
@@ -198,12 +198,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     @_on(ofp_event.EventOFPFlowRemoved, handler.MAIN_DISPATCHER)
     def _flow_removed(self, event: Any) -> None:
-        message = event.msg
-        if message.datapath is not self._switch or message.reason != openflow.REMOVED_BY_DELETE:
+        if event.msg.datapath is not self._switch or self._flows.dump_is_due():
             return
-        if self._flows.dump_is_due():
+        removed = reported.RemovedFlow(event.msg.buf)
+        if removed.reason != wire.REMOVED_BY_DELETE:
             return
-        key = reported.our_key(self._config.flows, message)
+        key = reported.our_key(self._config.flows, removed)
         if key is None:
             return
         if self._flows.removed(key):
@@ -280,17 +280,13 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         changes = self._flows.changes()
         # May wait, and the connection be lost meanwhile: no matter.
         options = self._config.flows
-        openflow.send_all(
-            switch, (openflow.delete_message(switch, options, *each) for each in changes.delete)
-        )
-        openflow.send_all(
-            switch, (openflow.add_message(switch, options, flow) for flow in changes.add)
-        )
+        openflow.send_all(switch, (wire.delete_message(options, *each) for each in changes.delete))
+        openflow.send_all(switch, (wire.add_message(options, flow) for flow in changes.add))
         frame = unsolicited_advertisement(METADATA_PORT_MAC)
         openflow.send_all(
             switch,
             (
-                openflow.frame_out_message(switch, ofport, frame)
+                wire.frame_out_message(ofport, frame)
                 for ofport in ports_to_advertise_to(changes.add)
             ),
         )
@@ -312,7 +308,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         if self._switch is not None and self._flows.dump_may_start():
             desired = self._flows.desired or {}
             self._wire_keys = {reported.wire_key(key): key for key in desired}
-            self._switch.send_msg(openflow.dump_message(self._switch))
+            self._switch.send(wire.dump_message())
 
     def _is_management_socket(self, datapath: Datapath) -> bool:
         return bool(datapath.address == str(self._config.management_socket))

@@ -2,7 +2,7 @@
 
 import logging
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.host.config import Config
@@ -16,13 +16,12 @@ def remove_flows(config: Config) -> None:
     Raises:
         OSError: the management socket cannot be reached, falls silent, or refuses.
     """
-    offline = openflow.offline_datapath()
     # Hooks first: at no moment does one lead to a table that is empty.
     flows = sorted(dump_flows(config, {}), key=lambda flow: flow.key.table)
     with Conversation(config.management_socket) as switch:
         for flow in flows:
-            message = openflow.delete_message(offline, config.flows, flow.key, flow.cookie)
+            message = wire.delete_message(config.flows, flow.key, flow.cookie)
             switch.send(message)
-        switch.send(openflow.barrier_message(offline))
-        switch.receive(openflow.BARRIER_REPLY)
+        switch.send(wire.barrier_message())
+        switch.receive(wire.BARRIER_REPLY)
     LOG.info("bridge %s: removed all of our flows", config.bridge)

@@ -7,15 +7,12 @@ thread.
 import socket
 import struct
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 
 TIMEOUT = 10.0
 """Seconds the switch may take to answer."""
-
-_HEADER = struct.Struct("!BBHI")
-"""OpenFlow header: version, type, length, transaction ID."""
 
 _ERROR_BODY = struct.Struct("!HH")
 """What follows the header of an OFPT_ERROR: type, code."""
@@ -37,7 +34,7 @@ class Conversation:
         """Connect, and say hello."""
         try:
             self._socket.connect(str(self._path))
-            self.send(openflow.hello_message(openflow.offline_datapath()))
+            self.send(wire.hello_message())
         except BaseException:
             self._socket.close()
             raise
@@ -47,20 +44,19 @@ class Conversation:
         """Close the connection."""
         self._socket.close()
 
-    def send(self, *messages: Any) -> None:
-        """Send messages made for `openflow.offline_datapath()`."""
-        for message in messages:
-            self._socket.sendall(openflow.to_bytes(message))
+    def send(self, *messages: bytes) -> None:
+        """Send messages."""
+        self._socket.sendall(b"".join(messages))
 
     def receive(self, kind: int) -> bytes:
         """The next message of this OpenFlow type, header included; others are passed over."""
         while True:
-            header = self._read(_HEADER.size)
-            _version, arrived, length, _transaction = _HEADER.unpack(header)
-            body = self._read(length - _HEADER.size)
+            header = self._read(wire.HEADER.size)
+            _version, arrived, length, _transaction = wire.HEADER.unpack(header)
+            body = self._read(length - wire.HEADER.size)
             if arrived == kind:
                 return header + body
-            if arrived == openflow.ERROR:
+            if arrived == wire.ERROR:
                 error, code = _ERROR_BODY.unpack_from(body)
                 raise ConnectionError(
                     f"the switch refused a message: error type {error}, code {code}"

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ovs_metadata.flows import openflow, reported
+from ovs_metadata.flows import reported, wire
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
@@ -31,7 +30,7 @@ def dump_flows(config: Config, desired: Mapping[FlowKey, Flow]) -> list[DumpedFl
         OSError: the management socket cannot be reached, falls silent, or refuses.
     """
     flows = []
-    for stats in _asked_for(config, openflow.dump_message(openflow.offline_datapath())):
+    for stats in _asked_for(config, wire.dump_message()):
         key = reported.our_key(config.flows, stats)
         if key is None:
             continue
@@ -56,16 +55,15 @@ def others_flows(config: Config) -> list[tuple[int, int]]:
     """
     return [
         (stats.table_id, stats.priority)
-        for stats in _asked_for(config, openflow.dump_of_all_message(openflow.offline_datapath()))
+        for stats in _asked_for(config, wire.dump_of_all_message())
         if reported.our_key(config.flows, stats) is None
     ]
 
 
-def _asked_for(config: Config, request: Any) -> Iterator[reported.DumpedStats]:
+def _asked_for(config: Config, request: bytes) -> Iterator[reported.DumpedStats]:
     with Conversation(config.management_socket) as switch:
         switch.send(request)
         more = True
         while more:
-            message = openflow.from_bytes(switch.receive(openflow.MULTIPART_REPLY))
-            more = openflow.more_to_come(message)
-            yield from message.body
+            entries, more = wire.flow_stats_of(switch.receive(wire.MULTIPART_REPLY))
+            yield from map(reported.DumpedStats, entries)

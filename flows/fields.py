@@ -67,12 +67,12 @@ FIELDS = {
 }
 
 
-FIELDS_UNKNOWN_TO_THE_LIBRARY = frozenset(
+WITHOUT_OXM = frozenset(
     each.name
     for each in FIELDS.values()
     if each.vendor_class == ERICSSON or each.name == "vlan_tci"
 )
-"""Those that the library cannot write with set_field. vlan_tci has no name in OpenFlow 1.3."""
+"""Fields that set_field names by their NXM header: OpenFlow 1.3 has no name for them."""
 
 
 def to_bytes(field: Field, value: int | str) -> bytes:

@@ -8,7 +8,7 @@ meanwhile, for it would put the hooks back.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.family import FAMILIES, NO_VLAN
@@ -38,18 +38,17 @@ def withdraw_hooks(config: Config, connections: Callable[[], Collection[Connecti
         for flow in dump_flows(config, {})
         if takes_new_connections(flow.key, flow.cookie)
     ]
-    offline = openflow.offline_datapath()
     with Conversation(config.management_socket) as switch:
 
         def keep(these: Collection[Connection]) -> None:
             flows = (hook_of(config.flows, each) for each in these)
-            switch.send(*(openflow.add_message(offline, config.flows, flow) for flow in flows))
-            switch.send(openflow.barrier_message(offline))
-            switch.receive(openflow.BARRIER_REPLY)
+            switch.send(*(wire.add_message(config.flows, flow) for flow in flows))
+            switch.send(wire.barrier_message())
+            switch.receive(wire.BARRIER_REPLY)
 
         kept = frozenset(connections())
         keep(kept)
-        switch.send(*(openflow.delete_message(offline, config.flows, *hook) for hook in hooks))
+        switch.send(*(wire.delete_message(config.flows, *hook) for hook in hooks))
         keep(())
         # Connections that guests opened meanwhile.
         keep(frozenset(connections()) - kept)

@@ -1,26 +1,20 @@
 """Ports come, change and go, and come back: the switch's table is what it was before."""
 
 import contextlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
-from lab.rig.hypervisor import ROOT, Hypervisor
-from lab.upstream.ryu_install import ryu_python
-from ovs_metadata.flows.pipeline import Port
-
-_RYU_FIRST = """
-import eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
-import ryu.base.app_manager
-"""
-_RUN = "import flow_cycle, sys; flow_cycle.main(sys.argv[1])"
+from lab.rig.hypervisor import Hypervisor
+from ovs_metadata.flows import wire
+from ovs_metadata.flows.cleanup import remove_flows
+from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.diff import diff
+from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.config import load
 
 ONE = Port(2, "fa:16:3e:00:00:01")
 TWIN = Port(3, "fa:16:3e:00:00:01")
@@ -54,50 +48,45 @@ def switch() -> Iterator[Hypervisor]:
 
 
 class Controller:
-    """`flow_cycle` in a process, with one of the two libraries."""
+    """Brings the switch from one set of ports to the next, by differences alone."""
 
-    def __init__(self, hypervisor: Hypervisor, library: str) -> None:
+    def __init__(self, hypervisor: Hypervisor) -> None:
         self._hypervisor = hypervisor
-        self._library = library
-        python = ryu_python() if library == "ryu" else Path(sys.executable)
-        program = f"{_RYU_FIRST if library == 'ryu' else ''}{_RUN}"
-        self._process = subprocess.Popen(
-            [str(python), "-W", "ignore", "-c", program, str(hypervisor.config)],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}/src:{Path(__file__).parent}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._config = load(hypervisor.config)
+        self._installed: Mapping[FlowKey, Flow] = {}
 
     def apply(self, ports: Sequence[Port], metadata_ofport: int | None = 1) -> list[str]:
         """Have the switch serve these; returns what it then has, as its own tool prints it."""
-        host = [metadata_ofport, [(port.ofport, port.mac) for port in ports]]
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(host) + "\n")
-        self._process.stdin.flush()
-        assert self._process.stdout.readline().strip() == self._library
+        options = self._config.flows
+        desired = pipeline(options, metadata_ofport, ports)
+        changes = diff(self._installed, desired)
+        with Conversation(self._config.management_socket) as switch:
+            switch.send(
+                *(wire.delete_message(options, *each) for each in changes.delete),
+                *(wire.add_message(options, flow) for flow in changes.add),
+            )
+            switch.send(wire.barrier_message())
+            switch.receive(wire.BARRIER_REPLY)
+        self._installed = desired
+        dumped = dump_flows(self._config, desired)
+        assert {flow.key for flow in dumped} == set(desired)
+        assert len(dumped) == len(desired)
+        assert all(flow.as_desired for flow in dumped)
         return self.table()
 
     def table(self) -> list[str]:
-        """All flows of the bridge, of all programs, without statistics."""
+        """All flows of the bridge, also those of other programs, without statistics."""
         text = self._hypervisor.ovs.ofctl("--no-stats dump-flows", self._hypervisor.bridge)
         return sorted(line.strip() for line in text.splitlines())
 
     def close(self) -> None:
         """Remove all our flows."""
-        self._process.communicate(timeout=30)
-        assert self._process.returncode == 0
-
-
-@pytest.fixture(params=["os_ken", "ryu"])
-def library(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+        remove_flows(self._config)
 
 
 @pytest.fixture
-def controller(switch: Hypervisor, library: str) -> Iterator[Controller]:
-    with contextlib.closing(Controller(switch, library)) as controller:
+def controller(switch: Hypervisor) -> Iterator[Controller]:
+    with contextlib.closing(Controller(switch)) as controller:
         yield controller
 
 
@@ -132,8 +121,8 @@ def test_the_way_does_not_matter(controller: Controller) -> None:
     assert last == straight
 
 
-def test_removal_leaves_the_flows_of_others(switch: Hypervisor, library: str) -> None:
-    controller = Controller(switch, library)
+def test_removal_leaves_the_flows_of_others(switch: Hypervisor) -> None:
+    controller = Controller(switch)
     controller.apply([ONE, TWIN])
     controller.close()
     assert controller.table() == [THEIRS]

@@ -1,58 +1,17 @@
-"""What goes over the wire means what the golden files say, to a real switch, on both libraries."""
+"""What goes over the wire means what the golden files say, to a real switch."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
-from lab.rig.hypervisor import ROOT, Hypervisor
+from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run
-from lab.upstream.ryu_install import ryu_python
-from ovs_metadata.flows import ofctl, openflow
+from ovs_metadata.flows import ofctl, wire
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
-
-SERIALISE = """
-import json, sys
-if sys.argv[1] == "ryu":
-    import eventlet.wsgi
-    eventlet.wsgi.ALREADY_HANDLED = object()
-    import ryu.base.app_manager
-from ovs_metadata.flows import openflow
-from ovs_metadata.flows.pipeline import Port, pipeline
-from ovs_metadata.host.config import FlowOptions
-switch = openflow.offline_datapath()
-flows = pipeline(FlowOptions(), 1, [Port(2, "fa:16:3e:00:00:01")]).values()
-messages = [openflow.add_message(switch, FlowOptions(), flow) for flow in flows]
-messages += [
-    openflow.delete_message(switch, FlowOptions(), flow.key, flow.cookie) for flow in flows
-]
-messages += [
-    openflow.dump_message(switch),
-    openflow.removals_wanted_message(switch),
-    openflow.barrier_message(switch),
-]
-print(json.dumps([openflow.LIBRARY, [openflow.to_bytes(each).hex() for each in messages]]))
-"""
-
-
-def _serialised(python: Path, library: str) -> list[str]:
-    done = subprocess.run(
-        [python, "-W", "ignore", "-c", SERIALISE, library],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    used, messages = json.loads(done.stdout)
-    assert used == library
-    return list(messages)
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +32,11 @@ def switch() -> Iterator[Hypervisor]:
         close_hypervisor(hypervisor)
 
 
-def test_ryu_and_os_ken_send_the_same_bytes() -> None:
-    assert _serialised(ryu_python(), "ryu") == _serialised(Path(sys.executable), "os_ken")
-
-
 def test_the_switchs_own_tool_reads_our_messages_as_we_print_them(
     flows: Mapping[FlowKey, Flow],
 ) -> None:
-    datapath = openflow.offline_datapath()
     for flow in flows.values():
-        message = openflow.to_bytes(openflow.add_message(datapath, FlowOptions(), flow))
+        message = wire.add_message(FlowOptions(), flow)
         printed = run("ovs-ofctl", "ofp-print", message.hex())
         assert "***decode error" not in printed
         match, _, actions = ofctl.render(flow).partition("send_flow_rem ")[2].partition(" actions=")

@@ -12,7 +12,7 @@ from test_doctor_tcp import ACK, FIN, PSH, RST, SYN, Server, segment
 from ovs_metadata.cli.doctor import guest_request
 from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible, ask
 from ovs_metadata.cli.doctor.tcp_client import TcpClient
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 from ovs_metadata.flows.packets import End
 from ovs_metadata.host.config import Config, load
 
@@ -27,7 +27,7 @@ class Switch:
         self._device = device
         self._answers = answers
         self.frames: list[bytes] = []
-        self.others: list[Any] = []
+        self.others: list[bytes] = []
 
     def __enter__(self) -> "Switch":
         return self
@@ -35,9 +35,9 @@ class Switch:
     def __exit__(self, *_: object) -> None:
         """Nothing is open."""
 
-    def send(self, *messages: Any) -> None:
+    def send(self, *messages: bytes) -> None:
         for message in messages:
-            if not isinstance(message, bytes):
+            if message == wire.barrier_message():
                 self.others.append(message)
                 continue
             self.frames.append(message)
@@ -57,7 +57,7 @@ class Rig:
         self.server = Server()
         self.switch: Switch | None = None
         monkeypatch.setattr(guest_request, "RESEND_INTERVAL", 0.01)
-        monkeypatch.setattr(openflow, "packet_out_message", lambda _offline, _port, frame: frame)
+        monkeypatch.setattr(wire, "packet_out_message", lambda _port, frame: frame)
 
     def ask(self, answers: Callable[[bytes], list[bytes]], timeout: float = 5.0) -> Answer:
         device, tap = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

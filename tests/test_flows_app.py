@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from uuid import uuid4
 
 import pytest
 
-from ovs_metadata.flows import app, openflow, reported
+from ovs_metadata.flows import app, openflow, reported, wire
 from ovs_metadata.flows.app import FIRST_AFTER_ERROR, MetadataFlows
+from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.rivalry import FIRST
 from ovs_metadata.flows.switch import MANY
 from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.values import Flow, FlowKey, Match
 from ovs_metadata.host import config
+from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import HostState
@@ -103,25 +106,24 @@ class Switch:
     def __init__(self, address: Any, number: int = 0xB1) -> None:
         self.address = address
         self.id = number
-        self.sent: list[Any] = []
-        self.ofproto = OVS
-        self.ofproto_parser = openflow.parser
+        self.sent: list[bytes] = []
 
-    def send_msg(self, message: Any) -> None:
+    def send(self, message: bytes) -> None:
         self.sent.append(message)
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[bytes]:
         sent, self.sent = self.sent, []
         return sent
 
     def dumps_asked_for(self) -> int:
-        return sum(isinstance(each, openflow.parser.OFPFlowStatsRequest) for each in self.take())
+        return [each[1] for each in self.take()].count(wire.MULTIPART_REQUEST)
 
 
-def keys(sent: Iterable[Any], command: int) -> list[tuple[int, int]]:
+def keys(sent: Iterable[bytes], command: int) -> list[tuple[int, int]]:
     """Table and cookie of the flows that messages add, or delete."""
-    mods = (each for each in sent if isinstance(each, openflow.parser.OFPFlowMod))
-    return sorted((each.table_id, each.cookie) for each in mods if each.command == command)
+    mods = (each for each in sent if each[1] == wire.FLOW_MOD)
+    found = (struct.unpack_from("!QQBB", each, wire.HEADER.size) for each in mods)
+    return sorted((table, cookie) for cookie, _, table, each in found if each == command)
 
 
 class Ovsdb:
@@ -182,15 +184,8 @@ class Played:
 
     def removed(self, switch: Switch, flow: Flow, reason: int = OVS.OFPRR_DELETE) -> None:
         table, priority, match = reported.wire_key(flow.key)
-        message = SimpleNamespace(
-            datapath=switch,
-            reason=reason,
-            cookie=flow.cookie,
-            table_id=table,
-            priority=priority,
-            wire_of_match=match,
-            match=openflow.parser.OFPMatch.parser(match, 0),
-        )
+        fixed = struct.pack("!QHBBIIHHQQ", flow.cookie, priority, reason, table, *[0] * 6)
+        message = SimpleNamespace(datapath=switch, buf=bytes(wire.HEADER.size) + fixed + match)
         self.app._flow_removed(SimpleNamespace(msg=message))
 
     def refuses(self, switch: Switch) -> None:
@@ -219,7 +214,7 @@ def dumped(flow: Flow, **changes: int) -> reported.DumpedStats:
     """A flow as the switch has it in a dump."""
     stats = reported.DumpedStats(bytes(64))
     match = reported.wire_key(flow.key)[2]
-    actions = openflow.wire_of_actions(flow.actions)
+    actions = wire.instructions(flow.actions)
     stats._entry, stats._match_at, stats._instructions_at = match + actions, 0, len(match)
     stats.table_id, stats.priority = flow.key.table, flow.key.priority
     stats.cookie, stats.flags = flow.cookie, OVS.OFPFF_SEND_FLOW_REM
@@ -266,8 +261,7 @@ def played(configured: object, hub: Hub, tmp_path: Path) -> Played:
 def test_a_connection_is_asked_for_removals_and_for_all_flows(played: Played) -> None:
     switch = played.connect()
     wanted, dump = switch.take()
-    assert isinstance(wanted, openflow.parser.OFPSetAsync)
-    assert isinstance(dump, openflow.parser.OFPFlowStatsRequest)
+    assert (wanted, dump) == (wire.removals_wanted_message(), wire.dump_message())
 
 
 def test_the_management_socket_comes_before_who_says_to_be_our_bridge(played: Played) -> None:
@@ -403,8 +397,9 @@ def test_a_guest_with_new_hooks_gets_the_services_mac(played: Played) -> None:
     played.work()
     played.dump(switch)
     played.work()
-    frames = [each for each in switch.take() if isinstance(each, openflow.parser.OFPPacketOut)]
-    assert [each.actions[0].port for each in frames] == [2]
+    frame = unsolicited_advertisement(METADATA_PORT_MAC)
+    frames = [each for each in switch.take() if each[1] == wire.PACKET_OUT]
+    assert frames == [wire.frame_out_message(2, frame)]
 
 
 def test_a_dump_of_another_connection_is_not_read(played: Played) -> None:

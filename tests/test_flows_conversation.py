@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 from ovs_metadata.flows.conversation import Conversation
 
 HELLO = bytes.fromhex("0400000800000000")
@@ -38,7 +38,7 @@ def _await_barrier(switch: socket.socket, *answers: bytes) -> bytes:
     thread = _answer(switch, *answers)
     try:
         with Conversation(Path(switch.getsockname())) as conversation:
-            return conversation.receive(openflow.BARRIER_REPLY)
+            return conversation.receive(wire.BARRIER_REPLY)
     finally:
         thread.join(10)
 

@@ -6,7 +6,8 @@ from ovs_metadata.flows.values import Move
 
 
 def test_a_move_names_its_fields_by_their_nxm_headers() -> None:
-    assert encode_move(Move("eth_src", "eth_dst")).hex() == "0030000000000000040600000206"
+    encoded = encode_move(Move("eth_src", "eth_dst")).hex()
+    assert encoded == "ffff00180000232000060030000000000000040600000206"
 
 
 def test_values_are_in_network_byte_order() -> None:

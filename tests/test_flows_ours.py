@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.flows.earlier import earlier_flows
-from ovs_metadata.flows.openflow import add_message, delete_message, offline_datapath
 from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.flows.pipeline import Port, pipeline
@@ -20,6 +19,7 @@ from ovs_metadata.flows.tables import (
     has_our_cookie,
 )
 from ovs_metadata.flows.values import FlowKey, Match
+from ovs_metadata.flows.wire import add_message, delete_message
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
@@ -126,12 +126,11 @@ def test_the_filter_lets_through_the_cookies_of_all_generations_and_few_others()
 
 
 def test_no_message_can_be_made_about_a_flow_of_others() -> None:
-    offline = offline_datapath()
     (flow,) = (each for key, each in FLOWS.items() if dict(key.match.fields) == {"in_port": 1})
     for key in NEUTRONS:
         with pytest.raises(ValueError, match="is not our flow"):
-            add_message(offline, OPTIONS, replace(flow, key=key, cookie=cookie(2)))
+            add_message(OPTIONS, replace(flow, key=key, cookie=cookie(2)))
         with pytest.raises(ValueError, match="is not our flow"):
-            delete_message(offline, OPTIONS, key, cookie(2))
-    assert add_message(offline, OPTIONS, flow)
-    assert delete_message(offline, OPTIONS, flow.key, flow.cookie)
+            delete_message(OPTIONS, key, cookie(2))
+    assert add_message(OPTIONS, flow)
+    assert delete_message(OPTIONS, flow.key, flow.cookie)

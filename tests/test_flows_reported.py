@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.flows import openflow, reported
+from ovs_metadata.flows import reported, wire
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FIRST_PREFIX, cookie
 from ovs_metadata.flows.values import Flow, FlowKey
@@ -31,17 +31,17 @@ def _stats(
     return reported.DumpedStats(head + body)
 
 
-def _removed(key: tuple[int, int, bytes], of_cookie: int) -> Any:
-    """A FLOW_REMOVED as the library hands it to the application."""
+def _removed(key: tuple[int, int, bytes], of_cookie: int) -> reported.RemovedFlow:
+    """A FLOW_REMOVED of OpenFlow 1.3."""
     table, priority, match = key
     fixed = struct.pack("!QHBBIIHHQQ", of_cookie, priority, 2, table, 1, 2, 0, 0, 6, 7)
     body = fixed + match
     header = struct.pack("!BBHI", 4, 11, 8 + len(body), 1)
-    return openflow.from_bytes(header + body)
+    return reported.RemovedFlow(header + body)
 
 
 def _dumped(flow: Flow, flags: int = SEND_FLOW_REM) -> reported.DumpedStats:
-    actions = openflow.wire_of_actions(flow.actions)
+    actions = wire.instructions(flow.actions)
     return _stats(reported.wire_key(flow.key), flow.cookie, actions, flags)
 
 

@@ -17,7 +17,7 @@ _TESTS = ("pytest", "hypothesis", "_pytest")
 NEEDLESS = {
     # The agent's process is an asyncio one, and is no HTTP client.
     "ovs_metadata.agent.main": (
-        *(*_EVENTLET, *_COMMANDS, *_TESTS),
+        *(*_EVENTLET, *_LIBRARY, *_COMMANDS, *_TESTS),
         *("cryptography", "requests", "openstack", "ovs_metadata.cli", "ovs_metadata.publisher"),
         *("pyroute2.ndb", "pyroute2.ipdb", "pyroute2.conntrack", "pyroute2.ethtool"),
     ),
@@ -42,8 +42,16 @@ NEEDLESS = {
         *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS),
         *("ovs", "ovsdbapp", "openstack", "requests", "pyhocon", "ovs_metadata.agent.network"),
     ),
+    "ovs_metadata.cli.flows": (
+        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS),
+        *("openstack", "requests", "pyhocon"),
+    ),
+    "ovs_metadata.cli.doctor.command": (
+        *(*_EVENTLET, *_LIBRARY, *_TESTS),
+        *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
+    ),
     "ovs_metadata.cli.migrate.command": (
-        *(*_EVENTLET, *_TESTS),
+        *(*_EVENTLET, *_LIBRARY, *_TESTS),
         *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
     ),
 }

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from netaddr import IPAddress
 
 from ovs_metadata.cli.doctor.tcp_client import TcpClient
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.packets import End
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
@@ -82,10 +82,9 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
     with contextlib.ExitStack() as opened:
         tap = opened.enter_context(_listen_on(device))
         switch = opened.enter_context(Conversation(config.management_socket))
-        offline = openflow.offline_datapath()
 
         def send(frames: list[bytes]) -> None:
-            switch.send(*(openflow.packet_out_message(offline, ofport, frame) for frame in frames))
+            switch.send(*(wire.packet_out_message(ofport, frame) for frame in frames))
 
         client = _client()
         try:
@@ -95,8 +94,8 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
             if not client.finished:
                 send(client.abort())
         # Whatever was sent has been carried out when the switch answers this.
-        switch.send(openflow.barrier_message(offline))
-        switch.receive(openflow.BARRIER_REPLY)
+        switch.send(wire.barrier_message())
+        switch.receive(wire.BARRIER_REPLY)
     return _answer(client)
 
 

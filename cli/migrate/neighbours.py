@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from netaddr import EUI, IPAddress
 
-from ovs_metadata.flows import openflow
+from ovs_metadata.flows import wire
 from ovs_metadata.flows.conversation import Conversation
 from ovs_metadata.flows.packets import arp_request, neighbor_solicitation
 from ovs_metadata.host.config import Config
@@ -29,13 +29,12 @@ def ask_for_guests(config: Config, ports: Iterable[ServedPort]) -> None:
     Raises:
         OSError: the management socket cannot be reached, or refuses.
     """
-    offline = openflow.offline_datapath()
     with Conversation(config.management_socket) as switch:
         for port in ports:
             for frame in questions(port):
-                switch.send(openflow.packet_out_message(offline, port.ofport, frame))
-        switch.send(openflow.barrier_message(offline))
-        switch.receive(openflow.BARRIER_REPLY)
+                switch.send(wire.packet_out_message(port.ofport, frame))
+        switch.send(wire.barrier_message())
+        switch.receive(wire.BARRIER_REPLY)
 
 
 def questions(port: ServedPort) -> Iterator[bytes]:

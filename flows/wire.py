@@ -1,0 +1,217 @@
+"""OpenFlow 1.3 as bytes: the messages that are sent, and what is read of those that arrive. Pure.
+
+Without a library. The flow controller's library keeps its connections, and would make objects of
+each message: for thousands of flows that takes longer than all else, and a command or the agent
+would load 80 modules for a dozen messages. Formats are those of the OpenFlow 1.3.5 specification.
+"""
+
+import struct
+from collections.abc import Iterable
+
+from ovs_metadata.flows import nicira, oxm
+from ovs_metadata.flows.ours import is_ours
+from ovs_metadata.flows.tables import COOKIE_PREFIX, FILTER_MASK
+from ovs_metadata.flows.values import (
+    Action,
+    Flow,
+    FlowKey,
+    GotoTable,
+    Move,
+    Output,
+    OutputInPort,
+    SetField,
+)
+from ovs_metadata.host.config import FlowOptions
+
+VERSION = 4
+"""Of OpenFlow 1.3, on the wire."""
+
+HELLO, ERROR, FLOW_REMOVED, PACKET_OUT, FLOW_MOD = 0, 1, 11, 13, 14
+MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY, SET_ASYNC = 18, 19, 20, 21, 28
+"""Types of messages."""
+
+ADD, DELETE_STRICT = 0, 4
+"""Commands of FLOW_MOD."""
+
+REMOVED_BY_DELETE = 2
+"""OFPRR_DELETE."""
+
+SEND_FLOW_REM = 1
+"""OFPFF_SEND_FLOW_REM."""
+
+HEADER = struct.Struct("!BBHI")
+"""Version, type, length, transaction."""
+
+_NO_BUFFER = _ANY = 0xFFFFFFFF
+"""OFP_NO_BUFFER; OFPP_ANY and OFPG_ANY."""
+
+_IN_PORT, _TABLE, _CONTROLLER = 0xFFFFFFF8, 0xFFFFFFF9, 0xFFFFFFFD
+"""Reserved port numbers."""
+
+_ALL_TABLES = 0xFF
+_WHOLE_COOKIE = 2**64 - 1
+"""Mask of a cookie of which every bit counts."""
+
+_FLOW_STATS, _REPLY_MORE = 1, 1
+"""OFPMP_FLOW, and OFPMPF_REPLY_MORE."""
+
+_GOTO_TABLE, _APPLY_ACTIONS = 1, 4
+_OUTPUT, _SET_FIELD = 0, 25
+"""Instructions, and actions."""
+
+_WHOLE_PACKET = 0xFFFF
+"""OFPCML_NO_BUFFER."""
+
+_FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHxx")
+_MULTIPART = struct.Struct("!HH4x")
+_FLOW_STATS_REQUEST = struct.Struct("!B3xII4xQQ")
+_PACKET_OUT = struct.Struct("!IIH6x")
+
+
+def _message(kind: int, body: bytes = b"") -> bytes:
+    return HEADER.pack(VERSION, kind, HEADER.size + len(body), 0) + body
+
+
+def _check(options: FlowOptions, key: FlowKey, cookie: int) -> None:
+    if not is_ours(options, key, cookie):
+        raise ValueError(f"{key} with cookie {cookie:#x} is not our flow: it stays as it is")
+
+
+def add_message(options: FlowOptions, flow: Flow) -> bytes:
+    """The message that adds a flow, or replaces the one of the same key.
+
+    Raises:
+        ValueError: it is not our flow.
+    """
+    _check(options, flow.key, flow.cookie)
+    body = oxm.encode_match(flow.key.match) + instructions(flow.actions)
+    head = _flow_mod(
+        flow.key, flow.cookie, command=ADD, mask=0, out=0, flags=SEND_FLOW_REM, length=len(body)
+    )
+    return head + body
+
+
+def delete_message(options: FlowOptions, key: FlowKey, cookie: int) -> bytes:
+    """The message that deletes the one flow of this key, if it has this cookie.
+
+    Raises:
+        ValueError: it is not our flow.
+    """
+    _check(options, key, cookie)
+    body = oxm.encode_match(key.match)
+    head = _flow_mod(
+        *(key, cookie),
+        command=DELETE_STRICT,
+        mask=_WHOLE_COOKIE,
+        out=_ANY,
+        flags=0,
+        length=len(body),
+    )
+    return head + body
+
+
+def _flow_mod(
+    key: FlowKey, cookie: int, *, command: int, mask: int, out: int, flags: int, length: int
+) -> bytes:
+    """A FLOW_MOD up to its match."""
+    return _FLOW_MOD.pack(
+        *(VERSION, FLOW_MOD, _FLOW_MOD.size + length, 0),
+        *(cookie, mask, key.table, command, 0, 0, key.priority),
+        *(_NO_BUFFER, out, out, flags),
+    )
+
+
+def hello_message() -> bytes:
+    """The message that opens a connection."""
+    return _message(HELLO)
+
+
+def dump_message() -> bytes:
+    """The message that asks for all our flows; the reply has a few of others, too (FILTER_MASK)."""
+    return _flow_stats_request(COOKIE_PREFIX, FILTER_MASK)
+
+
+def dump_of_all_message() -> bytes:
+    """The message that asks for all flows, also those of other programs."""
+    return _flow_stats_request(0, 0)
+
+
+def _flow_stats_request(cookie: int, mask: int) -> bytes:
+    request = _FLOW_STATS_REQUEST.pack(_ALL_TABLES, _ANY, _ANY, cookie, mask)
+    head = _MULTIPART.pack(_FLOW_STATS, 0)
+    return _message(MULTIPART_REQUEST, head + request + oxm.EMPTY_MATCH)
+
+
+def barrier_message() -> bytes:
+    """The message whose reply means that all before it has been carried out."""
+    return _message(BARRIER_REQUEST)
+
+
+def packet_out_message(ofport: int, frame: bytes) -> bytes:
+    """The message that has the switch treat a frame as if it had come in by a port."""
+    return _packet_out(ofport, _TABLE, frame)
+
+
+def frame_out_message(ofport: int, frame: bytes) -> bytes:
+    """The message that has the switch send a frame out of a port, past all flows."""
+    return _packet_out(_CONTROLLER, ofport, frame)
+
+
+def _packet_out(in_port: int, out_port: int, frame: bytes) -> bytes:
+    action = _output(out_port)
+    return _message(PACKET_OUT, _PACKET_OUT.pack(_NO_BUFFER, in_port, len(action)) + action + frame)
+
+
+def removals_wanted_message() -> bytes:
+    """The message that subscribes to deletions of flows, and to nothing else.
+
+    A connection to the management socket gets no notifications until it subscribes.
+    """
+    packets_and_ports = (0, 0, 0, 0)
+    as_equal_and_as_slave = [1 << REMOVED_BY_DELETE] * 2
+    return _message(SET_ASYNC, struct.pack("!6I", *packets_and_ports, *as_equal_and_as_slave))
+
+
+def instructions(actions: Iterable[Action]) -> bytes:
+    """The instructions that carry these out."""
+    actions = tuple(actions)
+    applied = b"".join(_action(each) for each in actions if not isinstance(each, GotoTable))
+    encoded = b""
+    if applied:
+        encoded = struct.pack("!HH4x", _APPLY_ACTIONS, 8 + len(applied)) + applied
+    for each in actions:
+        if isinstance(each, GotoTable):
+            encoded += struct.pack("!HHB3x", _GOTO_TABLE, 8, each.table)
+    return encoded
+
+
+def _action(action: Action) -> bytes:
+    match action:
+        case SetField(field, value):
+            body = oxm.encode_set_field(field, value)
+            body += bytes(-(4 + len(body)) % 8)
+            return struct.pack("!HH", _SET_FIELD, 4 + len(body)) + body
+        case Move():
+            return nicira.encode_move(action)
+        case Output(ofport):
+            return _output(ofport)
+        case OutputInPort():
+            return _output(_IN_PORT)
+        case _:
+            raise TypeError(f"{action!r} is an instruction, not an action")
+
+
+def _output(ofport: int) -> bytes:
+    return struct.pack("!HHIH6x", _OUTPUT, 16, ofport, _WHOLE_PACKET)
+
+
+def flow_stats_of(reply: bytes) -> tuple[list[bytes], bool]:
+    """The entries of one part of a reply to a dump, and whether further parts follow."""
+    _, flags = _MULTIPART.unpack_from(reply, HEADER.size)
+    entries = []
+    at = HEADER.size + _MULTIPART.size
+    while at < len(reply):
+        (length,) = struct.unpack_from("!H", reply, at)
+        entries.append(reply[at : at + length])
+        at += length
+    return entries, bool(flags & _REPLY_MORE)
