@@ -4,6 +4,8 @@ It can write several records at once, over threads that end with the function. I
 between two runs: the next run completes an interrupted one, and finds less to do.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +31,7 @@ FEW_REMOVALS = 5
 """So few removals never look like a mistake: of few records they soon are most."""
 
 
-@dataclass(slots=True)
+@dataclass
 class SyncResult:
     """The result of a run.
 
@@ -153,4 +155,4 @@ def _applied(
     iterator = iter(differences)
     with ThreadPoolExecutor(writers) as pool:
         while batch := list(itertools.islice(iterator, BATCH)):
-            yield from zip(batch, pool.map(partial(apply, store), batch), strict=True)
+            yield from zip(batch, pool.map(partial(apply, store), batch))

@@ -5,12 +5,14 @@ ports and not on the deployment. Both may change meanwhile: a difference that a 
 explain is looked up again before it counts.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from operator import attrgetter
-from typing import Protocol
+from typing import Protocol, Union
 
 from ovs_metadata.publisher.ports import Port, change_of, is_compute_port
 from ovs_metadata.store.interface import MalformedRecord, RecordNotFound
@@ -22,7 +24,7 @@ LOG = logging.getLogger(__name__)
 LOOKUP = 50
 """Ports asked for at once by id: some 2 KB of an URL."""
 
-State = PortRecord | MalformedRecord | None
+State = Union[PortRecord, MalformedRecord, None]
 
 content = attrgetter(
     *(field.name for field in fields(PortRecord) if field.name != "revision_number")
@@ -52,7 +54,7 @@ class Action(Enum):
     """The store is newer than Neutron: an operator must decide."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Difference:
     """The result of the comparison for one port.
 
@@ -95,16 +97,15 @@ def apply(store: Store, difference: Difference) -> bool:
     Raises:
         StoreError: the store cannot be reached or written.
     """
-    match difference:
-        case Difference(action=Action.ADD, record=PortRecord() as record, force=True):
-            return store.undelete(record)
-        case Difference(action=Action.ADD | Action.UPDATE, record=PortRecord() as record):
-            return store.put(record, force=difference.force)
-        case Difference(action=Action.REMOVE):
-            stored = difference.stored
-            revision = stored.revision_number if isinstance(stored, PortRecord) else None
-            return store.delete(difference.port_id, revision)
-    return False
+    if difference.action is Action.REMOVE:
+        stored = difference.stored
+        revision = stored.revision_number if isinstance(stored, PortRecord) else None
+        return store.delete(difference.port_id, revision)
+    if difference.record is None:
+        return False
+    if difference.action is Action.ADD and difference.force:
+        return store.undelete(difference.record)
+    return store.put(difference.record, force=difference.force)
 
 
 def refused_by_mistake(source: PortSource, refused: Sequence[Difference]) -> Iterator[Difference]:

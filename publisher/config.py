@@ -3,6 +3,8 @@
 `options` also feeds oslo-config-generator (namespace `ovs_metadata.publisher`).
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

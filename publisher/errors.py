@@ -1,5 +1,7 @@
 """Failures of Neutron's API. Needs no OpenStack library."""
 
+from __future__ import annotations
+
 
 class NeutronUnavailable(Exception):
     """Neutron's API cannot be used; the message is one line that says why."""

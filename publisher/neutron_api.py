@@ -4,6 +4,8 @@ One connection, used by the thread that compares. A request is tried again when 
 unreachable or says 503, a few times.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 

@@ -4,6 +4,8 @@ A page begins after a marker, the last port of the page before. A deleted marker
 Neutron; here an earlier port of that page replaces it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 
 from ovs_metadata.publisher.ports import Port

@@ -6,6 +6,8 @@ Neutron's workers, and runs in neutron-periodic-workers. No code here uses the s
 thread, so a failure of the store fails no API call.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial

@@ -4,6 +4,8 @@ A port here is a mapping with Neutron's field names (networking API v2, resource
 answer, or the dictionary a core plugin hands to its callbacks.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ FIELDS = (
 """The fields to request from Neutron when it can return less than the whole port."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """What the store should hold of a port as of a revision: a record, or None."""
 
@@ -43,7 +45,7 @@ class Change:
     revision_number: int
     record: PortRecord | None
 
-    def outdates(self, other: "Change") -> bool:
+    def outdates(self, other: Change) -> bool:
         """Whether this is newer; of one revision, a change without a record is."""
         if self.revision_number == other.revision_number:
             return self.record is None or other.record is not None

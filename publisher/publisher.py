@@ -6,6 +6,8 @@ never closes it. Changes during an outage wait in the queue. The reconciliation 
 process lost.
 """
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os

@@ -4,6 +4,8 @@ Safe to use from several threads; it starts none. Its memory is bounded by the n
 by a limit beyond which it drops changes of further ports; the reconciliation finds those.
 """
 
+from __future__ import annotations
+
 import threading
 
 from ovs_metadata.publisher.ports import Change

@@ -7,6 +7,8 @@ command it writes one port at a time, in its own thread, because Neutron may hav
 that process.
 """
 
+from __future__ import annotations
+
 import logging
 import random
 import threading

@@ -3,12 +3,14 @@
 Use `open_store`, and the names of `ovs_metadata.store.interface`.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from ovs_metadata.store.interface import FatalCallback
 from ovs_metadata.store.security import PLAIN, Security
 from ovs_metadata.store.store import Store
-from ovs_metadata.store.url import DirectoryLocation, ZooKeeperLocation, parse_store_url
+from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 
 __all__ = ["open_store"]
 
@@ -38,22 +40,21 @@ def open_store(
         UnknownLayout: its layout is not the version this software knows.
         StoreError: the URL has an unknown form.
     """
-    match parse_store_url(url):
-        # Each process pays for one implementation only; kazoo alone takes longer to import than
-        # most commands take to run.
-        case DirectoryLocation(root):
-            from ovs_metadata.store.directory import DirectoryNodes  # noqa: PLC0415
+    location = parse_store_url(url)
+    # Each process pays for one implementation only; kazoo alone takes longer to import than most
+    # commands take to run.
+    if isinstance(location, DirectoryLocation):
+        from ovs_metadata.store.directory import DirectoryNodes  # noqa: PLC0415
 
-            return Store(DirectoryNodes(root, on_fatal=on_fatal))
-        case ZooKeeperLocation(hosts, chroot):
-            from ovs_metadata.store.zookeeper.nodes import ZooKeeperNodes  # noqa: PLC0415
+        return Store(DirectoryNodes(location.root, on_fatal=on_fatal))
+    from ovs_metadata.store.zookeeper.nodes import ZooKeeperNodes  # noqa: PLC0415
 
-            nodes = ZooKeeperNodes(
-                hosts,
-                chroot,
-                wait=wait,
-                on_fatal=on_fatal,
-                security=security,
-                snapshot=snapshot,
-            )
-            return Store(nodes)
+    nodes = ZooKeeperNodes(
+        location.hosts,
+        location.chroot,
+        wait=wait,
+        on_fatal=on_fatal,
+        security=security,
+        snapshot=snapshot,
+    )
+    return Store(nodes)

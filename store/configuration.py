@@ -4,6 +4,8 @@ Callbacks come from the store's threads; they replace a value and notify the own
 The owner calls `sources` when it is ready. Lives from construction to `close`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import threading
@@ -25,7 +27,7 @@ ENABLED = "agent.openstack.metadata.enabled"
 """The one key that other programs than the agent read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ConfigSource:
     """A document and its name: "host compute-1", "template default"."""
 

@@ -5,6 +5,8 @@ renamed). Files are 0600 and directories 0700. A lock file admits one writer at 
 threads and processes; readers take no lock. A name that begins with a dot is a lock, not a node.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import hashlib
@@ -241,7 +243,7 @@ def _version(data: bytes) -> int:
     Files have no version numbers. A conditional write is also right if another writer has restored
     the content that the condition names.
     """
-    return int.from_bytes(hashlib.sha256(data).digest()[:7])
+    return int.from_bytes(hashlib.sha256(data).digest()[:7], "big")
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -3,6 +3,8 @@
 The kernel releases the lock with its process, however that ends. No threads.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import hashlib

@@ -3,6 +3,8 @@
 No notification mechanism to depend on, and cheap for one host's ports.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -5,6 +5,8 @@ names, sorted. Plain JSON, so that an agent needs no HOCON to read what `mn-conf
 `change` reads, changes, and compares-and-sets until no other writer interferes.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping
 from typing import Any

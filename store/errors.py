@@ -1,5 +1,7 @@
 """Errors of the store. Every message is one line that says what is wrong."""
 
+from __future__ import annotations
+
 
 class StoreError(Exception):
     """The store refuses or fails; the message says why, and what to do about it."""

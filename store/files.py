@@ -1,5 +1,7 @@
 """Files that survive a power failure, and that other users can neither read nor replace."""
 
+from __future__ import annotations
+
 import os
 import stat
 from collections.abc import Collection

@@ -4,6 +4,8 @@ The thread comes from the standard library, so it is a green one in a process pa
 It ends in `close`, or if the store has a layout of an unknown version.
 """
 
+from __future__ import annotations
+
 import logging
 import queue
 import threading

@@ -1,8 +1,10 @@
 """The values that a store returns, and the contracts of its followers and announcements."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Optional, Protocol, Union
 
 from ovs_metadata.store.errors import (
     MalformedRecord,
@@ -30,7 +32,7 @@ __all__ = [
     "UnknownLayout",
 ]
 
-PortState = PortRecord | MalformedRecord | None
+PortState = Union[PortRecord, MalformedRecord, None]
 """The state of a port; None means that it has no record."""
 
 Listener = Callable[[str, PortState], None]
@@ -46,11 +48,11 @@ FatalCallback = Callable[[StoreError], None]
 """Called once, from a thread of the store, with the reason why a follower has stopped for good."""
 
 
-DocumentListener = Callable[[bytes | None], None]
+DocumentListener = Callable[[Optional[bytes]], None]
 """Called with a document's present content, None if there is none; see `Listener`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A document as it was read; `version` is for `write_document` and `delete_document` alone."""
 
@@ -62,7 +64,7 @@ class Document:
         return f"Document(<{len(self.data)} bytes>, version={self.version})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Announced:
     """An announcement below a path.
 

@@ -15,6 +15,8 @@ Nova's and Neutron's, any printable text: in the node's name all but ASCII's let
 '.', '-', '_' and '~' is percent-encoded UTF-8, as in a URL.
 """
 
+from __future__ import annotations
+
 from urllib.parse import quote, unquote
 
 from ovs_metadata.store.errors import UnknownLayout

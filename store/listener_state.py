@@ -4,6 +4,8 @@ Both implementations' followers read nodes in their own thread and hand them to 
 is safe to use from that thread and from those that call the follower.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 from collections.abc import Callable, Collection

@@ -3,6 +3,8 @@
 Values and pure functions. A follower has one `NodeType`.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from ovs_metadata.store.revision import stored
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodeType(Generic[S]):
     """One type of nodes that can be followed.
 

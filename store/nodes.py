@@ -5,6 +5,8 @@ version first, and raises StoreUnavailable, UnknownLayout, or StoreError for any
 Paths are those of `ovs_metadata.store.layout`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar

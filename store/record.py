@@ -5,12 +5,14 @@ except that `fixed_ips` is the plain list of addresses. A PortRecord that exists
 canonical form, so no reader of the store checks it again.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Literal, Self
+from typing import Literal
 
 from netaddr import EUI, INET_PTON, AddrFormatError, IPAddress, mac_unix_expanded
 
@@ -70,7 +72,7 @@ def is_printable(text: str) -> bool:
     return _UNPRINTABLE.isdisjoint(map(unicodedata.category, text))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PortRecord:
     """What the store knows of a port.
 
@@ -112,7 +114,7 @@ class PortRecord:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_json(cls, port_id: str | None, data: bytes) -> Self:
+    def from_json(cls, port_id: str | None, data: bytes) -> PortRecord:
         """Read a record's document. Keys it does not know are ignored.
 
         Args:

@@ -5,16 +5,19 @@ deleted. Without it, a late update of another API worker would restore a deleted
 removes tombstones that are too old for any late update.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Union
 
 from ovs_metadata.store.errors import MalformedRecord
 from ovs_metadata.store.record import MAX_DOCUMENT, MAX_REVISION, PortRecord
 from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tombstone:
     """The port is deleted, and updates up to this revision are too late."""
 
@@ -26,7 +29,7 @@ class Tombstone:
         return json.dumps(document, sort_keys=True).encode("ascii")
 
 
-Stored = PortRecord | MalformedRecord | Tombstone | None
+Stored = Union[PortRecord, MalformedRecord, Tombstone, None]
 """The content of a port's node; None: there is no node."""
 
 
@@ -59,7 +62,7 @@ def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> PutOut
     """
     if stored == record:
         return PutOutcome.SAME
-    if force or not isinstance(stored, PortRecord | Tombstone):
+    if force or not isinstance(stored, (PortRecord, Tombstone)):
         return PutOutcome.WRITE
     if record.revision_number > stored.revision_number:
         return PutOutcome.WRITE
@@ -76,7 +79,7 @@ def outcome_of_undelete(stored: Stored, record: PortRecord) -> PutOutcome:
     return outcome_of_put(stored, record, force=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deletion:
     """The result of a delete.
 
@@ -95,10 +98,10 @@ def outcome_of_delete(stored: Stored, revision_number: int | None) -> Deletion:
     None is an operator's delete: it removes the record, leaves no tombstone, and does not touch
     one. A record newer than `revision_number` stays.
     """
-    is_record = isinstance(stored, PortRecord | MalformedRecord)
+    is_record = isinstance(stored, (PortRecord, MalformedRecord))
     if revision_number is None:
         return Deletion(remove=is_record, deleted=is_record)
-    if isinstance(stored, PortRecord | Tombstone):
+    if isinstance(stored, (PortRecord, Tombstone)):
         newer = stored.revision_number > revision_number
         if newer or stored == Tombstone(revision_number):
             return Deletion()

@@ -5,6 +5,8 @@ no configuration, URL, command line or log holds them. Only clients with the sam
 use nodes that were created with them (ZooKeeper's ACL scheme "digest", all permissions).
 """
 
+from __future__ import annotations
+
 import os
 import ssl
 import stat
@@ -18,7 +20,7 @@ MAX_AUTH_FILE = 1024
 """Bytes. A longer file is the wrong file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Security:
     """Credentials and TLS files. TLS is used when `tls_ca` is given.
 

@@ -8,6 +8,8 @@ then validated as those of the store are.
 The followers' threads use it, and any of them saves it.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import logging

@@ -8,6 +8,8 @@ Every decision is a compare-and-set: read a node, decide by a pure function
 (`ovs_metadata.store.revision`), write if the node has not changed, or else begin again.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -61,13 +63,12 @@ class Store:
             MalformedRecord: there is one that cannot be used.
         """
         node = self.nodes.read(layout.port_path(port_id)) if is_port_id(port_id) else None
-        match _stored(port_id, node):
-            case PortRecord() as record:
-                return record
-            case MalformedRecord() as malformed:
-                raise malformed
-            case _:
-                raise RecordNotFound(port_id)
+        found = _stored(port_id, node)
+        if isinstance(found, PortRecord):
+            return found
+        if isinstance(found, MalformedRecord):
+            raise found
+        raise RecordNotFound(port_id)
 
     def put(self, record: PortRecord, *, force: bool = False) -> bool:
         """Store a record unless the stored one wins: compare-and-set on the revision.
@@ -123,7 +124,7 @@ class Store:
         """All ports that have a record, in order, without a round trip for each."""
         for port_id, node in self._ports():
             state = _stored(port_id, node)
-            if isinstance(state, PortRecord | MalformedRecord):
+            if isinstance(state, (PortRecord, MalformedRecord)):
                 yield port_id, state
 
     def sweep(self, older_than: float) -> int:
@@ -181,7 +182,7 @@ class Store:
         """The announcements below a path, in order of names, dead ones included."""
         paths = [f"{path}/{name}" for name in self.nodes.children(path)]
         alive = self.nodes.alive(paths)
-        found = zip(paths, self.nodes.read_many(paths), strict=True)
+        found = zip(paths, self.nodes.read_many(paths))
         return [
             Announced(
                 layout.name_of(each.rpartition("/")[2]), node.data, node.changed, each in alive
@@ -231,7 +232,7 @@ class Store:
         for shard in self.nodes.children(layout.PORTS):
             port_ids = list(filter(is_port_id, self.nodes.children(layout.shard_path(shard))))
             nodes = self.nodes.read_many([layout.port_path(port_id) for port_id in port_ids])
-            for port_id, node in zip(port_ids, nodes, strict=True):
+            for port_id, node in zip(port_ids, nodes):
                 if node:
                     yield port_id, node
 

@@ -4,6 +4,8 @@ directory:/var/lib/ovs-metadata/store           also directory:///var/lib/…
 zookeeper://h1:2181,h2:2181/optional/chroot     ports default to 2181; IPv6 hosts in brackets
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,14 @@ _HOST = re.compile(
 _CHROOT = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DirectoryLocation:
     """A directory store's root."""
 
     root: Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ZooKeeperLocation:
     """An ensemble's `hosts`, in ZooKeeper's own notation, and the node that holds the layout."""
 

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hostile_texts import BOMB, HOSTILE, MARK, harmless, spoilt, with_texts
 
-from lab.stand_ins.neutron_ports_stand_in import make_port
+from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.cli.cleanup import neutron as cleanup_neutron
 from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER
 from ovs_metadata.cli.main import main

@@ -10,7 +10,8 @@ import click.testing
 import pytest
 
 from lab.rig.process import free_port
-from lab.stand_ins.neutron_ports_stand_in import NeutronPorts, make_port
+from lab.stand_ins.neutron_port import make_port
+from lab.stand_ins.neutron_ports_stand_in import NeutronPorts
 from ovs_metadata.cli import common
 from ovs_metadata.cli.main import main
 from ovs_metadata.publisher import neutron_api

@@ -1,5 +1,7 @@
 """What a comparison of Neutron's ports with the records finds, and walking through the pages."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import tempfile
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.stand_ins.neutron_ports_stand_in import make_port
+from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher.comparison import Action, Difference, apply, compare, refused_by_mistake
 from ovs_metadata.publisher.paging import MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import Port, record_of

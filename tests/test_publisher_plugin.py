@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab.rig.process import wait_for
-from lab.stand_ins.neutron_ports_stand_in import make_port
+from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher import reconciliation
 from ovs_metadata.publisher.ports import record_of
 from ovs_metadata.store import open_store

@@ -1,5 +1,7 @@
 """Reconciling at the start and at intervals, one server at a time."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.rig.process import wait_for
-from lab.stand_ins.neutron_ports_stand_in import make_port
+from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher import reconciliation
 from ovs_metadata.publisher.comparison import Action
 from ovs_metadata.publisher.paging import walk
@@ -100,7 +102,7 @@ def test_old_tombstones_are_swept_unless_it_is_stopped(
 ) -> None:
     old, young = make_port(1)["id"], make_port(2)["id"]
     files = [Path(url.removeprefix("directory:") + port_path(each)) for each in (old, young)]
-    for port_id, file, hours in zip((old, young), files, (25, 23), strict=True):
+    for port_id, file, hours in zip((old, young), files, (25, 23)):
         store.delete(port_id, MAX_REVISION)
         written = time.time() - hours * 3600
         os.utime(file, (written, written))

@@ -1,5 +1,7 @@
 """The directory store: the contract of all stores, and what is its own."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import multiprocessing

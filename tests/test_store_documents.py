@@ -1,5 +1,7 @@
 """Configuration documents: what is read of them, and that no change is lost."""
 
+from __future__ import annotations
+
 import json
 import threading
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Port records: what is accepted, its canonical form, and the errors of anything else."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import MISSING, asdict, fields, replace
 from typing import Any

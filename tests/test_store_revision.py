@@ -1,5 +1,7 @@
 """Which record stays."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from random import Random
 

@@ -1,5 +1,7 @@
 """What was last known, in a file."""
 
+from __future__ import annotations
+
 import json
 import stat
 from pathlib import Path

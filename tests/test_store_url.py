@@ -1,5 +1,7 @@
 """Store URLs, and opening by one."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What a follower on ZooKeeper reads, when what is followed changes at the same time."""
 
+from __future__ import annotations
+
 import threading
 from dataclasses import replace
 from types import SimpleNamespace

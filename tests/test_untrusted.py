@@ -1,5 +1,7 @@
 """What others wrote: shown on one line, and read within bounds."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 
@@ -96,7 +98,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         parse_json(data, LIMIT)
 
 
-SHAPE = {"id": str, "host": str | None, "ips": [{"address": str}]}
+SHAPE = {"id": str, "host": (str, type(None)), "ips": [{"address": str}]}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ A loop that tries again finds the same problem each time; an operator reads it o
 belongs to one thread.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterable
 

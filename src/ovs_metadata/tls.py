@@ -3,6 +3,8 @@
 It is below all layers, because the proxy imports neither host nor store, and the store no layer.
 """
 
+from __future__ import annotations
+
 import os
 import ssl
 from enum import Enum

@@ -4,6 +4,8 @@ Others are the store, OVSDB, Neutron, Nova, a configuration file, a guest, a wor
 this project may import this module; it imports none of them.
 """
 
+from __future__ import annotations
+
 import json
 import math
 from typing import Any, NoReturn
@@ -72,15 +74,15 @@ def fits(value: Any, shape: Any) -> bool:
     one shape is one of lists; a tuple holds shapes of which one is enough; anything else is a
     type, or a union of types. What may be left out is a union with None.
     """
-    match shape:
-        case dict():
-            return isinstance(value, dict) and all(
-                fits(value.get(name), each) for name, each in shape.items()
-            )
-        case [each]:
-            return isinstance(value, list) and all(fits(item, each) for item in value)
-        case tuple():
-            return any(fits(value, each) for each in shape)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            fits(value.get(name), each) for name, each in shape.items()
+        )
+    if isinstance(shape, list):
+        (each,) = shape
+        return isinstance(value, list) and all(fits(item, each) for item in value)
+    if isinstance(shape, tuple):
+        return any(fits(value, each) for each in shape)
     return isinstance(value, shape)
 
 
@@ -91,7 +93,7 @@ def _check_depth(value: Any) -> None:
         level = [
             item
             for each in level
-            if isinstance(each, dict | list)
+            if isinstance(each, (dict, list))
             for item in (each.values() if isinstance(each, dict) else each)
         ]
         if not level:

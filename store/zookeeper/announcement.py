@@ -6,6 +6,8 @@ disappears with its session, and does not disturb the next one. The content stay
 its last update. One daemon thread per announcement writes, and ends in `close`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import threading

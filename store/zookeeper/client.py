@@ -1,5 +1,7 @@
 """Makes kazoo clients: the handler that fits the process, retries, a log without repetitions."""
 
+from __future__ import annotations
+
 import functools
 import logging
 import socket

@@ -5,6 +5,8 @@ connection, and does not set them again on the next one, so a new connection rea
 The only state is the set of keys to read. A key that cannot be read stays in it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 

@@ -4,6 +4,8 @@ Contenders try again at intervals. They are few, and hold the lock for minutes, 
 as in kazoo's own recipe, which waits without limit for a lost connection.
 """
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Iterator

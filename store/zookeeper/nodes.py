@@ -5,6 +5,8 @@ by eventlet). Nothing here blocks those: operations wait in the caller's thread,
 announcements are written in their own. All of them end in `close`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import threading

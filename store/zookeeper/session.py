@@ -4,6 +4,8 @@ No threads: they wait in the caller's. The chroot is prepended here and not left
 cannot make one of several levels.
 """
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +151,7 @@ class ZooKeeperSession:
         """Those of the nodes that are there and have others below them."""
         for batch in batches(paths):
             states = self.run(lambda batch=batch: self._states(batch))  # type: ignore[misc]
-            found = zip(batch, states, strict=True)
+            found = zip(batch, states)
             yield from (path for path, state in found if state and state.numChildren)
 
     def write(self, path: str, data: bytes, version: int | None) -> bool:

@@ -8,6 +8,8 @@ only module that uses private parts of kazoo.
 Any thread may call it; only `forget` waits, for its replies.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 from collections.abc import Callable, Collection

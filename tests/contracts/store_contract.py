@@ -5,8 +5,9 @@ defines a fixture `place`, a `Place`: an empty store of the implementation, into
 written behind its back.
 """
 
-# Assertions are what this module is for.
+from __future__ import annotations
 
+# Assertions are what this module is for.
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

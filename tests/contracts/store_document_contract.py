@@ -1,7 +1,8 @@
 """What every store must do for documents, announcements and locks; see `store_contract`."""
 
-# Assertions are what this module is for.
+from __future__ import annotations
 
+# Assertions are what this module is for.
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,8 @@
 """What the tests of stores share: records to write, listeners that remember, fixtures."""
 
-# Assertions are what this module is for.
+from __future__ import annotations
 
+# Assertions are what this module is for.
 import itertools
 import threading
 from collections.abc import Callable, Iterator

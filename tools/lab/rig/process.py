@@ -3,6 +3,8 @@
 Processes are started in their own session, and ended by pid: SIGTERM, then SIGKILL.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import ctypes

@@ -10,41 +10,12 @@ import bisect
 import json
 import threading
 import urllib.parse
-import uuid
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 from lab.rig.running import Running
-
-Port = dict[str, Any]
-
-NAMESPACE = uuid.UUID("6f1f0f55-1b1c-4a4e-9d9c-1c6d6a1e6b43")
-
-
-def make_port(number: int, **changes: Any) -> Port:
-    """A port of an instance, with all that Neutron shows of one to an administrator."""
-    high, middle, low = number.to_bytes(3)
-    return {
-        "id": str(uuid.uuid5(NAMESPACE, f"port {number}")),
-        "name": f"port-{number}",
-        "project_id": f"project-{number % 100}",
-        "device_id": str(uuid.uuid5(NAMESPACE, f"instance {number}")),
-        "device_owner": "compute:nova",
-        "mac_address": f"fa:16:3e:{high:02x}:{middle:02x}:{low:02x}",
-        "fixed_ips": [
-            {
-                "subnet_id": str(uuid.UUID(int=2)),
-                "ip_address": f"10.{high}.{middle}.{low}",
-            }
-        ],
-        "network_id": str(uuid.UUID(int=1)),
-        "revision_number": 3,
-        "admin_state_up": True,
-        "binding:host_id": f"hypervisor-{number % 1000}",
-        "status": "ACTIVE",
-        **changes,
-    }
+from lab.stand_ins.neutron_port import Port, make_port
 
 
 class NeutronPorts(Running):
