@@ -32,14 +32,14 @@ def neutron_options(command: Command) -> Command:
 def with_openstacksdk(where: str) -> Any:
     """What is at a place, as `module:attribute`, in a module that needs openstacksdk.
 
-    It takes longer to import than most commands take to run, and is an extra: without it the
-    command ends.
+    It takes longer to import than most commands take to run. The extra [agent] has it: without it
+    the command ends.
     """
     try:
         return pkgutil.resolve_name(where)
     except ModuleNotFoundError as error:
         raise CommandError(
-            f"{error.name} is not installed: pip install 'ovs-metadata-agent[neutron]'"
+            f"{error.name} is not installed: install the wheel with its extra [agent]"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -48,7 +49,7 @@ def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     environment = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", environment, timeout=120)
     pip = (environment / "bin" / "python", "-m", "pip")
-    run(*pip, "install", "--quiet", built[0], timeout=600)
+    run(*pip, "install", "--quiet", f"{built[0]}[agent]", timeout=600)
     assert "No broken requirements found." in run(*pip, "check")
     return environment / "bin"
 
@@ -132,4 +133,20 @@ def test_it_installs_into_neutrons_environment_and_changes_nothing_there(
     )
     wanted = [each["metadata"]["name"] for each in json.loads(report.read_text())["install"]]
     added = {name.lower().replace("_", "-") for name in wanted}
-    assert added & before.keys() <= {"ovs-metadata-agent"}
+    assert "kazoo" in before  # the one library that Neutron lacks
+    assert added <= {"ovs-metadata-agent"}
+
+
+def test_in_an_environment_with_the_plugin_alone_a_command_names_what_it_lacks(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run(sys.executable, "-m", "venv", tmp_path, timeout=120)
+    run(tmp_path / "bin" / "python", "-m", "pip", "install", "--quiet", built[0], timeout=300)
+    for command in sorted(COMMANDS - {"ovs-metadata-flows"}):  # which has help without any
+        result = subprocess.run(
+            [tmp_path / "bin" / command, "--help"], check=False, capture_output=True, text=True
+        )
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert "is not installed" in result.stderr
+        assert "[agent]" in result.stderr

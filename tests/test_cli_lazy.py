@@ -68,7 +68,7 @@ def test_a_command_that_lacks_a_library_has_help_and_says_what_to_install(
     assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
-    assert "openstack is not installed: pip install 'ovs-metadata-agent[neutron]'" in result.output
+    assert "openstack is not installed: install the wheel with its extra [agent]" in result.output
 
 
 def test_a_fault_of_our_own_is_no_missing_library() -> None:

@@ -39,9 +39,10 @@ def _build(directory: Path) -> None:
 
 
 def requirements() -> list[str]:
-    """This project's own dependencies and those of its extra [ryu], as pyproject.toml has them."""
+    """What this project needs beside Ryu, as pyproject.toml has it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["ryu"]]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["agent"], *extras["ryu"]]
 
 
 if __name__ == "__main__":
