@@ -13,7 +13,7 @@ from tornado.ioloop import PeriodicCallback
 
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import About
+from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
@@ -118,7 +118,7 @@ class Agent:
     def _open_admin_listener(self, opened: contextlib.AsyncExitStack) -> None:
         """Listen for questions about this host; guests are served without it too."""
         places = [UnixSocket(self._config.admin_socket), self._config.admin_listen]
-        listener = AdminListener(self._statistics, self._problems, self._about)
+        listener = AdminListener(self._statistics, self._problems, self._view)
         opened.push_async_callback(listener.close)
         for place in places:
             if place is None:
@@ -134,10 +134,10 @@ class Agent:
             return self._service.problems()
         return [self._idle_because or "the agent is starting or stopping"]
 
-    def _about(self) -> About:
+    def _view(self) -> AgentView:
         """What the admin listener shows of this agent."""
         current = self._live.current if self._live else None
-        return About(
+        return AgentView(
             host=self._config.host,
             bridge=self._config.bridge,
             enabled=current.enabled if current else None,

@@ -185,7 +185,7 @@ class Workers:
         _, worker = await loop.create_connection(
             lambda: WorkerFeed(self, number, process), sock=ours
         )
-        worker.write(feed.encode(feed.Snapshot(self._settings, self._table)))
+        worker.write(feed.encode(feed.FullState(self._settings, self._table)))
         if number in self._feeds:
             self._statistics.worker_restarted()
         self._close_feed(number)

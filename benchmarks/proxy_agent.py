@@ -18,7 +18,7 @@ from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.ovsdb import COLUMNS, Ovsdb
-from ovs_metadata.proxy.control.feed import Snapshot, decode_snapshot
+from ovs_metadata.proxy.control.feed import FullState, decode_full_state
 
 
 class _Ovsdb:
@@ -34,7 +34,7 @@ class _Ovsdb:
         return False
 
 
-async def serve(snapshot: Snapshot, listener: socket.socket, connection: str) -> None:
+async def serve(snapshot: FullState, listener: socket.socket, connection: str) -> None:
     """Serve until SIGTERM."""
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
@@ -61,7 +61,7 @@ def main() -> None:
     """Run the command."""
     path, place, connection = sys.argv[1:]
     host, _, port = place.rpartition(":")
-    snapshot = decode_snapshot(json.loads(Path(path).read_text()))
+    snapshot = decode_full_state(json.loads(Path(path).read_text()))
     asyncio.run(serve(snapshot, socket.create_server((host, int(port))), connection))
 
 

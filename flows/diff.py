@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ovs_metadata.flows.values import Flow, FlowKey
 
 
-class Deletion(NamedTuple):
+class FlowDeletion(NamedTuple):
     """One flow to delete, by its key and its cookie."""
 
     key: FlowKey
@@ -21,7 +21,7 @@ class Deletion(NamedTuple):
 class Changes:
     """Flows to delete, then flows to add, each in the order in which to send them."""
 
-    delete: tuple[Deletion, ...] = ()
+    delete: tuple[FlowDeletion, ...] = ()
     add: tuple[Flow, ...] = ()
 
     def __bool__(self) -> bool:
@@ -35,7 +35,7 @@ def diff(installed: Mapping[FlowKey, Flow | int], desired: Mapping[FlowKey, Flow
     whole: hooks are deleted before the tables they lead to, and added after them.
     """
     delete = [
-        Deletion(key, there.cookie if isinstance(there, Flow) else there)
+        FlowDeletion(key, there.cookie if isinstance(there, Flow) else there)
         for key, there in installed.items()
         if key not in desired
     ]

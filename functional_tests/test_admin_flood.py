@@ -16,7 +16,7 @@ from hypervisor_fixtures import Factory, serve_guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import Process, run, wait_for
 from lab.rig.usage import Usage
-from ovs_metadata.agent.admin import door
+from ovs_metadata.agent.admin import limited_listener
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -97,7 +97,7 @@ def test_the_agent_goes_on_with_its_work(lab_hypervisor: Factory) -> None:
     worker = hypervisor.children()["ovs_metadata.proxy.main"]
 
     with flood(hypervisor) as attack:
-        wait_for(lambda: ended(attack) >= door.AT_ONCE, "the attack", 30)
+        wait_for(lambda: ended(attack) >= limited_listener.AT_ONCE, "the attack", 30)
         used, began, done = Usage.of(agent.pid).cpu, time.monotonic(), ended(attack)
 
         os.kill(worker, 9)
@@ -115,6 +115,6 @@ def test_the_agent_goes_on_with_its_work(lab_hypervisor: Factory) -> None:
 
         wait_for(lambda: ended(attack) >= done + ROUNDS, "the attack to go on", 60)
         seconds, used = time.monotonic() - began, Usage.of(agent.pid).cpu - used
-        assert len(os.listdir(descriptors)) <= open_before + door.MAX_CONNECTIONS + 5
+        assert len(os.listdir(descriptors)) <= open_before + limited_listener.MAX_CONNECTIONS + 5
         assert used / seconds < MAX_CPU
         assert agent.log.stat().st_size - log_before < MAX_LOG

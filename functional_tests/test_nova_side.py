@@ -19,7 +19,7 @@ from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.inside import inside
 from lab.rig.process import Process, wait_for
-from ovs_metadata.proxy.control.feed import Snapshot, encode
+from ovs_metadata.proxy.control.feed import FullState, encode
 from ovs_metadata.proxy.control.identity import Identity
 from ovs_metadata.proxy.control.settings import Settings
 
@@ -186,7 +186,7 @@ def test_a_worker_without_privileges_proves_itself_without_a_file_to_read(tmp_pa
             pass_fds=[its_feed.fileno(), listener.fileno()],
         )
         try:
-            feed.sendall(encode(Snapshot(settings, {"127.0.0.1": identity})))
+            feed.sendall(encode(FullState(settings, {"127.0.0.1": identity})))
             answer = _ask(listener.getsockname()[1])
         finally:
             worker.stop()

@@ -26,12 +26,12 @@ from ovs_metadata.proxy.control.feed import (
     MAX_LINE,
     Confirmed,
     FeedError,
+    FullState,
     IdentityChange,
     Message,
     ReportTaken,
     SettingsChange,
-    Snapshot,
-    decode_snapshot,
+    decode_full_state,
 )
 from ovs_metadata.proxy.control.feed_connection import FeedConnection
 from ovs_metadata.proxy.control.identity import IdentityTable
@@ -129,7 +129,7 @@ def _numbers(text: str) -> list[int]:
 
 
 async def _run_by_hand(options: argparse.Namespace) -> None:
-    snapshot = _read_snapshot(options.identities)
+    snapshot = _read_full_state(options.identities)
     settings = snapshot.settings
     if options.nova:
         try:
@@ -221,7 +221,7 @@ async def _drain_on_signal(server: ProxyServer) -> None:
         _log.warning("cutting off requests that did not finish in time")
 
 
-def _read_snapshot(path: Path) -> Snapshot:
+def _read_full_state(path: Path) -> FullState:
     try:
         data = parse_json(path.read_bytes(), MAX_LINE)
     except OSError as error:
@@ -231,7 +231,7 @@ def _read_snapshot(path: Path) -> Snapshot:
     if not isinstance(data, dict):
         raise StartError(f"{path} must hold a JSON object")
     try:
-        return decode_snapshot(data)
+        return decode_full_state(data)
     except FeedError as error:
         raise StartError(f"{path}: {error}") from None
 

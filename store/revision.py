@@ -80,8 +80,8 @@ def outcome_of_undelete(stored: Stored, record: PortRecord) -> PutOutcome:
 
 
 @dataclass(frozen=True)
-class Deletion:
-    """The result of a delete.
+class DeleteOutcome:
+    """The outcome of a delete.
 
     remove: delete the node. leave: or write this tombstone. deleted: whether a record was there and
     is gone. With neither `remove` nor `leave` the node stays as it is.
@@ -92,7 +92,7 @@ class Deletion:
     deleted: bool = False
 
 
-def outcome_of_delete(stored: Stored, revision_number: int | None) -> Deletion:
+def outcome_of_delete(stored: Stored, revision_number: int | None) -> DeleteOutcome:
     """The result of deleting the port as of a revision.
 
     None is an operator's delete: it removes the record, leaves no tombstone, and does not touch
@@ -100,12 +100,12 @@ def outcome_of_delete(stored: Stored, revision_number: int | None) -> Deletion:
     """
     is_record = isinstance(stored, (PortRecord, MalformedRecord))
     if revision_number is None:
-        return Deletion(remove=is_record, deleted=is_record)
+        return DeleteOutcome(remove=is_record, deleted=is_record)
     if isinstance(stored, (PortRecord, Tombstone)):
         newer = stored.revision_number > revision_number
         if newer or stored == Tombstone(revision_number):
-            return Deletion()
-    return Deletion(leave=Tombstone(revision_number), deleted=is_record)
+            return DeleteOutcome()
+    return DeleteOutcome(leave=Tombstone(revision_number), deleted=is_record)
 
 
 def _tombstone(data: bytes) -> Tombstone | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import About
+from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.host.listen import Listen
 
 
@@ -20,7 +20,7 @@ def answering(
     listen: Listen,
     statistics: HostStatistics,
     problems: Callable[[], Sequence[str]],
-    about: Callable[[], About],
+    about: Callable[[], AgentView],
 ) -> Iterator[None]:
     """Have it answer for the time of the block."""
     started, ended = threading.Event(), asyncio.Event()

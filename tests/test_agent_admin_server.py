@@ -16,10 +16,10 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.simple_httpclient import HTTPTimeoutError
 
 from lab.rig.process import free_port
-from ovs_metadata.agent.admin import door
+from ovs_metadata.agent.admin import limited_listener
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import About
+from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket
 
 SECRET = "signature-5"
@@ -30,7 +30,7 @@ SECRET = "signature-5"
 async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterator[None]:
     statistics = HostStatistics()
     statistics.table_changed({"169.254.0.5": identity(5)})
-    about = About(host="cn-1")
+    about = AgentView(host="cn-1")
     listener = AdminListener(statistics, lambda: problems, lambda: about)
     listener.listen(listen)
     try:
@@ -141,11 +141,11 @@ def test_held_connections_do_not_block_other_clients(address: LoopbackAddress) -
     @on_loop
     async def check() -> None:
         async with listening(address):
-            for _ in range(door.AT_ONCE - 1):
+            for _ in range(limited_listener.AT_ONCE - 1):
                 held.append(socket.create_connection((address.host, address.port)))
             assert (await ask(address, "/healthz/live")).code == 200
             closed = sum(map(_is_closed, held))
-            assert closed >= door.AT_ONCE - door.MAX_CONNECTIONS
+            assert closed >= limited_listener.AT_ONCE - limited_listener.MAX_CONNECTIONS
 
     try:
         check()
@@ -163,7 +163,7 @@ def test_one_address_has_a_few_connections() -> None:
         return made
 
     held: list[socket.socket] = []
-    count = door.MAX_PER_PEER
+    count = limited_listener.MAX_PER_PEER
 
     @on_loop
     async def check() -> None:
@@ -192,7 +192,7 @@ def _is_closed(connection: socket.socket) -> bool:
 def test_a_connection_that_lasts_too_long_is_closed(
     monkeypatch: pytest.MonkeyPatch, address: LoopbackAddress, sent: bytes
 ) -> None:
-    monkeypatch.setattr(door, "MAX_SECONDS", 0.05)
+    monkeypatch.setattr(limited_listener, "MAX_SECONDS", 0.05)
 
     @on_loop
     async def check() -> None:
@@ -229,13 +229,13 @@ class NoDescriptors:
 def test_running_out_of_descriptors_is_logged_once_and_waited_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(door, "PAUSE", 0.01)
+    monkeypatch.setattr(limited_listener, "PAUSE", 0.01)
     listener = NoDescriptors()
 
     @on_loop
     async def check() -> None:
         turns = 0
-        guarded = door.Door(listener, lambda *_: None)  # type: ignore[arg-type]
+        guarded = limited_listener.LimitedListener(listener, lambda *_: None)  # type: ignore[arg-type]
         guarded.open()
         while listener.tried < 3:
             turns += 1
@@ -250,8 +250,8 @@ def test_running_out_of_descriptors_is_logged_once_and_waited_out(
 
 
 def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "AT_ONCE", 2)
-    monkeypatch.setattr(door, "PER_SECOND", 1e-6)
+    monkeypatch.setattr(limited_listener, "AT_ONCE", 2)
+    monkeypatch.setattr(limited_listener, "PER_SECOND", 1e-6)
     address = LoopbackAddress("127.0.0.1", free_port())
 
     @on_loop

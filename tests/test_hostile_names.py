@@ -21,7 +21,7 @@ from proxy_support import identity, on_loop
 
 from ovs_metadata.agent.admin import page as status_page
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import About, HostStatus
+from ovs_metadata.agent.admin.status import AgentView, HostStatus
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.cli import flows, status, trace
 from ovs_metadata.cli.doctor import command as doctor
@@ -235,8 +235,8 @@ def _statistics(hostile: str) -> HostStatistics:
     return statistics
 
 
-def _about(hostile: str) -> About:
-    return About(hostile, hostile, True, hostile, (Child(hostile, 7, running=True),))
+def _about(hostile: str) -> AgentView:
+    return AgentView(hostile, hostile, True, hostile, (Child(hostile, 7, running=True),))
 
 
 def _hostile_status(hostile: str) -> HostStatus:

@@ -17,7 +17,7 @@ from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import MAX_ANSWERS, HostStatistics
-from ovs_metadata.agent.admin.status import About, HostStatus
+from ovs_metadata.agent.admin.status import AgentView, HostStatus
 from ovs_metadata.agent.allowance import Allowance
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.proxy.accounting.report import (
@@ -66,7 +66,7 @@ hostile_reports = st.fixed_dictionaries(
 
 def host(statistics: HostStatistics) -> HostStatus:
     statistics.table_changed({"169.254.0.5": identity(5)})
-    return HostStatus(statistics, lambda: (), lambda: About("cn-1", "br-int", True))
+    return HostStatus(statistics, lambda: (), lambda: AgentView("cn-1", "br-int", True))
 
 
 def everything_shown(status: HostStatus) -> str:

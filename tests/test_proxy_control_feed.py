@@ -11,17 +11,17 @@ from proxy_support import identity
 
 from ovs_metadata.proxy.control.feed import (
     FeedError,
+    FullState,
     IdentityChange,
     Message,
     SettingsChange,
-    Snapshot,
     decode,
     encode,
 )
 from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.proxy.control.settings import Settings
 
-SNAPSHOT = Snapshot(
+SNAPSHOT = FullState(
     Settings(retry_after=3),
     {"169.254.0.5": identity(5), "fe80::a9fe:6": Pending("port-6", "no record \u2014 yet")},
 )

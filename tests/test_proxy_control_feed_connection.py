@@ -12,16 +12,16 @@ from ovs_metadata.proxy.control import feed_connection
 from ovs_metadata.proxy.control.feed import (
     Confirmed,
     FeedError,
+    FullState,
     IdentityChange,
     Message,
     ReportTaken,
-    Snapshot,
     encode,
 )
 from ovs_metadata.proxy.control.feed_connection import FeedConnection
 from ovs_metadata.proxy.control.settings import Settings
 
-SNAPSHOT = Snapshot(Settings(retry_after=3), {"169.254.0.5": identity(5)})
+SNAPSHOT = FullState(Settings(retry_after=3), {"169.254.0.5": identity(5)})
 CHANGE = IdentityChange("169.254.0.5", None)
 
 

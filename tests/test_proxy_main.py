@@ -20,7 +20,7 @@ from proxy_support import identity
 from lab.rig.confirming import confirming
 from lab.rig.process import free_port, wait_for
 from ovs_metadata.proxy.accounting.report import decode
-from ovs_metadata.proxy.control.feed import IdentityChange, SettingsChange, Snapshot, encode
+from ovs_metadata.proxy.control.feed import FullState, IdentityChange, SettingsChange, encode
 from ovs_metadata.proxy.control.settings import Settings
 
 COMMAND = [sys.executable, "-m", "ovs_metadata.proxy.main"]
@@ -145,7 +145,7 @@ def fed_worker(snapshot: bytes) -> Iterator[FedWorker]:
 
 def snapshot(nova: str) -> bytes:
     settings = Settings(nova_metadata_urls=(nova,))
-    return encode(Snapshot(settings, {"127.0.0.2": identity(2)}))
+    return encode(FullState(settings, {"127.0.0.2": identity(2)}))
 
 
 def test_by_feed_it_follows_every_change(nova: str) -> None:

@@ -24,7 +24,7 @@ from ovs_metadata.agent.admin.history import (
     sample,
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
-from ovs_metadata.agent.admin.status import MAX_ERRORS, About, HostStatus
+from ovs_metadata.agent.admin.status import MAX_ERRORS, AgentView, HostStatus
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
@@ -50,7 +50,7 @@ def interval(*requests: tuple[int, str, float], start: float = 0.0, end: float =
     return between(before, sample(totals, end))
 
 
-def host(about: About | None = None, problems: tuple[str, ...] = ()) -> HostStatus:
+def host(about: AgentView | None = None, problems: tuple[str, ...] = ()) -> HostStatus:
     statistics = HostStatistics()
     statistics.table_changed(
         {
@@ -59,7 +59,9 @@ def host(about: About | None = None, problems: tuple[str, ...] = ()) -> HostStat
             "169.254.0.6": Pending("port-6", HOSTILE),
         }
     )
-    return HostStatus(statistics, lambda: problems, lambda: about or About("cn-1", "br-int", True))
+    return HostStatus(
+        statistics, lambda: problems, lambda: about or AgentView("cn-1", "br-int", True)
+    )
 
 
 def page(status: HostStatus, *, refreshed: bool = True) -> str:
@@ -133,7 +135,7 @@ def test_the_document_tells_what_there_is() -> None:
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),
     )
-    status = host(About("cn-1", "br-int", True, "abc", children))
+    status = host(AgentView("cn-1", "br-int", True, "abc", children))
     well = EndpointHealth("http://a", healthy=True, since=10.0, last_error="")
     failing = EndpointHealth("http://a", healthy=False, since=20.0, last_error="refused")
     status.sample()
@@ -280,7 +282,7 @@ class Reader(HTMLParser):
 
 def troubled() -> HostStatus:
     """A host with hostile texts in everything that others choose."""
-    about = About(HOSTILE, HOSTILE, False, HOSTILE, (Child(HOSTILE, 7, running=False),))
+    about = AgentView(HOSTILE, HOSTILE, False, HOSTILE, (Child(HOSTILE, 7, running=False),))
     status = host(about, problems=(HOSTILE,))
     bad = EndpointHealth(HOSTILE, healthy=False, since=1.0, last_error=HOSTILE)
     status.sample()

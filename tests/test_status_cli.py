@@ -14,7 +14,7 @@ from contracts.store_support import record
 from proxy_support import identity
 
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import About
+from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.cli import common, host_view
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
@@ -83,7 +83,7 @@ def agent(listen: Listen, *, problems: tuple[str, ...] = (), host: str = "cn-1")
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),
     )
-    about = About(host, "br-int", True, "abc", children)
+    about = AgentView(host, "br-int", True, "abc", children)
     with answering(listen, statistics, lambda: problems, lambda: about):
         yield
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ovs_metadata.store.errors import MalformedRecord
 from ovs_metadata.store.record import MAX_REVISION
 from ovs_metadata.store.revision import (
-    Deletion,
+    DeleteOutcome,
     PutOutcome,
     Stored,
     Tombstone,
@@ -68,21 +68,21 @@ def test_undeleting_revision_two(stored: Stored, outcome: PutOutcome) -> None:
 @pytest.mark.parametrize(
     ("stored", "revision", "outcome"),
     [
-        (None, None, Deletion()),
-        (BAD, None, Deletion(remove=True, deleted=True)),
-        (record(revision=2), None, Deletion(remove=True, deleted=True)),
-        (Tombstone(2), None, Deletion()),
-        (None, 5, Deletion(leave=Tombstone(5))),
-        (BAD, 0, Deletion(leave=Tombstone(0), deleted=True)),
-        (record(revision=2), 3, Deletion(leave=Tombstone(3), deleted=True)),
-        (record(revision=2), 2, Deletion(leave=Tombstone(2), deleted=True)),
-        (record(revision=2), 1, Deletion()),
-        (Tombstone(2), 1, Deletion()),
-        (Tombstone(2), 2, Deletion()),
-        (Tombstone(2), 3, Deletion(leave=Tombstone(3))),
+        (None, None, DeleteOutcome()),
+        (BAD, None, DeleteOutcome(remove=True, deleted=True)),
+        (record(revision=2), None, DeleteOutcome(remove=True, deleted=True)),
+        (Tombstone(2), None, DeleteOutcome()),
+        (None, 5, DeleteOutcome(leave=Tombstone(5))),
+        (BAD, 0, DeleteOutcome(leave=Tombstone(0), deleted=True)),
+        (record(revision=2), 3, DeleteOutcome(leave=Tombstone(3), deleted=True)),
+        (record(revision=2), 2, DeleteOutcome(leave=Tombstone(2), deleted=True)),
+        (record(revision=2), 1, DeleteOutcome()),
+        (Tombstone(2), 1, DeleteOutcome()),
+        (Tombstone(2), 2, DeleteOutcome()),
+        (Tombstone(2), 3, DeleteOutcome(leave=Tombstone(3))),
     ],
 )
-def test_deleting(stored: Stored, revision: int | None, outcome: Deletion) -> None:
+def test_deleting(stored: Stored, revision: int | None, outcome: DeleteOutcome) -> None:
     assert outcome_of_delete(stored, revision) == outcome
 
 

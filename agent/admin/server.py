@@ -30,10 +30,10 @@ from tornado.web import Application, RequestHandler
 
 from ovs_metadata import __version__
 from ovs_metadata.agent.admin import page
-from ovs_metadata.agent.admin.door import Door
+from ovs_metadata.agent.admin.limited_listener import LimitedListener
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import About, HostStatus
+from ovs_metadata.agent.admin.status import AgentView, HostStatus
 from ovs_metadata.host.listen import Listen, UnixSocket
 
 LOG = logging.getLogger(__name__)
@@ -52,12 +52,12 @@ class AdminListener:
         self,
         statistics: HostStatistics,
         problems: Callable[[], Sequence[str]],
-        about: Callable[[], About] = About,
+        view: Callable[[], AgentView] = AgentView,
     ) -> None:
         """Make it; `problems` says why this host is not ready, and nothing when it is."""
-        self._status = HostStatus(statistics, problems, about)
+        self._status = HostStatus(statistics, problems, view)
         registry = make_registry(
-            statistics, lambda: not problems(), lambda: about().enabled, lambda: about().serves
+            statistics, lambda: not problems(), lambda: view().enabled, lambda: view().serves
         )
         health = {"problems": problems, "statistics": statistics}
         application = Application(
@@ -72,9 +72,9 @@ class AdminListener:
             ],
             default_handler_class=_Nothing,
             log_function=_log_errors,
-            own_name=lambda: about().host,
+            own_name=lambda: view().host,
         )
-        self._doors: list[Door] = []
+        self._limited: list[LimitedListener] = []
         self._paths: list[Path] = []
         self._server = HTTPServer(
             application,
@@ -96,18 +96,18 @@ class AdminListener:
             self._paths.append(place.path)
         else:
             listeners = bind_sockets(place.port, place.host)
-        if not self._doors:
+        if not self._limited:
             self._status.start()
         for each in listeners:
-            self._doors.append(Door(each, self._server.handle_stream))
-            self._doors[-1].open()
+            self._limited.append(LimitedListener(each, self._server.handle_stream))
+            self._limited[-1].open()
         LOG.info("the admin listener listens at %s", place)
 
     async def close(self) -> None:
         """Stop listening, and end the connections there are."""
         self._status.close()
-        for door in self._doors:
-            door.close()
+        for limited_listener in self._limited:
+            limited_listener.close()
         await self._server.close_all_connections()
         for path in self._paths:
             path.unlink(missing_ok=True)
@@ -128,7 +128,7 @@ def is_own_name(host: str, name: str) -> bool:
     return True
 
 
-class _Handler(RequestHandler):
+class _AdminHandler(RequestHandler):
     def prepare(self) -> None:
         if not is_own_name(self.request.host, self.settings["own_name"]()):
             self.set_status(403)
@@ -140,7 +140,7 @@ class _Handler(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-class _Metrics(_Handler):
+class _Metrics(_AdminHandler):
     def initialize(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
@@ -150,7 +150,7 @@ class _Metrics(_Handler):
         self.write(encode(self._registry))
 
 
-class _Health(_Handler):
+class _Health(_AdminHandler):
     def initialize(self, problems: Callable[[], Sequence[str]], statistics: HostStatistics) -> None:
         self._problems = problems
         self._statistics = statistics
@@ -182,12 +182,12 @@ class _Health(_Handler):
         )
 
 
-class _Alive(_Handler):
+class _Alive(_AdminHandler):
     def get(self) -> None:
         self.write({"alive": True})
 
 
-class _Ports(_Handler):
+class _Ports(_AdminHandler):
     def initialize(self, statistics: HostStatistics) -> None:
         self._statistics = statistics
 
@@ -195,7 +195,7 @@ class _Ports(_Handler):
         self.write({"ports": self._statistics.ports()})
 
 
-class _Status(_Handler):
+class _Status(_AdminHandler):
     def initialize(self, status: HostStatus) -> None:
         self._status = status
 
@@ -203,7 +203,7 @@ class _Status(_Handler):
         self.write(self._status.document())
 
 
-class _Page(_Handler):
+class _Page(_AdminHandler):
     def initialize(self, status: HostStatus) -> None:
         self._status = status
 
@@ -215,7 +215,7 @@ class _Page(_Handler):
         self.write(page.render(self._status, refreshed=refreshed))
 
 
-class _Nothing(_Handler):
+class _Nothing(_AdminHandler):
     def prepare(self) -> None:
         super().prepare()
         if not self._finished:

@@ -31,7 +31,7 @@ MAX_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class AgentView:
     """The agent's view of itself; `enabled` is None while the configuration is unknown."""
 
     host: str = ""
@@ -70,13 +70,13 @@ class HostStatus:
         self,
         statistics: HostStatistics,
         problems: Callable[[], Sequence[str]],
-        about: Callable[[], About],
+        view: Callable[[], AgentView],
     ) -> None:
         """Make it; `problems` says why this host does not serve, and nothing when it does."""
         self.statistics = statistics
         self.history = History()
         self._problems = problems
-        self._about = about
+        self._view = view
         self._errors = LastErrors()
         self._started = time.time()
         self._sampling = PeriodicCallback(self.sample, INTERVAL * 1000)
@@ -98,21 +98,21 @@ class HostStatus:
 
     def document(self) -> dict[str, Any]:
         """Return the present status of this host."""
-        about = self._about()
+        view = self._view()
         problems = list(self._problems())
         statistics = self.statistics
         return {
             "version": ovs_metadata.__version__,
-            "host": about.host,
-            "bridge": about.bridge,
+            "host": view.host,
+            "bridge": view.bridge,
             "pid": os.getpid(),
             "started": utc(self._started),
             "time": utc(time.time()),
             "ready": not problems,
             "problems": problems,
-            "enabled": about.enabled,
-            "ip_versions": {str(version): served for version, served in about.serves.items()},
-            "generation": about.generation,
+            "enabled": view.enabled,
+            "ip_versions": {str(version): served for version, served in view.serves.items()},
+            "generation": view.generation,
             "children": [
                 {
                     "name": child.name,
@@ -120,7 +120,7 @@ class HostStatus:
                     "running": child.running,
                     "still": child.hangs,
                 }
-                for child in about.children
+                for child in view.children
             ],
             "workers": len(statistics.workers),
             "connections": sum(worker.connections for worker in statistics.workers.values()),

@@ -45,7 +45,7 @@ class FeedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class FullState:
     """The whole table and all settings."""
 
     settings: Settings
@@ -77,7 +77,7 @@ class ReportTaken:
     """The agent has read the worker's last report."""
 
 
-Message: TypeAlias = Snapshot | IdentityChange | SettingsChange | Confirmed | ReportTaken
+Message: TypeAlias = FullState | IdentityChange | SettingsChange | Confirmed | ReportTaken
 
 
 def encode(message: Message) -> bytes:
@@ -86,7 +86,7 @@ def encode(message: Message) -> bytes:
         return _CONFIRMED
     if isinstance(message, ReportTaken):
         return _TAKEN
-    if isinstance(message, Snapshot):
+    if isinstance(message, FullState):
         data: dict[str, Any] = {
             "type": "snapshot",
             "settings": message.settings.to_json(),
@@ -120,7 +120,7 @@ def decode(line: bytes) -> Message:
         raise FeedError("a line of the feed is not a JSON object")
     kind = data.get("type")
     if kind == "snapshot":
-        return decode_snapshot(data)
+        return decode_full_state(data)
     try:
         if kind == "identity":
             raw = data.get("identity")
@@ -133,7 +133,7 @@ def decode(line: bytes) -> Message:
     raise FeedError(f"a line of the feed has an unknown type {kind!r}")
 
 
-def decode_snapshot(data: Mapping[str, Any]) -> Snapshot:
+def decode_full_state(data: Mapping[str, Any]) -> FullState:
     """Parse a snapshot from a JSON object; missing settings have their defaults.
 
     Raises:
@@ -149,7 +149,7 @@ def decode_snapshot(data: Mapping[str, Any]) -> Snapshot:
         settings = Settings.from_json(_object(data, "settings") if "settings" in data else {})
     except ValueError as error:
         raise FeedError(str(error)) from None
-    return Snapshot(settings, identities)
+    return FullState(settings, identities)
 
 
 def _encode_entry(entry: Entry) -> dict[str, str]:

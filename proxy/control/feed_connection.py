@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from ovs_metadata.proxy.control.feed import MAX_LINE, FeedError, Message, Snapshot, decode
+from ovs_metadata.proxy.control.feed import MAX_LINE, FeedError, FullState, Message, decode
 from ovs_metadata.proxy.control.lines import Lines, LineTooLongError
 
 
@@ -19,7 +19,7 @@ class FeedConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.snapshot: asyncio.Future[Snapshot] = loop.create_future()
+        self.snapshot: asyncio.Future[FullState] = loop.create_future()
         """The first message; raises FeedError if the feed ended before."""
         self.ended: asyncio.Future[None] = loop.create_future()
         """Raises FeedError when the feed has ended, broken, or is invalid."""
@@ -88,9 +88,9 @@ class FeedConnection(asyncio.Protocol):
         self.lost.set_result(None)
 
     def _receive(self, message: Message) -> None:
-        if isinstance(message, Snapshot) is self.snapshot.done():
+        if isinstance(message, FullState) is self.snapshot.done():
             raise FeedError("the feed must begin with a snapshot, and have no other")
-        if isinstance(message, Snapshot):
+        if isinstance(message, FullState):
             self.snapshot.set_result(message)
         else:
             self._take(message)

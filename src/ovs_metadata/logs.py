@@ -160,8 +160,8 @@ def set_up(*, debug: bool, quiet: Iterable[str] = ()) -> None:
     for descriptor in (STANDARD_OUTPUT, STANDARD_ERROR):
         _never_wait_for(descriptor)
     standard_error()  # made now, of what eventlet has not patched
-    sys.stdout = sys.stderr = _Stream()
-    handler = _Handler()
+    sys.stdout = sys.stderr = _StreamToLog()
+    handler = _LineHandler()
     handler.setFormatter(_Formatter(FORMAT))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     for name in quiet:
@@ -193,7 +193,7 @@ class _Formatter(logging.Formatter):
         return escaped(super().formatMessage(record))
 
 
-class _Handler(logging.Handler):
+class _LineHandler(logging.Handler):
     """Writes records to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -213,7 +213,7 @@ class _Handler(logging.Handler):
         super().close()
 
 
-class _Stream(io.TextIOBase):
+class _StreamToLog(io.TextIOBase):
     """What is printed, by lines, as `sys.stdout` and `sys.stderr`."""
 
     encoding = "utf-8"

@@ -1,4 +1,4 @@
-"""Lets connections in to the admin listener: so many, so fast, and for so long.
+"""Accepts connections for the admin listener, with limits of number, rate and time.
 
 Any user of this host can connect to a port on loopback, and must not disturb the agent. So excess
 connections wait in the kernel, new ones displace the oldest, and each has a time limit. If file
@@ -39,7 +39,7 @@ PAUSE = 0.5
 """Seconds without accepting, after too many connections or a lack of file descriptors."""
 
 
-class _Stream(IOStream):
+class _WatchedStream(IOStream):
     """A connection that reports its end by `forget`: the server uses the stream's own callback."""
 
     forget: Callable[[], object]
@@ -50,13 +50,15 @@ class _Stream(IOStream):
         self.forget()
 
 
-class Door:
+class LimitedListener:
     """Accepts the connections of one listening socket, from `open` to `close`."""
 
-    def __init__(self, listener: socket.socket, let_in: Callable[[IOStream, Any], object]) -> None:
+    def __init__(
+        self, listener: socket.socket, on_connection: Callable[[IOStream, Any], object]
+    ) -> None:
         """Make it; `let_in` serves a connection, given the stream and the peer's address."""
         self._listener = listener
-        self._let_in = let_in
+        self._let_in = on_connection
         self._loop = asyncio.get_running_loop()
         self._allowance = Allowance(AT_ONCE, PER_SECOND, self._loop.time())
         self._streams: dict[IOStream, tuple[str, asyncio.TimerHandle]] = {}
@@ -94,7 +96,7 @@ class Door:
         self._problem.found()
         peer = address[0] if isinstance(address, tuple) else ""
         self._make_room(peer)
-        stream = _Stream(connection)
+        stream = _WatchedStream(connection)
         timer = self._loop.call_later(MAX_SECONDS, stream.close)
         self._streams[stream] = (peer, timer)
         stream.forget = lambda: self._forget(stream)
