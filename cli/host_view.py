@@ -120,6 +120,6 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
         port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
     }
     records = with_instances(read, port_ids)
-    host_ports = join_ports(bridge.interfaces, records)
+    host_ports = join_ports(bridge.interfaces, read)
     statuses = port_statuses(bridge.interfaces, records, host_ports)
     return Host(config, bridge, host_ports, statuses, records, read)

@@ -373,7 +373,7 @@ def test_plan_checks_what_enable_will_use(
     migrate: Migrate, ini: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is what has been applied, whatever the file says by now."""
-    monkeypatch.setattr(values, "DEFAULT_FILE", ini)
+    monkeypatch.setattr(values, "DEFAULT_FILES", (ini,))
     ini.write_text(re.sub("nova_client_.*", "", WHOLE))
     migrate.without_open_vswitch()
     plan = ("plan", "--format", "json")
@@ -384,7 +384,7 @@ def test_plan_checks_what_enable_will_use(
 
     configuration, remarks = planned()
     assert configuration[NOVA_METADATA_URL] == "https://nova.example:8443"
-    assert remarks == []
+    assert remarks == [f"read from {ini}"]
 
     migrate.template({NOVA_METADATA_URL: "http://127.0.0.1:1", SHARED_SECRET: "another"})
     configuration, remarks = planned()
@@ -395,16 +395,58 @@ def test_plan_checks_what_enable_will_use(
         f"{SHARED_SECRET} is another one than Neutron has",
         f'{PREFIX}.nova_ca_file is configured as ""; Neutron has "/etc/neutron/ca.pem"',
     ]
-    assert remarks == [f"this is what is configured already, and not {ini}", *differences]
+    already = f"this is what is configured already; {ini} is compared with it"
+    assert remarks == [already, *differences]
 
     configuration, remarks = planned("--metadata-agent-ini", ini)
     assert configuration[NOVA_METADATA_URL] == "https://nova.example:8443"
-    assert remarks == differences
+    assert remarks == [f"read from {ini}", *differences]
 
     ini.write_text("[DEFAULT]\nnova_metadata_port = many\n")
     configuration, remarks = planned()
     assert configuration[NOVA_METADATA_URL] == "http://127.0.0.1:1"
     assert "nova_metadata_port" in remarks[-1]
+
+
+def test_the_first_file_of_neutrons_agents_is_read(
+    migrate: Migrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the agent for ML2/OVS, then those of OVN's two."""
+    assert [path.name for path in values.DEFAULT_FILES] == [
+        *("metadata_agent.ini", "neutron_ovn_metadata_agent.ini", "ovn_agent.ini")
+    ]
+    files = [tmp_path / path.name for path in values.DEFAULT_FILES]
+    monkeypatch.setattr(values, "DEFAULT_FILES", tuple(files))
+    for number, file in reversed(list(enumerate(files))):
+        file.write_text(f"[DEFAULT]\nnova_metadata_host = nova-{number}\n")
+        document, _ = json.JSONDecoder().raw_decode(migrate("plan", "--format", "json").output)
+        assert document["configuration"][NOVA_METADATA_URL] == f"http://nova-{number}:8775"
+        assert document["remarks"][0] == f"read from {file}"
+    result = migrate("apply")
+    assert f"note: read from {files[0]}\n" in result.output
+    assert migrate.template()[NOVA_METADATA_URL] == "http://nova-0:8775"
+
+
+def test_without_a_file_and_a_configuration_nova_is_not_asked(
+    migrate: Migrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "DEFAULT_FILES", (tmp_path / "one.ini", tmp_path / "two.ini"))
+    document, _ = json.JSONDecoder().raw_decode(migrate("plan", "--format", "json").output)
+    absent = f"none of {tmp_path}/one.ini, {tmp_path}/two.ini is here"
+    assert document["remarks"] == [f"{absent}, and nothing is configured yet"]
+    (nova,) = (check for check in document["checks"] if check["name"] == "Nova")
+    assert nova["state"] == "failed"
+    assert (
+        "neither an endpoint nor a secret is configured: ovs-metadata migrate apply" in nova["text"]
+    )
+    result = migrate("enable")
+    assert "neither an endpoint nor a secret" in result.output
+    result = migrate("apply")
+    assert result.exit_code == 1
+    assert f"{absent}: name the file of Neutron's agent with --metadata-agent-ini" in result.output
+    migrate.template({NOVA_METADATA_URL: "http://127.0.0.1:1"})
+    document, _ = json.JSONDecoder().raw_decode(migrate("plan", "--format", "json").output)
+    assert document["remarks"] == [f"this is what is configured already; {absent}"]
 
 
 def test_enable_stops_before_it_changes_anything(migrate: Migrate) -> None:

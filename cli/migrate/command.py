@@ -22,7 +22,7 @@ from ovs_metadata.cli.migrate.neighbours import (
     ASK_AGAIN_AFTER,
     ask_for_guests,
 )
-from ovs_metadata.cli.migrate.neutron_ini import differing
+from ovs_metadata.cli.migrate.neutron_ini import DEFAULT_FILES, differing
 from ovs_metadata.cli.migrate.prerequisites import Check, check_host
 from ovs_metadata.cli.migrate.switchover import (
     HostAgent,
@@ -64,7 +64,8 @@ ini_option = click.option(
     multiple=True,
     type=click.Path(path_type=Path),
     help="Configuration file of Neutron's metadata agent. May be given several times, as its "
-    "--config-file: a later file wins.  [default: /etc/neutron/metadata_agent.ini]",
+    "--config-file: a later file wins.  [default: the first that exists of "
+    f"{', '.join(map(str, DEFAULT_FILES))}]",
 )
 url_option = click.option(
     "--nova-url",
@@ -92,8 +93,8 @@ def _source_options(command: _Command) -> _Command:
 def migrate() -> None:
     """Move from Neutron's metadata agent to this one, host by host, and back.
 
-    In this order: plan, on a host that has Neutron's metadata_agent.ini; apply, once; then on each
-    hypervisor plan, to check it, and enable. back undoes enable.
+    In this order: plan, on a host that has the file of Neutron's metadata agent; apply, once; then
+    on each hypervisor plan, to check it, and enable. back undoes enable.
     """
 
 
@@ -104,7 +105,7 @@ def migrate() -> None:
 def plan(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, output: str) -> None:
     """Show what would be configured, and check this host. Changes nothing.
 
-    What is configured already is checked, as enable would, and compared with metadata_agent.ini.
+    What is configured already is checked, as enable would, and compared with Neutron's file.
     As long as nothing is, or if a file or endpoint is named, that is checked instead.
 
     Exit status: 0 this host can be enabled, 1 it cannot, 2 usage, 3 the store cannot be reached.

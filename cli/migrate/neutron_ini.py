@@ -1,6 +1,6 @@
 """What Neutron's metadata agent is configured to do, and the same as keys of the deployment.
 
-The options are those of neutron/conf/agent/metadata/config.py; an OVN metadata agent has the same.
+The options are those of neutron/conf/agent/metadata/config.py; both agents of OVN have the same.
 The file is read once, nothing is kept.
 """
 
@@ -14,14 +14,19 @@ from oslo_config import cfg
 
 from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, PREFIX, SHARED_SECRET, known_keys
 
-DEFAULT_FILE = Path("/etc/neutron/metadata_agent.ini")
+DEFAULT_FILES = (
+    Path("/etc/neutron/metadata_agent.ini"),
+    Path("/etc/neutron/neutron_ovn_metadata_agent.ini"),
+    Path("/etc/neutron/plugins/ml2/ovn_agent.ini"),
+)
+"""The files of neutron-metadata-agent, neutron-ovn-metadata-agent and neutron-ovn-agent."""
 
 KEYS = (
     *(NOVA_METADATA_URL, SHARED_SECRET),
     *(f"{PREFIX}.nova_insecure", f"{PREFIX}.nova_ca_file"),
     *(f"{PREFIX}.nova_client_certificate_file", f"{PREFIX}.nova_client_key_file"),
 )
-"""The keys that metadata_agent.ini has options for, whether they are set in it or not."""
+"""The keys that these files have options for, whether they are set there or not."""
 
 _OPTIONS: list[Any] = [
     # Called nova_metadata_ip until Neutron 12.
@@ -168,8 +173,13 @@ def equivalent(neutron: NeutronMetadata, nova_url: str | None = None) -> Mapping
     }
 
 
+def is_configured(values: Mapping[str, Any]) -> bool:
+    """Whether any key that Neutron's file has an option for has a value."""
+    return any(name in values for name in KEYS)
+
+
 def differing(configured: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The keys of metadata_agent.ini that are configured to something else than is wanted.
+    """The keys of Neutron's file that are configured to something else than is wanted.
 
     Those that are not configured do not count; wanted is the default of those not in `wanted`.
     """

@@ -18,6 +18,7 @@ from ovs_metadata.cli.doctor.open_vswitch import read_switch
 from ovs_metadata.cli.doctor.report import Severity
 from ovs_metadata.cli.doctor.store import read_announced_digest
 from ovs_metadata.cli.host_view import Host, read_host
+from ovs_metadata.cli.migrate.neutron_ini import is_configured
 from ovs_metadata.cli.migrate.others_flows import OthersFlows, others_flows
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
@@ -166,6 +167,14 @@ def _agent(config: Config, store: Store) -> Check:
 
 def _nova(values: Mapping[str, Any]) -> Iterator[Check]:
     """Nova, asked as a worker would ask it, with a signature made of the secret."""
+    if not is_configured(values):
+        yield Check(
+            "Nova",
+            "failed",
+            "neither an endpoint nor a secret is configured: ovs-metadata migrate apply, on a host "
+            "that has the configuration file of Neutron's metadata agent",
+        )
+        return
     effective_values = effective([ConfigSource("the new values", values)]).values
     try:
         settings = proxy_settings(effective_values)

@@ -14,11 +14,12 @@ from ovs_metadata.cli.common import (
     echo_text,
 )
 from ovs_metadata.cli.migrate.neutron_ini import (
-    DEFAULT_FILE,
+    DEFAULT_FILES,
     KEYS,
     NeutronIniError,
     differing,
     equivalent,
+    is_configured,
     read_neutron_ini,
     remarks,
 )
@@ -30,12 +31,29 @@ from ovs_metadata.store.store import Store
 def from_neutron(
     files: tuple[Path, ...], nova_url: str | None
 ) -> tuple[Mapping[str, Any], list[str]]:
-    """Neutron's configuration as our keys, and remarks on it."""
+    """Neutron's configuration as our keys, and remarks on it.
+
+    Of the default files the first that exists is read.
+    """
+    chosen = files or _default_file()
+    if not chosen:
+        raise CommandError(
+            f"{_no_file()}: name the file of Neutron's agent with --metadata-agent-ini"
+        )
     try:
-        neutron = read_neutron_ini(files or (DEFAULT_FILE,))
-        return equivalent(neutron, nova_url), remarks(neutron, nova_url)
+        neutron = read_neutron_ini(chosen)
+        notes = [f"read from {', '.join(map(str, chosen))}", *remarks(neutron, nova_url)]
+        return equivalent(neutron, nova_url), notes
     except NeutronIniError as error:
         raise CommandError(str(error)) from error
+
+
+def _default_file() -> tuple[Path, ...]:
+    return next(((path,) for path in DEFAULT_FILES if path.exists()), ())
+
+
+def _no_file() -> str:
+    return f"none of {', '.join(map(str, DEFAULT_FILES))} is here"
 
 
 def wanted_values(
@@ -47,14 +65,16 @@ def wanted_values(
     yet, or if the operator asks for it.
     """
     configured = effective_values(store, cli.load_config().host)
-    is_configured = any(name in configured for name in KEYS)
-    asked = bool(files or nova_url)
-    if not asked and not DEFAULT_FILE.exists():
-        return configured, [f"there is no {DEFAULT_FILE} here: this is what is configured already"]
-    if asked or not is_configured:
+    has_values = is_configured(configured)
+    if files or nova_url or (_default_file() and not has_values):
         values, notes = from_neutron(files, nova_url)
-        return values, [*notes, *(_differences(configured, values) if is_configured else ())]
-    notes = [f"this is what is configured already, and not {DEFAULT_FILE}"]
+        return values, [*notes, *(_differences(configured, values) if has_values else ())]
+    if not has_values:
+        return configured, [f"{_no_file()}, and nothing is configured yet"]
+    already = "this is what is configured already"
+    if not _default_file():
+        return configured, [f"{already}; {_no_file()}"]
+    notes = [f"{already}; {_default_file()[0]} is compared with it"]
     try:
         values, _ = from_neutron(files, nova_url)
     except CommandError as failure:
