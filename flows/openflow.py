@@ -1,25 +1,15 @@
-"""The OpenFlow library, which connects switches: the one module that imports it.
+"""The OpenFlow library's connections to switches: the one module that imports them.
 
-The library is Ryu when a Ryu process imports this (ryu-manager), os-ken otherwise: both have the
-same API. Importing this module also has the library leave the flows that a switch reports as they
-are: `wire` and `reported` have the messages.
+Importing this module also has the library leave the flows that a switch reports as they are: `wire`
+and `reported` have the messages.
 """
 
-import importlib
-import sys
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
 
+from ovs_metadata.flows.library import LIBRARY, library
 from ovs_metadata.flows.reported import DumpedStats
-
-LIBRARY = "ryu" if "ryu.base.app_manager" in sys.modules else "os_ken"
-
-
-def library(module: str) -> Any:
-    """A module of the library."""
-    return importlib.import_module(f"{LIBRARY}.{module}")
-
 
 hub = library("lib.hub")
 app_manager = library("base.app_manager")  # has to be imported before the controller

@@ -10,6 +10,8 @@ from ovs_metadata.imports import not_importing, postpone_init
 
 _EVENTLET = ("eventlet", "greenlet", "dns", "gevent")
 _LIBRARY = ("os_ken", "ryu")
+_CONTROLLER = ("os_ken.base", "os_ken.controller", "os_ken.ofproto", "ryu")
+"""Of the library, what is not about frames."""
 _COMMANDS = ("click", "rich")
 _AGENT = ("ovs_metadata.agent", "tornado", "prometheus_client", "pyroute2")
 _TESTS = ("pytest", "hypothesis", "_pytest")
@@ -47,11 +49,11 @@ NEEDLESS = {
         *("openstack", "requests", "pyhocon"),
     ),
     "ovs_metadata.cli.doctor.command": (
-        *(*_EVENTLET, *_LIBRARY, *_TESTS),
+        *(*_EVENTLET, *_CONTROLLER, *_TESTS),
         *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
     ),
     "ovs_metadata.cli.migrate.command": (
-        *(*_EVENTLET, *_LIBRARY, *_TESTS),
+        *(*_EVENTLET, *_CONTROLLER, *_TESTS),
         *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
     ),
 }
