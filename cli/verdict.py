@@ -13,10 +13,14 @@ from ovs_metadata.host.address import PROXY_PORT, SERVICE_PORT, port_address
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`right`: the packet ends where it should. `words` say where it ends, and why."""
+    """`right`: the packet ends where it should. `words` say where it ends, and why.
+
+    taken_by: the flow of others that took the packet in the table of the hooks, if one did.
+    """
 
     right: bool
     words: str
+    taken_by: TraceStep | None = None
 
 
 Named = tuple[int, int | None, str]
@@ -79,7 +83,7 @@ def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
         hook = f"there is no hook for this port, because {context.reason}"
         if context.reason is None:
             hook = "this port's hook is missing: is the flow controller running?"
-        return Verdict(False, _elsewhere(trace, context, hook))
+        return _elsewhere(trace, context, hook)
     destination = trace.address(family.destination)
     expected = port_address(context.port.ofport, family.version)
     if destination != expected:
@@ -93,8 +97,11 @@ def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
             f"goes to the proxy at {destination}, but to TCP port {trace.port('dst')} and not to "
             f"{PROXY_PORT}",
         )
+    first = trace.steps[0]
     return Verdict(
-        True, f"goes to the proxy at {destination}, out of metadata port {context.metadata_ofport}"
+        True,
+        f"goes to the proxy at {destination}, out of metadata port {context.metadata_ofport}",
+        taken_by=None if context.is_ours(first) else first,
     )
 
 
@@ -102,7 +109,7 @@ def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     """Of the proxy's answer: it should reach the instance, as if from the service address."""
     if trace.outputs != (context.port.ofport,):
         hook = "the hook of the metadata port is missing: is the flow controller running?"
-        return Verdict(False, _elsewhere(trace, context, hook))
+        return _elsewhere(trace, context, hook)
     destination = trace.address(family.destination)
     source = f"{trace.address(family.source)} port {trace.port('src')}"
     way = f"out of {context.ofport(context.port.ofport)}, from {source}"
@@ -118,10 +125,10 @@ def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     return Verdict(True, f"goes to the instance as {destination}, {way}")
 
 
-def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> str:
+def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> Verdict:
     """Where a packet ends that does not end where it should."""
     if not trace.steps:
-        return "ends nowhere that ovs-vswitchd reports"
+        return Verdict(False, "ends nowhere that ovs-vswitchd reports")
     first, last = trace.steps[0], trace.steps[-1]
     if trace.outputs:
         ports = ", ".join(context.ofport(number) for number in trace.outputs)
@@ -135,10 +142,12 @@ def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> str:
     else:
         end = f"is dropped in {context.table(last.table)} ({context.note(last)})"
     if context.is_ours(first):
-        return end
+        return Verdict(False, end)
     if first.priority is not None and first.priority >= context.hook_priority:
-        return (
+        return Verdict(
+            False,
             f"{end}: a flow that is not ours takes it in table {first.table}, at priority "
-            f"{first.priority}, before our hook at {context.hook_priority} could"
+            f"{first.priority}, before our hook at {context.hook_priority} could",
+            taken_by=first,
         )
-    return f"{end}: {hook_missing}"
+    return Verdict(False, f"{end}: {hook_missing}")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from contracts.store_support import record
 
+from ovs_metadata.agent.config.effective import Ignored
 from ovs_metadata.cli.doctor import (
     agent,
     configuration,
@@ -39,13 +40,14 @@ from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
+from ovs_metadata.store.configuration import ENABLED
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
 SECRET = b"very-secret"
 DEPLOYMENT = DeploymentFacts(
     enabled=True,
-    enabled_origin="template default",
-    problems=(),
+    origins={ENABLED: "template default"},
+    ignored=(),
     config_digest="abc",
     secret=SECRET,
     settings=Settings(),
@@ -81,7 +83,7 @@ def names(findings: Any) -> list[str]:
     ("changes", "expected"),
     [
         ({}, []),
-        ({"problems": ("x is bad",)}, ["value-ignored"]),
+        ({"ignored": (Ignored("template default", "x", "x is bad"),)}, ["value-ignored"]),
         ({"enabled": False, "secret": b"", "settings": None}, ["disabled"]),
         ({"settings": None, "settings_problem": "no such file"}, ["settings-unusable"]),
         ({"secret": b""}, ["secret-empty"]),

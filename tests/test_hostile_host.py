@@ -216,5 +216,5 @@ def test_a_process_is_read_whatever_its_name_is() -> None:
         process.stdout.readline()
         found = {each.pid: each for each, _ in dhcp_namespaces._processes()}
         assert found[process.pid].name == "\\xff\\x9b2J\nFORGED"
-        assert agent._process(process.pid) == ProcessFacts(process.pid)
+        assert agent.read_process(process.pid) == ProcessFacts(process.pid)
         process.stdin.close()

@@ -30,17 +30,34 @@ NEVER_GUESSED = (ENABLED, SHARED_SECRET)
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """A value of a source that is not used: `text` is a line that says why, and holds no secret.
+
+    key: the key it is about; empty if it is the source as a whole.
+    """
+
+    source: str
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Effective:
     """The effective values: a valid one for each known key, and the stored ones of other keys."""
 
     values: Mapping[str, Any] = field(repr=False)
     origins: Mapping[str, str]
     """Key → name of the source its value comes from."""
-    problems: tuple[str, ...]
-    """The values that were skipped, a line each. No line holds a secret."""
+    ignored: tuple[Ignored, ...]
+    """The values that were skipped."""
     undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Keys that are never guessed, with an invalid value and without an effective value before it:
     the operator's intention is open, and the agent must not act on the key. Key → its problems."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why values were skipped, a line each."""
+        return tuple(each.text for each in self.ignored)
 
     @property
     def configured(self) -> Mapping[str, Any]:
@@ -63,38 +80,39 @@ def effective(sources: Sequence[ConfigSource], before: Values | None = None) -> 
     known = known_keys()
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    problems = [source.problem for source in sources if source.problem]
+    ignored = [Ignored(each.name, "", each.problem) for each in sources if each.problem]
     undecided: dict[str, tuple[str, ...]] = {}
     for key in known.values():
-        passed_over = len(problems)
-        values[key.name], origins[key.name] = _chosen(key, sources, before, problems)
-        if before is None and key.name in NEVER_GUESSED and problems[passed_over:]:
-            undecided[key.name] = tuple(problems[passed_over:])
+        passed_over = len(ignored)
+        values[key.name], origins[key.name] = _chosen(key, sources, before, ignored)
+        if before is None and key.name in NEVER_GUESSED and ignored[passed_over:]:
+            undecided[key.name] = tuple(each.text for each in ignored[passed_over:])
     for source in reversed(sources):
         for name, value in source.values.items():
             if name not in known:
                 values[name], origins[name] = value, source.name
-    problems += unknown_keys(sources)
-    return Effective(values, origins, tuple(problems), undecided)
+    ignored += unknown_keys(sources)
+    return Effective(values, origins, tuple(ignored), undecided)
 
 
 def _chosen(
-    key: Key, sources: Sequence[ConfigSource], before: Values | None, problems: list[str]
+    key: Key, sources: Sequence[ConfigSource], before: Values | None, ignored: list[Ignored]
 ) -> tuple[Any, str]:
     for source, value in values_of(sources, key.name):
         problem = key.problem(value)
         if problem is None:
             return value, source.name
-        problems.append(f"{source.name}: {key.name} {problem}")
+        text = f"{source.name}: {key.name} {problem}"
+        ignored.append(Ignored(source.name, key.name, text))
         if before is not None and key.name in before:
             return before[key.name], f"before the bad value of {source.name}"
     return key.default, SCHEMA
 
 
-def unknown_keys(sources: Sequence[ConfigSource]) -> list[str]:
-    """Complaints about unknown keys under our prefix; keys of other programs are ignored."""
+def unknown_keys(sources: Sequence[ConfigSource]) -> list[Ignored]:
+    """The unknown keys under our prefix; those of other programs do not concern us."""
     return [
-        f"{source.name}: {no_such_key(name)}"
+        Ignored(source.name, name, f"{source.name}: {no_such_key(name)}")
         for source in sources
         for name in source.values
         if name.startswith(f"{PREFIX}.") and name not in known_keys()

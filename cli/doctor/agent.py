@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ovs_metadata.cli.admin_client import AgentTimedOut, AgentUnreachable, ask
-from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.advice import Advice, restart_agent, resume
+from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.host.config import Config
 
@@ -150,7 +151,7 @@ def _holder(lock: Path) -> ProcessFacts | None:
         # "1: FLOCK  ADVISORY  WRITE 2052 fe:00:2195525 0 EOF", see proc(5).
         words = line.split()
         if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(wanted.st_ino):
-            process = _process(int(words[4]))
+            process = read_process(int(words[4]))
             if process and _has_open(process.pid, wanted):
                 return process
     return None
@@ -171,7 +172,8 @@ def _has_open(pid: int, wanted: os.stat_result) -> bool:
     return False
 
 
-def _process(pid: int) -> ProcessFacts | None:
+def read_process(pid: int) -> ProcessFacts | None:
+    """The process of that number; None if there is none, or it has ended."""
     try:
         text = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
@@ -189,7 +191,7 @@ def _workers_of(agent: int) -> Iterator[ProcessFacts]:
             parent = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[1])
             if parent != agent or _WORKER not in (directory / "cmdline").read_bytes().split(b"\0"):
                 continue
-            process = _process(int(directory.name))
+            process = read_process(int(directory.name))
             if process:
                 yield process
 
@@ -241,9 +243,13 @@ def examine(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> HopRep
 def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator[Finding]:
     """Check the agent and its children. Without an agent no children are expected."""
     if facts.agent is None:
-        yield Finding(AGENT_NOT_RUNNING, "no process holds its lock file")
+        yield Finding(
+            AGENT_NOT_RUNNING,
+            "no process holds its lock file",
+            advice=Advice(AGENT_NOT_RUNNING.remedy, (restart_agent(),)),
+        )
     elif facts.agent.stopped:
-        yield Finding(AGENT_STUCK, f"pid {facts.agent.pid} is stopped")
+        yield _stopped(AGENT_STUCK, facts.agent)
     elif facts.admin:
         yield from _check_admin(facts.admin, facts, facts.agent, enabled=enabled)
     if not enabled:
@@ -254,17 +260,26 @@ def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator
         if facts.agent or controller_kind == "external":
             yield Finding(CONTROLLER_NOT_RUNNING, "no process holds its lock file")
     elif facts.controller.stopped:
-        why = f"pid {facts.controller.pid} is stopped"
-        yield Finding(CONTROLLER_STUCK, why)
+        yield _stopped(CONTROLLER_STUCK, facts.controller)
+
+
+def _stopped(fault: Fault, process: ProcessFacts) -> Finding:
+    """Of a process that a signal or a debugger has stopped: it is continued, and goes on."""
+    text = "Continue the process, and find out what stopped it. Guests lose nothing by that."
+    advice = Advice(text, (resume(process.pid),))
+    return Finding(fault, f"pid {process.pid} is stopped", advice=advice)
 
 
 def _check_admin(
     admin: AdminFacts, facts: AgentFacts, agent: ProcessFacts, *, enabled: bool
 ) -> Iterator[Finding]:
     if admin.unreachable:
-        yield Finding(ADMIN_UNREACHABLE, admin.unreachable)
+        advice = Advice(ADMIN_UNREACHABLE.remedy, (restart_agent(),))
+        yield Finding(ADMIN_UNREACHABLE, admin.unreachable, advice=advice)
     elif admin.silent:
-        yield Finding(AGENT_STUCK, f"pid {agent.pid} is there, but {admin.silent}")
+        why = f"pid {agent.pid} is there, but {admin.silent}"
+        text = "Restart it. A restart does not interrupt guests."
+        yield Finding(AGENT_STUCK, why, advice=Advice(text, (restart_agent(),)))
     elif not admin.ready and enabled:
         # A child that is stopped is a finding of its own.
         stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
@@ -280,4 +295,4 @@ def _check_workers(facts: AgentFacts) -> Iterator[Finding]:
         yield Finding(WORKERS_MISSING, why)
     for worker in facts.workers:
         if worker.stopped:
-            yield Finding(WORKER_STUCK, f"pid {worker.pid} is stopped")
+            yield _stopped(WORKER_STUCK, worker)

@@ -1,13 +1,12 @@
 """`ovs-metadata doctor`: which hop between an instance and Nova is broken, and what to do."""
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
 
 import click
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from ovs_metadata.cli.common import (
@@ -18,17 +17,20 @@ from ovs_metadata.cli.common import (
     print_rendered,
     rendered,
 )
+from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.hops import diagnose, unreadable
-from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopReport
+from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
 from ovs_metadata.host.config import ConfigError, load
 from ovs_metadata.untrusted import printable
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 CANNOT_TELL = 3
 """Exit status where nothing can be found out."""
 
-SCREEN = 30
-"""Lines that the report may have, if there is more than one finding."""
+SCREEN = 23
+"""Lines that the report may have, if there is more than one finding: a terminal has 24."""
 
 _MARKS = {
     "right": ("✓", "green"),
@@ -61,7 +63,8 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     --format json prints an object: "host", "subject" (PORT), "verdict" (healthy, warnings or
     broken), "hops" and "findings". Each hop has "hop", "state" (right, warning, broken or unknown),
     "seen", and "skipped", why it is unknown. Each finding has "name", "hop", "severity" (note,
-    warning or error), "subject", "what" is wrong, "why" (the evidence), and "remedy".
+    warning or error), "subject", "what" is wrong, "why" (the evidence), "remedy", and "commands",
+    what the remedy runs, each as one line for a shell of root on this host.
     """
     cli: CliContext = context.obj
     if os.geteuid() != 0:
@@ -88,36 +91,40 @@ def _print(diagnosis: Diagnosis) -> None:
     title = Text(
         _shown(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}"), "bold"
     )
-    lines = rendered(title, _table(diagnosis.hops))
+    lines = rendered(title, *map(_hop_line, diagnosis.hops))
     findings = diagnosis.findings
     for number, finding in enumerate(findings):
-        shown = ([] if number else [""]) + rendered(*_rendered_finding(finding))
-        more = number + 1 < len(findings)
-        if number and len(lines) + len(shown) + more > SCREEN:
-            left = len(findings) - number
+        left = len(findings) - number
+        shown = ([] if number else [""]) + _finding_lines(finding, diagnosis.shell)
+        if number and _rows(lines) + _rows(shown) + left - 1 > SCREEN:
+            shown = rendered(_short(finding))
+        if number and _rows(lines) + 1 + (left > 1) > SCREEN:
             lines.append(f"and {left} more: --format json has all of them")
             break
         lines += shown
     print_rendered(lines)
 
 
-def _table(hops: tuple[HopReport, ...]) -> RenderableType:
-    """A line for each hop, and no more."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis" if _can_print("…") else "crop")
-    for each in hops:
-        mark, style = _MARKS[each.state]
-        names = dict.fromkeys(finding.fault.name for finding in each.findings)
-        text = ", ".join(names) or (f"not known: {each.skipped}" if each.skipped else each.seen)
-        # Where the output's encoding has no such mark, the word says it.
-        table.add_row(
-            Text(mark if _can_print(mark) else each.state, style),
-            each.hop.value,
-            Text(_shown(text)),
-        )
-    return table
+def _hop_line(report: HopReport) -> RenderableType:
+    """One line: mark and name whole, and of the rest as much as fits."""
+    mark, style = _MARKS[report.state]
+    names = dict.fromkeys(finding.fault.name for finding in report.findings)
+    text = ", ".join(names) or (f"not known: {report.skipped}" if report.skipped else report.seen)
+    # Where the output's encoding has no such mark, the word says it.
+    marked = mark if _can_print(mark) else report.state.ljust(_STATES)
+    line = Text(no_wrap=True, overflow="ellipsis" if _can_print("…") else "crop")
+    line.append(marked, style)
+    return line.append(f"  {report.hop.value:<{_NAMES}}  {_shown(text)}")
+
+
+_NAMES = max(map(len, HopName))
+_STATES = max(map(len, _MARKS))
+
+
+def _rows(lines: list[str]) -> int:
+    """The rows of the terminal that lines take: commands may be longer than one."""
+    width = shutil.get_terminal_size().columns
+    return sum(max(1, -(-len(click.unstyle(line)) // width)) for line in lines)
 
 
 def _shown(text: str) -> str:
@@ -132,9 +139,20 @@ def _can_print(mark: str) -> bool:
     return True
 
 
-def _rendered_finding(finding: Finding) -> Iterator[RenderableType]:
-    style = {"error": "bold red", "warning": "yellow", "note": "dim"}[finding.severity.word]
-    title = (f"{finding.severity.word}: {finding.fault.name}", style)
-    yield Text.assemble(title, _shown(f" {finding.subject}".rstrip()))
-    for line in (finding.fault.what, f"why: {finding.why}", f"to do: {finding.fault.remedy}"):
-        yield Padding(Text(_shown(line)), (0, 0, 0, 2))
+def _short(finding: Finding) -> Text:
+    """The finding on one line, where there is no room for more."""
+    what = f"{finding.fault.name} {finding.subject}".rstrip()
+    line = Text(no_wrap=True, overflow="ellipsis" if _can_print("…") else "crop")
+    line.append(f"{finding.severity.word}: {_shown(what)}", _STYLES[finding.severity])
+    return line.append(_shown(f": {finding.why}"))
+
+
+def _finding_lines(finding: Finding, shell: Shell) -> list[str]:
+    """The finding in words, and its commands, which the screen may break but no line end does."""
+    title = (f"{finding.severity.word}: {finding.fault.name}", _STYLES[finding.severity])
+    texts = (finding.fault.what, f"why: {finding.why}", f"to do: {finding.remedy}")
+    lines = rendered(
+        Text.assemble(title, _shown(f" {finding.subject}".rstrip())),
+        *(Padding(Text(_shown(text)), (0, 0, 0, 2)) for text in texts),
+    )
+    return [*lines, *(f"    {_shown(command)}" for command in finding.commands(shell))]

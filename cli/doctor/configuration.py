@@ -3,13 +3,14 @@
 The checks are pure: facts in, findings out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
-from ovs_metadata.agent.config.effective import config_digest, effective
+from ovs_metadata.agent.config.effective import SCHEMA, Ignored, config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.agent.config.world_readable_secret import secret_warnings
+from ovs_metadata.cli.doctor.advice import Advice, set_all, set_secret, set_value, unset_value
 from ovs_metadata.cli.doctor.agent import AgentFacts
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
@@ -33,14 +34,14 @@ PROXY_USER_UNUSABLE = FAULTS.error(
 DISABLED = FAULTS.error(
     "disabled",
     "The service is not enabled on this host.",
-    "Enable it: mn-conf set -t default 'agent.openstack.metadata.enabled : true', or with -h HOST "
-    "for this host alone.",
+    "If this host is to serve, enable it with mn-conf in the source that decides: the host's own "
+    "values, its template, or the template default.",
 )
 DOCUMENT_MALFORMED = FAULTS.error(
     "document-malformed",
     "A document of the deployment's configuration cannot be read.",
-    "Write the document again with mn-conf set. A running agent keeps the last valid values; a "
-    "restarted agent waits.",
+    "A running agent keeps the last valid values; a restarted agent waits until the document is "
+    "written again with mn-conf set --clear.",
 )
 VALUE_IGNORED = FAULTS.warning(
     "value-ignored",
@@ -76,12 +77,21 @@ class DeploymentFacts:
     """
 
     enabled: bool | None
-    enabled_origin: str
-    problems: tuple[str, ...]
+    origins: Mapping[str, str]
+    ignored: tuple[Ignored, ...]
     config_digest: str
     secret: bytes = field(repr=False)
     settings: Settings | None
     settings_problem: str = ""
+
+    @property
+    def enabled_origin(self) -> str:
+        """The source that says whether the service is enabled."""
+        return self.origin(ENABLED)
+
+    def origin(self, key: str) -> str:
+        """The source that decides a key."""
+        return self.origins.get(key, SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +121,8 @@ def read_documents(store: Store, host: str) -> DocumentFacts:
     return DocumentFacts(
         DeploymentFacts(
             enabled=found.enabled,
-            enabled_origin=found.origins[ENABLED],
-            problems=found.problems,
+            origins=found.origins,
+            ignored=found.ignored,
             config_digest=config_digest(found.values),
             secret=found.values[SHARED_SECRET].encode(),
             settings=settings,
@@ -150,16 +160,48 @@ def check(documents: DocumentFacts, agent: AgentFacts, user_problem: str) -> Ite
     if user_problem:
         yield Finding(PROXY_USER_UNUSABLE, user_problem)
     if documents.malformed:
-        yield Finding(DOCUMENT_MALFORMED, documents.malformed)
+        source = documents.malformed.partition(":")[0]
+        text = "Write it again from DUMP_FILE, a dump of it. " + DOCUMENT_MALFORMED.remedy
+        advice = Advice(text, (set_all(source),))
+        yield Finding(DOCUMENT_MALFORMED, documents.malformed, advice=advice)
     for warning in documents.world_readable:
         yield Finding(SECRET_WORLD_READABLE, warning)
     deployment = documents.deployment
-    for problem in deployment.problems if deployment else ():
-        yield Finding(VALUE_IGNORED, problem)
+    for ignored in deployment.ignored if deployment else ():
+        yield Finding(VALUE_IGNORED, ignored.text, advice=_instead_of(ignored))
     if is_enabled(deployment, agent) is False:
-        yield Finding(DISABLED, f"{ENABLED} is false, says {_who_disables(deployment)}")
+        why = f"{ENABLED} is false, says {_who_disables(deployment)}"
+        yield Finding(DISABLED, why, advice=_enabling(deployment))
     elif deployment:
         yield from _check_settings(deployment)
+
+
+def _instead_of(ignored: Ignored) -> Advice | None:
+    """What to do about an ignored value: it is removed where it is, or one is set that is right."""
+    if not ignored.key:
+        return None
+    if ignored.key == ENABLED:
+        return Advice(
+            f"Set it to true or false in {ignored.source}, which decides it.",
+            (set_value(ignored.source, ENABLED, "true"),),
+        )
+    return Advice(
+        f"Remove it from {ignored.source}, or set a right value there.",
+        (unset_value(ignored.source, ignored.key),),
+    )
+
+
+def _enabling(deployment: DeploymentFacts | None) -> Advice | None:
+    if deployment is None or deployment.enabled is None:
+        return None
+    origin = deployment.enabled_origin
+    text = f"If this host is to serve, enable it in {origin}, which decides it."
+    if origin == SCHEMA:
+        text = (
+            "Nothing enables it. Enable it for all hosts, or with -h HOST in place of -t default "
+            "for one."
+        )
+    return Advice(text, (set_value(origin, ENABLED, "true"),))
 
 
 def _who_disables(deployment: DeploymentFacts | None) -> str:
@@ -170,6 +212,33 @@ def _who_disables(deployment: DeploymentFacts | None) -> str:
 
 def _check_settings(deployment: DeploymentFacts) -> Iterator[Finding]:
     if deployment.settings is None:
-        yield Finding(SETTINGS_UNUSABLE, deployment.settings_problem)
+        problem = deployment.settings_problem
+        yield Finding(SETTINGS_UNUSABLE, problem, advice=_correcting(deployment, problem))
     if not deployment.secret:
-        yield Finding(SECRET_EMPTY, f"{SHARED_SECRET} is empty")
+        yield Finding(
+            SECRET_EMPTY,
+            f"{SHARED_SECRET} is empty",
+            advice=secret_advice(deployment.origin(SHARED_SECRET)),
+        )
+
+
+def _correcting(deployment: DeploymentFacts, problem: str) -> Advice | None:
+    """What to do about the key that a problem begins with."""
+    key = problem.partition(":")[0]
+    origin = deployment.origin(key)
+    if origin == SCHEMA:
+        return None
+    return Advice(
+        f"Correct the file on this host; or remove the key from {origin}, which sets it.",
+        (unset_value(origin, key),),
+    )
+
+
+def secret_advice(origin: str) -> Advice:
+    """How to give the agents Nova's secret, in the source that decides it."""
+    return Advice(
+        "Write the value of [neutron] metadata_proxy_shared_secret in Nova's nova.conf to "
+        "SECRET_FILE, which only root can read, and set it"
+        + ("." if origin == SCHEMA else f" in {origin}, which decides it."),
+        (set_secret(origin),),
+    )

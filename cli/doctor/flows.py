@@ -6,6 +6,7 @@ The checks are pure: facts in, findings out.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from ovs_metadata.cli.doctor.advice import Advice, delete_flow
 from ovs_metadata.cli.doctor.port import GUEST_NEVER_ASKED
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
@@ -18,10 +19,19 @@ from ovs_metadata.flows.dump import DumpedFlow, dump_flows
 from ovs_metadata.flows.family import FAMILIES
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import Table, ofport_of, table_names
-from ovs_metadata.flows.trace import answer_packet, likely_source, parse, request_packet
+from ovs_metadata.flows.trace import (
+    TraceStep,
+    answer_packet,
+    likely_source,
+    parse,
+    request_packet,
+)
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
+
+MAX_PRIORITY = 65535
+"""The highest that OpenFlow allows. Open vSwitch's own hidden flows are above it."""
 
 FAULTS = Faults(HopName.FLOWS)
 
@@ -47,7 +57,7 @@ REQUEST_DIVERTED = FAULTS.error(
     "request-diverted",
     "The bridge does not forward the instance's request to the proxy.",
     "ovs-metadata trace PORT shows each flow that the request meets. If another program's flow "
-    "takes it, raise [flows] flow_priority or lower that flow's priority.",
+    "takes it, remove or lower that flow, or raise [flows] flow_priority above it.",
 )
 ANSWER_DIVERTED = FAULTS.error(
     "answer-diverted",
@@ -56,7 +66,7 @@ ANSWER_DIVERTED = FAULTS.error(
 )
 FLOWS_NOT_COUNTING = FAULTS.warning(
     "flows-not-counting",
-    "A request was answered, but the port's hook has not counted it.",
+    "The port's hook does not count the instance's requests.",
     "Another flow or bridge serves this port: look for a second metadata service, for example "
     "Neutron's.",
 )
@@ -211,8 +221,30 @@ def _of_verdicts(port: PacketFacts) -> Iterator[Finding]:
         (ANSWER_DIVERTED, port.answer),
     ):
         for family, verdict in verdicts.items():
+            advice = _against(verdict.taken_by) if verdict.taken_by else None
             if not verdict.right:
-                yield Finding(fault, f"over {family}, it {verdict.words}", port.title)
+                why = f"over {family}, it {verdict.words}"
+                yield Finding(fault, why, port.title, advice=advice)
+            elif verdict.taken_by:
+                why = f"over {family}, another program's flow takes the request to the proxy"
+                yield Finding(FLOWS_NOT_COUNTING, why, port.title, advice=advice)
+
+
+def _against(step: TraceStep) -> Advice | None:
+    """What to do about the flow of another program that takes what is ours to take."""
+    priority = step.priority
+    if priority is None or priority > MAX_PRIORITY:
+        return None  # it is Open vSwitch's own
+    whose = f"cookie {step.cookie or 0:#x}, priority {priority}"
+    also = "No [flows] flow_priority is higher"
+    if priority < MAX_PRIORITY:
+        also = f"Also possible: a [flows] flow_priority of {priority + 1} to {MAX_PRIORITY}"
+    flow = ",".join(filter(None, (f"table={step.table}", f"priority={priority}", step.match)))
+    return Advice(
+        f"Remove that flow ({whose}) if nothing needs it; the program that wrote it may write it "
+        f"again. {also}.",
+        (delete_flow(flow),),
+    )
 
 
 def _of_groups(groups: Iterable[Group]) -> Iterator[Finding]:

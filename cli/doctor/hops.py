@@ -13,6 +13,7 @@ from ovs_metadata.cli.doctor import (
     request,
     store,
 )
+from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.run import Hop, Need, run
@@ -36,7 +37,9 @@ def _nova(evidence: Evidence, _explained: bool) -> HopReport:
     deployment = evidence.store.documents.deployment
     if deployment is None or deployment.settings is None:
         raise CannotTell("the deployment's configuration is of no use")
-    return nova.examine(deployment.settings, deployment.secret, _asker(evidence))
+    return nova.examine(
+        deployment.settings, deployment.secret, _asker(evidence), deployment.origins
+    )
 
 
 def _asker(evidence: Evidence) -> nova.Asker:
@@ -65,7 +68,9 @@ def _request(evidence: Evidence, explained: bool) -> HopReport:
     if evidence.ports.host.metadata_ofport is None:
         raise CannotTell("there is no metadata port")
     timeout = IMPATIENT if explained else nova.longest_wait(evidence.settings)
-    return request.examine(evidence.config, evidence.ports.to_try, timeout)
+    deployment = evidence.store.documents.deployment
+    origins = deployment.origins if deployment else {}
+    return request.examine(evidence.config, evidence.ports.to_try, timeout, origins)
 
 
 HOPS: Sequence[Hop[Evidence]] = (
@@ -123,7 +128,8 @@ FAULTS: tuple[Fault, ...] = tuple(fault for hop in HOPS for fault in hop.faults)
 def diagnose(config: Config, wanted: DiagnosisOptions) -> Diagnosis:
     """Find out what is wrong."""
     with Evidence(config, wanted) as evidence:
-        return Diagnosis(config.host, wanted.selector, run(HOPS, evidence))
+        reports = run(HOPS, evidence)
+    return Diagnosis(config.host, wanted.selector, reports, Shell(config, wanted.store_url))
 
 
 def unreadable(error: ConfigError, selector: str) -> Diagnosis:

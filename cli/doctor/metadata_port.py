@@ -15,6 +15,7 @@ from ovs_metadata.agent.network.device import own_networks
 from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.listening import listener_addresses
 from ovs_metadata.agent.network.netlink import IPRoute
+from ovs_metadata.cli.doctor.advice import Advice, Command, vsctl
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.host.address import (
     METADATA_PORT,
@@ -39,7 +40,7 @@ METADATA_PORT_MISSING = FAULTS.error(
 METADATA_PORT_FOREIGN = FAULTS.error(
     "metadata-port-foreign",
     "The bridge has a port named metadata that the agent did not create.",
-    "Rename that port or delete it (ovs-vsctl del-port metadata). The agent then creates its own.",
+    "Rename that port, or delete it if nothing needs it. The agent then creates its own.",
 )
 METADATA_PORT_NOT_ISOLATED = FAULTS.error(
     "metadata-port-not-isolated",
@@ -102,7 +103,10 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceFacts:
-    """The metadata port's network namespace. Sockets are (address, port)."""
+    """The metadata port's network namespace. Sockets are (address, port).
+
+    in_the_way: whether the host's namespace has a device of that name which is not Open vSwitch's.
+    """
 
     name: str
     exists: bool = False
@@ -110,12 +114,14 @@ class NamespaceFacts:
     wanted_addresses: tuple[str, ...] = ()
     listening: frozenset[tuple[str, int]] = frozenset()
     wanted_listening: tuple[tuple[str, int], ...] = ()
+    in_the_way: bool = False
 
 
 def read_namespace(config: Config) -> NamespaceFacts:
     """Read the metadata port's network namespace: its device, and its listening sockets."""
+    in_the_way = _is_in_the_way()
     if namespaces.namespace_id(config.namespace) is None:
-        return NamespaceFacts(config.namespace)
+        return NamespaceFacts(config.namespace, in_the_way=in_the_way)
     with namespaces.inside_namespace(config.namespace):
         ipv6 = 6 in device_versions()
         return NamespaceFacts(
@@ -125,7 +131,21 @@ def read_namespace(config: Config) -> NamespaceFacts:
             wanted_addresses=(PORT_NETWORK_IPV4, *([PORT_NETWORK_IPV6] if ipv6 else [])),
             listening=frozenset(_listening()),
             wanted_listening=tuple(listener_addresses()),
+            in_the_way=in_the_way,
         )
+
+
+_OF_OPEN_VSWITCH = frozenset({"openvswitch", "tun"})
+"""Kinds of the devices of internal ports: of the kernel's datapath, and of the userspace's."""
+
+
+def _is_in_the_way() -> bool:
+    """Whether a device that is not Open vSwitch's has the metadata port's name here."""
+    with IPRoute() as here:
+        for link in here.get_links(ifname=METADATA_PORT):
+            kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
+            return kind not in _OF_OPEN_VSWITCH
+    return False
 
 
 def _metadata_device() -> DeviceFacts | None:
@@ -167,7 +187,7 @@ def examine(bridge: Bridge | None, config: Config, *, agent_runs: bool) -> HopRe
 
 def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> Iterator[Finding]:
     """Check the metadata port, its network namespace, and, if the agent runs, its listeners."""
-    problem = _of_bridge_port(bridge)
+    problem = _of_bridge_port(bridge, in_the_way=facts.in_the_way)
     if problem:
         yield problem
     elif facts.exists:
@@ -183,19 +203,31 @@ def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> 
         yield Finding(NOT_LISTENING, f"no process listens on {where} in {facts.name}")
 
 
-def _of_bridge_port(bridge: Bridge | None) -> Finding | None:
+def _of_bridge_port(bridge: Bridge | None, *, in_the_way: bool) -> Finding | None:
     port = bridge.metadata_port if bridge else None
     if port is None:
         why = f"the bridge has no port {METADATA_PORT}"
         return Finding(METADATA_PORT_MISSING, why)
     if not port.ours:
         why = "it lacks our external_ids, or is no internal port"
-        return Finding(METADATA_PORT_FOREIGN, why)
+        advice = Advice(METADATA_PORT_FOREIGN.remedy, (vsctl("del-port", METADATA_PORT),))
+        return Finding(METADATA_PORT_FOREIGN, why, advice=advice)
     if not port.isolated:
         return Finding(METADATA_PORT_NOT_ISOLATED, "its VLANs were changed")
     if port.ofport is None:
         why = f"interface {METADATA_PORT} has no ofport"
-        return Finding(METADATA_PORT_WITHOUT_OFPORT, why)
+        if not in_the_way:
+            return Finding(METADATA_PORT_WITHOUT_OFPORT, why)
+        why += f", and this host has another device named {METADATA_PORT}"
+        advice = Advice(
+            "Rename that device, or delete it if nothing needs it; and the port. The agent makes "
+            "the port again.",
+            (
+                Command("ip", ("link", "delete", METADATA_PORT)),
+                vsctl("del-port", METADATA_PORT),
+            ),
+        )
+        return Finding(METADATA_PORT_WITHOUT_OFPORT, why, advice=advice)
     return None
 
 

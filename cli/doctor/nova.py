@@ -12,13 +12,18 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from http import HTTPStatus
+from types import MappingProxyType
 
+from ovs_metadata.agent.config.effective import SCHEMA
+from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, PREFIX, SHARED_SECRET
 from ovs_metadata.agent.identities import signature
+from ovs_metadata.cli.doctor.advice import Advice, Command, set_value
+from ovs_metadata.cli.doctor.configuration import secret_advice
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport, Severity
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.endpoint import Endpoint
@@ -98,6 +103,9 @@ MAX_WAIT = 10.0
 """Seconds to wait for an answer, if the settings do not say less."""
 
 _NONSENSE = "0" * 64
+
+
+NO_TLS = "it does not speak TLS"
 
 
 class AskStep(Enum):
@@ -182,7 +190,7 @@ def _failure(error: Exception, endpoint: Endpoint) -> tuple[AskStep, str]:
         case ssl.SSLError():
             step, why = AskStep.TLS, (error.reason or str(error)).lower().replace("_", " ")
         case _NoTls():
-            step, why = AskStep.TLS, "it does not speak TLS"
+            step, why = AskStep.TLS, NO_TLS
         case TimeoutError():
             step, why = AskStep.CONNECT, "connecting timed out"
         case _Silent():
@@ -264,11 +272,13 @@ def _expires_in(connection: socket.socket) -> float | None:
     return ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
 
 
-def examine(settings: Settings, secret: bytes, asker: Asker) -> HopReport:
-    """Report on the endpoints."""
+def examine(
+    settings: Settings, secret: bytes, asker: Asker, origins: Mapping[str, str]
+) -> HopReport:
+    """Report on the endpoints. `origins`: the sources that decide the deployment's keys."""
     endpoints = read_endpoints(settings, secret, asker)
     seen = ", ".join(endpoint.url for endpoint in endpoints)
-    return HopReport(HopName.NOVA, tuple(check(endpoints, settings)), seen)
+    return HopReport(HopName.NOVA, tuple(check(endpoints, settings, origins)), seen)
 
 
 def longest_wait(settings: Settings | None) -> float:
@@ -291,21 +301,71 @@ _FAULT_OF_STEP = {
 }
 
 
-def check(endpoints: Iterable[EndpointFacts], settings: Settings) -> list[Finding]:
+def check(
+    endpoints: Iterable[EndpointFacts],
+    settings: Settings,
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> list[Finding]:
     """All endpoints; as long as one is well, what is wrong with another is a warning."""
-    each = [list(_of_endpoint(endpoint)) for endpoint in endpoints]
+    seen = list(endpoints)
+    each = [list(_of_endpoint(endpoint)) for endpoint in seen]
     one_is_well = any(not _broken(found) for found in each)
     found = [
-        Finding(one.fault, one.why, one.subject, lesser=one_is_well)
-        for of_one in each
+        replace(one, lesser=one_is_well, advice=_advice(one, endpoint, settings, origins))
+        for endpoint, of_one in zip(seen, each, strict=True)
         for one in of_one
     ]
     if settings.nova_insecure and any(
         url.startswith("https:") for url in settings.nova_metadata_urls
     ):
         why = "nova_insecure is true: anyone on the path could pretend to be Nova"
-        found.append(Finding(NOVA_TLS_UNCHECKED, why))
+        checked = Advice(
+            "Check it against CA_FILE, the certificate of the authority that signed Nova's, which "
+            "each hypervisor needs at the same place.",
+            (
+                set_value(origins.get(_CA_FILE, SCHEMA), _CA_FILE, '"CA_FILE"'),
+                set_value(origins.get(_INSECURE, SCHEMA), _INSECURE, "false"),
+            ),
+        )
+        found.append(Finding(NOVA_TLS_UNCHECKED, why, advice=checked))
     return found
+
+
+_CA_FILE = f"{PREFIX}.nova_ca_file"
+_INSECURE = f"{PREFIX}.nova_insecure"
+
+_URL_IS_WRONG = frozenset({NOVA_UNRESOLVABLE, NOVA_UNREACHABLE, NOVA_NOT_HTTP, NOVA_NOT_NOVA})
+"""What another URL cures."""
+
+
+def _advice(
+    finding: Finding, endpoint: EndpointFacts, settings: Settings, origins: Mapping[str, str]
+) -> Advice | None:
+    """What to do on this host: the source that decides a key, and what to set there."""
+
+    def setting_url(url: str) -> tuple[Command, ...]:
+        origin = origins.get(NOVA_METADATA_URL, SCHEMA)
+        return (set_value(origin, NOVA_METADATA_URL, f'"{url}"'),)
+
+    urls = [str(each) for each in settings.endpoints]
+    if finding.fault is SECRET_REFUSED:
+        return secret_advice(origins.get(SHARED_SECRET, SCHEMA))
+    if finding.fault in _URL_IS_WRONG:
+        return Advice(
+            f"{finding.fault.remedy} URL is where it is, or several with commas between them.",
+            setting_url("URL"),
+        )
+    if finding.fault is NOVA_TLS and endpoint.why == NO_TLS:
+        plain = [url.replace("https:", "http:") if url == endpoint.url else url for url in urls]
+        text = "Begin its URL with http://, or have nova-api-metadata use TLS there."
+        return Advice(text, setting_url(",".join(plain)))
+    if finding.fault is NOVA_TLS:
+        return Advice(
+            "If its authority is right, set CA_FILE, that authority's certificate, which each "
+            "hypervisor needs at the same place.",
+            (set_value(origins.get(_CA_FILE, SCHEMA), _CA_FILE, '"CA_FILE"'),),
+        )
+    return None
 
 
 def _broken(findings: Iterable[Finding]) -> bool:

@@ -3,15 +3,22 @@
 The checks are pure: facts in, findings out.
 """
 
+import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ovs_metadata.cli.doctor.advice import Advice, resume, vsctl
+from ovs_metadata.cli.doctor.agent import ProcessFacts, read_process
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.host_view import no_bridge, read_bridge
 from ovs_metadata.flows.bridge import PROTOCOL
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
+
+_CREDENTIALS = struct.Struct("3i")
+"""struct ucred of unix(7): process, user, group."""
 
 FAULTS = Faults(HopName.OPEN_VSWITCH)
 
@@ -41,11 +48,15 @@ OPENFLOW_NOT_ALLOWED = FAULTS.error(
 
 @dataclass(frozen=True, slots=True)
 class SwitchFacts:
-    """OVSDB's bridge. `unreachable` and `silent`: why OVSDB and ovs-vswitchd do not answer."""
+    """OVSDB's bridge. `unreachable` and `silent`: why OVSDB and ovs-vswitchd do not answer.
+
+    daemon: the process that listens where the one of them does that does not answer.
+    """
 
     unreachable: str = ""
     bridge: Bridge | None = None
     silent: str = ""
+    daemon: ProcessFacts | None = None
 
 
 def read_switch(config: Config) -> SwitchFacts:
@@ -53,10 +64,27 @@ def read_switch(config: Config) -> SwitchFacts:
     try:
         bridge = read_bridge(config)
     except OvsdbUnreachable as error:
-        return SwitchFacts(unreachable=str(error))
+        kind, _, place = config.ovsdb_connection.partition(":")
+        daemon = _listening(place) if kind == "unix" else None
+        return SwitchFacts(unreachable=str(error), daemon=daemon)
     if bridge is None:
         return SwitchFacts()
-    return SwitchFacts(bridge=bridge, silent=_silence(config))
+    silent = _silence(config)
+    daemon = _listening(str(config.management_socket)) if silent else None
+    return SwitchFacts(bridge=bridge, silent=silent, daemon=daemon)
+
+
+def _listening(path: str) -> ProcessFacts | None:
+    """The process that listens at a UNIX socket; None if there is none. It need not answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(path)
+        except OSError:
+            return None
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, _user, _group = _CREDENTIALS.unpack(peer)
+    return read_process(pid)
 
 
 def _silence(config: Config) -> str:
@@ -79,11 +107,29 @@ def check(switch: SwitchFacts, config: Config) -> Iterator[Finding]:
     """Check Open vSwitch itself."""
     bridge = switch.bridge
     if switch.unreachable:
-        yield Finding(OVSDB_UNREACHABLE, switch.unreachable)
+        yield Finding(
+            OVSDB_UNREACHABLE, switch.unreachable, advice=_of_daemon("ovsdb-server", switch.daemon)
+        )
     elif bridge is None:
         yield Finding(BRIDGE_MISSING, no_bridge(config))
     elif bridge.protocols and PROTOCOL not in bridge.protocols:
         why = f"the bridge's protocols are {', '.join(sorted(bridge.protocols))}"
-        yield Finding(OPENFLOW_NOT_ALLOWED, why)
+        advice = Advice(
+            "Allow it, and find out what removed it: the flow controller adds it at every start.",
+            (vsctl("add", "bridge", bridge.name, "protocols", PROTOCOL),),
+        )
+        yield Finding(OPENFLOW_NOT_ALLOWED, why, advice=advice)
     elif switch.silent:
-        yield Finding(VSWITCHD_SILENT, switch.silent)
+        yield Finding(
+            VSWITCHD_SILENT, switch.silent, advice=_of_daemon("ovs-vswitchd", switch.daemon)
+        )
+
+
+def _of_daemon(name: str, daemon: ProcessFacts | None) -> Advice | None:
+    """What to do about a daemon that does not answer although it listens."""
+    if daemon is None:
+        return None
+    if daemon.stopped:
+        text = f"{name}, pid {daemon.pid}, is stopped: continue it, and find out what stopped it."
+        return Advice(text, (resume(daemon.pid),))
+    return Advice(f"{name}, pid {daemon.pid}, runs and does not answer: read its log. Restart it.")

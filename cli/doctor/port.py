@@ -4,18 +4,19 @@ The checks are pure: facts in, findings out.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ovs_metadata.agent.network.netlink import IPRoute
 from ovs_metadata.cli.common import port_state
+from ovs_metadata.cli.doctor.advice import Advice, Command, from_neutron, vsctl
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named
-from ovs_metadata.host.address import why_unservable
+from ovs_metadata.host.address import OFPORT_MAX, why_unservable
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
 from ovs_metadata.host.ovsdb import Bridge
@@ -25,6 +26,8 @@ from ovs_metadata.store.store import Store
 
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 """Of linux/if.h."""
+
+IS_DOWN = "is down"
 
 FAULTS = Faults(HopName.PORT)
 
@@ -140,13 +143,16 @@ class PortFacts:
     """One interface of the bridge, and what is known of its port.
 
     status: as all commands have it. state: what the store has of the port. rivals: other interfaces
-    that claim the same port. link: why its device carries nothing. agent_view: what the agent says
-    of it; None if it says nothing, or was not asked (see `asked`).
+    that claim the same port. left_over: those of all of them that Nova has not plugged. spare: an
+    OpenFlow number that no interface has. link: why its device carries nothing. agent_view: what
+    the agent says of it; None if it says nothing, or was not asked (see `asked`).
     """
 
     status: PortStatus
     state: PortState = None
     rivals: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
+    spare: int = 0
     link: str = ""
     agent_view: Mapping[str, Any] | None = None
     asked: bool = False
@@ -251,21 +257,32 @@ def with_agent_view(facts: PortsFacts, admin: AdminFacts | None) -> PortsFacts:
 
 def _port_facts(host: Host, status: PortStatus) -> PortFacts:
     interface = status.interface
+    rivals = tuple(_rivals(interface, host.bridge.interfaces))
     return PortFacts(
         status,
         host.records.get(status.port_id) if status.port_id else None,
-        rivals=tuple(_rivals(interface, host.bridge.interfaces)),
+        rivals=tuple(other.name for other in rivals),
+        left_over=tuple(each.name for each in (interface, *rivals) if each.vm_uuid is None),
+        spare=_spare(
+            {each.ofport or 0 for each in host.bridge.interfaces} | {host.metadata_ofport or 0}
+        ),
         link=link_problem(interface.name) or "",
     )
 
 
-def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterable[str]:
+def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterator[Interface]:
     """The other interfaces that claim the same port and have a number."""
     port_id = interface.port_id
     for other in every:
         same = port_id is not None and other.port_id == port_id
         if same and other.name != interface.name and (other.ofport or 0) > 0:
-            yield other.name
+            yield other
+
+
+def _spare(taken: Collection[int]) -> int:
+    """The lowest number that no interface has and that can be served; 0 if there is none."""
+    free = (each for each in range(1, OFPORT_MAX + 1) if each not in taken)
+    return next((each for each in free if not why_unservable(each)), 0)
 
 
 def link_problem(device: str) -> str | None:
@@ -273,7 +290,7 @@ def link_problem(device: str) -> str | None:
     with IPRoute() as here:
         for link in here.get_links(ifname=device):
             if not link["flags"] & _IFF_UP:
-                return "is down"
+                return IS_DOWN
             return "" if link["flags"] & _IFF_LOWER_UP else "has no carrier"
     return None
 
@@ -350,9 +367,9 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
 
     interface, name = port.interface, port.interface.name
     if not interface.iface_id:
-        yield finding(IFACE_ID_MISSING)
+        yield replace(finding(IFACE_ID_MISSING), advice=_naming(interface))
     elif port.port_id is None:
-        yield finding(IFACE_ID_MALFORMED)
+        yield replace(finding(IFACE_ID_MALFORMED), advice=_naming(interface))
     elif port.record and not is_instance_port(port):
         yield finding(NOT_AN_INSTANCE)
     elif port.record and not port.record.admin_state_up:
@@ -361,14 +378,50 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
         yield _without_ofport(port)
     elif port.rivals:
         rivals = ", ".join(sorted([name, *port.rivals]))
-        yield finding(IFACE_ID_TWICE, f"{port.status.reason}: {rivals}")
+        twice = finding(IFACE_ID_TWICE, f"{port.status.reason}: {rivals}")
+        yield replace(twice, advice=_without_left_over(port))
     elif why_unservable(interface.ofport):
-        yield finding(OFPORT_UNSERVABLE)
+        yield replace(finding(OFPORT_UNSERVABLE), advice=_another_number(port))
     else:
         if interface.tag == DEAD_VLAN:
             yield finding(ON_DEAD_VLAN)
         if port.link:
-            yield finding(LINK_DOWN, f"device {name} {port.link}")
+            down = finding(LINK_DOWN, f"device {name} {port.link}")
+            yield replace(down, advice=_up(port))
+
+
+def _naming(interface: Interface) -> Advice:
+    owner = f" of instance {interface.vm_uuid}" if interface.vm_uuid else ""
+    return Advice(
+        f"Write the PORT{owner} there, by its UUID, as Nova does when it plugs a port.",
+        (vsctl("set", "interface", interface.name, "external_ids:iface-id=PORT"),),
+    )
+
+
+def _without_left_over(port: PortFacts) -> Advice | None:
+    """Remove what Nova has not plugged, if it has plugged one of them."""
+    if not 0 < len(port.left_over) <= len(port.rivals):
+        return None
+    return Advice(
+        "Remove the interface that is left over: Nova has written no vm-uuid on it.",
+        tuple(vsctl("del-port", name) for name in sorted(port.left_over)),
+    )
+
+
+def _another_number(port: PortFacts) -> Advice | None:
+    if not port.spare:
+        return None
+    return Advice(
+        "Give it another number, that no interface has.",
+        (vsctl("set", "interface", port.interface.name, f"ofport_request={port.spare}"),),
+    )
+
+
+def _up(port: PortFacts) -> Advice | None:
+    if port.link != IS_DOWN:
+        return None
+    text = "Set it up, if it was set down by hand. A device of an instance that is off is down."
+    return Advice(text, (Command("ip", ("link", "set", port.interface.name, "up")),))
 
 
 def _without_ofport(port: PortFacts) -> Finding:
@@ -387,10 +440,10 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
 
     interface, record = port.interface, port.record
     if isinstance(port.state, MalformedRecord):
-        yield finding(RECORD_MALFORMED)
+        yield replace(finding(RECORD_MALFORMED), advice=_renewal(RECORD_MALFORMED))
         return
     if record is None:
-        yield finding(RECORD_MISSING)
+        yield replace(finding(RECORD_MISSING), advice=_renewal(RECORD_MISSING))
         return
     if port.status.served is None:
         wanted = interface.ofport_request
@@ -400,13 +453,19 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         yield finding(OFPORT_MOVING, f"{port.status.reason}: {why}")
         return
     if port.status.served.disagreement:
-        yield finding(RECORD_OF_OTHER_INSTANCE, port.status.served.disagreement)
+        other = finding(RECORD_OF_OTHER_INSTANCE, port.status.served.disagreement)
+        yield replace(other, advice=_renewal(RECORD_OF_OTHER_INSTANCE))
     if record.primary is None:
         yield finding(RECORD_WITHOUT_ADDRESS, "its record has no fixed IP")
     mac = (interface.attached_mac or record.mac_address).lower()
     if mac != record.mac_address:
         why = f"interface {interface.name} has {mac}, the record says {record.mac_address}"
-        yield finding(RECORD_OF_OTHER_MAC, why)
+        yield replace(finding(RECORD_OF_OTHER_MAC, why), advice=_renewal(RECORD_OF_OTHER_MAC))
+
+
+def _renewal(fault: Fault) -> Advice:
+    """Write records again as Neutron has the ports."""
+    return Advice(fault.remedy, (from_neutron(),))
 
 
 def _of_agents_view(port: PortFacts) -> Iterator[Finding]:

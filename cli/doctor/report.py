@@ -1,8 +1,10 @@
 """What the doctor reports: which hop is broken, why, and what to do. Values."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+
+from ovs_metadata.cli.doctor.advice import Advice, Shell
 
 
 class CannotTell(Exception):
@@ -87,13 +89,24 @@ class Finding:
     subject: str = ""
     lesser: bool = False
     """Others of its kind are well, so that it is only a warning."""
+    advice: Advice | None = None
+    """What to do, if what was seen says more than the fault alone does."""
 
     @property
     def severity(self) -> Severity:
         """How bad it is, here."""
         return Severity.WARNING if self.lesser else self.fault.severity
 
-    def document(self) -> dict[str, str]:
+    @property
+    def remedy(self) -> str:
+        """What to do, in a sentence or two."""
+        return self.advice.text if self.advice else self.fault.remedy
+
+    def commands(self, shell: Shell) -> list[str]:
+        """The commands that do it, a line each; none where no command is known."""
+        return [shell.line(each) for each in (self.advice.commands if self.advice else ())]
+
+    def document(self, shell: Shell) -> dict[str, object]:
         """For JSON."""
         return {
             "name": self.fault.name,
@@ -102,7 +115,8 @@ class Finding:
             "subject": self.subject,
             "what": self.fault.what,
             "why": self.why,
-            "remedy": self.fault.remedy,
+            "remedy": self.remedy,
+            "commands": self.commands(shell),
         }
 
 
@@ -145,15 +159,16 @@ class Diagnosis:
     host: str
     subject: str
     hops: tuple[HopReport, ...]
+    shell: Shell = field(default_factory=Shell)
 
     @property
     def findings(self) -> list[Finding]:
-        """All findings, in the order of hops, the worst first within each."""
-        return [
-            finding
-            for hop in self.hops
-            for finding in sorted(hop.findings, key=lambda each: -each.severity)
-        ]
+        """All findings, in the order of hops, the worst first within each; each once."""
+        once: dict[tuple[str, str], Finding] = {}
+        for hop in self.hops:
+            for each in sorted(hop.findings, key=lambda each: -each.severity):
+                once.setdefault((each.fault.name, each.subject or each.why), each)
+        return list(once.values())
 
     @property
     def exit_status(self) -> int:
@@ -172,5 +187,5 @@ class Diagnosis:
             "subject": self.subject,
             "verdict": self.verdict,
             "hops": [hop.document() for hop in self.hops],
-            "findings": [finding.document() for finding in self.findings],
+            "findings": [finding.document(self.shell) for finding in self.findings],
         }

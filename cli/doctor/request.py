@@ -3,10 +3,14 @@
 The checks are pure: facts in, findings out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 
+from ovs_metadata.agent.config.effective import SCHEMA
+from ovs_metadata.agent.config.schema import PREFIX, known_keys
+from ovs_metadata.cli.doctor.advice import Advice, unset_value
 from ovs_metadata.cli.doctor.flows import FLOWS_NOT_COUNTING
 from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible, ask
 from ovs_metadata.cli.doctor.nova import NOVA_NOT_NOVA
@@ -101,8 +105,16 @@ def _hook_packets(config: Config, ofport: int) -> int:
     )
 
 
-def examine(config: Config, ports: tuple[ServedPort, ...], timeout: float) -> HopReport:
-    """Report on one request for each of the ports, which may take `timeout` seconds each."""
+def examine(
+    config: Config,
+    ports: tuple[ServedPort, ...],
+    timeout: float,
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> HopReport:
+    """Report on one request for each of the ports, which may take `timeout` seconds each.
+
+    origins: the sources that decide the deployment's keys.
+    """
     if not ports:
         return HopReport(HopName.REQUEST, skipped="there is no port it could be sent for")
     found: list[Finding] = []
@@ -117,7 +129,7 @@ def examine(config: Config, ports: tuple[ServedPort, ...], timeout: float) -> Ho
             unasked.append(f"the switch does not take it: {error}")
             break
         else:
-            found += check(facts)
+            found += check(facts, origins)
             status = facts.answer.status
             how = f"with status {status}" if status else "not at all"
             answered.setdefault(how, []).append(port.interface)
@@ -141,17 +153,26 @@ _FAULT_OF_ANSWER = {
 }
 """What the proxy's own answers mean."""
 
+_LIMIT_OF_ANSWER = {
+    ProxyError.RATE_LIMITED: "rate_limit",
+    ProxyError.TOO_MANY_CONNECTIONS: "max_connections_per_port",
+    ProxyError.TOO_MANY_REQUESTS: "max_requests_per_port",
+}
 
-def check(facts: RequestFacts) -> Iterator[Finding]:
+
+def check(
+    facts: RequestFacts, origins: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Finding]:
     """What a request that was sent into the switch was answered."""
 
-    def finding(fault: Fault, why: str) -> Finding:
-        return Finding(fault, why, facts.title)
+    def finding(fault: Fault, why: str, limit: str = "") -> Finding:
+        return Finding(fault, why, facts.title, advice=_without_limit(limit, origins))
 
     answer = facts.answer
     if answer.status is None:
         if answer.refused:
-            yield finding(REQUEST_REFUSED, "the connection was reset")
+            limit = "max_connections_per_port"
+            yield finding(REQUEST_REFUSED, "the connection was reset", limit)
         elif answer.connected:
             why = "the proxy accepted the connection, but sent no complete answer"
             yield finding(NO_ANSWER_FROM_NOVA, why)
@@ -169,15 +190,32 @@ def check(facts: RequestFacts) -> Iterator[Finding]:
     else:
         yield finding(*_of_error(answer.status, answer.body))
     if facts.counted <= 0:
-        yield finding(FLOWS_NOT_COUNTING, "its packet count is what it was before")
+        yield finding(
+            FLOWS_NOT_COUNTING, "a request was answered, and the hook's count is what it was before"
+        )
 
 
-def _of_error(status: int, body: bytes) -> tuple[Fault, str]:
+def _without_limit(limit: str, origins: Mapping[str, str]) -> Advice | None:
+    """What to do about a limit that a source sets and a port has reached."""
+    key = f"{PREFIX}.{limit}"
+    origin = origins.get(key, SCHEMA)
+    if not limit or origin == SCHEMA:
+        return None
+    default = known_keys()[key].default
+    return Advice(
+        f"Find out what the instance does. Also possible: {origin} sets {limit}; without that it "
+        f"is {default}.",
+        (unset_value(origin, key),),
+    )
+
+
+def _of_error(status: int, body: bytes) -> tuple[Fault, str, str]:
+    """The fault behind an error, why, and the limit that was reached, if one was."""
     text = body.decode("utf-8", errors="replace").strip()
     for error, fault in _FAULT_OF_ANSWER.items():
         if (error.value.status, error.value.text) == (status, text):
-            return fault, f"the proxy answers {status}: {text}"
-    return ANSWERED_WITH_ERROR, f"the answer has status {status}"
+            return fault, f"the proxy answers {status}: {text}", _LIMIT_OF_ANSWER.get(error, "")
+    return ANSWERED_WITH_ERROR, f"the answer has status {status}", ""
 
 
 def _uuid_of(body: bytes) -> str | None:

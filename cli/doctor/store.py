@@ -126,7 +126,7 @@ def check(store: StoreFacts, agent: AgentFacts) -> Iterator[Finding]:
     deployment = store.documents.deployment
     if store.announced_digest is None:
         yield Finding(AGENT_NOT_ANNOUNCED, "it runs, and no agent of this host is announced")
-    elif deployment and deployment.settings and not deployment.problems:
+    elif deployment and deployment.settings and not deployment.ignored:
         wanted, applied = deployment.config_digest, store.announced_digest
         if wanted != applied:
             why = f"current is {wanted}, applied is {applied or 'none'}"

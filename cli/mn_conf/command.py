@@ -309,7 +309,7 @@ def _found(
 def _as_stored(source: ConfigSource) -> Effective:
     """One document alone, bad values included."""
     origins = dict.fromkeys(source.values, source.name)
-    return Effective(source.values, origins, effective([source]).problems)
+    return Effective(source.values, origins, effective([source]).ignored)
 
 
 def _shown(values: Values, *, secrets: bool) -> dict[str, Any]:
