@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ovs_metadata
-from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.config import Config
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Announcement, StoreError
 from ovs_metadata.store.store import Store
+from ovs_metadata.utc import utc
 
 LOG = logging.getLogger(__name__)
 

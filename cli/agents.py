@@ -8,7 +8,6 @@ import click
 
 from ovs_metadata.agent.announcement import AgentStatus, read_announcement
 from ovs_metadata.agent.config.effective import config_digest, effective
-from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.common import (
     NOT_FOUND,
     CliContext,
@@ -22,6 +21,7 @@ from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.interface import Announced
 from ovs_metadata.store.store import Store
+from ovs_metadata.utc import utc
 
 SHOWN_FOR = 7 * 24 * 3600.0
 """Seconds after its last heartbeat for which a silent agent is shown."""

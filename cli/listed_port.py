@@ -62,7 +62,7 @@ class ListedPort:
             self._address,
             str(here["requests"]),
             f"pending: {here['reason']}" if here["reason"] else last_response(here),
-            (here["last_time"] or "").replace("+00:00", "Z"),
+            here["last_time"] or "",
         ]
 
     @property

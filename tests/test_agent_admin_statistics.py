@@ -1,5 +1,6 @@
 """What the agent makes of its workers' reports: totals, ports, metrics."""
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_port_has_its_requests_and_its_last_answer(statistics: HostStatistics)
     statistics.report(0, report(("port-5", 200, "answered"), ("port-5", 404, "answered")))
     statistics.report(1, report(("port-5", 503, "no_endpoint")))
     served, pending = statistics.ports()
-    assert served.pop("last_time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", served.pop("last_time"))
     assert served == {
         "port_id": "port-5",
         "instance_id": "instance-5",

@@ -243,7 +243,7 @@ def test_whatever_a_process_says_is_a_line_of_its_log(patched: bool, tmp_path: P
     command = [sys.executable, "-c", code]
     process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert process.stdout == ""
-    lines = [re.sub("^[0-9 :,-]{23} ", "", line) for line in process.stderr.splitlines()]
+    lines = [re.sub("^[0-9T:.-]{23}Z ", "", line) for line in process.stderr.splitlines()]
     assert lines[:3] == [
         r"INFO ovs_metadata.test: line 0 \x1b[31m and\nanother line",
         "printed",

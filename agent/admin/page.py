@@ -124,5 +124,5 @@ def _port_row(port: dict[str, Any]) -> PortRow:
         requests=port["requests"],
         last_response=last_response(port),
         last_failed=status is not None and is_failure(status, port["last_cause"]),
-        last_time=(port["last_time"] or "").replace("+00:00", "Z"),
+        last_time=port["last_time"] or "",
     )

@@ -7,7 +7,6 @@ All on the agent's event loop.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from ovs_metadata.proxy.accounting.report import (
@@ -21,6 +20,7 @@ from ovs_metadata.proxy.accounting.report import (
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.utc import utc
 
 MAX_ANSWERS = 256
 """Pairs of status and cause that are counted each by itself; all others count as one."""
@@ -168,7 +168,6 @@ class HostStatistics:
         entry = self._ports[port_id]
         identity = entry if isinstance(entry, Identity) else None
         last = self._activity.get(port_id)
-        when = datetime.fromtimestamp(last.reported, UTC) if last else None
         return {
             "port_id": port_id,
             "instance_id": identity.instance_id if identity else None,
@@ -179,5 +178,5 @@ class HostStatistics:
             "requests": last.requests if last else 0,
             "last_status": last.status if last else None,
             "last_cause": last.cause if last else None,
-            "last_time": when.isoformat(timespec="seconds") if when else None,
+            "last_time": utc(last.reported) if last else None,
         }

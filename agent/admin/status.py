@@ -19,8 +19,8 @@ import ovs_metadata
 from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.child_process import Child
-from ovs_metadata.agent.utc import utc
 from ovs_metadata.host.address import IpVersion
+from ovs_metadata.utc import utc
 
 RECENT = 60.0
 """Seconds that count as now, for rates and times."""

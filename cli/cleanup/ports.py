@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovs_metadata.agent.utc import utc
 from ovs_metadata.cli.cleanup.dhcp_ports import (
     HOST,
     DhcpAgent,
@@ -37,6 +36,7 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, with_openstacksdk
 from ovs_metadata.publisher.errors import NeutronRefused, NeutronUnavailable
+from ovs_metadata.utc import utc
 
 if TYPE_CHECKING:
     from ovs_metadata.cli.cleanup.neutron import DhcpNeutron

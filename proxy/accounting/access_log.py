@@ -24,6 +24,8 @@ import functools
 import time
 from json.encoder import encode_basestring_ascii
 
+from ovs_metadata.utc import utc
+
 MAX_PATH = 512
 """Bytes of a path in the log. A longer path is cut, and ends with an escaped ellipsis (which no
 path contains, because its bytes have no such code point)."""
@@ -57,7 +59,7 @@ class Clock:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._text = utc(second).removesuffix("Z")
         return self._text + _MILLISECONDS[int((now - second) * 1000)]
 
 

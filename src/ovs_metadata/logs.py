@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from os import write as _write  # eventlet's own would wait until there is room
 
 from ovs_metadata.untrusted import escaped
+from ovs_metadata.utc import utc
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
@@ -162,7 +163,7 @@ def set_up(*, debug: bool, quiet: Iterable[str] = ()) -> None:
     standard_error()  # made now, of what eventlet has not patched
     sys.stdout = sys.stderr = _StreamToLog()
     handler = _LineHandler()
-    handler.setFormatter(_Formatter(FORMAT))
+    handler.setFormatter(LineFormatter(FORMAT))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     for name in quiet:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -186,10 +187,15 @@ def _never_wait_for(descriptor: int) -> None:
         os.close(own)
 
 
-class _Formatter(logging.Formatter):
-    """One line for each record, and one for each line of its traceback."""
+class LineFormatter(logging.Formatter):
+    """One line for each record, and one for each line of its traceback; times in UTC."""
+
+    def formatTime(self, record: logging.LogRecord, _: str | None = None) -> str:  # noqa: N802 - logging's name
+        """The time in the product's notation."""
+        return utc(record.created, milliseconds=True)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line, escaped."""
         return escaped(super().formatMessage(record))
 
 
