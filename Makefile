@@ -25,11 +25,11 @@ fuzz:
 	.venv/bin/pytest tests -m hypothesis --hypothesis-profile fuzz --timeout 1200
 	PYTHONPATH=tools .venv/bin/python -m lab.attack.fuzz --seconds $(or $(SECONDS),600)
 
-# The code is changed at random, 100 times, for two hours at most, and each time the unit tests are to
-# notice: CONTRIBUTING.md. ARGS are options: make mutants ARGS="--number 20 --seed 1"
+# The code is changed at random, 100 times, and each time the unit tests are to notice:
+# CONTRIBUTING.md. ARGS are options: make mutants ARGS="--number 20 --seed 1"
 mutants:
 	.venv/bin/python -m pip install --quiet --target build/mutants --require-hashes -r constraints-mutants.txt
-	PYTHONPATH=tools:build/mutants .venv/bin/python -m lab.mutants $(ARGS)
+	PYTHONPATH=tools:build/mutants .venv/bin/python -m lab.mutation.command $(ARGS)
 
 # How the controller and the agent fare with up to 4,000 ports: benchmarks/README.md.
 bench-flows:
