@@ -20,6 +20,7 @@ from ovs_metadata.cli.main import main
 from ovs_metadata.cli.migrate import prerequisites, values
 from ovs_metadata.cli.migrate.neighbours import questions
 from ovs_metadata.cli.migrate.neutron_ini import (
+    DEFAULT_FILES,
     NeutronIniError,
     NeutronMetadata,
     equivalent,
@@ -412,10 +413,10 @@ def test_the_first_file_of_neutrons_agents_is_read(
     migrate: Migrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of the agent for ML2/OVS, then those of OVN's two."""
-    assert [path.name for path in values.DEFAULT_FILES] == [
+    assert [path.name for path in DEFAULT_FILES] == [
         *("metadata_agent.ini", "neutron_ovn_metadata_agent.ini", "ovn_agent.ini")
     ]
-    files = [tmp_path / path.name for path in values.DEFAULT_FILES]
+    files = [tmp_path / path.name for path in DEFAULT_FILES]
     monkeypatch.setattr(values, "DEFAULT_FILES", tuple(files))
     for number, file in reversed(list(enumerate(files))):
         file.write_text(f"[DEFAULT]\nnova_metadata_host = nova-{number}\n")

@@ -24,7 +24,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from hypothesis import HealthCheck, given, seed, settings
@@ -111,15 +110,10 @@ class Fuzzer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._runner.close()
-        self._proxy.__exit__(kind, value, traceback)
-        self.nova.__exit__(kind, value, traceback)
+        self._proxy.__exit__(*exception)
+        self.nova.__exit__(*exception)
 
     def play(self, scenario: Sequence[Conversation]) -> None:
         """Play one scenario and check everything about it.

@@ -7,7 +7,6 @@ The sockets are made inside the guests' namespaces; one thread out here speaks f
 
 import socket
 import threading
-from types import TracebackType
 from typing import Self
 
 from lab.rig.guest import Guest
@@ -50,12 +49,7 @@ class Conversation:
         self.go_on()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         for _name, near, far in self._pairs:

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
-from types import TracebackType
 from typing import Self
 
 TOOLS = Path(__file__).resolve().parents[2]
@@ -40,12 +39,7 @@ class ForkedCommand:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it."""
         if self._process and self._process.stdin and self._process.stdout:
             self._process.stdin.close()

@@ -19,7 +19,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lab.rig.cgroups import Cgroups, hierarchy
@@ -180,12 +179,7 @@ class Machine:
         """A property of a unit."""
         return self.run("systemctl", "show", "--property", what, "--value", unit).strip()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it at once, and remove what it has written."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):

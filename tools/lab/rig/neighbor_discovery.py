@@ -8,7 +8,6 @@ import select
 import socket
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from os_ken.lib.packet import ethernet, icmpv6, ipv6, packet, packet_utils
@@ -105,12 +104,7 @@ class Wire:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def send(self, frame: bytes) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 from typing import Self
 
 
@@ -28,12 +27,7 @@ class Running(ABC):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it."""
         self.stop()
 

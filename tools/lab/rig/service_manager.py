@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lab.rig.process import Process
@@ -42,12 +41,7 @@ class ServiceManager:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let go of everything stored."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waker:
             waker.sendto(b"", str(self._path))
