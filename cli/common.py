@@ -21,12 +21,10 @@ from ovs_metadata.host.config import Config, ConfigError, load
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import (
-    MalformedRecord,
     RecordNotFound,
     StoreError,
     StoreUnavailable,
 )
-from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 from ovs_metadata.untrusted import printable
@@ -94,16 +92,6 @@ class CliContext:
         config = self.load_config()
 
         return open_configured_store(config, url=self.store, wait=WAIT)
-
-
-def port_state(store: Store, port_id: str) -> PortState:
-    """What the store has of a port; raises StoreError if it cannot be read."""
-    try:
-        return store.get(port_id)
-    except MalformedRecord as malformed:
-        return malformed
-    except RecordNotFound:
-        return None
 
 
 def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from ovs_metadata.cli.common import UNREACHABLE, CliContext, CommandError, port_state
+from ovs_metadata.cli.common import UNREACHABLE, CliContext, CommandError
 from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
@@ -116,9 +116,7 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
     All commands read this host's ports here, so that they report the same status of each.
     """
     port_ids = {interface.port_id for interface in bridge.interfaces}
-    read: Records = {
-        port_id: port_state(store, port_id) for port_id in port_ids if port_id is not None
-    }
+    read: Records = {port_id: store.state(port_id) for port_id in port_ids if port_id is not None}
     records = with_instances(read, port_ids)
     host_ports = join_ports(bridge.interfaces, read)
     statuses = port_statuses(bridge.interfaces, records, host_ports)

@@ -16,7 +16,6 @@ from ovs_metadata.cli.common import (
     CommandError,
     echo,
     output_format,
-    port_state,
     print_json,
     print_table,
 )
@@ -156,7 +155,7 @@ def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> N
         raise CommandError(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with cli.open_store() as store:
         found: dict[str, PortState] = {} if here else dict(store.records())
-        found |= {id_: port_state(store, id_) for id_ in ports_here.keys() - found.keys()}
+        found |= {id_: store.state(id_) for id_ in ports_here.keys() - found.keys()}
     listed = [
         ListedPort(port_id, state, ports_here.get(port_id))
         for port_id, state in sorted(found.items())
@@ -192,7 +191,7 @@ def _refuse(given: dict[str, object]) -> None:
 
 
 def _next_revision(store: Store, port_id: str) -> int:
-    state = port_state(store, port_id)
+    state = store.state(port_id)
     return state.revision_number + 1 if isinstance(state, PortRecord) else 1
 
 

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from operator import attrgetter
-from typing import Protocol, Union
+from typing import Protocol
 
 from ovs_metadata.publisher.ports import Port, change_of, is_compute_port
-from ovs_metadata.store.interface import MalformedRecord, RecordNotFound
+from ovs_metadata.store.interface import MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
 
@@ -24,7 +24,6 @@ LOG = logging.getLogger(__name__)
 LOOKUP = 50
 """Ports asked for at once by id: some 2 KB of an URL."""
 
-State = Union[PortRecord, MalformedRecord, None]
 
 content = attrgetter(
     *(field.name for field in fields(PortRecord) if field.name != "revision_number")
@@ -66,7 +65,7 @@ class Difference:
     action: Action
     port_id: str
     record: PortRecord | None = None
-    stored: State = None
+    stored: PortState = None
     force: bool = False
 
 
@@ -134,7 +133,7 @@ def _records(source: PortSource) -> Iterator[PortRecord]:
 
 def _merge(
     wanted: Iterator[PortRecord], stored: Iterator[tuple[str, PortRecord | MalformedRecord]]
-) -> Iterator[tuple[str, PortRecord | None, State]]:
+) -> Iterator[tuple[str, PortRecord | None, PortState]]:
     """Pair the records of each port, in order of ids."""
     record, entry = next(wanted, None), next(stored, None)
     while record is not None or entry is not None:
@@ -150,7 +149,7 @@ def _merge(
             record, entry = next(wanted, None), next(stored, None)
 
 
-def _judge(port_id: str, record: PortRecord | None, stored: State) -> Difference | None:
+def _judge(port_id: str, record: PortRecord | None, stored: PortState) -> Difference | None:
     """The difference, if one look suffices; None if Neutron must be read again."""
     if record is None:
         # Created since Neutron was read?
@@ -172,7 +171,7 @@ def _second_look(
     """Read both sides again, Neutron last: a port is in Neutron before it has a record."""
     if not doubtful:
         return
-    states = {difference.port_id: _state(store, difference.port_id) for difference in doubtful}
+    states = {difference.port_id: store.state(difference.port_id) for difference in doubtful}
     ports = source.lookup([difference.port_id for difference in doubtful])
     for difference in doubtful:
         port = ports.get(difference.port_id)
@@ -180,16 +179,14 @@ def _second_look(
         yield _decide(difference.port_id, record, states[difference.port_id])
 
 
-def _decide(port_id: str, record: PortRecord | None, stored: State) -> Difference:
+def _decide(port_id: str, record: PortRecord | None, stored: PortState) -> Difference:
     if record is None:
         action = Action.NONE if stored is None else Action.REMOVE
         return Difference(action, port_id, None, stored)
-    if stored is None:
-        return Difference(Action.ADD, port_id, record)
-    if not isinstance(stored, MalformedRecord) and content(record) == content(stored):
-        return Difference(Action.NONE, port_id, record, stored)
-    if isinstance(stored, MalformedRecord) or record.revision_number > stored.revision_number:
-        return Difference(Action.UPDATE, port_id, record, stored)
+    judged = _judge(port_id, record, stored)
+    if judged is not None:
+        return judged
+    assert isinstance(stored, PortRecord)  # noqa: S101 - for the type checker: see `_judge`
     if record.revision_number == stored.revision_number:
         return Difference(Action.UPDATE, port_id, record, stored, force=True)
     LOG.warning(
@@ -200,12 +197,3 @@ def _decide(port_id: str, record: PortRecord | None, stored: State) -> Differenc
         record.revision_number,
     )
     return Difference(Action.LEAVE, port_id, record, stored)
-
-
-def _state(store: Store, port_id: str) -> State:
-    try:
-        return store.get(port_id)
-    except MalformedRecord as malformed:
-        return malformed
-    except RecordNotFound:
-        return None

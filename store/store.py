@@ -24,6 +24,7 @@ from ovs_metadata.store.interface import (
     DocumentListener,
     Follower,
     Listener,
+    PortState,
 )
 from ovs_metadata.store.node_type import DOCUMENTS, PORTS
 from ovs_metadata.store.nodes import Node, Nodes
@@ -62,13 +63,16 @@ class Store:
             RecordNotFound: there is none.
             MalformedRecord: there is one that cannot be used.
         """
-        node = self.nodes.read(layout.port_path(port_id)) if is_port_id(port_id) else None
-        found = _stored(port_id, node)
+        found = self.state(port_id)
         if isinstance(found, PortRecord):
             return found
-        if isinstance(found, MalformedRecord):
-            raise found
-        raise RecordNotFound(port_id)
+        raise found or RecordNotFound(port_id)
+
+    def state(self, port_id: str) -> PortState:
+        """The state of a port: its record, None if there is none, or why it is unusable."""
+        node = self.nodes.read(layout.port_path(port_id)) if is_port_id(port_id) else None
+        found = _stored(port_id, node)
+        return None if isinstance(found, Tombstone) else found
 
     def put(self, record: PortRecord, *, force: bool = False) -> bool:
         """Store a record unless the stored one wins: compare-and-set on the revision.

@@ -269,7 +269,7 @@ def test_hops_that_need_the_store(host: Host, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_store_that_fails_in_the_midst(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "get", failing(StoreError("it is full")))
+    monkeypatch.setattr(Store, "state", failing(StoreError("it is full")))
     found = host.diagnosis()
     assert names(found) == []
     assert set(skipped(found).values()) == {"it is full"}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovs_metadata.agent.network.netlink import IPRoute
-from ovs_metadata.cli.common import port_state
 from ovs_metadata.cli.doctor.advice import Advice, Command, from_neutron, vsctl
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
@@ -302,7 +301,7 @@ def records_named(store: Store, selector: str) -> list[PortRecord]:
     """
     lower, address = selector.lower(), canonical_address(selector)
     try:
-        direct = port_state(store, lower)
+        direct = store.state(lower)
     except ValueError:  # it is no UUID
         direct = None
     if isinstance(direct, PortRecord):
