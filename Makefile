@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-segments clean
+.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-footprint bench-segments clean
 
 demo:
 	tools/demo
@@ -33,7 +33,12 @@ mutants:
 
 # How the controller and the agent fare with up to 4,000 ports: benchmarks/README.md.
 bench-flows:
-	PYTHONPATH=tools .venv/bin/python benchmarks/flows.py
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.flows $(ARGS)
+
+# Memory and idle CPU of agent, controller and workers: benchmarks/README.md. ARGS are options:
+# make bench-footprint ARGS="--json after.json --before before.json"
+bench-footprint:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.footprint $(ARGS)
 
 # What relaying a request costs, beside haproxy and Neutron's agent: benchmarks/README.md. ARGS are
 # options: make bench-proxy ARGS=--quick

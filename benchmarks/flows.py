@@ -12,12 +12,13 @@ import statistics
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO, cast
+
+from benchmarks.crowd import Crowd
 
 from lab.load.flow_monitor import FlowMonitor
 from lab.load.ovsdb_client import NewPort, OvsdbClient
@@ -26,13 +27,9 @@ from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import LabError, run, wait_for
 from lab.rig.usage import Usage
 from ovs_metadata.flows.tables import COOKIE_MASK, COOKIE_PREFIX
-from ovs_metadata.store.record import PortRecord
 
-FLOWS_PER_PORT = 12
-"""What one port with an IPv4 address has, learned flows apart."""
-
-PORTS_AT_ONCE = 250
-"""Ports in one transaction when a crowd is plugged."""
+FLOWS_PER_PORT = 10
+"""What one port has."""
 
 CONTROLLER = "ovs_metadata.flows.launcher"
 
@@ -101,7 +98,7 @@ class Bench:
         self._guest = guest
         self._asker = Asker(guest)
         self._client = OvsdbClient(hypervisor.ovs.connection, hypervisor.bridge)
-        self._crowd = 0
+        self._crowd = Crowd(hypervisor, self._client)
         self._plugged: set[int] = set()
 
     def close(self) -> None:
@@ -110,27 +107,8 @@ class Bench:
         self._asker.close()
 
     def grow(self, ports: int) -> None:
-        """Have that many ports on the bridge, besides the guest's, each with its record.
-
-        Pairs of patch ports: they have numbers and flows, and cost Open vSwitch least of all.
-        """
-        while self._crowd < ports:
-            upto = min(ports, self._crowd + PORTS_AT_ONCE)
-            records = [_crowd_record(number) for number in range(self._crowd, upto)]
-            for record in records:
-                self._hypervisor.store.put(record)
-            self._client.add(
-                NewPort(
-                    f"crowd{number}",
-                    {"iface-id": record.port_id, "vm-uuid": record.device_id},
-                    "patch",
-                    {"peer": f"crowd{number ^ 1}"},
-                )
-                for number, record in enumerate(records, self._crowd)
-            )
-            for number in range(self._crowd, upto):
-                self._client.wait_for_number(f"crowd{number}", 60)
-            self._crowd = upto
+        """Have that many ports on the bridge, besides the guest's, each with its record."""
+        self._crowd.grow(ports)
 
     def measure(self, plugs: int) -> Result:
         """Start the agent among the ports there are, and take all figures; it is stopped again."""
@@ -152,7 +130,7 @@ class Bench:
         ovs_ready, resync, served_again = self._restart(expected)
         resync_to = self._usages()
         result = Result(
-            ports=self._crowd,
+            ports=self._crowd.ports,
             flows=expected,
             numbered=Spread.of(each.numbered for each in timed),
             flows_in=Spread.of(each.flows for each in timed),
@@ -178,7 +156,7 @@ class Bench:
 
     def _settle(self) -> None:
         """Wait until the crowd's flows are all there."""
-        least = FLOWS_PER_PORT * self._crowd
+        least = FLOWS_PER_PORT * self._crowd.ports
         wait_for(lambda: self._flow_count() > least, "the flows of the crowd", 120)
 
     def _flow_count(self) -> int:
@@ -286,19 +264,6 @@ class Bench:
         if self._flow_count() != expected:
             raise LabError(f"ovs-ofctl added {self._flow_count()} flows of {expected}")
         return taken
-
-
-def _crowd_record(number: int) -> PortRecord:
-    return PortRecord(
-        port_id=str(uuid.uuid4()),
-        project_id=uuid.UUID(int=number).hex,
-        device_id=str(uuid.uuid4()),
-        device_owner="compute:nova",
-        mac_address=f"fa:16:3f:00:{number >> 8:02x}:{number & 0xFF:02x}",
-        fixed_ips=(f"10.1.{number >> 8}.{number & 0xFF}",),
-        network_id=str(uuid.uuid4()),
-        revision_number=1,
-    )
 
 
 @contextmanager
