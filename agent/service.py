@@ -35,7 +35,7 @@ from ovs_metadata.agent.revalidation import revalidated
 from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
-from ovs_metadata.flows.passing import withdraw_hooks
+from ovs_metadata.flows.withdrawal import withdraw_hooks
 from ovs_metadata.host.address import IpVersion, ofport_of
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable

@@ -3,7 +3,7 @@
 import logging
 
 from ovs_metadata.flows import wire
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.host.config import Config
 
@@ -18,7 +18,7 @@ def remove_flows(config: Config) -> None:
     """
     # Hooks first: at no moment does one lead to a table that is empty.
     flows = sorted(dump_flows(config, {}), key=lambda flow: flow.key.table)
-    with Conversation(config.management_socket) as switch:
+    with OpenFlowConnection(config.management_socket) as switch:
         for flow in flows:
             message = wire.delete_message(config.flows, flow.key, flow.cookie)
             switch.send(message)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ovs_metadata.flows import reported, wire
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 
@@ -61,7 +61,7 @@ def others_flows(config: Config) -> list[tuple[int, int]]:
 
 
 def _asked_for(config: Config, request: bytes) -> Iterator[reported.DumpedStats]:
-    with Conversation(config.management_socket) as switch:
+    with OpenFlowConnection(config.management_socket) as switch:
         switch.send(request)
         more = True
         while more:

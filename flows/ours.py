@@ -51,7 +51,7 @@ def _shapes() -> frozenset[Shape | None]:
 
 
 def _passing(flows: Mapping[FlowKey, Flow]) -> Iterator[tuple[FlowKey, int]]:
-    """The hooks for one connection, while a host is being disabled (flows/passing.py)."""
+    """The hooks for one connection, while a host is being disabled (flows/withdrawal.py)."""
     for key, flow in flows.items():
         fields = dict(key.match.fields)
         if key.table == 0 and "tcp_dst" in fields:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypervisor_fixtures import Factory, on_both_hosts
 
-from lab.load.conversation import Conversation
+from lab.load.guest_traffic import GuestTraffic
 from lab.load.recovery import time_to_recover
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
@@ -43,7 +43,7 @@ def _ask_from_elsewhere(guest: Guest) -> None:
 
 def _reach_each_other(guests: Sequence[Guest]) -> None:
     """The bridge does what its owner wants it for."""
-    with Conversation(*guests):
+    with GuestTraffic(*guests):
         pass  # it has begun, and goes on for some rounds
 
 

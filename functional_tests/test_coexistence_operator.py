@@ -5,7 +5,7 @@ import time
 
 from hypervisor_fixtures import Factory
 
-from lab.load.conversation import UDP_PORT, Conversation
+from lab.load.guest_traffic import UDP_PORT, GuestTraffic
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run, wait_for
 
@@ -46,10 +46,10 @@ def test_ordinary_traffic_is_unaffected_before_during_and_after(lab_hypervisor: 
     since = time.monotonic()
     flows = _operators_flows(hypervisor, "--no-stats")
     assert len(flows) == 5
-    with Conversation(*guests) as conversation:
+    with GuestTraffic(*guests) as traffic:
 
         def nothing_is_lost() -> None:
-            conversation.go_on()
+            traffic.go_on()
             assert _operators_flows(hypervisor, "--no-stats") == flows
 
         nothing_is_lost()
@@ -76,8 +76,8 @@ def test_ordinary_traffic_is_unaffected_before_during_and_after(lab_hypervisor: 
     # question and its answer each round.
     for match in (f"udp,tp_dst={UDP_PORT}", f"udp6,tp_dst={UDP_PORT}"):
         wait_for(
-            lambda match=match: _packets(hypervisor, match) == 2 * conversation.rounds,  # type: ignore[misc]
-            f"{2 * conversation.rounds} packets to be counted as {match}",
+            lambda match=match: _packets(hypervisor, match) == 2 * traffic.rounds,  # type: ignore[misc]
+            f"{2 * traffic.rounds} packets to be counted as {match}",
         )
     age = time.monotonic() - since
     for flow in _operators_flows(hypervisor):

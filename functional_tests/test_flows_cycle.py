@@ -9,7 +9,7 @@ from hypervisor_fixtures import close_hypervisor, make_hypervisor
 from lab.rig.hypervisor import Hypervisor
 from ovs_metadata.flows import wire
 from ovs_metadata.flows.cleanup import remove_flows
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.pipeline import Port, pipeline
@@ -60,7 +60,7 @@ class Controller:
         options = self._config.flows
         desired = pipeline(options, metadata_ofport, ports)
         changes = diff(self._installed, desired)
-        with Conversation(self._config.management_socket) as switch:
+        with OpenFlowConnection(self._config.management_socket) as switch:
             switch.send(
                 *(wire.delete_message(options, *each) for each in changes.delete),
                 *(wire.add_message(options, flow) for flow in changes.add),

@@ -13,8 +13,8 @@ from lab.stand_ins.neutron_l2_agent import NeutronL2Agent
 from ovs_metadata.cli.migrate.switchover import switch_host
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows
-from ovs_metadata.flows.passing import withdraw_hooks
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FIRST_PREFIX, cookie, ofport_of
+from ovs_metadata.flows.withdrawal import withdraw_hooks
 from ovs_metadata.host.config import Config, load
 
 EARLIER = {1: "cookie=0xa9fe", 2: "cookie=0x4f564d440002"}

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from ovn_fixtures import OvnHypervisor, ovn, ovn_hypervisor
 
-from lab.load.conversation import IPV6, Conversation
+from lab.load.guest_traffic import IPV6, GuestTraffic
 from lab.load.recovery import time_to_recover
 from lab.load.steady_load import Load
 from lab.rig.dhcp import ask_for_address, forget_address
@@ -44,7 +44,7 @@ def test_guests_of_logical_switches_get_their_own_metadata(
     for guest in (*neighbours, twin):
         assert guest.identity() == guest.instance_id
         assert guest.identity(ipv6=True) == guest.instance_id
-    with Conversation(*neighbours):
+    with GuestTraffic(*neighbours):
         pass  # OVN connects them
 
 
@@ -120,7 +120,7 @@ def test_the_southbound_database_restarts(
     ovn.central.start_database("sb")
     ovn.central.wait_for_controllers()
     time_to_recover(ovn.hypervisor, neighbours, flows)
-    with Conversation(*neighbours):
+    with GuestTraffic(*neighbours):
         pass
 
 
@@ -151,7 +151,7 @@ def test_ovn_controller_restarts(
     time_to_recover(ovn.hypervisor, [*neighbours, twin], flows)
     ovn.controller.start_again()
     time_to_recover(ovn.hypervisor, [*neighbours, twin], flows)
-    with Conversation(*neighbours):
+    with GuestTraffic(*neighbours):
         pass
     for summary in [load.stop() for load in loads]:
         assert (summary.strangers, summary.failed) == (0, 0)
@@ -203,5 +203,5 @@ def test_security_groups_do_not_matter(ovn: OvnHypervisor) -> None:
     for guest in (one, two):
         assert guest.identity() == guest.instance_id
         assert guest.identity(ipv6=True) == guest.instance_id
-    with Conversation(one, two):
+    with GuestTraffic(one, two):
         pass

@@ -1,7 +1,7 @@
 """Guests' connections as the kernel lists them."""
 
 from ovs_metadata.agent.network.connections import connections_of
-from ovs_metadata.flows.passing import Connection
+from ovs_metadata.flows.withdrawal import Connection
 
 # As printed in a metadata port's namespace, on a machine whose byte order is that of x86.
 TCP = """\

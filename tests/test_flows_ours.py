@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from ovs_metadata.flows.earlier import earlier_flows
 from ovs_metadata.flows.ours import is_ours
-from ovs_metadata.flows.passing import Connection, hook_of
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import (
     COOKIE_MASK,
@@ -20,6 +19,7 @@ from ovs_metadata.flows.tables import (
 )
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.flows.wire import add_message, delete_message
+from ovs_metadata.flows.withdrawal import Connection, hook_of
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()

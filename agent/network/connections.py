@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from ovs_metadata.agent.network.namespaces import inside_namespace
-from ovs_metadata.flows.passing import Connection
+from ovs_metadata.flows.withdrawal import Connection
 from ovs_metadata.host.address import ofport_of
 
 _TIME_WAIT = "06"

@@ -23,7 +23,7 @@ from netaddr import IPAddress
 
 from ovs_metadata.cli.doctor.tcp_client import TcpClient
 from ovs_metadata.flows import wire
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.packets import End
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config
@@ -81,7 +81,7 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
     """
     with contextlib.ExitStack() as opened:
         tap = opened.enter_context(_listen_on(device))
-        switch = opened.enter_context(Conversation(config.management_socket))
+        switch = opened.enter_context(OpenFlowConnection(config.management_socket))
 
         def send(frames: list[bytes]) -> None:
             switch.send(*(wire.packet_out_message(ofport, frame) for frame in frames))

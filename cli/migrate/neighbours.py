@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from netaddr import EUI, IPAddress
 
 from ovs_metadata.flows import wire
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.packets import arp_request, neighbor_solicitation
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
@@ -29,7 +29,7 @@ def ask_for_guests(config: Config, ports: Iterable[ServedPort]) -> None:
     Raises:
         OSError: the management socket cannot be reached, or refuses.
     """
-    with Conversation(config.management_socket) as switch:
+    with OpenFlowConnection(config.management_socket) as switch:
         for port in ports:
             for frame in questions(port):
                 switch.send(wire.packet_out_message(port.ofport, frame))

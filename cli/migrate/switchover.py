@@ -13,7 +13,7 @@ from ovs_metadata.agent.network.cleanup import remove_every_trace
 from ovs_metadata.cli.doctor.open_vswitch import read_switch
 from ovs_metadata.cli.host_view import read_host
 from ovs_metadata.flows.dump import dump_flows
-from ovs_metadata.flows.passing import takes_new_connections
+from ovs_metadata.flows.withdrawal import takes_new_connections
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
 from ovs_metadata.host.lock import AlreadyRunning, take_lock

@@ -1,8 +1,8 @@
 """Which flows are hooks for new connections; functional tests have the switch and the guests."""
 
 from ovs_metadata.flows.ofctl import render
-from ovs_metadata.flows.passing import Connection, hook_of, takes_new_connections
 from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.withdrawal import Connection, hook_of, takes_new_connections
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()

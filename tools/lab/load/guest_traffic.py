@@ -25,7 +25,7 @@ IPV6 = ("fd00::1", "fd00::2")
 """The addresses that the guests get for it."""
 
 
-class Conversation:
+class GuestTraffic:
     """Two guests talk. `rounds` is the number of rounds that ended well."""
 
     def __init__(self, one: Guest, other: Guest) -> None:
@@ -33,7 +33,7 @@ class Conversation:
         self._pairs: list[tuple[str, socket.socket, socket.socket]] = []
         self._stop = threading.Event()
         self._failure: str | None = None
-        self._thread = threading.Thread(target=self._talk, name="conversation")
+        self._thread = threading.Thread(target=self._talk, name="guest-traffic")
         guests = one, other
         for guest, address in zip(guests, IPV6, strict=True):
             guest.run("ip", "addr", "replace", f"{address}/64", "dev", "eth0", "nodad")

@@ -1,4 +1,4 @@
-"""A conversation with a switch that does not behave; functional tests have one that does."""
+"""A connection to a switch that does not behave; functional tests have one that does."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovs_metadata.flows import wire
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 
 HELLO = bytes.fromhex("0400000800000000")
 BAD_REQUEST = bytes.fromhex("0401000c0000000000010008")
@@ -37,8 +37,8 @@ def _answer(switch: socket.socket, *answers: bytes) -> threading.Thread:
 def _await_barrier(switch: socket.socket, *answers: bytes) -> bytes:
     thread = _answer(switch, *answers)
     try:
-        with Conversation(Path(switch.getsockname())) as conversation:
-            return conversation.receive(wire.BARRIER_REPLY)
+        with OpenFlowConnection(Path(switch.getsockname())) as connection:
+            return connection.receive(wire.BARRIER_REPLY)
     finally:
         thread.join(10)
 
@@ -59,5 +59,5 @@ def test_a_refused_message_is_an_error_with_its_numbers(switch: socket.socket) -
 
 
 def test_no_switch_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), Conversation(tmp_path / "nothing"):
+    with pytest.raises(FileNotFoundError), OpenFlowConnection(tmp_path / "nothing"):
         pytest.fail("it connected to nothing")

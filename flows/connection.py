@@ -1,4 +1,4 @@
-"""A blocking conversation with a bridge over its management socket: no application, no hub.
+"""A blocking OpenFlow connection to a bridge's management socket: no application, no hub.
 
 For commands that ask or do one thing and end. Lives from entering the block to leaving it, on one
 thread.
@@ -18,7 +18,7 @@ _ERROR_BODY = struct.Struct("!HH")
 """What follows the header of an OFPT_ERROR: type, code."""
 
 
-class Conversation:
+class OpenFlowConnection:
     """A connection to the management socket at `path`.
 
     Every method, entering the block included, raises OSError when the switch cannot be reached,

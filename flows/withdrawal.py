@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ovs_metadata.flows import wire
-from ovs_metadata.flows.conversation import Conversation
+from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.family import FAMILIES, NO_VLAN
 from ovs_metadata.flows.tables import Table, cookie, ofport_of
@@ -38,7 +38,7 @@ def withdraw_hooks(config: Config, connections: Callable[[], Collection[Connecti
         for flow in dump_flows(config, {})
         if takes_new_connections(flow.key, flow.cookie)
     ]
-    with Conversation(config.management_socket) as switch:
+    with OpenFlowConnection(config.management_socket) as switch:
 
         def keep(these: Collection[Connection]) -> None:
             flows = (hook_of(config.flows, each) for each in these)
