@@ -14,7 +14,10 @@ from ovs_metadata.cli.lazy import Program, load
 
 _COMMANDS = {
     "agent": ("agents:agent", "Agents: one on each hypervisor, and their state."),
-    "cleanup": ("cleanup.command:cleanup", "Remove what Neutron's DHCP agents have left behind."),
+    "cleanup": (
+        "cleanup.command:cleanup",
+        "Remove what Neutron's DHCP and metadata agents have left.",
+    ),
     "doctor": (
         "doctor.command:doctor",
         "Show which hop between this host's instances and Nova is broken, and why.",

@@ -229,7 +229,7 @@ def test_a_namespace_that_vanishes_meanwhile_does_not_end_the_report(
     stubborn.mkdir()
     stale.touch()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(namespaces, "find", lambda _directory: [gone, stubborn, stale])
+    monkeypatch.setattr(namespaces, "find", lambda *_: [gone, stubborn, stale])
     result = cleanup(
         *("dhcp-namespaces", "--yes", "--directory", str(tmp_path), "--format", "json"),
         exit_code=1,

@@ -5,13 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.cli.cleanup.dhcp_namespaces import (
-    Contents,
-    NamespaceDevice,
-    Process,
-    find,
-    why_in_use,
-)
+from ovs_metadata.cli.cleanup.dhcp_namespaces import NAME, why_in_use
+from ovs_metadata.cli.cleanup.namespace_contents import Contents, NamespaceDevice, Process, find
 
 
 def test_only_namespaces_of_dhcp_agents_are_found(tmp_path: Path) -> None:
@@ -19,8 +14,8 @@ def test_only_namespaces_of_dhcp_agents_are_found(tmp_path: Path) -> None:
     ours = [f"qdhcp-{an_id}", f"qdhcp-{an_id}-2"]
     for name in (*ours, f"qrouter-{an_id}", "qdhcp-", f"qdhcp-{an_id}-", "ovs-metadata"):
         (tmp_path / name).touch()
-    assert [path.name for path in find(tmp_path)] == ours
-    assert find(tmp_path / "missing") == []
+    assert [path.name for path in find(NAME, tmp_path)] == ours
+    assert find(NAME, tmp_path / "missing") == []
 
 
 @pytest.mark.parametrize(

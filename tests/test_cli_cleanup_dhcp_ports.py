@@ -66,6 +66,13 @@ def test_only_dhcp_ports_are_ever_selected() -> None:
     assert select([PORT, instance, other], {"n1"}, {"node-2"}) == []
 
 
+def test_the_metadata_ports_of_ovn_are_never_selected() -> None:
+    """Neutron would delete them, and never create them again."""
+    older = {**PORT, "id": "p3", "device_id": "ovnmeta-n1"}
+    distributed = {**older, "device_owner": "network:distributed"}
+    assert select([older, distributed, PORT], (), ()) == [PORT]
+
+
 @pytest.mark.parametrize(
     ("active", "networks", "expected"),
     [(True, {"n1", "n9"}, ["n1"]), (True, {"n9"}, None), (False, {"n1"}, None)],

@@ -22,8 +22,8 @@ from hostile_texts import BOMB, HOSTILE, MARK
 
 from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, SHARED_SECRET
 from ovs_metadata.cli import flows, host_view, trace
-from ovs_metadata.cli.cleanup import dhcp_namespaces, namespaces
-from ovs_metadata.cli.cleanup.dhcp_namespaces import Contents, NamespaceDevice, Process
+from ovs_metadata.cli.cleanup import namespace_contents, namespaces
+from ovs_metadata.cli.cleanup.namespace_contents import Contents, NamespaceDevice, Process
 from ovs_metadata.cli.doctor import agent, open_vswitch
 from ovs_metadata.cli.doctor import flows as doctor_flows
 from ovs_metadata.cli.doctor.agent import ProcessFacts
@@ -59,7 +59,7 @@ def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Command
 @pytest.fixture
 def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(namespaces, "find", lambda: [Path(NAMESPACE)])
+    monkeypatch.setattr(namespaces, "find", lambda *_: [Path(NAMESPACE)])
     monkeypatch.setattr(namespaces, "contents", lambda _path: Contents())
     monkeypatch.setattr(namespaces, "opaque_processes", list)
     monkeypatch.setattr(migrate, "remove_without_agent", lambda _config: True)
@@ -214,7 +214,7 @@ def test_a_process_is_read_whatever_its_name_is() -> None:
         assert process.stdin
         assert process.stdout
         process.stdout.readline()
-        found = {each.pid: each for each, _ in dhcp_namespaces._processes()}
+        found = {each.pid: each for each, _ in namespace_contents._processes()}
         assert found[process.pid].name == "\\xff\\x9b2J\nFORGED"
         assert agent.read_process(process.pid) == ProcessFacts(process.pid)
         process.stdin.close()

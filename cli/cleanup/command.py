@@ -13,9 +13,13 @@ _COMMANDS = {
         "cleanup.ports:dhcp_ports",
         "Remove Neutron's DHCP ports (network:dhcp), all of them or those chosen.",
     ),
+    "ovn-namespaces": (
+        "cleanup.ovn:ovn_namespaces",
+        "Remove the ovnmeta-… network namespaces of this host, with their haproxies and taps.",
+    ),
 }
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS)
 def cleanup() -> None:
-    """Remove what Neutron's DHCP agents have left behind. Without --yes, a dry run."""
+    """Remove what Neutron's DHCP and metadata agents have left. Without --yes, a dry run."""

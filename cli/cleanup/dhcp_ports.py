@@ -20,6 +20,10 @@ Document = Mapping[str, Any]
 DHCP_OWNER = "network:dhcp"
 """device_owner of the ports this is about."""
 
+OVN_METADATA = "ovnmeta-"
+"""Beginning of the device_id of a metadata port of ML2/OVN, which clouds older than Victoria give
+device_owner `network:dhcp`. Neutron never creates it again, and guests' routes lead to it."""
+
 RESERVED = "reserved_dhcp_port"
 """device_id of DHCP ports that Neutron took from an agent and keeps for the next one."""
 
@@ -162,6 +166,7 @@ def select(
         port
         for port in ports
         if port["device_owner"] == DHCP_OWNER
+        and not port["device_id"].startswith(OVN_METADATA)
         and (not networks or port["network_id"] in networks)
         and (not hosts or any(is_of_host(port, host) for host in hosts))
     ]

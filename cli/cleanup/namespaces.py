@@ -2,51 +2,29 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from ovs_metadata.cli.cleanup.dhcp_namespaces import (
-    contents,
-    find,
-    opaque_processes,
-    remove,
-    why_in_use,
+from ovs_metadata.cli.cleanup.dhcp_namespaces import NAME, why_in_use
+from ovs_metadata.cli.cleanup.namespace_contents import contents, find, opaque_processes, remove
+from ovs_metadata.cli.cleanup.namespace_report import (
+    CleanedNamespace,
+    directory_option,
+    finish,
+    warn_of,
 )
-from ovs_metadata.cli.cleanup.report import DIFFERENT, summary
-from ovs_metadata.cli.common import (
-    CliContext,
-    CommandError,
-    echo,
-    output_format,
-    print_json,
-    print_table,
-)
+from ovs_metadata.cli.common import CliContext, CommandError, echo, output_format
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable
 
 
-@dataclass(frozen=True, slots=True)
-class CleanedNamespace:
-    """What was, or would be, done about a namespace, and why."""
-
-    name: str
-    result: str
-    detail: str = ""
-
-
 @click.command("dhcp-namespaces")
 @click.option("--yes", is_flag=True, help="Do it. Without this the command changes nothing.")
-@click.option(
-    "--directory",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Where the names of network namespaces are.  [default: /run/netns]",
-)
+@directory_option
 @output_format
 @click.pass_obj
-def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, output: str) -> None:
+def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path, output: str) -> None:
     """Remove the stale qdhcp-… network namespaces of this host.
 
     One in which a process runs, a socket is open, or a network device is plugged into the bridge
@@ -59,36 +37,14 @@ def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path | None, outpu
         raise CommandError("must be run as root, to see what runs in a namespace")
     config = cli.load_config()
     try:
-        paths = find(directory) if directory else find()
+        paths = find(NAME, directory)
         plugged = _plugged(config) if paths else None
         opaque = opaque_processes() if paths else []
         done = [_dealt_with(path, config.bridge, plugged, yes=yes) for path in paths]
     except OSError as error:
         raise CommandError(str(error)) from error
-    if opaque:
-        echo(
-            "Warning: not allowed to see where these run, so only their sockets are seen: "
-            f"{', '.join(str(process) for process in opaque)}",
-            err=True,
-        )
-    if output == "json":
-        print_json(
-            {
-                "dry_run": not yes,
-                "namespaces": [
-                    {"name": each.name, "result": each.result, "detail": each.detail}
-                    for each in done
-                ],
-            }
-        )
-    else:
-        _show(done)
-    results = {each.result for each in done}
-    if "failed" in results:
-        raise click.exceptions.Exit(1)
-    if not yes and "stale" in results:
-        echo("Nothing was changed; --yes does it.", err=True)
-        raise click.exceptions.Exit(DIFFERENT)
+    warn_of(opaque)
+    finish(done, "namespaces of DHCP agents", output, dry_run=not yes)
 
 
 def _plugged(config: Config) -> set[str] | None:
@@ -120,11 +76,3 @@ def _dealt_with(
             return CleanedNamespace(path.name, "was gone")
         return CleanedNamespace(path.name, "failed", str(error))
     return CleanedNamespace(path.name, "removed")
-
-
-def _show(done: list[CleanedNamespace]) -> None:
-    if done:
-        print_table(
-            ["namespace", "result", "why"], ([each.name, each.result, each.detail] for each in done)
-        )
-    echo(summary(f"{len(done)} namespaces of DHCP agents", (each.result for each in done)))
