@@ -27,7 +27,7 @@ from ovs_metadata.cli.common import (
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, groups
 from ovs_metadata.cli.host_view import Host, look
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
-from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.dump import dump_flows, meter_room
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.untrusted import printable
 
@@ -76,7 +76,8 @@ def _groups(host: Host) -> list[Group]:
     if metadata_ofport is None:
         there = dump_flows(host.config, {})
         metadata_ofport = hooked_ofport((flow.key, flow.cookie) for flow in there)
-    desired = desired_flows(host.config.flows, metadata_ofport, host.host_ports)
+    meters = meter_room(host.config)
+    desired = desired_flows(host.config.flows, metadata_ofport, host.host_ports, meters)
     return groups(desired, dump_flows(host.config, desired), host.port_statuses)
 
 

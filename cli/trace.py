@@ -24,6 +24,7 @@ from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.family import FAMILIES, Family
+from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.flows.trace import (
@@ -116,7 +117,8 @@ def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceCon
         hook_priority=options.priority,
         table_names=table_names(options.table_base),
         interface_name=host.interface_name,
-        desired=desired_flows(options, host.metadata_ofport, host.host_ports),
+        # Only for its words, and a meter changes none.
+        desired=desired_flows(options, host.metadata_ofport, host.host_ports, MeterRoom()),
         ours=named(flow.key for flow in ours),
         reason=None if port_status.served else port_status.reason,
     )

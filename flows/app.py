@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ovs_metadata.flows import openflow, reported, wire
+from ovs_metadata.flows import meter_wire, openflow, reported, wire
 from ovs_metadata.flows.announcement import ports_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
@@ -26,6 +26,7 @@ from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.rivalry import Rivalry
 from ovs_metadata.flows.switch import SwitchFlows
+from ovs_metadata.flows.switch_meters import SwitchMeters
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
 from ovs_metadata.host.address import METADATA_PORT_MAC
@@ -95,6 +96,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._lock = _only_one(self._config.state_dir)
         self._decision = Decision(self._config.flows)
         self._flows = SwitchFlows()
+        self._meters = SwitchMeters(self._config.bridge)
+        self._flows_are_next = False
         self._wire_keys: dict[reported.WireKey, FlowKey] = {}
         self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
@@ -176,7 +179,26 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         chosen.send(wire.removals_wanted_message())
         self._after_error = FIRST_AFTER_ERROR
         self._flows.connected()
+        self._flows_are_next = False
+        chosen.send(meter_wire.features_request())
         self._ask_for_dump()
+
+    @_on(ofp_event.EventOFPMeterFeaturesStatsReply, handler.MAIN_DISPATCHER)
+    def _meter_features_arrived(self, event: Any) -> None:
+        if event.msg.datapath is self._switch:
+            self._meters.features_arrived(meter_wire.highest_number(event.msg.buf))
+
+    @_on(ofp_event.EventOFPMeterConfigStatsReply, handler.MAIN_DISPATCHER)
+    def _meters_arrived(self, event: Any) -> None:
+        if event.msg.datapath is not self._switch:
+            return
+        meters, more = meter_wire.meters_of(event.msg.buf)
+        self._meters.arrived(meters)
+        if not more:
+            self._meters.complete()
+            self._flows.meters_there(self._meters.ours)
+            self._flows_are_next = True
+            self._wake.set()
 
     @_on(ofp_event.EventOFPFlowStatsReply, handler.MAIN_DISPATCHER)
     def _dump_arrived(self, event: Any) -> None:
@@ -220,7 +242,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _restore(self) -> None:
         """Put back what was deleted behind our back."""
         self._restoring = False
-        if self._flows.lost_many():
+        if self._flows.dump_is_needed():
             self._ask_for_dump()
         else:
             self._wake.set()
@@ -248,12 +270,16 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._wake.clear()
             if self._watcher is not None:
                 self._decide(self._watcher)
+            if self._flows_are_next:
+                self._ask_for_flows()
             self._send_changes()
 
     def _decide(self, watcher: PortWatcher) -> None:
         if not self._is_enabled():
             self._decision.disable()
-        elif not self._decision.look(watcher.state(), functools.partial(self._prepare, watcher)):
+        elif not self._decision.look(
+            watcher.state(), self._meters.room, functools.partial(self._prepare, watcher)
+        ):
             hub.spawn_after(FIRST_AFTER_ERROR, self._wake.set)
         flows = self._decision.flows
         self._flows.undecided = self._decision.undecided
@@ -280,8 +306,10 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         changes = self._flows.changes()
         # May wait, and the connection be lost meanwhile: no matter.
         options = self._config.flows
+        openflow.send_all(switch, map(meter_wire.add_meter, changes.add_meters))
         openflow.send_all(switch, (wire.delete_message(options, *each) for each in changes.delete))
         openflow.send_all(switch, (wire.add_message(options, flow) for flow in changes.add))
+        openflow.send_all(switch, map(meter_wire.delete_meter, changes.delete_meters))
         frame = unsolicited_advertisement(METADATA_PORT_MAC)
         openflow.send_all(
             switch,
@@ -305,7 +333,14 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._ask_for_dump()
 
     def _ask_for_dump(self) -> None:
+        """Ask for the meters, for on them depends which flows there should be; flows come next."""
         if self._switch is not None and self._flows.dump_may_start():
+            self._meters.asked()
+            self._switch.send(meter_wire.meters_request())
+
+    def _ask_for_flows(self) -> None:
+        self._flows_are_next = False
+        if self._switch is not None:
             desired = self._flows.desired or {}
             self._wire_keys = {reported.wire_key(key): key for key in desired}
             self._switch.send(wire.dump_message())

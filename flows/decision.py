@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 
 from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
+from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.flows.pipeline import Pipeline
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
@@ -23,31 +24,33 @@ class Decision:
     def __init__(self, options: FlowOptions) -> None:
         self._options = options
         self._pipeline = Pipeline()
-        self._state: HostState | None = None
+        self._seen: tuple[HostState, MeterRoom] | None = None
         self._prepared = False
         self._metadata: MetadataNumber | None = None
-        self._decided_by: tuple[int | None, HostPorts] | None = None
+        self._decided_by: tuple[int | None, HostPorts, MeterRoom] | None = None
         self.flows: Mapping[FlowKey, Flow] | None = None
         self.undecided: Collection[int] = ()
 
     @property
     def bridge(self) -> Bridge | None:
         """The bridge as last looked at."""
-        return self._state.bridge if self._state else None
+        return self._seen[0].bridge if self._seen else None
 
     def disable(self) -> None:
         """Metadata is not wanted: no flows."""
-        self._state = self._decided_by = self._metadata = None
+        self._seen = self._decided_by = self._metadata = None
         self.flows, self.undecided = {}, ()
 
-    def look(self, state: HostState, prepare: Callable[[Bridge], None]) -> bool:
-        """Decide by this state; False if the bridge could not be prepared: look again soon.
+    def look(self, state: HostState, meters: MeterRoom, prepare: Callable[[Bridge], None]) -> bool:
+        """Decide by this state of host and switch; False if the bridge could not be prepared.
+
+        Then it is to be called again soon.
 
         `prepare` does what the flows need of the bridge; it raises OvsdbRefused.
         """
-        if state == self._state and self._prepared:
+        if self._seen == (state, meters) and self._prepared:
             return True
-        self._state = state
+        self._seen = state, meters
         self._prepared = True
         if state.bridge:
             try:
@@ -56,7 +59,7 @@ class Decision:
                 LOG.error("cannot prepare bridge %s: %s; trying again", state.bridge.name, error)
                 self._prepared = False
         self._metadata = metadata_number(state.bridge, self._metadata)
-        decided_by = self._metadata.ofport if self._metadata else None, state.host_ports
+        decided_by = self._metadata.ofport if self._metadata else None, state.host_ports, meters
         if decided_by != self._decided_by:
             self._decided_by = decided_by
             self.flows = desired_flows(self._options, *decided_by, self._pipeline)

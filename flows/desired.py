@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.flows.pipeline import Pipeline, Port
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
@@ -45,10 +46,14 @@ def desired_flows(
     options: FlowOptions,
     metadata_ofport: int | None,
     host_ports: HostPorts,
+    meters: MeterRoom,
     made_by: Pipeline | None = None,
 ) -> Mapping[FlowKey, Flow]:
     """All flows that the bridge should have; `made_by` keeps those of the last call."""
-    ports = (Port(each.ofport, each.record.mac_address) for each in host_ports.served.values())
+    ports = (
+        Port(each.ofport, each.record.mac_address, meters.fits(each.ofport))
+        for each in host_ports.served.values()
+    )
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 
 

@@ -19,13 +19,18 @@ class FlowDeletion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Flows to delete, then flows to add, each in the order in which to send them."""
+    """Flows to delete, then flows to add, each in the order in which to send them.
+
+    A flow cannot be without its meter: meters are added before all flows, and deleted after them.
+    """
 
     delete: tuple[FlowDeletion, ...] = ()
     add: tuple[Flow, ...] = ()
+    add_meters: tuple[int, ...] = ()
+    delete_meters: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.delete or self.add)
+        return bool(self.delete or self.add or self.add_meters or self.delete_meters)
 
 
 def diff(installed: Mapping[FlowKey, Flow | int], desired: Mapping[FlowKey, Flow]) -> Changes:

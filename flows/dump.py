@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ovs_metadata.flows import reported, wire
+from ovs_metadata.flows import meter_wire, reported, wire
 from ovs_metadata.flows.connection import OpenFlowConnection
+from ovs_metadata.flows.meters import Meter, MeterRoom, sort_out
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 
@@ -60,10 +61,43 @@ def others_flows(config: Config) -> list[tuple[int, int]]:
     ]
 
 
+def dump_meters(config: Config) -> list[Meter]:
+    """All meters, our own and those of other programs.
+
+    Raises:
+        OSError: the management socket cannot be reached, falls silent, or refuses.
+    """
+    with OpenFlowConnection(config.management_socket) as switch:
+        return _meters(switch)
+
+
+def meter_room(config: Config) -> MeterRoom:
+    """Which of our meters the switch can have.
+
+    Raises:
+        OSError: the management socket cannot be reached, falls silent, or refuses.
+    """
+    with OpenFlowConnection(config.management_socket) as switch:
+        switch.send(meter_wire.features_request())
+        highest = meter_wire.highest_number(switch.receive(wire.MULTIPART_REPLY))
+        _ours, taken = sort_out(_meters(switch))
+    return MeterRoom(highest, taken)
+
+
+def _meters(switch: OpenFlowConnection) -> list[Meter]:
+    switch.send(meter_wire.meters_request())
+    meters: list[Meter] = []
+    more = True
+    while more:
+        part, more = meter_wire.meters_of(switch.receive(wire.MULTIPART_REPLY))
+        meters += part
+    return meters
+
+
 def _asked_for(config: Config, request: bytes) -> Iterator[reported.DumpedStats]:
     with OpenFlowConnection(config.management_socket) as switch:
         switch.send(request)
         more = True
         while more:
-            entries, more = wire.flow_stats_of(switch.receive(wire.MULTIPART_REPLY))
+            entries, more = wire.entries_of(switch.receive(wire.MULTIPART_REPLY))
             yield from map(reported.DumpedStats, entries)

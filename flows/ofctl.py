@@ -12,6 +12,7 @@ from ovs_metadata.flows.family import ACK, NO_VLAN, RST_WITHOUT_ACK
 from ovs_metadata.flows.fields import FIELDS
 from ovs_metadata.flows.values import (
     Action,
+    ApplyMeter,
     Flow,
     GotoTable,
     Match,
@@ -107,6 +108,8 @@ def _match_field(name: str, value: MatchValue) -> str:
 
 def _action(action: Action, names: Mapping[int, str] | None) -> str:
     match action:
+        case ApplyMeter(number):
+            return f"meter:{number}"
         case SetField(field, value):
             return f"set_field:{value}->{_ACTION_NAMES.get(field, field)}"
         case Move(source, destination):

@@ -19,9 +19,11 @@ from ovs_metadata.flows.family import (
     RST_WITHOUT_ACK,
     Family,
 )
+from ovs_metadata.flows.meters import meter_number
 from ovs_metadata.flows.tables import Priority, Table, cookie
 from ovs_metadata.flows.values import (
     Action,
+    ApplyMeter,
     Flow,
     FlowKey,
     GotoTable,
@@ -36,10 +38,11 @@ from ovs_metadata.host.config import FlowOptions
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What the pipeline needs to know of an instance's port."""
+    """What the pipeline needs to know of an instance's port; metered: whether it has a meter."""
 
     ofport: int
     mac: str
+    metered: bool = True
 
 
 _Made = tuple[FlowOptions, int, Port]
@@ -183,6 +186,7 @@ def _flows_of_family(
             Match.of(in_port=port.ofport, **family.tcp),
         ),
         (
+            *((ApplyMeter(meter_number(port.ofport)),) if port.metered else ()),
             REMOVE_TAG,
             SetField("eth_dst", METADATA_PORT_MAC),
             SetField(family.destination, address),

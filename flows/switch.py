@@ -6,6 +6,8 @@ The application passes on what arrives; `changes` returns what to send. One owne
 from collections.abc import Collection, Mapping
 
 from ovs_metadata.flows.diff import Changes, diff
+from ovs_metadata.flows.meters import meters_used
+from ovs_metadata.flows.meters import ofport_of as ofport_of_meter
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 
@@ -20,7 +22,7 @@ class SwitchFlows:
     Nothing is sent before both are known: `desired` is None until OVSDB and the store have been
     read, and the installed flows are unknown until a dump has ended. `undecided` are the ofports
     whose flows are not decided yet; their installed flows stay. `doubtful` means that the switch
-    refused a message, and that a dump follows.
+    refused a message, and that a dump follows. A dump begins with the meters.
 
     A change touches ten of thousands of flows. `_unsettled` has the keys whose installed and
     desired flows may differ.
@@ -36,6 +38,9 @@ class SwitchFlows:
         self._lost = 0
         self._installed: dict[FlowKey, Flow | int] | None = None
         self._removed: set[FlowKey] = set()
+        self._meters: set[int] = set()
+        self._meters_desired: frozenset[int] = frozenset()
+        self._meter_lost = False
 
     @property
     def desired(self) -> Mapping[FlowKey, Flow] | None:
@@ -50,6 +55,7 @@ class SwitchFlows:
         self._unsettled.update(before[each].key for each in before.keys() - after.keys())
         self._unsettled.update(after[each].key for each in after.keys() - before.keys())
         self._desired = flows
+        self._meters_desired = meters_used(flows.values())
 
     @property
     def known(self) -> bool:
@@ -71,6 +77,7 @@ class SwitchFlows:
         self._dumping = True
         self._dump_begun = False
         self._lost = 0
+        self._meter_lost = False
         self.doubtful = False
         self._installed = {}
         self._removed = set()
@@ -87,9 +94,16 @@ class SwitchFlows:
         """
         return self._dumping and not self._dump_begun
 
-    def lost_many(self) -> bool:
-        """Whether so many desired flows were removed that a dump costs less."""
-        return self._lost > MANY
+    def dump_is_needed(self) -> bool:
+        """Whether meters may be lost too, or so many desired flows that a dump costs less.
+
+        Deleting a meter deletes its flows, and the switch reports the flows alone.
+        """
+        return self._meter_lost or self._lost > MANY
+
+    def meters_there(self, numbers: Collection[int]) -> None:
+        """The switch has these of our meters, and no others."""
+        self._meters = set(numbers)
 
     def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
         """The dump holds our flow of this key; `as_desired`: its content is the desired one."""
@@ -110,8 +124,10 @@ class SwitchFlows:
         if self._dumping:
             self._removed.add(key)  # the dump may still hold it
         self._unsettled.add(key)
-        lost = key in (self._desired or ())
+        flow = (self._desired or {}).get(key)
+        lost = flow is not None
         self._lost += lost
+        self._meter_lost |= flow is not None and bool(meters_used([flow]))
         self._forget(key)
         return lost
 
@@ -136,7 +152,17 @@ class SwitchFlows:
             del installed[each.key]
         for flow in changes.add:
             installed[flow.key] = flow
-        return Changes(delete, changes.add)
+        return Changes(delete, changes.add, *self._meter_changes())
+
+    def _meter_changes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        add = self._meters_desired - self._meters
+        delete = {
+            number
+            for number in self._meters - self._meters_desired
+            if ofport_of_meter(number) not in self.undecided
+        }
+        self._meters = (self._meters | add) - delete
+        return tuple(sorted(add)), tuple(sorted(delete))
 
 
 def _by_identity(flows: Mapping[FlowKey, Flow]) -> dict[int, Flow]:

@@ -50,13 +50,20 @@ class OutputInPort:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyMeter:
+    """Drop the packet if it is above a meter's rate. Always the first of a flow's actions."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class GotoTable:
     """Go on in another, higher table. Always the last of a flow's actions."""
 
     table: int
 
 
-Action = SetField | Move | Output | OutputInPort | GotoTable
+Action = ApplyMeter | SetField | Move | Output | OutputInPort | GotoTable
 
 
 @dataclass(frozen=True, slots=True)

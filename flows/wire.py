@@ -13,6 +13,7 @@ from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FILTER_MASK
 from ovs_metadata.flows.values import (
     Action,
+    ApplyMeter,
     Flow,
     FlowKey,
     GotoTable,
@@ -36,6 +37,10 @@ ADD, DELETE_STRICT = 0, 4
 REMOVED_BY_DELETE = 2
 """OFPRR_DELETE."""
 
+_REMOVED_WITH_METER = 4
+"""OFPRR_METER_DELETE of OpenFlow 1.4. Open vSwitch reports it as OFPRR_DELETE where OpenFlow 1.3 is
+spoken, but only to a connection that has asked for this reason."""
+
 SEND_FLOW_REM = 1
 """OFPFF_SEND_FLOW_REM."""
 
@@ -55,7 +60,7 @@ _WHOLE_COOKIE = 2**64 - 1
 _FLOW_STATS, _REPLY_MORE = 1, 1
 """OFPMP_FLOW, and OFPMPF_REPLY_MORE."""
 
-_GOTO_TABLE, _APPLY_ACTIONS = 1, 4
+_GOTO_TABLE, _APPLY_ACTIONS, _METER = 1, 4, 6
 _OUTPUT, _SET_FIELD = 0, 25
 """Instructions, and actions."""
 
@@ -64,11 +69,14 @@ _WHOLE_PACKET = 0xFFFF
 
 _FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHxx")
 _MULTIPART = struct.Struct("!HH4x")
+BODY_OF_MULTIPART = HEADER.size + _MULTIPART.size
+"""Where the body of a multipart reply begins."""
 _FLOW_STATS_REQUEST = struct.Struct("!B3xII4xQQ")
 _PACKET_OUT = struct.Struct("!IIH6x")
 
 
-def _message(kind: int, body: bytes = b"") -> bytes:
+def message(kind: int, body: bytes = b"") -> bytes:
+    """A message of this type."""
     return HEADER.pack(VERSION, kind, HEADER.size + len(body), 0) + body
 
 
@@ -123,7 +131,7 @@ def _flow_mod(
 
 def hello_message() -> bytes:
     """The message that opens a connection."""
-    return _message(HELLO)
+    return message(HELLO)
 
 
 def dump_message() -> bytes:
@@ -138,13 +146,17 @@ def dump_of_all_message() -> bytes:
 
 def _flow_stats_request(cookie: int, mask: int) -> bytes:
     request = _FLOW_STATS_REQUEST.pack(_ALL_TABLES, _ANY, _ANY, cookie, mask)
-    head = _MULTIPART.pack(_FLOW_STATS, 0)
-    return _message(MULTIPART_REQUEST, head + request + oxm.EMPTY_MATCH)
+    return multipart_request(_FLOW_STATS, request + oxm.EMPTY_MATCH)
+
+
+def multipart_request(kind: int, body: bytes = b"") -> bytes:
+    """A request of this type (OFPMP_*), to which there is one reply or several."""
+    return message(MULTIPART_REQUEST, _MULTIPART.pack(kind, 0) + body)
 
 
 def barrier_message() -> bytes:
     """The message whose reply means that all before it has been carried out."""
-    return _message(BARRIER_REQUEST)
+    return message(BARRIER_REQUEST)
 
 
 def packet_out_message(ofport: int, frame: bytes) -> bytes:
@@ -159,7 +171,7 @@ def frame_out_message(ofport: int, frame: bytes) -> bytes:
 
 def _packet_out(in_port: int, out_port: int, frame: bytes) -> bytes:
     action = _output(out_port)
-    return _message(PACKET_OUT, _PACKET_OUT.pack(_NO_BUFFER, in_port, len(action)) + action + frame)
+    return message(PACKET_OUT, _PACKET_OUT.pack(_NO_BUFFER, in_port, len(action)) + action + frame)
 
 
 def removals_wanted_message() -> bytes:
@@ -168,17 +180,23 @@ def removals_wanted_message() -> bytes:
     A connection to the management socket gets no notifications until it subscribes.
     """
     packets_and_ports = (0, 0, 0, 0)
-    as_equal_and_as_slave = [1 << REMOVED_BY_DELETE] * 2
-    return _message(SET_ASYNC, struct.pack("!6I", *packets_and_ports, *as_equal_and_as_slave))
+    as_equal_and_as_slave = [1 << REMOVED_BY_DELETE | 1 << _REMOVED_WITH_METER] * 2
+    return message(SET_ASYNC, struct.pack("!6I", *packets_and_ports, *as_equal_and_as_slave))
 
 
 def instructions(actions: Iterable[Action]) -> bytes:
     """The instructions that carry these out."""
     actions = tuple(actions)
-    applied = b"".join(_action(each) for each in actions if not isinstance(each, GotoTable))
-    encoded = b""
+    applied = b"".join(
+        _action(each) for each in actions if not isinstance(each, ApplyMeter | GotoTable)
+    )
+    encoded = b"".join(
+        struct.pack("!HHI", _METER, 8, each.number)
+        for each in actions
+        if isinstance(each, ApplyMeter)
+    )
     if applied:
-        encoded = struct.pack("!HH4x", _APPLY_ACTIONS, 8 + len(applied)) + applied
+        encoded += struct.pack("!HH4x", _APPLY_ACTIONS, 8 + len(applied)) + applied
     for each in actions:
         if isinstance(each, GotoTable):
             encoded += struct.pack("!HHB3x", _GOTO_TABLE, 8, each.table)
@@ -205,11 +223,14 @@ def _output(ofport: int) -> bytes:
     return struct.pack("!HHIH6x", _OUTPUT, 16, ofport, _WHOLE_PACKET)
 
 
-def flow_stats_of(reply: bytes) -> tuple[list[bytes], bool]:
-    """The entries of one part of a reply to a dump, and whether further parts follow."""
+def entries_of(reply: bytes) -> tuple[list[bytes], bool]:
+    """The entries of one part of a reply, and whether further parts follow.
+
+    Each entry begins with its length, as in replies about flows and about meters.
+    """
     _, flags = _MULTIPART.unpack_from(reply, HEADER.size)
     entries = []
-    at = HEADER.size + _MULTIPART.size
+    at = BODY_OF_MULTIPART
     while at < len(reply):
         (length,) = struct.unpack_from("!H", reply, at)
         entries.append(reply[at : at + length])

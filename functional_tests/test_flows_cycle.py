@@ -7,11 +7,12 @@ import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
 from lab.rig.hypervisor import Hypervisor
-from ovs_metadata.flows import wire
+from ovs_metadata.flows import meter_wire, wire
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.diff import diff
-from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.dump import dump_flows, dump_meters
+from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import load
@@ -19,6 +20,7 @@ from ovs_metadata.host.config import load
 ONE = Port(2, "fa:16:3e:00:00:01")
 TWIN = Port(3, "fa:16:3e:00:00:01")
 CHANGED = Port(2, "fa:16:3e:00:00:99")
+UNMETERED = Port(2, "fa:16:3e:00:00:01", metered=False)
 HIGHEST = Port(65279, "fa:16:3e:00:00:03")
 MANY = [Port(number, f"fa:16:3e:00:01:{number % 256:02x}") for number in range(10, 210)]
 
@@ -27,6 +29,7 @@ THEIRS = "cookie=0x77, priority=20000,tcp,in_port=2 actions=drop"
 CYCLES: Mapping[str, tuple[Sequence[Port], Sequence[Port]]] = {
     "a record changes": ([ONE, TWIN], [CHANGED, TWIN]),
     "a port gets another ofport": ([ONE], [TWIN]),
+    "a port's meter number is another program's now": ([ONE, TWIN], [UNMETERED, TWIN]),
     "a port vanishes": ([ONE, TWIN], [TWIN]),
     "all ports vanish": ([ONE, *MANY], []),
     "many ports come": ([ONE], [ONE, *MANY]),
@@ -60,10 +63,13 @@ class Controller:
         options = self._config.flows
         desired = pipeline(options, metadata_ofport, ports)
         changes = diff(self._installed, desired)
+        before, after = meters_used(self._installed.values()), meters_used(desired.values())
         with OpenFlowConnection(self._config.management_socket) as switch:
             switch.send(
+                *map(meter_wire.add_meter, after - before),
                 *(wire.delete_message(options, *each) for each in changes.delete),
                 *(wire.add_message(options, flow) for flow in changes.add),
+                *map(meter_wire.delete_meter, before - after),
             )
             switch.send(wire.barrier_message())
             switch.receive(wire.BARRIER_REPLY)
@@ -72,6 +78,7 @@ class Controller:
         assert {flow.key for flow in dumped} == set(desired)
         assert len(dumped) == len(desired)
         assert all(flow.as_desired for flow in dumped)
+        assert {meter.number for meter in dump_meters(self._config)} == after
         return self.table()
 
     def table(self) -> list[str]:

@@ -8,7 +8,8 @@ from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run
-from ovs_metadata.flows import ofctl, wire
+from ovs_metadata.flows import meter_wire, ofctl, wire
+from ovs_metadata.flows.meters import BURST, RATE, meters_used
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
@@ -45,10 +46,22 @@ def test_the_switchs_own_tool_reads_our_messages_as_we_print_them(
             assert field in printed
 
 
+def test_the_switchs_own_tool_reads_our_messages_about_meters() -> None:
+    added = run("ovs-ofctl", "ofp-print", meter_wire.add_meter(100_002).hex())
+    assert "ADD meter=100002 pktps burst stats bands=" in added
+    assert f"type=drop rate={RATE} burst_size={BURST}" in added
+    deleted = run("ovs-ofctl", "ofp-print", meter_wire.delete_meter(100_002).hex())
+    assert "DEL meter=100002 " in deleted
+    for request in (meter_wire.features_request(), meter_wire.meters_request()):
+        assert "***decode error" not in run("ovs-ofctl", "ofp-print", request.hex())
+
+
 def test_flows_read_as_text_come_back_as_the_same_text(
     switch: Hypervisor, flows: Mapping[FlowKey, Flow], tmp_path: Path
 ) -> None:
     text = ofctl.dump(flows.values())
+    for number in sorted(meters_used(flows.values())):
+        switch.ovs.ofctl("add-meter", switch.bridge, f"meter={number},pktps,band=type=drop,rate=1")
     file = tmp_path / "flows"
     file.write_text(text)
     switch.ovs.ofctl("add-flows", switch.bridge, str(file))

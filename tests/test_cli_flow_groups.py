@@ -8,6 +8,7 @@ from ovs_metadata.cli.flow_groups import FlowState, Group, groups
 from ovs_metadata.cli.port_status import PortStatus, port_statuses
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import DumpedFlow
+from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.config import FlowOptions
@@ -20,7 +21,7 @@ PATCH = Interface("patch-tun", ofport=7)
 RECORDS = {ONE.port_id: ONE, TWO.port_id: None}
 INTERFACES = [PATCH, TAP2, TAP1]
 BOUND = join_ports(INTERFACES, RECORDS)
-DESIRED = desired_flows(FlowOptions(), 1, BOUND)
+DESIRED = desired_flows(FlowOptions(), 1, BOUND, MeterRoom())
 INSTALLED = [
     DumpedFlow(key, flow.cookie, packets=number, octets=60 * number)
     for number, (key, flow) in enumerate(DESIRED.items())

@@ -15,6 +15,7 @@ from ovs_metadata.cli.main import main
 from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow
+from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.flows.vswitchd import VswitchdError
@@ -31,6 +32,7 @@ INTERFACES = (
     Interface("tap3", 7, iface_id=THREE.port_id, vm_uuid=THREE.device_id),
     Interface("tap4", None, iface_id=FOUR.port_id),
 )
+METERS = MeterRoom(1 << 18)
 RECORDS: Records = {ONE.port_id: ONE, TWO.port_id: TWO, THREE.port_id: None, FOUR.port_id: FOUR}
 
 NOBODYS = DumpedFlow(FlowKey(200, 300, Match.of(in_port=9)), cookie(9), 1, 60)
@@ -86,7 +88,7 @@ class Switch:
 @pytest.fixture
 def switch() -> Switch:
     host_ports = join_ports(INTERFACES, RECORDS)
-    desired = desired_flows(load().flows, 1, host_ports)
+    desired = desired_flows(load().flows, 1, host_ports, METERS)
     dumped = [
         DumpedFlow(key, flow.cookie, packets=number, octets=60 * number)
         for number, (key, flow) in enumerate(desired.items())
@@ -107,6 +109,7 @@ def run(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
         for command in (flows, trace):
             monkeypatch.setattr(command, "look", lambda _: host)
             monkeypatch.setattr(command, "dump_flows", switch.dump)
+        monkeypatch.setattr(flows, "meter_room", lambda _: METERS)
         monkeypatch.setattr("ovs_metadata.flows.vswitchd.ask", switch.ask)
         return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
 

@@ -345,6 +345,8 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
             ["flows-missing", "request-diverted"],
         ),
         (FlowFacts((), packets(requests=0)), ["guest-never-asked"]),
+        (FlowFacts((), has_meters=False), ["no-meters"]),
+        (FlowFacts((), taken=((100_005, "a port"),)), ["meter-taken"]),
     ],
 )
 def test_flows(facts: FlowFacts, expected: list[str]) -> None:

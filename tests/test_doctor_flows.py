@@ -14,6 +14,7 @@ from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow
+from ovs_metadata.flows.meters import MeterRoom, meter_number
 from ovs_metadata.flows.tables import Table, ofport_of
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface
@@ -34,9 +35,13 @@ class Switch:
     def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.host = host
         self.asked: list[tuple[str, ...]] = []
-        wanted = desired_flows(host.config.flows, host.metadata_ofport, host.host_ports)
+        self.meters = MeterRoom(1 << 18)
+        wanted = desired_flows(
+            host.config.flows, host.metadata_ofport, host.host_ports, self.meters
+        )
         self.dumped = [DumpedFlow(key, flow.cookie, 3, 300) for key, flow in wanted.items()]
         monkeypatch.setattr(flows, "dump_flows", lambda *_: self.dumped)
+        monkeypatch.setattr(flows, "meter_room", lambda _: self.meters)
         monkeypatch.setattr(vswitchd, "ask", self.ask)
 
     def ask(self, _rundir: Path, *words: str) -> str:
@@ -97,3 +102,13 @@ def test_a_missing_flow_is_why_packets_go_astray(switch: Switch) -> None:
     assert finding.fault is flows.FLOWS_MISSING
     assert finding.subject == record(5).port_id
     assert finding.why.endswith(f", and {len(hooks) - 1} more")
+
+
+def test_ports_whose_meters_are_taken_are_named(switch: Switch) -> None:
+    switch.meters = MeterRoom(1 << 18, frozenset({meter_number(5), meter_number(9)}))
+    for only, titles in ((None, [record(5).port_id]), (frozenset({6}), [])):
+        found = read_flows(switch.host, (), only)
+        assert [title for _number, title in found.taken] == titles
+        assert found.has_meters
+    switch.meters = MeterRoom()
+    assert not read_flows(switch.host, (), None).has_meters

@@ -64,7 +64,9 @@ class Rig:
         with device:
             self.switch = Switch(device, answers)
             self._monkeypatch.setattr(guest_request, "_listen_on", lambda _device: tap)
-            self._monkeypatch.setattr(guest_request, "OpenFlowConnection", lambda _socket: self.switch)
+            self._monkeypatch.setattr(
+                guest_request, "OpenFlowConnection", lambda _socket: self.switch
+            )
             return ask(self.config, 5, "tap1", timeout)
 
     def answering(self, answer: bytes, flags: int = FIN | ACK) -> Callable[[bytes], list[bytes]]:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +13,18 @@ from uuid import uuid4
 
 import pytest
 
-from ovs_metadata.flows import app, openflow, reported, wire
+from ovs_metadata.flows import app, meter_wire, openflow, reported, wire
 from ovs_metadata.flows.app import FIRST_AFTER_ERROR, MetadataFlows
+from ovs_metadata.flows.meters import (
+    BURST_GIVEN,
+    DROP,
+    PACKETS,
+    Band,
+    Meter,
+    meter_number,
+    meters_used,
+    our_meter,
+)
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.rivalry import FIRST
@@ -116,7 +126,8 @@ class Switch:
         return sent
 
     def dumps_asked_for(self) -> int:
-        return [each[1] for each in self.take()].count(wire.MULTIPART_REQUEST)
+        """A dump begins with the meters."""
+        return self.take().count(meter_wire.meters_request())
 
 
 def keys(sent: Iterable[bytes], command: int) -> list[tuple[int, int]]:
@@ -153,6 +164,20 @@ class Watcher:
         self.host = HostState(BRIDGE, HostPorts(served={each.ofport: each for each in ports}))
 
 
+def _multipart(body: bytes, *, more: bool = False) -> bytes:
+    return wire.message(wire.MULTIPART_REPLY, struct.pack("!HH4x", 0, more) + body)
+
+
+def _meter_entry(meter: Meter) -> bytes:
+    bands = (struct.pack("!HHII4x", each.kind, 16, each.rate, each.burst) for each in meter.bands)
+    body = b"".join(bands)
+    return struct.pack("!HHI", 8 + len(body), meter.flags, meter.number) + body
+
+
+def _arrived(switch: "Switch", message: bytes) -> SimpleNamespace:
+    return SimpleNamespace(msg=SimpleNamespace(datapath=switch, buf=message))
+
+
 class Played:
     """The application, in the surroundings above."""
 
@@ -163,6 +188,8 @@ class Played:
         self.socket_path = socket_path
         self.app._watcher = cast("Any", self.watcher)
         self.watcher.serves(served(2))
+        self.has_meters: Sequence[Meter] | None = None
+        self.highest_meter = 1 << 18
 
     def connect(self, address: Any = None, number: int = 0xB1) -> Switch:
         switch = Switch(address or self.socket_path, number)
@@ -177,7 +204,24 @@ class Played:
         with pytest.raises(Ended):
             self.app._work()
 
+    def meters(self, switch: Switch) -> None:
+        """Its meters arrive, in two parts: `has_meters`, or those that it should have."""
+        meters = self.has_meters
+        if meters is None:
+            meters = [our_meter(each) for each in sorted(meters_used(self.desired().values()))]
+        features = struct.pack("!III4x", self.highest_meter, 1 << DROP, PACKETS | BURST_GIVEN)
+        reply = _multipart(features)
+        self.app._meter_features_arrived(_arrived(switch, reply))
+        for more, part in ((True, meters[:1]), (False, meters[1:])):
+            reply = _multipart(b"".join(map(_meter_entry, part)), more=more)
+            self.app._meters_arrived(_arrived(switch, reply))
+
     def dump(self, switch: Switch, *stats: reported.DumpedStats, more: bool = False) -> None:
+        """Its flows arrive, after its meters."""
+        if id(switch) == id(self.app._switch) and self.app._flows.dump_is_due():
+            self.meters(switch)
+            self.work()
+            assert switch.sent.pop() == wire.dump_message()
         flags = OVS.OFPMPF_REPLY_MORE if more else 0
         message = SimpleNamespace(datapath=switch, body=list(stats), flags=flags)
         self.app._dump_arrived(SimpleNamespace(msg=message))
@@ -258,10 +302,16 @@ def played(configured: object, hub: Hub, tmp_path: Path) -> Played:
 # Which switch.
 
 
-def test_a_connection_is_asked_for_removals_and_for_all_flows(played: Played) -> None:
+def test_a_connection_is_asked_for_removals_and_for_all_meters_and_flows(played: Played) -> None:
     switch = played.connect()
-    wanted, dump = switch.take()
-    assert (wanted, dump) == (wire.removals_wanted_message(), wire.dump_message())
+    assert switch.take() == [
+        wire.removals_wanted_message(),
+        meter_wire.features_request(),
+        meter_wire.meters_request(),
+    ]
+    played.meters(switch)
+    played.work()
+    assert switch.take() == [wire.dump_message()]
 
 
 def test_the_management_socket_comes_before_who_says_to_be_our_bridge(played: Played) -> None:
@@ -419,6 +469,100 @@ def test_the_switch_is_audited_from_time_to_time_but_once_at_a_time(played: Play
         played.app._audit()
     assert switch.dumps_asked_for() == 1
     assert set(played.hub.slept) == {played.app._config.audit_interval}
+
+
+# Meters.
+
+
+_METER_MOD = 29
+_WORDS = {
+    (_METER_MOD, 0): "add meter",
+    (_METER_MOD, 2): "delete meter",
+    (wire.FLOW_MOD, wire.ADD): "add flow",
+    (wire.FLOW_MOD, wire.DELETE_STRICT): "delete flow",
+}
+
+
+def commands(sent: Iterable[bytes]) -> list[str]:
+    """What messages do, in their order, without repetition."""
+    found: list[str] = []
+    for each in sent:
+        # The command of a FLOW_MOD follows two cookies and the table.
+        at = wire.HEADER.size + (1 if each[1] == _METER_MOD else 17)
+        word = _WORDS.get((each[1], each[at]))
+        if word and found[-1:] != [word]:
+            found.append(word)
+    return found
+
+
+def meters_in(sent: Iterable[bytes]) -> list[int]:
+    """The numbers of the meters that messages add or delete."""
+    mods = (each for each in sent if each[1] == _METER_MOD)
+    return [struct.unpack_from("!4xI", each, wire.HEADER.size)[0] for each in mods]
+
+
+def without_flows(played: Played, *meters: Meter) -> Switch:
+    """A switch that has these meters, and has been sent what it lacks."""
+    played.has_meters = meters
+    switch = played.connect()
+    played.app._wake.set()
+    played.work()
+    switch.take()
+    played.dump(switch)
+    played.work()
+    return switch
+
+
+def test_meters_are_added_before_the_flows_that_need_them_and_deleted_after(
+    played: Played,
+) -> None:
+    switch = without_flows(played)
+    assert commands(switch.take()) == ["add meter", "add flow"]
+    played.watcher.serves()
+    played.app._wake.set()
+    played.work()
+    sent = switch.take()
+    assert commands(sent) == ["delete flow", "delete meter"]
+    assert meters_in(sent) == [meter_number(2)]
+
+
+def test_a_meter_of_another_program_stays_and_the_port_has_none(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    played.watcher.serves(served(2), served(3))
+    theirs = Meter(meter_number(2), PACKETS, (Band(DROP, 7, 7),))
+    switch = without_flows(played, Meter(1, PACKETS, ()), theirs)
+    assert meters_in(switch.take()) == [meter_number(3)]
+    assert meters_used((played.app._flows.desired or {}).values()) == {meter_number(3)}
+    for _ in range(2):
+        played.app._ask_for_dump()
+        switch.take()
+        played.dump(switch)
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "ofport 2 has no meter" in caplog.text
+
+
+def test_a_switch_without_meters_has_flows_without_and_that_is_logged_once(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    played.highest_meter = 0
+    switch = without_flows(played)
+    assert commands(switch.take()) == ["add flow"]
+    assert not meters_used((played.app._flows.desired or {}).values())
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "has no meters" in caplog.text
+
+
+def test_when_a_flow_with_a_meter_is_deleted_the_meters_are_asked_for(played: Played) -> None:
+    """Deleting a meter deletes its flows, and the switch reports the flows alone."""
+    switch = played.in_order()
+    flow = next(flow for flow in played.desired().values() if meters_used([flow]))
+    played.removed(switch, flow)
+    assert switch.dumps_asked_for() == 1
+    played.has_meters = ()
+    played.dump(switch)
+    played.work()
+    assert commands(switch.take()) == ["add meter", "add flow"]
 
 
 # What others delete.

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.flows.diff import diff
+from ovs_metadata.flows.meters import meter_number
 from ovs_metadata.flows.switch import MANY, SwitchFlows
 from ovs_metadata.flows.tables import cookie
-from ovs_metadata.flows.values import Flow, FlowKey, Match, Output
+from ovs_metadata.flows.values import ApplyMeter, Flow, FlowKey, Match, Output
 
 keys = st.builds(
     FlowKey,
@@ -139,13 +140,38 @@ def test_a_dump_is_wanted_when_many_flows_that_are_desired_were_removed() -> Non
     # Flows of ports that have gone are no loss.
     for number in range(1, 2 * MANY):
         switch.removed(_flow(number, table=200).key)
-    assert not switch.lost_many()
+    assert not switch.dump_is_needed()
     for flow in wanted:
-        assert not switch.lost_many()
+        assert not switch.dump_is_needed()
         switch.removed(flow.key)
-    assert switch.lost_many()
+    assert switch.dump_is_needed()
     assert switch.dump_may_start()
-    assert not switch.lost_many()
+    assert not switch.dump_is_needed()
+
+
+METERED = Flow(_flow(1).key, (ApplyMeter(meter_number(1)), Output(1)), cookie(1))
+
+
+def test_a_dump_is_needed_when_a_flow_with_a_meter_was_removed() -> None:
+    switch = _connected(METERED, METERED)
+    switch.removed(METERED.key)
+    assert switch.dump_is_needed()
+    assert switch.dump_may_start()
+    assert not switch.dump_is_needed()
+
+
+def test_a_meter_stays_as_long_as_its_flow_and_while_its_port_is_undecided() -> None:
+    switch = _connected(METERED)
+    switch.meters_there([meter_number(9)])
+    assert switch.changes().delete_meters == (meter_number(9),)
+    assert not switch.changes()
+    switch.undecided = {1}
+    switch.desired = {}
+    assert not switch.changes()
+    switch.undecided = ()
+    changes = switch.changes()
+    assert changes.delete == ((METERED.key, cookie(1)),)
+    assert changes.delete_meters == (meter_number(1),)
 
 
 def test_the_removal_of_what_is_no_longer_desired_is_no_news() -> None:

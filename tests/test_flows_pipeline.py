@@ -12,7 +12,7 @@ from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.pipeline import Pipeline, Port, pipeline
 from ovs_metadata.flows.tables import ofport_of, table_names
-from ovs_metadata.flows.values import Flow, GotoTable, Output, SetField
+from ovs_metadata.flows.values import ApplyMeter, Flow, GotoTable, Output, SetField
 from ovs_metadata.host import address as address_module
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6, port_address
 from ovs_metadata.host.config import FlowOptions
@@ -26,6 +26,7 @@ ONE = Port(2, "fa:16:3e:00:00:01")
 SAME_ADDRESSES = Port(3, "fa:16:3e:00:00:01")
 HIGHEST_OFPORT = Port(65279, "fa:16:3e:00:00:04")
 MANY = [Port(number, f"fa:16:3e:00:01:{number:02x}") for number in range(2, 10)]
+WITHOUT_METER = Port(2, "fa:16:3e:00:00:01", metered=False)
 CHANGED = Port(2, "fa:16:3e:00:00:99")
 """The port ONE after its record got another MAC."""
 
@@ -35,6 +36,7 @@ SCENARIOS = {
     "no-ports": [],
     "one-port": [ONE],
     "two-ports-same-addresses": [ONE, SAME_ADDRESSES],
+    "without-meters": [WITHOUT_METER],
     "highest-ofport": [HIGHEST_OFPORT],
     "many-ports": [*MANY, HIGHEST_OFPORT],
     "changed-record": [CHANGED],
@@ -54,6 +56,7 @@ ports = st.lists(
         Port,
         st.integers(2, 60),
         st.sampled_from(["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]),
+        st.booleans(),
     ),
     max_size=8,
     unique_by=lambda port: port.ofport,
@@ -133,6 +136,16 @@ def test_what_a_guest_sends_goes_to_the_address_of_its_own_port(given_ports: lis
             assert not {"eth_src", "ipv4_src", "ipv6_src"} & (fields.keys() | written.keys())
             (address,) = (each for name, each in written.items() if name.startswith("ip"))
             assert address in {port_address(fields["in_port"], version) for version in (4, 6)}  # type: ignore[arg-type]
+
+
+@given(ports)
+def test_a_port_has_one_meter_and_all_its_requests_pass_it_first(given_ports: list[Port]) -> None:
+    wanted = {port.ofport: port.metered for port in given_ports}
+    for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
+        ofport, to_proxy = ofport_of(flow.cookie), Output(METADATA_OFPORT) in flow.actions
+        metered = [each for each in flow.actions if isinstance(each, ApplyMeter)]
+        assert metered == ([ApplyMeter(100_000 + ofport)] if to_proxy and wanted[ofport] else [])
+        assert metered == list(flow.actions[: len(metered)])
 
 
 @given(ports)

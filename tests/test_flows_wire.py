@@ -31,6 +31,8 @@ from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
 FLOWS = pipeline(OPTIONS, 1, [Port(2, "fa:16:3e:00:00:01"), Port(65279, "fa:16:3e:00:00:03")])
+METER_DELETED = 1 << 4
+"""OFPRR_METER_DELETE of OpenFlow 1.4."""
 OFFLINE = ProtocolDesc(version=ofproto.OFP_VERSION)
 
 
@@ -135,7 +137,7 @@ def _frame_out(in_port: int, out_port: int) -> Any:
         (
             wire.removals_wanted_message,
             lambda: parser.OFPSetAsync(
-                OFFLINE, [0, 0], [0, 0], [1 << ofproto.OFPRR_DELETE, 1 << ofproto.OFPRR_DELETE]
+                OFFLINE, [0, 0], [0, 0], [1 << ofproto.OFPRR_DELETE | METER_DELETED] * 2
             ),
         ),
         (

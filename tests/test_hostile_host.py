@@ -104,6 +104,8 @@ def test_why_the_switch_does_not_answer(
     fail = failing(OSError(5, hostile))
     for module in (flows, trace, open_vswitch, doctor_flows, switchover):
         monkeypatch.setattr(module, "dump_flows", fail)
+    for module in (flows, doctor_flows):
+        monkeypatch.setattr(module, "meter_room", fail)
     monkeypatch.setattr(dump, "others_flows", fail)
     commands.write(layout.port_path(record().port_id), json.loads(record().to_json()))
     shown = [MARK in commands.run(*each).output for each in LOOKING]

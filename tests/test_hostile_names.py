@@ -32,6 +32,7 @@ from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate.prerequisites import Check
 from ovs_metadata.cli.mn_conf import command as mn_conf
 from ovs_metadata.cli.port_status import port_statuses
+from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.listen import UnixSocket
@@ -146,6 +147,7 @@ def test_what_ovsdb_says(commands: Commands, monkeypatch: pytest.MonkeyPatch) ->
     for command in (flows, trace):
         monkeypatch.setattr(command, "look", lambda _cli: host)
         monkeypatch.setattr(command, "dump_flows", lambda *_: [])
+    monkeypatch.setattr(flows, "meter_room", lambda _: MeterRoom())
     assert commands.run("flows").exit_code == 0
     commands.run("flows", RECORD.port_id)
     commands.run("trace", record(2).port_id)

@@ -15,8 +15,9 @@ from ovs_metadata.cli.host_view import Host
 from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
-from ovs_metadata.flows.dump import DumpedFlow, dump_flows
+from ovs_metadata.flows.dump import DumpedFlow, dump_flows, meter_room
 from ovs_metadata.flows.family import FAMILIES
+from ovs_metadata.flows.meters import meter_number
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import Table, ofport_of, table_names
 from ovs_metadata.flows.trace import (
@@ -70,6 +71,18 @@ FLOWS_NOT_COUNTING = FAULTS.warning(
     "Another flow or bridge serves this port: look for a second metadata service, for example "
     "Neutron's.",
 )
+NO_METERS = FAULTS.note(
+    "no-meters",
+    "The datapath has no meters: nothing limits the packets that an instance sends to the proxy.",
+    "Instances are served without meters. Linux has them since 4.18, the userspace datapath since "
+    "Open vSwitch 2.10.",
+)
+METER_TAKEN = FAULTS.warning(
+    "meter-taken",
+    "Another program's meter has the number of a port's meter.",
+    "The port is served without a meter: nothing limits the packets that its instance sends to the "
+    "proxy. Find out what adds meters with numbers above 100000, and delete that meter.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +100,16 @@ class PacketFacts:
 
 @dataclass(frozen=True, slots=True)
 class FlowFacts:
-    """Flows in the switch compared with those that should be there, and where packets end."""
+    """Flows in the switch compared with those that should be there, and where packets end.
+
+    has_meters: whether the switch has any. taken: the number of the meter that another program's
+    has, and the port.
+    """
 
     groups: tuple[Group, ...]
     packets: tuple[PacketFacts, ...] = ()
+    has_meters: bool = True
+    taken: tuple[tuple[int, str], ...] = ()
 
 
 def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | None) -> FlowFacts:
@@ -103,7 +122,8 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
         VswitchdError: ovs-vswitchd cannot be asked.
     """
     config = host.config
-    desired = desired_flows(config.flows, host.metadata_ofport, host.host_ports)
+    meters = meter_room(config)
+    desired = desired_flows(config.flows, host.metadata_ofport, host.host_ports, meters)
     dumped = dump_flows(config, desired)
     found = tuple(
         group
@@ -120,6 +140,12 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
                 None if only is None else _requests_of(dumped, port.ofport, config),
             )
             for port in ports
+        ),
+        has_meters=meters.highest > 0,
+        taken=tuple(
+            (meter_number(port.ofport), port.record.port_id)
+            for port in host.host_ports.served.values()
+            if meter_number(port.ofport) in meters.taken and (only is None or port.ofport in only)
         ),
     )
 
@@ -208,6 +234,12 @@ def check(facts: FlowFacts) -> list[Finding]:
         if port.requests == 0:
             why = "the flows for it have counted nothing"
             found.append(Finding(GUEST_NEVER_ASKED, why, port.title))
+    if not facts.has_meters:
+        found.append(Finding(NO_METERS, "the highest number that a meter may have is 0"))
+    found += [
+        Finding(METER_TAKEN, f"meter {number} has another content than ours", title)
+        for number, title in facts.taken
+    ]
     return found
 
 

@@ -68,6 +68,7 @@ def _introduction() -> Iterator[str]:
         "`ovs-ofctl -O OpenFlow13 --names dump-flows`, table by table and by falling priority. "
         f"The metadata port is ofport {METADATA_OFPORT}; the instances are ofports {ofports}, both "
         f"with MAC {PORTS[0].mac}. Numbers are the defaults. "
+        "The datapath has meters: without them, flows have no `meter`. "
         "[flows.md](flows.md) says why it is so and how to read a dump; `ovs-metadata flows` "
         "prints the same phrases for the flows of a host.",
         width=100,

@@ -60,8 +60,8 @@ class OvnController:
         return flows
 
     def groups_and_meters(self) -> list[str]:
-        """Its groups and meters as they are in the switch."""
-        dumps = self._ofctl("dump-groups") + self._ofctl("dump-meters")
+        """Its groups and its meter as they are in the switch."""
+        dumps = self._ofctl("dump-groups") + self._ofctl("dump-meters", "meter=1")
         return [line.strip() for line in dumps.splitlines() if "xid=" not in line]
 
     def _ports(self) -> list[int]:

@@ -1,0 +1,53 @@
+"""Which meters are ours, and which port has one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_metadata.flows.meters import (
+    DROP,
+    PACKETS,
+    Band,
+    Meter,
+    MeterRoom,
+    meter_number,
+    ofport_of,
+    our_meter,
+    sort_out,
+)
+from ovs_metadata.host.address import OFPORT_MAX
+
+OURS = our_meter(meter_number(7))
+KERNELS_HIGHEST = 200_000
+"""DP_METER_NUM_MAX of Linux, the lowest there is."""
+
+
+@given(st.integers(1, OFPORT_MAX))
+def test_a_number_says_its_port_and_every_datapath_has_room_for_it(ofport: int) -> None:
+    assert ofport_of(meter_number(ofport)) == ofport
+    assert MeterRoom(KERNELS_HIGHEST).fits(ofport)
+    assert not MeterRoom().fits(ofport)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Meter(OURS.number, OURS.flags, ()),
+        Meter(OURS.number, OURS.flags, (*OURS.bands, *OURS.bands)),
+        Meter(OURS.number, PACKETS, OURS.bands),
+        Meter(OURS.number, OURS.flags, (Band(DROP, 1, OURS.bands[0].burst),)),
+        Meter(OURS.number, OURS.flags, (Band(DROP, OURS.bands[0].rate, 1),)),
+        Meter(OURS.number, OURS.flags, (Band(2, OURS.bands[0].rate, OURS.bands[0].burst),)),
+    ],
+)
+def test_a_meter_of_our_number_with_other_content_is_anothers(other: Meter) -> None:
+    ours, taken = sort_out([other, our_meter(meter_number(8))])
+    assert ours == {meter_number(8)}
+    assert taken == {OURS.number}
+    assert not MeterRoom(KERNELS_HIGHEST, taken).fits(7)
+    assert MeterRoom(KERNELS_HIGHEST, taken).fits(8)
+
+
+@pytest.mark.parametrize("number", [1, meter_number(0), meter_number(0x10000), 0xFFFFFFFE])
+def test_meters_of_other_numbers_do_not_concern_us(number: int) -> None:
+    assert sort_out([our_meter(number)]) == (frozenset(), frozenset())
