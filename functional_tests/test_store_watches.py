@@ -65,7 +65,7 @@ def test_a_watch_that_two_need_stays_when_one_leaves(server: ZooKeeper) -> None:
     wait_for(lambda: len(leaving.calls) == len(staying.calls) == len(shared), "all states")
     first.set_ports([])
     wait_for(
-        lambda: not store.nodes._session.watches.of(first._on_watch),  # type: ignore[attr-defined]
+        lambda: not store.nodes.watches.of(first._on_watch),  # type: ignore[attr-defined]
         "the first to watch nothing",
     )
     assert _watches(server) == len(shared)

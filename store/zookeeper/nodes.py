@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,6 @@ from kazoo.protocol.states import KazooState
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
 from ovs_metadata.store.node_type import NodeType
-from ovs_metadata.store.nodes import Node
 from ovs_metadata.store.security import PLAIN, Security
 from ovs_metadata.store.snapshot import Snapshot
 from ovs_metadata.store.zookeeper.announcement import ZooKeeperAnnouncement
@@ -34,8 +33,8 @@ LOG = logging.getLogger(__name__)
 S = TypeVar("S")
 
 
-class ZooKeeperNodes:
-    """`Nodes` on a ZooKeeper ensemble.
+class ZooKeeperNodes(ZooKeeperSession):
+    """`Nodes` on a ZooKeeper ensemble: a session with followers and announcements.
 
     After StoreUnavailable a write may or may not have happened; repeating it is safe.
 
@@ -63,15 +62,13 @@ class ZooKeeperNodes:
         security: Security = PLAIN,
         snapshot: Path | None = None,
     ) -> None:
-        self._hosts = hosts
+        self._outage = OncePerOutage()
+        super().__init__(make_client(hosts, LOG, self._outage, security), hosts, chroot)
         self._on_fatal = on_fatal
         self._snapshot = Snapshot(snapshot, f"{hosts}{chroot}") if snapshot else None
         self._following = threading.Lock()
         self._followers: list[ZooKeeperFollower[Any]] = []
         self._announcements: list[ZooKeeperAnnouncement] = []
-        self._outage = OncePerOutage()
-        self.client = make_client(hosts, LOG, self._outage, security)
-        self._session = ZooKeeperSession(self.client, hosts, chroot)
         self.client.add_listener(self._on_state)
         connected = self.client.start_async()
         if wait is None:
@@ -82,57 +79,31 @@ class ZooKeeperNodes:
                 # Over TLS a server may answer without a valid certificate.
                 reason = f": {self._outage.latest}" if security.tls_ca else ""
                 raise StoreUnavailable(f"no ZooKeeper answers at {hosts} within {wait:g} s{reason}")
-            self._session.run(self._session.check_layout)
+            self.run(self.check_layout)
         except StoreError:
             self.close()
             raise
 
-    def read(self, path: str) -> Node | None:
-        """See `Nodes`."""
-        return self._session.read(path)
-
-    def read_many(self, paths: Sequence[str]) -> Iterator[Node | None]:
-        """See `Nodes`."""
-        return self._session.read_many(paths)
-
-    def children(self, path: str) -> list[str]:
-        """See `Nodes`."""
-        return self._session.children(path)
-
-    def write(self, path: str, data: bytes, version: int | None) -> bool:
-        """See `Nodes`."""
-        return self._session.write(path, data, version)
-
-    def delete(self, path: str, version: int) -> bool:
-        """See `Nodes`."""
-        return self._session.delete(path, version)
-
-    def is_world_readable(self, path: str) -> bool:
-        """See `Nodes`."""
-        return self._session.is_world_readable(path)
-
     def follow(self, node_type: NodeType[S], listener: Callable[[str, S], None]) -> Follower:
         """See `Nodes`."""
-        follower = ZooKeeperFollower(
-            self._session, node_type, listener, self._on_fatal, self._snapshot
-        )
+        follower = ZooKeeperFollower(self, node_type, listener, self._on_fatal, self._snapshot)
         with self._following:
             self._followers = [each for each in self._followers if not each.closed] + [follower]
         return follower
 
     def announce(self, path: str, data: bytes) -> Announcement:
         """See `Nodes`."""
-        announcement = ZooKeeperAnnouncement(self._session, path, data)
+        announcement = ZooKeeperAnnouncement(self, path, data)
         self._announcements.append(announcement)
         return announcement
 
     def alive(self, paths: Collection[str]) -> set[str]:
         """See `Nodes`."""
-        return set(self._session.with_children(list(paths)))
+        return set(self.with_children(list(paths)))
 
     def lock(self, path: str, wait: float | None) -> contextlib.AbstractContextManager[bool]:
         """See `Nodes`."""
-        return ephemeral_lock(self._session, path, wait)
+        return ephemeral_lock(self, path, wait)
 
     def close(self) -> None:
         """See `Nodes`."""
@@ -140,7 +111,7 @@ class ZooKeeperNodes:
             self._followers.pop().close()
         while self._announcements:
             self._announcements.pop().close()
-        self._session.closing = True
+        self.closing = True
         try:
             self.client.stop()
             self.client.close()
@@ -150,8 +121,8 @@ class ZooKeeperNodes:
 
     def _on_state(self, state: str) -> None:
         """Note and log changes of the connection. Runs in kazoo's connection thread."""
-        self._session.note_state(connected=state == KazooState.CONNECTED)
-        if self._session.closing:
+        self.note_state(connected=state == KazooState.CONNECTED)
+        if self.closing:
             return
         if state == KazooState.CONNECTED:
             LOG.info("connected to ZooKeeper at %s", self._hosts)

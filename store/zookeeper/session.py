@@ -1,4 +1,4 @@
-"""ZooKeeperSession to ZooKeeper: bounded in time, repeated when the connection is lost under them.
+"""Requests to ZooKeeper: bounded in time, repeated when the connection is lost.
 
 No threads: they wait in the caller's. The chroot is prepended here and not left to kazoo, which
 cannot make one of several levels.
