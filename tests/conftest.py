@@ -1,9 +1,13 @@
 """Options and fixtures of the unit tests."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from ovs_metadata.store import open_store
+from ovs_metadata.store.store import Store
 
 pytest_plugins = ["lab.rig.durations", "lab.rig.pytest_plugin"]
 
@@ -16,6 +20,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden files again instead of comparing with them; read the diff!",
     )
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The location of a store in a directory."""
+    return f"directory:{tmp_path / 'store'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """The store at `url`."""
+    with contextlib.closing(open_store(url)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """The agent warns once if every client can read the shared secret in the store."""
 
-import contextlib
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +11,6 @@ from ovs_metadata.agent.config.world_readable_secret import (
     WorldReadableSecretCheck,
     secret_warnings,
 )
-from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import change, encode, replace
 from ovs_metadata.store.layout import (
@@ -25,12 +21,6 @@ from ovs_metadata.store.layout import (
 from ovs_metadata.store.store import Store
 
 DEFAULT = config_template_path("default")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as opened:
-        yield opened
 
 
 def _open(monkeypatch: pytest.MonkeyPatch, store: Store, *paths: str) -> None:

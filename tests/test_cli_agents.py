@@ -1,8 +1,6 @@
 """`ovs-metadata agent`: who is alive, who is not any more, and whose configuration is old."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ from click.testing import CliRunner, Result
 from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.cli import agents
 from ovs_metadata.cli.main import main
-from ovs_metadata.store import open_store
 from ovs_metadata.store.layout import (
     AGENTS,
     agent_path,
@@ -19,18 +16,6 @@ from ovs_metadata.store.layout import (
     config_node_path,
 )
 from ovs_metadata.store.store import Store
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"directory:{tmp_path}/store"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = open_store(url)
-    yield opened
-    opened.close()
 
 
 def _run(url: str, *args: str, status: int = 0) -> Result:

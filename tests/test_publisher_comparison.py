@@ -41,12 +41,6 @@ class Ports:
         return {port["id"]: port for port in there if port["id"] in port_ids}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with contextlib.closing(open_store(f"directory:{tmp_path / 'store'}")) as opened:
-        yield opened
-
-
 def record(number: int, **changes: Any) -> PortRecord:
     return record_of(make_port(number, **changes))
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +20,6 @@ from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import StoreUnavailable
 from ovs_metadata.store.record import MAX_REVISION, PortRecord
 from ovs_metadata.store.store import Store
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"directory:{tmp_path / 'store'}"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with contextlib.closing(open_store(url)) as opened:
-        yield opened
 
 
 def change(wanted: PortRecord) -> Change:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -52,17 +51,6 @@ class Ports:
 
 class DatabaseGone(Exception):
     pass
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"directory:{tmp_path / 'store'}"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with contextlib.closing(open_store(url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """The sources of one host's configuration, read once."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.rig.process import wait_for
-from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import (
     ENABLED,
     ConfigSource,
@@ -22,13 +19,6 @@ from ovs_metadata.store.layout import (
     config_template_path,
 )
 from ovs_metadata.store.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"directory:{tmp_path}/store")
-    yield opened
-    opened.close()
 
 
 def test_an_unconfigured_host_has_empty_sources(store: Store) -> None:

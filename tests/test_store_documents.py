@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.store import open_store
 from ovs_metadata.store.documents import (
     MalformedDocument,
     Unstorable,
@@ -34,13 +31,6 @@ SCALARS = (
     st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 )
 TREES = st.recursive(SCALARS, lambda inner: st.dictionaries(NAMES, inner, max_size=3), max_leaves=8)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"directory:{tmp_path}/store")
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(
