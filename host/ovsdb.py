@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
+from ovs_metadata.host.confirming_idl import ConfirmingIdl
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb_schema import schema_helper
 from ovs_metadata.host.python_ovs import (
@@ -23,7 +24,6 @@ from ovs_metadata.host.python_ovs import (
     command,
     connection,
     exceptions,
-    jsonrpc,
     transaction,
 )
 
@@ -228,24 +228,17 @@ class Ovsdb:
         )
 
 
-class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
+class _Replica(ConfirmingIdl):
     """The IDL: calls `on_change` once per batch of messages, and confirms what it has seen.
 
     Rows are slow to read, and of a thousand ports one changes: what was read of a port is kept
     until its row, or that of an interface of its, changes.
-
-    A confirmation is an echo (RFC 7047, section 4.1.11) on the connection that the updates come by.
-    ovsdb-server executes requests one at a time, and before it takes a request from a connection it
-    writes all updates due on that connection (ovsdb/jsonrpc-server.c). So the reply follows every
-    update of what was committed before the echo was sent.
     """
 
     on_change: Callable[[], None] | None = None
 
     def __init__(self, target: str, helper: Any) -> None:
         super().__init__(target, helper)
-        self.wanted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._echo: _Echo | None = None
         self._left: set[int] | None = None  # None: the contents are new as a whole
         self._seen_seqno: int | None = None
         self._ports: list[Any] | None = None
@@ -318,50 +311,6 @@ class _Replica(connection.OvsdbIdl):  # type: ignore[misc]
             self._seen_seqno = seqno
         self.confirm_wanted()
         return changed
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether an echo is under way."""
-        return self._echo is not None and self._echo.sent
-
-    def confirm_wanted(self) -> None:
-        """Call back those whose echo has been answered, and send one for those who still wait."""
-        if self._echo is not None and self._echo.answered:
-            callbacks, self._echo = self._echo.callbacks, None
-            for callback in callbacks:
-                callback()
-        if self._echo is None and not self.wanted.empty():
-            self._echo = _Echo()
-        if self._echo is None or self._echo.sent or self.state != self.IDL_S_MONITORING:
-            return
-        while not self.wanted.empty():
-            self._echo.callbacks.append(self.wanted.get())
-        message = jsonrpc.Message.create_request("echo", [])
-        if not self._session.send(message):
-            self._outstanding_txns[message.id] = self._echo
-            self._echo.sent = True
-
-
-class _Echo:
-    """An echo among python-ovs's outstanding transactions, which get their replies in order."""
-
-    sent = False
-    answered = False
-
-    def __init__(self) -> None:
-        self.callbacks: list[Callable[[], None]] = []
-
-    def _process_reply(self, _message: Any) -> None:
-        self.answered = True
-
-    @property
-    def _status(self) -> None:
-        return None
-
-    @_status.setter
-    def _status(self, _value: Any) -> None:
-        """The connection is lost, and the echo with it (python-ovs says TRY_AGAIN)."""
-        self.sent = False
 
 
 class _Nudge:

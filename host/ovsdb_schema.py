@@ -1,15 +1,9 @@
-"""Fetches the schema of OVSDB within a bounded time.
+"""Fetches the schema of OVSDB within a bounded time."""
 
-ovsdbapp's own way waits for ever for a server that takes the connection and then says nothing, as
-one does that is stopped or overwhelmed. Runs on whatever thread asks; in processes patched by
-eventlet only that one waits.
-"""
-
-import errno
-import os
 from typing import Any
 
-from ovs_metadata.host.python_ovs import Stream, idlutils, jsonrpc, poller, timeval
+from ovs_metadata.host.ovsdb_call import call
+from ovs_metadata.host.python_ovs import idlutils
 
 DATABASE = "Open_vSwitch"
 
@@ -20,53 +14,4 @@ def schema_helper(target: str, timeout: float) -> Any:
     Raises:
         OSError: none does within `timeout` seconds, which they share.
     """
-    remotes = idlutils.parse_connection(target)
-    reasons = []
-    for remote in remotes:
-        try:
-            schema = _fetch(remote, timeout / len(remotes))
-        except OSError as error:
-            reasons.append(f"{remote}: {error}" if len(remotes) > 1 else str(error))
-        else:
-            return idlutils.create_schema_helper(schema)
-    raise OSError("; ".join(reasons))
-
-
-def _fetch(remote: str, timeout: float) -> Any:
-    milliseconds = round(timeout * 1000)
-    deadline = timeval.msec() + milliseconds
-    error, stream = Stream.open_block(Stream.open(remote), milliseconds)
-    if error:
-        raise OSError(os.strerror(error))
-    connection = jsonrpc.Connection(stream)
-    try:
-        reply = _call(connection, "get_schema", [DATABASE], deadline)
-    finally:
-        connection.close()
-    if reply is None:
-        raise OSError(f"it takes connections, and says nothing within {timeout:g} s")
-    if reply.error:
-        raise OSError(f"it has no schema for {DATABASE}: {reply.error}")
-    return reply.result
-
-
-def _call(connection: Any, method: str, parameters: list[str], deadline: int) -> Any:
-    """The reply to a call; None if there is none before the deadline, by python-ovs's clock."""
-    request = jsonrpc.Message.create_request(method, parameters)
-    connection.send(request)
-    while timeval.msec() < deadline:
-        error, message = connection.recv()
-        if error == errno.EAGAIN:
-            connection.run()
-            waiting = poller.Poller()
-            connection.wait(waiting)
-            connection.recv_wait(waiting)
-            waiting.timer_wait_until(deadline)
-            waiting.block()
-        elif error:
-            # Its end of stream is no errno.
-            why = os.strerror(error) if error > 0 else "it closes the connection"
-            raise OSError(why)
-        elif message.id == request.id:
-            return message
-    return None
+    return idlutils.create_schema_helper(call(target, timeout, "get_schema", [DATABASE]))

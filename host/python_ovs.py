@@ -8,7 +8,7 @@ from ovs_metadata.imports import not_importing
 
 with not_importing("eventlet"):
     from ovs import jsonrpc, poller, timeval
-    from ovs.db.idl import ROW_CREATE, ROW_DELETE
+    from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
     from ovs.stream import Stream
     from ovs.unixctl.client import UnixctlClient
     from ovsdbapp import exceptions
@@ -17,6 +17,7 @@ with not_importing("eventlet"):
 __all__ = [
     "ROW_CREATE",
     "ROW_DELETE",
+    "SchemaHelper",
     "Stream",
     "UnixctlClient",
     "command",

@@ -158,7 +158,7 @@ def server(path: Path, behaviour: Callable[[socket.socket], None]) -> Iterator[s
         (silence, r"says nothing within 0\.2 s"),
         (end, "closes the connection"),
         (nonsense, "is unreachable"),
-        (other_database, "no schema for Open_vSwitch: unknown database"),
+        (other_database, "refuses get_schema: unknown database"),
         (chatter, r"says nothing within 0\.2 s"),
         (schema_only, r"does not tell its contents within 0\.2 s"),
     ],
