@@ -40,6 +40,7 @@ from ovs_metadata.host.address import IpVersion, ofport_of
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
+from ovs_metadata.host.records import followed_records
 from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -211,7 +212,11 @@ class Service:
         config = self._config
         making = asyncio.create_task(
             asyncio.to_thread(
-                PortWatcher, config.ovsdb_connection, config.bridge, self._store, wake
+                PortWatcher,
+                config.ovsdb_connection,
+                config.bridge,
+                followed_records(config, self._store, "agent"),
+                wake,
             )
         )
         try:

@@ -20,11 +20,7 @@ from rich.text import Text
 from ovs_metadata.host.config import Config, ConfigError, load
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store import open_store
-from ovs_metadata.store.errors import (
-    RecordNotFound,
-    StoreError,
-    StoreUnavailable,
-)
+from ovs_metadata.store.errors import RecordNotFound, StoreError, StoreUnavailable
 from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 from ovs_metadata.untrusted import printable

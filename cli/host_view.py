@@ -15,6 +15,7 @@ from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
+from ovs_metadata.host.records import read_records
 from ovs_metadata.store.store import Store
 
 
@@ -22,7 +23,7 @@ from ovs_metadata.store.store import Store
 class Host:
     """What was seen.
 
-    records: of the ports on the bridge, sub-ports with their instances. stored: as the store has
+    records: of the ports on the bridge, sub-ports with their instances. stored: as their source has
     them.
     """
 
@@ -115,8 +116,8 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
 
     All commands read this host's ports here, so that they report the same status of each.
     """
-    port_ids = {interface.port_id for interface in bridge.interfaces}
-    read: Records = {port_id: store.state(port_id) for port_id in port_ids if port_id is not None}
+    port_ids = {each.port_id for each in bridge.interfaces if each.port_id is not None}
+    read: Records = read_records(config, store, port_ids)
     records = with_instances(read, port_ids)
     host_ports = join_ports(bridge.interfaces, read)
     statuses = port_statuses(bridge.interfaces, records, host_ports)

@@ -7,8 +7,9 @@ from typing import Any
 from netaddr import AddrFormatError
 
 from ovs_metadata.agent.response_class import last_response
+from ovs_metadata.cli.port_status import record_in
 from ovs_metadata.host.address import ofport_of
-from ovs_metadata.store.interface import MalformedRecord, PortState
+from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord
 
 COLUMNS = [
@@ -32,6 +33,8 @@ class ListedPort:
         match self.state:
             case PortRecord():
                 return {**self.state.document(), **here}
+            case BoundElsewhere(record):
+                return {**record.document(), "bound_elsewhere": True, **here}
             case MalformedRecord():
                 return {"port_id": self.port_id, "malformed": self.state.reason, **here}
             case None:
@@ -39,7 +42,7 @@ class ListedPort:
 
     def cells(self, show_all: bool) -> list[str | Sequence[str]]:
         """Return the cells of `COLUMNS`, and if asked of `LONG`, too."""
-        record = self.state if isinstance(self.state, PortRecord) else None
+        record = record_in(self.state)
         cells: list[str | Sequence[str]] = [
             self.port_id,
             record.device_id if record else self._why_no_record,

@@ -3,7 +3,7 @@
 A deployment's records are Neutron's business, and are published by its service plugin.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -21,6 +21,9 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.lazy import LazyGroup
 from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort
+from ovs_metadata.cli.port_status import record_in
+from ovs_metadata.host.config import OVN, Config
+from ovs_metadata.host.records import read_records
 from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
@@ -87,6 +90,7 @@ def set_port(
     force: bool,
 ) -> None:
     """Store the record of a port, replacing an older one."""
+    refuse_to_write(cli)
     given = {"--project": project, "--instance": instance, "--mac": mac, "--network": network}
     if document is not None:
         _refuse(given | {"--fixed-ip": fixed_ips or None, "--revision": revision})
@@ -124,7 +128,12 @@ def set_port(
 def get_port(cli: CliContext, port_id: str, output: str) -> None:
     """Show the record of a port."""
     with cli.open_store() as store:
-        record = store.get(port_id)
+        state = _states(cli, store, [port_id])[port_id]
+        if isinstance(state, MalformedRecord):
+            raise state
+        record = record_in(state)
+        if record is None:
+            raise RecordNotFound(port_id)
     document = record.document()
     if output == "json":
         print_json(document)
@@ -148,14 +157,18 @@ def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> N
 
     That is ofport, port address, requests and the last answer of the ports on this host. Ports here
     that have no record are shown, too. Records that cannot be used are shown with what is wrong
-    with them.
+    with them. Where records come from OVN's southbound database, only ports on this host are shown.
     """
     ports_here, silence = _ports_here(cli)
     if here and silence:
         raise CommandError(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with cli.open_store() as store:
-        found: dict[str, PortState] = {} if here else dict(store.records())
-        found |= {id_: store.state(id_) for id_ in ports_here.keys() - found.keys()}
+        found: dict[str, PortState] = {}
+        if _from_ovn(cli):
+            found = _states(cli, store, _plugged(cli.load_config()))
+        elif not here:
+            found = dict(store.records())
+        found |= _states(cli, store, ports_here.keys() - found.keys())
     listed = [
         ListedPort(port_id, state, ports_here.get(port_id))
         for port_id, state in sorted(found.items())
@@ -173,9 +186,38 @@ def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> N
 @click.pass_obj
 def delete_port(cli: CliContext, port_id: str) -> None:
     """Delete the record of a port; its instance gets no metadata any more."""
+    refuse_to_write(cli)
     with cli.open_store() as store:
         if not store.delete(port_id):
             raise RecordNotFound(port_id)
+
+
+def refuse_to_write(cli: CliContext) -> None:
+    """End the command where no agent would read what it writes."""
+    if _from_ovn(cli):
+        raise CommandError(
+            "port records come from OVN's southbound database ([store] records = ovn), and Neutron "
+            "writes them there: name a store with --store to write to one nevertheless"
+        )
+
+
+def _from_ovn(cli: CliContext) -> bool:
+    """Whether the records are OVN's, and not those of a store that is named."""
+    return cli.store is None and cli.load_config().records == OVN
+
+
+def _plugged(config: Config) -> set[str]:
+    """The ports on the bridge; if it cannot be read, that ends the command."""
+    from ovs_metadata.cli.host_view import bridge_of  # noqa: PLC0415 - loads python-ovs
+
+    return {each.port_id for each in bridge_of(config).interfaces if each.port_id is not None}
+
+
+def _states(cli: CliContext, store: Store, port_ids: Collection[str]) -> dict[str, PortState]:
+    """What is known of these ports; raises StoreError."""
+    if _from_ovn(cli):
+        return read_records(cli.load_config(), store, port_ids)
+    return {port_id: store.state(port_id) for port_id in port_ids}
 
 
 def _require(given: dict[str, str | None]) -> None:

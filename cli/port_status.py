@@ -16,7 +16,7 @@ from ovs_metadata.host.join import (
     may_be_served,
 )
 from ovs_metadata.proxy.control.identity import Entry, Pending
-from ovs_metadata.store.interface import MalformedRecord
+from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import COMPUTE, PortRecord
 
 
@@ -75,7 +75,7 @@ def _port_status(
 ) -> PortStatus:
     port_id = interface.port_id
     state = records.get(port_id) if port_id else None
-    record = state if isinstance(state, PortRecord) else None
+    record = record_in(state)
     served = host_ports.served.get(interface.ofport or 0)
     if served and served.interface == interface.name:
         entry = identities[port_address(served.ofport)]
@@ -118,6 +118,13 @@ def _why_not_served(record: PortRecord) -> str:
     if not owner.startswith(COMPUTE):
         return f"its device owner is {owner!r}: only ports of instances ({COMPUTE}…) are served"
     return "it is disabled in Neutron (admin_state_up is false)"
+
+
+def record_in(state: PortState) -> PortRecord | None:
+    """The record in a port's state, also if the port is another hypervisor's at present."""
+    if isinstance(state, BoundElsewhere):
+        return state.record
+    return state if isinstance(state, PortRecord) else None
 
 
 def chosen(every: Iterable[PortStatus], selector: str) -> list[PortStatus]:

@@ -25,6 +25,7 @@ from ovs_metadata.cli.common import (
     print_json,
 )
 from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, with_openstacksdk
+from ovs_metadata.cli.port import refuse_to_write
 from ovs_metadata.publisher.bulk import SyncResult, TooManyRemovals, synchronise
 from ovs_metadata.publisher.comparison import Action, Difference
 from ovs_metadata.store.record import PortRecord
@@ -68,6 +69,7 @@ def sync_ports(
     Neutron cannot be used, 5 with --dry-run when there is something to do.
     """
     assert from_neutron  # noqa: S101 - there is no other source yet
+    refuse_to_write(cli)
     refusal = ""
     with asking_neutron(os_cloud, os_endpoint):
         source = with_openstacksdk("ovs_metadata.publisher.neutron_api:ApiPorts")(

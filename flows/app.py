@@ -33,6 +33,7 @@ from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
+from ovs_metadata.host.records import followed_records
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store.configuration import ConfigurationFollower, is_enabled
 from ovs_metadata.store.interface import StoreError
@@ -123,11 +124,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         if self._config.controller == "external":
             # As the agent's child this process lives only while metadata is enabled.
             self._deployment = ConfigurationFollower(store, self._config.host, self._wake.set)
+        records = followed_records(self._config, store, "flows")
         waiting = False
         while self._watcher is None:
             try:
                 self._watcher = PortWatcher(
-                    self._config.ovsdb_connection, self._config.bridge, store, self._wake.set
+                    self._config.ovsdb_connection, self._config.bridge, records, self._wake.set
                 )
             except OvsdbUnreachable as error:
                 if not waiting:

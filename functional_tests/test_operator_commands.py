@@ -181,9 +181,9 @@ def test_a_port_without_a_record(running: tuple[Hypervisor, Guest, Guest]) -> No
     hypervisor.ovs.ofport(guest.tap)
     try:
         document = _trace(hypervisor, 1, guest.tap)
-        assert document["why_not"] == "the store has no record of it"
+        assert document["why_not"] == "there is no record of it"
         assert document["request"]["verdict"].startswith("is switched by NORMAL")
-        assert "the store has no record of it" in document["request"]["verdict"]
+        assert "there is no record of it" in document["request"]["verdict"]
         assert document["answer"]["right"] is False
         (port,) = _flows(hypervisor, guest.instance_id)["ports"]
         assert (port["served"], port["flows"]) == (False, [])

@@ -85,7 +85,7 @@ def test_status_with_the_agent_up_and_down(host: tuple[Hypervisor, Guest]) -> No
     lonely = hypervisor.add_guest("lonely", record=False)
     wait_for(lambda: status(hypervisor, 0)["ports"]["pending"] == 1, "the port to be pending", 15)
     (why,) = status(hypervisor, 0)["not_served"]
-    assert (why["port_id"], why["why_not"]) == (lonely.port_id, "the store has no record of it")
+    assert (why["port_id"], why["why_not"]) == (lonely.port_id, "there is no record of it")
 
     agent.stop()
     down = status(hypervisor, 1)

@@ -22,6 +22,9 @@ LOG = logging.getLogger(__name__)
 
 DEFAULT_PATH = Path("/etc/ovs-metadata/agent.conf")
 
+OVN = "ovn"
+"""[store] records: port records come from OVN's southbound database."""
+
 _OPTIONS: dict[str, list[Any]] = {
     "ovs": [
         cfg.StrOpt(
@@ -49,6 +52,19 @@ _OPTIONS: dict[str, list[Any]] = {
             "zookeeper://HOST:PORT,HOST:PORT/CHROOT.",
         ),
         cfg.StrOpt(
+            "records",
+            default="store",
+            choices=[
+                ("store", "Neutron's plugin ovs_metadata writes them into the store"),
+                (
+                    OVN,
+                    "OVN's southbound database, on a hypervisor of ML2/OVN: the store then has "
+                    "the configuration alone, and may be a directory",
+                ),
+            ],
+            help="Where port records come from.",
+        ),
+        cfg.StrOpt(
             "zookeeper_auth_file",
             default="",
             help="File with one line USER:PASSWORD, readable by its owner alone: the credentials "
@@ -70,8 +86,33 @@ _OPTIONS: dict[str, list[Any]] = {
         cfg.StrOpt(
             "snapshot_dir",
             default="/var/lib/ovs-metadata",
-            help="Directory where what is followed in ZooKeeper is kept, for a restart while no "
-            "ZooKeeper answers. Empty: not kept.",
+            help="Directory where what is followed in ZooKeeper, or in OVN's southbound database, "
+            "is kept, for a restart while it does not answer. Empty: not kept.",
+        ),
+    ],
+    "ovn": [
+        cfg.StrOpt(
+            "remote",
+            default="",
+            help="OVN's southbound database: ssl:ADDRESS:PORT or tcp:ADDRESS:PORT, several "
+            "separated by commas. Empty: external_ids:ovn-remote of Open_vSwitch, which "
+            "ovn-controller uses. This section counts with records = ovn in [store].",
+        ),
+        cfg.StrOpt(
+            "ca_file",
+            default="",
+            help="CA certificates that the database's certificate must be signed by. Empty: "
+            "ca_cert of Open_vSwitch's table SSL.",
+        ),
+        cfg.StrOpt(
+            "cert_file",
+            default="",
+            help="Certificate to show to the database. Empty: certificate of that table.",
+        ),
+        cfg.StrOpt(
+            "key_file",
+            default="",
+            help="Private key of that certificate. Empty: private_key of that table.",
         ),
     ],
     "agent": [
@@ -181,6 +222,16 @@ class StoreOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class OvnOptions:
+    """How OVN's southbound database is reached; None where OVSDB says it."""
+
+    remote: str = ""
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The ini file as one value. See the options above for meanings and units."""
 
@@ -200,6 +251,8 @@ class Config:
     audit_interval: int
     admin_listen: Listen | None
     path: Path | None = None
+    records: str = "store"
+    ovn: OvnOptions = OvnOptions()
 
     @property
     def admin_socket(self) -> Path:
@@ -308,6 +361,13 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
         audit_interval=conf.flows.audit_interval,
         admin_listen=_admin_listen(conf.admin.listen),
         path=path,
+        records=conf.store.records,
+        ovn=OvnOptions(
+            remote=conf.ovn.remote,
+            ca_file=_path(conf.ovn.ca_file),
+            cert_file=_path(conf.ovn.cert_file),
+            key_file=_path(conf.ovn.key_file),
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ovs_metadata.host.address import why_unservable
-from ovs_metadata.store.interface import PortState
+from ovs_metadata.store.interface import BoundElsewhere, PortState
 from ovs_metadata.store.record import COMPUTE, SUBPORT, PortRecord
 
 DEAD_VLAN = 4095
@@ -65,7 +65,7 @@ class ServedPort:
 
 
 Records = Mapping[str, PortState]
-"""The state of each port in the store; a port that the store has not reported is absent."""
+"""The state of each port; one that has not been reported is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,10 @@ class HostPorts:
     """The outcome of a join.
 
     served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
-    (missing, or malformed), and for those that are about to get another number. undecided: the
-    pending ofports whose record the store has not reported yet. refused: what is wrong, by
-    interface name. pending_reasons: why a port is pending, by ofport. Both are words for operators.
+    (missing, or malformed), whose port is bound to another chassis, and for those that are about to
+    get another number. undecided: the pending ofports whose record has not been reported yet.
+    refused: what is wrong, by interface name. pending_reasons: why a port is pending, by ofport.
+    Both are words for operators.
     """
 
     served: Mapping[int, ServedPort] = field(default_factory=dict)
@@ -162,13 +163,16 @@ def _is_nobodys(interface: Interface, records: Records) -> bool:
 
 def _why_pending(port_id: str, records: Records) -> str:
     if port_id not in records:
-        return "the store has not answered about it yet"
-    state = records[port_id]
-    if state is None:
-        return "the store has no record of it"
-    if isinstance(state, PortRecord):
-        return "its OpenFlow number is about to change"
-    return "the store's record of it cannot be used"
+        return "its record has not been read yet"
+    match records[port_id]:
+        case None:
+            return "there is no record of it"
+        case PortRecord():
+            return "its OpenFlow number is about to change"
+        case BoundElsewhere():
+            return "OVN has bound it to another chassis"
+        case _:
+            return "its record cannot be used"
 
 
 def may_be_served(record: PortRecord) -> bool:

@@ -1,6 +1,6 @@
-"""This host's ports, live: OVSDB and the store, followed together.
+"""This host's ports, live: OVSDB and the source of records, followed together.
 
-Callbacks come from OVSDB's thread and the store's; both only replace a value under a lock and
+Callbacks come from OVSDB's thread and the records'; both only replace a value under a lock and
 tell the owner that something changed. The owner calls `state` when it gets round to it, however
 many changes there were. Lives from construction to `close`.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from ovs_metadata.host.join import HostPorts, is_instances, join_ports
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+from ovs_metadata.host.records import Records
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.interface import MalformedRecord, PortState
-from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class PortWatcher:
     """Follows one bridge and the records of the ports on it."""
 
     def __init__(
-        self, ovsdb_connection: str, bridge: str, store: Store, on_change: Callable[[], None]
+        self, ovsdb_connection: str, bridge: str, records: Records, on_change: Callable[[], None]
     ) -> None:
         """Start following; raises OvsdbUnreachable. `on_change` is called from any thread."""
         self._on_change = on_change
@@ -43,7 +43,7 @@ class PortWatcher:
         self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
         self._unserved = ProblemLog(LOG, "interface %s")
         self._had_bridge: bool | None = None
-        self._follower = store.follow(self._record_changed)
+        self._follower = records.follow(self._record_changed)
         try:
             self.ovsdb = Ovsdb(ovsdb_connection, bridge, self._bridge_changed)
         except BaseException:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ovs_metadata.host.config import Config
+from ovs_metadata.host.records import southbound_snapshot
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import FatalCallback
 from ovs_metadata.store.security import read_security
@@ -52,9 +53,9 @@ def open_configured_store(
 def remove_snapshots(config: Config) -> None:
     """Remove what processes of this host have kept; raises OSError."""
     for name in SNAPSHOTS:
-        path = _snapshot(config, name)
-        if path:
-            path.unlink(missing_ok=True)
+        for path in (_snapshot(config, name), southbound_snapshot(config, name)):
+            if path:
+                path.unlink(missing_ok=True)
 
 
 def _snapshot(config: Config, name: str) -> Path | None:

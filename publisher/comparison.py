@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from ovs_metadata.publisher.ports import Port, change_of, is_compute_port
-from ovs_metadata.store.interface import MalformedRecord, PortState
+from ovs_metadata.store.interface import MalformedRecord, StoredState
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
 
@@ -65,7 +65,7 @@ class Difference:
     action: Action
     port_id: str
     record: PortRecord | None = None
-    stored: PortState = None
+    stored: StoredState = None
     force: bool = False
 
 
@@ -133,7 +133,7 @@ def _records(source: PortSource) -> Iterator[PortRecord]:
 
 def _merge(
     wanted: Iterator[PortRecord], stored: Iterator[tuple[str, PortRecord | MalformedRecord]]
-) -> Iterator[tuple[str, PortRecord | None, PortState]]:
+) -> Iterator[tuple[str, PortRecord | None, StoredState]]:
     """Pair the records of each port, in order of ids."""
     record, entry = next(wanted, None), next(stored, None)
     while record is not None or entry is not None:
@@ -149,7 +149,7 @@ def _merge(
             record, entry = next(wanted, None), next(stored, None)
 
 
-def _judge(port_id: str, record: PortRecord | None, stored: PortState) -> Difference | None:
+def _judge(port_id: str, record: PortRecord | None, stored: StoredState) -> Difference | None:
     """The difference, if one look suffices; None if Neutron must be read again."""
     if record is None:
         # Created since Neutron was read?
@@ -179,7 +179,7 @@ def _second_look(
         yield _decide(difference.port_id, record, states[difference.port_id])
 
 
-def _decide(port_id: str, record: PortRecord | None, stored: PortState) -> Difference:
+def _decide(port_id: str, record: PortRecord | None, stored: StoredState) -> Difference:
     if record is None:
         action = Action.NONE if stored is None else Action.REMOVE
         return Difference(action, port_id, None, stored)

@@ -18,6 +18,7 @@ from ovs_metadata.store.record import PortRecord
 __all__ = [
     "Announced",
     "Announcement",
+    "BoundElsewhere",
     "Document",
     "DocumentFollower",
     "DocumentListener",
@@ -29,11 +30,23 @@ __all__ = [
     "RecordNotFound",
     "StoreError",
     "StoreUnavailable",
+    "StoredState",
     "UnknownLayout",
 ]
 
-PortState = Union[PortRecord, MalformedRecord, None]
-"""The state of a port; None means that it has no record."""
+
+@dataclass(frozen=True)
+class BoundElsewhere:
+    """A port that is another hypervisor's at present, whatever is plugged in here."""
+
+    record: PortRecord
+
+
+StoredState = Union[PortRecord, MalformedRecord, None]
+"""The state of a port in the store; None means that it has no record."""
+
+PortState = Union[StoredState, BoundElsewhere]
+"""The state of a port, whatever the source of its record."""
 
 Listener = Callable[[str, PortState], None]
 """Called with a port's id and its present state.

@@ -24,7 +24,7 @@ from ovs_metadata.store.interface import (
     DocumentListener,
     Follower,
     Listener,
-    PortState,
+    StoredState,
 )
 from ovs_metadata.store.node_type import DOCUMENTS, PORTS
 from ovs_metadata.store.nodes import Node, Nodes
@@ -68,7 +68,7 @@ class Store:
             return found
         raise found or RecordNotFound(port_id)
 
-    def state(self, port_id: str) -> PortState:
+    def state(self, port_id: str) -> StoredState:
         """The state of a port: its record, None if there is none, or why it is unusable."""
         node = self.nodes.read(layout.port_path(port_id)) if is_port_id(port_id) else None
         found = _stored(port_id, node)

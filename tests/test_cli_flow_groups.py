@@ -48,7 +48,7 @@ def test_flows_for_all_ports_come_first_then_each_port() -> None:
     assert one.port_status.interface == TAP1
     assert {flow.cookie for flow in one.flows} == {cookie(5)}
     assert two.port_status
-    assert two.port_status.reason == "the store has no record of it"
+    assert two.port_status.reason == "there is no record of it"
     assert two.flows == ()
 
 

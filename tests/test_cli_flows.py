@@ -139,7 +139,7 @@ def test_flows_are_listed_by_port_after_those_for_all(run: Callable[..., Result]
     ]
     assert f"instance {ONE.device_id}, 10.0.0.5\n" in shown.stdout
     assert f"instance {THREE.device_id}, no fixed IP known\n" in shown.stdout
-    assert "not served: the store has no record of it\n" in shown.stdout
+    assert "not served: there is no record of it\n" in shown.stdout
     assert "MISSING" not in shown.stdout
 
 
@@ -170,7 +170,7 @@ def test_as_json_each_flow_has_all_its_values(run: Callable[..., Result], switch
     assert by_ofport[5]["flows"][0]["state"] == "installed"
     assert by_ofport[5]["flows"][0]["table_name"] is None
     assert {flow["table_name"] for flow in by_ofport[5]["flows"]} > {"MetadataToProxy"}
-    assert by_ofport[7]["why_not"] == "the store has no record of it"
+    assert by_ofport[7]["why_not"] == "there is no record of it"
     assert by_ofport[9] == {
         "port_id": None,
         "instance": None,

@@ -26,7 +26,7 @@ CONTEXT = TraceContext(
     desired=DESIRED,
     ours=named(DESIRED) | {(HOOK.table, HOOK.priority, HOOK.match)},
 )
-UNSERVED = dataclasses.replace(CONTEXT, reason="the store has no record of it")
+UNSERVED = dataclasses.replace(CONTEXT, reason="there is no record of it")
 
 TO_PROXY = Trace(
     (HOOK, TraceStep(200, "tcp,in_port=5", 200, cookie(5), ("output:1",))),
@@ -104,7 +104,7 @@ def test_a_request_that_should_meet_no_hook_says_why_there_is_none() -> None:
     verdict = of_request(Trace((TraceStep(0, "", 0, 0, ("NORMAL",)),)), IPV4, UNSERVED)
     assert verdict.words == (
         "is switched by NORMAL, like any other traffic: there is no hook for this port, because "
-        "the store has no record of it"
+        "there is no record of it"
     )
 
 

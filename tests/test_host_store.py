@@ -42,7 +42,7 @@ def test_snapshots_are_removed_and_nothing_else(path: Path, tmp_path: Path) -> N
     path.write_text(f"[store]\nurl = zookeeper://zk1.invalid\nsnapshot_dir = {tmp_path}/state")
     state = tmp_path / "state"
     state.mkdir()
-    for name in ("agent.snapshot", "flows.snapshot", "notes"):
+    for name in ("agent.snapshot", "flows.snapshot", "flows-southbound.snapshot", "notes"):
         (state / name).touch()
     remove_snapshots(config.load(path))
     remove_snapshots(config.load(path))

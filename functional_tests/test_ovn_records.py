@@ -1,0 +1,148 @@
+"""An ML2/OVN hypervisor needs no record in the store: OVN's southbound database has them all."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypervisor_fixtures import close_hypervisor, make_hypervisor
+
+from lab.load.steady_load import Load
+from lab.rig.guest import Guest
+from lab.rig.process import LabError, run, wait_for
+from lab.upstream.ovn import OvnCentral, OvnController
+from lab.upstream.ovn_install import SUITES, install_ovn
+
+
+class OvnRecords:
+    """A hypervisor that takes its records from a real OVN, and the guests on it."""
+
+    def __init__(self, suite: str) -> None:
+        installation = install_ovn(suite)
+        self.hypervisor = make_hypervisor(openvswitch=installation.openvswitch)
+        self.central = OvnCentral(installation, self.hypervisor.root / "ovn")
+        self.controller = OvnController(self.central, self.hypervisor)
+
+    def start(self) -> None:
+        hypervisor = self.hypervisor
+        hypervisor.start()
+        hypervisor.configure(store={"records": "ovn"})
+        hypervisor.start_metadata_service()
+        self.central.start()
+        self.controller.start()
+        hypervisor.start_agent()
+
+    def close(self) -> None:
+        close_hypervisor(self.hypervisor)
+        self.central.stop()
+
+    def add_guest(self, suffix: str, **of: str) -> Guest:
+        hypervisor = self.hypervisor
+        guest = hypervisor.add_guest(suffix, plug=False, record=False, **of)
+        self.central.add_port(guest)
+        guest.plug(hypervisor.ovs, hypervisor.bridge)
+        hypervisor.wait_until_served(guest)
+        self.central.wait_for_controllers()
+        return guest
+
+    def wait_until_not_served(self, guest: Guest) -> None:
+        ofport = self.hypervisor.ovs.ofport(guest.tap)
+        wait_for(lambda: not self.hypervisor.flows_of(ofport), "its flows to go")
+
+    def cli(self, *args: str) -> str:
+        """What `ovs-metadata` prints here."""
+        program = Path(sys.executable).parent / "ovs-metadata"
+        inside = ("ip", "netns", "exec", self.hypervisor.namespace)
+        return run(*inside, program, "--config", self.hypervisor.config, *args)
+
+    def listed(self, guest: Guest) -> dict[str, object]:
+        """The port as `ovs-metadata port list` shows it."""
+        every = json.loads(self.cli("port", "list", "--format", "json"))
+        found: dict[str, object] = next(e for e in every if e["port_id"] == guest.port_id)
+        return found
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def ovn(request: pytest.FixtureRequest) -> Iterator[OvnRecords]:
+    ovn = OvnRecords(request.param)
+    try:
+        ovn.start()
+        yield ovn
+    finally:
+        ovn.close()
+
+
+@pytest.fixture(scope="module")
+def guest(ovn: OvnRecords) -> Guest:
+    return ovn.add_guest("guest")
+
+
+def test_first_light_without_a_record_in_the_store(ovn: OvnRecords, guest: Guest) -> None:
+    twin = ovn.add_guest("twin", mac=guest.mac, address=guest.address)
+    for each in (guest, twin):
+        assert each.identity() == each.instance_id
+        assert each.identity(ipv6=True) == each.instance_id
+        row = ovn.listed(each)
+        assert (row["device_id"], row["fixed_ips"]) == (each.instance_id, [each.ip])
+    assert not list(ovn.hypervisor.store.port_ids())
+
+
+def test_a_disabled_port_is_not_served(ovn: OvnRecords, guest: Guest) -> None:
+    ovn.central.nbctl("lsp-set-enabled", guest.port_id, "disabled")
+    ovn.wait_until_not_served(guest)
+    assert ovn.listed(guest)["admin_state_up"] is False
+    ovn.central.nbctl("lsp-set-enabled", guest.port_id, "enabled")
+    ovn.hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+
+
+def test_a_port_that_is_bound_to_another_chassis_waits(ovn: OvnRecords, guest: Guest) -> None:
+    """As after a live migration, before this hypervisor has unplugged it, and back again."""
+    ovn.central.sbctl("--may-exist", "chassis-add", "other", "geneve", "127.0.0.2")
+    options = ("lsp-set-options", guest.port_id)
+    ovn.central.nbctl("--wait=hv", *options, "requested-chassis=other")
+    ovn.central.sbctl("--may-exist", "lsp-bind", guest.port_id, "other")
+    wait_for(lambda: ovn.listed(guest).get("bound_elsewhere"), "the port to be bound elsewhere")
+    ovn.wait_until_not_served(guest)
+    assert "OVN has bound it to another chassis" in ovn.cli("status")
+    ovn.central.nbctl("--wait=hv", *options)
+    ovn.hypervisor.wait_until_served(guest)
+    wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served again")
+
+
+@pytest.mark.parametrize("way", ["exit", "killed"])
+def test_ovn_controller_goes_and_comes(ovn: OvnRecords, guest: Guest, way: str) -> None:
+    """When it exits, it takes its chassis with it, and the port is bound nowhere."""
+    load = Load(guest, ovn.hypervisor.root, clients=1)
+    if way == "exit":
+        ovn.controller.exit()
+    else:
+        ovn.controller.kill()
+    ovn.hypervisor.wait_until_served(guest)
+    ovn.controller.start_again()
+    ovn.hypervisor.wait_until_served(guest)
+    summary = load.stop()
+    assert (summary.strangers, summary.failed) == (0, 0)
+    assert summary.answered
+
+
+def test_the_southbound_database_is_away(ovn: OvnRecords, guest: Guest) -> None:
+    """Guests stay served, and the agent that starts meanwhile serves them, too."""
+    agent = ovn.hypervisor.processes["agent"]
+    ovn.central.stop_database("sb")
+    try:
+        assert guest.identity() == guest.instance_id
+        agent.stop()
+        ovn.hypervisor.start_agent()
+        wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served again", 30)
+    finally:
+        ovn.central.start_database("sb")
+    later = ovn.add_guest("later")
+    assert later.identity() == later.instance_id
+
+
+def test_records_are_not_written_where_no_agent_reads_them(ovn: OvnRecords, guest: Guest) -> None:
+    with pytest.raises(LabError, match="Neutron writes them there"):
+        ovn.cli("port", "delete", guest.port_id)
+    assert guest.identity() == guest.instance_id

@@ -1,0 +1,270 @@
+"""Records from a real southbound database of OVN: changes, outages, TLS, and many other ports."""
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from contracts.store_support import StateRecorder
+
+from lab.rig.certificates import Authority
+from lab.rig.process import wait_for
+from lab.rig.southbound import Southbound
+from lab.upstream.ovn_install import install_ovn
+from ovs_metadata.host.southbound.follower import SouthboundFollower, read_states
+from ovs_metadata.host.southbound.location import Location, TlsFiles
+from ovs_metadata.store.errors import StoreUnavailable
+from ovs_metadata.store.interface import BoundElsewhere, PortState
+from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.snapshot import Snapshot
+
+HERE, THERE = "hv1", "hv2"
+
+
+@pytest.fixture(scope="module")
+def schema() -> Path:
+    return install_ovn("bookworm").schema("sb")
+
+
+@pytest.fixture
+def database(tmp_path: Path, schema: Path) -> Iterator[Southbound]:
+    with Southbound(tmp_path / "southbound", schema) as database:
+        yield database
+
+
+class Followed:
+    """A follower on this host, and what it reported."""
+
+    def __init__(self, location: Callable[[], Location], snapshot: Path | None = None) -> None:
+        self.received = StateRecorder()
+        kept = Snapshot(snapshot, "test") if snapshot else None
+        self.follower = SouthboundFollower(location, self.received, kept)
+
+    def close(self) -> None:
+        self.follower.close()
+
+    def confirm(self, timeout: float = 10.0) -> None:
+        confirmed = threading.Event()
+        self.follower.confirm(confirmed.set)
+        assert confirmed.wait(timeout)
+
+    def last(self, port_id: str) -> PortState:
+        self.confirm()
+        return self.received.of(port_id)[-1]
+
+    def wait_for_state(self, port_id: str) -> PortState:
+        return wait_for(lambda: self.received.of(port_id), f"a state of {port_id}")[-1]
+
+
+def at(database: Southbound, tls: TlsFiles | None = None) -> Callable[[], Location]:
+    return lambda: Location(database.remote, HERE, 1000, tls)
+
+
+@pytest.fixture
+def followed(database: Southbound) -> Iterator[Followed]:
+    with contextlib.closing(Followed(at(database))) as followed:
+        yield followed
+
+
+def new_ports(count: int) -> list[str]:
+    return [str(uuid4()) for _ in range(count)]
+
+
+def test_the_life_of_a_port(database: Southbound, followed: Followed) -> None:
+    here, there = database.add_chassis(HERE), database.add_chassis(THERE)
+    port, other = new_ports(2)
+    followed.follower.set_ports([port, "no-port"])
+    assert followed.wait_for_state(port) is None
+    assert followed.wait_for_state("no-port") is None
+    database.add_ports([port, other])
+    record = followed.last(port)
+    assert isinstance(record, PortRecord)
+    assert (record.port_id, record.device_id, record.fixed_ips) == (port, port, ("10.0.0.1",))
+    database.change_port(port, here)
+    assert followed.last(port) == record
+    database.change_port(port, there)  # it migrates, and returns
+    assert followed.last(port) == BoundElsewhere(record)
+    database.change_port(port, here)
+    assert followed.last(port) == record
+    database.disable(port)
+    disabled = followed.last(port)
+    assert isinstance(disabled, PortRecord)
+    assert not disabled.admin_state_up
+    database.enable(port)
+    assert followed.last(port) == record
+    database.change_port(port, device_id="another-instance")
+    changed = followed.last(port)
+    assert isinstance(changed, PortRecord)
+    assert changed.device_id == "another-instance"
+    database.remove_port(port)
+    assert followed.last(port) is None
+    assert not followed.received.of(other)
+
+
+def test_a_port_that_is_followed_later_and_again(database: Southbound, followed: Followed) -> None:
+    one, two = new_ports(2)
+    database.add_ports([one, two])
+    followed.follower.set_ports([one])
+    record = followed.wait_for_state(one)
+    followed.follower.set_ports([one, two])
+    assert followed.wait_for_state(two)
+    for _ in range(20):  # the server may be about to drop or to send its row
+        followed.follower.set_ports([two])
+        followed.follower.set_ports([one, two])
+    wait_for(lambda: followed.received.of(one)[-1] == record, "the port that has returned")
+    assert None not in followed.received.of(one)
+    followed.follower.set_ports([two])
+    told = len(followed.received.of(one))
+    database.change_port(one, device_id="another-instance")
+    followed.confirm()
+    assert len(followed.received.of(one)) == told
+
+
+def test_an_outage(database: Southbound, followed: Followed) -> None:
+    """The last state stays, and what changed meanwhile is reported afterwards."""
+    here, there = database.add_chassis(HERE), database.add_chassis(THERE)
+    stays, moves, goes = ports = new_ports(3)
+    database.add_ports(ports, here)
+    followed.follower.set_ports(ports)
+    records = {port: followed.wait_for_state(port) for port in ports}
+    database.stop()
+    followed.confirm()  # nothing newer can be known
+    assert {port: followed.received.of(port) for port in ports} == {p: [records[p]] for p in ports}
+    database.serve()
+    database.change_port(moves, there)
+    database.remove_port(goes)
+    followed.received.wait_for(goes, None, 30)
+    moved = records[moves]
+    assert isinstance(moved, PortRecord)
+    followed.received.wait_for(moves, BoundElsewhere(moved))
+    assert followed.received.of(stays) == [records[stays]]
+
+
+def test_a_start_during_an_outage_serves_from_the_snapshot(
+    database: Southbound, tmp_path: Path
+) -> None:
+    here = database.add_chassis(HERE)
+    known, unknown = new_ports(2)
+    database.add_ports([known, unknown], here)
+    snapshot = tmp_path / "state" / "agent.snapshot"
+    with contextlib.closing(Followed(at(database), snapshot)) as before:
+        before.follower.set_ports([known])
+        record = before.wait_for_state(known)
+    database.stop()
+    with contextlib.closing(Followed(at(database), snapshot)) as after:
+        after.follower.set_ports([known, unknown])
+        assert after.wait_for_state(known) == record
+        assert not after.received.of(unknown)
+        database.serve()
+        database.change_port(known, device_id="another-instance")
+        after.received.wait_for(unknown, after.wait_for_state(unknown))
+        wait_for(lambda: after.received.of(known)[-1] != record, "the change during the outage", 30)
+
+
+def test_a_remote_that_moves_is_followed(tmp_path: Path, schema: Path) -> None:
+    """One look at a time; the connection to the former database ends."""
+    port = str(uuid4())
+    with (
+        Southbound(tmp_path / "one", schema) as one,
+        Southbound(tmp_path / "two", schema) as two,
+    ):
+        one.add_ports([port])
+        two.add_ports([port], device_id="as-the-second-says")
+        remotes = [one.remote]
+        locate = lambda: Location(remotes[-1], HERE)  # noqa: E731
+        with contextlib.closing(Followed(locate)) as followed:
+            followed.follower.set_ports([port])
+            followed.wait_for_state(port)
+            # Several, one of which does not answer.
+            remotes.append(f"{two.remote},tcp:127.0.0.1:9")
+            wait_for(lambda: len(followed.received.of(port)) > 1, "the second database", 30)
+    told = followed.received.of(port)[-1]
+    assert isinstance(told, PortRecord)
+    assert told.device_id == "as-the-second-says"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def tls_files(authority: Authority, name: str) -> TlsFiles:
+    certificate, key = authority.sign(name)
+    return TlsFiles(str(key), str(certificate), str(authority.certificate))
+
+
+def test_tls(tmp_path: Path, schema: Path, authority: Authority) -> None:
+    certificate, key = authority.sign("southbound")
+    files = (key, certificate, authority.certificate)
+    port = str(uuid4())
+    with Southbound(tmp_path / "southbound", schema, files) as database:
+        database.add_ports([port])
+        states = read_states(at(database, tls_files(authority, HERE)), [port], 10)
+        assert isinstance(states[port], PortRecord)
+        # Another authority than the server's: neither believes the other.
+        other = Authority(tmp_path / "other")
+        with pytest.raises(StoreUnavailable, match=r"ssl:127\.0\.0\.1:\d+ does not answer"):
+            read_states(at(database, tls_files(other, HERE)), [port], 2)
+
+
+def test_tls_files_that_appear_later(
+    tmp_path: Path, schema: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = authority.sign("southbound")
+    port = str(uuid4())
+    missing = tmp_path / "hv1.pem"
+    ours = tls_files(authority, HERE)
+    files = TlsFiles(ours.key, str(missing), ours.authorities)
+    with Southbound(
+        tmp_path / "southbound", schema, (key, certificate, authority.certificate)
+    ) as database:
+        database.add_ports([port])
+        with contextlib.closing(Followed(at(database, files))) as followed:
+            followed.follower.set_ports([port])
+            wait_for(lambda: "cannot be used" in caplog.text, "a line in the log")
+            os.link(ours.certificate, missing)
+            assert isinstance(followed.wait_for_state(port), PortRecord)
+
+
+def test_memory_and_traffic_depend_on_this_hosts_ports_alone(
+    tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """50 own ports among 10,000, each of which has logical flows."""
+    here = own = None
+    figures = {}
+    for others in (0, 10_000):
+        with Southbound(tmp_path / f"{others}", schema) as database:
+            here, there = database.add_chassis(HERE), database.add_chassis(THERE)
+            own = new_ports(50)
+            for at_once in range(0, others, 100):
+                database.add_ports(new_ports(min(100, others - at_once)), there)
+                database.add_flows(500)
+            database.add_ports(own, here)
+            with contextlib.closing(Followed(at(database))) as followed:
+                began = time.monotonic()
+                followed.follower.set_ports(own)
+                for port in own:
+                    followed.wait_for_state(port)
+                took = time.monotonic() - began
+                replica = followed.follower._replica
+                assert replica is not None
+                rows = sum(len(table.rows) for table in replica.tables.values())
+                descriptor = replica._session.rpc.stream.socket.fileno()
+                figures[others] = (rows, _received(descriptor), took)
+    with capsys.disabled():
+        sys.stdout.write(f"\nothers: (rows, bytes received, seconds): {figures}\n")
+    assert figures[0][0] == figures[10_000][0] == 51
+    assert figures[10_000][1] < figures[0][1] * 1.1
+
+
+def _received(descriptor: int) -> int:
+    """Bytes that a TCP connection has received: tcpi_bytes_received of linux/tcp.h."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return int.from_bytes(info[128:136], "little")

@@ -1,0 +1,75 @@
+"""Where the port records of this host come from, as its configuration has it.
+
+python-ovs and the follower are loaded by processes that read OVN's records, and by no other.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+from ovs_metadata.host.config import OVN, Config
+from ovs_metadata.store.interface import Follower, Listener, PortState
+from ovs_metadata.store.snapshot import Snapshot
+from ovs_metadata.store.store import Store
+
+TIMEOUT = 5.0
+"""Seconds that the southbound database may take for one look at it."""
+
+
+class Records(Protocol):
+    """A source of records: a `Store`, or OVN's southbound database."""
+
+    def follow(self, listener: Listener) -> Follower:
+        """Start to follow ports, none of them at first."""
+
+
+class SouthboundRecords:
+    """OVN's southbound database, which ovn-controller of this host uses, too.
+
+    Args:
+        config: the ini file.
+        snapshot: file of this process alone that keeps the followed ports; None keeps nothing.
+    """
+
+    def __init__(self, config: Config, snapshot: Path | None = None) -> None:
+        self._config = config
+        self._snapshot = snapshot
+
+    def follow(self, listener: Listener) -> Follower:
+        """See `Records`."""
+        from ovs_metadata.host.southbound.follower import SouthboundFollower  # noqa: PLC0415
+        from ovs_metadata.host.southbound.location import locate  # noqa: PLC0415
+
+        snapshot = Snapshot(self._snapshot, "OVN_Southbound") if self._snapshot else None
+        return SouthboundFollower(lambda: locate(self._config), listener, snapshot)
+
+    def read(self, port_ids: Collection[str]) -> dict[str, PortState]:
+        """The states of some ports at present; raises StoreError."""
+        from ovs_metadata.host.southbound.follower import read_states  # noqa: PLC0415
+        from ovs_metadata.host.southbound.location import locate  # noqa: PLC0415
+
+        return read_states(lambda: locate(self._config), port_ids, TIMEOUT)
+
+
+def followed_records(config: Config, store: Store, process: str) -> Records:
+    """The source that a process of this host follows."""
+    if config.records != OVN:
+        return store
+    return SouthboundRecords(config, southbound_snapshot(config, process))
+
+
+def read_records(config: Config, store: Store, port_ids: Collection[str]) -> dict[str, PortState]:
+    """What is known of some ports.
+
+    Raises:
+        StoreError: the source cannot be read.
+    """
+    if config.records == OVN:
+        return SouthboundRecords(config).read(port_ids)
+    return {port_id: store.state(port_id) for port_id in port_ids}
+
+
+def southbound_snapshot(config: Config, process: str) -> Path | None:
+    """The file in which a process keeps what it follows in the southbound database."""
+    directory = config.store.snapshot_dir
+    return directory / f"{process}-southbound.snapshot" if directory else None
