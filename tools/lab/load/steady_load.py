@@ -61,12 +61,14 @@ class Load:
 
     def __init__(self, guest: Guest, directory: Path, clients: int = 4) -> None:
         """Start it, and wait until it gets answers."""
+        log = directory / f"load-{guest.name}.log"
+        log.unlink(missing_ok=True)  # an earlier load's: it has the line that is waited for
         self._process = Process(
             [
                 *(sys.executable, "-m", "lab.load.steady_load", "--clients", str(clients)),
                 *("--instance", guest.instance_id),
             ],
-            directory / f"load-{guest.name}.log",
+            log,
             {"PYTHONPATH": str(TOOLS)},
             guest.name,
         )
