@@ -50,12 +50,28 @@ class Guest:
 
     def create(self, ovs: OpenVSwitch) -> None:
         """Make the namespace and the veth pair, with a link-local route to the service."""
-        far = f"{self.name}-far"[-15:]
         run("ip", "netns", "add", self.name)
-        run("ip", "-n", ovs.namespace, "link", "add", self.tap, "type", "veth", "peer", far)
-        run("ip", "-n", ovs.namespace, "link", "set", far, "netns", self.name)
+        self.attach(ovs)
+        self._use_as_eth0()
+
+    def attach(self, ovs: OpenVSwitch) -> None:
+        """Make the tap device for an Open vSwitch; the guest does not use its end of it yet."""
+        run("ip", "-n", ovs.namespace, "link", "add", self.tap, "type", "veth", "peer", self._far)
+        run("ip", "-n", ovs.namespace, "link", "set", self._far, "netns", self.name)
+        run("ip", "-n", ovs.namespace, "link", "set", self.tap, "up")
+
+    def move(self) -> None:
+        """Go on with the tap device that was attached last; the other one ends."""
+        run("ip", "-n", self.name, "link", "del", "eth0")
+        self._use_as_eth0()
+
+    @property
+    def _far(self) -> str:
+        return f"{self.name}-far"[-15:]
+
+    def _use_as_eth0(self) -> None:
         inside = ("ip", "-n", self.name)
-        run(*inside, "link", "set", far, "name", "eth0", "address", self.mac)
+        run(*inside, "link", "set", self._far, "name", "eth0", "address", self.mac)
         # Userspace forwarding breaks the checksums a veth leaves to hardware that is not there.
         run("ip", "netns", "exec", self.name, "ethtool", "-K", "eth0", "tx", "off")
         # Link-local addresses are usable at once, without duplicate address detection.
@@ -67,7 +83,6 @@ class Guest:
         run(*inside, "link", "set", "eth0", "up")
         if self.address:
             run(*inside, "route", "add", "169.254.169.254/32", "dev", "eth0")
-        run("ip", "-n", ovs.namespace, "link", "set", self.tap, "up")
 
     def remove(self) -> None:
         """Remove the namespace, and with it both ends of the pair."""

@@ -297,6 +297,16 @@ class Hypervisor:
             guest.plug(self.ovs, self.bridge)
         return guest
 
+    def expect(self, guest: Guest) -> None:
+        """Have the metadata service here know a guest of another hypervisor, which will move."""
+        self.guests.append(guest)
+        self._write_instances()
+
+    def share_store(self, other: "Hypervisor") -> None:
+        """Use the store of another hypervisor; the configuration is to be written afterwards."""
+        self.close_store()
+        self.store_url = self._store_url_here = other.store_url
+
     def wait_until_served(self, guest: Guest, timeout: float = 30.0) -> int:
         """Wait until the guest's hooks are in place; returns its ofport."""
         ofport = self.ovs.ofport(guest.tap)

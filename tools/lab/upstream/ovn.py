@@ -104,6 +104,25 @@ class OvnCentral(Running):
             *(f'external_ids:"{key}"="{value}"' for key, value in ids.items()),
         )
 
+    def bind(self, guest: Guest, *chassis: str) -> None:
+        """Ask for a port to be on these chassis, as Neutron does: two while it migrates live."""
+        self.nbctl(
+            *("lsp-set-options", guest.port_id, f"requested-chassis={','.join(chassis)}"),
+            *(["activation-strategy=rarp"] if len(chassis) > 1 else []),
+        )
+
+    def chassis_of(self, guest: Guest) -> set[str]:
+        """The chassis that a port is bound to: the main one, and where it may migrate to."""
+        rows = self.sbctl(
+            *("--bare", "--columns=chassis,additional_chassis", "find", "port_binding"),
+            f"logical_port={guest.port_id}",
+        )
+        names = self.sbctl(
+            "--format=csv", "--no-headings", "--columns=_uuid,name", "list", "chassis"
+        )
+        by_uuid = dict(line.split(",") for line in names.splitlines())
+        return {by_uuid[uuid] for uuid in rows.split()}
+
     def give_addresses(self, network: str, cidr: str, options: Mapping[str, str]) -> None:
         """Have OVN answer DHCP on a network, with the options that Neutron's driver gives it."""
         uuid = self.nbctl(
@@ -158,10 +177,16 @@ class OvnCentral(Running):
 
 
 class OvnController:
-    """ovn-controller beside the agent of a hypervisor, whose process it is."""
+    """ovn-controller beside the agent of a hypervisor, whose process it is.
 
-    def __init__(self, central: OvnCentral, hypervisor: Hypervisor) -> None:
+    `address` is that of its end of tunnels, of which there are none; each chassis has another.
+    """
+
+    def __init__(
+        self, central: OvnCentral, hypervisor: Hypervisor, address: str = "127.0.0.1"
+    ) -> None:
         self._central = central
+        self._address = address
         self._hypervisor = hypervisor
 
     def start(self) -> Process:
@@ -171,7 +196,7 @@ class OvnController:
             "hostname": self._hypervisor.prefix,
             "ovn-remote": self._central.southbound,
             "ovn-encap-type": "geneve",
-            "ovn-encap-ip": "127.0.0.1",
+            "ovn-encap-ip": self._address,
             "ovn-bridge": self._hypervisor.bridge,
             "ovn-bridge-datapath-type": "netdev",
         }
