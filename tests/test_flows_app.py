@@ -742,14 +742,14 @@ def test_it_waits_for_ovsdb_and_logs_that_once(
     def watcher(*_: object) -> Watcher:
         nonlocal tries
         tries += 1
-        if tries < 3:
+        if tries < 4:
             raise OvsdbUnreachable("OVSDB at unix:/x does not answer")
         return played.watcher
 
     monkeypatch.setattr(app, "open_configured_store", lambda *_, **__: None)
     monkeypatch.setattr(app, "PortWatcher", watcher)
     played.app._watcher = None
-    played.hub.naps = 2
+    played.hub.naps = 3
     played.app._watch()
     assert played.app._watcher is cast("Any", played.watcher)
     assert played.app._deployment is None

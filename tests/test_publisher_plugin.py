@@ -1,4 +1,4 @@
-"""What of the plugin takes no Neutron: its reconciliation's worker, on stand-ins of the modules.
+"""What of the plugin takes no Neutron: its callbacks and its worker, on stand-ins of the modules.
 
 The plugin in a real Neutron is the functional tests' business.
 """
@@ -8,15 +8,15 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
 from lab.rig.process import wait_for
 from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher import reconciliation
-from ovs_metadata.publisher.ports import record_of
+from ovs_metadata.publisher.ports import Change, record_of
 from ovs_metadata.store import open_store
 
 PLUGIN = "ovs_metadata.publisher.plugin"
@@ -46,18 +46,40 @@ class CorePlugin:
 
     def __init__(self) -> None:
         self.failures = 1
+        self.known = [make_port(1)]
 
-    def get_ports(self, _context: object, **_query: object) -> list[dict[str, Any]]:
+    def get_ports(self, _context: object, **query: Any) -> list[dict[str, Any]]:
         if self.failures:
             self.failures -= 1
             raise PoolTimeout("QueuePool limit of size 5 overflow 10 reached")
-        return [] if _query.get("marker") else [make_port(1)]
+        if "filters" in query:
+            return [port for port in self.known if port["id"] in query["filters"]["id"]]
+        return [] if query.get("marker") else self.known
+
+
+class TrunkObject:
+    """One of Neutron's objects for trunks, found by one of its values."""
+
+    there: ClassVar[list[SimpleNamespace]]
+
+    @classmethod
+    def get_objects(cls, _context: object, **query: list[str]) -> list[SimpleNamespace]:
+        ((name, wanted),) = query.items()
+        return [each for each in cls.there if getattr(each, name) in wanted]
+
+
+class SubPort(TrunkObject):
+    there: ClassVar = [SimpleNamespace(port_id=make_port(2)["id"], trunk_id="trunk-1")]
+
+
+class Trunk(TrunkObject):
+    there: ClassVar = [SimpleNamespace(id="trunk-1", port_id=make_port(1)["id"])]
 
 
 MODULES: dict[str, dict[str, object]] = {
     "neutron": {},
     "neutron.objects": {},
-    "neutron.objects.trunk": {},
+    "neutron.objects.trunk": {"SubPort": SubPort, "Trunk": Trunk},
     "neutron_lib": {},
     "neutron_lib.context": {"get_admin_context": object},
     "neutron_lib.worker": {"BaseWorker": BaseWorker},
@@ -66,7 +88,7 @@ MODULES: dict[str, dict[str, object]] = {
         "PortNotFound": type("PortNotFound", (Exception,), {}),
     },
     "neutron_lib.callbacks": {},
-    "neutron_lib.callbacks.events": {},
+    "neutron_lib.callbacks.events": {"AFTER_CREATE": "after_create"},
     "neutron_lib.callbacks.registry": {},
     "neutron_lib.callbacks.resources": {},
     "neutron_lib.plugins": {},
@@ -111,3 +133,120 @@ def test_a_pool_without_a_free_connection_does_not_end_the_reconciliation(
     finally:
         worker.stop()
         worker.wait()
+
+
+CREATED, UPDATED = "after_create", "after_update"
+INSTANCE, SUBPORT, ROUTER = (
+    make_port(1),
+    make_port(2, device_owner="trunk:subport", device_id=""),
+    make_port(3, device_owner="network:router_interface"),
+)
+
+
+@pytest.fixture
+def core(plugin: Any) -> CorePlugin:
+    """The core plugin, whose database has all of these ports."""
+    core: CorePlugin = plugin.directory.get_plugin()
+    core.failures = 0
+    core.known = [INSTANCE, SUBPORT, ROUTER]
+    return core
+
+
+@pytest.fixture
+def published(plugin: Any) -> list[Change]:
+    """What the plugin, `plugin.ours`, hands to its publisher."""
+    plugin.published = []
+    plugin.ours = plugin.OvsMetadataPlugin.__new__(plugin.OvsMetadataPlugin)
+    plugin.ours._publisher = SimpleNamespace(submit=plugin.published.append)
+    return plugin.published  # type: ignore[no-any-return]
+
+
+def payload(*states: Any, **metadata: Any) -> SimpleNamespace:
+    return SimpleNamespace(states=states, latest_state=states[-1] if states else None, **metadata)
+
+
+def in_trunk() -> Change:
+    """What is published of the sub-port: its device is the parent of its trunk."""
+    return Change(SUBPORT["id"], 3, record_of({**SUBPORT, "device_id": INSTANCE["id"]}))
+
+
+@pytest.mark.usefixtures("core")
+def test_a_port_that_is_or_was_an_instances_is_published(
+    plugin: Any, published: list[Change]
+) -> None:
+    detached = {**INSTANCE, "device_owner": "", "device_id": "", "revision_number": 4}
+    plugin.ours.port_written("port", CREATED, None, payload(INSTANCE))
+    plugin.ours.port_written("port", UPDATED, None, payload(INSTANCE, detached))
+    assert published == [
+        Change(INSTANCE["id"], 3, record_of(INSTANCE)),
+        Change(INSTANCE["id"], 4, None),
+    ]
+
+
+@pytest.mark.usefixtures("core")
+def test_a_port_that_never_was_an_instances_is_not_published(
+    plugin: Any, published: list[Change]
+) -> None:
+    plugin.ours.port_written("port", CREATED, None, payload(ROUTER))
+    plugin.ours.port_written("port", UPDATED, None, payload(ROUTER, ROUTER))
+    assert published == []
+
+
+@pytest.mark.usefixtures("core")
+def test_a_creation_with_two_states_has_no_port_before_it(
+    plugin: Any, published: list[Change]
+) -> None:
+    plugin.ours.port_written("port", CREATED, None, payload(INSTANCE, ROUTER))
+    assert published == []
+
+
+@pytest.mark.usefixtures("core")
+def test_a_deleted_port_has_no_record(plugin: Any, published: list[Change]) -> None:
+    plugin.ours.port_deleted("port", "after_delete", None, payload(INSTANCE))
+    (change,) = published
+    assert (change.port_id, change.record) == (INSTANCE["id"], None)
+
+
+ENTRY = SimpleNamespace(port_id=SUBPORT["id"])
+
+
+@pytest.mark.usefixtures("core")
+@pytest.mark.parametrize(
+    ("callback", "about"),
+    [
+        ("port_written", payload(SUBPORT, SUBPORT)),
+        ("subports_changed", payload(metadata={"subports": [ENTRY]})),
+        ("trunk_changed", payload(SimpleNamespace(sub_ports=[ENTRY]))),
+    ],
+)
+def test_a_subport_is_published_with_the_parent_of_its_trunk(
+    plugin: Any, published: list[Change], callback: str, about: SimpleNamespace
+) -> None:
+    getattr(plugin.ours, callback)("resource", UPDATED, None, about)
+    assert published == [in_trunk()]
+
+
+@pytest.mark.usefixtures("core")
+def test_a_subport_without_a_trunk_has_no_record(
+    plugin: Any, published: list[Change], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trunk, "there", [])
+    plugin.ours.port_written("port", UPDATED, None, payload(SUBPORT, SUBPORT))
+    assert [change.record for change in published] == [None]
+
+
+def test_a_trunk_without_subports_asks_nothing(
+    plugin: Any, core: CorePlugin, published: list[Change]
+) -> None:
+    core.failures = 1
+    plugin.ours.trunk_changed("trunk", CREATED, None, payload(SimpleNamespace(sub_ports=[])))
+    assert (published, core.failures) == ([], 1)
+
+
+def test_a_database_that_cannot_be_read_fails_no_call(
+    plugin: Any, core: CorePlugin, published: list[Change], caplog: pytest.LogCaptureFixture
+) -> None:
+    core.failures = 1
+    plugin.ours.port_written("port", UPDATED, None, payload(SUBPORT, SUBPORT))
+    assert published == []
+    assert "cannot publish sub-ports before the next reconciliation: QueuePool" in caplog.text
