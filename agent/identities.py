@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ovs_metadata.host.address import IpVersion, port_address
 from ovs_metadata.host.join import HostPorts, ServedPort
+from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
@@ -60,6 +61,15 @@ def identity_table(host_ports: HostPorts, secret: bytes) -> dict[str, Entry]:
     return Identities().table(host_ports, secret)
 
 
+def token_key(secret: bytes, instance_id: str) -> str:
+    """The key of an instance's session tokens, in hex: HMAC-SHA256.
+
+    An instance id has no blank, so no signature is the key of another instance.
+    """
+    message = f"ovs-metadata session tokens of {instance_id}"
+    return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()
+
+
 def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:
     """The changes that turn one identity table into another; None removes an address."""
     gone: dict[str, Entry | None] = {address: None for address in before if address not in after}
@@ -81,6 +91,7 @@ class _Source(NamedTuple):
     project_id: str
     fixed_ip: str
     secret: bytes
+    options: EffectiveOptions
 
 
 def _stale(port: ServedPort) -> Pending:
@@ -93,7 +104,9 @@ def _source(port: ServedPort, secret: bytes) -> _Source | Pending:
         return Pending(record.port_id, port.disagreement)
     if record.primary is None:
         return Pending(record.port_id, "its record has no fixed IP")
-    return _Source(record.port_id, record.device_id, record.project_id, record.primary, secret)
+    return _Source(
+        *(record.port_id, record.device_id, record.project_id, record.primary), secret, port.options
+    )
 
 
 def _identity(source: _Source) -> Identity:
@@ -103,4 +116,6 @@ def _identity(source: _Source) -> Identity:
         project_id=source.project_id,
         fixed_ip=source.fixed_ip,
         signature=signature(source.secret, source.instance_id),
+        token_key=token_key(source.secret, source.instance_id),
+        options=source.options,
     )

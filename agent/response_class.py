@@ -3,17 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ovs_metadata.proxy.accounting.report import ANSWERED
+from ovs_metadata.proxy.accounting.report import ANSWERED, OWN_ANSWERS
+from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION
 
-_GUEST_GONE = "guest_gone"
+_AS_IT_SHOULD_BE = frozenset(
+    {
+        *(ANSWERED, "guest_gone"),
+        *OWN_ANSWERS,
+        *(error.name.lower() for error in REFUSED_BY_OPTION),
+    }
+)
+"""Causes that are no fault of this side."""
 
 
 def is_failure(status: int, cause: str) -> bool:
     """Whether a request failed on this side.
 
-    It did if Nova sent no response, or an error of its own (5xx), unless the guest disconnected.
+    It did if Nova sent no response, or an error of its own (5xx), unless the guest disconnected, a
+    metadata option refuses the request, or the worker answers it by itself.
     """
-    return status >= 500 or cause not in {ANSWERED, _GUEST_GONE}
+    return status >= 500 or cause not in _AS_IT_SHOULD_BE
 
 
 def last_response(port: Mapping[str, Any]) -> str:

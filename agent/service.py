@@ -141,7 +141,8 @@ class Service:
         """Use this configuration from now on."""
         if deployment.settings != self._deployment.settings:
             self._workers.apply(deployment.settings)
-        if deployment.secret != self._deployment.secret:
+        before = self._deployment
+        if (deployment.secret, deployment.options) != (before.secret, before.options):
             self._changed.set()
         self._deployment = deployment
         self._identities = Identities()
@@ -235,6 +236,7 @@ class Service:
 
     def _update_workers(self, watcher: PortWatcher) -> None:
         self._changed.clear()
+        watcher.policy = self._deployment.options
         host_ports = watcher.state().host_ports
         self._stale.left(watcher.take_left())
         if self._stale:

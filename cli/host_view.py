@@ -16,6 +16,10 @@ from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
 from ovs_metadata.host.records import read_records
+from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
+from ovs_metadata.store.configuration import read_sources
+from ovs_metadata.store.documents import MalformedDocument
+from ovs_metadata.store.option_policy import effective_policy
 from ovs_metadata.store.store import Store
 
 
@@ -119,6 +123,14 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
     port_ids = {each.port_id for each in bridge.interfaces if each.port_id is not None}
     read: Records = read_records(config, store, port_ids)
     records = with_instances(read, port_ids)
-    host_ports = join_ports(bridge.interfaces, read)
+    host_ports = join_ports(bridge.interfaces, read, _option_policy(config, store))
     statuses = port_statuses(bridge.interfaces, records, host_ports)
     return Host(config, bridge, host_ports, statuses, records, read)
+
+
+def _option_policy(config: Config, store: Store) -> OptionPolicy:
+    """The deployment's metadata options; the defaults if a document cannot be used."""
+    try:
+        return effective_policy(read_sources(store, config.host))
+    except (MalformedDocument, ValueError):
+        return DEFAULT_POLICY

@@ -10,6 +10,13 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ovs_metadata.host.address import why_unservable
+from ovs_metadata.metadata_options import (
+    DEFAULT_OPTIONS,
+    DEFAULT_POLICY,
+    EffectiveOptions,
+    OptionPolicy,
+    resolve,
+)
 from ovs_metadata.store.interface import BoundElsewhere, PortState
 from ovs_metadata.store.record import COMPUTE, SUBPORT, PortRecord
 
@@ -49,6 +56,7 @@ class ServedPort:
     interface: str
     record: PortRecord
     vm_uuid: str | None = None
+    options: EffectiveOptions = DEFAULT_OPTIONS
 
     @property
     def disagreement(self) -> str | None:
@@ -93,13 +101,25 @@ def _canonical_uuid(text: str) -> str | None:
         return None
 
 
-def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
+def join_ports(
+    interfaces: Iterable[Interface],
+    records: Records,
+    policy: OptionPolicy | None = DEFAULT_POLICY,
+) -> HostPorts:
     """Join interfaces and records into what is served, waited for, and refused.
 
     Not named at all, since nothing is wrong with them: interfaces without iface-id, ports that are
     not an instance's, disabled ports, ports on the dead VLAN, and ports whose ofport is not known
     yet. Without a record a port is an instance's if Nova has written its vm-uuid.
+
+    Args:
+        interfaces: those of the bridge.
+        records: the store's.
+        policy: the deployment's metadata options; None: not known yet, so no port is decided.
     """
+    if policy is None:
+        policy, records = DEFAULT_POLICY, {}
+    options = resolve(policy)
     served: dict[int, ServedPort] = {}
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
@@ -138,7 +158,7 @@ def join_ports(interfaces: Iterable[Interface], records: Records) -> HostPorts:
                 refused[interface.name] = reason
             elif isinstance(record, PortRecord) and interface.ofport not in moving:
                 served[interface.ofport] = ServedPort(
-                    interface.ofport, interface.name, record, interface.vm_uuid
+                    interface.ofport, interface.name, record, interface.vm_uuid, options
                 )
             else:
                 pending[interface.ofport] = port_id

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ovs_metadata.host.join import HostPorts, is_instances, join_ports
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 from ovs_metadata.host.records import Records
+from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.interface import MalformedRecord, PortState
 
@@ -31,9 +32,17 @@ class PortWatcher:
     """Follows one bridge and the records of the ports on it."""
 
     def __init__(
-        self, ovsdb_connection: str, bridge: str, records: Records, on_change: Callable[[], None]
+        self,
+        ovsdb_connection: str,
+        bridge: str,
+        records: Records,
+        on_change: Callable[[], None],
+        policy: OptionPolicy | None = DEFAULT_POLICY,
     ) -> None:
         """Start following; raises OvsdbUnreachable. `on_change` is called from any thread."""
+        self.policy = policy
+        """The deployment's metadata options; the owner sets them. None: not known yet, and no port
+        is decided."""
         self._on_change = on_change
         self._bridge_name = bridge
         self._lock = threading.Lock()
@@ -113,7 +122,7 @@ class PortWatcher:
         with self._lock:
             bridge = self._bridge
             records = dict(self._records)
-        host_ports = join_ports(bridge.interfaces if bridge else (), records)
+        host_ports = join_ports(bridge.interfaces if bridge else (), records, self.policy)
         self._complain(host_ports)
         return HostState(bridge, host_ports)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, cast
 
-from proxy_support import identity
+from proxy_support import guarded_identity, identity
 
 from ovs_metadata.proxy.accounting.observer import Observer
 from ovs_metadata.proxy.control.confirmation import Confirmations
@@ -31,6 +31,7 @@ ADDRESS = "127.0.0.2"
 OURS = identity(2)
 ENTRIES: dict[str, Entry | None] = {
     "known": OURS,
+    "guarded": guarded_identity(2, tokens="required"),
     "pending": Pending("port-2", "no record"),
     "another instance": dataclasses.replace(OURS, instance_id="another"),
     "another port": identity(3),
@@ -41,6 +42,8 @@ SENT = {
     "a GET": b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
     "two GETs": 2 * b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
     "a GET by HTTP/1.0": b"GET / HTTP/1.0\r\n\r\n",
+    "a PUT for a token": b"PUT /latest/api/token HTTP/1.1\r\nHost: h\r\n"
+    b"X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n",
     "a POST": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi",
     "a POST's head": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n",
     "a head that expects 100": b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"

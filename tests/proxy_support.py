@@ -6,6 +6,7 @@ on one uvloop event loop within the test and is closed at its end.
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import re
 import socket
@@ -18,6 +19,7 @@ from typing import Any, ParamSpec
 import uvloop
 
 from lab.rig import process
+from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable
 from ovs_metadata.proxy.control.settings import Settings
@@ -56,6 +58,28 @@ def identity(number: int, *, port: str | None = None) -> Identity:
         fixed_ip=f"10.0.0.{number}",
         signature=f"signature-{number}",
     )
+
+
+TOKEN_KEY = "7f" * 32
+
+
+def guarded_identity(
+    number: int,
+    *,
+    token_key: str = TOKEN_KEY,
+    host_names: tuple[str, ...] = (),
+    decided: tuple[tuple[str, str], ...] = (),
+    unknown: tuple[str, ...] = (),
+    **options: Any,
+) -> Identity:
+    """Return the identity of instance ``number`` with session tokens and these options."""
+    effective = EffectiveOptions(
+        options=MetadataOptions(**options),
+        host_names=host_names,
+        decided=decided,
+        unknown=unknown,
+    )
+    return dataclasses.replace(identity(number), token_key=token_key, options=effective)
 
 
 def identity_lines(number: int) -> bytes:

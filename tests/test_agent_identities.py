@@ -5,8 +5,15 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.agent.identities import Identities, changes, identity_table, signature
+from ovs_metadata.agent.identities import (
+    Identities,
+    changes,
+    identity_table,
+    signature,
+    token_key,
+)
 from ovs_metadata.host.join import HostPorts, ServedPort
+from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 from ovs_metadata.store.record import PortRecord
 
@@ -63,6 +70,31 @@ def test_another_secret_makes_another_signature() -> None:
     identities = Identities()
     first = identities.table(_served(), SECRET)["169.254.0.5"]
     assert identities.table(_served(), b"another")["169.254.0.5"] != first
+
+
+def test_session_tokens_have_a_key_for_each_instance_and_it_is_no_signature() -> None:
+    # printf 'ovs-metadata session tokens of b6f3…' | openssl dgst -sha256 -hmac secret
+    assert token_key(SECRET, INSTANCE) == (
+        "225abaed1d0ec48b37692744ad9e977bb7c0e619399bfbde279a58f42cdb4cc3"
+    )
+    assert token_key(SECRET, INSTANCE) != token_key(SECRET, PORT)
+    assert token_key(SECRET, INSTANCE) != token_key(b"another", INSTANCE)
+    entry = identity_table(_served(), SECRET)["169.254.0.5"]
+    assert isinstance(entry, Identity)
+    assert entry.token_key == token_key(SECRET, INSTANCE)
+    assert entry.token_key != entry.signature
+    assert entry.token_key not in repr(entry)
+
+
+def test_an_identity_has_the_options_of_its_port() -> None:
+    options = EffectiveOptions(options=MetadataOptions(tokens="required"))
+    port = dataclasses.replace(_served().served[5], options=options)
+    identities = Identities()
+    before = identities.table(_served(), SECRET)["169.254.0.5"]
+    after = identities.table(HostPorts(served={5: port}), SECRET)["169.254.0.5"]
+    assert isinstance(after, Identity)
+    assert after.options == options
+    assert before != after
 
 
 def test_a_disagreement_is_never_an_identity() -> None:

@@ -14,6 +14,7 @@ from ovs_metadata.agent.config.schema import (
     known_keys,
     nearest,
 )
+from ovs_metadata.metadata_options import BY_NAME
 from ovs_metadata.proxy.control.settings import schema
 
 
@@ -31,9 +32,10 @@ def test_midonets_keys_have_midonets_defaults() -> None:
 
 def test_every_setting_of_the_proxy_has_a_key() -> None:
     of_settings = {FILES.get(field.name, field.name) for field in schema()}
-    names = {key.short_name for key in known_keys().values()}
+    names = {key.relative_name for key in known_keys().values()}
     own = {"enabled", "shared_secret", "nova_metadata_url"}
-    assert names == of_settings - {"nova_metadata_urls"} | own
+    options = {f"options.{name}" for name in (*BY_NAME, "host_names")}
+    assert names == of_settings - {"nova_metadata_urls"} | own | options
 
 
 def test_every_key_is_explained_and_has_a_valid_default() -> None:
@@ -54,6 +56,9 @@ def test_every_key_is_explained_and_has_a_valid_default() -> None:
         ("max_body", 1),
         ("access_log", "json"),
         ("nova_ca_file", "/etc/ssl/nova.pem"),
+        ("options.hop_limit", 64),
+        ("options.tokens", "required"),
+        ("options.host_names", "md.example, metadata"),
     ],
 )
 def test_a_good_value(name: str, value: object) -> None:
@@ -64,6 +69,10 @@ def test_a_good_value(name: str, value: object) -> None:
     ("name", "value", "expected"),
     [
         ("enabled", "yes", "true or false"),
+        ("options.hop_limit", 65, "from 0 to 64"),
+        ("options.hop_limit", -1, "from 0 to 64"),
+        ("options.tokens", "on", "off or optional or required"),
+        ("options.host_names", "http://md", "no name of a host"),
         ("enabled", 1, "true or false"),
         ("nova_metadata_url", "", "empty"),
         ("nova_metadata_url", ",", "empty"),
@@ -115,6 +124,7 @@ def test_secrets_and_only_secrets_are_masked() -> None:
         ("enabled", ENABLED),
         ("agent.metadata.shared_secret", SHARED_SECRET),
         ("agent.openstack.metadata.nova_metadata_urls", NOVA_METADATA_URL),
+        ("agent.openstack.metadata.option.tokens", f"{PREFIX}.options.tokens"),
         ("zookeeper.hosts", None),
     ],
 )

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports
+from ovs_metadata.metadata_options import MetadataOptions, OptionPolicy
 from ovs_metadata.store.record import MalformedRecord, PortRecord
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
@@ -49,6 +50,18 @@ def test_the_ports_of_others_are_not_ours(owner: str) -> None:
 def test_a_disabled_port_is_not_served_and_nothing_is_wrong_with_it() -> None:
     disabled = dataclasses.replace(RECORD, admin_state_up=False)
     assert join_ports([TAP], {PORT: disabled}) == HostPorts()
+
+
+def test_a_port_has_the_options_of_the_deployment() -> None:
+    policy = OptionPolicy(options=MetadataOptions(hop_limit=2))
+    served = join_ports([TAP], {PORT: RECORD}, policy).served[5]
+    assert served.options.options == policy.options
+
+
+def test_no_port_is_decided_while_the_options_are_not_known() -> None:
+    host_ports = join_ports([TAP], {PORT: RECORD}, None)
+    assert not host_ports.served
+    assert host_ports.undecided == {5}
 
 
 SUBPORT = dataclasses.replace(

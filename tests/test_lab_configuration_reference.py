@@ -12,9 +12,9 @@ def test_the_page_in_the_tree_is_what_the_schemas_give() -> None:
 
 
 def test_every_key_and_every_option_is_there_once() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", FILE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)` \|", FILE.read_text(), re.MULTILINE)
     options = [option.name for _group, options in config.options() for option in options]
-    assert sorted(rows) == sorted([key.short_name for key in known_keys().values()] + options)
+    assert sorted(rows) == sorted([key.relative_name for key in known_keys().values()] + options)
 
 
 def test_no_cell_is_empty() -> None:

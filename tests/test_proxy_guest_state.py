@@ -77,6 +77,7 @@ def state_of(rig: Rig) -> tuple[object, ...]:
         exchange and rig.confirmations.is_confirmed(exchange.ticket),
         exchange and len(exchange.held),
         type(rig.table.get(ADDRESS)),
+        getattr(rig.table.get(ADDRESS), "guarded", False),
         rig.context.draining,
         rig.context.settings.rate_limit,
         rig.rival_of is None,

@@ -21,6 +21,7 @@ from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
 from ovs_metadata.host.address import IpVersion
 from ovs_metadata.logs import standard_error
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram
+from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION
 
 PREFIX = "ovs_metadata_"
 
@@ -84,6 +85,16 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     for (status, cause), count in sorted(totals.requests.items()):
         requests.add_metric([str(status), cause], count)
     yield requests
+    refusals = CounterMetricFamily(
+        PREFIX + "option_refusals",
+        "Guests' requests that a metadata option refused, by the option and the cause.",
+        labels=["option", "cause"],
+    )
+    for error, option in sorted(REFUSED_BY_OPTION.items(), key=lambda each: each[0].name):
+        cause = error.name.lower()
+        count = totals.requests.get((error.value.status, cause), 0)
+        refusals.add_metric([option, cause], count)
+    yield refusals
     yield _histogram(
         "request_first_byte_seconds",
         "From the whole request to the first byte of its response.",

@@ -13,6 +13,7 @@ from ovs_metadata.proxy.accounting.report import (
     ANSWERED,
     OTHER,
     OTHER_CAUSES,
+    OWN_ANSWERS,
     REFUSALS,
     Histogram,
     Report,
@@ -40,6 +41,7 @@ class Totals:
             (200, ANSWERED): 0,
             _ANY_OTHER: 0,
             **{(0, cause): 0 for cause in OTHER_CAUSES},
+            **{(200, cause): 0 for cause in OWN_ANSWERS},
             **{(error.value.status, error.name.lower()): 0 for error in ProxyError},
         }
     )

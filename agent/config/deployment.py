@@ -19,10 +19,12 @@ from ovs_metadata.agent.config.schema import (
     PREFIX,
     SHARED_SECRET,
 )
+from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.proxy.control import settings
 from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.tls import TlsError, tls_context
 from ovs_metadata.store.documents import Values
+from ovs_metadata.store.option_policy import policy_of
 
 MAX_FILE = 1024 * 1024
 """Bytes of certificates; a bundle of all public authorities has a quarter of it."""
@@ -39,6 +41,7 @@ class Deployment:
     enabled: bool
     secret: bytes = field(repr=False)
     settings: Settings
+    options: OptionPolicy = DEFAULT_POLICY
 
 
 def read_file(path: Path) -> str:
@@ -127,4 +130,5 @@ def make_deployment(values: Values, made: Settings | None) -> Deployment | None:
         enabled=values[ENABLED],
         secret=values[SHARED_SECRET].encode(),
         settings=made or Settings(),
+        options=policy_of(values),
     )

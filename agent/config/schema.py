@@ -11,10 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ovs_metadata.metadata_options import HOP_LIMIT, OPTIONS, Option
 from ovs_metadata.proxy.control import settings
 from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.endpoint import parse_endpoint
 from ovs_metadata.store.configuration import ENABLED
+from ovs_metadata.store.option_policy import (
+    HOST_NAMES_KEY,
+    OPTION_KEYS,
+    problem_of_host_names,
+)
 
 __all__ = [
     "ENABLED",
@@ -74,6 +80,11 @@ class Key:
         return self.field.metadata["choices"] or ()
 
     @property
+    def relative_name(self) -> str:
+        """The name below the prefix of all keys."""
+        return self.name.removeprefix(f"{PREFIX}.")
+
+    @property
     def short_name(self) -> str:
         """The last part of the name."""
         return self.name.rpartition(".")[2]
@@ -99,6 +110,8 @@ class Key:
             return _problem_of_secret(value)
         if self.name == NOVA_METADATA_URL:
             return _problem_of_urls(value)
+        if self.name == HOST_NAMES_KEY:
+            return problem_of_host_names(value)
         if self.short_name in FILES.values() and value and not value.startswith("/"):
             return f"must be an absolute path, or empty; {value!r} is neither"
         return None
@@ -130,7 +143,12 @@ def _may_be_secret(name: str) -> bool:
 
 def nearest(name: str) -> str | None:
     """The known key that resembles `name` most, if any does."""
-    short_names = {key.short_name: key.name for key in _KEYS.values()}
+    short_names = {
+        key.short_name: key.name
+        for key in _KEYS.values()
+        # The names of options are common words.
+        if key.short_name == key.relative_name or name.startswith(f"{PREFIX}.")
+    }
     close = difflib.get_close_matches(name.rpartition(".")[2], short_names, n=1)
     return short_names[close[0]] if close else None
 
@@ -157,9 +175,24 @@ def _problem_of_urls(value: str) -> str | None:
     return None
 
 
-def _own(name: str, default: Any, doc: str, *, secret: bool = False) -> Key:
-    """A key that is no setting of the proxy, described like one."""
-    metadata = {"doc": doc, "minimum": None, "choices": None, "secret": secret}
+def _own(
+    name: str,
+    default: Any,
+    doc: str,
+    *,
+    secret: bool = False,
+    choices: tuple[str, ...] | None = None,
+    most: int | None = None,
+) -> Key:
+    """A key that is no setting of the proxy, described like one; a number is from 0 to `most`."""
+    least = None if most is None else 0
+    metadata = {
+        "doc": doc,
+        "minimum": least,
+        "maximum": most,
+        "choices": choices,
+        "secret": secret,
+    }
     field: Any = dataclasses.field(default=default, metadata=metadata)
     field.type = type(default)
     return Key(name, default, doc, field, secret)
@@ -173,6 +206,26 @@ def _of_setting(field: "dataclasses.Field[Any]") -> Key:
             f"File on each hypervisor, read by its agent: {field.metadata['doc']}",
         )
     return Key(f"{PREFIX}.{field.name}", field.default, field.metadata["doc"], field)
+
+
+def _of_option(option: Option) -> Key:
+    name = OPTION_KEYS[option.name]
+    if option is HOP_LIMIT:
+        return _own(name, option.default, option.doc, most=64)
+    choices = tuple(str(value) for value in option.values)
+    return _own(name, option.default, option.doc, choices=choices)
+
+
+def _option_keys() -> list[Key]:
+    return [
+        *map(_of_option, OPTIONS),
+        _own(
+            HOST_NAMES_KEY,
+            "",
+            "Names of the metadata service that hosts = literal accepts besides its addresses, "
+            "separated by commas.",
+        ),
+    ]
 
 
 def _keys() -> dict[str, Key]:
@@ -197,6 +250,7 @@ def _keys() -> dict[str, Key]:
         ),
     ]
     keys += [_of_setting(field) for field in settings.schema() if field is not urls]
+    keys += _option_keys()
     return {key.name: key for key in keys}
 
 

@@ -39,8 +39,8 @@ class Outcome:
     status: int
     """The status that the guest got; 0 for none."""
     cause: str | None
-    """Why Nova's response was not passed on: a name of `ProxyError` or of `report.OTHER_CAUSES`.
-    None if it was."""
+    """Why Nova's response was not passed on: a name of `ProxyError`, `report.OTHER_CAUSES` or
+    `report.OWN_ANSWERS`. None if it was."""
     bytes_sent: int
     """Bytes of the response written to the guest."""
     started: float

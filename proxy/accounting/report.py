@@ -39,10 +39,20 @@ OTHER_CAUSES = ("guest_gone", "cut_off")
 """Why a response is missing or incomplete, besides the errors: the guest left; or the proxy cut it
 off, because the port's identity changed or Nova's response broke off."""
 
+OWN_ANSWERS = ("token_issued", "token_options", "options_shown")
+"""The causes of responses of the proxy's own that are no errors."""
+
 OTHER = "other"
 """The cause in place of every unknown one."""
 
-CAUSES = frozenset({ANSWERED, OTHER, *OTHER_CAUSES, *(error.name.lower() for error in ProxyError)})
+CAUSES = frozenset(
+    {
+        *(ANSWERED, OTHER),
+        *OTHER_CAUSES,
+        *OWN_ANSWERS,
+        *(error.name.lower() for error in ProxyError),
+    }
+)
 
 REFUSALS = frozenset({"port_limit", "worker_limit", OTHER})
 """Why a connection is refused: too many of its port, or too many of all ports together."""

@@ -13,8 +13,9 @@ The worker asks by the line ASK_TO_CONFIRM, once at a time; its other lines are 
 (`ovs_metadata.proxy.accounting.report`). It sends the next report after the agent has taken the
 one before.
 
-An entry is an object with port_id, instance_id, project_id, fixed_ip and signature, or with port_id
-and pending, the reason why there is no identity (yet). Both ends have the same version, so an
+An entry is an object with port_id, instance_id, project_id, fixed_ip and signature, perhaps
+token_key, and options as far as they are not the defaults; or with port_id and pending, the reason
+why there is no identity (yet). Both ends have the same version, so an
 unknown message is an error. `agent.worker_feed` is the agent's end, and the worker's is
 `proxy.control.feed_connection`.
 """
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending, canonical_address
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.untrusted import parse_json
@@ -152,10 +154,16 @@ def decode_full_state(data: Mapping[str, Any]) -> FullState:
     return FullState(settings, identities)
 
 
-def _encode_entry(entry: Entry) -> dict[str, str]:
+def _encode_entry(entry: Entry) -> dict[str, Any]:
     if isinstance(entry, Pending):
         return {"port_id": entry.port_id, "pending": entry.reason}
-    return {key: getattr(entry, key) for key in _IDENTITY_KEYS}
+    data = {key: getattr(entry, key) for key in _IDENTITY_KEYS}
+    if entry.token_key:
+        data["token_key"] = entry.token_key
+    options = entry.options.to_json()
+    if options:
+        data["options"] = options
+    return data
 
 
 def _decode_entry(data: object) -> Entry:
@@ -163,7 +171,11 @@ def _decode_entry(data: object) -> Entry:
         raise FeedError("an entry must be a JSON object")
     if "pending" in data:
         return Pending(_text(data, "port_id"), _text(data, "pending"))
-    return Identity(**{key: _text(data, key) for key in _IDENTITY_KEYS})
+    return Identity(
+        **{key: _text(data, key) for key in _IDENTITY_KEYS},
+        token_key=_text(data, "token_key") if "token_key" in data else "",
+        options=EffectiveOptions.from_json(_object(data, "options") if "options" in data else {}),
+    )
 
 
 def _text(data: Mapping[str, Any], key: str) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ovs_metadata.metadata_options import DEFAULT_OPTIONS, EffectiveOptions
+from ovs_metadata.proxy.http.token import KEY_SIZE
+
 # Identity values are visible ASCII without blanks, so that no value can end its line and begin
 # another header.
 _HEADER_SAFE = re.compile(r"[!-~]+")
@@ -30,9 +33,16 @@ class Identity:
     fixed_ip: str
     signature: str = field(repr=False)
     """Hex HMAC-SHA256 of the instance id under Nova's shared secret. Never logged."""
+    token_key: str = field(default="", repr=False)
+    """The key of the instance's session tokens, in hex; empty: there are none. Never logged."""
+    options: EffectiveOptions = DEFAULT_OPTIONS
+    """The metadata options of the port."""
 
     header_block: bytes = field(init=False, repr=False, compare=False)
     """The four identity headers as sent to Nova, each line with its CRLF."""
+    token_key_bytes: bytes = field(init=False, repr=False, compare=False)
+    guarded: bool = field(init=False, repr=False, compare=False)
+    """Whether the options concern every request."""
 
     def __post_init__(self) -> None:
         """Check the values and build the header block once, not once per request."""
@@ -53,6 +63,29 @@ class Identity:
             f"X-Forwarded-For: {self.fixed_ip}\r\n"
         )
         object.__setattr__(self, "header_block", block.encode("ascii"))
+        object.__setattr__(self, "token_key_bytes", self._checked_token_key())
+        object.__setattr__(self, "guarded", self.options.guards)
+
+    def _checked_token_key(self) -> bytes:
+        try:
+            key = bytes.fromhex(self.token_key)
+        except ValueError:
+            key = b"?"
+        if key and len(key) != KEY_SIZE:
+            raise ValueError(
+                f"identity of port {self.port_id!r}: token_key is not {KEY_SIZE} bytes in hex"
+            )
+        if not key and self.options.options.tokens == "required":
+            raise ValueError(
+                f"identity of port {self.port_id!r}: tokens are required, and there is no token_key"
+            )
+        return key
+
+    def is_guarded_more_than(self, other: "Entry | None") -> bool:
+        """Whether an option is stricter than in ``other``, so that its connections must end."""
+        return isinstance(other, Identity) and self.options.options.is_stricter_than(
+            other.options.options
+        )
 
     def same_instance(self, other: "Entry | None") -> bool:
         """Whether ``other`` may get a response for this identity.

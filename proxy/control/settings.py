@@ -32,7 +32,13 @@ def setting(
         choices: all its values.
         secret: no output may show it.
     """
-    metadata = {"doc": doc, "minimum": minimum, "choices": choices, "secret": secret}
+    metadata = {
+        "doc": doc,
+        "minimum": minimum,
+        "maximum": None,
+        "choices": choices,
+        "secret": secret,
+    }
     return field(default=default, metadata=metadata, repr=not secret)
 
 
@@ -196,7 +202,8 @@ def split_urls(text: str) -> tuple[str, ...]:
 
 def problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
     """Return what a value should be and is not, or None. It does not repeat a secret."""
-    minimum, choices = item.metadata["minimum"], item.metadata["choices"]
+    minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
+    choices = item.metadata["choices"]
     shown = "what it is" if item.metadata["secret"] else repr(value)
     if item.type is bool:
         return None if isinstance(value, bool) else f"true or false, not {shown}"
@@ -208,6 +215,8 @@ def problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
         return None
     kind = "an integer" if item.type is int else "a number"
     least = "above 0" if minimum is None else f"{minimum:g} or more"
+    if maximum is not None:
+        least = f"from {minimum:g} to {maximum:g}"
     # In Python a bool is an int, but not in a configuration; NaN and infinity compare in ways that
     # no timeout should.
     fits = (
@@ -216,5 +225,6 @@ def problem(item: "dataclasses.Field[Any]", value: object) -> str | None:
         and not (item.type is int and isinstance(value, float))
         and (value > 0 if minimum is None else minimum <= value)
         and value < float("inf")
+        and (maximum is None or value <= maximum)
     )
     return None if fits else f"{kind} {least}, not {shown}"

@@ -16,7 +16,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 from typing import cast
 
 from ovs_metadata.proxy.accounting.observer import Observer, Outcome
@@ -25,6 +25,7 @@ from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable, canonical_address
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.guest.exchange import SAFE_METHODS, Exchange
+from ovs_metadata.proxy.guest.guards import OwnAnswer, own_response
 from ovs_metadata.proxy.guest.limits import ConnectionRegistry, PortLimits, connection_limit
 from ovs_metadata.proxy.guest.quarantine import Quarantine
 from ovs_metadata.proxy.guest.state import ANSWERING, READING, TRANSITIONS, State, TransitionError
@@ -288,6 +289,8 @@ class GuestConnection(asyncio.Protocol):
         state, exchange, identity = self._state, self._exchange, self._identity
         if now is None or (before is not None and before.port_id != now.port_id):
             self.cut_off()  # the address is another port's now
+        elif isinstance(now, Identity) and now.is_guarded_more_than(before):
+            self.cut_off()  # the options may forbid this connection now
         elif state in ANSWERING and identity is not None:
             if not identity.same_instance(now):
                 self.cut_off()  # another instance has the address now
@@ -422,12 +425,20 @@ class GuestConnection(asyncio.Protocol):
             confirmations = context.confirmations
             if not exchange.ticket:
                 exchange.ticket = confirmations.ticket()
-            is_safe = exchange.request.head.method in SAFE_METHODS
-            if is_safe or confirmations.is_confirmed(exchange.ticket):
-                self._forward(exchange, entry)
-            else:
+            head = exchange.request.head
+            own = own_response(head, entry, time()) if entry.guarded or head.guarded else None
+            may_begin = own is None and head.method in SAFE_METHODS
+            if not (may_begin or confirmations.is_confirmed(exchange.ticket)):
                 confirmations.wait(exchange.ticket, self.confirmed)
                 self._enter(State.CONFIRMING_REQUEST, confirmation.TIMEOUT)
+            elif own is None:
+                self._forward(exchange, entry)
+            else:
+                exchange.identity = entry
+                if isinstance(own, OwnAnswer):
+                    self._respond(own.cause, 200, own.data)
+                else:
+                    self._refuse(own)
 
     def _forward(self, exchange: Exchange, identity: Identity) -> None:
         self._identity = exchange.identity = identity
@@ -517,23 +528,28 @@ class GuestConnection(asyncio.Protocol):
         self, error: ProxyError, *, head_only: bool = False, retry_after: int | None = None
     ) -> None:
         """Respond with an error, and close as soon as the guest has had time to read it."""
-        transport, exchange = self._transport, self._exchange
-        if not transport.open:
+        exchange = self._exchange
+        if not self._transport.open:
             return
         _log.debug("%s: responding with %s", self.address, error.name)
         if exchange is not None and exchange.request.head.method == b"HEAD":
             head_only = True
-        settings = self._context.settings
         data = render_error(
-            error, retry_after=retry_after or settings.retry_after, head_only=head_only
+            error,
+            retry_after=retry_after or self._context.settings.retry_after,
+            head_only=head_only,
         )
-        status = error.value.status
-        if status < 500 or error is ProxyError.TOO_MANY_CONNECTIONS:
+        if error.value.status < 500 or error is ProxyError.TOO_MANY_CONNECTIONS:
             self._record_abuse()
+        self._respond(error.name, error.value.status, data)
+
+    def _respond(self, cause: str, status: int, data: bytes) -> None:
+        """Send a whole response of the proxy's own, and close as soon as the guest has read it."""
+        transport, exchange, settings = self._transport, self._exchange, self._context.settings
         if exchange is not None:
             exchange.first_byte, exchange.sent = monotonic(), len(data)
-            self._abandon(status, error.name)
-        elif error is not ProxyError.TOO_MANY_CONNECTIONS:  # it has no request
+            self._abandon(status, cause)
+        elif cause != ProxyError.TOO_MANY_CONNECTIONS.name:  # it has no request
             now, head = monotonic(), self._parser.head
             method, target = (b"", b"") if head is None else (head.method, head.target)
             self._context.observer.request_done(
@@ -545,7 +561,7 @@ class GuestConnection(asyncio.Protocol):
                     method=method,
                     target=target,
                     status=status,
-                    cause=error.name,
+                    cause=cause,
                     bytes_sent=len(data),
                     started=now,
                     first_byte=now,

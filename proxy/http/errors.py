@@ -6,6 +6,7 @@ response closes its connection, so the proxy never parses the bytes that follow.
 
 import enum
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -28,6 +29,54 @@ class ProxyError(enum.Enum):
         "Method Not Allowed",
         "The metadata service does not offer this method.",
         headers=("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",),
+    )
+    ENDPOINT_DISABLED = _LocalResponse(
+        403,
+        "Forbidden",
+        "The metadata service of this instance is disabled: read its config drive, or set the "
+        "option endpoint to enabled.",
+    )
+    FOREIGN_HOST = _LocalResponse(
+        403,
+        "Forbidden",
+        "Put the address of the metadata service into the URL, 169.254.169.254 or "
+        "[fe80::a9fe:a9fe], and no name.",
+    )
+    FORWARDED = _LocalResponse(
+        403,
+        "Forbidden",
+        "Send the request directly, without X-Forwarded-For, X-Forwarded-Host, Forwarded, Via "
+        "and X-Real-IP.",
+    )
+    TOKEN_MISSING = _LocalResponse(
+        401,
+        "Unauthorized",
+        "Get a session token by PUT /latest/api/token, and send it as X-aws-ec2-metadata-token.",
+    )
+    TOKEN_INVALID = _LocalResponse(
+        401,
+        "Unauthorized",
+        "The session token is invalid or has expired: get another one by PUT /latest/api/token.",
+    )
+    TOKEN_TTL_INVALID = _LocalResponse(
+        400,
+        "Bad Request",
+        "Send one X-aws-ec2-metadata-token-ttl-seconds of 1 to 21600.",
+    )
+    TOKEN_FORWARDED = _LocalResponse(
+        403,
+        "Forbidden",
+        "Get the session token directly, without X-Forwarded-For, X-Forwarded-Host, Forwarded, "
+        "Via and X-Real-IP.",
+    )
+    TOKEN_METHOD_REFUSED = _LocalResponse(
+        405,
+        "Method Not Allowed",
+        "Get a session token by PUT.",
+        headers=("Allow: OPTIONS, PUT",),
+    )
+    TOKEN_PATH_REFUSED = _LocalResponse(
+        403, "Forbidden", "Get a session token by PUT /latest/api/token."
     )
     REQUEST_TIMEOUT = _LocalResponse(408, "Request Timeout", "The request took too long to arrive.")
     BODY_TOO_LARGE = _LocalResponse(413, "Content Too Large", "The request body is too large.")
@@ -73,6 +122,36 @@ class ProxyError(enum.Enum):
     VERSION_REFUSED = _LocalResponse(
         505, "HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."
     )
+
+
+REFUSED_BY_OPTION: Mapping[ProxyError, str] = {
+    ProxyError.ENDPOINT_DISABLED: "endpoint",
+    ProxyError.FOREIGN_HOST: "hosts",
+    ProxyError.FORWARDED: "proxied",
+    ProxyError.TOKEN_MISSING: "tokens",
+    ProxyError.TOKEN_INVALID: "tokens",
+    ProxyError.TOKEN_TTL_INVALID: "tokens",
+    ProxyError.TOKEN_FORWARDED: "tokens",
+    ProxyError.TOKEN_METHOD_REFUSED: "tokens",
+    ProxyError.TOKEN_PATH_REFUSED: "tokens",
+}
+"""The refusals of metadata options, and the option that each belongs to."""
+
+
+def render_answer(body: bytes, headers: tuple[str, ...], *, head_only: bool = False) -> bytes:
+    """Return a response of the proxy's own that is no error: 200, never cached.
+
+    Like an error it closes its connection.
+    """
+    lines = [
+        "HTTP/1.1 200 OK",
+        *headers,
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+    return head if head_only else head + body
 
 
 @functools.lru_cache(maxsize=256)

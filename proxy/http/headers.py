@@ -9,7 +9,7 @@ Towards Nova
   * hop-by-hop headers and those named by ``Connection`` are dropped (RFC 9110, section 7.6.1);
   * ``Host`` is dropped, because it names the next hop: a guest must not choose among the virtual
     hosts of a shared endpoint. ``Expect`` is dropped, because the proxy has the body before it
-    forwards the request;
+    forwards the request. The headers of session tokens are dropped, because they are for the proxy;
   * everything else passes in its order, spelling and number.
 
 Towards the guest
@@ -51,8 +51,17 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
+_TOKEN = b"x-aws-ec2-metadata-token"
+_TOKEN_TTL = b"x-aws-ec2-metadata-token-ttl-seconds"
+
+# Headers that HTTP proxies add. Of them only Via passes.
+_PROXIED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+
+# Headers by which metadata options decide about a request.
+_GUARDS = _PROXIED | {_TOKEN, _TOKEN_TTL}
+
 # Request headers that this module reads or drops, or both.
-_REQUEST_SPECIAL = _HOP_BY_HOP | _IDENTITY_NAMES | {b"host", b"expect", b"content-length"}
+_REQUEST_SPECIAL = _HOP_BY_HOP | _IDENTITY_NAMES | _GUARDS | {b"host", b"expect", b"content-length"}
 
 # The usual spellings of headers that pass in both directions, recognised as a whole.
 _PLAIN = frozenset(
@@ -76,6 +85,20 @@ _NO_OPTIONS: frozenset[bytes] = frozenset()
 _ORDINARY_OPTIONS = frozenset({b"close", b"keep-alive"})
 
 
+class GuardHeaders(NamedTuple):
+    """The headers by which metadata options decide about a request (`proxy.guest.guards`)."""
+
+    tokens: tuple[bytes, ...] = ()
+    """The values of X-aws-ec2-metadata-token."""
+    ttls: tuple[bytes, ...] = ()
+    """The values of X-aws-ec2-metadata-token-ttl-seconds."""
+    proxied: bool = False
+    """Whether there is a header that HTTP proxies add, in any spelling."""
+
+
+NO_GUARD_HEADERS = GuardHeaders()
+
+
 class RequestHeaders(NamedTuple):
     """A request's headers, sorted into those that pass and those that the proxy acts on."""
 
@@ -87,6 +110,9 @@ class RequestHeaders(NamedTuple):
     expectations: list[bytes]
     connection: frozenset[bytes]
     """The options of the Connection headers, in lower case."""
+    host: bytes
+    """The value of the last Host."""
+    guards: GuardHeaders
 
 
 def sort_request_headers(headers: HeaderList) -> RequestHeaders:
@@ -97,6 +123,8 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
     transfer_encodings: list[bytes] = []
     expectations: list[bytes] = []
     connection = _NO_OPTIONS
+    host = b""
+    guards: HeaderList = []
     for name, value in headers:
         if name in _PLAIN:
             passed += (name, b": ", value, b"\r\n")
@@ -105,10 +133,14 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
         if folded not in _REQUEST_SPECIAL:
             if not folded.startswith(_IDENTITY_PREFIXES):
                 passed += (name, b": ", value, b"\r\n")
+        elif folded in _GUARDS:
+            guards.append((name, value))
+            passed += (name, b": ", value, b"\r\n") if folded == b"via" else ()
         elif name.lower() != folded:
             continue  # disguised: the parser did not act on it, and Nova must not either
         elif folded == b"host":
             hosts += 1
+            host = value
         elif folded == b"connection":
             connection |= connection_options(value)
         elif folded == b"content-length":
@@ -122,7 +154,23 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
     if not connection <= _ORDINARY_OPTIONS:
         lines = sort_request_headers(_without(headers, connection)).passed
     return RequestHeaders(
-        lines, hosts, content_length, transfer_encodings, expectations, connection
+        lines,
+        hosts,
+        content_length,
+        transfer_encodings,
+        expectations,
+        connection,
+        host,
+        _guard_headers(guards) if guards else NO_GUARD_HEADERS,
+    )
+
+
+def _guard_headers(headers: HeaderList) -> GuardHeaders:
+    # A disguised header may have passed through an HTTP proxy, but it is no token.
+    return GuardHeaders(
+        tuple(value for name, value in headers if name.lower() == _TOKEN),
+        tuple(value for name, value in headers if name.lower() == _TOKEN_TTL),
+        any(name.translate(_FOLD) in _PROXIED for name, _ in headers),
     )
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from ovs_metadata.proxy.control.identity import Identity
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.headers import (
+    NO_GUARD_HEADERS,
+    GuardHeaders,
     HeaderList,
     is_chunked,
     is_persistent,
@@ -22,6 +24,9 @@ _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 """All methods that the proxy forwards. CONNECT would make it a tunnel, TRACE would show the guest
 the identity headers, and other methods may change the framing of a response."""
+
+_OWN_PATHS = b"/ovs-metadata/"
+"""How the paths begin that the proxy answers by itself."""
 
 _VERSIONS = frozenset({b"1.0", b"1.1"})
 
@@ -49,6 +54,13 @@ class RequestHead(NamedTuple):
     expects_continue: bool
     length: int = 0
     """Bytes of the body, unless it is chunked."""
+    host: bytes = b""
+    """The value of Host; empty without one."""
+    authority: bytes | None = None
+    """The authority of a target in absolute form."""
+    guards: GuardHeaders = NO_GUARD_HEADERS
+    guarded: bool = False
+    """Whether an option may matter to this request although every option has its default."""
 
 
 class Request(NamedTuple):
@@ -86,7 +98,9 @@ def parse_request_head(
     method, target, version = line
     http_1_1 = version == b"1.1"
     origin = origin_form(method, target)
-    passed, hosts, raw_length, encodings, expectations, connection = sort_request_headers(headers)
+    passed, hosts, raw_length, encodings, expectations, connection, host, guards = (
+        sort_request_headers(headers)
+    )
     if (
         origin is None
         or (hosts != 1 and (http_1_1 or hosts > 1))
@@ -105,8 +119,22 @@ def parse_request_head(
     if length > max_body:
         return ProxyError.BODY_TOO_LARGE
     keep_alive = is_persistent(http_1_1, connection)
+    guarded = (
+        guards is not NO_GUARD_HEADERS or b"/api/token" in origin or origin.startswith(_OWN_PATHS)
+    )
     return RequestHead(
-        method, origin, passed, http_1_1, keep_alive, bool(encodings), expects_continue, length
+        method,
+        origin,
+        passed,
+        http_1_1,
+        keep_alive,
+        bool(encodings),
+        expects_continue,
+        length,
+        host,
+        None if origin is target else _authority(target),
+        guards,
+        guarded,
     )
 
 
@@ -131,6 +159,12 @@ def origin_form(method: bytes, target: bytes) -> bytes | None:
         return None
     path = rest[authority_end:]
     return path if path.startswith(b"/") else b"/" + path
+
+
+def _authority(target: bytes) -> bytes:
+    """Return the authority of a valid target in absolute form, with its user, if it has one."""
+    rest = target.partition(b"://")[2]
+    return rest.partition(b"/")[0].partition(b"?")[0]
 
 
 def render_request(request: Request, identity: Identity, request_id: bytes) -> OutgoingRequest:

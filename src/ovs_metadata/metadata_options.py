@@ -166,6 +166,9 @@ class OptionPolicy:
     """Names that `hosts = literal` accepts besides the addresses, in lower case."""
 
 
+DEFAULT_POLICY = OptionPolicy()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveOptions:
     """The options of one port, and who decided each.
@@ -237,6 +240,10 @@ class EffectiveOptions:
             decided=tuple(sorted(decided.items())),
             unknown=unknown,
         )
+
+
+DEFAULT_OPTIONS = EffectiveOptions()
+"""Those of a port if no level sets any."""
 
 
 def level_of_tags(who: str, tags: Iterable[str]) -> Level:

@@ -39,7 +39,7 @@ def _keys() -> Iterator[str]:
     yield "| key | type | default | what it means |"
     yield "|---|---|---|---|"
     for key in known_keys().values():
-        yield _row(f"`{key.short_name}`", _type_of_key(key), _shown(key.default), key.doc)
+        yield _row(f"`{key.relative_name}`", _type_of_key(key), _shown(key.default), key.doc)
     yield ""
 
 
@@ -48,7 +48,9 @@ def _type_of_key(key: Key) -> str:
         return _alternatives(key.choices)
     if key.type_name not in {"integer", "number"}:
         return key.type_name
-    minimum = key.field.metadata["minimum"]
+    minimum, maximum = key.field.metadata["minimum"], key.field.metadata["maximum"]
+    if maximum is not None:
+        return f"{key.type_name}, {minimum:g} to {maximum:g}"
     return f"{key.type_name}, {'above 0' if minimum is None else f'at least {minimum:g}'}"
 
 
