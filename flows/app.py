@@ -37,6 +37,7 @@ from ovs_metadata.host.records import followed_records
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store.configuration import ConfigurationFollower, is_enabled
 from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.option_policy import effective_policy
 
 LOG = logging.getLogger(__name__)
 
@@ -121,15 +122,14 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _watch(self) -> None:
         """Follow OVSDB and the store, from when both can be reached."""
         store = open_configured_store(self._config, wait=None, on_fatal=_end, snapshot="flows")
-        if self._config.controller == "external":
-            # As the agent's child this process lives only while metadata is enabled.
-            self._deployment = ConfigurationFollower(store, self._config.host, self._wake.set)
+        self._deployment = ConfigurationFollower(store, self._config.host, self._wake.set)
         records = followed_records(self._config, store, "flows")
         waiting = False
         while self._watcher is None:
             try:
                 self._watcher = PortWatcher(
-                    self._config.ovsdb_connection, self._config.bridge, records, self._wake.set
+                    *(self._config.ovsdb_connection, self._config.bridge, records, self._wake.set),
+                    policy=None,
                 )
             except OvsdbUnreachable as error:
                 if not waiting:
@@ -277,6 +277,9 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._send_changes()
 
     def _decide(self, watcher: PortWatcher) -> None:
+        sources = self._deployment.sources() if self._deployment else None
+        if sources is not None:
+            watcher.policy = effective_policy(sources, watcher.policy)
         if not self._is_enabled():
             self._decision.disable()
         elif not self._decision.look(
@@ -293,6 +296,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     def _is_enabled(self) -> bool:
         """Whether the deployment wants flows; as long as that is not known they stay."""
+        if self._config.controller != "external":
+            return True  # the agent's child lives only while metadata is enabled
         sources = self._deployment.sources() if self._deployment else None
         if sources is not None:
             enabled = is_enabled(sources, self._enabled)

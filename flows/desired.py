@@ -51,7 +51,12 @@ def desired_flows(
 ) -> Mapping[FlowKey, Flow]:
     """All flows that the bridge should have; `made_by` keeps those of the last call."""
     ports = (
-        Port(each.ofport, each.record.mac_address, meters.fits(each.ofport))
+        Port(
+            each.ofport,
+            each.record.mac_address,
+            meters.fits(each.ofport),
+            each.options.options.hop_limit,
+        )
         for each in host_ports.served.values()
     )
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)

@@ -21,6 +21,7 @@ from ovs_metadata.flows.values import (
     Output,
     OutputInPort,
     SetField,
+    SetHopLimit,
 )
 
 _PROTOCOLS = {
@@ -106,12 +107,18 @@ def _match_field(name: str, value: MatchValue) -> str:
     return f"{FIELDS[name].text}={value}"
 
 
+def _setting(action: SetField | SetHopLimit) -> str:
+    if isinstance(action, SetHopLimit):
+        return f"mod_nw_ttl:{action.hops}"
+    return f"set_field:{action.value}->{_ACTION_NAMES.get(action.field, action.field)}"
+
+
 def _action(action: Action, names: Mapping[int, str] | None) -> str:
     match action:
         case ApplyMeter(number):
             return f"meter:{number}"
-        case SetField(field, value):
-            return f"set_field:{value}->{_ACTION_NAMES.get(field, field)}"
+        case SetField() | SetHopLimit():
+            return _setting(action)
         case Move(source, destination):
             return f"move:{FIELDS[source].nxm_name}[]->{FIELDS[destination].nxm_name}[]"
         case Output(ofport):

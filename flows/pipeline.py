@@ -31,6 +31,7 @@ from ovs_metadata.flows.values import (
     MatchValue,
     Output,
     SetField,
+    SetHopLimit,
 )
 from ovs_metadata.host.address import METADATA_PORT_MAC, PROXY_PORT, SERVICE_PORT, port_address
 from ovs_metadata.host.config import FlowOptions
@@ -43,6 +44,8 @@ class Port:
     ofport: int
     mac: str
     metered: bool = True
+    hop_limit: int = 0
+    """Of responses to it; 0: as they are."""
 
 
 _Made = tuple[FlowOptions, int, Port]
@@ -205,6 +208,7 @@ def _flows_of_family(
         (
             SetField("eth_dst", port.mac),
             SetField(family.source, family.service),
+            *([SetHopLimit(port.hop_limit)] if port.hop_limit else []),
             Output(port.ofport),
         ),
         mine,

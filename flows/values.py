@@ -38,6 +38,13 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHopLimit:
+    """Write the TTL of IPv4, or the hop limit of IPv6 (OFPAT_SET_NW_TTL)."""
+
+    hops: int
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """Send the packet out of a port."""
 
@@ -63,7 +70,7 @@ class GotoTable:
     table: int
 
 
-Action = ApplyMeter | SetField | Move | Output | OutputInPort | GotoTable
+Action = ApplyMeter | SetField | SetHopLimit | Move | Output | OutputInPort | GotoTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ovs_metadata.flows.values import (
     Output,
     OutputInPort,
     SetField,
+    SetHopLimit,
 )
 from ovs_metadata.host.config import FlowOptions
 
@@ -61,7 +62,7 @@ _FLOW_STATS, _REPLY_MORE = 1, 1
 """OFPMP_FLOW, and OFPMPF_REPLY_MORE."""
 
 _GOTO_TABLE, _APPLY_ACTIONS, _METER = 1, 4, 6
-_OUTPUT, _SET_FIELD = 0, 25
+_OUTPUT, _SET_NW_TTL, _SET_FIELD = 0, 23, 25
 """Instructions, and actions."""
 
 _WHOLE_PACKET = 0xFFFF
@@ -209,6 +210,8 @@ def _action(action: Action) -> bytes:
             body = oxm.encode_set_field(field, value)
             body += bytes(-(4 + len(body)) % 8)
             return struct.pack("!HH", _SET_FIELD, 4 + len(body)) + body
+        case SetHopLimit(hops):
+            return struct.pack("!HHB3x", _SET_NW_TTL, 8, hops)
         case Move():
             return nicira.encode_move(action)
         case Output(ofport):

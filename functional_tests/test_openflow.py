@@ -17,7 +17,7 @@ from ovs_metadata.host.config import FlowOptions
 
 @pytest.fixture(scope="module")
 def flows() -> Mapping[FlowKey, Flow]:
-    ports = [Port(2, "fa:16:3e:00:00:01"), Port(65279, "fa:16:3e:00:00:03")]
+    ports = [Port(2, "fa:16:3e:00:00:01", hop_limit=1), Port(65279, "fa:16:3e:00:00:03")]
     return pipeline(FlowOptions(), 1, ports)
 
 

@@ -36,7 +36,10 @@ from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import HostState
+from ovs_metadata.metadata_options import DEFAULT_POLICY, MetadataOptions, OptionPolicy
+from ovs_metadata.store.configuration import ENABLED, ConfigSource
 from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.option_policy import OPTION_KEYS
 from ovs_metadata.store.record import PortRecord
 
 OVS = openflow.ofproto
@@ -155,6 +158,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.ovsdb = Ovsdb()
+        self.policy: OptionPolicy | None = DEFAULT_POLICY
         self.host = HostState(BRIDGE, HostPorts())
 
     def state(self) -> HostState:
@@ -198,6 +202,13 @@ class Played:
 
     def changes(self, switch: Switch, state: str) -> None:
         self.app._state_changed(SimpleNamespace(datapath=switch, state=state))
+
+    def follows(self, values: dict[str, Any] | None) -> None:
+        """Let it work with these values of the deployment; None: none are known."""
+        sources = None if values is None else [ConfigSource("template default", values)]
+        self.app._deployment = cast("Any", SimpleNamespace(sources=lambda: sources))
+        self.app._wake.set()
+        self.work()
 
     def work(self) -> None:
         """Let it work off what it was woken for."""
@@ -716,22 +727,41 @@ def test_a_bridge_that_cannot_be_prepared_is_looked_at_again(played: Played) -> 
 
 
 @pytest.mark.parametrize(
-    ("sources", "stays"), [(None, True), ({"enabled": False}, False), ({"enabled": True}, True)]
+    ("values", "stays"), [(None, True), ({ENABLED: False}, False), ({ENABLED: True}, True)]
 )
+@pytest.mark.parametrize("controller", ["external", "os-ken"])
 def test_a_deployment_that_wants_no_metadata_has_no_flows(
-    played: Played,
-    monkeypatch: pytest.MonkeyPatch,
-    sources: dict[str, bool] | None,
+    configured: Callable[..., None],
+    hub: Hub,
+    tmp_path: Path,
+    *,
+    controller: str,
+    values: dict[str, bool] | None,
     stays: bool,
 ) -> None:
+    configured("flows", "controller", controller)
+    played = Played(hub, str(tmp_path / "br-int.mgmt"))
     switch = played.in_order()
     flows = played.desired()
-    monkeypatch.setattr(app, "is_enabled", lambda sources, _before: sources["enabled"])
-    played.app._deployment = cast("Any", SimpleNamespace(sources=lambda: sources))
-    played.app._wake.set()
-    played.work()
+    played.follows(values)
     deleted = keys(switch.take(), OVS.OFPFC_DELETE_STRICT)
-    assert len(deleted) == (0 if stays else len(flows))
+    # As the agent's child it ends with the service.
+    assert len(deleted) == (0 if stays or controller == "os-ken" else len(flows))
+
+
+def test_the_metadata_options_are_those_of_the_last_valid_documents(played: Played) -> None:
+    played.in_order()
+
+    def policy() -> OptionPolicy | None:
+        return played.watcher.policy
+
+    played.watcher.policy = None
+    played.follows(None)
+    assert policy() is None
+    limited = OptionPolicy(options=MetadataOptions(hop_limit=1))
+    for values in ({OPTION_KEYS["hop_limit"]: 1}, None, {OPTION_KEYS["hop_limit"]: 65}):
+        played.follows(values)
+        assert policy() == limited
 
 
 def test_it_waits_for_ovsdb_and_logs_that_once(
@@ -739,7 +769,7 @@ def test_it_waits_for_ovsdb_and_logs_that_once(
 ) -> None:
     tries = 0
 
-    def watcher(*_: object) -> Watcher:
+    def watcher(*_: object, **__: object) -> Watcher:
         nonlocal tries
         tries += 1
         if tries < 4:
@@ -748,18 +778,23 @@ def test_it_waits_for_ovsdb_and_logs_that_once(
 
     monkeypatch.setattr(app, "open_configured_store", lambda *_, **__: None)
     monkeypatch.setattr(app, "PortWatcher", watcher)
+    monkeypatch.setattr(app, "ConfigurationFollower", lambda *_: None)
     played.app._watcher = None
     played.hub.naps = 3
     played.app._watch()
     assert played.app._watcher is cast("Any", played.watcher)
-    assert played.app._deployment is None
     assert caplog.messages == ["OVSDB at unix:/x does not answer: waiting for it"]
 
 
-def test_without_the_agent_it_follows_the_deployment_itself(
-    configured: Callable[..., None], hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("controller", ["external", "os-ken"])
+def test_it_follows_the_deployment_itself(
+    configured: Callable[..., None],
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    controller: str,
 ) -> None:
-    configured("flows", "controller", "external")
+    configured("flows", "controller", controller)
     played = Played(hub, str(tmp_path / "br-int.mgmt"))
     monkeypatch.setattr(app, "open_configured_store", lambda *_, **__: "store")
     monkeypatch.setattr(app, "ConfigurationFollower", lambda store, *_: f"follower of {store}")

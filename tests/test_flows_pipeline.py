@@ -30,6 +30,9 @@ WITHOUT_METER = Port(2, "fa:16:3e:00:00:01", metered=False)
 CHANGED = Port(2, "fa:16:3e:00:00:99")
 """The port ONE after its record got another MAC."""
 
+LIMITED = Port(2, "fa:16:3e:00:00:01", hop_limit=1)
+"""The port ONE with a hop limit."""
+
 OTHER_OPTIONS = "other-options.flows"
 
 SCENARIOS = {
@@ -40,10 +43,12 @@ SCENARIOS = {
     "highest-ofport": [HIGHEST_OFPORT],
     "many-ports": [*MANY, HIGHEST_OFPORT],
     "changed-record": [CHANGED],
+    "hop-limit": [LIMITED],
 }
 
 CHANGES = {
     "record-changes": ([ONE, SAME_ADDRESSES], [CHANGED, SAME_ADDRESSES]),
+    "hop-limit-is-set": ([ONE, SAME_ADDRESSES], [LIMITED, SAME_ADDRESSES]),
     "port-comes": ([ONE], [ONE, HIGHEST_OFPORT]),
     "port-vanishes": ([ONE, SAME_ADDRESSES], [SAME_ADDRESSES]),
     "ports-vanish": (MANY, MANY[4:5]),
@@ -57,6 +62,7 @@ ports = st.lists(
         st.integers(2, 60),
         st.sampled_from(["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]),
         st.booleans(),
+        st.sampled_from([0, 1, 64]),
     ),
     max_size=8,
     unique_by=lambda port: port.ofport,

@@ -1,0 +1,212 @@
+"""Metadata options on the whole path: containers behind a guest, tokens, changes while it runs."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from hypervisor_fixtures import close_hypervisor, make_hypervisor, serve_guest
+
+from lab.rig.container import Container, macvlan, nested, routed
+from lab.rig.guest import Guest
+from lab.rig.guest_client import ANY_IPV4, accepted, begin
+from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import wait_for
+
+ASK = "/latest/meta-data/instance-id"
+SOON = 2.0
+"""Seconds after which a container that gets no answer gives up."""
+
+TOKEN, TTL = "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds"
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Hypervisor]:
+    hypervisor = make_hypervisor()
+    try:
+        hypervisor.start()
+        yield hypervisor
+    finally:
+        close_hypervisor(hypervisor)
+
+
+@pytest.fixture(scope="module")
+def guest(cloud: Hypervisor) -> Guest:
+    return serve_guest(cloud)
+
+
+@pytest.fixture(scope="module")
+def containers(cloud: Hypervisor, guest: Guest) -> Iterator[dict[str, Container]]:
+    """By kind. None of them is translated: the service sees their own addresses."""
+    name = cloud.prefix
+    with contextlib.ExitStack() as made:
+        plain = made.enter_context(routed(guest.name, f"{name}-routed", 20))
+        yield {
+            "routed": plain,
+            "bridged": made.enter_context(routed(guest.name, f"{name}-bridged", 21, bridged=True)),
+            "nested": made.enter_context(nested(plain, guest, f"{name}-nested", 22)),
+            "macvlan": made.enter_context(macvlan(guest, f"{name}-macvlan", "10.0.0.77")),
+        }
+
+
+@contextlib.contextmanager
+def options(cloud: Hypervisor, guest: Guest, **values: str | int) -> Iterator[None]:
+    """Have the deployment set these options, and wait until the guest sees them."""
+    keys = {f"options.{name}": value for name, value in values.items()}
+    cloud.deploy(**keys)
+    try:
+        wait_for(lambda: _shown(guest).items() >= values.items(), f"the options {values}")
+        if "hop_limit" in values:
+            _wait_for_flows(cloud, guest, int(values["hop_limit"]))
+        yield
+    finally:
+        cloud.deploy(**dict.fromkeys(keys))
+        wait_for(lambda: guest.curl(ASK)[0] == 200, "the defaults to be effective again")
+        _wait_for_flows(cloud, guest, 0)
+
+
+def _shown(guest: Guest) -> dict[str, str | int]:
+    token = guest.curl("/latest/api/token", "-X", "PUT", "-H", f"{TTL}: 60")[1]
+    status, text = guest.curl("/ovs-metadata/options", "-H", f"{TOKEN}: {token}")
+    if status != 200:
+        return {}
+    return {name: each["value"] for name, each in json.loads(text)["options"].items()}
+
+
+def _wait_for_flows(cloud: Hypervisor, guest: Guest, limit: int) -> None:
+    ofport = cloud.ovs.ofport(guest.tap)
+    expected = 2 if limit else 0
+
+    def are_there() -> bool:
+        with_limit = [flow for flow in cloud.flows_of(ofport) if "mod_nw_ttl:" in flow]
+        return len(with_limit) == expected and all(f"nw_ttl:{limit}," in f for f in with_limit)
+
+    wait_for(are_there, f"flows with hop limit {limit}")
+
+
+@pytest.mark.parametrize(
+    ("limit", "reached"),
+    [
+        (0, {"routed", "bridged", "nested"}),
+        (1, set()),
+        (2, {"routed", "bridged"}),
+        (64, {"routed", "bridged", "nested"}),
+    ],
+)
+def test_the_hop_limit_reaches_containers_as_far_as_it_says(
+    cloud: Hypervisor,
+    guest: Guest,
+    containers: dict[str, Container],
+    limit: int,
+    reached: set[str],
+) -> None:
+    with options(cloud, guest, hop_limit=limit):
+        assert guest.identity() == guest.instance_id
+        assert guest.identity(ipv6=True) == guest.instance_id
+        statuses = {
+            kind: each.curl(ASK, timeout=10.0 if kind in reached else SOON)
+            for kind, each in containers.items()
+        }
+    # A MAC of its own is not the port's record's: macvlan is never served.
+    assert statuses == {kind: 200 if kind in reached else 0 for kind in containers}
+
+
+def test_a_second_address_of_the_guest_is_no_hop_away(cloud: Hypervisor, guest: Guest) -> None:
+    with options(cloud, guest, hop_limit=1):
+        guest.run("ip", "address", "add", "10.9.9.9/32", "dev", "eth0")
+        try:
+            assert guest.identity("--interface", "10.9.9.9") == guest.instance_id
+        finally:
+            guest.run("ip", "address", "del", "10.9.9.9/32", "dev", "eth0")
+
+
+def test_a_containers_post_is_not_carried_out_beyond_the_hop_limit(
+    cloud: Hypervisor, guest: Guest, containers: dict[str, Container]
+) -> None:
+    container = containers["routed"]
+    log = cloud.processes["agent"].log
+    peer = f"peer={container.address} "
+    with options(cloud, guest, hop_limit=1):
+        before = log.read_text().count(peer)
+        status = container.curl("/openstack/latest/password", "-X", "POST", "-d", "x", timeout=SOON)
+        assert status == 0
+        assert guest.identity() == guest.instance_id
+        assert log.read_text().count(peer) == before
+    # The log would have had it.
+    assert container.curl(ASK) == 200
+    wait_for(lambda: log.read_text().count(peer) > before, "the container in the log")
+
+
+def test_a_stricter_hop_limit_ends_open_connections(cloud: Hypervisor, guest: Guest) -> None:
+    with contextlib.closing(begin(guest, ANY_IPV4)) as kept:
+        assert accepted([kept], 10)
+        kept.settimeout(10)
+        with options(cloud, guest, hop_limit=2):
+            assert _has_ended(kept)
+    with contextlib.closing(begin(guest, ANY_IPV4)) as kept, options(cloud, guest, tokens="off"):
+        # These options are looser.
+        assert accepted([kept], 10)
+        kept.settimeout(10)
+        kept.sendall(b"GET /latest HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert kept.recv(12) == b"HTTP/1.1 200"
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_tokens_need_nothing_but_the_secret(cloud: Hypervisor, guest: Guest) -> None:
+    other = cloud.add_guest("other", address="10.0.0.6/24", mac="fa:16:3e:00:00:06")
+    cloud.wait_until_served(other)
+    with options(cloud, guest, tokens="required"):
+        assert guest.curl(ASK)[0] == 401
+        status, token = guest.curl("/latest/api/token", "-X", "PUT", "-H", f"{TTL}: 21600")
+        assert status == 200
+        with_token = ("-H", f"{TOKEN}: {token}")
+        assert guest.curl(ASK, *with_token)[0] == 200
+        assert guest.curl(ASK, *with_token, ipv6=True)[0] == 200
+        assert other.curl(ASK, *with_token)[0] == 401
+        cloud.processes["agent"].stop()
+        cloud.start_agent()
+        wait_for(lambda: guest.curl(ASK, *with_token)[0] == 200, "the token after a restart")
+        cloud.deploy(shared_secret="another")
+        wait_for(lambda: guest.curl(ASK, *with_token)[0] == 401, "the end of the token")
+        cloud.deploy(shared_secret=cloud.secret)
+        wait_for(lambda: guest.curl(ASK, *with_token)[0] == 200, "the secret it was made with")
+
+
+@pytest.mark.parametrize(
+    ("values", "refused", "allowed"),
+    [
+        ({"endpoint": "disabled"}, (), None),
+        ({"proxied": "refuse"}, ("-H", "X-Forwarded-For: 1.2.3.4"), ()),
+        ({"hosts": "literal"}, ("-H", "Host: evil.example"), ()),
+        (
+            {"hosts": "literal", "host_names": "md.example"},
+            ("-H", "Host: evil.example"),
+            ("-H", "Host: md.example"),
+        ),
+    ],
+)
+def test_an_option_of_the_deployment_refuses_and_says_what_to_do(
+    cloud: Hypervisor,
+    guest: Guest,
+    values: dict[str, str],
+    refused: tuple[str, ...],
+    allowed: tuple[str, ...] | None,
+) -> None:
+    cloud.deploy(**{f"options.{name}": value for name, value in values.items()})
+    try:
+        wait_for(lambda: guest.curl(ASK, *refused)[0] == 403, f"{values} to be effective")
+        status, text = guest.curl(ASK, *refused)
+        assert (status, text.count("\n")) == (403, 1)
+        if allowed is not None:
+            assert guest.curl(ASK, *allowed)[0] == 200
+            assert guest.curl(ASK, ipv6=True)[0] == 200
+    finally:
+        cloud.deploy(**{f"options.{name}": None for name in values})
+        wait_for(lambda: guest.curl(ASK, *refused)[0] == 200, "the defaults")
