@@ -16,9 +16,9 @@ from netaddr import EUI
 from lab.rig.guest import Guest
 from lab.rig.guest_client import ANY_IPV4, ANY_IPV6, Connection, accepted, begin
 from lab.rig.hypervisor import Hypervisor
-from lab.rig.process import wait_for
+from lab.rig.process import run, wait_for
 from lab.stand_ins import echo_service
-from ovs_metadata.host.address import IpVersion, port_address
+from ovs_metadata.host.address import METADATA_PORT, IpVersion, port_address
 
 EUI_64 = str(EUI("fa:16:3e:00:00:01").ipv6_link_local())
 """The link-local address made of every guest's MAC: the primary one over IPv6."""
@@ -139,6 +139,37 @@ def test_an_unregistered_address_is_served(
     guest = _add_guest(echoing, f"any{len(echoing.guests)}")
     _add_address(guest, address, *options)
     _assert_served(guest, address.partition("/")[0])
+
+
+@pytest.fixture
+def _strict_source_validation(echoing: Hypervisor) -> Iterator[None]:
+    """Have the proxy's kernel check sources as hardened hosts do; namespaces inherit that."""
+    settings = [
+        f"/proc/sys/net/ipv4/conf/{of}/rp_filter" for of in ("all", "default", METADATA_PORT)
+    ]
+    enter = ("ip", "netns", "exec", echoing.metadata_namespace, "sh", "-c")
+    run(*enter, "; ".join(f"echo 1 > {each}" for each in settings))
+    yield
+    run(*enter, "; ".join(f"echo 0 > {each}" for each in settings))
+
+
+@pytest.mark.usefixtures("_strict_source_validation")
+def test_every_source_is_served_where_the_kernel_validates_sources_strictly(
+    echoing: Hypervisor,
+) -> None:
+    """The way back to every source is through the device that its packets arrive on."""
+    guest = _add_guest(echoing, "strict")
+    own = port_address(echoing.ovs.ofport(guest.tap))
+    for source in ("10.0.0.6", "192.0.2.1", "169.254.77.77", own, "240.0.0.7"):
+        _add_address(guest, f"{source}/32")
+        _assert_served(guest, source)
+    _assert_served(guest, guest.ip)
+    doctor = Path(sys.executable).parent / "ovs-metadata"
+    inside = ("nsenter", f"--net=/run/netns/{echoing.namespace}")
+    found = run(
+        *(*inside, doctor, "--config", echoing.config, "doctor", guest.port_id), check=False
+    )
+    assert "request-unanswered" not in found
 
 
 def test_each_of_several_fixed_ips_is_served(echoing: Hypervisor) -> None:

@@ -118,6 +118,7 @@ class Kernel:
 def settings(tmp_path: Path) -> Path:
     (tmp_path / "ipv4/conf/metadata").mkdir(parents=True)
     (tmp_path / "ipv4/conf/metadata/route_localnet").write_text("0\n")
+    (tmp_path / "ipv4/tcp_syncookies").write_text("0\n")
     ipv6 = tmp_path / "ipv6"
     device = ipv6 / "conf" / "metadata"
     device.mkdir(parents=True)
@@ -152,6 +153,7 @@ def test_all_is_done_once(settings: Path) -> None:
         ("fe80::a9fe:0", 112, 2),
     ]
     assert (settings / "conf/metadata/addr_gen_mode").read_text().strip() == "1"
+    assert (settings.parent / "ipv4/tcp_syncookies").read_text().strip() == "1"
     assert [each["RTA_GATEWAY"] for each in to_guests] == [
         each["NDA_DST"] for each in kernel.neighbours
     ]
@@ -218,6 +220,7 @@ def test_ipv6_that_is_switched_off_is_not_missed(settings: Path, whose: str) -> 
 def test_a_kernel_without_ipv6_is_ipv4_alone(tmp_path: Path) -> None:
     (tmp_path / "ipv4/conf/metadata").mkdir(parents=True)
     (tmp_path / "ipv4/conf/metadata/route_localnet").write_text("1\n")
+    (tmp_path / "ipv4/tcp_syncookies").write_text("1\n")
     nothing = tmp_path / "ipv6"
     assert kernel_versions(nothing) == (4,)
     assert plumb(Kernel(), nothing) == Device((4,))

@@ -5,12 +5,15 @@ import errno
 import itertools
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ovs_metadata.agent.network import listening
 from ovs_metadata.agent.network.listening import (
+    BACKLOG,
     Opened,
+    allow_backlog,
     can_listen,
     listener_addresses,
     open_listeners,
@@ -92,3 +95,14 @@ def test_if_no_version_can_be_listened_on_the_reason_is_raised(
     refuse(monkeypatch, 4, 6)
     with pytest.raises(OSError, match="in use"):
         open_listeners("ns", WORKERS)
+
+
+@pytest.mark.parametrize(("before", "after"), [(128, BACKLOG), (BACKLOG, BACKLOG), (4096, 4096)])
+def test_the_kernels_limit_of_a_backlog_is_raised_and_never_lowered(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    limit = tmp_path / "somaxconn"
+    limit.write_text(f"{before}\n")
+    allow_backlog(limit)
+    assert int(limit.read_text()) == after
+    allow_backlog(tmp_path / "of no kernel")

@@ -134,6 +134,8 @@ def steps(
     yield _up(kernel, _LOOPBACK, "lo")
     # The doctor asks from a loopback address, see cli/doctor/guest_request.py.
     yield _setting(settings / "ipv4/conf" / METADATA_PORT / "route_localnet", "1")
+    # A guest that fills the queue of half-open connections takes no place in it from others.
+    yield _setting(settings / "ipv4/tcp_syncookies", "1")
     for version in sorted(versions):
         yield from _addressing(kernel, index, version)
 

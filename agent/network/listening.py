@@ -8,6 +8,7 @@ import contextlib
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ovs_metadata.agent.network.ip_versions import kernel_versions
 from ovs_metadata.agent.network.listeners import Options, options_of
@@ -19,6 +20,9 @@ _ADDRESSES: Mapping[IpVersion, str] = {4: "0.0.0.0", 6: "::"}
 
 BACKLOG = 1024
 """Connections that may wait for a worker to accept them, on each socket."""
+
+MOST_BACKLOG = Path("/proc/sys/net/core/somaxconn")
+"""The kernel's limit of a backlog, in the network namespace of the thread that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ def open_listeners(namespace: str, count: int) -> Opened:
     opened: dict[IpVersion, list[socket.socket]] = {}
     missing: dict[IpVersion, OSError] = {}
     with inside_namespace(namespace):
+        allow_backlog()
         for version in kernel_versions():
             try:
                 opened[version] = _listen_over(version, count)
@@ -90,6 +95,16 @@ def can_listen(namespace: str, versions: Iterable[IpVersion]) -> bool:
     except OSError:
         return False
     return True
+
+
+def allow_backlog(limit: Path = MOST_BACKLOG) -> None:
+    """Raise the kernel's limit if it is below BACKLOG, as it is before Linux 5.4 (128).
+
+    Where that is refused, workers listen with a shorter queue.
+    """
+    with contextlib.suppress(OSError):
+        if int(limit.read_text()) < BACKLOG:
+            limit.write_text(str(BACKLOG))
 
 
 def _listen_over(version: IpVersion, count: int) -> list[socket.socket]:
