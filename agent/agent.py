@@ -22,7 +22,7 @@ from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.presence import Presence, Status
 from ovs_metadata.agent.service import Service
 from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
-from ovs_metadata.host.config import Config
+from ovs_metadata.host.config import Config, as_text
 from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.store import open_configured_store
@@ -144,6 +144,7 @@ class Agent:
             generation=self._live.generation if self._live else "",
             children=tuple(self._service.children()) if self._service else (),
             serves=self._service.serves() if self._service else {},
+            file=as_text(self._config),
         )
 
     def _status(self, live: LiveDeployment) -> Status:

@@ -43,6 +43,7 @@ _SHAPES = {
         "problems": [str],
         "enabled": bool | None,
         "children": [{"name": str, "running": bool}],
+        "file": [{"name": str, "value": str}],
         "ports": _COUNTS,
         "endpoints": [_ENDPOINT],
         "recent": (NoneType, _RECENT),

@@ -54,13 +54,15 @@ def malformed_document(patient: Ward) -> Iterator[None]:
         store.write_document(path, before.data, now.version)
 
 
-def instead_of_nova(kind: type, *, tls: bool = False, **values: str | bool) -> Injection:
+def instead_of_nova(
+    kind: type, *, tls: bool = False, days: int = 1, **values: str | bool
+) -> Injection:
     """Have something else at another port, and Nova's URL lead there."""
 
     @contextlib.contextmanager
     def inject(patient: Ward) -> Iterator[None]:
         authority = Authority(patient.hypervisor.root / "authority") if tls else None
-        certificate = authority.sign("nova") if authority else None
+        certificate = authority.sign("nova", days=days) if authority else None
         given = {
             name: str(authority.certificate) if authority and value == "{ca}" else value
             for name, value in values.items()
@@ -115,6 +117,10 @@ CASES = [
         "nova-certificate-expires",
         instead_of_nova(Nova, tls=True, nova_ca_file="{ca}"),
         status=1,
+    ),
+    Case(
+        "nova-certificate-dates",
+        instead_of_nova(Nova, tls=True, days=-1, nova_ca_file="{ca}"),
     ),
     Case("nova-tls-unchecked", instead_of_nova(Nova, tls=True, nova_insecure=True), status=1),
     Case("instance-unknown-to-nova", other_project),

@@ -156,6 +156,7 @@ CASES = [
         STOPPED_AGENT,
     ),
     Case("device-mtu-wrong", in_namespace("link", "set", "metadata", "mtu", "1400"), STOPPED_AGENT),
+    Case("loopback-down", in_namespace("link", "set", "lo", "down"), STOPPED_AGENT),
     Case("device-missing", device_moved_away, STOPPED_AGENT),
     Case(
         "metadata-port-not-isolated",

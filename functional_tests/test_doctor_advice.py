@@ -49,6 +49,7 @@ ELSEWHERE = {
     "nova-fails": "Nova",
     "secret-unchecked": "Nova",
     "nova-certificate-expires": "Nova",
+    "nova-certificate-dates": "Nova, or the clock",
     "no-answer-from-nova": "Nova",
     "answered-with-error": "Nova",
     "request-unanswered": "a flow that takes the doctor's own packets alone",

@@ -38,21 +38,24 @@ class Misconfigured:
     status: int = 2
 
 
+CHANGED = frozenset({"file-changed"})
+
 FILE_CASES = [
     Misconfigured("config-unusable", r"bridge =", "brigde ="),
-    Misconfigured("proxy-user-unusable", r"workers = 1", "workers = 1\nuser = root"),
-    Misconfigured("ovsdb-unreachable", r"db\.sock", "no.sock"),
-    Misconfigured("bridge-missing", r"br-int", "br-none"),
-    Misconfigured("vswitchd-silent", r"rundir = .*", "rundir = /nowhere"),
-    Misconfigured("workers-missing", r"workers = 1", "workers = 2"),
-    Misconfigured("agent-not-announced", r"host = .*", "host = another-host", status=1),
-    Misconfigured("store-unreachable", r"url = .*", "url = zookeeper://127.0.0.1:9"),
-    Misconfigured("store-unusable", r"url = .*", "url = directory:{store}", frozenset()),
+    Misconfigured("proxy-user-unusable", r"workers = 1", "workers = 1\nuser = root", CHANGED),
+    Misconfigured("ovsdb-unreachable", r"db\.sock", "no.sock", CHANGED),
+    Misconfigured("bridge-missing", r"br-int", "br-none", CHANGED),
+    Misconfigured("vswitchd-silent", r"rundir = .*", "rundir = /nowhere", CHANGED),
+    Misconfigured("file-changed", r"workers = 1", "workers = 2", status=1),
+    Misconfigured("agent-not-announced", r"host = .*", "host = another-host", CHANGED, 1),
+    Misconfigured("store-unreachable", r"url = .*", "url = zookeeper://127.0.0.1:9", CHANGED, 1),
+    Misconfigured("store-unusable", r"url = .*", "url = directory:{store}", CHANGED),
 ]
 
 ELSEWHERE = {
     *("agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"),
-    *("port-disabled", "secret-world-readable"),
+    *("port-disabled", "secret-world-readable", "nova-fails-for-workers", "workers-missing"),
+    *("meter-taken", "no-meters"),
 }
 """Made in test_doctor.py, test_doctor_ports.py, tests/test_doctor_checks.py and _run.py."""
 

@@ -9,7 +9,7 @@ import pwd
 import re
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +263,13 @@ class Config:
     def management_socket(self) -> Path:
         """The UNIX socket on which ovs-vswitchd speaks OpenFlow for the bridge."""
         return self.rundir / f"{self.bridge}.mgmt"
+
+
+def as_text(config: Config) -> dict[str, str]:
+    """Each value of the file in words, by its name in `Config`; no value is a secret."""
+    return {
+        each.name: str(getattr(config, each.name)) for each in fields(config) if each.name != "path"
+    }
 
 
 def options() -> Sequence[tuple[str, Sequence[Any]]]:

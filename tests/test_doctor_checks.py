@@ -226,6 +226,7 @@ def with_device(**changes: Any) -> NamespaceFacts:
         (SWITCH, NamespaceFacts("n"), ["namespace-missing"]),
         (SWITCH, replace(NAMESPACE, device=None), ["device-missing"]),
         (SWITCH, with_device(up=False, addresses=frozenset()), ["device-down"]),
+        (SWITCH, replace(NAMESPACE, loopback_up=False), ["loopback-down"]),
         (SWITCH, with_device(mac="02:00:00:00:00:01"), ["device-mac-wrong"]),
         (SWITCH, with_device(mtu=1000), ["device-mtu-wrong"]),
         (SWITCH, with_device(addresses=frozenset()), ["address-missing"]),
@@ -414,6 +415,7 @@ def endpoint(signed: int | None = 404, unsigned: int | None = 403, **more: Any) 
                 AskStep.RESOLVE: "nova-unresolvable",
                 AskStep.CONNECT: "nova-unreachable",
                 AskStep.TLS: "nova-tls",
+                AskStep.DATES: "nova-certificate-dates",
                 AskStep.ANSWER: "nova-silent",
                 AskStep.HTTP: "nova-not-http",
             }.items()
@@ -474,3 +476,71 @@ def test_a_fault_may_vanish_only_while_all_processes_run(
 
 def test_facts_do_not_show_the_secret() -> None:
     assert SECRET.decode() not in repr(STORE)
+
+
+def test_a_file_that_changed_after_the_agent_read_it_is_named_with_both_values() -> None:
+    changed = configuration.differing({"workers": "1", "host": "a"}, {"workers": "2", "host": "a"})
+    (found,) = configuration.check(DOCUMENTS, AGENT, "", changed)
+    assert found.fault is configuration.FILE_CHANGED
+    assert found.why == "workers is 2, the agent uses 1"
+    assert configuration.differing({}, {"workers": "2"}) == ()
+
+
+def test_a_store_that_is_away_is_a_warning_while_the_agent_serves() -> None:
+    away = replace(STORE, unreachable="no answer")
+    serves = replace(AGENT, admin=AdminFacts(enabled=True))
+    (found,) = store.check(away, serves)
+    assert found.severity is Severity.WARNING
+    (found,) = store.check(away, replace(AGENT, admin=AdminFacts(ready=False, enabled=True)))
+    assert found.severity is Severity.ERROR
+    (found,) = store.check(away, replace(AGENT, agent=None, admin=None))
+    assert found.severity is Severity.ERROR
+
+
+def of_workers(healthy_for: int, seen_by: int = 2, url: str = "http://nova:8775") -> dict[str, Any]:
+    return {
+        "url": url,
+        "healthy_for": healthy_for,
+        "seen_by": seen_by,
+        "since": "2026-01-01T00:00:00Z",
+        "last_error": "connection timed out",
+    }
+
+
+@pytest.mark.parametrize(
+    ("reports", "seen", "expected"),
+    [
+        ([of_workers(2)], endpoint(), []),
+        ([of_workers(0)], endpoint(), [Severity.ERROR]),
+        ([of_workers(1)], endpoint(), [Severity.WARNING]),
+        # What the doctor finds itself is not found twice.
+        ([of_workers(0)], endpoint(None, None, failed=AskStep.CONNECT, why="so"), []),
+    ],
+)
+def test_what_workers_cannot_use_is_found_though_root_can(
+    reports: list[dict[str, Any]], seen: EndpointFacts, expected: list[Severity]
+) -> None:
+    found = list(nova.of_workers([seen], nova.Workers("nobody", reports)))
+    assert [each.severity for each in found] == expected
+    assert all(each.fault is nova.NOVA_FAILS_FOR_WORKERS for each in found)
+
+
+@pytest.mark.parametrize(
+    ("questions", "words"),
+    [(0, "have counted nothing"), (3, "it has asked 3 times for the MAC")],
+)
+def test_how_far_an_instance_is_that_never_asked(questions: int, words: str) -> None:
+    (found,) = flows.check(FlowFacts((), packets(requests=0, questions=questions)))
+    assert words in found.why
+    assert found.remedy != port.GUEST_NEVER_ASKED.remedy
+
+
+def test_the_last_request_of_the_instance_is_in_the_report() -> None:
+    view = {"requests": 3, "last_status": 503, "last_cause": "no_endpoint", "last_time": "noon"}
+    asked = port_facts(agent_view=AGENT_VIEW | view)
+    assert port.last_request(asked) == (
+        "tap1: the instance asked last at noon, answered 503 (no_endpoint); 3 requests in all"
+    )
+    silent = port_facts(agent_view=AGENT_VIEW | {"requests": 0})
+    assert "no request of the instance since the agent started" in port.last_request(silent)
+    assert "is unknown" in port.last_request(port_facts(agent_view=None))

@@ -162,7 +162,13 @@ class Host:
         self.announcement = self.announce(DIGEST)
         self.admin = AdminFacts(
             enabled=True,
-            ports=({"port_id": RECORD.port_id, "instance_id": RECORD.device_id},),
+            ports=(
+                {
+                    "port_id": RECORD.port_id,
+                    "instance_id": RECORD.device_id,
+                    "requests": 0,
+                },
+            ),
         )
         self.agent = AgentFacts(2, ProcessFacts(10), ProcessFacts(11), (ProcessFacts(12),) * 2)
         self.switch = SwitchFacts(bridge=BRIDGE)
@@ -206,7 +212,7 @@ class Host:
         return RequestFacts(served.record.port_id, served.record.device_id, self.answer, 1)
 
     def read_endpoints(
-        self, _settings: object, _secret: bytes, asker: nova.Asker
+        self, _settings: object, _secret: bytes, asker: nova.Asker, _user: str
     ) -> tuple[EndpointFacts, ...]:
         self.askers.append(asker)
         return (self.endpoint,)
@@ -433,7 +439,9 @@ def test_requests_are_sent_for_eight_ports_at_most(host: Host) -> None:
     host.switch = SwitchFacts(bridge=replace(BRIDGE, interfaces=tuple(taps)))
     host.admin = replace(
         host.admin,
-        ports=tuple({"port_id": tap.port_id, "instance_id": RECORD.device_id} for tap in taps),
+        ports=tuple(
+            {"port_id": tap.port_id, "instance_id": RECORD.device_id, "requests": 0} for tap in taps
+        ),
     )
     found = host.diagnosis(RECORD.device_id)
     assert len(host.asked_for) == 8

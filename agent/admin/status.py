@@ -40,6 +40,8 @@ class AgentView:
     generation: str = ""
     children: tuple[Child, ...] = ()
     serves: Mapping[IpVersion, bool] = field(default_factory=dict)
+    file: Mapping[str, str] = field(default_factory=dict)
+    """The values of the configuration file that the agent uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class HostStatus:
             "enabled": view.enabled,
             "ip_versions": {str(version): served for version, served in view.serves.items()},
             "generation": view.generation,
+            "file": [{"name": name, "value": value} for name, value in view.file.items()],
             "children": [
                 {
                     "name": child.name,

@@ -7,7 +7,7 @@ agent that is just starting would then find it taken. The checks are pure: facts
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ class AdminFacts:
     """What the agent reports. `unreachable` and `silent`: why it reports nothing.
 
     enabled: whether the service is enabled in the agent; None if the agent does not know yet.
+    file: the values of the configuration file that the agent uses. endpoints: Nova's, as the
+    workers see them.
     """
 
     unreachable: str = ""
@@ -90,6 +92,8 @@ class AdminFacts:
     problems: tuple[str, ...] = ()
     ports: Sequence[Mapping[str, Any]] = ()
     enabled: bool | None = None
+    file: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,10 @@ def read_agent(config: Config) -> AgentFacts:
     """Read the agent's processes, and ask the agent."""
     facts = read_processes(config)
     if facts.agent and not facts.agent.stopped:
-        return replace(facts, admin=read_admin(config.admin_socket))
+        admin = read_admin(config.admin_socket)
+        # The file may have changed after the agent had read it.
+        wanted = int(admin.file.get("workers", config.workers))
+        return replace(facts, admin=admin, wanted_workers=wanted)
     return facts
 
 
@@ -205,6 +212,8 @@ def read_admin(place: Path) -> AdminFacts:
             problems=tuple(status["problems"]),
             ports=tuple(ports["ports"]),
             enabled=status["enabled"],
+            file={each["name"]: each["value"] for each in status["file"]},
+            endpoints=tuple(status["endpoints"]),
         )
     except AgentTimedOut as error:
         return AdminFacts(silent=str(error))

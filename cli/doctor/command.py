@@ -62,7 +62,8 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
 
     --format json prints an object: "host", "subject" (PORT), "verdict" (healthy, warnings or
     broken), "hops" and "findings". Each hop has "hop", "state" (right, warning, broken or unknown),
-    "seen", and "skipped", why it is unknown. Each finding has "name", "hop", "severity" (note,
+    "seen", "skipped", why it is unknown, and "besides", lines that are printed in any case. Each
+    finding has "name", "hop", "severity" (note,
     warning or error), "subject", "what" is wrong, "why" (the evidence), "remedy", and "commands",
     what the remedy runs, each as one line for a shell of root on this host.
     """
@@ -91,7 +92,8 @@ def _print(diagnosis: Diagnosis) -> None:
     title = Text(
         _shown(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}"), "bold"
     )
-    lines = rendered(title, *map(_hop_line, diagnosis.hops))
+    besides = [Text(_shown(line)) for hop in diagnosis.hops for line in hop.besides]
+    lines = rendered(title, *map(_hop_line, diagnosis.hops), *besides)
     findings = diagnosis.findings
     for number, finding in enumerate(findings):
         left = len(findings) - number

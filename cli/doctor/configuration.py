@@ -3,17 +3,24 @@
 The checks are pure: facts in, findings out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ovs_metadata.agent.config.deployment import DeploymentError, proxy_settings
 from ovs_metadata.agent.config.effective import SCHEMA, Ignored, config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
 from ovs_metadata.agent.config.world_readable_secret import secret_warnings
-from ovs_metadata.cli.doctor.advice import Advice, set_all, set_secret, set_value, unset_value
+from ovs_metadata.cli.doctor.advice import (
+    Advice,
+    restart_agent,
+    set_all,
+    set_secret,
+    set_value,
+    unset_value,
+)
 from ovs_metadata.cli.doctor.agent import AgentFacts
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
-from ovs_metadata.host.config import Config, ConfigError, check_proxy_user
+from ovs_metadata.host.config import Config, ConfigError, as_text, check_proxy_user
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.configuration import ENABLED, read_sources
 from ovs_metadata.store.documents import MalformedDocument
@@ -30,6 +37,11 @@ PROXY_USER_UNUSABLE = FAULTS.error(
     "proxy-user-unusable",
     "The proxy workers cannot run as the configured user.",
     "Create that user, or name another unprivileged user in [proxy] user.",
+)
+FILE_CHANGED = FAULTS.warning(
+    "file-changed",
+    "The configuration file changed after the agent had read it.",
+    "Restart the agent, which then uses the file as it is; or restore the file.",
 )
 DISABLED = FAULTS.error(
     "disabled",
@@ -142,7 +154,8 @@ def examine(config: Config, documents: DocumentFacts, agent: AgentFacts) -> HopR
     seen = f"{config.path or 'defaults, for there is no file'}"
     if documents.deployment and documents.deployment.enabled:
         seen += f"; enabled by {documents.deployment.enabled_origin}"
-    found = check(documents, agent, user_problem)
+    changed = () if agent.admin is None else differing(agent.admin.file, as_text(config))
+    found = check(documents, agent, user_problem, changed)
     return HopReport(HopName.CONFIGURATION, tuple(found), seen)
 
 
@@ -155,8 +168,25 @@ def is_enabled(deployment: DeploymentFacts | None, agent: AgentFacts) -> bool | 
     return agent.keeps_enabled if stored is None else stored
 
 
-def check(documents: DocumentFacts, agent: AgentFacts, user_problem: str) -> Iterator[Finding]:
-    """Check the user of the workers, and what the documents say."""
+def differing(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """The values that are other than before, and how; none if what was before is unknown."""
+    return tuple(
+        f"{name} is {now[name]}, the agent uses {before[name]}"
+        for name in before.keys() & now.keys()
+        if now[name] != before[name]
+    )
+
+
+def check(
+    documents: DocumentFacts,
+    agent: AgentFacts,
+    user_problem: str,
+    changed: Collection[str] = (),
+) -> Iterator[Finding]:
+    """Check the user of the workers, the file against what the agent uses, and the documents."""
+    if changed:
+        advice = Advice(FILE_CHANGED.remedy, (restart_agent(),))
+        yield Finding(FILE_CHANGED, "; ".join(sorted(changed)), advice=advice)
     if user_problem:
         yield Finding(PROXY_USER_UNUSABLE, user_problem)
     if documents.malformed:

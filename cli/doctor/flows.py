@@ -96,6 +96,8 @@ class PacketFacts:
     answer: Mapping[str, Verdict] = field(default_factory=dict)
     requests: int | None = None
     """Packets of requests from the port; None if no port was named."""
+    questions: int = 0
+    """Packets by which the instance has asked for the service address's MAC (ARP and ND)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
                 port.record.port_id,
                 *_traces(host, port, desired, dumped),
                 None if only is None else _requests_of(dumped, port.ofport, config),
+                _questions_of(dumped, port.ofport),
             )
             for port in ports
         ),
@@ -195,6 +198,17 @@ def _requests_of(dumped: list[DumpedFlow], ofport: int, config: Config) -> int:
     )
 
 
+def _questions_of(dumped: list[DumpedFlow], ofport: int) -> int:
+    """Packets that asked from the port for the service address's MAC."""
+    return sum(
+        flow.packets
+        for flow in dumped
+        if flow.key.table == 0
+        and ofport_of(flow.cookie) == ofport
+        and "tcp_dst" not in dict(flow.key.match.fields)
+    )
+
+
 def examine(
     host: Host, ports: tuple[ServedPort, ...], only: frozenset[int] | None, *, patient: bool
 ) -> HopReport:
@@ -232,8 +246,7 @@ def check(facts: FlowFacts) -> list[Finding]:
         if not astray & {0, port.ofport}:
             found += _of_verdicts(port)
         if port.requests == 0:
-            why = "the flows for it have counted nothing"
-            found.append(Finding(GUEST_NEVER_ASKED, why, port.title))
+            found.append(_never_asked(port))
     if not facts.has_meters:
         found.append(Finding(NO_METERS, "the highest number that a meter may have is 0"))
     found += [
@@ -241,6 +254,26 @@ def check(facts: FlowFacts) -> list[Finding]:
         for number, title in facts.taken
     ]
     return found
+
+
+def _never_asked(port: PacketFacts) -> Finding:
+    """No request came. Whether the instance asks for the MAC says how far it is."""
+    if not port.questions:
+        why = "the flows for its requests, ARP and neighbour discovery have counted nothing"
+        text = (
+            "Its packets do not reach the switch, or it does not try: check in the instance that "
+            "it runs, has an address, and routes 169.254.169.254."
+        )
+    else:
+        why = (
+            f"it has asked {port.questions} times for the MAC of the service address, and sent no "
+            "TCP to its port 80"
+        )
+        text = (
+            "The instance is alive and reaches the switch: check its own firewall, and what asks "
+            "for metadata in it. cloud-init's log is /var/log/cloud-init.log."
+        )
+    return Finding(GUEST_NEVER_ASKED, why, port.title, advice=Advice(text))
 
 
 def _lets_astray(flow: ListedFlow) -> bool:

@@ -27,12 +27,13 @@ from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.packets import End
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.host.config import Config
+from ovs_metadata.proxy.accounting.observer import DOCTOR_IPV4
 from ovs_metadata.proxy.guest.socket_program import ATTACH_FILTER, attach
 
 PATH = "/openstack/latest/meta_data.json"
 
 SOURCE_MAC = "02:00:a9:fe:00:d0"
-SOURCE_ADDRESS = "127.169.254.208"
+SOURCE_ADDRESS = DOCTOR_IPV4
 """Who asks: a locally administered MAC, and a loopback address."""
 
 FIRST_CLIENT_PORT, CLIENT_PORTS = 20000, 8192

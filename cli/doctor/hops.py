@@ -37,8 +37,10 @@ def _nova(evidence: Evidence, _explained: bool) -> HopReport:
     deployment = evidence.store.documents.deployment
     if deployment is None or deployment.settings is None:
         raise CannotTell("the deployment's configuration is of no use")
+    admin = evidence.agent.admin
+    workers = nova.Workers(evidence.config.proxy_user, admin.endpoints if admin else ())
     return nova.examine(
-        deployment.settings, deployment.secret, _asker(evidence), deployment.origins
+        deployment.settings, deployment.secret, _asker(evidence), deployment.origins, workers
     )
 
 

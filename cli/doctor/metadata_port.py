@@ -68,6 +68,11 @@ DEVICE_DOWN = FAULTS.error(
     "The metadata port's device is down.",
     "The agent sets it up: check that the agent runs, and find out what sets the device down.",
 )
+LOOPBACK_DOWN = FAULTS.error(
+    "loopback-down",
+    "The loopback device is down in the metadata port's network namespace.",
+    "The agent sets it up: check that the agent runs, and find out what sets it down.",
+)
 DEVICE_MAC_WRONG = FAULTS.error(
     "device-mac-wrong",
     "The metadata port's device has another MAC than the one that guests send to.",
@@ -115,6 +120,7 @@ class NamespaceFacts:
     listening: frozenset[tuple[str, int]] = frozenset()
     wanted_listening: tuple[tuple[str, int], ...] = ()
     in_the_way: bool = False
+    loopback_up: bool = True
 
 
 def read_namespace(config: Config) -> NamespaceFacts:
@@ -132,7 +138,14 @@ def read_namespace(config: Config) -> NamespaceFacts:
             listening=frozenset(_listening()),
             wanted_listening=tuple(listener_addresses()),
             in_the_way=in_the_way,
+            loopback_up=_is_up("lo"),
         )
+
+
+def _is_up(device: str) -> bool:
+    """Whether a device of this namespace is up."""
+    with IPRoute() as here:
+        return any(link["flags"] & _IFF_UP for link in here.get_links(ifname=device))
 
 
 _OF_OPEN_VSWITCH = frozenset({"openvswitch", "tun"})
@@ -195,12 +208,19 @@ def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> 
     if not facts.exists:
         yield Finding(NAMESPACE_MISSING, f"there is no network namespace {facts.name}")
         return
+    if not facts.loopback_up:
+        yield Finding(LOOPBACK_DOWN, f"device lo in {facts.name} is down", advice=_loopback(facts))
     missing = [each for each in facts.wanted_listening if each not in facts.listening]
     if missing and agent_runs:
         where = ", ".join(
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in missing
         )
         yield Finding(NOT_LISTENING, f"no process listens on {where} in {facts.name}")
+
+
+def _loopback(facts: NamespaceFacts) -> Advice:
+    text = "Set it up. The agent does so, too: check that it runs. Find out what set it down."
+    return Advice(text, (Command("ip", ("-n", facts.name, "link", "set", "lo", "up")),))
 
 
 def _of_bridge_port(bridge: Bridge | None, *, in_the_way: bool) -> Finding | None:

@@ -1,5 +1,8 @@
 """The hop "Nova": each endpoint is asked as a proxy worker would, over a connection of our own.
 
+Sockets are the workers' user's, for a firewall may have rules for that user. What the workers
+themselves report of the endpoints is compared with the answers.
+
 Each is asked twice: with a signature made of the shared secret, and with one of nonsense, which
 Nova must refuse with 403. Only both together show that the secret is the right one; `/` needs no
 signature and would prove nothing. A request for an unknown instance gets 404 after its
@@ -7,17 +10,20 @@ signature was accepted. The checks are pure: facts in, findings out.
 """
 
 import contextlib
+import ctypes
 import http.client
+import pwd
 import socket
 import ssl
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Any
 
 from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, PREFIX, SHARED_SECRET
@@ -28,6 +34,7 @@ from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopR
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.endpoint import Endpoint
 from ovs_metadata.proxy.nova.tls import tls_context
+from ovs_metadata.utc import utc
 
 FAULTS = Faults(HopName.NOVA)
 
@@ -47,6 +54,12 @@ NOVA_TLS = FAULTS.error(
     "The TLS connection to a Nova endpoint fails.",
     "If the certificate is rejected, set nova_ca_file to the authority that signed it. If the "
     "endpoint does not use TLS, begin its URL with http://.",
+)
+NOVA_CERTIFICATE_DATES = FAULTS.error(
+    "nova-certificate-dates",
+    "The certificate of a Nova endpoint is not valid at the time that this host's clock shows.",
+    "If the clock is right, renew the certificate. Otherwise set the clock: timedatectl shows "
+    "whether it is synchronized.",
 )
 NOVA_CERTIFICATE_EXPIRES = FAULTS.warning(
     "nova-certificate-expires",
@@ -90,6 +103,12 @@ SECRET_UNCHECKED = FAULTS.error(
     "Set service_metadata_proxy = true and metadata_proxy_shared_secret in [neutron] of Nova's "
     "nova.conf, and restart nova-api-metadata.",
 )
+NOVA_FAILS_FOR_WORKERS = FAULTS.error(
+    "nova-fails-for-workers",
+    "The proxy workers fail to use a Nova endpoint that the doctor finds well.",
+    "Look for what differs for the workers' user: rules of a firewall for that user "
+    "(nft list ruleset), or the load of the endpoint. The workers try it again every 5 s.",
+)
 INSTANCE_UNKNOWN_TO_NOVA = FAULTS.error(
     "instance-unknown-to-nova",
     "Nova does not know the instance and project that the record names.",
@@ -114,6 +133,7 @@ class AskStep(Enum):
     RESOLVE = auto()
     CONNECT = auto()
     TLS = auto()
+    DATES = auto()
     ANSWER = auto()
     HTTP = auto()
 
@@ -153,13 +173,29 @@ def no_instance() -> Asker:
     return Asker(str(uuid.uuid4()), uuid.uuid4().hex, "192.0.2.1", known=False)
 
 
-def read_endpoints(settings: Settings, secret: bytes, asker: Asker) -> tuple[EndpointFacts, ...]:
-    """Every endpoint, all at once."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
+def read_endpoints(
+    settings: Settings, secret: bytes, asker: Asker, user: str = ""
+) -> tuple[EndpointFacts, ...]:
+    """Every endpoint, all at once, as that user connects to it."""
+    with ThreadPoolExecutor(max_workers=8, initializer=_become, initargs=(user,)) as pool:
         looks = [
             pool.submit(_read, endpoint, settings, secret, asker) for endpoint in settings.endpoints
         ]
         return tuple(look.result() for look in looks)
+
+
+def _become(user: str) -> None:
+    """Have this thread make its sockets as a user (setfsuid(2)): a firewall sees that one.
+
+    As long as we may; a user that does not exist is a finding of its own.
+    """
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return
+    libc = ctypes.CDLL(None)
+    libc.setfsgid(entry.pw_gid)
+    libc.setfsuid(entry.pw_uid)
 
 
 def _read(endpoint: Endpoint, settings: Settings, secret: bytes, asker: Asker) -> EndpointFacts:
@@ -185,6 +221,10 @@ def _failure(error: Exception, endpoint: Endpoint) -> tuple[AskStep, str]:
     match error:
         case socket.gaierror():
             step, why = AskStep.RESOLVE, f"{endpoint.host}: {error.strerror}"
+        case ssl.SSLCertVerificationError(verify_code=code) if code in _DATES:
+            clock = utc(time.time())
+            why = f"its {error.verify_message}; this host's clock shows {clock}"
+            step = AskStep.DATES
         case ssl.SSLCertVerificationError():
             step, why = AskStep.TLS, f"its certificate is not accepted: {error.verify_message}"
         case ssl.SSLError():
@@ -200,6 +240,10 @@ def _failure(error: Exception, endpoint: Endpoint) -> tuple[AskStep, str]:
         case _:
             step, why = AskStep.CONNECT, getattr(error, "strerror", None) or str(error)
     return step, why
+
+
+_DATES = frozenset({9, 10})
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 
 class _NoTls(Exception):
@@ -272,13 +316,41 @@ def _expires_in(connection: socket.socket) -> float | None:
     return ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The proxy workers: their user, and what the agent shows of their view of the endpoints."""
+
+    user: str = ""
+    endpoints: Sequence[Mapping[str, Any]] = ()
+
+
 def examine(
-    settings: Settings, secret: bytes, asker: Asker, origins: Mapping[str, str]
+    settings: Settings,
+    secret: bytes,
+    asker: Asker,
+    origins: Mapping[str, str],
+    workers: Workers,
 ) -> HopReport:
     """Report on the endpoints. `origins`: the sources that decide the deployment's keys."""
-    endpoints = read_endpoints(settings, secret, asker)
+    endpoints = read_endpoints(settings, secret, asker, workers.user)
     seen = ", ".join(endpoint.url for endpoint in endpoints)
-    return HopReport(HopName.NOVA, tuple(check(endpoints, settings, origins)), seen)
+    found = check(endpoints, settings, origins) + list(of_workers(endpoints, workers))
+    return HopReport(HopName.NOVA, tuple(found), seen)
+
+
+def of_workers(endpoints: Iterable[EndpointFacts], workers: Workers) -> Iterator[Finding]:
+    """What workers cannot use though it is well."""
+    well = {each.url for each in endpoints if not _broken(_of_endpoint(each))}
+    used = [each for each in workers.endpoints if each["url"] in well]
+    failing = [each for each in used if each["healthy_for"] < each["seen_by"]]
+    for each in failing:
+        number = each["seen_by"] - each["healthy_for"]
+        why = (
+            f"{number} of {each['seen_by']} workers, user {workers.user}, report since "
+            f"{each['since']}: {each['last_error']}"
+        )
+        lesser = len(failing) < len(used) or number < each["seen_by"]
+        yield Finding(NOVA_FAILS_FOR_WORKERS, why, each["url"], lesser=lesser)
 
 
 def longest_wait(settings: Settings | None) -> float:
@@ -296,6 +368,7 @@ _FAULT_OF_STEP = {
     AskStep.RESOLVE: NOVA_UNRESOLVABLE,
     AskStep.CONNECT: NOVA_UNREACHABLE,
     AskStep.TLS: NOVA_TLS,
+    AskStep.DATES: NOVA_CERTIFICATE_DATES,
     AskStep.ANSWER: NOVA_SILENT,
     AskStep.HTTP: NOVA_NOT_HTTP,
 }

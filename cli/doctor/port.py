@@ -19,6 +19,7 @@ from ovs_metadata.host.address import OFPORT_MAX, why_unservable
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
 from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.proxy.accounting.report import ANSWERED
 from ovs_metadata.store.interface import MalformedRecord, PortState
 from ovs_metadata.store.record import COMPUTE, PortRecord
 from ovs_metadata.store.store import Store
@@ -27,6 +28,9 @@ _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 """Of linux/if.h."""
 
 IS_DOWN = "is down"
+
+MAX_NAMED = 3
+"""Ports whose last request is printed, of those that one name means."""
 
 FAULTS = Faults(HopName.PORT)
 
@@ -319,7 +323,24 @@ def examine(facts: PortsFacts) -> HopReport:
     seen = ", ".join(map(_described, facts.chosen))
     if not facts.selector:
         seen = f"{len(facts.well)} of {len(facts.chosen)} ports of instances are as they should be"
-    return HopReport(HopName.PORT, tuple(check(facts)), seen)
+    named = facts.chosen[:MAX_NAMED] if facts.selector else ()
+    besides = tuple(map(last_request, named))
+    return HopReport(HopName.PORT, tuple(check(facts)), seen, besides=besides)
+
+
+def last_request(port: PortFacts) -> str:
+    """When the instance asked last and what it was answered, as far as the agent knows."""
+    view = port.agent_view
+    name = port.interface.name
+    if view is None:
+        return f"{name}: the instance's last request is unknown"
+    if not view["requests"]:
+        return f"{name}: the proxy got no request of the instance since the agent started"
+    cause = "" if view["last_cause"] == ANSWERED else f" ({view['last_cause']})"
+    return (
+        f"{name}: the instance asked last at {view['last_time']}, answered {view['last_status']}"
+        f"{cause}; {view['requests']} requests in all"
+    )
 
 
 def _described(port: PortFacts) -> str:

@@ -122,12 +122,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class HopReport:
-    """The state of one hop. `seen`: what was read; `skipped`: why it was not examined."""
+    """The state of one hop. `seen`: what was read; `skipped`: why it was not examined.
+
+    besides: what is printed in any case, a line each.
+    """
 
     hop: HopName
     findings: tuple[Finding, ...] = ()
     seen: str = ""
     skipped: str = ""
+    besides: tuple[str, ...] = ()
 
     @property
     def severity(self) -> Severity | None:
@@ -142,13 +146,14 @@ class HopReport:
             return "broken" if worst is Severity.ERROR else "warning"
         return "unknown" if self.skipped else "right"
 
-    def document(self) -> dict[str, str]:
+    def document(self) -> dict[str, object]:
         """For JSON."""
         return {
             "hop": self.hop.value,
             "state": self.state,
             "seen": self.seen,
             "skipped": self.skipped,
+            "besides": list(self.besides),
         }
 
 

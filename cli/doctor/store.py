@@ -116,7 +116,8 @@ def examine(store: Store | None, facts: StoreFacts, agent: AgentFacts, host: str
 def check(store: StoreFacts, agent: AgentFacts) -> Iterator[Finding]:
     """Check the store, and what the agent announces there."""
     if store.unreachable:
-        yield Finding(STORE_UNREACHABLE, store.unreachable)
+        serves = bool(agent.admin and agent.admin.ready and agent.admin.enabled)
+        yield Finding(STORE_UNREACHABLE, store.unreachable, lesser=serves)
         return
     if store.unusable:
         yield Finding(STORE_UNUSABLE, store.unusable)

@@ -18,6 +18,9 @@ from ovs_metadata.proxy.accounting.report import ANSWERED
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.settings import Settings
 
+DOCTOR_IPV4 = "127.169.254.208"
+"""Where the doctor asks from in a guest's stead; no request from there is the guest's own."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -77,7 +80,9 @@ class Observer:
         why = cause.lower() if cause else ANSWERED
         duration = outcome.ended - outcome.started
         waited = first_byte - outcome.started if first_byte else None
-        self.statistics.request_done(outcome.port_id, outcome.status, why, duration, waited)
+        # What the doctor asks is no request of the guest whose port it uses.
+        port_id = "" if outcome.peer == DOCTOR_IPV4 else outcome.port_id
+        self.statistics.request_done(port_id, outcome.status, why, duration, waited)
         template = self._template
         if template:
             self._writer.write(

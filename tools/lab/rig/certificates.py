@@ -23,8 +23,13 @@ class Authority:
             *("-keyout", self._key, "-out", self.certificate),
         )
 
-    def sign(self, name: str, alternative: str = "IP:127.0.0.1") -> tuple[Path, Path]:
-        """A certificate for an address or name, signed by the authority, and its key."""
+    def sign(
+        self, name: str, alternative: str = "IP:127.0.0.1", days: int = 1
+    ) -> tuple[Path, Path]:
+        """A certificate for an address or name, signed by the authority, and its key.
+
+        Valid for some days from now, or with a negative number until some days ago.
+        """
         certificate, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
         request = self._directory / f"{name}.csr"
         run(
@@ -33,7 +38,7 @@ class Authority:
             *("-addext", "keyUsage=critical,digitalSignature"),
         )
         run(
-            *("openssl", "x509", "-req", "-days", "1", "-in", request, "-out", certificate),
+            *("openssl", "x509", "-req", "-days", str(days), "-in", request, "-out", certificate),
             *("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
             *("-copy_extensions", "copy"),
         )
