@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from typing import cast
 
-from tornado.ioloop import IOLoop, PeriodicCallback
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.platform.asyncio import BaseAsyncIOLoop
 
@@ -39,6 +39,8 @@ SEND_BUFFER = 128 * 1024
 (tcp_wmem). Doubled, the number has room for one read of the event loop from Nova."""
 _SWEEP_INTERVAL = 0.1
 """Seconds between two checks of the deadlines: a timeout is at most so late."""
+_IDLE_SWEEP_INTERVAL = 1.0
+"""The same while there is neither a connection of a guest nor a port in quarantine."""
 
 
 class ProxyServer:
@@ -75,7 +77,8 @@ class ProxyServer:
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
         self._starting: asyncio.Task[None] | None = None
-        self._sweeper = PeriodicCallback(self._sweep, _SWEEP_INTERVAL * 1000)
+        self._next_sweep: asyncio.TimerHandle | None = None
+        self._idle = False
         table.subscribe(registry.identity_changed)
 
     def bind(  # noqa: PLR0917 - the signature is Tornado's
@@ -111,7 +114,7 @@ class ProxyServer:
         Raises:
             OSError: the kernel refuses to listen on a socket.
         """
-        self._sweeper.start()
+        self._sweep_after(_SWEEP_INTERVAL)
         self._context.quarantine.guard(tuple(self._sockets))
         for listener in self._sockets:
             listener.setblocking(False)
@@ -126,9 +129,15 @@ class ProxyServer:
         for each in sockets:
             # A duplicate, which can be closed while guests wait in the kernel: see `_pause`.
             listener = await self._loop.create_server(
-                lambda: GuestConnection(self._context), sock=each.dup(), backlog=_BACKLOG
+                self._connected, sock=each.dup(), backlog=_BACKLOG
             )
             self._listeners.append(listener)
+
+    def _connected(self) -> GuestConnection:
+        """The protocol of a new connection, whose deadlines are checked from now on."""
+        if self._idle:
+            self._sweep_after(_SWEEP_INTERVAL)
+        return GuestConnection(self._context)
 
     def apply(self, settings: Settings) -> None:
         """Use these settings for every request from now on.
@@ -193,6 +202,7 @@ class ProxyServer:
             Whether all of them finished; the others were cut off.
         """
         self.stop()
+        self._sweep_after(_SWEEP_INTERVAL)
         self._context.draining = True
         for connection in self._registry:
             connection.drain()
@@ -207,13 +217,26 @@ class ProxyServer:
     def close(self) -> None:
         """Stop at once, and cut off every connection."""
         self.stop()
-        self._sweeper.stop()
+        if self._next_sweep is not None:
+            self._next_sweep.cancel()
         for connection in self._registry:
             connection.cut_off()
         self._context.pool.close()
         self._context.observer.flush()
 
+    def _sweep_after(self, seconds: float) -> None:
+        if self._next_sweep is not None:
+            self._next_sweep.cancel()
+        self._idle = seconds > _SWEEP_INTERVAL
+        self._next_sweep = self._loop.call_later(seconds, self._sweep)
+
+    def _is_busy(self) -> bool:
+        waits = self._context.draining or self._without_descriptors
+        return bool(self._registry or self._context.quarantine or waits)
+
     def _sweep(self) -> None:
+        # First, so that an error below ends no later sweep.
+        self._sweep_after(_SWEEP_INTERVAL if self._is_busy() else _IDLE_SWEEP_INTERVAL)
         loop = asyncio.get_running_loop()
         now = loop.time()
         late = [each for each in self._registry if each.deadline <= now]

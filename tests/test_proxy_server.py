@@ -239,3 +239,39 @@ def test_it_is_used_as_any_tcp_server_of_tornado() -> None:
     finally:
         loop.close(all_fds=True)
     assert bodies == [b"instance-2"]
+
+
+@on_loop
+async def test_a_server_without_connections_looks_at_deadlines_rarely_and_at_a_first_ones_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "_IDLE_SWEEP_INTERVAL", 3600.0)
+    async with relay(answers(OK)) as (proxy, _):
+        loop = asyncio.get_running_loop()
+
+        def next_sweep() -> float:
+            assert proxy.server._next_sweep is not None
+            return proxy.server._next_sweep.when() - loop.time()
+
+        for _ in range(2):
+            await until(lambda: next_sweep() > 3000)
+            guest = await proxy.guest()
+            await until(lambda: proxy.server.connection_count == 1)
+            assert next_sweep() < 1
+            assert await guest.get() == OK
+            for connection in proxy.server._registry:
+                connection.deadline = 0.0
+            await until(lambda: proxy.server.connection_count == 0)
+
+
+@on_loop
+async def test_a_quarantine_ends_on_time_without_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "_IDLE_SWEEP_INTERVAL", 3600.0)
+    async with relay(answers(OK)) as (proxy, _):
+        now = asyncio.get_running_loop().time()
+        quarantine = proxy.server._context.quarantine
+        quarantine.record_abuse("127.0.0.2", now=now, tolerance=0, duration=0.3)
+        proxy.server._sweep()
+        await until(lambda: not quarantine)

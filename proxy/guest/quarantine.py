@@ -65,6 +65,10 @@ class Quarantine:
             self._until[number] = now + duration
             self._apply()
 
+    def __len__(self) -> int:
+        """Return the number of ports in quarantine."""
+        return len(self._until)
+
     def sweep(self, now: float) -> None:
         """End the quarantines whose time is over."""
         if now >= self._count_from + _COUNTED_FOR:
