@@ -194,6 +194,7 @@ class Service:
             await self._workers.stop()
             await _cancel(updating, freshening, *flows)
             probe.close()
+            host.close()
             await asyncio.to_thread(watcher.close)
 
     async def _withdraw_hooks(self) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -14,6 +16,7 @@ from ovs_metadata.agent.network.metadata_port import PlumbingError
 from ovs_metadata.agent.network.namespaces import NamespaceError
 from ovs_metadata.agent.network.reconciler import (
     DEVICE_GONE,
+    LOOK_INTERVAL,
     MISSING_FOR,
     NO_BRIDGE,
     NO_DEVICE_YET,
@@ -21,6 +24,7 @@ from ovs_metadata.agent.network.reconciler import (
 )
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.address import IpVersion
+from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused
 from ovs_metadata.proxy.control.settings import Settings
 
@@ -37,6 +41,8 @@ class Host:
         self.not_listening: dict[IpVersion, OSError] = {}
         self.failures: dict[str, Exception] = {}
         self.calls: list[str] = []
+        self.has_changed = False
+        self.questions = 0
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
@@ -46,6 +52,14 @@ class Host:
     def ensure_namespace(self) -> int:
         self._called("ensure_namespace")
         return self.namespace
+
+    def watch(self, namespace: int) -> None:
+        assert namespace == self.namespace
+        self.has_changed = False
+
+    def changed(self) -> bool:
+        self.questions += 1
+        return self.has_changed
 
     def ensure_port(self, bridge: Bridge) -> None:
         assert bridge.name == "br-int"
@@ -261,6 +275,65 @@ def test_waking_it_has_it_look_at_once(played: Played, monkeypatch: pytest.Monke
         played.bridge = None
         played.reconciler.wake()
         await until(lambda: played.problems() == [NO_BRIDGE])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def is_due(played: Played, later: float = 0.0) -> bool:
+    async def ask() -> bool:
+        return played.reconciler.is_due(asyncio.get_running_loop().time() + later)
+
+    return asyncio.run(ask())
+
+
+def test_a_look_is_due_while_something_is_missing(played: Played) -> None:
+    assert is_due(played)
+    played.host.device = None
+    played.look()
+    assert is_due(played)
+    played.host.device = IN_ORDER
+    played.look()
+    assert not is_due(played)
+
+
+def test_a_look_is_due_after_what_the_kernel_reports_and_after_some_time(played: Played) -> None:
+    played.look()
+    assert not is_due(played, LOOK_INTERVAL - 1)
+    assert is_due(played, LOOK_INTERVAL + 1)
+    played.host.has_changed = True
+    assert is_due(played)
+    played.look()
+    assert not is_due(played)
+
+
+def test_ports_of_instances_are_no_reason_to_look(played: Played) -> None:
+    played.look()
+    played.bridge = replace(BRIDGE, interfaces=(Interface("tap1", 5),))
+    assert not is_due(played)
+    for changed in (
+        None,
+        replace(BRIDGE, row=uuid4()),
+        replace(BRIDGE, metadata_port=MetadataPort(2, ours=True, isolated=True)),
+        replace(BRIDGE, metadata_port=MetadataPort(1, ours=True, isolated=False)),
+    ):
+        played.bridge = changed
+        assert is_due(played)
+
+
+def test_woken_without_a_change_it_asks_and_does_not_look(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ovs_metadata.agent.network.reconciler.CHECK_INTERVAL", 0.001)
+
+    async def scenario() -> None:
+        running: asyncio.Task[Any] = asyncio.create_task(played.reconciler.run())
+        await until(lambda: played.host.questions > 20)
+        looks = played.host.calls.count("ensure_namespace")
+        assert looks == 1
+        played.host.has_changed = True
+        await until(lambda: played.host.calls.count("ensure_namespace") == 2)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

@@ -3,6 +3,7 @@
 import socket
 
 from ovs_metadata.agent.network import listening, metadata_port, namespaces
+from ovs_metadata.agent.network.changes import NetworkChanges
 from ovs_metadata.agent.network.device import Device
 from ovs_metadata.agent.network.ip_versions import kernel_versions
 from ovs_metadata.agent.network.listeners import options_of
@@ -21,10 +22,23 @@ class HostPlumbing:
         self._namespace = namespace
         self._count = count
         self._versions: tuple[IpVersion, ...] = ()
+        self._changes = NetworkChanges(namespace)
 
     def ensure_namespace(self) -> int:
         """See `namespaces.ensure_namespace`."""
         return namespaces.ensure_namespace(self._namespace)
+
+    def watch(self, namespace: int) -> None:
+        """See `NetworkChanges.watch`."""
+        self._changes.watch(namespace)
+
+    def changed(self) -> bool:
+        """See `NetworkChanges.changed`."""
+        return self._changes.changed()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._changes.close()
 
     def ensure_port(self, bridge: Bridge) -> None:
         """See `plumbing.ensure_metadata_port`."""

@@ -25,7 +25,11 @@ from ovs_metadata.host.ovsdb import Bridge, OvsdbRefused
 LOG = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 1.0
-"""Seconds between two looks, if nothing else happens."""
+"""Seconds between two questions whether the network has changed, and between two looks while
+something is missing."""
+
+LOOK_INTERVAL = 30.0
+"""Seconds between two looks, if nothing has changed: the kernel does not report all settings."""
 
 MISSING_FOR = 3
 """Looks in a row without the metadata port's device before the port is created again."""
@@ -46,6 +50,12 @@ class Plumbing(Protocol):
 
     def ensure_namespace(self) -> int:
         """Make the network namespace if it is not there; return its identity."""
+
+    def watch(self, namespace: int) -> None:
+        """Count changes of the network from now on; the namespace has this identity."""
+
+    def changed(self) -> bool:
+        """Whether the network may have changed since `watch`. Does not block."""
 
     def ensure_port(self, bridge: Bridge) -> None:
         """Have the metadata port on the bridge."""
@@ -80,27 +90,46 @@ class NetworkReconciler:
         self._namespace: int | None = None
         self._not_listening: Mapping[IpVersion, OSError] = {}
         self._looks_without_device = 0
+        self._looked_at: float | None = None
+        self._seen: object = None
         self.problems: Sequence[str] = ("the metadata port is not set up yet",)
         """What differs from the wanted state; empty if nothing does."""
         self.serves: Mapping[IpVersion, bool] = {}
         """Whether guests can be served over each IP version that the kernel has switched on."""
 
     def wake(self) -> None:
-        """Look now."""
+        """Look soon, if anything has changed."""
         self._wake.set()
 
     async def run(self) -> None:
         """Keep things in place until cancelled."""
         while True:
             self._wake.clear()
-            await self.look()
+            if self.is_due(asyncio.get_running_loop().time()):
+                await self.look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), CHECK_INTERVAL)
 
+    def is_due(self, now: float) -> bool:
+        """Whether a look may find something; that takes much less time than a look.
+
+        `now` is the event loop's time.
+        """
+        return (
+            self._looked_at is None
+            or bool(self.problems)
+            or self._host.changed()
+            or _concerned(self._bridge()) != self._seen
+            or now - self._looked_at >= LOOK_INTERVAL
+        )
+
     async def look(self) -> None:
         """Do what is missing, and note what remains missing."""
+        self._looked_at = asyncio.get_running_loop().time()
+        self._seen = _concerned(self._bridge())
         try:
             namespace = await asyncio.to_thread(self._host.ensure_namespace)
+            await asyncio.to_thread(self._host.watch, namespace)
         except REFUSALS as error:
             self._note([f"the metadata port is not set up: {error}"], None)
             return
@@ -185,3 +214,8 @@ class NetworkReconciler:
             and device.serves(version)
             for version in (device.versions if device else kernel_versions())
         }
+
+
+def _concerned(bridge: Bridge | None) -> object:
+    """What a look depends on of the bridge: instances' ports are not its concern."""
+    return bridge and (bridge.name, bridge.row, bridge.metadata_port)
