@@ -11,7 +11,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.errors import UnknownLayout
@@ -24,6 +24,19 @@ LOG = logging.getLogger(__name__)
 S = TypeVar("S")
 
 
+class Wake(Protocol):
+    """What wakes the thread: a threading.Event, or the like."""
+
+    def set(self) -> None:
+        """Wake it. Any thread may call it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is woken, or the seconds have passed."""
+
+    def clear(self) -> None:
+        """Wait again from now on."""
+
+
 class ThreadedFollower(ABC, Generic[S]):
     """A follower that reads in a thread of its own, whenever woken and after each pause."""
 
@@ -34,11 +47,12 @@ class ThreadedFollower(ABC, Generic[S]):
         node_type: NodeType[S],
         listener: Callable[[str, S], None],
         on_fatal: FatalCallback | None,
+        wake: Wake | None = None,
     ) -> None:
         self._node_type = node_type
         self._listener_state = ListenerState(node_type, listener)
         self._on_fatal = on_fatal
-        self._wake = threading.Event()
+        self._wake = wake or threading.Event()
         self._unconfirmed: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.closed = False
         self._problems = ProblemLog(
@@ -92,7 +106,16 @@ class ThreadedFollower(ABC, Generic[S]):
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def _ended(self) -> None:
+        """The thread ends."""
+
     def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._ended()
+
+    def _follow(self) -> None:
         while not self.closed:
             self._wake.wait(self._pause())
             self._wake.clear()

@@ -1,0 +1,113 @@
+"""Followers of the directory store look at what the kernel reports as changed, and at no more."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contracts.store_support import Followed, record
+
+from lab.rig.process import wait_for
+from ovs_metadata.store import directory_follower, directory_wake, open_store
+from ovs_metadata.store.layout import port_path
+from ovs_metadata.store.store import Store
+
+PORT = record().port_id
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "not" / "there" / "yet"
+
+
+@pytest.fixture
+def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store whose followers look at everything once, at first."""
+    monkeypatch.setattr(directory_follower, "LOOK_INTERVAL", 3600.0)
+    with contextlib.closing(open_store(f"directory:{root}")) as store:
+        yield store
+
+
+def test_a_record_that_comes_changes_and_goes_is_reported_by_the_kernel(
+    store: Store, root: Path
+) -> None:
+    store.put(record(9))
+    following = Followed(store)
+    following.settle(PORT)
+    store.put(record())
+    following.received.wait_for(PORT, record())
+    store.put(record(revision=2))
+    following.received.wait_for(PORT, record(revision=2))
+    file = root / port_path(PORT).removeprefix("/")
+    file.write_bytes(record(revision=3).to_json())
+    following.received.wait_for(PORT, record(revision=3))
+    store.delete(PORT)
+    following.received.wait_for(PORT, None)
+
+
+def test_directories_are_watched_as_they_come_go_and_come_back(store: Store, root: Path) -> None:
+    following = Followed(store)
+    following.settle()
+    following.follower.set_ports([PORT])
+    store.put(record())
+    following.received.wait_for(PORT, record())
+    away = root.rename(root.with_name("away"))
+    with contextlib.closing(open_store(f"directory:{away}")) as other:
+        other.put(record(revision=2))
+    away.rename(root)
+    following.received.wait_for(PORT, record(revision=2))
+    store.put(record(revision=3))
+    following.received.wait_for(PORT, record(revision=3))
+
+
+def test_a_change_costs_a_look_at_what_changed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [record(number) for number in range(1, 41)]
+    for each in records:
+        store.put(each)
+    following = Followed(store)
+    following.settle(*(each.port_id for each in records))
+    looks: list[str] = []
+    signature = directory_follower._signature
+
+    def counted(file: str) -> tuple[int, int, int] | None:
+        looks.append(file)
+        return signature(file)
+
+    monkeypatch.setattr(directory_follower, "_signature", counted)
+    store.put(record(revision=2))
+    following.received.wait_for(PORT, record(revision=2))
+    ports = {file for file in looks if not file.endswith("version")}
+    assert len(ports) == 1
+    assert len(looks) < 20
+
+
+def test_a_user_with_too_many_watches_has_files_looked_at_again_and_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TooMany:
+        def __init__(self) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(directory_wake, "Inotify", TooMany)
+    with contextlib.closing(open_store(f"directory:{root}")) as store:
+        following = Followed(store)
+        following.settle(PORT)
+        for revision in (1, 2):
+            store.put(record(revision=revision))
+            following.received.wait_for(PORT, record(revision=revision))
+
+
+def test_nothing_is_left_open(root: Path) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    with contextlib.closing(open_store(f"directory:{root}")) as store:
+        Followed(store).settle(PORT)
+        assert descriptors() > before
+    wait_for(lambda: descriptors() <= before, "the descriptors to be closed")
