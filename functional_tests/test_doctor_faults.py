@@ -56,8 +56,10 @@ ELSEWHERE = {
     *("agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"),
     *("port-disabled", "secret-world-readable", "nova-fails-for-workers", "workers-missing"),
     *("meter-taken", "no-meters"),
+    *("southbound-unknown", "southbound-unreachable", "chassis-unknown", "bound-elsewhere"),
 }
-"""Made in test_doctor.py, test_doctor_ports.py, tests/test_doctor_checks.py and _run.py."""
+"""Made in test_southbound.py, test_ovn_records.py, test_doctor.py, test_doctor_ports.py,
+tests/test_doctor_checks.py and _run.py."""
 
 
 @pytest.mark.parametrize(

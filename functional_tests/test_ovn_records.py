@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
@@ -56,6 +57,14 @@ class OvnRecords:
         inside = ("ip", "netns", "exec", self.hypervisor.namespace)
         return run(*inside, program, "--config", self.hypervisor.config, *args)
 
+    def doctor(self, *args: str) -> dict[str, Any]:
+        """What the doctor finds, whatever its exit status."""
+        program = Path(sys.executable).parent / "ovs-metadata"
+        inside = ("ip", "netns", "exec", self.hypervisor.namespace)
+        command = (program, "--config", self.hypervisor.config, "doctor", "--format", "json")
+        found: dict[str, Any] = json.loads(run(*inside, *command, *args, check=False))
+        return found
+
     def listed(self, guest: Guest) -> dict[str, object]:
         """The port as `ovs-metadata port list` shows it."""
         every = json.loads(self.cli("port", "list", "--format", "json"))
@@ -86,6 +95,10 @@ def test_first_light_without_a_record_in_the_store(ovn: OvnRecords, guest: Guest
         row = ovn.listed(each)
         assert (row["device_id"], row["fixed_ips"]) == (each.instance_id, [each.ip])
     assert not list(ovn.hypervisor.store.port_ids())
+    found = ovn.doctor(twin.port_id)
+    assert found["verdict"] == "healthy", found["findings"]
+    hop = next(each for each in found["hops"] if each["hop"] == "OVN southbound")
+    assert hop["seen"] == f"{ovn.central.southbound}, as chassis {ovn.hypervisor.prefix}"
 
 
 def test_a_disabled_port_is_not_served(ovn: OvnRecords, guest: Guest) -> None:
@@ -106,6 +119,8 @@ def test_a_port_that_is_bound_to_another_chassis_waits(ovn: OvnRecords, guest: G
     wait_for(lambda: ovn.listed(guest).get("bound_elsewhere"), "the port to be bound elsewhere")
     ovn.wait_until_not_served(guest)
     assert "OVN has bound it to another chassis" in ovn.cli("status")
+    found = ovn.doctor(guest.port_id)
+    assert [each["name"] for each in found["findings"]] == ["bound-elsewhere"]
     ovn.central.nbctl("--wait=hv", *options)
     ovn.hypervisor.wait_until_served(guest)
     wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served again")
@@ -117,6 +132,8 @@ def test_ovn_controller_goes_and_comes(ovn: OvnRecords, guest: Guest, way: str) 
     load = Load(guest, ovn.hypervisor.root, clients=1)
     if way == "exit":
         ovn.controller.exit()
+        names = [each["name"] for each in ovn.doctor("--no-request")["findings"]]
+        assert names == ["chassis-unknown"]
     else:
         ovn.controller.kill()
     ovn.hypervisor.wait_until_served(guest)
@@ -133,6 +150,9 @@ def test_the_southbound_database_is_away(ovn: OvnRecords, guest: Guest) -> None:
     ovn.central.stop_database("sb")
     try:
         assert guest.identity() == guest.instance_id
+        found = ovn.doctor("--no-request")
+        assert [each["name"] for each in found["findings"]] == ["southbound-unreachable"]
+        assert f"{ovn.central.southbound}: " in found["findings"][0]["why"]
         agent.stop()
         ovn.hypervisor.start_agent()
         wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served again", 30)

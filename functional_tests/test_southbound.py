@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,8 +18,11 @@ from lab.rig.certificates import Authority
 from lab.rig.process import wait_for
 from lab.rig.southbound import Southbound
 from lab.upstream.ovn_install import install_ovn
-from ovs_metadata.host.southbound.follower import SouthboundFollower, read_states
+from ovs_metadata.cli.doctor import southbound
+from ovs_metadata.host.config import load
+from ovs_metadata.host.southbound.follower import SouthboundFollower
 from ovs_metadata.host.southbound.location import Location, TlsFiles
+from ovs_metadata.host.southbound.look import read_ports
 from ovs_metadata.store.errors import StoreUnavailable
 from ovs_metadata.store.interface import BoundElsewhere, PortState
 from ovs_metadata.store.record import PortRecord
@@ -205,12 +209,56 @@ def test_tls(tmp_path: Path, schema: Path, authority: Authority) -> None:
     port = str(uuid4())
     with Southbound(tmp_path / "southbound", schema, files) as database:
         database.add_ports([port])
-        states = read_states(at(database, tls_files(authority, HERE)), [port], 10)
-        assert isinstance(states[port], PortRecord)
+        seen = read_ports(at(database, tls_files(authority, HERE)), [port], 10)
+        assert isinstance(seen.states[port], PortRecord)
+        assert not seen.has_chassis
         # Another authority than the server's: neither believes the other.
         other = Authority(tmp_path / "other")
         with pytest.raises(StoreUnavailable, match=r"ssl:127\.0\.0\.1:\d+ does not answer"):
-            read_states(at(database, tls_files(other, HERE)), [port], 2)
+            read_ports(at(database, tls_files(other, HERE)), [port], 2)
+
+
+def test_the_doctor_names_what_keeps_it_from_the_database(
+    tmp_path: Path, schema: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = authority.sign("southbound")
+    other = Authority(tmp_path / "other")
+    ours, theirs = tls_files(authority, HERE), tls_files(other, HERE)
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("nonsense")
+    config = replace(load(), records="ovn")
+
+    def seen(remote: str, files: TlsFiles) -> southbound.SouthboundFacts:
+        monkeypatch.setattr(southbound, "locate", lambda _: Location(remote, HERE, None, files))
+        return southbound.read_southbound(config)
+
+    with Southbound(
+        tmp_path / "southbound", schema, (key, certificate, authority.certificate)
+    ) as database:
+        remote = database.remote
+        well = seen(remote, ours)
+        assert not well.problem
+        assert [each.fault.name for each in southbound.check(well)] == ["chassis-unknown"]
+        database.add_chassis(HERE)
+        assert not list(southbound.check(seen(remote, ours)))
+        cases = {
+            (theirs.authorities, ours.certificate, ours.key): "its certificate is refused",
+            (ours.authorities, theirs.certificate, theirs.key): "TLS fails: ",
+            (str(nonsense), ours.certificate, ours.key): "nonsense.pem holds no usable",
+            ("/not/there", ours.certificate, ours.key): "No such file or directory",
+        }
+        for (authorities, shown, secret), reason in cases.items():
+            assert reason in seen(remote, TlsFiles(secret, shown, authorities)).unreachable
+    facts = seen(remote, ours)
+    assert facts.unreachable == f"{remote}: Connection refused"
+    assert [each.fault.name for each in southbound.check(facts)] == ["southbound-unreachable"]
+
+
+def test_the_doctor_says_what_ovsdb_does_not_say() -> None:
+    config = replace(load(), records="ovn", ovsdb_connection="unix:/not/there")
+    (finding,) = southbound.check(southbound.read_southbound(config))
+    assert finding.fault.name == "southbound-unknown"
+    assert "OVSDB at unix:/not/there does not say where" in finding.why
 
 
 def test_tls_files_that_appear_later(

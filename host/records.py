@@ -45,10 +45,10 @@ class SouthboundRecords:
 
     def read(self, port_ids: Collection[str]) -> dict[str, PortState]:
         """The states of some ports at present; raises StoreError."""
-        from ovs_metadata.host.southbound.follower import read_states  # noqa: PLC0415
         from ovs_metadata.host.southbound.location import locate  # noqa: PLC0415
+        from ovs_metadata.host.southbound.look import read_ports  # noqa: PLC0415
 
-        return read_states(lambda: locate(self._config), port_ids, TIMEOUT)
+        return dict(read_ports(lambda: locate(self._config), port_ids, TIMEOUT).states)
 
 
 def followed_records(config: Config, store: Store, process: str) -> Records:

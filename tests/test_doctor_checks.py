@@ -41,7 +41,7 @@ from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.store.configuration import ENABLED
-from ovs_metadata.store.interface import MalformedRecord, PortState
+from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 
 SECRET = b"very-secret"
 DEPLOYMENT = DeploymentFacts(
@@ -276,6 +276,7 @@ def port_facts(
         (port_facts(replace(TAP, tag=4095)), ["dead-vlan"]),
         (port_facts(link="is down"), ["link-down"]),
         (port_facts(state=None), ["record-missing"]),
+        (port_facts(state=BoundElsewhere(RECORD)), ["bound-elsewhere"]),
         (port_facts(state=MalformedRecord("p", "nonsense")), ["record-malformed"]),
         (port_facts(replace(TAP, ofport_request=9)), ["ofport-moving"]),
         (port_facts(replace(TAP, vm_uuid="another-instance")), ["record-of-other-instance"]),

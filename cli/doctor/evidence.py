@@ -9,6 +9,7 @@ from ovs_metadata.cli.doctor.configuration import is_enabled
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts, read_switch
 from ovs_metadata.cli.doctor.port import PortsFacts, read_ports
 from ovs_metadata.cli.doctor.report import CannotTell
+from ovs_metadata.cli.doctor.southbound import SouthboundFacts, read_southbound
 from ovs_metadata.cli.doctor.store import StoreFacts, failed, read_store
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.store import open_configured_store
@@ -84,6 +85,11 @@ class Evidence(contextlib.ExitStack):
     def switch(self) -> SwitchFacts:
         """Open vSwitch."""
         return read_switch(self.config)
+
+    @cached_property
+    def southbound(self) -> SouthboundFacts:
+        """OVN's southbound database."""
+        return read_southbound(self.config)
 
     @cached_property
     def ports(self) -> PortsFacts:

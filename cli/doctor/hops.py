@@ -11,13 +11,14 @@ from ovs_metadata.cli.doctor import (
     open_vswitch,
     port,
     request,
+    southbound,
     store,
 )
 from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.run import Hop, Need, run
-from ovs_metadata.host.config import Config, ConfigError
+from ovs_metadata.host.config import OVN, Config, ConfigError
 
 IMPATIENT = 1.0
 """Seconds that a request may take which is likely to fail, for reasons that are known already."""
@@ -30,6 +31,11 @@ STORE = Need(
     HopName.STORE,
     frozenset({store.STORE_UNREACHABLE, store.STORE_UNUSABLE}),
     "the store cannot be asked",
+)
+SOUTHBOUND = Need(
+    HopName.SOUTHBOUND,
+    frozenset({southbound.SOUTHBOUND_UNKNOWN, southbound.SOUTHBOUND_UNREACHABLE}),
+    "OVN's southbound database cannot be asked",
 )
 
 
@@ -92,6 +98,12 @@ HOPS: Sequence[Hop[Evidence]] = (
         lambda seen, _: open_vswitch.examine(seen.switch, seen.config),
     ),
     Hop(
+        HopName.SOUTHBOUND,
+        tuple(southbound.FAULTS),
+        lambda seen, _: southbound.examine(seen.southbound),
+        needs=(SWITCH,),
+    ),
+    Hop(
         HopName.AGENT,
         tuple(agent.FAULTS),
         lambda seen, _: agent.examine(seen.agent, seen.config.controller, enabled=seen.enabled),
@@ -108,14 +120,14 @@ HOPS: Sequence[Hop[Evidence]] = (
         HopName.PORT,
         tuple(port.FAULTS),
         lambda seen, _: port.examine(seen.ports),
-        needs=(ENABLED, SWITCH, STORE),
+        needs=(ENABLED, SWITCH, STORE, SOUTHBOUND),
     ),
-    Hop(HopName.FLOWS, tuple(flows.FAULTS), _flows, needs=(ENABLED, SWITCH, STORE)),
+    Hop(HopName.FLOWS, tuple(flows.FAULTS), _flows, needs=(ENABLED, SWITCH, STORE, SOUTHBOUND)),
     Hop(
         HopName.REQUEST,
         tuple(request.FAULTS),
         _request,
-        needs=(ENABLED, SWITCH, STORE),
+        needs=(ENABLED, SWITCH, STORE, SOUTHBOUND),
         # Not by the port's: a request is sent for one that is well.
         explained_by=tuple(name for name in HopName if name not in {HopName.PORT, HopName.REQUEST}),
         unexplained=(request.WRONG_INSTANCE,),
@@ -131,12 +143,14 @@ def diagnose(config: Config, wanted: DiagnosisOptions) -> Diagnosis:
     """Find out what is wrong."""
     with Evidence(config, wanted) as evidence:
         reports = run(HOPS, evidence)
+    if config.records != OVN:
+        reports = tuple(each for each in reports if each.hop is not HopName.SOUTHBOUND)
     return Diagnosis(config.host, wanted.selector, reports, Shell(config, wanted.store_url))
 
 
 def unreadable(error: ConfigError, selector: str) -> Diagnosis:
     """What there is to say without a configuration."""
     finding = Finding(configuration.CONFIG_UNUSABLE, str(error))
-    first, *rest = HopName
+    first, *rest = (hop for hop in HopName if hop is not HopName.SOUTHBOUND)
     unknown = (HopReport(hop, skipped="there is no configuration") for hop in rest)
     return Diagnosis("", selector, (HopReport(first, (finding,)), *unknown))

@@ -14,14 +14,15 @@ from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
-from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named
+from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named, record_in
 from ovs_metadata.host.address import OFPORT_MAX, why_unservable
-from ovs_metadata.host.config import Config
+from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
 from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.host.records import read_records
 from ovs_metadata.proxy.accounting.report import ANSWERED
-from ovs_metadata.store.interface import MalformedRecord, PortState
-from ovs_metadata.store.record import COMPUTE, PortRecord
+from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
+from ovs_metadata.store.record import COMPUTE, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
 
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
@@ -36,13 +37,13 @@ FAULTS = Faults(HopName.PORT)
 
 PORT_UNKNOWN = FAULTS.error(
     "port-unknown",
-    "Neither this bridge nor the store knows the port.",
+    "Neither this bridge nor any record names the port.",
     "Check the spelling. If Neutron has the port, its record is missing: ovs-metadata port sync "
     "--from-neutron writes it.",
 )
 PORT_NOT_HERE = FAULTS.error(
     "port-not-here",
-    "The store has a record of the port, but this bridge has no interface for it.",
+    "There is a record of the port, but this bridge has no interface for it.",
     "Run the doctor on the instance's hypervisor. If it is this one, Nova has not plugged the "
     "port: no interface has the port's UUID as external_ids:iface-id.",
 )
@@ -100,15 +101,21 @@ PORT_DISABLED = FAULTS.note(
     "The port is disabled in Neutron, so it is not served.",
     "Nothing, if that is right. Otherwise: openstack port set --enable PORT.",
 )
+BOUND_ELSEWHERE = FAULTS.error(
+    "bound-elsewhere",
+    "OVN has bound the port to another hypervisor, so it is not served here.",
+    "During a live migration wait until it has ended. Otherwise the interface on this host is left "
+    "over: remove it with ovs-vsctl del-port NAME.",
+)
 RECORD_MISSING = FAULTS.error(
     "record-missing",
-    "The store has no record of the port, or of the trunk's parent port.",
+    "There is no record of the port, or of the trunk's parent port.",
     "Check that Neutron's server has the ovs_metadata service plugin and reaches the store. "
     "ovs-metadata port sync --from-neutron writes missing records.",
 )
 RECORD_MALFORMED = FAULTS.error(
     "record-malformed",
-    "The store's record of the port cannot be used.",
+    "The port's record cannot be used.",
     "Write the record again: ovs-metadata port sync --from-neutron, or ovs-metadata port set.",
 )
 RECORD_WITHOUT_ADDRESS = FAULTS.error(
@@ -129,7 +136,7 @@ RECORD_OF_OTHER_MAC = FAULTS.error(
 )
 AGENT_SEES_OTHERWISE = FAULTS.error(
     "agent-sees-otherwise",
-    "The agent's view of the port differs from the store and Open vSwitch.",
+    "The agent's view of the port differs from its record and Open vSwitch.",
     "Run the doctor again in a moment. If the finding remains, restart the agent, and keep its "
     "log for a report.",
 )
@@ -148,7 +155,8 @@ class PortFacts:
     status: as all commands have it. state: what the store has of the port. rivals: other interfaces
     that claim the same port. left_over: those of all of them that Nova has not plugged. spare: an
     OpenFlow number that no interface has. link: why its device carries nothing. agent_view: what
-    the agent says of it; None if it says nothing, or was not asked (see `asked`).
+    the agent says of it; None if it says nothing, or was not asked (see `asked`). from_ovn: its
+    record comes from OVN's southbound database.
     """
 
     status: PortStatus
@@ -159,6 +167,7 @@ class PortFacts:
     link: str = ""
     agent_view: Mapping[str, Any] | None = None
     asked: bool = False
+    from_ovn: bool = False
 
     @property
     def interface(self) -> Interface:
@@ -233,7 +242,7 @@ def read_ports(
         chosen = [port for port in every if is_named(port.interface, port.record, selector)]
     facts = PortsFacts(host, selector, tuple(chosen))
     if selector and not chosen:
-        return replace(facts, elsewhere=tuple(records_named(store, selector)))
+        return replace(facts, elsewhere=tuple(_elsewhere(config, store, selector)))
 
     def lags(facts: PortsFacts) -> bool:
         return any(finding.fault is AGENT_SEES_OTHERWISE for finding in check(facts))
@@ -270,6 +279,7 @@ def _port_facts(host: Host, status: PortStatus) -> PortFacts:
             {each.ofport or 0 for each in host.bridge.interfaces} | {host.metadata_ofport or 0}
         ),
         link=link_problem(interface.name) or "",
+        from_ovn=host.config.records == OVN,
     )
 
 
@@ -296,6 +306,15 @@ def link_problem(device: str) -> str | None:
                 return IS_DOWN
             return "" if link["flags"] & _IFF_LOWER_UP else "has no carrier"
     return None
+
+
+def _elsewhere(config: Config, store: Store, selector: str) -> list[PortRecord]:
+    """The records that a selector names; of OVN's, only that of a port's UUID can be looked up."""
+    if config.records != OVN:
+        return records_named(store, selector)
+    port_id = selector.lower()
+    states = read_records(config, store, [port_id] if is_port_id(port_id) else [])
+    return [record for record in map(record_in, states.values()) if record]
 
 
 def records_named(store: Store, selector: str) -> list[PortRecord]:
@@ -370,8 +389,8 @@ def check(facts: PortsFacts) -> list[Finding]:
 
 def is_instance_port(port: PortFacts) -> bool:
     """Whether it is an instance's: its record says so, or Nova has written on the interface."""
-    if isinstance(port.state, PortRecord):
-        return port.state.device_owner.startswith(COMPUTE)
+    if port.record is not None:
+        return port.record.device_owner.startswith(COMPUTE)
     return port.interface.vm_uuid is not None
 
 
@@ -459,11 +478,14 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         return Finding(fault, why, port.title)
 
     interface, record = port.interface, port.record
+    if isinstance(port.state, BoundElsewhere):
+        yield finding(BOUND_ELSEWHERE)
+        return
     if isinstance(port.state, MalformedRecord):
-        yield replace(finding(RECORD_MALFORMED), advice=_renewal(RECORD_MALFORMED))
+        yield replace(finding(RECORD_MALFORMED), advice=_renewal(RECORD_MALFORMED, port))
         return
     if record is None:
-        yield replace(finding(RECORD_MISSING), advice=_renewal(RECORD_MISSING))
+        yield replace(finding(RECORD_MISSING), advice=_renewal(RECORD_MISSING, port))
         return
     if port.status.served is None:
         wanted = interface.ofport_request
@@ -474,17 +496,22 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         return
     if port.status.served.disagreement:
         other = finding(RECORD_OF_OTHER_INSTANCE, port.status.served.disagreement)
-        yield replace(other, advice=_renewal(RECORD_OF_OTHER_INSTANCE))
+        yield replace(other, advice=_renewal(RECORD_OF_OTHER_INSTANCE, port))
     if record.primary is None:
         yield finding(RECORD_WITHOUT_ADDRESS, "its record has no fixed IP")
     mac = (interface.attached_mac or record.mac_address).lower()
     if mac != record.mac_address:
         why = f"interface {interface.name} has {mac}, the record says {record.mac_address}"
-        yield replace(finding(RECORD_OF_OTHER_MAC, why), advice=_renewal(RECORD_OF_OTHER_MAC))
+        yield replace(finding(RECORD_OF_OTHER_MAC, why), advice=_renewal(RECORD_OF_OTHER_MAC, port))
 
 
-def _renewal(fault: Fault) -> Advice:
+def _renewal(fault: Fault, port: PortFacts) -> Advice:
     """Write records again as Neutron has the ports."""
+    if port.from_ovn:
+        return Advice(
+            "Check that ovn-northd runs, and that Neutron's server has the port with ML2/OVN: "
+            "neutron-ovn-db-sync-util brings OVN's databases to what Neutron has."
+        )
     return Advice(fault.remedy, (from_neutron(),))
 
 

@@ -33,6 +33,7 @@ class HopName(StrEnum):
     CONFIGURATION = "configuration"
     STORE = "store"
     OPEN_VSWITCH = "Open vSwitch"
+    SOUTHBOUND = "OVN southbound"
     AGENT = "agent"
     METADATA_PORT = "metadata port"
     PORT = "port"

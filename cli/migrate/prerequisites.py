@@ -22,7 +22,7 @@ from ovs_metadata.cli.migrate.neutron_ini import is_configured
 from ovs_metadata.cli.migrate.others_flows import OthersFlows, others_flows
 from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
-from ovs_metadata.host.config import Config
+from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.configuration import ConfigSource
 from ovs_metadata.store.interface import StoreError
@@ -62,7 +62,7 @@ def check_host(
         StoreError: the store cannot be read.
     """
     yield _root()
-    yield _store(store_url)
+    yield _store(store_url, config)
     switch = read_switch(config)
     bridge = switch.bridge
     problem = switch.unreachable or switch.silent
@@ -83,8 +83,8 @@ def _root() -> Check:
     return Check("root", "failed", "run this as root: it has to look into Open vSwitch and files")
 
 
-def _store(url: str) -> Check:
-    if url.startswith("directory:"):
+def _store(url: str, config: Config) -> Check:
+    if url.startswith("directory:") and config.records != OVN:
         text = f"{url} is this host's alone: with more than one, use ZooKeeper"
         return Check("store", "warning", text)
     return Check("store", "ok", url)

@@ -30,7 +30,8 @@ NAVIGATION: dict[str, Sequence[str]] = {
     ),
     "Guides": (
         *("docs/configuration.md", "docs/publisher.md", "docs/store.md", "docs/migration.md"),
-        *("docs/metadata-options.md", "docs/guest-routing.md", "docs/cleanup.md", "docs/ryu.md"),
+        *("docs/ovn.md", "docs/metadata-options.md", "docs/guest-routing.md"),
+        *("docs/cleanup.md", "docs/ryu.md"),
     ),
     "Operate": (
         *("docs/operations.md", "docs/troubleshooting.md", "docs/status.md", "docs/security.md"),

@@ -1,0 +1,143 @@
+"""The replica of what this host needs of OVN's southbound database.
+
+The server filters the rows (conditional monitoring), so memory and traffic do not depend on the
+deployment. The schema is not fetched: the few columns are the same in all releases of OVN, and a
+start during an outage has to work.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from ovs_metadata.host.confirming_idl import ConfirmingIdl
+from ovs_metadata.host.python_ovs import SchemaHelper, Stream
+from ovs_metadata.host.southbound.binding import KEYS, NEUTRON, PortBinding
+from ovs_metadata.host.southbound.location import Location
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
+_MAP = {"type": {"key": "string", "value": "string", "min": 0, "max": "unlimited"}}
+
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "Chassis": {"name": _TEXT},
+    "Port_Binding": {
+        "logical_port": _TEXT,
+        "external_ids": _MAP,
+        "mac": _TEXTS,
+        # Not as references, so that the UUID of a chassis that is not followed is there as well.
+        "chassis": {"type": {"key": "uuid", "min": 0, "max": 1}},
+        "parent_port": {"type": {"key": "string", "min": 0, "max": 1}},
+    },
+    "Logical_Flow": {"match": _TEXT, "actions": _TEXT, "pipeline": _TEXT},
+}
+"""What is followed of the southbound database, as a schema (RFC 7047) has it."""
+
+_OF_PORT = 'inport == "{}"'
+"""match of the logical flow by which ovn-northd drops what a disabled port sends (northd.c,
+build_lswitch_port_sec_op), and of few others."""
+
+_DROPS = ("reg0[15] = 1", "drop;")
+"""Actions of that flow; the first is REGBIT_PORT_SEC_DROP."""
+
+
+class SouthboundReplica(ConfirmingIdl):
+    """The rows of the followed ports, and of this chassis."""
+
+    def __init__(self, location: Location) -> None:
+        if location.tls:
+            # Of the whole process; what else it connects to by python-ovs is on this host.
+            Stream.ssl_set_private_key_file(location.tls.key)
+            Stream.ssl_set_certificate_file(location.tls.certificate)
+            Stream.ssl_set_ca_cert_file(location.tls.authorities)
+        helper = SchemaHelper(
+            schema_json={
+                "name": "OVN_Southbound",
+                "tables": {name: {"columns": columns} for name, columns in TABLES.items()},
+            }
+        )
+        helper.register_all()
+        super().__init__(
+            location.remote, helper, probe_interval=location.probe_interval, leader_only=False
+        )
+        self.location = location
+        self._touched: set[str] | None = None  # None: any port may be
+        self.cond_change("Chassis", [["name", "==", location.chassis]])
+        self.follow(())
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the rows are those of the database."""
+        return bool(self.state == self.IDL_S_MONITORING and self._session.is_connected())
+
+    def follow(self, port_ids: Collection[str]) -> None:
+        """Have the server send the rows of these ports and no others."""
+        chosen = sorted(port_ids)
+        self.cond_change("Port_Binding", [["logical_port", "==", each] for each in chosen])
+        self.cond_change("Logical_Flow", [["match", "==", _OF_PORT.format(e)] for e in chosen])
+
+    def covered(self) -> set[str]:
+        """The ports whose rows are there, if there are any."""
+        found: list[set[str]] = []
+        for name, index in (("Port_Binding", "{}"), ("Logical_Flow", _OF_PORT)):
+            state = self.tables[name].condition_state
+            before, _, after = index.partition("{}")
+            for condition in (state.acked, state.requested):
+                if condition is not None:
+                    texts = (clause[2] for clause in condition if isinstance(clause, list))
+                    found.append({t.removeprefix(before).removesuffix(after) for t in texts})
+        return set.intersection(*found)
+
+    def take_touched(self) -> set[str] | None:
+        """The ports whose rows have changed since the last call; None: any may have."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def bindings(self, port_ids: Collection[str]) -> dict[str, PortBinding | None]:
+        """The bindings of these ports; None for one without."""
+        if not port_ids:
+            return {}
+        rows = {row.logical_port: row for row in self.tables["Port_Binding"].rows.values()}
+        ours = next(iter(self.tables["Chassis"].rows), None)
+        dropped = {
+            row.match
+            for row in self.tables["Logical_Flow"].rows.values()
+            if row.pipeline == "ingress" and any(each in row.actions for each in _DROPS)
+        }
+        return {
+            port_id: _binding(row, ours, disabled=_OF_PORT.format(port_id) in dropped)
+            if (row := rows.get(port_id))
+            else None
+            for port_id in port_ids
+        }
+
+    def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        """Note which port a change is about (called for each row that changes)."""
+        super().notify(event, row, updates)
+        if self._touched is None:
+            return
+        match row._table.name:
+            case "Port_Binding":
+                self._touched.add(row.logical_port)
+            case "Logical_Flow":
+                before, _, after = _OF_PORT.partition("{}")
+                self._touched.add(row.match.removeprefix(before).removesuffix(after))
+            case _:
+                self._touched = None
+
+    def run(self) -> bool:
+        """Take in what has come; returns whether there was something."""
+        changed = bool(super().run())
+        if self.state != self.IDL_S_MONITORING:
+            self._touched = None  # rows that have gone while there was no connection do not notify
+        return changed
+
+
+def _binding(row: Any, chassis: UUID | None, *, disabled: bool) -> PortBinding:
+    external_ids = row.external_ids
+    return PortBinding(
+        {key: external_ids[NEUTRON + key] for key in KEYS if NEUTRON + key in external_ids},
+        tuple(row.mac),
+        row.parent_port[0] if row.parent_port else "",
+        "" if not row.chassis else "this" if row.chassis[0] == chassis else "another",
+        disabled,
+    )
