@@ -14,12 +14,12 @@ from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
+from ovs_metadata.host.option_policy import effective_policy
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
 from ovs_metadata.host.records import read_records
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
-from ovs_metadata.store.option_policy import effective_policy
 from ovs_metadata.store.store import Store
 
 

@@ -31,13 +31,13 @@ from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
+from ovs_metadata.host.option_policy import effective_policy
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.host.records import followed_records
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.store.configuration import ConfigurationFollower, is_enabled
 from ovs_metadata.store.interface import StoreError
-from ovs_metadata.store.option_policy import effective_policy
 
 LOG = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """cloud-init, the client nearly every instance runs, finds its instance: real Nova, whole path."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor, instance_of
+from lab.rig.process import wait_for
 from lab.rig.relay import Relay
 from lab.upstream.cloud_init import BOOT_PATHS, Discovery, discover
 from lab.upstream.cloud_init_install import install_cloud_init
@@ -159,3 +161,32 @@ def test_this_machine_is_not_touched(guest: Guest) -> None:
 
 def _newest(place: Path) -> float:
     return max((path.stat().st_mtime for path in place.rglob("*")), default=0.0)
+
+
+def test_the_ec2_source_finds_an_instance_that_looks_like_amazons(
+    cloud: Hypervisor, nova: Nova
+) -> None:
+    # It takes the machine for one of Amazon's by its UUID, asks for a token first, and does not
+    # fall back if the path is not there.
+    guest = cloud.add_guest("amazon", instance_id=f"ec2{str(uuid.uuid4())[3:]}")
+    nova.create_instances([instance_of(guest)])
+    cloud.wait_until_served(guest)
+    discovery = discover(guest, "Ec2", cloud=False)
+    assert_found_without_errors(discovery, guest)
+    methods = [(each.method, each.status) for each in discovery.requests]
+    assert methods[0] == ("PUT", 200)
+
+
+@pytest.mark.parametrize("source", ["OpenStack", "Ec2"])
+def test_options_against_containers_and_web_pages_change_nothing_for_cloud_init(
+    cloud: Hypervisor, guest: Guest, source: Literal["OpenStack", "Ec2"]
+) -> None:
+    options: dict[str, str | int] = {"hop_limit": 1, "proxied": "refuse", "hosts": "literal"}
+    cloud.deploy(**{f"options.{name}": value for name, value in options.items()})
+    try:
+        wait_for(lambda: guest.curl("/", "-H", "Host: other")[0] == 403, "the options")
+        discovery = discover(guest, source, cloud=source == "OpenStack")
+        assert_found_without_errors(discovery, guest)
+    finally:
+        cloud.deploy(**{f"options.{name}": None for name in options})
+        wait_for(lambda: guest.curl("/", "-H", "Host: other")[0] == 200, "the defaults")

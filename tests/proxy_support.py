@@ -305,7 +305,7 @@ async def running_proxy(
 ) -> AsyncIterator[Proxy]:
     """Run a proxy in front of these endpoints; guests 2 to 9 are known unless entries are given."""
     if entries is None:
-        entries = {f"127.0.0.{number}": identity(number) for number in range(2, 10)}
+        entries = {f"127.0.0.{number}": guarded_identity(number) for number in range(2, 10)}
     table = IdentityTable(entries)
     settings.setdefault("unavailable_timeout", 0.0)
     server = ProxyServer(

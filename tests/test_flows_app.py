@@ -34,12 +34,12 @@ from ovs_metadata.flows.values import Flow, FlowKey, Match
 from ovs_metadata.host import config
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.join import HostPorts, ServedPort
+from ovs_metadata.host.option_policy import OPTION_KEYS
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import HostState
 from ovs_metadata.metadata_options import DEFAULT_POLICY, MetadataOptions, OptionPolicy
 from ovs_metadata.store.configuration import ENABLED, ConfigSource
 from ovs_metadata.store.interface import StoreError
-from ovs_metadata.store.option_policy import OPTION_KEYS
 from ovs_metadata.store.record import PortRecord
 
 OVS = openflow.ofproto

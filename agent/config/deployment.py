@@ -19,12 +19,12 @@ from ovs_metadata.agent.config.schema import (
     PREFIX,
     SHARED_SECRET,
 )
+from ovs_metadata.host.option_policy import policy_of
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.proxy.control import settings
 from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.tls import TlsError, tls_context
 from ovs_metadata.store.documents import Values
-from ovs_metadata.store.option_policy import policy_of
 
 MAX_FILE = 1024 * 1024
 """Bytes of certificates; a bundle of all public authorities has a quarter of it."""

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ovs_metadata.host.option_policy import (
+    HOST_NAMES_KEY,
+    OPTION_KEYS,
+    problem_of_host_names,
+)
 from ovs_metadata.metadata_options import HOP_LIMIT, OPTIONS, Option
 from ovs_metadata.proxy.control import settings
 from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.endpoint import parse_endpoint
 from ovs_metadata.store.configuration import ENABLED
-from ovs_metadata.store.option_policy import (
-    HOST_NAMES_KEY,
-    OPTION_KEYS,
-    problem_of_host_names,
-)
 
 __all__ = [
     "ENABLED",

@@ -43,7 +43,9 @@ def pretend_hardware(directory: Path, job: dict[str, Any]) -> None:
     directory.mkdir()
     if job["cloud"]:
         (directory / "product_name").write_text("OpenStack Nova\n")
-    (directory / "product_uuid").write_text(job["vm_uuid"] + "\n")
+    # Nova's default for the serial number is the instance, too (`sysinfo_serial = unique`).
+    for name in ("product_uuid", "product_serial"):
+        (directory / name).write_text(job["vm_uuid"] + "\n")
     dmi.DMI_SYS_PATH = str(directory)
     # In a container it would not look at DMI data; the lab may be one.
     dmi.is_container = lambda: False

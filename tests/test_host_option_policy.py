@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from ovs_metadata.agent.config.deployment import make_deployment
 from ovs_metadata.agent.config.effective import effective
 from ovs_metadata.agent.config.schema import known_keys
-from ovs_metadata.metadata_options import OPTIONS, OptionPolicy
-from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.store.configuration import ConfigSource
-from ovs_metadata.store.option_policy import (
+from ovs_metadata.host.option_policy import (
     HOST_NAMES_KEY,
     OPTION_KEYS,
     effective_policy,
     policy_of,
     values_of_policy,
 )
+from ovs_metadata.metadata_options import OPTIONS, OptionPolicy
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.store.configuration import ConfigSource
 
 odd: st.SearchStrategy[Any] = st.sampled_from([None, True, 1.0, -1, "", "x", "http://x", [], {}])
 stored = st.fixed_dictionaries(
