@@ -5,11 +5,11 @@ On the event loop. Lives as long as the worker's process, or until another takes
 
 import asyncio
 from asyncio.subprocess import Process
-from typing import Protocol, cast
+from typing import Protocol
 
 from ovs_metadata.agent.allowance import Allowance
 from ovs_metadata.proxy.accounting import report
-from ovs_metadata.proxy.control.lines import Lines, LineTooLongError
+from ovs_metadata.proxy.control.lines import LineConnection, LineTooLongError
 
 REPORTS_AT_ONCE = 10
 REPORTS_PER_SECOND = 2.0
@@ -35,11 +35,12 @@ class Owner(Protocol):
         """No further line will come: the worker was refused, or has exited."""
 
 
-class WorkerFeed(asyncio.Protocol):
+class WorkerFeed(LineConnection):
     """The feed of one worker."""
 
     def __init__(self, owner: Owner, number: int, process: Process) -> None:
         """Make it, for the worker of this number."""
+        super().__init__(report.MAX_LINE)
         self.number = number
         self.process = process
         self.reports = Allowance(
@@ -47,8 +48,6 @@ class WorkerFeed(asyncio.Protocol):
         )
         """How many more reports it may send."""
         self._owner = owner
-        self._lines = Lines(report.MAX_LINE)
-        self._transport: asyncio.Transport | None = None
         self._silenced = False
 
     @property
@@ -56,29 +55,14 @@ class WorkerFeed(asyncio.Protocol):
         """Bytes that wait for the worker in this process; the kernel holds others."""
         return self._transport.get_write_buffer_size() if self._transport else 0
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more can be sent."""
-        return self._transport is None or self._transport.is_closing()
-
     def write(self, data: bytes) -> None:
-        """Send bytes, unless the worker has ended."""
-        if self._transport is not None and not self.closed:
-            self._transport.write(data)
-            if self.unread > MAX_BACKLOG:
-                self._transport.abort()
-                self._owner.worker_deaf(self)
-
-    def close(self) -> None:
-        """Close it once everything written is sent."""
-        if self._transport is not None:
-            self._transport.close()
+        """Send bytes, unless the worker has ended or does not read."""
+        super().write(data)
+        if self._transport is not None and not self.closed and self.unread > MAX_BACKLOG:
+            self._transport.abort()
+            self._owner.worker_deaf(self)
 
     # Called by the event loop.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the open transport."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand over the lines that are whole."""

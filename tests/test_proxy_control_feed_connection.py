@@ -126,4 +126,4 @@ async def test_after_the_agents_end_what_is_written_is_still_sent() -> None:
         feed.close()
         await feed.lost
         assert agent.recv(100) == b"the last report\n"
-        assert feed.closing
+        assert feed.closed

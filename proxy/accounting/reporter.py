@@ -60,7 +60,7 @@ class Reporter:
 
     def report(self) -> None:
         """Report now."""
-        if self._feed.closing:
+        if self._feed.closed:
             return
         observer = self._server.observer
         dropped = observer.lines_dropped - self._lines_dropped

@@ -5,19 +5,19 @@ Belongs to the event loop's thread. Lives as long as the worker.
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from ovs_metadata.proxy.control.feed import MAX_LINE, FeedError, FullState, Message, decode
-from ovs_metadata.proxy.control.lines import Lines, LineTooLongError
+from ovs_metadata.proxy.control.lines import LineConnection, LineTooLongError
 
 
-class FeedConnection(asyncio.Protocol):
+class FeedConnection(LineConnection):
     """Reads the feed from its snapshot to its end, which is always an error.
 
     Make it within a running event loop.
     """
 
     def __init__(self) -> None:
+        super().__init__(MAX_LINE)
         loop = asyncio.get_running_loop()
         self.snapshot: asyncio.Future[FullState] = loop.create_future()
         """The first message; raises FeedError if the feed ended before."""
@@ -27,8 +27,6 @@ class FeedConnection(asyncio.Protocol):
         """Done when the connection is closed, after all written lines are sent."""
         self._early: list[Message] = []
         self._take: Callable[[Message], None] = self._early.append
-        self._lines = Lines(MAX_LINE)
-        self._transport: asyncio.Transport | None = None
 
     def follow(self, take: Callable[[Message], None]) -> None:
         """Pass on each message from now on, and first those since the snapshot.
@@ -43,26 +41,7 @@ class FeedConnection(asyncio.Protocol):
         except FeedError as error:
             self._end(str(error))
 
-    def write(self, line: bytes) -> None:
-        """Send a line to the agent."""
-        if self._transport is not None:
-            self._transport.write(line)
-
-    @property
-    def closing(self) -> bool:
-        """Whether lines that are written now are lost."""
-        return self._transport is None or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close it as soon as all written lines are sent."""
-        if self._transport is not None:
-            self._transport.close()
-
     # Called by the event loop.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the open transport."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Pass on the complete messages."""

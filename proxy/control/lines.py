@@ -1,4 +1,7 @@
-"""Lines in a stream of bytes, as both ends of the feed read them."""
+"""Lines in a stream of bytes, as both ends of the feed read and write them."""
+
+import asyncio
+from typing import cast
 
 
 class LineTooLongError(Exception):
@@ -38,3 +41,31 @@ class Lines:
         self._length += len(piece)
         if self._length > self._limit:
             raise LineTooLongError(f"a line is over {self._limit} bytes")
+
+
+class LineConnection(asyncio.Protocol):
+    """One end of the feed's socket pair, on the event loop."""
+
+    def __init__(self, limit: int) -> None:
+        """Make it; `limit` is the maximum length of a line that arrives."""
+        self._lines = Lines(limit)
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether lines that are written now are lost."""
+        return self._transport is None or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection has ended."""
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close it once everything written is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the open transport. Called by the event loop."""
+        self._transport = cast("asyncio.Transport", transport)
