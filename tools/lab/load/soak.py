@@ -9,48 +9,20 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.load.askers import Askers
 from lab.load.churn import Churn
-from lab.load.identity_ledger import Answer, Verdict, judge, parse_answer
+from lab.load.identity_ledger import Answer, Verdict, judge
 from lab.rig.hypervisor import Hypervisor
-from lab.rig.process import LabError, Process, wait_for
+from lab.rig.process import LabError, wait_for
 from lab.stand_ins.identity_echo import READY
 
 GUESTS = 4
 
-UNHEARD = 3.0
-"""Seconds to wait after a disturbance until every guest has been answered once more."""
-
 _TOOLS = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Listener:
-    """Reads what the askers have written so far."""
-
-    logs: dict[str, Path]
-    answered: Counter[str] = field(default_factory=Counter)
-    _read_to: Counter[str] = field(default_factory=Counter)
-
-    def listen(self) -> None:
-        """Count the answers that have come since the last time."""
-        for guest, log in self.logs.items():
-            with log.open("rb") as lines:
-                lines.seek(self._read_to[guest])
-                data = lines.read()
-            self._read_to[guest] += len(data)
-            self.answered[guest] += data.count(b"200 ipv")
-
-    def answers(self) -> Iterator[Answer]:
-        """All that was asked, once the askers have ended."""
-        for guest, log in self.logs.items():
-            for line in log.read_text().splitlines():
-                yield parse_answer(guest, line)
 
 
 class Soak:
@@ -111,37 +83,14 @@ class Soak:
         Raises:
             LabError: that took longer than `timeout` seconds, or a guest is answered no more.
         """
-        askers = {
-            guest.name: Process(
-                [sys.executable, _TOOLS / "lab/load/asker.py"],
-                self.hypervisor.root / f"{guest.name}.asked",
-                namespace=guest.name,
-            )
-            for guest in self.hypervisor.guests
-        }
-        for asker in askers.values():
-            self._stack.callback(asker.stop)
-        listener = Listener({name: asker.log for name, asker in askers.items()})
-        deadline = time.monotonic() + timeout
-        while listener.answered.total() < answers:
-            if time.monotonic() > deadline:
-                raise LabError(f"{listener.answered.total()} answers in {timeout:g} s are too few")
-            self.churn.disturb(only)
-            self._hear_all(listener)
-        for asker in askers.values():
-            asker.stop()
-        return judge(self.churn.ledger, listener.answers())
-
-    def _hear_all(self, listener: Listener) -> None:
-        """Wait until each guest has been answered after the disturbance."""
-        listener.listen()
-        before = Counter(listener.answered)
-
-        def heard() -> bool:
-            listener.listen()
-            return all(listener.answered[name] > before[name] for name in listener.logs)
-
-        wait_for(heard, "every guest to be answered again", 30)
+        with Askers(self.hypervisor) as askers:
+            deadline = time.monotonic() + timeout
+            while askers.answered < answers:
+                if time.monotonic() > deadline:
+                    raise LabError(f"{askers.answered} answers in {timeout:g} s are too few")
+                self.churn.disturb(only)
+                askers.wait_until_all_are_answered()
+        return judge(self.churn.ledger, askers.answers())
 
     def around(self, answer: Answer) -> list[str]:
         """What was done to the ports shortly before an answer was received."""
