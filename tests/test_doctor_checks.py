@@ -521,7 +521,7 @@ def of_workers(healthy_for: int, seen_by: int = 2, url: str = "http://nova:8775"
 def test_what_workers_cannot_use_is_found_though_root_can(
     reports: list[dict[str, Any]], seen: EndpointFacts, expected: list[Severity]
 ) -> None:
-    found = list(nova.of_workers([seen], nova.Workers("nobody", reports)))
+    found = list(nova.of_workers([seen], nova.WorkersView("nobody", reports)))
     assert [each.severity for each in found] == expected
     assert all(each.fault is nova.NOVA_FAILS_FOR_WORKERS for each in found)
 

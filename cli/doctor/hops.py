@@ -44,7 +44,7 @@ def _nova(evidence: Evidence, _explained: bool) -> HopReport:
     if deployment is None or deployment.settings is None:
         raise CannotTell("the deployment's configuration is of no use")
     admin = evidence.agent.admin
-    workers = nova.Workers(evidence.config.proxy_user, admin.endpoints if admin else ())
+    workers = nova.WorkersView(evidence.config.proxy_user, admin.endpoints if admin else ())
     return nova.examine(
         deployment.settings, deployment.secret, _asker(evidence), deployment.origins, workers
     )

@@ -317,7 +317,7 @@ def _expires_in(connection: socket.socket) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class WorkersView:
     """The proxy workers: their user, and what the agent shows of their view of the endpoints."""
 
     user: str = ""
@@ -329,7 +329,7 @@ def examine(
     secret: bytes,
     asker: Asker,
     origins: Mapping[str, str],
-    workers: Workers,
+    workers: WorkersView,
 ) -> HopReport:
     """Report on the endpoints. `origins`: the sources that decide the deployment's keys."""
     endpoints = read_endpoints(settings, secret, asker, workers.user)
@@ -338,7 +338,7 @@ def examine(
     return HopReport(HopName.NOVA, tuple(found), seen)
 
 
-def of_workers(endpoints: Iterable[EndpointFacts], workers: Workers) -> Iterator[Finding]:
+def of_workers(endpoints: Iterable[EndpointFacts], workers: WorkersView) -> Iterator[Finding]:
     """What workers cannot use though it is well."""
     well = {each.url for each in endpoints if not _broken(_of_endpoint(each))}
     used = [each for each in workers.endpoints if each["url"] in well]

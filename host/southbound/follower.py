@@ -17,7 +17,7 @@ from ovs_metadata.host.python_ovs import poller
 from ovs_metadata.host.southbound.binding import BINDINGS
 from ovs_metadata.host.southbound.location import Location
 from ovs_metadata.host.southbound.replica import SouthboundReplica
-from ovs_metadata.host.southbound.wake import Wake
+from ovs_metadata.host.southbound.wake import PipeWake
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.interface import Listener
@@ -61,7 +61,7 @@ class SouthboundFollower:
         self._listener_state = ListenerState(BINDINGS, listener)
         self._snapshot = snapshot
         self._unconfirmed: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._wake = Wake()
+        self._wake = PipeWake()
         self._closed = False
         self._replica: SouthboundReplica | None = None
         self._look_at = 0.0

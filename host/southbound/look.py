@@ -12,14 +12,16 @@ from ovs_metadata.store.interface import PortState
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SouthboundView:
     """What there was: the ports' states, and whether OVN knows this host as a chassis."""
 
     states: Mapping[str, PortState]
     has_chassis: bool
 
 
-def read_ports(locate: Callable[[], Location], port_ids: Collection[str], timeout: float) -> Seen:
+def read_ports(
+    locate: Callable[[], Location], port_ids: Collection[str], timeout: float
+) -> SouthboundView:
     """Look at ports once.
 
     Raises:
@@ -45,6 +47,8 @@ def read_ports(locate: Callable[[], Location], port_ids: Collection[str], timeou
                 f"OVN's southbound database at {location.remote} does not answer within "
                 f"{timeout:g} s"
             )
-        return Seen({port_id: states[port_id] for port_id in port_ids}, follower.has_chassis)
+        return SouthboundView(
+            {port_id: states[port_id] for port_id in port_ids}, follower.has_chassis
+        )
     finally:
         follower.close()

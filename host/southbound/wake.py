@@ -4,7 +4,7 @@ import os
 import threading
 
 
-class Wake:
+class PipeWake:
     """Wakes a thread that waits for a file descriptor."""
 
     def __init__(self) -> None:
