@@ -23,6 +23,9 @@ class Verdict:
     taken_by: TraceStep | None = None
 
 
+MAX_PRIORITY = 65535
+"""The highest that OpenFlow allows. Open vSwitch's own hidden flows are above it."""
+
 Named = tuple[int, int | None, str]
 """A flow as a trace names it: table, priority, match in ovs-ofctl's notation."""
 
@@ -105,6 +108,17 @@ def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     )
 
 
+def of_question(trace: Trace, family: Family, context: TraceContext) -> Verdict:
+    """Of the instance's question for the service address's MAC: the bridge answers it itself."""
+    if not trace.does("IN_PORT"):
+        hook = f"this port's hook for {family.question} is missing"
+        return _elsewhere(trace, context, hook)
+    first = trace.steps[0]
+    return Verdict(
+        True, "is answered by the bridge", taken_by=None if context.is_ours(first) else first
+    )
+
+
 def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     """Of the proxy's answer: it should reach the instance, as if from the service address."""
     if trace.outputs != (context.port.ofport,):
@@ -130,6 +144,9 @@ def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> Verdic
     if not trace.steps:
         return Verdict(False, "ends nowhere that ovs-vswitchd reports")
     first, last = trace.steps[0], trace.steps[-1]
+    if (first.priority or 0) > MAX_PRIORITY:
+        end = "is switched by Open vSwitch itself, because the bridge's controller does not answer"
+        return Verdict(False, end, taken_by=first)
     if trace.outputs:
         ports = ", ".join(context.ofport(number) for number in trace.outputs)
         end = f"goes out of {ports}"

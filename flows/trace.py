@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from netaddr import EUI
 
-from ovs_metadata.flows.family import Family
+from ovs_metadata.flows.family import (
+    ARP_REQUEST,
+    BROADCAST_MAC,
+    NEIGHBOR_SOLICITATION,
+    SOLICITED_NODE_MAC,
+    Family,
+)
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.host.address import (
     GUESTS_MAC,
@@ -100,6 +106,21 @@ def request_packet(port: Port, source: str, family: Family) -> str:
         tp_dst=SERVICE_PORT,
         tcp_flags="syn",
     )
+
+
+def question_packet(port: Port, source: str, family: Family) -> str:
+    """The instance's question for the service address's MAC: ARP, or neighbour solicitation."""
+    words: dict[str, str | int] = {"in_port": port.ofport, "dl_src": port.mac}
+    if family.version == 4:
+        kind = "arp"
+        words |= {"dl_dst": BROADCAST_MAC, "arp_op": ARP_REQUEST, "arp_sha": port.mac}
+        words |= {"arp_spa": source, "arp_tpa": family.service}
+    else:
+        kind = "icmp6"
+        words |= {"dl_dst": SOLICITED_NODE_MAC, "ipv6_src": source, "nw_ttl": 255}
+        words |= {"ipv6_dst": "ff02::1:fffe:a9fe", "icmpv6_type": NEIGHBOR_SOLICITATION}
+        words |= {"icmpv6_code": 0, "nd_target": family.service, "nd_sll": port.mac}
+    return ",".join([kind, *(f"{name}={value}" for name, value in words.items())])
 
 
 def answer_packet(metadata_ofport: int, ofport: int, to: str, family: Family) -> str:

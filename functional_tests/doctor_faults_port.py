@@ -19,7 +19,7 @@ from doctor_support import (
 )
 
 from lab.rig.inside import inside
-from lab.rig.process import run, wait_for
+from lab.rig.process import LabError, run, wait_for
 from ovs_metadata.cli.doctor.guest_request import SOURCE_MAC
 from ovs_metadata.flows.tables import cookie
 from ovs_metadata.store.layout import port_path
@@ -102,6 +102,41 @@ def dead_vlan(patient: Ward) -> Iterator[None]:
     patient.hypervisor.ovs.vsctl("set", "port", patient.guest.tap, "tag=4095")
     yield
     patient.hypervisor.ovs.vsctl("clear", "port", patient.guest.tap, "tag")
+
+
+@contextlib.contextmanager
+def closed(patient: Ward) -> Iterator[None]:
+    """The switch is to take nothing from the guest's port."""
+    hypervisor, tap = patient.hypervisor, patient.guest.tap
+    hypervisor.ovs.ofctl("mod-port", hypervisor.bridge, tap, "no-receive")
+    try:
+        yield
+    finally:
+        hypervisor.ovs.ofctl("mod-port", hypervisor.bridge, tap, "receive")
+
+
+@contextlib.contextmanager
+def on_another_bridge(patient: Ward) -> Iterator[None]:
+    hypervisor, guest = patient.hypervisor, patient.guest
+    guest.unplug(hypervisor.ovs)
+    hypervisor.ovs.add_bridge("br-other")
+    guest.plug(hypervisor.ovs, "br-other")
+    yield
+    with contextlib.suppress(LabError):  # it may have moved back
+        guest.unplug(hypervisor.ovs)
+    hypervisor.ovs.vsctl("del-br", "br-other")
+    guest.plug(hypervisor.ovs, hypervisor.bridge)
+
+
+@contextlib.contextmanager
+def no_controller_answers(patient: Ward) -> Iterator[None]:
+    """A controller of the bridge's own that is away: after three probes the switch does without."""
+    ovs, bridge = patient.hypervisor.ovs, patient.hypervisor.bridge
+    ovs.vsctl("set-controller", bridge, "tcp:127.0.0.1:9")
+    try:
+        yield
+    finally:
+        ovs.vsctl("del-controller", bridge)
 
 
 @contextlib.contextmanager
@@ -271,7 +306,19 @@ CASES = [
             controller_stopped=False,
         ),
     ),
+    Case(
+        "question-diverted",
+        flow(
+            "add-flow",
+            "cookie=0x77,table=0,priority=30000,arp,in_port={port} actions=drop",
+            controller_stopped=False,
+        ),
+    ),
+    Case("fail-open", no_controller_answers, word="", status=2),
     # The port and its record.
+    Case("port-closed", closed),
+    Case("port-on-other-bridge", on_another_bridge, word="{instance}"),
+    Case("port-on-other-bridge", on_another_bridge, word="{tap}"),
     Case("port-unknown", nothing, word=OTHER_UUID),
     Case("port-not-here", unplugged, word="{instance}"),
     Case("dead-vlan", dead_vlan),

@@ -275,6 +275,7 @@ def port_facts(
         (port_facts(replace(TAP, ofport=43518)), ["ofport-unservable"]),
         (port_facts(replace(TAP, tag=4095)), ["dead-vlan"]),
         (port_facts(link="is down"), ["link-down"]),
+        (port_facts(closed=("receive",)), ["port-closed"]),
         (port_facts(state=None), ["record-missing"]),
         (port_facts(state=BoundElsewhere(RECORD)), ["bound-elsewhere"]),
         (port_facts(state=MalformedRecord("p", "nonsense")), ["record-malformed"]),
@@ -337,6 +338,7 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
         (FlowFacts((group(FlowState.UNEXPECTED),)), ["flows-unexpected"]),
         (FlowFacts((), packets(request=WRONG)), ["request-diverted"]),
         (FlowFacts((), packets(answer=WRONG)), ["answer-diverted"]),
+        (FlowFacts((), packets(question=WRONG)), ["question-diverted"]),
         (FlowFacts((group(FlowState.MISSING),), packets(request=WRONG)), ["flows-missing"]),
         (
             FlowFacts((group(FlowState.MISSING, ofport=0),), packets(request=WRONG)),

@@ -76,10 +76,11 @@ def test_the_ports_that_were_named_and_the_flows_for_all(switch: Switch) -> None
     for each in (five, six):  # the second has no IPv4 address
         assert list(each.request) == list(each.answer) == ["IPv4", "IPv6"]
     assert {words[:2] for words in switch.asked} == {("ofproto/trace", "br-int")}
-    assert len(switch.asked) == 8
+    assert len(switch.asked) == 12
     assert {each.fault for each in flows.check(found)} == {
         flows.REQUEST_DIVERTED,
         flows.ANSWER_DIVERTED,
+        flows.QUESTION_DIVERTED,
     }
 
 

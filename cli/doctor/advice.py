@@ -6,6 +6,7 @@ capital letters in its place, and the sentence explains it.
 """
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ovs_metadata.host.config import DEFAULT_PATH, Config
@@ -66,7 +67,8 @@ class Shell:
         bridge = self.config.bridge if self.config else "br-int"
         if self.config and str(self.config.rundir) != DEFAULT_RUNDIR:
             bridge = f"unix:{self.config.management_socket}"
-        return _quoted([command.program, "-O", "OpenFlow13", "--strict", name, bridge, *words])
+        strict = ["--strict"] if name == "del-flows" else []
+        return _quoted([command.program, "-O", "OpenFlow13", *strict, name, bridge, *words])
 
     def _to_store(self) -> list[str]:
         options = []
@@ -89,6 +91,11 @@ def vsctl(*words: str) -> Command:
 def delete_flow(flow: str) -> Command:
     """Remove one flow from the agent's bridge."""
     return Command("ovs-ofctl", ("del-flows", flow))
+
+
+def open_port(name: str, switches: Iterable[str]) -> tuple[Command, ...]:
+    """Let packets through a port again."""
+    return tuple(Command("ovs-ofctl", ("mod-port", name, each)) for each in switches)
 
 
 def from_neutron() -> Command:

@@ -102,7 +102,7 @@ class Evidence(contextlib.ExitStack):
         if bridge is None or store is None:
             raise CannotTell("there is no bridge" if bridge is None else self.store.problem)
         try:
-            return read_ports(self.config, bridge, store, self.options.selector, self.agent)
+            return read_ports(self.config, self.switch, store, self.options.selector, self.agent)
         except StoreError as error:
             raise CannotTell(str(error)) from error
 

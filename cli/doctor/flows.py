@@ -12,7 +12,15 @@ from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.flow_groups import FlowState, Group, ListedFlow, groups
 from ovs_metadata.cli.host_view import Host
-from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
+from ovs_metadata.cli.verdict import (
+    MAX_PRIORITY,
+    TraceContext,
+    Verdict,
+    named,
+    of_answer,
+    of_question,
+    of_request,
+)
 from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows, meter_room
@@ -25,14 +33,12 @@ from ovs_metadata.flows.trace import (
     answer_packet,
     likely_source,
     parse,
+    question_packet,
     request_packet,
 )
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
-
-MAX_PRIORITY = 65535
-"""The highest that OpenFlow allows. Open vSwitch's own hidden flows are above it."""
 
 FAULTS = Faults(HopName.FLOWS)
 
@@ -65,6 +71,12 @@ ANSWER_DIVERTED = FAULTS.error(
     "The bridge does not forward the proxy's answer to the instance.",
     "ovs-metadata trace PORT shows each flow that the answer meets.",
 )
+QUESTION_DIVERTED = FAULTS.error(
+    "question-diverted",
+    "The bridge does not answer the instance's question for the service address's MAC.",
+    "If another program's flow takes it, remove or lower that flow, or raise [flows] "
+    "flow_priority above it. Without the MAC the instance sends no request.",
+)
 FLOWS_NOT_COUNTING = FAULTS.warning(
     "flows-not-counting",
     "The port's hook does not count the instance's requests.",
@@ -94,6 +106,8 @@ class PacketFacts:
     request: Mapping[str, Verdict] = field(default_factory=dict)
     """By family, IPv4 and IPv6."""
     answer: Mapping[str, Verdict] = field(default_factory=dict)
+    question: Mapping[str, Verdict] = field(default_factory=dict)
+    """Of the instance's question for the service address's MAC."""
     requests: int | None = None
     """Packets of requests from the port; None if no port was named."""
     questions: int = 0
@@ -155,11 +169,11 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
 
 def _traces(
     host: Host, served: ServedPort, desired: Mapping[FlowKey, Flow], dumped: Iterable[DumpedFlow]
-) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
-    """Where the request and the answer of a port end, by IP version."""
+) -> tuple[dict[str, Verdict], dict[str, Verdict], dict[str, Verdict]]:
+    """Where request, answer and question of a port end, by IP version."""
     metadata_ofport = host.metadata_ofport
     if metadata_ofport is None:
-        return {}, {}
+        return {}, {}, {}
     port = Port(served.ofport, served.record.mac_address)
     options = host.config.flows
     context = TraceContext(
@@ -172,7 +186,7 @@ def _traces(
         desired=desired,
         ours=named(flow.key for flow in dumped),
     )
-    request, answer = {}, {}
+    request, answer, question = {}, {}, {}
     for family in FAMILIES:
         name = f"IPv{family.version}"
         guest = likely_source(port.mac, served.record.primary_fixed_ip(4), family)
@@ -181,7 +195,9 @@ def _traces(
         request[name] = of_request(traced, family, of_family)
         traced = parse(_trace(host, answer_packet(metadata_ofport, port.ofport, guest, family)))
         answer[name] = of_answer(traced, family, of_family)
-    return request, answer
+        traced = parse(_trace(host, question_packet(port, guest, family)))
+        question[name] = of_question(traced, family, of_family)
+    return request, answer, question
 
 
 def _trace(host: Host, packet: str) -> str:
@@ -284,13 +300,14 @@ def _of_verdicts(port: PacketFacts) -> Iterator[Finding]:
     for fault, verdicts in (
         (REQUEST_DIVERTED, port.request),
         (ANSWER_DIVERTED, port.answer),
+        (QUESTION_DIVERTED, port.question),
     ):
         for family, verdict in verdicts.items():
             advice = _against(verdict.taken_by) if verdict.taken_by else None
             if not verdict.right:
                 why = f"over {family}, it {verdict.words}"
                 yield Finding(fault, why, port.title, advice=advice)
-            elif verdict.taken_by:
+            elif verdict.taken_by and fault is REQUEST_DIVERTED:
                 why = f"over {family}, another program's flow takes the request to the proxy"
                 yield Finding(FLOWS_NOT_COUNTING, why, port.title, advice=advice)
 

@@ -6,10 +6,11 @@ The checks are pure: facts in, findings out.
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ovs_metadata.cli.doctor.advice import Advice, resume, vsctl
 from ovs_metadata.cli.doctor.agent import ProcessFacts, read_process
+from ovs_metadata.cli.doctor.elsewhere import Elsewhere, read_elsewhere
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.host_view import no_bridge, read_bridge
 from ovs_metadata.flows.bridge import PROTOCOL
@@ -46,17 +47,27 @@ OPENFLOW_NOT_ALLOWED = FAULTS.error(
 )
 
 
+FAIL_OPEN = FAULTS.error(
+    "fail-open",
+    "The bridge ignores all flows, because its controller does not answer.",
+    "Start the controller again. A bridge of fail mode standalone switches by itself, by a flow "
+    "that is hidden and before all others, as long as no controller of its own is connected.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchFacts:
     """OVSDB's bridge. `unreachable` and `silent`: why OVSDB and ovs-vswitchd do not answer.
 
-    daemon: the process that listens where the one of them does that does not answer.
+    daemon: the process that listens where the one of them does that does not answer. elsewhere: the
+    rest of OVSDB, as far as it matters.
     """
 
     unreachable: str = ""
     bridge: Bridge | None = None
     silent: str = ""
     daemon: ProcessFacts | None = None
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 def read_switch(config: Config) -> SwitchFacts:
@@ -67,11 +78,12 @@ def read_switch(config: Config) -> SwitchFacts:
         kind, _, place = config.ovsdb_connection.partition(":")
         daemon = _listening(place) if kind == "unix" else None
         return SwitchFacts(unreachable=str(error), daemon=daemon)
+    elsewhere = read_elsewhere(config)
     if bridge is None:
-        return SwitchFacts()
+        return SwitchFacts(elsewhere=elsewhere)
     silent = _silence(config)
     daemon = _listening(str(config.management_socket)) if silent else None
-    return SwitchFacts(bridge=bridge, silent=silent, daemon=daemon)
+    return SwitchFacts(bridge=bridge, silent=silent, daemon=daemon, elsewhere=elsewhere)
 
 
 def _listening(path: str) -> ProcessFacts | None:
@@ -111,7 +123,8 @@ def check(switch: SwitchFacts, config: Config) -> Iterator[Finding]:
             OVSDB_UNREACHABLE, switch.unreachable, advice=_of_daemon("ovsdb-server", switch.daemon)
         )
     elif bridge is None:
-        yield Finding(BRIDGE_MISSING, no_bridge(config))
+        others = ", ".join(switch.elsewhere.bridges) or "none"
+        yield Finding(BRIDGE_MISSING, f"{no_bridge(config)}; bridges there are: {others}")
     elif bridge.protocols and PROTOCOL not in bridge.protocols:
         why = f"the bridge's protocols are {', '.join(sorted(bridge.protocols))}"
         advice = Advice(
@@ -123,6 +136,14 @@ def check(switch: SwitchFacts, config: Config) -> Iterator[Finding]:
         yield Finding(
             VSWITCHD_SILENT, switch.silent, advice=_of_daemon("ovs-vswitchd", switch.daemon)
         )
+    elif switch.elsewhere.fails_open:
+        targets = ", ".join(switch.elsewhere.controllers or ())
+        advice = Advice(
+            f"Start the controller at {targets} again. If none is to be there, remove it from the "
+            "bridge: its flows go, the agent writes ours again.",
+            (vsctl("del-controller", bridge.name),),
+        )
+        yield Finding(FAIL_OPEN, f"{targets} is not connected, fail mode standalone", advice=advice)
 
 
 def _of_daemon(name: str, daemon: ProcessFacts | None) -> Advice | None:

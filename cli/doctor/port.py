@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovs_metadata.agent.network.netlink import IPRoute
-from ovs_metadata.cli.doctor.advice import Advice, Command, from_neutron, vsctl
+from ovs_metadata.cli.doctor.advice import Advice, Command, from_neutron, open_port, vsctl
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
+from ovs_metadata.cli.doctor.elsewhere import OtherInterface
+from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named, record_in
+from ovs_metadata.flows.port_states import closed_ports
 from ovs_metadata.host.address import OFPORT_MAX, why_unservable
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
-from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.records import read_records
 from ovs_metadata.proxy.accounting.report import ANSWERED
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
@@ -46,6 +48,12 @@ PORT_NOT_HERE = FAULTS.error(
     "There is a record of the port, but this bridge has no interface for it.",
     "Run the doctor on the instance's hypervisor. If it is this one, Nova has not plugged the "
     "port: no interface has the port's UUID as external_ids:iface-id.",
+)
+PORT_ON_OTHER_BRIDGE = FAULTS.error(
+    "port-on-other-bridge",
+    "The port's interface is on another bridge than the agent serves.",
+    "Move the interface to the agent's bridge, or name its bridge in [ovs] bridge and restart the "
+    "agent, which serves one bridge.",
 )
 IFACE_ID_MISSING = FAULTS.error(
     "iface-id-missing",
@@ -84,6 +92,11 @@ ON_DEAD_VLAN = FAULTS.error(
     "dead-vlan",
     "The port is on the dead VLAN: Neutron's agent has not wired it.",
     "Check that neutron-openvswitch-agent runs on this host, and read its log for this port.",
+)
+PORT_CLOSED = FAULTS.error(
+    "port-closed",
+    "The bridge lets no packet through the port: its OpenFlow configuration says so.",
+    "Open the port with ovs-ofctl mod-port, and find out which program closed it.",
 )
 LINK_DOWN = FAULTS.error(
     "link-down",
@@ -154,9 +167,10 @@ class PortFacts:
 
     status: as all commands have it. state: what the store has of the port. rivals: other interfaces
     that claim the same port. left_over: those of all of them that Nova has not plugged. spare: an
-    OpenFlow number that no interface has. link: why its device carries nothing. agent_view: what
-    the agent says of it; None if it says nothing, or was not asked (see `asked`). from_ovn: its
-    record comes from OVN's southbound database.
+    OpenFlow number that no interface has. closed: what the port's OpenFlow configuration has
+    switched off. link: why its device carries nothing. agent_view: what the agent says of it; None
+    if it says nothing, or was not asked (see `asked`). from_ovn: its record comes from OVN's
+    southbound database.
     """
 
     status: PortStatus
@@ -164,6 +178,7 @@ class PortFacts:
     rivals: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
     spare: int = 0
+    closed: tuple[str, ...] = ()
     link: str = ""
     agent_view: Mapping[str, Any] | None = None
     asked: bool = False
@@ -195,13 +210,15 @@ class PortsFacts:
     """The ports in question.
 
     host: what was seen of all ports. selector: the name that chose them; empty for all ports of
-    instances. elsewhere: the records it names, if it names no interface here.
+    instances. elsewhere: the records it names, if it names no interface here; on_others: the
+    interfaces of other bridges that it names then.
     """
 
     host: Host
     selector: str
     chosen: tuple[PortFacts, ...]
     elsewhere: tuple[PortRecord, ...] = ()
+    on_others: tuple[OtherInterface, ...] = ()
 
     @property
     def ofports(self) -> frozenset[int] | None:
@@ -228,21 +245,27 @@ class PortsFacts:
 
 
 def read_ports(
-    config: Config, bridge: Bridge, store: Store, selector: str, agent: AgentFacts
+    config: Config, switch: SwitchFacts, store: Store, selector: str, agent: AgentFacts
 ) -> PortsFacts:
     """Read the ports in question; the agent, which may be a moment behind, is asked again.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    host = read_host(config, bridge, store)
-    every = [_port_facts(host, status) for status in host.port_statuses]
+    assert switch.bridge  # noqa: S101 - or there is nothing to read
+    host = read_host(config, switch.bridge, store)
+    closed = _closed(config)
+    every = [_port_facts(host, status, closed) for status in host.port_statuses]
     chosen = [port for port in every if is_instance_port(port)]
     if selector:
         chosen = [port for port in every if is_named(port.interface, port.record, selector)]
     facts = PortsFacts(host, selector, tuple(chosen))
     if selector and not chosen:
-        return replace(facts, elsewhere=tuple(_elsewhere(config, store, selector)))
+        records = tuple(_elsewhere(config, store, selector))
+        names = {selector, *(each.port_id for each in records)}
+        others = switch.elsewhere.interfaces
+        on_others = tuple(each for each in others if any(map(each.is_named, names)))
+        return replace(facts, elsewhere=records, on_others=on_others)
 
     def lags(facts: PortsFacts) -> bool:
         return any(finding.fault is AGENT_SEES_OTHERWISE for finding in check(facts))
@@ -267,7 +290,14 @@ def with_agent_view(facts: PortsFacts, admin: AdminFacts | None) -> PortsFacts:
     )
 
 
-def _port_facts(host: Host, status: PortStatus) -> PortFacts:
+def _closed(config: Config) -> Mapping[int, tuple[str, ...]]:
+    try:
+        return closed_ports(config)
+    except OSError:  # ovs-vswitchd's silence is a finding of its own
+        return {}
+
+
+def _port_facts(host: Host, status: PortStatus, closed: Mapping[int, tuple[str, ...]]) -> PortFacts:
     interface = status.interface
     rivals = tuple(_rivals(interface, host.bridge.interfaces))
     return PortFacts(
@@ -278,6 +308,7 @@ def _port_facts(host: Host, status: PortStatus) -> PortFacts:
         spare=_spare(
             {each.ofport or 0 for each in host.bridge.interfaces} | {host.metadata_ofport or 0}
         ),
+        closed=closed.get(interface.ofport or 0, ()),
         link=link_problem(interface.name) or "",
         from_ovn=host.config.records == OVN,
     )
@@ -374,6 +405,8 @@ def check(facts: PortsFacts) -> list[Finding]:
     bridge, selector = facts.host.bridge.name, facts.selector
     if facts.chosen or not selector:
         return list(itertools.chain.from_iterable(map(check_one, facts.chosen)))
+    if facts.on_others:
+        return [_on_other_bridge(each, bridge) for each in facts.on_others]
     if not facts.elsewhere:
         why = f"no interface of {bridge} and no record is named {selector}"
         return [Finding(PORT_UNKNOWN, why, selector)]
@@ -385,6 +418,19 @@ def check(facts: PortsFacts) -> list[Finding]:
         )
         for record in facts.elsewhere
     ]
+
+
+def _on_other_bridge(interface: OtherInterface, bridge: str) -> Finding:
+    why = f"{interface.name} is on {interface.bridge}, [ovs] bridge is {bridge}"
+    ids = sorted(interface.external_ids.items())
+    move = vsctl(
+        *("del-port", interface.bridge, interface.name),
+        *("--", "add-port", bridge, interface.name, "--", "set", "interface", interface.name),
+        *(f"external_ids:{name}={value}" for name, value in ids),
+    )
+    subject = interface.external_ids.get("iface-id") or f"interface {interface.name}"
+    advice = Advice(PORT_ON_OTHER_BRIDGE.remedy, (move,))
+    return Finding(PORT_ON_OTHER_BRIDGE, why, subject, advice=advice)
 
 
 def is_instance_port(port: PortFacts) -> bool:
@@ -427,6 +473,10 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
         if port.link:
             down = finding(LINK_DOWN, f"device {name} {port.link}")
             yield replace(down, advice=_up(port))
+        if port.closed:
+            why = f"interface {name} has {', '.join(f'no-{each}' for each in port.closed)}"
+            advice = Advice(PORT_CLOSED.remedy, open_port(name, port.closed))
+            yield replace(finding(PORT_CLOSED, why), advice=advice)
 
 
 def _naming(interface: Interface) -> Advice:

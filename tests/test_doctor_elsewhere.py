@@ -1,0 +1,72 @@
+"""The other bridges in OVSDB, and the controllers of the agent's bridge: what the rows say."""
+
+import struct
+from dataclasses import replace
+
+from ovs_metadata.cli.doctor import open_vswitch
+from ovs_metadata.cli.doctor.elsewhere import Elsewhere, OtherInterface, from_rows
+from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
+from ovs_metadata.flows.port_states import parse
+from ovs_metadata.host.config import load
+from ovs_metadata.host.ovsdb import Bridge
+
+
+def row(number: int, **columns: object) -> dict[str, object]:
+    return {"_uuid": ["uuid", str(number)], **columns}
+
+
+def uuids(*numbers: int) -> list[object]:
+    return ["set", [["uuid", str(each)] for each in numbers]]
+
+
+INTERFACES = [
+    row(20, name="tap1", external_ids=["map", [["iface-id", "P1"], ["vm-uuid", "I1"]]]),
+    row(21, name="eth1", external_ids=["map", []]),
+]
+PORTS = [row(10, interfaces=["uuid", "20"]), row(11, interfaces=uuids(21))]
+CONTROLLERS = [row(30, target="tcp:127.0.0.1:6633", is_connected=False)]
+
+
+def read(fail_mode: object, controllers: list[dict[str, object]]) -> Elsewhere:
+    ours = {"name": "br-int", "ports": uuids(), "fail_mode": fail_mode}
+    ours["controller"] = uuids(*([30] if controllers else []))
+    other = {"name": "br-ex", "ports": uuids(10, 11), "fail_mode": ["set", []]}
+    return from_rows(
+        "br-int", [ours, other | {"controller": uuids()}], PORTS, INTERFACES, controllers
+    )
+
+
+def test_interfaces_of_other_bridges_have_the_names_that_they_give_a_port() -> None:
+    found = read("secure", [])
+    assert found.bridges == ("br-ex", "br-int")
+    tap, uplink = found.interfaces
+    assert tap == OtherInterface("br-ex", "tap1", {"iface-id": "P1", "vm-uuid": "I1"})
+    assert [tap.is_named(word) for word in ("p1", "i1", "tap1", "eth1")] == [True] * 3 + [False]
+    assert not uplink.is_named("P1")
+
+
+def test_a_bridge_without_its_controller_fails_open_unless_it_is_secure() -> None:
+    assert read("standalone", CONTROLLERS).fails_open
+    assert read(["set", []], CONTROLLERS).fails_open  # standalone is the default
+    assert not read("secure", CONTROLLERS).fails_open
+    assert not read("standalone", []).fails_open
+    connected = [{**CONTROLLERS[0], "is_connected": True}]
+    assert not read("standalone", connected).fails_open
+
+
+def test_a_dead_controller_is_named_with_what_to_do() -> None:
+    facts = SwitchFacts(bridge=Bridge("br-int"), elsewhere=read("standalone", CONTROLLERS))
+    (found,) = open_vswitch.check(facts, load())
+    assert found.fault is open_vswitch.FAIL_OPEN
+    assert "tcp:127.0.0.1:6633" in found.why
+    missing = replace(facts, bridge=None)
+    (found,) = open_vswitch.check(missing, load())
+    assert found.why.endswith("bridges there are: br-ex, br-int")
+
+
+def test_ports_that_a_switch_reports_as_closed() -> None:
+    def port(number: int, configuration: int) -> bytes:
+        return struct.pack("!I4x6s2x16sII24x", number, b"", b"tap", configuration, 0)
+
+    reply = port(1, 0) + port(2, 0x04) + port(3, 0x24) + port(0xFFFFFFFE, 0x01)
+    assert dict(parse(reply)) == {2: ("receive",), 3: ("receive", "forward")}
