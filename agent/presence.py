@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ovs_metadata
+from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.host.config import Config
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import Announcement, StoreError
 from ovs_metadata.store.store import Store
-from ovs_metadata.utc import utc
 
 LOG = logging.getLogger(__name__)
 
@@ -40,18 +40,6 @@ class Status:
     ports_served: int
 
 
-class LastError(logging.Handler):
-    """Remembers the last error that this package logged."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.message = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remember it, with its time."""
-        self.message = f"{utc(record.created)} {record.getMessage()}"[:500]
-
-
 class Presence:
     """Announces this agent in the store. Make it within a running event loop."""
 
@@ -60,15 +48,15 @@ class Presence:
         self._config = config
         self._store = store
         self._status = status
-        self._errors = LastError()
+        self._errors = LastErrors()
         self._announcement: Announcement | None = None
         self._ending = asyncio.Event()
-        logging.getLogger(ovs_metadata.__name__).addHandler(self._errors)
+        self._errors.start()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Announce nothing more: the agent ends."""
-        logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
+        self._errors.close()
         # Not cancelled: what a thread is about to announce would stay announced.
         self._ending.set()
         await asyncio.wait([self._task])
@@ -81,7 +69,7 @@ class Presence:
         # No ERROR, which would be the next thing to announce.
         problem = ProblemLog(LOG, "cannot announce the agent's status in the store: %s")
         while not await self._ends_within(INTERVAL):
-            news = self._status(), self._errors.message
+            news = self._status(), self._errors.latest
             if news == announced and time.monotonic() - announced_at <= MAX_INTERVAL:
                 continue
             try:

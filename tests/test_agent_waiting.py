@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import logging
 from pathlib import Path
 
 import pytest
 
-import ovs_metadata
 from lab.rig.process import until
 from ovs_metadata.agent.agent import Agent
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import PREFIX
+from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.agent.network import cleanup
-from ovs_metadata.agent.presence import LastError
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.host import config
 from ovs_metadata.store import open_store
@@ -45,8 +43,8 @@ def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
     replace(store, config_template_path("default"), lambda _: document)
     file = tmp_path / "agent.conf"
     file.write_text("[agent]\nhost = h\n")
-    last_error = LastError()
-    logging.getLogger(ovs_metadata.__name__).addHandler(last_error)
+    last_error = LastErrors()
+    last_error.start()
 
     async def scenario() -> None:
         agent = Agent(config.load(file), Systemd("", {}))
@@ -59,7 +57,7 @@ def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
         following = asyncio.create_task(agent._follow(store, live))
         try:
             await until(lambda: any(reason in problem for problem in agent._problems()))
-            assert reason in last_error.message
+            assert reason in last_error.latest
             assert agent._service is None
         finally:
             agent._end()
@@ -69,6 +67,6 @@ def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
     try:
         asyncio.run(scenario())
     finally:
-        logging.getLogger(ovs_metadata.__name__).removeHandler(last_error)
+        last_error.close()
         store.close()
     assert touched == []

@@ -24,8 +24,9 @@ from ovs_metadata.agent.admin.history import (
     sample,
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
-from ovs_metadata.agent.admin.status import MAX_ERRORS, AgentView, HostStatus
+from ovs_metadata.agent.admin.status import AgentView, HostStatus
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.last_errors import MAX_ERRORS
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
 from ovs_metadata.proxy.accounting.statistics import Statistics

@@ -5,10 +5,8 @@ last errors are kept for it. On the agent's event loop, from `start` to `close`.
 describes the object.
 """
 
-import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,15 +17,12 @@ import ovs_metadata
 from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.host.address import IpVersion
 from ovs_metadata.utc import utc
 
 RECENT = 60.0
 """Seconds that count as now, for rates and times."""
-
-MAX_ERRORS = 10
-MAX_ERROR = 500
-"""How many errors are remembered, and characters of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +37,6 @@ class AgentView:
     serves: Mapping[IpVersion, bool] = field(default_factory=dict)
     file: Mapping[str, str] = field(default_factory=dict)
     """The values of the configuration file that the agent uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedError:
-    """An error as logged; `time` is in seconds since the epoch."""
-
-    time: float
-    message: str
-
-
-class LastErrors(logging.Handler):
-    """Remembers the last errors of our own that were logged, from any thread; the latest first."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.errors: deque[LoggedError] = deque(maxlen=MAX_ERRORS)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remember it."""
-        message = record.getMessage()[:MAX_ERROR]
-        self.errors.appendleft(LoggedError(record.created, message))
 
 
 class HostStatus:
@@ -85,14 +59,14 @@ class HostStatus:
 
     def start(self) -> None:
         """Begin to keep history and errors."""
-        logging.getLogger(ovs_metadata.__name__).addHandler(self._errors)
+        self._errors.start()
         self.sample()
         self._sampling.start()
 
     def close(self) -> None:
         """Stop keeping history and errors."""
         self._sampling.stop()
-        logging.getLogger(ovs_metadata.__name__).removeHandler(self._errors)
+        self._errors.close()
 
     def sample(self) -> None:
         """Take a sample for the history."""
