@@ -14,8 +14,6 @@ from lab.rig.process import LabError
 from lab.upstream.cloud_init import BOOT_PATHS
 from lab.upstream.neutron_install import install_neutron
 
-pytestmark = pytest.mark.alone
-
 GUESTS = 5
 
 

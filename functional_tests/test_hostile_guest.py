@@ -35,11 +35,10 @@ from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import wait_for
 from lab.rig.proxy_process import guest_address
 
-pytestmark = pytest.mark.alone
-
 __all__ = ["start"]
 
 
+@pytest.mark.alone
 def test_ten_thousand_connections_are_cut_down_to_the_limit(start: Start, tmp_path: Path) -> None:
     proxy = start(max_connections_per_port=20, idle_timeout=30.0)
     assert ask(proxy) == 200
@@ -279,6 +278,7 @@ def test_ipv4_and_ipv6_requests_of_a_port_count_together(start: Start) -> None:
     assert statuses == 10 * [200] + 4 * [429]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_everything_at_once_costs_another_guest_nothing(start: Start, tmp_path: Path) -> None:
     proxy = start()
@@ -306,6 +306,7 @@ def test_everything_at_once_costs_another_guest_nothing(start: Start, tmp_path: 
     assert ask(proxy, HOSTILE) == 200
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_through_the_switch_another_guest_is_answered_all_the_time(
     hypervisor: Hypervisor, tmp_path: Path

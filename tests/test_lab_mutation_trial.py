@@ -82,10 +82,14 @@ def test_tests_that_do_not_end_are_ended(tree: Tree, monkeypatch: pytest.MonkeyP
         assert tree.run([NONE], 0.1, 0.1) == Result(passed=False)
 
 
-def test_it_is_known_how_long_each_test_takes(tree: Tree, tmp_path: Path) -> None:
+def test_it_is_known_how_long_each_test_takes(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seconds = tmp_path / "seconds"
+    monkeypatch.setenv(selection.FAILED, str(tmp_path / "of the run that this test is in"))
     assert tree.pytest(["tests"], {selection.SECONDS: str(seconds)}) == 1
     assert json.loads(seconds.read_text()).keys() == {NONE, SOME, SOME.replace("2", "1")}
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["seconds"]
 
 
 class FakeTree:

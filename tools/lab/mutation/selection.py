@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS, SECONDS, FAILED = "MUTATION_TESTS", "MUTATION_SECONDS", "MUTATION_FAILED"
+TESTS, SECONDS, FAILED = NAMES = "MUTATION_TESTS", "MUTATION_SECONDS", "MUTATION_FAILED"
 
 
 def selected(there: dict[str, pytest.Item], wanted: list[str]) -> list[pytest.Item]:
