@@ -115,7 +115,8 @@ def cases(store: str, ports: list[int], workers: int, seconds: float) -> Iterato
         hypervisor.configure(proxy={"workers": workers})
         client = stack.enter_context(closing(OvsdbClient(hypervisor.ovs.connection, "br-int")))
         crowd = Crowd(hypervisor, client)
-        hypervisor.start_agent()
+        agent = hypervisor.start_agent()
+        stack.callback(agent.stop)
         for number in ports:
             crowd.grow(number)
             wait_for(lambda: _flows(hypervisor) > FLOWS_PER_PORT * crowd.ports, "the flows", 120)

@@ -7,9 +7,11 @@ Lives until SIGTERM or SIGINT. The flows stay in the switch, unless it was asked
 import argparse
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import signal
+import socket
 import sys
 import warnings
 from os import write as _write  # eventlet's own would wait until there is room
@@ -85,14 +87,29 @@ def _give_sign(heartbeat: int | None) -> None:
             _write(heartbeat, b"%d\n" % log.dropped)
 
 
-def _run(config_file: str | None, heartbeat: int | None) -> None:
+def patch_process() -> Any:
+    """Have eventlet patch the process; returns the library's hub.
+
+    Names are resolved by the system, on a thread of its own. eventlet's own resolver is dnspython,
+    which it loads twice, with cryptography: 10 MiB for the address of a ZooKeeper.
+    """
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
+    os.environ["EVENTLET_NO_GREENDNS"] = "yes"
+    os.environ["EVENTLET_THREADPOOL_SIZE"] = "1"
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     from os_ken.lib import hub
 
     # Both calls are needed: the second one patches threads too, which the first leaves out.
     hub.patch(thread=False)
     hub.patch(thread=True)
+    from eventlet import tpool
+
+    socket.getaddrinfo = functools.partial(tpool.execute, socket.getaddrinfo)
+    return hub
+
+
+def _run(config_file: str | None, heartbeat: int | None) -> None:
+    hub = patch_process()
     from os_ken.base.app_manager import AppManager, OSKenApp
     from os_ken.controller import controller, ofp_handler
 

@@ -72,6 +72,43 @@ def needless(modules: set[str], names: tuple[str, ...]) -> list[str]:
     return sorted(each for each in modules if each in names or each.startswith(prefixes))
 
 
+START_OF_THE_CONTROLLER = """
+from ovs_metadata.flows import launcher
+launcher.patch_process()
+import ovs_metadata.flows.app
+"""
+
+
+def test_the_controller_does_not_load_a_resolver_of_its_own() -> None:
+    modules = loaded(START_OF_THE_CONTROLLER)
+    assert "eventlet.hubs" in modules
+    assert needless(modules, ("dns", "cryptography", *NEEDLESS["ovs_metadata.flows.app"])) == []
+
+
+def test_the_controller_does_other_work_while_a_name_is_resolved() -> None:
+    """A name server may be silent for half a minute; the agent kills a controller that stops."""
+    script = """
+import socket
+import time
+real_sleep = time.sleep
+def resolve(host, *_):
+    real_sleep(0.5)
+    return host
+socket.getaddrinfo = resolve
+from ovs_metadata.flows import launcher
+hub = launcher.patch_process()
+ticks = []
+def tick():
+    while True:
+        ticks.append(1)
+        hub.sleep(0.01)
+hub.spawn(tick)
+assert socket.getaddrinfo("zk1.example", 2181) == "zk1.example"
+assert len(ticks) > 5, ticks
+"""
+    assert "eventlet.tpool" in loaded(script)
+
+
 @pytest.mark.parametrize("module", NEEDLESS)
 def test_a_process_loads_only_what_it_uses(module: str) -> None:
     assert needless(loaded(f"import {module}"), NEEDLESS[module]) == []
