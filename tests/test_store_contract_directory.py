@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import fcntl
 import multiprocessing
@@ -142,7 +143,7 @@ def test_a_writer_waits_for_its_turn_and_decides_then(
         fcntl.flock(lock, fcntl.LOCK_EX)
         outcome = pool.submit(operation, store)
         # An operation that does not wait for the lock is done long before this is over.
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(concurrent.futures.TimeoutError):
             outcome.result(timeout=0.3)
         newer_file = root / port_path(newer.port_id).removeprefix("/")
         newer_file.write_bytes(newer.to_json())
