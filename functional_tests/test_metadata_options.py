@@ -210,3 +210,22 @@ def test_an_option_of_the_deployment_refuses_and_says_what_to_do(
     finally:
         cloud.deploy(**{f"options.{name}": None for name in values})
         wait_for(lambda: guest.curl(ASK, *refused)[0] == 200, "the defaults")
+
+
+def test_a_tag_of_a_port_guards_it_and_the_guest_sees_what_decided(
+    cloud: Hypervisor, guest: Guest
+) -> None:
+    tags = ["metadata:hop-limit=1", "metadata:proxied=refuse", "metadata:hosts=both"]
+    cloud.put(guest, tags=tags, revision_number=2)
+    try:
+        _wait_for_flows(cloud, guest, 1)
+        wait_for(lambda: guest.curl(ASK, "-H", "Via: x")[0] == 403, "the option of the tag")
+        shown = json.loads(guest.curl("/ovs-metadata/options")[1])
+        assert shown["options"]["proxied"] == {
+            "value": "refuse",
+            "decided_by": f"port {guest.port_id}, by its tag",
+        }
+        assert shown["unknown_tags"] == ["metadata:hosts=both"]
+    finally:
+        cloud.put(guest, revision_number=3)
+        _wait_for_flows(cloud, guest, 0)

@@ -78,6 +78,38 @@ def test_a_port_is_followed_through_its_life(deployment: Deployment) -> None:
     wait_for(lambda: record(deployment, port["id"]) is None, "the record to go")
 
 
+def test_tags_that_set_metadata_options_are_published_within_a_second(
+    deployment: Deployment,
+) -> None:
+    port = deployment.create()
+    tags = f"ports/{port['id']}/tags"
+    deployment.wait_until_right()
+
+    def published(*wanted: str) -> None:
+        begun = time.monotonic()
+        wait_for(lambda: _tags(deployment, port["id"]) == wanted, f"the tags {wanted}")
+        assert time.monotonic() - begun < 1 + NOISE
+
+    deployment.api.call("PUT", f"{tags}/metadata:hop-limit=1")
+    published("metadata:hop-limit=1")
+    deployment.update(port, name="another")
+    deployment.wait_until_right()
+    assert _tags(deployment, port["id"]) == ("metadata:hop-limit=1",)
+    deployment.api.call("PUT", tags, {"tags": ["blue", "metadata:tokens=required"]})
+    published("metadata:tokens=required")
+    deployment.api.call("DELETE", f"{tags}/metadata:tokens=required")
+    published()
+    deployment.api.call("PUT", f"{tags}/metadata:x")
+    published("metadata:x")
+    deployment.api.call("DELETE", tags)
+    published()
+
+
+def _tags(deployment: Deployment, port_id: str) -> tuple[str, ...] | None:
+    found = record(deployment, port_id)
+    return None if found is None else found.tags
+
+
 @pytest.mark.parametrize("way", ["update", "second binding"])
 def test_a_live_migration_keeps_the_record(deployment: Deployment, way: str) -> None:
     port = deployment.create(**on(HOSTS[0]))

@@ -15,6 +15,7 @@ from ovs_metadata.metadata_options import (
     DEFAULT_POLICY,
     EffectiveOptions,
     OptionPolicy,
+    level_of_tags,
     resolve,
 )
 from ovs_metadata.store.interface import BoundElsewhere, PortState
@@ -119,7 +120,7 @@ def join_ports(
     """
     if policy is None:
         policy, records = DEFAULT_POLICY, {}
-    options = resolve(policy)
+    usual = resolve(policy)
     served: dict[int, ServedPort] = {}
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
@@ -158,13 +159,24 @@ def join_ports(
                 refused[interface.name] = reason
             elif isinstance(record, PortRecord) and interface.ofport not in moving:
                 served[interface.ofport] = ServedPort(
-                    interface.ofport, interface.name, record, interface.vm_uuid, options
+                    interface.ofport,
+                    interface.name,
+                    record,
+                    interface.vm_uuid,
+                    _options(record, policy, usual),
                 )
             else:
                 pending[interface.ofport] = port_id
     undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
     reasons = {ofport: _why_pending(port_id, records) for ofport, port_id in pending.items()}
     return HostPorts(served, pending, undecided, refused, reasons)
+
+
+def _options(record: PortRecord, policy: OptionPolicy, usual: EffectiveOptions) -> EffectiveOptions:
+    """The options of a port; `usual` are those without a tag."""
+    if not record.tags:
+        return usual
+    return resolve(policy, [level_of_tags(f"port {record.port_id}, by its tag", record.tags)])
 
 
 def _is_nobodys(interface: Interface, records: Records) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ovs_metadata.metadata_options import (
     OPTIONS,
+    TENANT_OPTIONS,
     MetadataOptions,
     OptionPolicy,
     split_host_names,
@@ -18,6 +19,7 @@ from ovs_metadata.store.configuration import ConfigSource, values_of
 
 _PREFIX = "agent.openstack.metadata.options"
 
+TENANT_OPTIONS_KEY = f"{_PREFIX}.tenant_options"
 HOST_NAMES_KEY = f"{_PREFIX}.host_names"
 
 OPTION_KEYS: Mapping[str, str] = {option.name: f"{_PREFIX}.{option.name}" for option in OPTIONS}
@@ -35,8 +37,13 @@ def problem_of_host_names(value: object) -> str | None:
     return None
 
 
+def _problem_of_tenant_options(value: object) -> str | None:
+    return None if value in TENANT_OPTIONS else f"must be {' or '.join(TENANT_OPTIONS)}"
+
+
 _PROBLEMS: Mapping[str, Callable[[object], str | None]] = {
     **{OPTION_KEYS[option.name]: option.problem for option in OPTIONS},
+    TENANT_OPTIONS_KEY: _problem_of_tenant_options,
     HOST_NAMES_KEY: problem_of_host_names,
 }
 """Key → what is wrong with a value."""
@@ -47,6 +54,7 @@ def policy_of(values: Mapping[str, Any]) -> OptionPolicy:
     chosen = {name: values[key] for name, key in OPTION_KEYS.items() if key in values}
     return OptionPolicy(
         options=MetadataOptions(**chosen),
+        tenant_options=values.get(TENANT_OPTIONS_KEY, "tighten"),
         host_names=split_host_names(values.get(HOST_NAMES_KEY, "")),
     )
 
@@ -55,6 +63,7 @@ def values_of_policy(policy: OptionPolicy) -> dict[str, Any]:
     """Return the values by key that make a policy."""
     return {
         **{OPTION_KEYS[name]: value for name, value in policy.options.by_name().items()},
+        TENANT_OPTIONS_KEY: policy.tenant_options,
         HOST_NAMES_KEY: ",".join(policy.host_names),
     }
 

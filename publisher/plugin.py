@@ -36,6 +36,7 @@ from ovs_metadata.publisher.ports import (
 )
 from ovs_metadata.publisher.publisher import Publisher
 from ovs_metadata.publisher.reconciliation import Reconciler
+from ovs_metadata.publisher.tags import TagWatch
 from ovs_metadata.store import open_store
 from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import parse_store_url
@@ -71,6 +72,7 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         for event in (events.AFTER_CREATE, events.AFTER_DELETE):
             registry.subscribe(self.subports_changed, resources.SUBPORTS, event)
             registry.subscribe(self.trunk_changed, resources.TRUNK, event)
+        self._tags = TagWatch(self.tags_changed)
         if settings.reconcile_interval:
             self.add_worker(ReconciliationWorker(opener, settings.reconcile_interval))
 
@@ -105,13 +107,21 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         """Publish the sub-ports of a trunk that was created or deleted with them."""
         self._publish_subports([each.port_id for each in payload.latest_state.sub_ports])
 
+    def tags_changed(self, attributes: Collection[int]) -> None:
+        """Publish the ports with these standard attributes; those of other resources are none."""
+        self._publish({"standard_attr_id": list(attributes)})
+
     def _publish_subports(self, port_ids: Collection[str]) -> None:
+        if port_ids:
+            self._publish({"id": list(port_ids)})
+
+    def _publish(self, filters: Mapping[str, Any]) -> None:
         try:
-            ports = DatabasePorts().lookup(port_ids) if port_ids else {}
+            ports = DatabasePorts().of(filters)
         except FAILURES as error:
-            LOG.warning("cannot publish sub-ports before the next reconciliation: %s", error)
+            LOG.warning("cannot publish ports before the next reconciliation: %s", error)
             return
-        for port in ports.values():
+        for port in ports:
             self._submit(change_by_update(None, port))
 
     def _submit(self, change: Change | None) -> None:
@@ -128,10 +138,15 @@ class DatabasePorts:
 
     def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
         """Those of these ports that exist, by id."""
+        return {port["id"]: port for port in self.of({"id": list(port_ids)})}
+
+    @staticmethod
+    def of(filters: Mapping[str, Any]) -> list[Port]:
+        """The ports that Neutron's filters choose: values by column."""
         found = directory.get_plugin().get_ports(
-            context.get_admin_context(), filters={"id": list(port_ids)}, fields=FIELDS
+            context.get_admin_context(), filters=filters, fields=FIELDS
         )
-        return {port["id"]: port for port in _of_trunks(found)}
+        return _of_trunks(found)
 
     @staticmethod
     def _page(marker: str | None) -> list[Port]:

@@ -14,9 +14,11 @@ from typing import Any
 from ovs_metadata.store.record import (
     COMPUTE,
     MAX_REVISION,
+    MAX_TAGS,
     SUBPORT,
     MalformedRecord,
     PortRecord,
+    is_option_tag,
 )
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ FIELDS = (
     "network_id",
     "revision_number",
     "admin_state_up",
+    "tags",
 )
 """The fields to request from Neutron when it can return less than the whole port."""
 
@@ -96,6 +99,7 @@ def record_of(port: Port) -> PortRecord:
             network_id=port["network_id"],
             revision_number=port["revision_number"],
             admin_state_up=port["admin_state_up"],
+            tags=tuple(sorted(filter(is_option_tag, port.get("tags") or ())))[:MAX_TAGS],
         )
     except KeyError as error:
         raise MalformedRecord(str(port.get("id")), f"Neutron's port has no {error}") from None

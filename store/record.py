@@ -22,10 +22,13 @@ from ovs_metadata.untrusted import parse_json
 __all__ = [
     "COMPUTE",
     "MAX_DOCUMENT",
+    "MAX_TAGS",
     "MAX_TEXT",
     "SUBPORT",
+    "TAG_PREFIX",
     "MalformedRecord",
     "PortRecord",
+    "is_option_tag",
     "is_port_id",
     "is_printable",
 ]
@@ -43,6 +46,12 @@ MAX_DOCUMENT = 64 * 1024
 MAX_FIXED_IPS = 1024
 """Addresses one port may have, of which Neutron has no bound; keeps every document we write below
 MAX_DOCUMENT."""
+
+TAG_PREFIX = "metadata:"
+"""How a Neutron tag begins that sets a metadata option; a record has these tags alone."""
+
+MAX_TAGS = 64
+"""Tags of a record. Neutron allows 50 for a port."""
 
 MAX_TEXT = 255
 """Characters of a name, as Neutron's and Nova's databases have them."""
@@ -78,7 +87,8 @@ class PortRecord:
 
     UUIDs become lower case, the MAC address lower case with colons, addresses canonical
     (RFC 5952 for IPv6). A port without `admin_state_up` is disabled: Neutron passes none of its
-    traffic. Documents of earlier releases have no such field.
+    traffic. `tags` are those that set metadata options. Documents of earlier releases have
+    neither field.
 
     Raises:
         MalformedRecord: on construction, when a value is not of its type or form.
@@ -93,6 +103,7 @@ class PortRecord:
     network_id: str
     revision_number: int
     admin_state_up: bool = True
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every field, and put it in canonical form."""
@@ -107,6 +118,7 @@ class PortRecord:
                 "network_id": _uuid(self.network_id, "network_id"),
                 "revision_number": _revision(self.revision_number),
                 "admin_state_up": _boolean(self.admin_state_up, "admin_state_up"),
+                "tags": _tags(self.tags),
             }
         except ValueError as error:
             raise MalformedRecord(_shown_id(self.port_id), str(error)) from None
@@ -168,8 +180,10 @@ def _fields(data: bytes) -> dict[str, object]:
     missing = [each.name for each in known if each.name not in values and each.default is MISSING]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
-    if isinstance(values["fixed_ips"], list):
-        values["fixed_ips"] = tuple(values["fixed_ips"])
+    for name in ("fixed_ips", "tags"):
+        value = values.get(name)
+        if isinstance(value, list):
+            values[name] = tuple(value)
     return values
 
 
@@ -243,6 +257,23 @@ def _boolean(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} is neither true nor false: {_shown(value)}")  # noqa: TRY004
     return value
+
+
+def is_option_tag(tag: object) -> bool:
+    """Whether this is a tag that a record may have."""
+    return (
+        isinstance(tag, str)
+        and tag.startswith(TAG_PREFIX)
+        and _HEADER_TEXT.fullmatch(tag) is not None
+    )
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if not isinstance(value, tuple) or not all(map(is_option_tag, value)):
+        raise ValueError(f"tags is not a list of texts that begin with {TAG_PREFIX!r}")
+    if len(value) > MAX_TAGS:
+        raise ValueError(f"tags has {len(value)} texts, more than {MAX_TAGS}")
+    return tuple(sorted(set(value)))
 
 
 def _shown(value: object) -> str:

@@ -34,7 +34,7 @@ def test_every_setting_of_the_proxy_has_a_key() -> None:
     of_settings = {FILES.get(field.name, field.name) for field in schema()}
     names = {key.relative_name for key in known_keys().values()}
     own = {"enabled", "shared_secret", "nova_metadata_url"}
-    options = {f"options.{name}" for name in (*BY_NAME, "host_names")}
+    options = {f"options.{name}" for name in (*BY_NAME, "host_names", "tenant_options")}
     assert names == of_settings - {"nova_metadata_urls"} | own | options
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports
-from ovs_metadata.metadata_options import MetadataOptions, OptionPolicy
+from ovs_metadata.metadata_options import MetadataOptions, OptionPolicy, TenantOptions
 from ovs_metadata.store.record import MalformedRecord, PortRecord
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
@@ -56,6 +56,26 @@ def test_a_port_has_the_options_of_the_deployment() -> None:
     policy = OptionPolicy(options=MetadataOptions(hop_limit=2))
     served = join_ports([TAP], {PORT: RECORD}, policy).served[5]
     assert served.options.options == policy.options
+
+
+def test_a_tag_of_the_port_tightens_its_options() -> None:
+    record = dataclasses.replace(RECORD, tags=("metadata:hop-limit=1", "metadata:tokens=off"))
+    options = join_ports([TAP], {PORT: record}).served[5].options
+    assert options.options == MetadataOptions(hop_limit=1)
+    assert options.decided == (("hop_limit", f"port {PORT}, by its tag"),)
+
+
+@pytest.mark.parametrize(
+    ("tenant_options", "tokens"), [("ignore", "required"), ("tighten", "required"), ("any", "off")]
+)
+def test_the_deployment_decides_what_a_tag_may_do(
+    tenant_options: TenantOptions, tokens: str
+) -> None:
+    policy = OptionPolicy(options=MetadataOptions(tokens="required"), tenant_options=tenant_options)
+    record = dataclasses.replace(RECORD, tags=("metadata:tokens=off", "metadata:hosts=both"))
+    options = join_ports([TAP], {PORT: record}, policy).served[5].options
+    assert options.options.tokens == tokens
+    assert options.unknown == ("metadata:hosts=both",)
 
 
 def test_no_port_is_decided_while_the_options_are_not_known() -> None:

@@ -11,11 +11,12 @@ from ovs_metadata.agent.config.schema import known_keys
 from ovs_metadata.host.option_policy import (
     HOST_NAMES_KEY,
     OPTION_KEYS,
+    TENANT_OPTIONS_KEY,
     effective_policy,
     policy_of,
     values_of_policy,
 )
-from ovs_metadata.metadata_options import OPTIONS, OptionPolicy
+from ovs_metadata.metadata_options import OPTIONS, TENANT_OPTIONS, OptionPolicy
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.configuration import ConfigSource
 
@@ -24,6 +25,7 @@ stored = st.fixed_dictionaries(
     {},
     optional={
         **{OPTION_KEYS[each.name]: st.sampled_from(each.values) | odd for each in OPTIONS},
+        TENANT_OPTIONS_KEY: st.sampled_from(TENANT_OPTIONS) | odd,
         HOST_NAMES_KEY: st.sampled_from(["", "md", "MD.example, b"]) | odd,
     },
 )

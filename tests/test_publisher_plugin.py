@@ -20,6 +20,8 @@ from ovs_metadata.publisher.ports import Change, record_of
 from ovs_metadata.store import open_store
 
 PLUGIN = "ovs_metadata.publisher.plugin"
+TAGS = "ovs_metadata.publisher.tags"
+"""They import Neutron."""
 
 
 class BaseWorker:
@@ -78,6 +80,9 @@ class Trunk(TrunkObject):
 
 MODULES: dict[str, dict[str, object]] = {
     "neutron": {},
+    "neutron.db": {},
+    "neutron.db.models": {},
+    "neutron.db.models.tag": {"Tag": "Tag"},
     "neutron.objects": {},
     "neutron.objects.trunk": {"SubPort": SubPort, "Trunk": Trunk},
     "neutron_lib": {},
@@ -98,7 +103,9 @@ MODULES: dict[str, dict[str, object]] = {
     "oslo_db": {},
     "oslo_db.exception": {"DBError": type("DBError", (Exception,), {})},
     "sqlalchemy": {},
+    "sqlalchemy.event": {},
     "sqlalchemy.exc": {"SQLAlchemyError": SQLAlchemyError},
+    "sqlalchemy.orm": {"object_session": lambda written: written.session},
 }
 
 
@@ -114,9 +121,11 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             vars(sys.modules[parent])[child] = module
     core = CorePlugin()
     vars(sys.modules["neutron_lib.plugins.directory"])["get_plugin"] = lambda: core
-    sys.modules.pop(PLUGIN, None)
+    for each in (PLUGIN, TAGS):
+        sys.modules.pop(each, None)
     yield importlib.import_module(PLUGIN)
-    sys.modules.pop(PLUGIN)
+    for each in (PLUGIN, TAGS):
+        sys.modules.pop(each)
 
 
 def test_a_pool_without_a_free_connection_does_not_end_the_reconciliation(
@@ -249,4 +258,55 @@ def test_a_database_that_cannot_be_read_fails_no_call(
     core.failures = 1
     plugin.ours.port_written("port", UPDATED, None, payload(SUBPORT, SUBPORT))
     assert published == []
-    assert "cannot publish sub-ports before the next reconciliation: QueuePool" in caplog.text
+    assert "cannot publish ports before the next reconciliation: QueuePool" in caplog.text
+
+
+class Session:
+    """Of SQLAlchemy, as far as the watch of tags uses one."""
+
+    def __init__(self) -> None:
+        self.info: dict[str, Any] = {}
+        self.after_commit: list[Any] = []
+        self.nested = False
+
+    def in_nested_transaction(self) -> bool:
+        return self.nested
+
+    def commit(self) -> None:
+        for each in self.after_commit:
+            each(self)
+
+
+def test_tags_are_published_after_the_commit_of_their_transaction(plugin: Any) -> None:
+    listening: dict[str, Any] = {}
+
+    def listen(target: Any, name: str, function: Any) -> None:
+        if isinstance(target, Session):
+            target.after_commit.append(function)
+        else:
+            listening[name] = function
+
+    vars(sys.modules["sqlalchemy.event"])["listen"] = listen
+    changed: list[set[int]] = []
+    plugin.TagWatch(changed.append)
+    assert set(listening) == {"after_insert", "after_delete"}
+    session = Session()
+
+    def write(name: str, attribute: int, tag: str = "metadata:hosts=literal") -> None:
+        written = SimpleNamespace(session=session, standard_attr_id=attribute, tag=tag)
+        listening[name]("mapper", "connection", written)
+
+    write("after_insert", 1, "blue")
+    assert session.after_commit == []
+    write("after_insert", 1)
+    write("after_delete", 2)
+    session.nested = True
+    session.commit()
+    assert changed == []
+    session.nested = False
+    session.commit()
+    assert changed == [{1, 2}]
+    session.commit()
+    write("after_delete", 3)
+    session.commit()
+    assert changed == [{1, 2}, {3}]

@@ -14,7 +14,7 @@ from ovs_metadata.publisher.ports import (
     is_compute_port,
     record_of,
 )
-from ovs_metadata.store.record import MAX_REVISION, MalformedRecord, PortRecord
+from ovs_metadata.store.record import MAX_REVISION, MAX_TAGS, MalformedRecord, PortRecord
 
 PORT_ID = "5f0b1cd8-6c5a-4a4c-9a77-3c1d2e4f5a6b"
 NETWORK_ID = "0e3c4a54-9d1b-4f0e-8a57-0c6c3f2b1a09"
@@ -59,6 +59,15 @@ def test_the_record_of_a_compute_port() -> None:
 
 def test_the_record_of_a_disabled_port_says_so() -> None:
     assert record_of(port(admin_state_up=False)) == replace(RECORD, admin_state_up=False)
+
+
+def test_a_record_has_the_tags_that_set_options_and_no_others() -> None:
+    tags = ["metadata:tokens=required", "blue", "metadata:\u00fc", "metadata: x", "metadata:a"]
+    record = record_of(port(tags=tags))
+    assert record == replace(RECORD, tags=("metadata:a", "metadata:tokens=required"))
+    assert record_of(port(tags=None)) == RECORD
+    many = [f"metadata:{number:03d}" for number in range(MAX_TAGS + 1)]
+    assert record_of(port(tags=many)).tags == tuple(many[:MAX_TAGS])
 
 
 @pytest.mark.parametrize(

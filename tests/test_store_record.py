@@ -153,6 +153,10 @@ def test_values_become_canonical() -> None:
         ({"revision_number": 4.0}, "revision_number is not an integer"),
         ({"revision_number": True}, "revision_number is not an integer but True"),
         ({"admin_state_up": 0}, "admin_state_up is neither true nor false: 0"),
+        ({"tags": "metadata:a"}, "tags is not a list"),
+        ({"tags": ["blue"]}, "tags is not a list of texts that begin with 'metadata:'"),
+        ({"tags": ["metadata:a b"]}, "tags is not a list"),
+        ({"tags": [f"metadata:{number}" for number in range(65)]}, "tags has 65 texts"),
         ({"revision_number": -1}, "revision_number is not between"),
         ({"revision_number": 2**63}, "revision_number is not between"),
     ],
@@ -211,6 +215,18 @@ def test_a_document_of_an_earlier_release_is_of_an_enabled_port() -> None:
     values = asdict(RECORD)
     del values["admin_state_up"]
     assert PortRecord.from_json(PORT, json.dumps(values).encode()).admin_state_up
+
+
+def test_a_document_of_an_earlier_release_has_no_tags() -> None:
+    values = asdict(RECORD)
+    del values["tags"]
+    assert PortRecord.from_json(PORT, json.dumps(values).encode()).tags == ()
+
+
+def test_tags_are_in_order_and_each_is_there_once() -> None:
+    record = replace(RECORD, tags=("metadata:b", "metadata:a", "metadata:b"))
+    assert record.tags == ("metadata:a", "metadata:b")
+    assert PortRecord.from_json(PORT, record.to_json()) == record
 
 
 def test_the_largest_record_is_not_too_large() -> None:

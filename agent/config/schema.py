@@ -14,9 +14,10 @@ from typing import Any
 from ovs_metadata.host.option_policy import (
     HOST_NAMES_KEY,
     OPTION_KEYS,
+    TENANT_OPTIONS_KEY,
     problem_of_host_names,
 )
-from ovs_metadata.metadata_options import HOP_LIMIT, OPTIONS, Option
+from ovs_metadata.metadata_options import HOP_LIMIT, OPTIONS, TENANT_OPTIONS, Option
 from ovs_metadata.proxy.control import settings
 from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.endpoint import parse_endpoint
@@ -224,6 +225,13 @@ def _option_keys() -> list[Key]:
             "",
             "Names of the metadata service that hosts = literal accepts besides its addresses, "
             "separated by commas.",
+        ),
+        _own(
+            TENANT_OPTIONS_KEY,
+            "tighten",
+            "What tags of ports may do: ignore, nothing; tighten, the stricter of tag and "
+            "deployment counts; any, the tag counts.",
+            choices=TENANT_OPTIONS,
         ),
     ]
 
