@@ -1,9 +1,9 @@
-"""What children write to standard output and error: read by the agent, and logged as theirs.
+"""Reads what children write to standard output and error, and logs it with their names.
 
-A child has the writing end of a pipe of its own and nothing else of the agent's: no terminal, no
-file, no journal. It may be in the hands of an attacker, so its lines are bounded in length and
-rate, hold nothing but printable characters, and each says whose it is. One that writes faster
-waits in its pipe, which does not block: the child drops lines and counts them.
+A child has the writing end of a pipe and nothing else of the agent's: no terminal, no file, no
+journal. An attacker may control it. So the agent bounds the length and the rate of its lines,
+escapes unprintable characters, and puts the child's name before each. If a child writes faster, its
+pipe fills; it does not block, and the child drops and counts lines.
 
 From a child's start until every writing end is closed, on the event loop.
 """

@@ -63,7 +63,7 @@ class OvsdbProbe:
             self._connection.ask(on_answer)
 
     def seen(self) -> None:
-        """Count from now on: whatever was committed before is looked at by other means."""
+        """Count from now on: the replica shows everything that was committed before."""
         if self._connection is not None:
             self._connection.changed = False
 

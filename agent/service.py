@@ -125,10 +125,10 @@ class Service:
             self._running.result()
 
     async def stop(self, *, for_good: bool = False) -> None:
-        """End the children, the workers when they have finished what they have.
+        """End the children; workers finish their requests first.
 
         Flows, port and namespace stay. With `for_good` the hooks are removed before the workers
-        stop accepting: new connections then reach whatever else serves the service address.
+        stop accepting: new connections then reach another service at the service address.
         """
         self._for_good = for_good
         if self._running:

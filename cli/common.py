@@ -65,7 +65,7 @@ class CliContext:
         return self.load_config().store_url
 
     def load_config(self) -> Config:
-        """The configuration file; what is wrong with it ends the command."""
+        """The configuration file; an error in it ends the command."""
         try:
             return load(self.config)
         except ConfigError as error:
@@ -91,7 +91,7 @@ class CliContext:
 
 
 def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> None:
-    """Print lines, an empty one without any; each stays one line whatever is in it.
+    """Print lines, an empty one without any; each stays one line, with any content.
 
     Args:
         lines: what is printed.

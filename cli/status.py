@@ -105,7 +105,7 @@ class Seen:
         return problems
 
     def _of_processes(self) -> list[str]:
-        """What is wrong with the agent and its children, as their processes show."""
+        """Problems of the agent and its children, as their processes show."""
         if self.processes is None:
             return [f"it is unknown whether the agent runs: {self.silence}"]
         agent = self.processes.agent

@@ -73,7 +73,7 @@ def _end(error: StoreError) -> None:
 def _on(event: Any, *states: Any) -> Callable[[Callable[..., None]], Any]:
     """Make a method the handler of an event, like the library's own decorator, but vital.
 
-    The library logs what a handler raises and goes on, with the event lost.
+    The library logs a handler's exception and continues, and the event is lost.
     """
 
     def decorate(method: Callable[..., None]) -> Any:
@@ -334,7 +334,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._after_error = FIRST_AFTER_ERROR
 
     def _audit(self) -> None:
-        """Compare with the switch from time to time, whatever it did or did not report."""
+        """Compare with the switch from time to time, also without a report of it."""
         while True:
             hub.sleep(self._config.audit_interval)
             self._ask_for_dump()

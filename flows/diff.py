@@ -1,6 +1,6 @@
 """The difference between the flows a switch has and those it should have. Pure.
 
-No deletion is ever written by hand: what is installed and not desired goes.
+No code requests single deletions: every installed flow that is not desired is deleted.
 """
 
 from collections.abc import Mapping

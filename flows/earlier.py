@@ -1,4 +1,4 @@
-"""What earlier releases put into a switch and this one does not: so that it goes. Pure.
+"""The flows of earlier releases that this one does not have, so that it deletes them. Pure.
 
 A flow is here as its key, for the port with ofport 2 if it serves one port, and that ofport, or 0
 if it serves all. Numbers are those of the default options.

@@ -16,7 +16,7 @@ from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
 
 WireKey = tuple[int, int, bytes]
-"""A FlowKey whose match is as it goes over the wire: quickly compared with a dump's."""
+"""A FlowKey whose match is in wire format: quickly compared with a dump's."""
 
 _REMOVED = struct.Struct("!QHBBIIHHQQ")
 """ofp_flow_removed after the header: cookie, priority, reason, table; seven numbers that no caller

@@ -18,8 +18,8 @@ class VswitchdError(Exception):
 def control_socket(rundir: Path) -> Path:
     """The control socket in Open vSwitch's run directory, see ovs-vswitchd(8), --unixctl.
 
-    Its name is that of the process given in the pid file. Where there is no such file it is
-    whatever socket looks like it, the youngest first.
+    Its name has the process id of the pid file. Without that file it is the youngest socket with
+    such a name.
 
     Raises:
         VswitchdError: there is none.

@@ -38,14 +38,14 @@ GUESTS_MAC = str(EUI("02-00-a9-fe-00-00", dialect=mac_unix_expanded))
 """MAC that all guests have in front of the proxy. No device owns it."""
 
 METADATA_PORT_MTU = 1500
-"""MTU of the metadata port, whatever those of the bridge's other ports are.
+"""MTU of the metadata port.
 
-Without one of its own, Open vSwitch gives it the smallest of them.
+Without one of its own, Open vSwitch gives it the smallest MTU of the bridge's ports.
 """
 
 GUESTS_GATEWAY_IPV4 = "192.0.2.1"
 GUESTS_GATEWAY_IPV6 = "fe80::1"
-"""What the proxy's kernel sends everything for guests through, whatever their addresses are.
+"""The gateway by which the proxy's kernel sends all packets to guests.
 
 Its MAC is GUESTS_MAC, and no packet has its address: a guest may have the same one.
 """

@@ -45,7 +45,7 @@ ISOLATED_VLAN = 4095
 
 So the only frames that reach the proxy's network stack are those our own flows output there,
 untagged. Without this a bridge that switches by NORMAL would let any neighbour speak to the proxy
-under whatever port address it likes.
+under any port address.
 """
 
 

@@ -1,7 +1,7 @@
 """One call to an ovsdb-server, on a connection of its own, within a bounded time.
 
-python-ovs's and ovsdbapp's own ways wait for ever for a server that takes the connection and then
-says nothing, as one does that is stopped or overwhelmed. Runs on whatever thread asks; in processes
+python-ovs's and ovsdbapp's own calls wait for ever for a server that accepts the connection and
+then sends nothing, because it is stopped or overloaded. Runs on the caller's thread; in processes
 patched by eventlet only that one waits.
 """
 

@@ -81,8 +81,8 @@ class PortWatcher:
         """Call back once `state` is no older than this call, in all that identities depend on.
 
         Any thread may call it; it does not block. The call comes from OVSDB's thread or the
-        store's, after `on_change` for whatever there was to see. It does not come while OVSDB does
-        not answer.
+        store's, after `on_change` for all changes before. It does not come while OVSDB does not
+        answer.
         """
 
         def ovsdb_confirmed() -> None:

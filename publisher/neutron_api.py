@@ -50,9 +50,9 @@ class ApiPorts:
 
     @property
     def sees_everything(self) -> bool:
-        """Whether every compute port so far was shown as it is to an administrator.
+        """Whether Neutron showed every compute port so far as it shows it to an administrator.
 
-        Others are shown their own project's ports only, and must not judge what is missing.
+        To other users it shows only their project's ports: they cannot decide what is missing.
         """
         return self._sees_everything
 

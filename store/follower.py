@@ -62,7 +62,7 @@ class ThreadedFollower(ABC, Generic[S]):
 
     @abstractmethod
     def _added(self, keys: set[str]) -> None:
-        """Remember to read these keys, whatever was read before. Any thread may call it."""
+        """Remember to read these keys, also if they were read before. Any thread may call it."""
 
     @abstractmethod
     def _read(self) -> set[str]:
@@ -88,7 +88,7 @@ class ThreadedFollower(ABC, Generic[S]):
 
     @abstractmethod
     def _catch_up(self) -> bool:
-        """Have the next `_read` read whatever was written before this call.
+        """Make the next `_read` read everything that was written before this call.
 
         Returns:
             Whether it will. If not, waiting confirmations keep waiting.

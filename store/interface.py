@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class BoundElsewhere:
-    """A port that is another hypervisor's at present, whatever is plugged in here."""
+    """A port that belongs to another hypervisor at present, even if it is plugged in here, too."""
 
     record: PortRecord
 
@@ -46,7 +46,7 @@ StoredState = Union[PortRecord, MalformedRecord, None]
 """The state of a port in the store; None means that it has no record."""
 
 PortState = Union[StoredState, BoundElsewhere]
-"""The state of a port, whatever the source of its record."""
+"""The state of a port, from any source of records."""
 
 Listener = Callable[[str, PortState], None]
 """Called with a port's id and its present state.

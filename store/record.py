@@ -171,7 +171,7 @@ class PortRecord:
 
 
 def _fields(data: bytes) -> dict[str, object]:
-    """The document's values by field name, of whatever type they are."""
+    """The document's values by field name, of any type."""
     document = parse_json(data, MAX_DOCUMENT)
     if not isinstance(document, Mapping):
         raise ValueError(f"not a JSON object but {_shown(document)}")  # noqa: TRY004

@@ -1,7 +1,7 @@
-"""What all workers of this host have done together, and each port's part in it.
+"""Statistics of this host's workers: their totals, and the activity of each port.
 
-Totals of what workers report, whichever process it was: they never go down while the agent lives.
-All on the agent's event loop.
+The totals include workers that have exited: they never decrease while the agent runs. All on the
+agent's event loop.
 """
 
 import time

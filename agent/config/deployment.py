@@ -115,9 +115,9 @@ def _settings(values: Values, read: Callable[[Path], str]) -> Settings:
 
 @lru_cache(maxsize=1)
 def _check_tls(made: Settings) -> None:
-    """Find what is wrong with certificates here, and not in a worker; TlsError says what.
+    """Check the certificates here, before a worker gets them; raises TlsError with the reason.
 
-    Settings that were good are not looked at again: it takes milliseconds.
+    The check takes milliseconds, so settings that passed it are not checked again.
     """
     tls_context(made)
 

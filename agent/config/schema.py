@@ -43,7 +43,7 @@ SHARED_SECRET = f"{PREFIX}.shared_secret"
 NOVA_METADATA_URL = f"{PREFIX}.nova_metadata_url"
 
 MAX_SECRET = 4096
-"""Bytes. Whatever is longer is something else than the secret that was meant."""
+"""Bytes. A longer value is no secret but a file that was given by mistake."""
 
 MASK = "********"
 """What is shown instead of a secret."""

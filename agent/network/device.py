@@ -40,7 +40,7 @@ _RTN_LOCAL, _SCOPE_HOST, _LOCAL_TABLE = 2, 254, 255
 """Of linux/rtnetlink.h: type, scope and table of routes that say which addresses are our own."""
 
 _TO_GUESTS = 100
-"""Number of the routing table for whatever is sent to guests."""
+"""Number of the routing table for all packets to guests."""
 
 _ANSWERS_FIRST, _LOCAL_SECOND = 1, 2
 """Priorities of the two rules. The kernel's own, which asks the local table first, has 0."""
@@ -93,7 +93,7 @@ class Device:
     failures: tuple[Failure, ...] = ()
 
     def serves(self, version: IpVersion) -> bool:
-        """Whether guests are served over this IP version, as far as the device goes."""
+        """Whether the device allows to serve guests over this IP version."""
         lost = any(version in failure.needed_by for failure in self.failures)
         return version in self.versions and not lost
 

@@ -28,10 +28,10 @@ _OURS = Path("/proc/thread-self/ns/mnt")
 
 
 def run_in_host_mount_namespace(act: Callable[[], T]) -> T:
-    """Do something on a thread of its own, in the mount namespace of process 1; return its result.
+    """Call `act` on another thread, in the mount namespace of process 1; return its result.
 
-    Where that may not be entered, in a container for example, it is done in the present one. What
-    `act` raises is raised, and whatever else it does to its thread ends with it.
+    If this process may not enter that one, in a container for example, `act` runs in the present
+    one. Its exceptions are raised here. All other effects on the thread end with the thread.
     """
 
     def enter_and_act() -> T:
@@ -53,6 +53,6 @@ def _enter_host() -> None:
     if _HOST.stat().st_ino == _OURS.stat().st_ino:
         return
     with _HOST.open("rb") as host:
-        # Root and working directory are shared by all threads until one of them asks for its own.
+        # All threads share root and working directory until one of them unshares them.
         if _LIBC.unshare(_CLONE_FS) != 0 or _LIBC.setns(host.fileno(), _CLONE_NEWNS) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(_HOST))

@@ -218,7 +218,7 @@ def _loss(subnet: Document, gone: Set[str], routers: Set[tuple[str, str]]) -> Ro
         return None
     routes = list(_routes_to_service(subnet))
     own = [nexthop for length, nexthop in routes if length]
-    # What DHCP agents give out for want of a gateway is the subnet's own default route.
+    # Without a gateway, DHCP agents give out the subnet's own default route.
     defaults = [nexthop for length, nexthop in routes if not length]
     gateway = subnet["gateway_ip"] or next(iter(defaults), None)
     if not gone.isdisjoint(own):

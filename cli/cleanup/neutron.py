@@ -90,9 +90,9 @@ class DhcpNeutron:
     def _list(
         self, path: str, shape: object, key: str | None = None, **query: object
     ) -> Iterator[dict[str, Any]]:
-        """All there are of a collection, a page at a time.
+        """All items of a collection, a page at a time.
 
-        None where Neutron has no such collection, for want of the extension (agents, say).
+        There are none if Neutron lacks the extension of the collection (agents, for example).
         """
         key = key or path
         marker: dict[str, object] = {}

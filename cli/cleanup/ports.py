@@ -104,7 +104,7 @@ def dhcp_ports(
     """Remove Neutron's DHCP ports (network:dhcp), all of them or those chosen.
 
     With them their guests lose Neutron's DHCP server, and maybe their route to 169.254.169.254:
-    a dry run says so. Refuses while a DHCP agent is alive that would create a port again. The
+    a dry run warns of that. Refuses while a DHCP agent is alive that would create a port again. The
     credentials must be an administrator's.
 
     Exit status: 0 done, or nothing to do; 1 failure or refusal; 2 usage; 3 Neutron cannot be used;

@@ -117,7 +117,7 @@ class AgentFacts:
 
     @property
     def at_work(self) -> bool:
-        """Whether what is wrong may become right by itself: no process is stopped."""
+        """Whether a fault may vanish by itself: no process is stopped."""
         processes = (self.agent, self.controller, *self.workers)
         return self.agent is not None and not any(each and each.stopped for each in processes)
 

@@ -87,7 +87,7 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
 
 
 def _print(diagnosis: Diagnosis) -> None:
-    """What is wrong first of all, and the rest as far as it fits on a screen."""
+    """Print the faults first, and the rest as far as it fits on a screen."""
     of_what = f"port {diagnosis.subject} on " if diagnosis.subject else ""
     title = Text(
         _shown(f"{of_what}host {diagnosis.host or 'unknown'}: {diagnosis.verdict}"), "bold"

@@ -379,7 +379,7 @@ def check(
     settings: Settings,
     origins: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Finding]:
-    """All endpoints; as long as one is well, what is wrong with another is a warning."""
+    """Check all endpoints; as long as one is healthy, a fault of another is a warning."""
     seen = list(endpoints)
     each = [list(_of_endpoint(endpoint)) for endpoint in seen]
     one_is_well = any(not _broken(found) for found in each)

@@ -1,7 +1,7 @@
-"""Examines the way of a request, hop by hop: what each hop needs is data, and so is its order.
+"""Examines the way of a request, hop by hop. The needs of hops, and their order, are data.
 
-A hop that needs another one is examined after it, and not at all if a fault that it needs absent
-was found there: the report then says so, rather than showing the same trouble many times.
+A hop is examined after the hops that it needs. If one of those has a fault that it needs absent,
+the hop is skipped and the report has the reason, so that one fault is reported once.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,8 +31,8 @@ class Hop(Generic[E]):
     """One hop.
 
     faults: all that can be found in it, in the order of docs/troubleshooting.md.
-    examine: makes its report from the evidence; may raise CannotTell. Its second argument says
-        whether the fault of another hop explains whatever it finds.
+    examine: makes its report from the evidence; may raise CannotTell. Its second argument is
+        whether the fault of another hop explains all its findings.
     needs: what must be right for that.
     explained_by: hops whose errors explain what this one finds, which is left out then.
     unexplained: faults that nothing explains.

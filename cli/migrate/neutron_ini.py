@@ -50,7 +50,7 @@ _RATE_LIMITING_OPTIONS: list[Any] = [
 
 
 class NeutronIniError(Exception):
-    """The file is of no use; the message is one line that says why, and repeats no secret."""
+    """The file is unusable; the message is one line with the reason, and repeats no secret."""
 
 
 @dataclass(frozen=True, slots=True)

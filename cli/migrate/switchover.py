@@ -1,6 +1,6 @@
-"""One host's own switch: its `enabled` in the store, and what came of it. Blocking.
+"""Enables and disables one host in the store, and checks the result on the host. Blocking.
 
-The host's own document is used, so that hosts can go over one by one, whatever templates say.
+It writes the host's own document, which overrides templates, so hosts migrate one by one.
 """
 
 import time

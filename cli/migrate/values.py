@@ -61,8 +61,8 @@ def wanted_values(
 ) -> tuple[Mapping[str, Any], list[str]]:
     """The values to check, and remarks on them.
 
-    What is configured already, for that is what `enable` goes by; what Neutron has if nothing is
-    yet, or if the operator asks for it.
+    These are the configured values, which `enable` uses; or Neutron's, if nothing is configured
+    yet or the operator asks for them.
     """
     configured = effective_values(store, cli.load_config().host)
     has_values = is_configured(configured)

@@ -121,7 +121,7 @@ def target_of(cli: CliContext, host: str | None, template: str | None) -> Target
 
 @contextlib.contextmanager
 def opened(cli: CliContext) -> Iterator[Store]:
-    """The store, for the time of the block; what goes wrong with it ends the command."""
+    """The store, for the time of the block; its errors end the command."""
     with cli.open_store() as store:
         try:
             yield store

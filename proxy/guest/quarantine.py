@@ -1,8 +1,8 @@
 """Ports that abuse connections get no new ones for a while.
 
 To refuse a connection, or an invalid request, costs about as much as to serve a request, and a
-guest can open thousands of connections. So the kernel drops the packets of a port that goes on: a
-socket filter on the listening sockets does it, and the worker sees none of them. The port's open
+guest can open thousands of connections. So a socket filter on the listening sockets
+makes the kernel drop the packets of such a port, and the worker gets none of them. The port's open
 connections, and other ports' connections, stay.
 
 Belongs to the event loop's thread and lives as long as the worker.

@@ -17,7 +17,7 @@ from ovs_metadata.proxy.nova.endpoint import Endpoint
 
 
 class ResponseReceiver(Protocol):
-    """The sender of a request, who learns what becomes of it, but never within `submit`."""
+    """The sender of a request. It gets the result, but never within `submit`."""
 
     def request_sent(self) -> None:
         """The request is sent, on a connection that had to be made first."""

@@ -1,7 +1,7 @@
 """The programs this distribution installs.
 
-Neutron's own environment has them too, because the plugin is of the same distribution, but neither
-their libraries nor, on older systems, their Python. There they say so in one line. This module
+Neutron's own environment has them too, because the plugin is in the same distribution, but neither
+their libraries nor, on older systems, their Python. There they print that in one line. This module
 imports on every Python that the plugin supports.
 """
 

@@ -1,4 +1,4 @@
-"""Logs what is wrong when it begins and when it has ended, however often it is looked at.
+"""Logs a problem when it begins and when it has ended, however often it is found.
 
 A loop that tries again finds the same problem each time; an operator reads it once. A `ProblemLog`
 belongs to one thread.

@@ -101,6 +101,6 @@ def _ascii(pem: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """OpenSSL's words for what is wrong, without where in its sources it noticed."""
+    """OpenSSL's reason, without the place in its sources."""
     reason = getattr(error, "reason", None)
     return str(reason).lower().replace("_", " ") if reason else str(error)

@@ -77,7 +77,7 @@ class Watches:
             return self._client.exists_async(path, watch=watcher)
 
     def fired(self, path: str) -> None:
-        """A watch has fired, and so is gone, for all of its watchers."""
+        """A watch has fired: ZooKeeper has removed it, for all of its watchers."""
         with self._lock:
             self._watchers.pop(path, None)
 
