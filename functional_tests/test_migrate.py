@@ -10,17 +10,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import Factory
+from migrate_support import CLIENTS, MAX_GAP, Cloud, migrate_command
 from netaddr import EUI
 
 from lab.load.steady_load import REQUEST, TOOLS, Load
-from lab.rig.guest import Guest
 from lab.rig.guest_client import ANY_IPV4, accepted, begin
-from lab.rig.hypervisor import SECRET, Hypervisor
+from lab.rig.hypervisor import SECRET
 from lab.rig.process import LabError, Process, run, stopped_process, wait_for
 from lab.upstream.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
 from ovs_metadata.agent.config.schema import MASK
@@ -33,50 +32,11 @@ DHCP_PORT = "10.0.0.2"
 DHCP_MAC = "fa:16:3e:00:00:02"
 OTHER_ADDRESS = "10.0.0.77/24"
 SLOW_PORT = 8776
-CLIENTS = 4
-"""Connections of the guest at any time, and so the most requests in flight."""
-
-MAX_GAP = 3.0
-"""Seconds on the way back that an answer may take, on a busy machine."""
-
 BY_DHCP_PORT, ON_THE_LINK, STARTED_WITH_US = (
     "by the DHCP port's route",
     "on the link",
     "on the link, started with us",
 )
-
-
-def _migrate(hypervisor: Hypervisor, *arguments: str | Path) -> list[str | Path]:
-    """The command line that runs the command on that host."""
-    return [
-        *("nsenter", f"--net=/run/netns/{hypervisor.namespace}"),
-        *(Path(sys.executable).parent / "ovs-metadata", "--config", hypervisor.config),
-        *("migrate", *arguments),
-    ]
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """A hypervisor whose guest Neutron serves; our agent runs, and is not enabled."""
-
-    hypervisor: Hypervisor
-    guest: Guest
-    neutron: NeutronMetadataAgent
-
-    def migrate(self, *arguments: str | Path) -> str:
-        """Run the command on the host; returns what it printed."""
-        return run(*_migrate(self.hypervisor, *arguments), timeout=120)
-
-    def connections_of_neutron(self) -> int:
-        """How many connections Neutron's haproxy has been sent: PassiveOpens of proc_net_snmp."""
-        text = Path(f"/proc/{self.neutron.haproxy.pid}/net/snmp").read_text()
-        names, values = (line.split() for line in text.splitlines() if line.startswith("Tcp:"))
-        return int(values[names.index("PassiveOpens")])
-
-    def served_by_neutron(self) -> bool:
-        before = self.connections_of_neutron()
-        served = self.guest.identity("--max-time", "2") == self.guest.instance_id
-        return served and self.connections_of_neutron() > before
 
 
 @pytest.fixture
@@ -104,7 +64,7 @@ def cloud(lab_hypervisor: Factory) -> Iterator[Cloud]:
             )
         )
         hypervisor.spawn("agent", *hypervisor.command("agent"))
-        made = Cloud(hypervisor, guest, neutron)
+        made = Cloud(hypervisor, guest, neutron.config, lambda: neutron.haproxy.pid)
         wait_for(made.served_by_neutron, "Neutron to serve the guest", 30)
         wait_for(lambda: list(hypervisor.store.announced(AGENTS)), "our agent to say it lives", 30)
         yield made
@@ -115,7 +75,7 @@ def test_there_and_back(cloud: Cloud, way: str) -> None:
     hypervisor, guest = cloud.hypervisor, cloud.guest
     if way == BY_DHCP_PORT:
         guest.run("ip", "route", "replace", f"{SERVICE_IPV4}/32", "via", DHCP_PORT)
-    ini = ("--metadata-agent-ini", cloud.neutron.config)
+    ini = ("--metadata-agent-ini", cloud.ini)
     planned = json.loads(cloud.migrate("plan", *ini, "--format", "json"))
     prefix = "agent.openstack.metadata"
     assert planned["configuration"] == {
@@ -187,7 +147,7 @@ def test_no_guest_waits_for_the_requests_of_others_on_the_way_back(cloud: Cloud)
                 connection.settimeout(30)
                 connection.sendall(REQUEST)
             wait_for(lambda: _asked(slow) == len(in_flight), "the requests to be on their way")
-            back = hypervisor.spawn("back", *_migrate(hypervisor, "back")[2:])
+            back = hypervisor.spawn("back", *migrate_command(hypervisor, "back")[2:])
             agent = hypervisor.processes["agent"].log
             wait_for(lambda: "enabled is now False" in agent.read_text(), "the agent to obey", 30)
             wait_for(cloud.served_by_neutron, "Neutron to serve the guest", MAX_GAP)
@@ -254,7 +214,9 @@ def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:
     wait_for(lambda: list(hypervisor.store.announced(AGENTS)), "our agent to say it lives", 30)
 
     def checks() -> dict[str, dict[str, str]]:
-        command = _migrate(hypervisor, "plan", "--metadata-agent-ini", ini, "--format", "json")
+        command = migrate_command(
+            hypervisor, "plan", "--metadata-agent-ini", ini, "--format", "json"
+        )
         found = json.loads(run(*command, check=False, timeout=60))["checks"]
         return {check["name"]: check for check in found}
 

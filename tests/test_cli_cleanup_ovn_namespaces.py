@@ -46,6 +46,7 @@ def test_a_namespace_is_in_use(
     [
         (["/usr/bin/python3", "/usr/bin/neutron-ovn-metadata-agent"], "neutron-ovn-metadata-agent"),
         (["/usr/bin/python3.13", "/usr/bin/neutron-ovn-agent", "x"], "neutron-ovn-agent"),
+        (["/usr/bin/python3", "-sP", "/usr/bin/neutron-ovn-agent"], "neutron-ovn-agent"),
         (["neutron-ovn-metadata-agent (/usr/bin/python3 …)"], "neutron-ovn-metadata-agent"),
         (["neutron-ovn-agent: main"], "neutron-ovn-agent"),
         (["vim", "/etc/init.d/neutron-ovn-agent"], ""),

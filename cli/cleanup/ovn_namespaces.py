@@ -82,8 +82,9 @@ def _agent(words: list[str]) -> str:
 
     An agent's process may have given itself its name as a title, with more behind it.
     """
-    title = words[0].partition(" ")[0]
-    program = words[1] if Path(title).name.startswith("python") and len(words) > 1 else title
+    program = words[0].partition(" ")[0]
+    if Path(program).name.startswith("python"):
+        program = next((word for word in words[1:] if not word.startswith("-")), "")
     name = Path(program).name.rstrip(":")
     return name if name in AGENTS else ""
 

@@ -24,6 +24,11 @@ class OvnCentral(Running):
         self._processes: dict[str, Process] = {}
 
     @property
+    def northbound(self) -> str:
+        """Where Neutron finds the northbound database."""
+        return self._socket("nb")
+
+    @property
     def southbound(self) -> str:
         """Where ovn-controller finds the southbound database."""
         return self._socket("sb")
@@ -87,11 +92,12 @@ class OvnCentral(Running):
     def add_metadata_port(self, guest: Guest, port_id: str, mac: str, ip: str) -> None:
         """Add the port that Neutron's metadata agent has in the guest's network (a localport)."""
         ids = {
+            "neutron:cidrs": f"{ip}/24",
             "neutron:device_id": f"ovnmeta-{guest.network_id}",
             "neutron:device_owner": "network:distributed",
         }
         self._add_port(guest.network_id, port_id, f"{mac} {ip}", **ids)
-        self.nbctl("lsp-set-type", port_id, "localport")
+        self.nbctl("lsp-set-type", port_id, "localport", "--", "lsp-set-port-security", port_id)
 
     def _add_port(self, network: str, port: str, addresses: str, **external_ids: str) -> None:
         switch = f"neutron-{network}"
