@@ -12,10 +12,8 @@ from ovs_metadata.cli.common import (
     NOT_FOUND,
     CliContext,
     CommandError,
-    output_format,
-    print_json,
-    print_table,
 )
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
@@ -36,9 +34,9 @@ def agent() -> None:
 @click.option(
     "-a", "--all", "show_all", is_flag=True, help="Also show agents silent for more than a week."
 )
-@output_format
+@listing_options
 @click.pass_obj
-def list_agents(cli: CliContext, output: str, *, show_all: bool) -> None:
+def list_agents(cli: CliContext, listing: Listing, *, show_all: bool) -> None:
     """Show the agents: alive, and silent ones for a week after they were last seen."""
     oldest = 0.0 if show_all else time.time() - SHOWN_FOR
     with cli.open_store() as store:
@@ -47,12 +45,10 @@ def list_agents(cli: CliContext, output: str, *, show_all: bool) -> None:
             for each in store.announced(layout.AGENTS)
             if each.alive or each.changed >= oldest
         ]
-    if output == "json":
-        print_json(found)
-        return
-    print_table(
-        ["host", "alive", "serving", "ports", "version", "bridge", "configuration", "last error"],
+    listing.show(
+        ["host", "alive", "serving", "ports", "configuration", "last error", "version", "bridge"],
         (_row(each) for each in found),
+        found,
     )
 
 
@@ -95,8 +91,8 @@ def _row(agent: dict[str, Any]) -> list[str]:
         "yes" if agent["alive"] else f"no, last seen {agent['changed']}",
         "yes" if agent["enabled"] else "no",
         str(agent["ports_served"]),
-        agent["version"],
-        agent["bridge"],
         configuration if agent["up_to_date"] else f"{configuration}, not the current one",
         agent["last_error"],
+        agent["version"],
+        agent["bridge"],
     ]

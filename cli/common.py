@@ -33,8 +33,7 @@ WAIT = 10.0
 """Seconds a command waits for the store to answer."""
 
 output_format = click.option(
-    "--format",
-    "output",
+    *("-f", "--format", "output"),
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
@@ -110,9 +109,9 @@ def echo_text(text: str) -> None:
         echo(*text.removesuffix("\n").split("\n"))
 
 
-def print_json(document: object) -> None:
+def print_json(document: object, *, indented: bool = True) -> None:
     """Print a document for scripts; its strings are ASCII with JSON's escapes."""
-    click.echo(json.dumps(document, indent=2, sort_keys=True))
+    click.echo(json.dumps(document, indent=2 if indented else None, sort_keys=True))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str | Sequence[str]]]) -> None:
@@ -129,6 +128,11 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str | Sequence[s
 def _cell(cell: str | Sequence[str]) -> str:
     lines = [cell] if isinstance(cell, str) else cell
     return "\n".join(printable(line, sys.stdout.encoding) for line in lines)
+
+
+def printable_lines(cell: str | Sequence[str]) -> list[str]:
+    """The lines of a cell, with what the output cannot show escaped."""
+    return _cell(cell).split("\n")
 
 
 def print_rendered(lines: Iterable[str]) -> None:

@@ -15,12 +15,10 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
-    output_format,
-    print_json,
-    print_table,
 )
 from ovs_metadata.cli.lazy import LazyGroup
 from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.cli.port_status import record_in
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.records import read_records
@@ -123,9 +121,9 @@ def set_port(
 
 @port.command("get")
 @port_id_argument
-@output_format
+@listing_options
 @click.pass_obj
-def get_port(cli: CliContext, port_id: str, output: str) -> None:
+def get_port(cli: CliContext, port_id: str, listing: Listing) -> None:
     """Show the record of a port."""
     with cli.open_store() as store:
         state = _states(cli, store, [port_id])[port_id]
@@ -135,24 +133,21 @@ def get_port(cli: CliContext, port_id: str, output: str) -> None:
         if record is None:
             raise RecordNotFound(port_id)
     document = record.document()
-    if output == "json":
-        print_json(document)
-    else:
-        print_table(
-            ["field", "value"],
-            (
-                [name, value if isinstance(value, tuple) else str(value)]
-                for name, value in sorted(document.items())
-            ),
-        )
+    listing.show_one(
+        [
+            (name, value if isinstance(value, tuple) else str(value))
+            for name, value in sorted(document.items())
+        ],
+        document,
+    )
 
 
 @port.command("list")
 @click.option("--here", is_flag=True, help="Only ports that are on this host.")
 @click.option("--long", "show_all", is_flag=True, help="Also project, MAC, network, revision.")
-@output_format
+@listing_options
 @click.pass_obj
-def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> None:
+def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool) -> None:
     """Show all port records, and what the agent of this host knows of them.
 
     That is ofport, port address, requests and the last answer of the ports on this host. Ports here
@@ -173,11 +168,12 @@ def list_ports(cli: CliContext, output: str, *, here: bool, show_all: bool) -> N
         ListedPort(port_id, state, ports_here.get(port_id))
         for port_id, state in sorted(found.items())
     ]
-    if output == "json":
-        print_json([row.document() for row in listed])
-        return
-    print_table(COLUMNS + (LONG if show_all else []), (row.cells(show_all) for row in listed))
-    if silence:
+    listing.show(
+        COLUMNS + (LONG if show_all else []),
+        (row.cells(show_all) for row in listed),
+        [row.document() for row in listed],
+    )
+    if silence and listing.output == "table":
         echo("", f"the agent did not report its ports: {silence}")
 
 
