@@ -42,7 +42,7 @@ NAVIGATION: dict[str, Sequence[str]] = {
         *("docs/architecture.md", "docs/flows.md", "docs/pipeline.md", "docs/nova-side.md"),
         "docs/cloud-init.md",
     ),
-    "Project": ("CONTRIBUTING.md", "benchmarks/README.md", "CHANGELOG.md"),
+    "Project": ("CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "CHANGELOG.md"),
 }
 """The menus. mkdocs says so if a page is in none of them."""
 
