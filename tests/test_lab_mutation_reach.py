@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from lab.mutation.reach import Reach, imported_by, statement
+from lab.mutation.reach import Reach, imported_by, started_by, statement
 
 SOURCE = """\
 LIMIT = 3
@@ -73,7 +73,7 @@ def reach(
         "tests/test_fast.py::test_two": 0.2,
         "tests/test_middle.py::test_one": 1.0,
     }
-    return Reach(seconds, contexts, imports or {})
+    return Reach(seconds, contexts, imports or {}, {"proxy/main.py": ["tests/test_fast.py"]})
 
 
 def test_a_line_of_a_function_is_tried_by_the_tests_that_execute_it_the_fast_ones_first() -> None:
@@ -103,6 +103,22 @@ def test_what_a_fixture_executes_is_tried_by_all_tests_of_its_file() -> None:
 def test_a_line_that_no_test_executes_is_tried_by_none() -> None:
     assert reach({"flows/diff.py": {9: [""]}}).tests("flows/diff.py", SOURCE, 9) == []
     assert reach({}).tests("flows/diff.py", SOURCE, 1) == []
+
+
+def test_a_line_that_only_a_process_executes_is_tried_by_those_who_start_it() -> None:
+    fast = ["tests/test_fast.py::test_one", "tests/test_fast.py::test_two"]
+    assert reach({}).tests("proxy/main.py", SOURCE, 9) == fast
+    seen = {"proxy/main.py": {9: ["tests/test_middle.py::test_one|run"]}}
+    assert reach(seen).tests("proxy/main.py", SOURCE, 9) == ["tests/test_middle.py::test_one"]
+
+
+def test_who_starts_a_module_has_its_name_in_a_string() -> None:
+    sources = {
+        "proxy/main.py": "",
+        "tests/test_a.py": '"""Starts ovs_metadata.proxy.main."""\n',
+        "tests/test_b.py": 'COMMAND = ("-m", "ovs_metadata.proxy.main")\n',
+    }
+    assert started_by(sources) == {"proxy/main.py": ["tests/test_b.py"]}
 
 
 def test_a_constant_is_tried_by_the_tests_of_its_module_and_of_those_that_import_it() -> None:

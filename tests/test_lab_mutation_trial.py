@@ -111,7 +111,9 @@ class FakeTree:
         return self._results[self._mutated]
 
 
-REACH = Reach({NONE: 0.1, SOME: 0.2}, {"src/halves.py": {2: [f"{NONE}|run", f"{SOME}|run"]}}, {})
+REACH = Reach(
+    {NONE: 0.1, SOME: 0.2}, {"src/halves.py": {2: [f"{NONE}|run", f"{SOME}|run"]}}, {}, {}
+)
 PASSED = Result(passed=True)
 
 

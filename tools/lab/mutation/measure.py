@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from lab.mutation import selection
-from lab.mutation.reach import Reach, imported_by, read_contexts
+from lab.mutation.reach import Reach, imported_by, read_contexts, started_by
 from lab.mutation.trial import ROOT, Tree
 
 KEPT = ROOT / "build" / "mutants-reach"
@@ -41,6 +41,7 @@ def measured(tree: Tree) -> Reach:
         seconds=json.loads((KEPT / "seconds").read_text()),
         contexts=read_contexts(KEPT / "coverage", Path((KEPT / "top").read_text())),
         imported_by=imported_by(imports),
+        started_by=started_by(imports),
     )
 
 

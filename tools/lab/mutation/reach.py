@@ -3,12 +3,14 @@
 A line in a function is executed by the tests that call it. A line that is executed when its module
 is imported, a constant for example, has its effect later: it is reached by the tests that execute
 any line of its module or of a module that imports it, and by the test files that import its module.
-What a fixture executes is reached by all tests of the file, as they may share it.
+What a fixture executes is reached by all tests of the file, as they may share it. Coverage does not
+see what a process executes that a test starts. So a line that no test is seen to execute is tried
+by the test files that start its module by name.
 """
 
 import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +23,14 @@ class Reach:
 
     `seconds` has the time that each test takes, by its id and in the order of pytest. `contexts`
     has the names that pytest-cov gives to a phase of a test, by path and line. `imported_by` has
-    for each path the paths of modules and test files that import it.
+    for each path the paths of modules and test files that import it, `started_by` those of test
+    files that have the module's name in a string.
     """
 
     seconds: Mapping[str, float]
     contexts: Mapping[str, Mapping[int, Iterable[str]]]
     imported_by: Mapping[str, Sequence[str]]
+    started_by: Mapping[str, Sequence[str]]
 
     def tests(self, path: str, source: str, line: int) -> list[str]:
         """The tests that reach a line of a file: those of files that take little time first."""
@@ -34,7 +38,7 @@ class Reach:
         lines = self.contexts.get(path, {})
         if in_function:
             found = {name for number in range(first, last + 1) for name in lines.get(number, ())}
-            return self._in_order(found)
+            return self._in_order(found, () if found else self.started_by.get(path, ()))
         found = {name for names in lines.values() for name in names}
         files = set()
         for importer in self.imported_by.get(path, ()):
@@ -89,12 +93,22 @@ def statement(source: str, line: int) -> tuple[int, int, bool]:
 
 def imported_by(sources: Mapping[str, str]) -> dict[str, list[str]]:
     """For each file of the package the files among these that import it, by their paths."""
+    return _by_module(sources, _imports)
+
+
+def started_by(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each file of the package the test files among these that start it as a process."""
+    return _by_module(sources, _texts)
+
+
+def _by_module(
+    sources: Mapping[str, str], names_in: Callable[[str], set[str]]
+) -> dict[str, list[str]]:
     modules = {"ovs_metadata." + _module(path): path for path in sources}
     found: dict[str, list[str]] = {}
-    for importer, source in sources.items():
-        for name in sorted(_imports(source)):
-            if name in modules:
-                found.setdefault(modules[name], []).append(importer)
+    for path, source in sources.items():
+        for name in sorted(names_in(source) & modules.keys()):
+            found.setdefault(modules[name], []).append(path)
     return found
 
 
@@ -113,6 +127,11 @@ def _imports(source: str) -> set[str]:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def _texts(source: str) -> set[str]:
+    constants = (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Constant))
+    return {each.value for each in constants if isinstance(each.value, str)}
 
 
 def read_contexts(data: Path, top: Path) -> dict[str, dict[int, list[str]]]:
