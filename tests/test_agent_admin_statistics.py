@@ -10,6 +10,7 @@ from proxy_support import identity
 
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.accounting.report import Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Entry, Pending
@@ -106,6 +107,7 @@ def test_a_port_has_its_requests_and_its_last_answer(statistics: HostStatistics)
         "fixed_ip": "10.0.0.5",
         "state": "served",
         "reason": None,
+        "metadata_options": EffectiveOptions().shown(),
         "addresses": ["169.254.0.5", "fe80::a9fe:5"],
         "requests": 3,
         "last_status": 503,
@@ -117,6 +119,7 @@ def test_a_port_has_its_requests_and_its_last_answer(statistics: HostStatistics)
         "fixed_ip": None,
         "state": "pending",
         "reason": "no record yet",
+        "metadata_options": None,
         "addresses": ["169.254.0.6"],
         "requests": 0,
         "last_status": None,

@@ -38,6 +38,7 @@ from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
+from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.store.configuration import ENABLED
@@ -284,6 +285,8 @@ def port_facts(
         (port_facts(state=replace(RECORD, fixed_ips=())), ["record-without-address"]),
         (port_facts(replace(TAP, attached_mac="fa:16:3e:00:00:99")), ["record-of-other-mac"]),
         (port_facts(agent_view=None), ["agent-sees-otherwise"]),
+        (port_facts(state=replace(RECORD, tags=("metadata:tokens=on",))), ["tag-without-effect"]),
+        (port_facts(state=replace(RECORD, tags=("metadata:tokens=off",))), []),
         (
             port_facts(agent_view=AGENT_VIEW | {"instance_id": None, "reason": "?"}),
             ["agent-sees-otherwise"],
@@ -376,6 +379,8 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
         (error_answer(ProxyError.NOT_READY), 1, ["not-identified"]),
         (error_answer(ProxyError.NOT_CONFIRMED), 1, ["not-confirmed"]),
         (error_answer(ProxyError.RATE_LIMITED), 1, ["over-limit"]),
+        (error_answer(ProxyError.TOKEN_MISSING), 1, ["refused-by-option"]),
+        (error_answer(ProxyError.ENDPOINT_DISABLED), 1, ["refused-by-option"]),
         (error_answer(ProxyError.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
         (error_answer(ProxyError.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
         # The same statuses, but of Nova's making.
@@ -392,6 +397,15 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
 def test_request(answer: Answer, counted: int, expected: list[str]) -> None:
     facts = RequestFacts(RECORD.port_id, RECORD.device_id, answer, counted)
     assert names(request.check(facts)) == expected
+
+
+def test_who_decided_the_option_that_refuses_a_request() -> None:
+    options = EffectiveOptions(
+        options=MetadataOptions(tokens="required"), decided=(("tokens", "port 1, by its tag"),)
+    )
+    answer = error_answer(ProxyError.TOKEN_MISSING)
+    (found,) = request.check(RequestFacts("p", RECORD.device_id, answer, 1, options))
+    assert found.why == "refused by option tokens = required, decided by port 1, by its tag"
 
 
 def endpoint(signed: int | None = 404, unsigned: int | None = 403, **more: Any) -> EndpointFacts:

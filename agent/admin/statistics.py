@@ -176,6 +176,7 @@ class HostStatistics:
             "fixed_ip": identity.fixed_ip if identity else None,
             "state": "served" if identity else "pending",
             "reason": entry.reason if isinstance(entry, Pending) else None,
+            "metadata_options": None if identity is None else identity.options.shown(),
             "addresses": sorted(self._addresses[port_id]),
             "requests": last.requests if last else 0,
             "last_status": last.status if last else None,

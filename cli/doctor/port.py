@@ -153,6 +153,12 @@ AGENT_SEES_OTHERWISE = FAULTS.error(
     "Run the doctor again in a moment. If the finding remains, restart the agent, and keep its "
     "log for a report.",
 )
+TAG_WITHOUT_EFFECT = FAULTS.warning(
+    "tag-without-effect",
+    "A tag of the port looks like a metadata option, and sets none.",
+    "Correct the tag in Neutron: metadata:KEY=VALUE. docs/metadata-options.md has the options and "
+    "their values.",
+)
 GUEST_NEVER_ASKED = FAULTS.note(
     "guest-never-asked",
     "No request from the instance has reached the switch since its flows were installed.",
@@ -443,7 +449,13 @@ def is_instance_port(port: PortFacts) -> bool:
 def check_one(port: PortFacts) -> list[Finding]:
     """One interface, and its record."""
     found = list(_of_interface(port)) or list(_of_record(port))
-    return found or list(_of_agents_view(port))
+    return [*(found or _of_agents_view(port)), *_of_tags(port)]
+
+
+def _of_tags(port: PortFacts) -> Iterator[Finding]:
+    served = port.status.served
+    if served is not None and served.options.unknown:
+        yield Finding(TAG_WITHOUT_EFFECT, ", ".join(served.options.unknown), port.title)
 
 
 def _of_interface(port: PortFacts) -> Iterator[Finding]:

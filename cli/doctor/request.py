@@ -19,7 +19,8 @@ from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
-from ovs_metadata.proxy.http.errors import ProxyError
+from ovs_metadata.metadata_options import DEFAULT_OPTIONS, EffectiveOptions
+from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION, ProxyError
 from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 MAX_ASKED = 8
@@ -56,6 +57,13 @@ OVER_LIMIT = FAULTS.warning(
     "Find out what the instance does. mn-conf get -s shows the limits: rate_limit, "
     "max_connections_per_port, max_requests_per_port.",
 )
+REFUSED_BY_AN_OPTION = FAULTS.note(
+    "refused-by-option",
+    "A metadata option refuses the doctor's request: it has no session token, or the port's "
+    "metadata service is disabled.",
+    "Nothing, if that is intended: the request has reached a worker. Otherwise change the option "
+    "where it is set, in the deployment's configuration or by a tag of the port.",
+)
 NO_ANSWER_FROM_NOVA = FAULTS.error(
     "no-answer-from-nova",
     "The proxy gets no usable answer from Nova.",
@@ -79,13 +87,14 @@ WRONG_INSTANCE = FAULTS.error(
 class RequestFacts:
     """A request that was sent into the switch for the port called `title`.
 
-    counted: packets that the port's hooks met.
+    counted: packets that the port's hooks met. options: the port's.
     """
 
     title: str
     instance_id: str
     answer: Answer
     counted: int
+    options: EffectiveOptions = DEFAULT_OPTIONS
 
 
 def read_answer(config: Config, port: ServedPort, timeout: float) -> RequestFacts:
@@ -93,7 +102,8 @@ def read_answer(config: Config, port: ServedPort, timeout: float) -> RequestFact
     before = _hook_packets(config, port.ofport)
     answer = ask(config, port.ofport, port.interface, timeout)
     counted = _hook_packets(config, port.ofport) - before
-    return RequestFacts(port.record.port_id, port.record.device_id, answer, counted)
+    record = port.record
+    return RequestFacts(record.port_id, record.device_id, answer, counted, port.options)
 
 
 def _hook_packets(config: Config, ofport: int) -> int:
@@ -188,7 +198,7 @@ def check(
             why = f"it is about {uuid}, the record names {facts.instance_id}"
             yield finding(WRONG_INSTANCE, why)
     else:
-        yield finding(*_of_error(answer.status, answer.body))
+        yield finding(*_of_error(answer.status, answer.body, facts.options))
     if facts.counted <= 0:
         yield finding(
             FLOWS_NOT_COUNTING, "a request was answered, and the hook's count is what it was before"
@@ -209,9 +219,14 @@ def _without_limit(limit: str, origins: Mapping[str, str]) -> Advice | None:
     )
 
 
-def _of_error(status: int, body: bytes) -> tuple[Fault, str, str]:
+def _of_error(status: int, body: bytes, options: EffectiveOptions) -> tuple[Fault, str, str]:
     """The fault behind an error, why, and the limit that was reached, if one was."""
     text = body.decode("utf-8", errors="replace").strip()
+    for error, name in REFUSED_BY_OPTION.items():
+        if (error.value.status, error.value.text) == (status, text):
+            value = options.options.by_name()[name]
+            why = f"refused by option {name} = {value}, decided by {options.decided_by(name)}"
+            return REFUSED_BY_AN_OPTION, why, ""
     for error, fault in _FAULT_OF_ANSWER.items():
         if (error.value.status, error.value.text) == (status, text):
             return fault, f"the proxy answers {status}: {text}", _LIMIT_OF_ANSWER.get(error, "")

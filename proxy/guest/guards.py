@@ -16,7 +16,7 @@ import json
 import re
 from typing import NamedTuple, TypeAlias
 
-from ovs_metadata.metadata_options import OPTIONS, EffectiveOptions
+from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.control.identity import Identity
 from ovs_metadata.proxy.http import token
 from ovs_metadata.proxy.http.errors import ProxyError, render_answer
@@ -113,19 +113,7 @@ def _options_answer(
     """Return the effective options, for people in the instance."""
     if path != OPTIONS_PATH or head.method not in {b"GET", b"HEAD"}:
         return None
-    values = effective.options.by_name()
-    shown = {
-        "options": {
-            option.name: {
-                "value": values[option.name],
-                "decided_by": effective.decided_by(option.name),
-            }
-            for option in OPTIONS
-        },
-        "host_names": list(effective.host_names),
-        "unknown_tags": list(effective.unknown),
-    }
-    body = json.dumps(shown, indent=2).encode("ascii") + b"\n"
+    body = json.dumps(effective.shown(), indent=2).encode("ascii") + b"\n"
     answer = render_answer(
         body, ("Content-Type: application/json",), head_only=head.method == b"HEAD"
     )

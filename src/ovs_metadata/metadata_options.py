@@ -200,6 +200,18 @@ class EffectiveOptions:
         """Return the level that decided an option."""
         return dict(self.decided).get(name, DEPLOYMENT)
 
+    def shown(self) -> dict[str, Any]:
+        """Return it for people, as a JSON object: every value, and what decided it."""
+        values = self.options.by_name()
+        return {
+            "options": {
+                name: {"value": value, "decided_by": self.decided_by(name)}
+                for name, value in values.items()
+            },
+            "host_names": list(self.host_names),
+            "unknown_tags": list(self.unknown),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object. Whatever is as by default is left out."""
         data: dict[str, Any] = {
