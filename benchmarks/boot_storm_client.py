@@ -38,7 +38,7 @@ _RETRANSMISSIONS = struct.Struct("=100xI")
 class Storm:
     """What happened: when each guest was done, how long each request took, what went wrong.
 
-    `retries` are requests sent again for want of an answer; `retransmissions` are TCP segments
+    `retries` are requests sent again after none was answered; `retransmissions` are TCP segments
     that guests sent again, those that open a connection among them.
     """
 
@@ -97,7 +97,7 @@ async def _boot_all(
 async def _ask_patiently(
     guest: Guest, path: str, namespace: int, home: int, storm: Storm
 ) -> str | None:
-    """Ask until there is an answer; returns what is wrong with it, or why there is none."""
+    """Ask until there is an answer; returns its fault, or why there is none."""
     for left in reversed(range(TRIES)):
         sock = _socket_in(namespace, home)
         try:
@@ -115,7 +115,7 @@ async def _ask_patiently(
 
 
 async def _ask(sock: socket.socket, guest: Guest, path: str) -> str | None:
-    """Ask once; returns what is wrong with the answer.
+    """Ask once; returns the answer's fault.
 
     Raises:
         OSError: there was none, or not all of it (TimeoutError is one).

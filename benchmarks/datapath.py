@@ -177,7 +177,7 @@ def _upcalls(hypervisor: Hypervisor) -> int:
 
 
 def _received(hypervisor: Hypervisor, guest: Guest) -> int:
-    """Packets that the switch has had from a guest; OVSDB says so only every 5 s."""
+    """Packets that the switch has had from a guest; OVSDB has the number only every 5 s."""
     ofport = hypervisor.ovs.ofport(guest.tap)
     text = hypervisor.ovs.ofctl("dump-ports", hypervisor.bridge, str(ofport))
     return int(text.partition("rx pkts=")[2].partition(",")[0])

@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it. Latencies in ms, of a new connection's making too; seconds as they were."""
+    """The figures of a run. Latencies in ms include making a new connection."""
 
     requests: int
     seconds: float

@@ -28,7 +28,7 @@ class ListedPort:
     here: dict[str, Any] | None
 
     def document(self) -> dict[str, Any]:
-        """Return the record, or what is wrong with it, and `here` if the port is on this host."""
+        """Return the record, or its fault, and `here` if the port is on this host."""
         here = {} if self.here is None else {"here": {**self.here, "ofport": self._ofport}}
         match self.state:
             case PortRecord():

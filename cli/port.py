@@ -151,8 +151,9 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
     """Show all port records, and what the agent of this host knows of them.
 
     That is ofport, port address, requests and the last answer of the ports on this host. Ports here
-    that have no record are shown, too. Records that cannot be used are shown with what is wrong
-    with them. Where records come from OVN's southbound database, only ports on this host are shown.
+    that have no record are shown, too. Records that cannot be used are shown with
+    the reason. Where records come from OVN's southbound database, only ports on this host are
+    shown.
     """
     ports_here, silence = _ports_here(cli)
     if here and silence:

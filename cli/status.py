@@ -35,7 +35,7 @@ START_IT = "start it with: systemctl start ovs-metadata-agent"
 def status(context: click.Context, output: str) -> None:
     """Show the state of this host: agent, ports, requests, Nova's endpoints.
 
-    Works with the agent down, and says so.
+    Works with the agent down, and reports that.
 
     Exit status: 0 the host serves metadata, 1 it does not, or that is unknown, 2 usage. A host
     that is disabled does not.
@@ -119,7 +119,7 @@ class Seen:
         return problems
 
     def _warnings(self) -> list[str]:
-        """What is wrong besides."""
+        """Other problems."""
         warnings = []
         if self.agent_view and self.host is None:
             warnings.append(self.unseen)

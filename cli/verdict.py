@@ -62,7 +62,7 @@ class TraceContext:
         return self.table_names.get(number, f"table {number}")
 
     def ofport(self, number: int) -> str:
-        """An ofport and whose it is."""
+        """An ofport and its interface's name."""
         name = self.interface_name(number)
         return f"port {number} ({name})" if name else f"port {number}"
 

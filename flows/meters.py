@@ -1,6 +1,6 @@
 """Meters: how many packets of one port reach the proxy's namespace in a second. Pure.
 
-A meter has no cookie, so its number and its content say whose it is. Our numbers are FIRST +
+A meter has no cookie, so its number and its content identify its owner. Our numbers are FIRST +
 ofport; OVN and Neutron count from 1. A meter with one of our numbers and other content belongs to
 another program: it stays as it is, and the port of that number has no meter.
 """

@@ -189,7 +189,7 @@ def test_ports_are_chosen_by_network_and_by_agent(cloud: Cloud) -> None:
     assert chosen("--network", one, "--network", two) == set(ports.values())
     assert chosen("--agent", HOSTS[1]) == {ports[one, HOSTS[1]], ports[two, HOSTS[1]]}
     assert chosen("--agent", HOSTS[1], "--network", two) == {ports[two, HOSTS[1]]}
-    # Taken from the host it was bound to, the port still says whose it is.
+    # Unbound from its host, the port still names its agent.
     cloud.api.call("PUT", f"ports/{ports[one, HOSTS[0]]}", {"port": {"binding:host_id": ""}})
     assert ports[one, HOSTS[0]] in chosen("--agent", HOSTS[0])
     cloud.cleanup("--agent", "no-such-host")

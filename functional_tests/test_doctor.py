@@ -120,7 +120,7 @@ def test_for_people_it_fits_on_a_screen(healthy: Ward) -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_without_root_it_says_so() -> None:
+def test_without_root_it_reports_that() -> None:
     program = (
         "import os, sys; os.setuid(65534); from ovs_metadata.cli.main import main; "
         "main(['doctor'], prog_name='ovs-metadata')"

@@ -133,7 +133,7 @@ def test_a_malformed_record_is_reported_once_and_other_ports_are_served(
     wait_for(complaints, "the complaint about the record")
     one, _two = twins
     assert one.identity() == one.instance_id
-    # The flow controller has a store of its own to watch, and says so, too.
+    # The flow controller opens the store, too, and logs the same.
     assert 1 <= len(complaints()) <= 2
     hypervisor.put(guest)
     hypervisor.wait_until_served(guest)

@@ -21,7 +21,7 @@ from ovs_metadata.host.address import METADATA_PORT
 PREFIX = "agent.openstack.metadata"
 
 PROMISED = 1.0
-"""Seconds in which a change is applied; docs/configuration.md says so."""
+"""Seconds in which a change is applied, as docs/configuration.md promises."""
 
 PATIENCE = 60.0
 """Seconds that an agent may take to start or to stop on a busy machine."""

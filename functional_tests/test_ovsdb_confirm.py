@@ -189,7 +189,7 @@ def test_after_a_reconnection_it_follows_the_new_contents(database: OpenVSwitch)
 
     try:
         os.kill(database.ovsdb_pid, signal.SIGSTOP)
-        ovsdb.confirm(note)  # whatever becomes of this one, it is lost with the connection
+        ovsdb.confirm(note)  # answered or not, it is lost with the connection
         database.kill_ovsdb()
         run("ovsdb-tool", "transact", database.database, _add_port("tap1"))
         database.start_ovsdb()

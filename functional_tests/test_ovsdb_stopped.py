@@ -30,7 +30,7 @@ def test_unanswered_changes_are_given_up_and_then_the_connection(
     ovsdb.close()
 
 
-def test_every_command_says_so_in_the_end(database: OpenVSwitch, tmp_path: Path) -> None:
+def test_every_command_reports_that_in_the_end(database: OpenVSwitch, tmp_path: Path) -> None:
     config = tmp_path / "agent.conf"
     config.write_text(
         f"[ovs]\novsdb_connection = {database.connection}\nrundir = {database.rundir}\n"

@@ -1,7 +1,7 @@
-"""Guests with something inside whose network is narrower than it believes: long answers arrive.
+"""Long answers arrive at guests that lead to a network of smaller MTU than its hosts know.
 
-What is inside asks for itself. Its device has an MTU of 1500, and the far end of the link is
-narrower: a bridge drops what does not fit without a word, a router says so to the service address.
+A host inside the guest asks. Its device has an MTU of 1500, and the far end of the link has less: a
+bridge drops longer packets silently, a router reports them to the service address.
 """
 
 import contextlib

@@ -205,10 +205,10 @@ def test_a_child_that_hangs_is_noticed_and_replaced(
 
 
 MANY_LINES = 60
-"""Each thing that fails says so when it begins, and not again for as long as it does."""
+"""Each failure is logged when it begins, and not again while it lasts."""
 
 
-def test_an_agent_without_file_descriptors_says_so_and_recovers(
+def test_an_agent_without_file_descriptors_logs_that_and_recovers(
     serving: tuple[Hypervisor, Guest],
 ) -> None:
     hypervisor, guest = serving
@@ -219,7 +219,7 @@ def test_an_agent_without_file_descriptors_says_so_and_recovers(
     try:
         os.kill(worker, signal.SIGKILL)  # another one needs pipes
         hypervisor.store.delete(guest.port_id)  # the store's file has to be read
-        wait_for(lambda: "open files" in agent.log.read_text(), "the agent to say so")
+        wait_for(lambda: "open files" in agent.log.read_text(), "the agent's line")
         wait_for(lambda: WORKER not in hypervisor.children(), "the worker to end")
     finally:
         resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, limits)
@@ -241,7 +241,7 @@ def test_workers_say_that_their_agent_stood_still_and_outlive_it(
     wait_for(lambda: 'path="/last"' in agent.log.read_text(), "all to be read that is logged")
     with stopped_process(agent.pid):
         # The agent reads it when it goes on.
-        wait_for(lambda: _has_logged(worker), "the worker to say so", 15)
+        wait_for(lambda: _has_logged(worker), "the worker's line", 15)
     wait_for(lambda: "no heartbeat of the agent" in agent.log.read_text(), "the warning")
     wait_for(lambda: "the agent's heartbeat is back" in agent.log.read_text(), "its end")
     counted = re.compile(r"^ovs_metadata_agent_silent_seconds_total [1-9]", re.MULTILINE)

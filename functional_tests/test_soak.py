@@ -12,7 +12,7 @@ WAYS = {"ipv4-new", "ipv4-kept", "ipv4-other", "ipv6-new", "ipv6-kept", "ipv6-ot
 
 @pytest.fixture
 def without(request: pytest.FixtureRequest) -> str:
-    """The part of the agent to be taken out; none unless the test says so."""
+    """The part of the agent to break; none by default."""
     return str(getattr(request, "param", ""))
 
 

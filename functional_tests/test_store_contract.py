@@ -204,7 +204,7 @@ def test_opened_in_the_background_it_follows_once_there_is_a_server(
 
 
 def test_a_server_that_lost_its_data_is_not_believed() -> None:
-    # ZooKeeper itself sees to it: a server refuses clients that have seen more than it has.
+    # ZooKeeper itself ensures it: a server refuses clients that have seen newer data than its own.
     with ZooKeeper() as server:
         store = open_store(server.url)
         store.put(record())

@@ -90,7 +90,7 @@ def test_what_is_written_with_credentials_is_closed_to_others(url: str, security
     store.close()
 
 
-def test_a_follower_that_is_denied_says_so_and_tells_nothing(
+def test_a_denied_follower_logs_that_and_reports_no_state(
     secure: tuple[ZooKeeper, int], url: str, security: Security, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(url, security=security)

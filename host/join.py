@@ -84,7 +84,7 @@ class HostPorts:
     served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
     (missing, or malformed), whose port is bound to another chassis, and for those that are about to
     get another number. undecided: the pending ofports whose record has not been reported yet.
-    refused: what is wrong, by interface name. pending_reasons: why a port is pending, by ofport.
+    refused: the reason, by interface name. pending_reasons: why a port is pending, by ofport.
     Both are words for operators.
     """
 

@@ -46,7 +46,7 @@ _PROBLEMS: Mapping[str, Callable[[object], str | None]] = {
     TENANT_OPTIONS_KEY: _problem_of_tenant_options,
     HOST_NAMES_KEY: problem_of_host_names,
 }
-"""Key → what is wrong with a value."""
+"""Key → the fault of a value."""
 
 
 def policy_of(values: Mapping[str, Any]) -> OptionPolicy:

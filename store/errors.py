@@ -1,4 +1,4 @@
-"""Errors of the store. Every message is one line that says what is wrong."""
+"""Errors of the store. Every message is one line with the fault."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RecordNotFound(StoreError):
 
 
 class MalformedRecord(StoreError):
-    """The record of the port cannot be used; `reason` says what is wrong with it."""
+    """The record of the port cannot be used; `reason` has its fault."""
 
     def __init__(self, port_id: str, reason: str) -> None:
         super().__init__(port_id, reason)

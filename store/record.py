@@ -134,7 +134,7 @@ class PortRecord:
             data: the document, JSON in UTF-8.
 
         Raises:
-            MalformedRecord: the document cannot be used; names the port and what is wrong.
+            MalformedRecord: the document cannot be used; names the port and the fault.
         """
         named = port_id or "(unnamed)"
         try:

@@ -32,7 +32,7 @@ DEADLINE = 20.0
         (b'{"process":"agent"}', '{"process":"agent","process":"worker"}'),
     ],
 )
-def test_a_line_says_whose_it_is_and_is_printable(line: bytes, logged: str) -> None:
+def test_a_line_names_its_process_and_is_printable(line: bytes, logged: str) -> None:
     assert attributed("worker", line) == logged
 
 

@@ -315,7 +315,7 @@ def test_a_document_that_cannot_be_read(host: Host) -> None:
     host.store.write_document(path, b"[", before.version)
     found = host.diagnosis()
     assert names(found) == ["document-malformed"]
-    assert skipped(found) == {HopName.NOVA: "the deployment's configuration is of no use"}
+    assert skipped(found) == {HopName.NOVA: "the deployment's configuration is unusable"}
 
 
 def test_a_port_of_another_host_and_an_unknown_one(host: Host) -> None:

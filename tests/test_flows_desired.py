@@ -1,4 +1,4 @@
-"""Which number of the metadata port the flows name, whatever becomes of that port."""
+"""Which number of the metadata port the flows name, also while the port is away."""
 
 from uuid import uuid4
 

@@ -28,7 +28,7 @@ def test_without_a_usable_pid_file_the_youngest_socket_is_asked(
     assert control_socket(tmp_path) == tmp_path / "ovs-vswitchd.ctl"
 
 
-def test_without_a_socket_it_says_so_and_where_it_looked(tmp_path: Path) -> None:
+def test_without_a_socket_the_error_names_the_directory(tmp_path: Path) -> None:
     with pytest.raises(VswitchdError, match=f"{tmp_path}.*is ovs-vswitchd running"):
         control_socket(tmp_path)
 

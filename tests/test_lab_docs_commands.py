@@ -9,7 +9,7 @@ from docs.docs_commands import WHOLE_SECTIONS, Block, blocks, commands
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_block_is_run_if_the_line_above_it_says_so() -> None:
+def test_a_block_is_run_if_the_line_above_it_marks_it() -> None:
     page = "a\n\n```sh\nnot this\n```\n\n<!-- tested -->\n```sh\nthis\nand this\n```\n"
     assert blocks("page.md", page) == [Block("page.md", 9, "this\nand this\n")]
 

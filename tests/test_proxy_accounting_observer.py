@@ -1,4 +1,4 @@
-"""What becomes of each request: it is counted, and it is a line of the access log."""
+"""Each request is counted, and is a line of the access log."""
 
 import json
 import os

@@ -148,7 +148,7 @@ def test_how_an_answer_is_cut_into_segments_makes_no_difference(
     expected = answer_of([wire], head_only=head_only)
     places = sorted({cut % (len(wire) + 1) for cut in cuts} | {0, len(wire)})
     pieces = [wire[start:end] for start, end in itertools.pairwise(places)]
-    # What is wrong behind the end of an answer, or of its usable part, is not seen by a parser that
+    # A fault behind the end of an answer, or of its usable part, is invisible to a parser that
     # has not got that far.
     got = answer_of(pieces, head_only=head_only)
     if expected == "bad":

@@ -118,7 +118,7 @@ def test_a_request_that_names_no_host_is_no_web_pages() -> None:
 
 
 @pytest.mark.parametrize("name", [*PROXY_HEADERS, b"x_forwarded_for", b"VIA"])
-def test_a_forwarded_request_is_refused_if_the_option_says_so(name: bytes) -> None:
+def test_a_forwarded_request_is_refused_by_the_option(name: bytes) -> None:
     assert answer(head((name, b"x")), proxied="refuse") is ProxyError.FORWARDED
     assert answer(head((name, b"x"))) is None
 

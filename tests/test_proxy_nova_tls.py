@@ -299,7 +299,7 @@ def test_a_context_leaves_no_open_file_behind(authority: Authority) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_the_command_says_in_one_line_which_text_is_of_no_use(tmp_path: Path) -> None:
+def test_the_command_names_an_unusable_text_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "identities.json"
     settings = {"nova_metadata_urls": ["https://127.0.0.1:1"], "nova_ca": "no PEM at all"}
     path.write_text(json.dumps({"identities": {}, "settings": settings}))

@@ -57,7 +57,7 @@ def test_the_record_of_a_compute_port() -> None:
     assert change_of(port()) == Change(PORT_ID, 3, RECORD)
 
 
-def test_the_record_of_a_disabled_port_says_so() -> None:
+def test_the_record_of_a_disabled_port_has_that_state() -> None:
     assert record_of(port(admin_state_up=False)) == replace(RECORD, admin_state_up=False)
 
 

@@ -301,7 +301,7 @@ def test_nothing_on_the_page_can_be_more_than_text() -> None:
     assert read.open == []
 
 
-def test_the_page_needs_nothing_else_and_its_policy_says_so() -> None:
+def test_the_page_needs_nothing_else_and_its_policy_forbids_more() -> None:
     for status in (host(), troubled()):
         for tag, attributes in Reader(page(status)).elements:
             assert tag not in {"script", "img", "iframe", "object", "form", "base"}

@@ -188,7 +188,7 @@ def test_port_list_joins_records_and_what_the_agent_knows(command: Command) -> N
     assert record(2).mac_address in wide
 
 
-def test_port_list_without_an_agent_shows_the_records_and_says_so(command: Command) -> None:
+def test_port_list_without_an_agent_shows_the_records_and_the_reason(command: Command) -> None:
     command.store.put(record(2))
     text = command("port", "list").stdout
     assert record(2).port_id in text

@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 HIDING = re.compile(
     r"\b(told|said|anew|stands?(?!-in)|standing|nobody|whoever|somebody|anybody|everybody|of ours|"
-    r"(?:is|are|be) had|likewise|in force|at an end|signs? of life)\b",
+    r"(?:is|are|be) had|likewise|in force|at an end|signs? of life|says? so|becomes? of|came of|"
+    r"for want of|(?:is|are) of (?:no )?use|whomever|whose it is)\b",
     re.IGNORECASE,
 )
-"""No actor (nobody, whoever, is said), or no noun of the field (in force, anew, sign of life)."""
+"""No actor (nobody, whoever, is said), or no noun of the field (in force, anew, says so)."""
 
 PROGRAMS = (
     *("agent", "benchmarks", "cli", "devstack", "flows", "functional_tests", "host", "proxy"),

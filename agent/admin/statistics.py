@@ -107,7 +107,7 @@ class HostStatistics:
         self.workers: dict[int, WorkerState] = {}
         """The workers that serve, by number: each from its first report until it ends."""
         self.refused: Mapping[str, str] = {}
-        """Interfaces that are refused: what is wrong with each, in words for an operator."""
+        """Interfaces that are refused, each with the reason in words for an operator."""
         self._ports: dict[str, Entry] = {}
         self._addresses: dict[str, list[str]] = {}
         self._activity: dict[str, _PortTotals] = {}

@@ -55,7 +55,7 @@ class Elsewhere:
 
 
 def read_elsewhere(config: Config) -> Elsewhere:
-    """Read it; what cannot be read is left out, since other hops say so."""
+    """Read it; what cannot be read is left out, since other hops report that."""
     selects = [
         {"op": "select", "table": table, "where": [], "columns": columns}
         for table, columns in _COLUMNS.items()

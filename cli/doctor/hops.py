@@ -42,7 +42,7 @@ SOUTHBOUND = Need(
 def _nova(evidence: Evidence, _explained: bool) -> HopReport:
     deployment = evidence.store.documents.deployment
     if deployment is None or deployment.settings is None:
-        raise CannotTell("the deployment's configuration is of no use")
+        raise CannotTell("the deployment's configuration is unusable")
     admin = evidence.agent.admin
     workers = nova.WorkersView(evidence.config.proxy_user, admin.endpoints if admin else ())
     return nova.examine(
@@ -140,7 +140,7 @@ FAULTS: tuple[Fault, ...] = tuple(fault for hop in HOPS for fault in hop.faults)
 
 
 def diagnose(config: Config, wanted: DiagnosisOptions) -> Diagnosis:
-    """Find out what is wrong."""
+    """Examine all hops."""
     with Evidence(config, wanted) as evidence:
         reports = run(HOPS, evidence)
     if config.records != OVN:

@@ -95,7 +95,7 @@ ON_DEAD_VLAN = FAULTS.error(
 )
 PORT_CLOSED = FAULTS.error(
     "port-closed",
-    "The bridge lets no packet through the port: its OpenFlow configuration says so.",
+    "The bridge lets no packet through the port: its OpenFlow configuration forbids it.",
     "Open the port with ovs-ofctl mod-port, and find out which program closed it.",
 )
 LINK_DOWN = FAULTS.error(
@@ -440,7 +440,7 @@ def _on_other_bridge(interface: OtherInterface, bridge: str) -> Finding:
 
 
 def is_instance_port(port: PortFacts) -> bool:
-    """Whether it is an instance's: its record says so, or Nova has written on the interface."""
+    """Whether it is an instance's, by its record, or because Nova has written on the interface."""
     if port.record is not None:
         return port.record.device_owner.startswith(COMPUTE)
     return port.interface.vm_uuid is not None

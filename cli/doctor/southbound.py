@@ -157,6 +157,6 @@ def _speak(host: str, port: int, files: TlsFiles | None) -> None:
         context.check_hostname = False  # as OVN's own programs
         with context.wrap_socket(connection) as secured:
             secured.settimeout(0.5)
-            # A server that refuses our certificate says so after the handshake (TLS 1.3).
+            # A server that refuses our certificate reports that after the handshake (TLS 1.3).
             with contextlib.suppress(TimeoutError):
                 secured.recv(1)

@@ -42,7 +42,7 @@ _REVISION = re.compile(r"[0-9]{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class PortBinding:
-    """What is of use of a row of Port_Binding.
+    """The parts that we need of a row of Port_Binding.
 
     external_ids: those of `KEYS`, without `NEUTRON`. mac: the column, in order. disabled: whether
     OVN drops what comes from the port, which Logical_Flow shows and Port_Binding does not.

@@ -125,7 +125,7 @@ class SouthboundFollower:
         self._wake.close()
 
     def _advance(self) -> str:
-        """Do what there is to do without waiting; returns what is wrong, or nothing."""
+        """Do what there is to do without waiting; returns the problems."""
         try:
             if time.monotonic() >= self._look_at:
                 self._look()

@@ -1,6 +1,6 @@
-"""Nova's contract as data: requests to a metadata service, and what each is answered.
+"""Nova's contract as data: requests to a metadata service, and the response to each.
 
-A request is written for any instance; `Identity` fills in whose it is. The status is what Nova 34
+A request is written for any instance; `Identity` fills in which one. The status is what Nova 34
 behind gunicorn gives, with a Neutron that knows no metadata providers, to an instance that has a
 port with an IPv4 address, a key pair called "lab" and user data.
 """

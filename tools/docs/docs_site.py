@@ -44,7 +44,7 @@ NAVIGATION: dict[str, Sequence[str]] = {
     ),
     "Project": ("CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "CHANGELOG.md"),
 }
-"""The menus. mkdocs says so if a page is in none of them."""
+"""The menus. mkdocs reports pages that are in none of them."""
 
 
 def pages(root: Path) -> list[Path]:

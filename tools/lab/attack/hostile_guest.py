@@ -40,7 +40,7 @@ _SMUGGLED = (
 
 @dataclass
 class HostileGuest:
-    """Whom it is up against, and what has become of it."""
+    """A guest that attacks, with its target and its results."""
 
     host: str
     port: int

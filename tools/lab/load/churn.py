@@ -95,13 +95,13 @@ class Churn:
     # Instances and records change.
 
     def reassign_vm_uuid_first(self) -> None:
-        """A port becomes another instance's: Nova says so first, then the record."""
+        """A port becomes another instance's: first `vm-uuid` changes, then the record."""
         name, instance = self._one(), str(uuid.uuid4())
         self._write_vm_uuid(name, instance)
         self._put(name, device_id=instance)
 
     def reassign_record_first(self) -> None:
-        """A port becomes another instance's: the record says so first, then Nova."""
+        """A port becomes another instance's: first the record changes, then `vm-uuid`."""
         name, instance = self._one(), str(uuid.uuid4())
         self._put(name, device_id=instance)
         self._write_vm_uuid(name, instance)

@@ -19,7 +19,7 @@ REMEMBERED = 24
 """Attempts that may be under way at once; then the oldest is given up."""
 
 DEADLINE = 30.0
-"""Seconds after which it says so and gives up."""
+"""Seconds after which it prints that and gives up."""
 
 REQUEST = b"GET / HTTP/1.0\r\nHost: 169.254.169.254\r\n\r\n"
 

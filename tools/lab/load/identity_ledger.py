@@ -86,7 +86,7 @@ class Ledger:
         )
 
     def explain(self, answer: Answer) -> str:
-        """What is wrong with an answer that is not right, in one line."""
+        """The fault of a wrong answer, in one line."""
         for guest, tenures in self.tenures.items():
             for each in tenures:
                 if each.instance != answer.body:

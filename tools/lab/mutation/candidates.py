@@ -9,7 +9,7 @@ recognized in general, so these rules leave out whole kinds of places:
 - what is logged, and the text of an exception: people read it;
 - `if __name__ == "__main__"`: a test imports the module;
 - `is` against `==`: both give the same for None, a truth value and an enumeration's member;
-- chosen figures: a constant of a module whose name says so (`MAX_…`, `…_TIMEOUT`), and numbers with
+- chosen figures: a constant of a module with such a name (`MAX_…`, `…_TIMEOUT`), and numbers with
   a decimal point in other constants. A test of 10 s against 11 s would repeat the code. The numbers
   of a protocol are facts, and mutants of them are made.
 """

@@ -12,7 +12,7 @@ class Running(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start it, and wait until it is of use."""
+        """Start it, and wait until it works."""
 
     @abstractmethod
     def stop(self) -> None:

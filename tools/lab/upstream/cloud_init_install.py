@@ -34,7 +34,7 @@ class Installation:
 
 
 def install_cloud_init() -> Installation:
-    """Return the unpacked cloud-init, fetching it when there is none; says so on stderr.
+    """Return the unpacked cloud-init, fetching it when there is none, with a line on stderr.
 
     Raises:
         LabError: apt-get or pip failed; the message names the log.

@@ -55,7 +55,7 @@ class Installation:
 
 
 def install_neutron() -> Installation:
-    """Return the installed Neutron, installing it when there is none; says so on stderr.
+    """Return the installed Neutron, installing it when there is none, with a line on stderr.
 
     Raises:
         LabError: pip or making the database failed; the message names the log.

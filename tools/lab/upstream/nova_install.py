@@ -42,7 +42,7 @@ class Installation:
 
 
 def install_nova() -> Installation:
-    """Return the installed Nova, installing it when there is none; says so on stderr.
+    """Return the installed Nova, installing it when there is none, with a line on stderr.
 
     Raises:
         LabError: pip or a migration failed; the message names the log.

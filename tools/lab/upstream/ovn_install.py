@@ -52,7 +52,7 @@ class Installation:
 
 
 def install_ovn(suite: str) -> Installation:
-    """Return the unpacked OVN of a suite, fetching it when there is none; says so on stderr.
+    """Return the unpacked OVN of a suite, fetching it when there is none, with a line on stderr.
 
     Raises:
         LabError: apt-get or dpkg failed; the message names the log.
