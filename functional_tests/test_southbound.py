@@ -111,6 +111,36 @@ def test_the_life_of_a_port(database: Southbound, followed: Followed) -> None:
     assert not followed.received.of(other)
 
 
+def test_a_port_that_leaves_this_chassis(database: Southbound, followed: Followed) -> None:
+    """Its row no longer comes by the chassis; a confirmation waits until it comes by its name."""
+    here, there = database.add_chassis(HERE), database.add_chassis(THERE)
+    ports = new_ports(3)
+    database.add_ports(ports, here)
+    followed.follower.set_ports(ports)
+    records = {port: followed.wait_for_state(port) for port in ports}
+    replica = followed.follower._replica
+    assert replica is not None
+    assert not replica._asked
+    for port, chassis in zip(ports, (there, "", there), strict=True):
+        database.change_port(port, chassis)
+        record = records[port]
+        assert isinstance(record, PortRecord)
+        assert followed.last(port) == (BoundElsewhere(record) if chassis else record)
+        database.change_port(port, here)
+        assert followed.last(port) == record
+
+
+def test_a_chassis_that_comes_later(database: Southbound, followed: Followed) -> None:
+    (port,) = new_ports(1)
+    database.add_ports([port])
+    followed.follower.set_ports([port])
+    record = followed.wait_for_state(port)
+    here = database.add_chassis(HERE)
+    database.change_port(port, here)
+    assert followed.last(port) == record
+    wait_for(lambda: followed.follower.has_chassis, "this chassis")
+
+
 def test_a_port_that_is_followed_later_and_again(database: Southbound, followed: Followed) -> None:
     one, two = new_ports(2)
     database.add_ports([one, two])
@@ -307,7 +337,7 @@ def test_memory_and_traffic_depend_on_this_hosts_ports_alone(
                 figures[others] = (rows, _received(descriptor), took)
     with capsys.disabled():
         sys.stdout.write(f"\nothers: (rows, bytes received, seconds): {figures}\n")
-    assert figures[0][0] == figures[10_000][0] == 51
+    assert figures[0][0] == figures[10_000][0] == 51  # the ports, and this chassis
     assert figures[10_000][1] < figures[0][1] * 1.1
 
 

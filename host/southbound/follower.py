@@ -36,6 +36,10 @@ RETRY_INTERVAL = 1.0
 PATIENCE = 5.0
 """Seconds without a connection that are no problem yet: a server restarts, a cluster elects."""
 
+CLAIM_TIME = 1.0
+"""Seconds that ovn-controller gets for binding a port to this chassis. It takes some milliseconds;
+to ask for a port by name costs the server more."""
+
 SNAPSHOT_DELAY = 1.0
 """Seconds without a connection after which ports are reported from the snapshot; as ZooKeeper's."""
 
@@ -47,6 +51,7 @@ class SouthboundFollower:
         locate: reads where the database is; raises StoreError.
         listener: called with each new state of a port.
         snapshot: of the followed ports; None keeps none.
+        patience: seconds that OVN gets for binding a port here.
     """
 
     confirms_cheaply = False
@@ -56,8 +61,12 @@ class SouthboundFollower:
         locate: Callable[[], Location],
         listener: Listener,
         snapshot: Snapshot | None = None,
+        patience: float = CLAIM_TIME,
     ) -> None:
         self._locate = locate
+        self._patience = patience
+        self._next_due: float | None = None
+        self._uncovered: set[str] = set()
         self._listener_state = ListenerState(BINDINGS, listener)
         self._snapshot = snapshot
         self._unconfirmed: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -100,7 +109,7 @@ class SouthboundFollower:
     def has_chassis(self) -> bool:
         """Whether OVN knows this host, as far as a port has been reported."""
         replica = self._replica
-        return replica is not None and bool(replica.tables["Chassis"].rows)
+        return replica is not None and replica.chassis is not None
 
     def _run(self) -> None:
         while not self._closed:
@@ -111,7 +120,8 @@ class SouthboundFollower:
                 self._report(replica)
                 while not self._unconfirmed.empty():
                     replica.wanted.put(self._unconfirmed.get())
-                replica.confirm_wanted()
+                if self._uncovered <= self._listener_state.unreported():
+                    replica.confirm_wanted()
             else:
                 self._do_without(replica)
                 if not problem and time.monotonic() - self._lost_at > PATIENCE:
@@ -130,9 +140,9 @@ class SouthboundFollower:
             if time.monotonic() >= self._look_at:
                 self._look()
             if self._replica is not None:
-                keys = self._listener_state.keys()
-                self._replica.follow([key for key in keys if is_port_id(key)])
                 self._replica.run()
+                port_ids = set(filter(is_port_id, self._listener_state.keys()))
+                self._next_due = self._replica.follow(port_ids, self._patience)
         except StoreError as error:
             self._look_at = time.monotonic() + RETRY_INTERVAL
             # The connection that there is stays.
@@ -165,12 +175,13 @@ class SouthboundFollower:
         keys, unreported = self._listener_state.keys(), self._listener_state.unreported()
         touched = replica.take_touched()
         wanted = unreported | (keys if touched is None else touched & keys)
-        if not wanted:
-            return
+        wanted |= self._uncovered & keys
         for key in wanted:
             if not is_port_id(key):
                 self._listener_state.report(key, None)
-        for port_id, binding in replica.bindings(wanted & replica.covered()).items():
+        covered = replica.covered()
+        self._uncovered = {key for key in wanted - covered if is_port_id(key)}
+        for port_id, binding in replica.bindings(wanted & covered).items():
             data = binding.to_json() if binding else None
             if self._snapshot:
                 known = CachedNode(data) if data is not None else None
@@ -202,6 +213,8 @@ class SouthboundFollower:
             pauses += [] if due is None else [due]
         if self._replica is None or not self._replica.is_up:
             pauses.append(SNAPSHOT_DELAY / 4)
+        elif self._next_due is not None:
+            pauses.append(self._next_due)
         if self._replica is not None:
             self._replica.wait(waiting)
         waiting.fd_wait(self._wake.fd, poller.POLLIN)

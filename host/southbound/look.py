@@ -39,7 +39,7 @@ def read_ports(
         if states.keys() >= wanted:
             complete.set()
 
-    follower = SouthboundFollower(lambda: location, report)
+    follower = SouthboundFollower(lambda: location, report, patience=0.0)
     try:
         follower.set_ports(wanted)
         if not complete.wait(timeout):

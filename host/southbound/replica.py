@@ -1,10 +1,16 @@
 """The replica of what this host needs of OVN's southbound database.
 
 The server filters the rows (conditional monitoring), so memory and traffic do not depend on the
-deployment. The schema is not fetched: the few columns are the same in all releases of OVN, and a
-start during an outage has to work.
+deployment. It reads a whole table whenever a condition on it changes, and serves all hypervisors in
+one thread. So conditions change seldom: the ports of this chassis come by its row's UUID, and only
+a port that OVN does not bind here is asked for by name. The flows of disabled ports come by their
+actions, for the whole deployment, because they are few.
+
+The schema is not fetched: the few columns are the same in all releases of OVN, and a start during
+an outage has to work.
 """
 
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
@@ -28,16 +34,16 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
         "chassis": {"type": {"key": "uuid", "min": 0, "max": 1}},
         "parent_port": {"type": {"key": "string", "min": 0, "max": 1}},
     },
-    "Logical_Flow": {"match": _TEXT, "actions": _TEXT, "pipeline": _TEXT},
+    "Logical_Flow": {"match": _TEXT, "actions": _TEXT},
 }
 """What is followed of the southbound database, as a schema (RFC 7047) has it."""
 
-_OF_PORT = 'inport == "{}"'
-"""match of the logical flow by which ovn-northd drops what a disabled port sends (northd.c,
-build_lswitch_port_sec_op), and of few others."""
+_DROPS = "reg0[15] = 1; next;"
+"""actions of the logical flow by which ovn-northd drops what a disabled port sends (northd.c,
+build_lswitch_port_sec_op, REGBIT_PORT_SEC_DROP); no other flow has exactly these."""
 
-_DROPS = ("reg0[15] = 1", "drop;")
-"""Actions of that flow; the first is REGBIT_PORT_SEC_DROP."""
+_OF_PORT = 'inport == "{}"'
+"""match of that flow."""
 
 
 class SouthboundReplica(ConfirmingIdl):
@@ -61,31 +67,66 @@ class SouthboundReplica(ConfirmingIdl):
         )
         self.location = location
         self._touched: set[str] | None = None  # None: any port may be
+        self._missing_since: dict[str, float] = {}
+        self._were_here: set[str] = set()
+        self._asked: set[str] = set()
+        self._asked_chassis: UUID | None = None
         self.cond_change("Chassis", [["name", "==", location.chassis]])
-        self.follow(())
+        self.cond_change("Logical_Flow", [["actions", "==", _DROPS]])
+        self.cond_change("Port_Binding", [])
 
     @property
     def is_up(self) -> bool:
         """Whether the rows are those of the database."""
         return bool(self.state == self.IDL_S_MONITORING and self._session.is_connected())
 
-    def follow(self, port_ids: Collection[str]) -> None:
-        """Have the server send the rows of these ports and no others."""
-        chosen = sorted(port_ids)
-        self.cond_change("Port_Binding", [["logical_port", "==", each] for each in chosen])
-        self.cond_change("Logical_Flow", [["match", "==", _OF_PORT.format(e)] for e in chosen])
+    @property
+    def chassis(self) -> UUID | None:
+        """The UUID of this chassis' row; None while OVN does not know it."""
+        return next(iter(self.tables["Chassis"].rows), None)
+
+    def follow(self, port_ids: set[str], patience: float) -> float | None:
+        """Have the server send the rows of these ports.
+
+        Args:
+            port_ids: the ports.
+            patience: seconds that OVN gets for binding a port that is plugged in here.
+
+        Returns:
+            Seconds until the next call is due; None without a limit.
+        """
+        if not self.is_up:
+            self._missing_since = {}
+            return None
+        chassis, now = self.chassis, time.monotonic()
+        rows = self.tables["Port_Binding"].rows.values()
+        here = {row.logical_port for row in rows if chassis and chassis in row.chassis}
+        missing = port_ids - here
+        self._missing_since = {
+            # What has just left this chassis is elsewhere, or bound no more: there is no time.
+            port_id: 0.0 if port_id in self._were_here else self._missing_since.get(port_id, now)
+            for port_id in missing
+        }
+        self._were_here = here
+        due = {port_id: since + patience - now for port_id, since in self._missing_since.items()}
+        wanted = {port_id for port_id, pause in due.items() if pause <= 0}
+        if chassis != self._asked_chassis or not wanted <= self._asked:
+            self._asked, self._asked_chassis = wanted, chassis
+            clauses: list[Any] = [["logical_port", "==", port_id] for port_id in sorted(wanted)]
+            clauses += [["chassis", "==", ["uuid", str(chassis)]]] if chassis else []
+            self.cond_change("Port_Binding", clauses)
+        return min((pause for pause in due.values() if pause > 0), default=None)
 
     def covered(self) -> set[str]:
-        """The ports whose rows are there, if there are any."""
-        found: list[set[str]] = []
-        for name, index in (("Port_Binding", "{}"), ("Logical_Flow", _OF_PORT)):
-            state = self.tables[name].condition_state
-            before, _, after = index.partition("{}")
-            for condition in (state.acked, state.requested):
-                if condition is not None:
-                    texts = (clause[2] for clause in condition if isinstance(clause, list))
-                    found.append({t.removeprefix(before).removesuffix(after) for t in texts})
-        return set.intersection(*found)
+        """The ports whose rows are here, or of which it is known that there is none."""
+        state = self.tables["Port_Binding"].condition_state
+        asked = [
+            {clause[2] for clause in condition if clause is not False and clause[0] != "chassis"}
+            for condition in (state.acked, state.requested)
+            if condition is not None
+        ]
+        rows = self.tables["Port_Binding"].rows.values()
+        return set.intersection(*asked) | {row.logical_port for row in rows}
 
     def take_touched(self) -> set[str] | None:
         """The ports whose rows have changed since the last call; None: any may have."""
@@ -97,12 +138,8 @@ class SouthboundReplica(ConfirmingIdl):
         if not port_ids:
             return {}
         rows = {row.logical_port: row for row in self.tables["Port_Binding"].rows.values()}
-        ours = next(iter(self.tables["Chassis"].rows), None)
-        dropped = {
-            row.match
-            for row in self.tables["Logical_Flow"].rows.values()
-            if row.pipeline == "ingress" and any(each in row.actions for each in _DROPS)
-        }
+        ours = self.chassis
+        dropped = {row.match for row in self.tables["Logical_Flow"].rows.values()}
         return {
             port_id: _binding(row, ours, disabled=_OF_PORT.format(port_id) in dropped)
             if (row := rows.get(port_id))
