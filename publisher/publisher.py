@@ -106,7 +106,7 @@ class Publisher:
                 pause.wait(delay)
                 delay = min(2 * delay, MAX_DELAY)
                 continue
-            queue.settle()
+            queue.task_done()
             problem.found()
             delay = FIRST_DELAY
 

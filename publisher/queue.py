@@ -20,7 +20,7 @@ class ChangeQueue:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._changes: dict[str, Change] = {}
-        # What was taken and is not settled yet.
+        # Taken and not done yet.
         self._taken: Change | None = None
         self._condition = threading.Condition()
 
@@ -36,14 +36,14 @@ class ChangeQueue:
         return True
 
     def take(self) -> Change:
-        """Wait for a change and take it out; `settle` or `give_back` it before the next."""
+        """Wait for a change and take it out; `task_done` or `give_back` it before the next."""
         with self._condition:
             self._condition.wait_for(lambda: self._changes)
             port_id = next(iter(self._changes))
             self._taken = self._changes.pop(port_id)
             return self._taken
 
-    def settle(self) -> None:
+    def task_done(self) -> None:
         """Say that the change taken last is published."""
         with self._condition:
             self._taken = None

@@ -11,7 +11,7 @@ from ovs_metadata.cli.doctor import configuration, flows, nova, port, request
 from ovs_metadata.cli.doctor.advice import Shell, delete_flow, set_value, unset_value, vsctl
 from ovs_metadata.cli.doctor.agent import AgentFacts
 from ovs_metadata.cli.doctor.configuration import DeploymentFacts, DocumentFacts
-from ovs_metadata.cli.doctor.guest_request import Answer
+from ovs_metadata.cli.doctor.guest_request import Response
 from ovs_metadata.cli.doctor.nova import NO_TLS, AskStep, EndpointFacts
 from ovs_metadata.cli.doctor.report import Finding
 from ovs_metadata.cli.doctor.request import RequestFacts
@@ -121,7 +121,9 @@ def test_another_programs_flow_that_leads_to_the_proxy_is_named_though_guests_ar
 
 def test_a_limit_is_removed_where_it_is_set() -> None:
     error = ProxyError.RATE_LIMITED.value
-    limited = RequestFacts("p", "i", Answer(True, status=error.status, body=error.text.encode()), 1)
+    limited = RequestFacts(
+        "p", "i", Response(True, status=error.status, body=error.text.encode()), 1
+    )
     (found,) = request.check(limited, {f"{PREFIX}.rate_limit": "template slow"})
     assert commands(found) == [f"mn-conf unset -t slow {PREFIX}.rate_limit"]
     (found,) = request.check(limited)

@@ -22,7 +22,7 @@ from ovs_metadata.cli.doctor import (
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, ProcessFacts
 from ovs_metadata.cli.doctor.configuration import DeploymentFacts, DocumentFacts, is_enabled
 from ovs_metadata.cli.doctor.flows import FlowFacts, PacketFacts
-from ovs_metadata.cli.doctor.guest_request import Answer
+from ovs_metadata.cli.doctor.guest_request import Response
 from ovs_metadata.cli.doctor.metadata_port import DeviceFacts, NamespaceFacts
 from ovs_metadata.cli.doctor.nova import AskStep, EndpointFacts
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
@@ -360,11 +360,11 @@ def test_flows(facts: FlowFacts, expected: list[str]) -> None:
     assert names(flows.check(facts)) == expected
 
 
-def error_answer(error: ProxyError) -> Answer:
-    return Answer(True, status=error.value.status, body=f"{error.value.text}\n".encode())
+def error_answer(error: ProxyError) -> Response:
+    return Response(True, status=error.value.status, body=f"{error.value.text}\n".encode())
 
 
-GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).encode())
+GOOD = Response(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).encode())
 
 
 @pytest.mark.parametrize(
@@ -372,9 +372,9 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
     [
         (GOOD, 1, []),
         (GOOD, 0, ["flows-not-counting"]),
-        (Answer(False), 0, ["request-unanswered"]),
-        (Answer(False, refused=True), 1, ["request-refused"]),
-        (Answer(True), 1, ["no-answer-from-nova"]),
+        (Response(False), 0, ["request-unanswered"]),
+        (Response(False, refused=True), 1, ["request-refused"]),
+        (Response(True), 1, ["no-answer-from-nova"]),
         (error_answer(ProxyError.NO_INTERFACE), 1, ["not-identified"]),
         (error_answer(ProxyError.NOT_READY), 1, ["not-identified"]),
         (error_answer(ProxyError.NOT_CONFIRMED), 1, ["not-confirmed"]),
@@ -384,17 +384,17 @@ GOOD = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).enco
         (error_answer(ProxyError.NO_ENDPOINT), 1, ["no-answer-from-nova"]),
         (error_answer(ProxyError.ENDPOINT_SILENT), 1, ["no-answer-from-nova"]),
         # The same statuses, but of Nova's making.
-        (Answer(True, status=404, body=b"<html>"), 1, ["answered-with-error"]),
-        (Answer(True, status=503, body=b""), 1, ["answered-with-error"]),
-        (Answer(True, status=200, body=b'{"uuid": "other"}'), 1, ["wrong-instance"]),
-        (Answer(True, status=200, body=b"nonsense"), 1, ["nova-not-nova"]),
-        (Answer(True, status=200, body=b"[]"), 1, ["nova-not-nova"]),
-        (Answer(True, status=200, body=b"{}"), 1, ["nova-not-nova"]),
-        (Answer(True, status=200, body=b'{"uuid": null}'), 1, ["nova-not-nova"]),
-        (Answer(True, status=200, body=b'{"uuid": ' + b"[" * 9999), 1, ["nova-not-nova"]),
+        (Response(True, status=404, body=b"<html>"), 1, ["answered-with-error"]),
+        (Response(True, status=503, body=b""), 1, ["answered-with-error"]),
+        (Response(True, status=200, body=b'{"uuid": "other"}'), 1, ["wrong-instance"]),
+        (Response(True, status=200, body=b"nonsense"), 1, ["nova-not-nova"]),
+        (Response(True, status=200, body=b"[]"), 1, ["nova-not-nova"]),
+        (Response(True, status=200, body=b"{}"), 1, ["nova-not-nova"]),
+        (Response(True, status=200, body=b'{"uuid": null}'), 1, ["nova-not-nova"]),
+        (Response(True, status=200, body=b'{"uuid": ' + b"[" * 9999), 1, ["nova-not-nova"]),
     ],
 )
-def test_request(answer: Answer, counted: int, expected: list[str]) -> None:
+def test_request(answer: Response, counted: int, expected: list[str]) -> None:
     facts = RequestFacts(RECORD.port_id, RECORD.device_id, answer, counted)
     assert names(request.check(facts)) == expected
 

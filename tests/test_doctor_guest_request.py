@@ -10,7 +10,7 @@ import pytest
 from test_doctor_tcp import ACK, FIN, PSH, RST, SYN, Server, segment
 
 from ovs_metadata.cli.doctor import guest_request
-from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible, ask
+from ovs_metadata.cli.doctor.guest_request import NotPossible, Response, ask
 from ovs_metadata.cli.doctor.tcp_client import TcpClient
 from ovs_metadata.flows import wire
 from ovs_metadata.flows.packets import End
@@ -59,7 +59,7 @@ class Rig:
         monkeypatch.setattr(guest_request, "RESEND_INTERVAL", 0.01)
         monkeypatch.setattr(wire, "packet_out_message", lambda _port, frame: frame)
 
-    def ask(self, answers: Callable[[bytes], list[bytes]], timeout: float = 5.0) -> Answer:
+    def ask(self, answers: Callable[[bytes], list[bytes]], timeout: float = 5.0) -> Response:
         device, tap = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with device:
             self.switch = Switch(device, answers)
@@ -104,7 +104,7 @@ def flags_of(rig: Rig) -> list[int]:
 
 
 def test_an_answer_and_a_clean_end(rig: Rig) -> None:
-    assert rig.ask(rig.answering(ANSWER)) == Answer(connected=True, status=200, body=b"{}")
+    assert rig.ask(rig.answering(ANSWER)) == Response(connected=True, status=200, body=b"{}")
     assert flags_of(rig) == [SYN, PSH | ACK, FIN | ACK]
     assert rig.switch
     assert len(rig.switch.others) == 1, "the barrier"
@@ -112,7 +112,7 @@ def test_an_answer_and_a_clean_end(rig: Rig) -> None:
 
 @pytest.mark.parametrize("answer", [b"220 mail.example ESMTP\r\n", b"HTTP/1.1 two hundred\r\n"])
 def test_an_answer_that_is_no_http(rig: Rig, answer: bytes) -> None:
-    assert rig.ask(rig.answering(answer)) == Answer(connected=True)
+    assert rig.ask(rig.answering(answer)) == Response(connected=True)
 
 
 def test_a_connection_that_is_refused(rig: Rig) -> None:
@@ -120,18 +120,18 @@ def test_a_connection_that_is_refused(rig: Rig) -> None:
         rig._to(frame)
         return [rig.server.frame(RST | ACK, 0, segment(frame)[0] + 1)]
 
-    assert rig.ask(answers) == Answer(connected=False, refused=True)
+    assert rig.ask(answers) == Response(connected=False, refused=True)
     assert flags_of(rig) == [SYN]
 
 
 def test_no_server_accepts(rig: Rig) -> None:
-    assert rig.ask(lambda _frame: [], timeout=0.1) == Answer(connected=False)
+    assert rig.ask(lambda _frame: [], timeout=0.1) == Response(connected=False)
     assert len(flags_of(rig)) > 1, "the SYN is sent again"
     assert set(flags_of(rig)) == {SYN}
 
 
 def test_a_connection_without_an_end_is_reset(rig: Rig) -> None:
-    assert rig.ask(rig.answering(b"", ACK), timeout=0.1) == Answer(connected=True)
+    assert rig.ask(rig.answering(b"", ACK), timeout=0.1) == Response(connected=True)
     assert flags_of(rig)[-1] == RST | ACK
 
 

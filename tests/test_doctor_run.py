@@ -16,7 +16,7 @@ from ovs_metadata.cli.doctor import evidence, flows, metadata_port, nova, port, 
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, ProcessFacts
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.flows import FlowFacts, PacketFacts
-from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible
+from ovs_metadata.cli.doctor.guest_request import NotPossible, Response
 from ovs_metadata.cli.doctor.hops import HOPS, diagnose, unreadable
 from ovs_metadata.cli.doctor.metadata_port import DeviceFacts, NamespaceFacts
 from ovs_metadata.cli.doctor.nova import AskStep, EndpointFacts
@@ -181,7 +181,9 @@ class Host:
             wanted_listening=LISTENING,
         )
         self.flows = FlowFacts(())
-        self.answer = Answer(True, status=200, body=json.dumps({"uuid": RECORD.device_id}).encode())
+        self.answer = Response(
+            True, status=200, body=json.dumps({"uuid": RECORD.device_id}).encode()
+        )
         self.endpoint = EndpointFacts(URL, signed=200, unsigned=403)
         self.asked_for: list[tuple[str, float]] = []
         self.askers: list[nova.Asker] = []
@@ -387,7 +389,7 @@ def lacking() -> FlowFacts:
 def test_a_request_that_fails_for_a_known_reason_is_not_waited_for_and_no_finding(
     host: Host,
 ) -> None:
-    host.flows, host.answer = lacking(), Answer(False)
+    host.flows, host.answer = lacking(), Response(False)
     found = host.diagnosis()
     assert names(found) == ["flows-missing"]
     assert host.asked_for == [("tap1", 1.0)]
@@ -395,16 +397,16 @@ def test_a_request_that_fails_for_a_known_reason_is_not_waited_for_and_no_findin
 
 
 def test_a_request_that_fails_for_no_known_reason(host: Host) -> None:
-    host.answer = Answer(False)
+    host.answer = Response(False)
     found = host.diagnosis()
     assert names(found) == ["request-unanswered"]
-    ((_tap, patience),) = host.asked_for
-    assert patience > 1
+    ((_tap, timeout),) = host.asked_for
+    assert timeout > 1
 
 
 def test_the_answer_for_another_instance_is_always_reported(host: Host) -> None:
     host.flows = lacking()
-    host.answer = Answer(True, status=200, body=b'{"uuid": "other"}')
+    host.answer = Response(True, status=200, body=b'{"uuid": "other"}')
     assert names(host.diagnosis()) == ["flows-missing", "wrong-instance"]
 
 
@@ -416,7 +418,7 @@ def test_no_request_if_none_is_wanted(host: Host) -> None:
 
 def test_nova_explains_the_request(host: Host) -> None:
     host.endpoint = EndpointFacts(URL, failed=AskStep.CONNECT, why="refused")
-    host.answer = Answer(True)
+    host.answer = Response(True)
     assert names(host.diagnosis()) == ["nova-unreachable"]
 
 

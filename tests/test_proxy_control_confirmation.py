@@ -214,7 +214,7 @@ def test_in_any_order_no_answer_is_confirmed_too_early_or_never(steps: list[str]
 def test_how_long_a_confirmation_may_be_put_off(
     answers: list[float], confirmations: list[float], seconds: float
 ) -> None:
-    assert confirmation.patience(answers, confirmations) == pytest.approx(seconds)
+    assert confirmation.best_delay(answers, confirmations) == pytest.approx(seconds)
 
 
 SECONDS = st.floats(0, 100)
@@ -229,7 +229,7 @@ SECONDS = st.floats(0, 100)
 def test_a_confirmation_that_is_put_off_is_back_before_the_answer(
     answers: list[float], confirmations: list[float], begun_late: float, takes: float
 ) -> None:
-    put_off = confirmation.patience(answers, confirmations)
+    put_off = confirmation.best_delay(answers, confirmations)
     assert put_off >= 0
     if put_off:
         back = put_off + begun_late + takes * sum(confirmations) / len(confirmations)

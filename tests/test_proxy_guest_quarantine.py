@@ -19,9 +19,9 @@ def guarded() -> Iterator[tuple[Quarantine, socket.socket]]:
         yield quarantine, listener
 
 
-def connects(listener: socket.socket, address: str, patience: float = 10.0) -> bool:
+def connects(listener: socket.socket, address: str, timeout: float = 10.0) -> bool:
     try:
-        socket.create_connection((address, listener.getsockname()[1]), patience).close()
+        socket.create_connection((address, listener.getsockname()[1]), timeout).close()
     except TimeoutError:
         return False
     return True
@@ -35,7 +35,7 @@ def turn_away(quarantine: Quarantine, address: str, times: int, now: float = 100
 def test_a_guest_that_keeps_connecting_is_shut_out_and_no_other() -> None:
     with guarded() as (quarantine, listener):
         turn_away(quarantine, NUISANCE, 4)
-        assert not connects(listener, NUISANCE, patience=0.3)
+        assert not connects(listener, NUISANCE, timeout=0.3)
         assert connects(listener, NEIGHBOUR)
 
 
@@ -51,7 +51,7 @@ def test_it_is_over_when_its_time_is() -> None:
     with guarded() as (quarantine, listener):
         turn_away(quarantine, NUISANCE, 4)
         quarantine.sweep(104.9)
-        assert not connects(listener, NUISANCE, patience=0.3)
+        assert not connects(listener, NUISANCE, timeout=0.3)
         quarantine.sweep(105.0)
         assert connects(listener, NUISANCE)
 

@@ -22,7 +22,7 @@ def drain(queue: ChangeQueue) -> list[Change]:
     taken = []
     while not queue.wait_empty(0):
         taken.append(queue.take())
-        queue.settle()
+        queue.task_done()
     return taken
 
 
@@ -83,12 +83,12 @@ def test_beyond_the_limit_only_ports_that_wait_already_are_taken() -> None:
     assert drain(queue) == [change(1), change(2, 2)]
 
 
-def test_it_is_empty_when_what_was_taken_is_settled() -> None:
+def test_it_is_empty_when_taken_changes_are_done() -> None:
     queue = ChangeQueue()
     queue.put(change(1))
     queue.take()
     assert not queue.wait_empty(0)
-    queue.settle()
+    queue.task_done()
     assert queue.wait_empty(0)
 
 

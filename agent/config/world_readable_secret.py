@@ -40,7 +40,7 @@ class WorldReadableSecretCheck:
         self._store = store
         self._host = host
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ovs-metadata-exposure", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="ovs-metadata-secret", daemon=True)
         self._thread.start()
 
     @property

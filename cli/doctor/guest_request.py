@@ -58,7 +58,7 @@ class NotPossible(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What became of a request. `status` is None without a whole answer; `body` is not for eyes."""
 
     connected: bool
@@ -67,7 +67,7 @@ class Answer:
     body: bytes = b""
 
 
-def ask(config: Config, ofport: int, device: str, timeout: float) -> Answer:
+def ask(config: Config, ofport: int, device: str, timeout: float) -> Response:
     """Ask for the metadata of the instance behind a port.
 
     Args:
@@ -173,12 +173,12 @@ class _Received:
         return io.BytesIO(self._data)
 
 
-def _answer(client: TcpClient) -> Answer:
+def _answer(client: TcpClient) -> Response:
     if not client.received:
-        return Answer(client.connected, client.refused)
+        return Response(client.connected, client.refused)
     response = http.client.HTTPResponse(_Received(client.received))  # type: ignore[arg-type]
     try:
         response.begin()
-        return Answer(connected=True, status=response.status, body=response.read())
+        return Response(connected=True, status=response.status, body=response.read())
     except (http.client.HTTPException, ValueError):
-        return Answer(connected=True)
+        return Response(connected=True)

@@ -12,7 +12,7 @@ from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.schema import PREFIX, known_keys
 from ovs_metadata.cli.doctor.advice import Advice, unset_value
 from ovs_metadata.cli.doctor.flows import FLOWS_NOT_COUNTING
-from ovs_metadata.cli.doctor.guest_request import Answer, NotPossible, ask
+from ovs_metadata.cli.doctor.guest_request import NotPossible, Response, ask
 from ovs_metadata.cli.doctor.nova import NOVA_NOT_NOVA
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.flows.dump import dump_flows
@@ -92,7 +92,7 @@ class RequestFacts:
 
     title: str
     instance_id: str
-    answer: Answer
+    answer: Response
     counted: int
     options: EffectiveOptions = DEFAULT_OPTIONS
 

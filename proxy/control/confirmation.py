@@ -6,7 +6,7 @@ confirmation that the agent begins after the request has arrived: with it, the t
 change that the sources had committed by then.
 
 One confirmation runs at a time, and serves all requests that arrived before it began. So each
-begins as late as it can (`patience`): in time to be back before Nova's response, and at once
+begins as late as it can (`best_delay`): in time to be back before Nova's response, and at once
 if a response waits for it.
 
 Belongs to the event loop's thread. Lives as long as the worker.
@@ -26,10 +26,10 @@ TIMER_ERROR = 0.001
 
 REMEMBERED_RESPONSES = 32
 REMEMBERED_CONFIRMATIONS = 16
-"""How many of the last responses and confirmations `patience` considers."""
+"""How many of the last responses and confirmations `best_delay` considers."""
 
 
-def patience(responses: Collection[float], confirmations: Collection[float]) -> float:
+def best_delay(responses: Collection[float], confirmations: Collection[float]) -> float:
     """Return how many seconds a confirmation may wait after a request is sent to Nova.
 
     The estimate of the next response is the quickest of the last ones. The estimate of the
@@ -89,7 +89,7 @@ class Confirmations:
         if self._ask is None:
             return 0
         if self._timer is None:
-            self._timer = self._later(patience(self._responses, self._confirmations), self._due)
+            self._timer = self._later(best_delay(self._responses, self._confirmations), self._due)
         # A running confirmation may have begun before this request arrived.
         return self._asked + 1
 
