@@ -4,15 +4,18 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor, serve_guest
 
+from lab.rig import browser
 from lab.rig.container import Container, macvlan, nested, routed
 from lab.rig.guest import Guest
 from lab.rig.guest_client import ANY_IPV4, accepted, begin
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import wait_for
+from lab.upstream.botocore_install import botocore_python
 
 ASK = "/latest/meta-data/instance-id"
 SOON = 2.0
@@ -229,3 +232,51 @@ def test_a_tag_of_a_port_guards_it_and_the_guest_sees_what_decided(
     finally:
         cloud.put(guest, revision_number=3)
         _wait_for_flows(cloud, guest, 0)
+
+
+REBOUND = "--host-resolver-rules=MAP evil.example 169.254.169.254"
+"""The name of a web page that has changed its address, as DNS rebinding does."""
+
+
+def test_a_browser_reads_metadata_under_a_pages_name_unless_hosts_are_literal(
+    cloud: Hypervisor, guest: Guest
+) -> None:
+    page = f"http://evil.example{ASK}"
+    instance = guest.curl(ASK)[1]
+    assert instance in browser.look(page, guest.name, REBOUND).dom
+    cloud.deploy(**{"options.hosts": "literal"})
+    try:
+        wait_for(lambda: guest.curl(ASK, "-H", "Host: evil.example")[0] == 403, "the option")
+        refused = browser.look(page, guest.name, REBOUND).dom
+        assert instance not in refused
+        assert "Put the address of the metadata service into the URL" in refused
+        assert instance in browser.look(f"http://169.254.169.254{ASK}", guest.name).dom
+    finally:
+        cloud.deploy(**{"options.hosts": None})
+        wait_for(lambda: guest.curl(ASK, "-H", "Host: evil.example")[0] == 200, "the default")
+
+
+SDK = """
+from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
+few = {"timeout": 5, "num_attempts": 1}
+print(InstanceMetadataRegionFetcher(**few).retrieve_region())
+print(InstanceMetadataFetcher(**few).retrieve_iam_role_credentials())
+"""
+
+
+@pytest.mark.parametrize("tokens", ["off", "optional", "required"])
+def test_amazons_sdk_gets_what_it_asks_for(
+    cloud: Hypervisor, guest: Guest, sdk: Path, tokens: str
+) -> None:
+    zone = guest.curl("/latest/meta-data/placement/availability-zone")[1]
+    with options(cloud, guest, tokens=tokens):
+        command = ("env", "-i", str(sdk), "-I", "-c", SDK)
+        region, credentials = guest.run(*command).splitlines()
+        # A region is a zone without its last letter; Nova has no credentials.
+        assert (region, credentials) == (zone[:-1], "{}")
+
+
+@pytest.fixture(scope="module")
+def sdk() -> Path:
+    """An interpreter with Amazon's SDK, fetched outside the tests' time limit."""
+    return botocore_python()

@@ -23,13 +23,13 @@ class Seen:
     console: list[str]
 
 
-def look(url: str, namespace: str, timeout: float = 60.0) -> Seen:
-    """Load a page from within a network namespace.
+def look(url: str, namespace: str, *options: str, timeout: float = 60.0) -> Seen:
+    """Load a page from within a network namespace; `options` are more options of Chromium.
 
     Raises:
         LabError: there is no page, or no browser.
     """
-    done = _run(namespace, timeout, "--dump-dom", url)
+    done = _run(namespace, timeout, *options, "--dump-dom", url)
     # Chromium logs messages of the page's console as "…:INFO:CONSOLE:…" or "…:CONSOLE(line)…".
     return Seen(done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line])
 
