@@ -55,6 +55,7 @@ class Agent:
         self._failure: StoreError | None = None
         self._service: Service | None = None
         self._live: LiveDeployment | None = None
+        self._store: Store | None = None
         self._statistics = HostStatistics()
         self._idle_because = ""
 
@@ -90,6 +91,7 @@ class Agent:
                 open_configured_store, self._config, wait=None, on_fatal=fail, snapshot="agent"
             )
             opened.push_async_callback(asyncio.to_thread, store.close)
+            self._store = store
             live = await asyncio.to_thread(LiveDeployment, store, self._config.host, wake)
             opened.push_async_callback(asyncio.to_thread, live.close)
             self._live = live
@@ -145,6 +147,7 @@ class Agent:
             children=tuple(self._service.children()) if self._service else (),
             serves=self._service.serves() if self._service else {},
             file=as_text(self._config),
+            store_disconnected=self._store.disconnected_for() if self._store else None,
         )
 
     def _status(self, live: LiveDeployment) -> Status:

@@ -44,6 +44,7 @@ _SHAPES = {
         "enabled": bool | None,
         "children": [{"name": str, "running": bool}],
         "file": [{"name": str, "value": str}],
+        "store_disconnected": int | float | None,
         "ports": _COUNTS,
         "endpoints": [_ENDPOINT],
         "recent": (NoneType, _RECENT),

@@ -23,6 +23,9 @@ from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.store import Store
 
+BRIEFLY = 10.0
+"""Seconds for which a lost connection to the store is nothing to report."""
+
 MAX_LISTED = 20
 """How many ports that are not served are listed for people."""
 
@@ -123,6 +126,12 @@ class Seen:
         warnings = []
         if self.agent_view and self.host is None:
             warnings.append(self.unseen)
+        lost = self.agent_view["store_disconnected"] if self.agent_view else None
+        if lost and lost > BRIEFLY:
+            warnings.append(
+                f"the agent has had no connection to the store for {lost:.0f} s: new instances get "
+                "no metadata"
+            )
         for child in self.agent_view["children"] if self.agent_view else ():
             if not child["running"]:
                 warnings.append(f"the {child['name']} has ended, and is about to be started again")

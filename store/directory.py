@@ -134,6 +134,10 @@ class DirectoryNodes:
                 time.sleep(LOCK_INTERVAL)
             yield held
 
+    def disconnected_for(self) -> float:
+        """See `Nodes`."""
+        return 0.0
+
     def close(self) -> None:
         """See `Nodes`."""
         while self._followers:

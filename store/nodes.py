@@ -65,5 +65,8 @@ class Nodes(Protocol):
     def lock(self, path: str, wait: float | None) -> AbstractContextManager[bool]:
         """See `Store`; `path` is that of the lock."""
 
+    def disconnected_for(self) -> float:
+        """See `Store`."""
+
     def close(self) -> None:
         """See `Store`."""

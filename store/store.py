@@ -217,6 +217,10 @@ class Store:
         """
         return self.nodes.lock(layout.lock_path(name), wait)
 
+    def disconnected_for(self) -> float:
+        """Seconds since the connection was lost, 0 while there is one. Does not block."""
+        return self.nodes.disconnected_for()
+
     def close(self) -> None:
         """Close all followers and announcements, and the connection."""
         self.nodes.close()

@@ -83,7 +83,7 @@ def agent(listen: Listen, *, problems: tuple[str, ...] = (), host: str = "cn-1")
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),
     )
-    about = AgentView(host, "br-int", True, "abc", children)
+    about = AgentView(host, "br-int", True, "abc", children, store_disconnected=61.2)
     with answering(listen, statistics, lambda: problems, lambda: about):
         yield
 
@@ -111,7 +111,10 @@ def test_status_of_an_agent_that_serves(command: Command) -> None:
     assert (found["serving"], found["problems"]) == (True, [])
     assert found["agent_pid"] == os.getpid()
     warnings = " ".join(found["warnings"])
-    for expected in ("OVSDB at", "proxy worker 0 has ended", "http://nova:8775 fails: refused"):
+    for expected in (
+        *("OVSDB at", "proxy worker 0 has ended", "http://nova:8775 fails: refused"),
+        "no connection to the store for 61 s: new instances get no metadata",
+    ):
         assert expected in warnings
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from docs.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, panels
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.agent.admin.status import AgentView
+from ovs_metadata.agent.child_process import Child
 from ovs_metadata.proxy.accounting.report import CAUSES, REFUSALS
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
 DOC = Path(__file__).parents[1] / "docs" / "status.md"
+
+VIEW = AgentView(
+    enabled=True,
+    generation="0123",
+    children=(Child("flow controller", 1, running=True),),
+    serves={4: True},
+    store_disconnected=0.0,
+)
 
 OF_PROMETHEUS = {"up"}
 """Metrics that Prometheus makes itself."""
@@ -29,7 +40,7 @@ def there() -> dict[str, set[str]]:
     statistics = HostStatistics()
     endpoint = EndpointHealth("http://nova", healthy=True, since=5.0, last_error="")
     statistics.workers[0] = WorkerState(1, (endpoint,))
-    text = generate_latest(make_registry(statistics, lambda: True, lambda: True)).decode()
+    text = generate_latest(make_registry(statistics, lambda: True, lambda: VIEW)).decode()
     return {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(text)
@@ -69,6 +80,32 @@ def test_every_alert_is_seen_to_fire_and_seen_to_stay_silent() -> None:
     assert set(re.findall(r"eval_time: 40m, alertname: (\w+) }", tests)) == alerts
 
 
+def test_every_alert_leads_to_its_line_in_the_documentation() -> None:
+    alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text())
+    runbooks = re.findall(r"runbook_url: \S+/status\.html#(\w+)$", ALERTS.read_text(), re.MULTILINE)
+    assert runbooks == alerts
+    anchors = re.findall(r'<a id="(\w+)"></a>`(\w+)`', DOC.read_text())
+    assert sorted(anchors) == sorted((name, name) for name in alerts)
+
+
+def test_what_the_agent_does_not_know_has_no_sample() -> None:
+    text = generate_latest(make_registry(HostStatistics(), lambda: False)).decode()
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    unknown = ("enabled", "flow_controller_up", "store_disconnected", "configuration_info")
+    assert not [
+        line
+        for line in samples
+        if line.startswith(tuple(f"ovs_metadata_{each}" for each in unknown))
+    ]
+
+
+def test_a_flow_controller_that_hangs_is_down() -> None:
+    hanging = Child("flow controller", 1, running=True, hangs=True)
+    assert replace(VIEW, children=(hanging,)).flow_controller_up is False
+    assert VIEW.flow_controller_up is True
+    assert replace(VIEW, children=()).flow_controller_up is None
+
+
 def test_the_dashboard_shows_every_metric_there_is() -> None:
     shown = {name for query in dashboard_queries() for name in _METRIC.findall(query)}
     bases = {re.sub(r"_(bucket|sum|count)$", "", name) for name in there()}
@@ -103,5 +140,7 @@ def test_panels_say_what_they_show_and_ask_the_chosen_prometheus() -> None:
 
 def test_every_alert_is_documented_with_its_severity() -> None:
     rules = re.findall(r"- alert: (\w+)\n(?:.|\n)*?severity: (\w+)", ALERTS.read_text())
-    rows = re.findall(r"^\| `(OvsMetadata\w+)` \| (\w+) \|", DOC.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| <a id=\"\w+\"></a>`(OvsMetadata\w+)` \| (\w+) \|", DOC.read_text(), re.MULTILINE
+    )
     assert sorted(rows) == sorted(rules)

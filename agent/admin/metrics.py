@@ -4,7 +4,7 @@
 renders, at each request.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from ovs_metadata import __version__
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
-from ovs_metadata.host.address import IpVersion
+from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.logs import standard_error
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram
 from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION
@@ -29,12 +29,11 @@ PREFIX = "ovs_metadata_"
 def make_registry(
     statistics: HostStatistics,
     is_ready: Callable[[], bool],
-    is_enabled: Callable[[], bool | None] = lambda: None,
-    serves: Callable[[], Mapping[IpVersion, bool]] = dict,
+    view: Callable[[], AgentView] = AgentView,
 ) -> CollectorRegistry:
     """Return a registry of its own with all of the agent's metrics, its own process included."""
     registry = CollectorRegistry()
-    registry.register(HostCollector(statistics, is_ready, is_enabled, serves))
+    registry.register(HostCollector(statistics, is_ready, view))
     ProcessCollector(registry=registry)
     return registry
 
@@ -46,34 +45,50 @@ class HostCollector(Collector):
         self,
         statistics: HostStatistics,
         is_ready: Callable[[], bool],
-        is_enabled: Callable[[], bool | None] = lambda: None,
-        serves: Callable[[], Mapping[IpVersion, bool]] = dict,
+        view: Callable[[], AgentView] = AgentView,
     ) -> None:
-        """Make it; `is_enabled` returns None while the configuration is unknown."""
         self._statistics = statistics
         self._is_ready = is_ready
-        self._is_enabled = is_enabled
-        self._serves = serves
+        self._view = view
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics as they are now."""
         yield InfoMetricFamily(PREFIX + "build", "The agent's version.", {"version": __version__})
         yield _gauge("ready", "1 if this host serves metadata, as /healthz says.", self._is_ready())
-        yield self._enabled()
-        yield self._served()
+        yield from _of_agent(self._view())
         yield from _counters(self._statistics.totals)
         yield from _gauges(self._statistics)
 
-    def _enabled(self) -> Metric:
-        text = "1 if the deployment's configuration enables this host; absent until it is known."
-        return GaugeMetricFamily(PREFIX + "enabled", text, value=self._is_enabled())
 
-    def _served(self) -> Metric:
-        text = "1 if guests can be served over this IP version; absent if the kernel has it off."
-        served = GaugeMetricFamily(PREFIX + "ip_version_served", text, labels=["version"])
-        for version, is_served in sorted(self._serves().items()):
-            served.add_metric([str(version)], float(is_served))
-        return served
+def _of_agent(view: AgentView) -> Iterator[Metric]:
+    """What the agent knows of itself. A value that it does not know yet is absent."""
+    yield _known(
+        "enabled",
+        "1 if the deployment's configuration enables this host; absent until it is known.",
+        view.enabled,
+    )
+    served = GaugeMetricFamily(
+        PREFIX + "ip_version_served",
+        "1 if guests can be served over this IP version; absent if the kernel has it off.",
+        labels=["version"],
+    )
+    for version, is_served in sorted(view.serves.items()):
+        served.add_metric([str(version)], float(is_served))
+    yield served
+    yield _known(
+        "flow_controller_up",
+        "1 if the agent's flow controller runs and sends heartbeats; absent if it has none.",
+        view.flow_controller_up,
+    )
+    yield _known(
+        "store_disconnected_seconds",
+        "Seconds for which the store has not been connected; 0 while it is.",
+        view.store_disconnected,
+    )
+    configuration = {"generation": view.generation} if view.generation else None
+    yield InfoMetricFamily(
+        PREFIX + "configuration", "The configuration that the agent has applied.", configuration
+    )
 
 
 def _counters(totals: Totals) -> Iterator[Metric]:
@@ -188,6 +203,11 @@ def _counter(name: str, text: str, value: float) -> Metric:
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _known(name: str, text: str, value: float | None) -> Metric:
+    """A gauge without a sample where the value is None."""
     return GaugeMetricFamily(PREFIX + name, text, value=value)
 
 

@@ -56,9 +56,7 @@ class AdminListener:
     ) -> None:
         """Make it; `problems` says why this host is not ready, and nothing when it is."""
         self._status = HostStatus(statistics, problems, view)
-        registry = make_registry(
-            statistics, lambda: not problems(), lambda: view().enabled, lambda: view().serves
-        )
+        registry = make_registry(statistics, lambda: not problems(), view)
         health = {"problems": problems, "statistics": statistics}
         application = Application(
             [

@@ -25,6 +25,10 @@ RECENT = 60.0
 """Seconds that count as now, for rates and times."""
 
 
+FLOW_CONTROLLER = "flow controller"
+"""The name of that child."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentView:
     """The agent's view of itself; `enabled` is None while the configuration is unknown."""
@@ -37,6 +41,16 @@ class AgentView:
     serves: Mapping[IpVersion, bool] = field(default_factory=dict)
     file: Mapping[str, str] = field(default_factory=dict)
     """The values of the configuration file that the agent uses."""
+    store_disconnected: float | None = None
+    """Seconds for which the store has not been connected, 0 while it is; None before it opens."""
+
+    @property
+    def flow_controller_up(self) -> bool | None:
+        """Whether the agent's flow controller runs and answers; None if the agent has none."""
+        controllers = [child for child in self.children if child.name == FLOW_CONTROLLER]
+        if not controllers:
+            return None
+        return all(child.running and not child.hangs for child in controllers)
 
 
 class HostStatus:
@@ -89,6 +103,7 @@ class HostStatus:
             "enabled": view.enabled,
             "ip_versions": {str(version): served for version, served in view.serves.items()},
             "generation": view.generation,
+            "store_disconnected": view.store_disconnected,
             "file": [{"name": name, "value": value} for name, value in view.file.items()],
             "children": [
                 {
