@@ -105,6 +105,14 @@ def test_a_missing_flow_is_why_packets_go_astray(switch: Switch) -> None:
     assert finding.why.endswith(f", and {len(hooks) - 1} more")
 
 
+def test_a_missing_flow_of_no_port_is_one_of_the_flows_for_all(switch: Switch) -> None:
+    (one, *_) = [flow for flow in switch.dumped if ofport_of(flow.cookie) == 0]
+    switch.dumped.remove(one)
+    (finding,) = flows.check(read_flows(switch.host, (), None))
+    assert (finding.fault, finding.subject) == (flows.FLOWS_MISSING, "flows for all ports")
+    assert "more" not in finding.why
+
+
 def test_ports_whose_meters_are_taken_are_named(switch: Switch) -> None:
     switch.meters = MeterRoom(1 << 18, frozenset({meter_number(5), meter_number(9)}))
     for only, titles in ((None, [record(5).port_id]), (frozenset({6}), [])):
