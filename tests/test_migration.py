@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -27,11 +28,12 @@ from ovs_metadata.cli.migrate.neutron_ini import (
     read_neutron_ini,
     remarks,
 )
-from ovs_metadata.cli.migrate.switchover import announced, what_is_left
+from ovs_metadata.cli.migrate.switchover import NAMED, announced, unguarded, what_is_left
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.join import Interface, ServedPort
 from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.store import open_store
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.documents import decode, encode
@@ -537,3 +539,15 @@ def test_a_neighbour_solicitation_in_the_name_of_a_guest() -> None:
     checked = header[8:] + struct.pack("!II", len(message), 58) + message
     total = sum(word for (word,) in struct.iter_unpack("!H", checked))
     assert (total & 0xFFFF) + (total >> 16) == 0xFFFF, "RFC 1071: all words and the checksum"
+
+
+def test_ports_that_lose_their_metadata_options_are_named() -> None:
+    port = _port("10.0.0.5")
+    assert unguarded([]) == unguarded([port]) == ""
+
+    def with_options(**options: Any) -> ServedPort:
+        return replace(port, options=EffectiveOptions(options=MetadataOptions(**options)))
+
+    assert unguarded([with_options(tokens="off")]) == ""
+    assert f"ports {port.record.port_id} are" in unguarded([port, with_options(hop_limit=1)])
+    assert " and 2 more are " in unguarded([with_options(hosts="literal")] * (NAMED + 2))

@@ -31,6 +31,7 @@ from ovs_metadata.cli.migrate.switchover import (
     remove_without_agent,
     served_ports,
     switch_host,
+    unguarded,
     wait_until,
     what_is_left,
 )
@@ -212,6 +213,9 @@ def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
     config = cli.load_config()
     with opened(cli) as store:
         ports = served_ports(config, store) if here else []
+        warning = unguarded(ports)
+        if warning:
+            echo(warning, err=True)
         switch_host(store, name, enabled=False)
         begun = time.monotonic()
         agent_runs = not (here and _removed_without_agent(name, config))

@@ -4,7 +4,7 @@ It writes the host's own document, which overrides templates, so hosts migrate o
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ovs_metadata.agent.announcement import read_announcement
@@ -17,10 +17,14 @@ from ovs_metadata.flows.withdrawal import takes_new_connections
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
+from ovs_metadata.metadata_options import MetadataOptions
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED, read_sources
 from ovs_metadata.store.documents import change
 from ovs_metadata.store.store import Store
+
+NAMED = 5
+"""Ports that are named at most where several have the same trouble."""
 
 INTERVAL = 0.25
 """Seconds between two looks."""
@@ -122,6 +126,23 @@ def remove_without_agent(config: Config) -> bool:
     with lock:
         remove_every_trace(config, snapshots=True)
     return True
+
+
+def unguarded(ports: Iterable[ServedPort]) -> str:
+    """Say which ports lose metadata options with Neutron's proxy, which has none; empty if none do.
+
+    Session tokens that are optional, the default, guard nothing.
+    """
+    default = MetadataOptions()
+    guarded = [each for each in ports if each.options.options.is_stricter_than(default)]
+    if not guarded:
+        return ""
+    names = ", ".join(each.record.port_id for each in guarded[:NAMED])
+    more = f" and {len(guarded) - NAMED} more" if guarded[NAMED:] else ""
+    return (
+        f"Neutron's metadata proxy has no metadata options: ports {names}{more} are no longer "
+        "guarded. docs/metadata-options.md has what the options stop."
+    )
 
 
 def served_ports(config: Config, store: Store) -> list[ServedPort]:
