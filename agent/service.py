@@ -40,7 +40,7 @@ from ovs_metadata.host.address import IpVersion, ofport_of
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
-from ovs_metadata.host.records import followed_records
+from ovs_metadata.host.records import AGENT, followed_records
 from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class Service:
                 PortWatcher,
                 config.ovsdb_connection,
                 config.bridge,
-                followed_records(config, self._store, "agent"),
+                followed_records(config, self._store, AGENT),
                 wake,
             )
         )

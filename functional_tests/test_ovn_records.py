@@ -14,6 +14,7 @@ from lab.rig.guest import Guest
 from lab.rig.process import LabError, run, wait_for
 from lab.upstream.ovn import OvnCentral, OvnController
 from lab.upstream.ovn_install import SUITES, install_ovn
+from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY, SPREAD
 
 
 class OvnRecords:
@@ -99,6 +100,23 @@ def test_first_light_without_a_record_in_the_store(ovn: OvnRecords, guest: Guest
     assert found["verdict"] == "healthy", found["findings"]
     hop = next(each for each in found["hops"] if each["hop"] == "OVN southbound")
     assert hop["seen"] == f"{ovn.central.southbound}, as chassis {ovn.hypervisor.prefix}"
+
+
+def test_neutrons_list_of_agents_shows_the_agent(ovn: OvnRecords) -> None:
+    """By what Neutron reads: the identifier, and the number that Neutron raises."""
+
+    def entries() -> dict[str, str]:
+        text = ovn.central.sbctl(
+            *("--bare", "--columns=external_ids", "find", "chassis_private"),
+            f"name={ovn.hypervisor.prefix}",
+        )
+        return dict(entry.split("=", 1) for entry in text.split() if "=" in entry)
+
+    identifier = wait_for(lambda: entries().get(ID_KEY), "an identifier")
+    number = int(ovn.central.nbctl("get", "nb_global", ".", "nb_cfg")) + 1
+    ovn.central.nbctl("set", "nb_global", ".", f"nb_cfg={number}")
+    wait_for(lambda: entries()[NUMBER_KEY] == str(number), "the number", SPREAD + 10)
+    assert entries()[ID_KEY] == identifier
 
 
 def test_a_disabled_port_is_not_served(ovn: OvnRecords, guest: Guest) -> None:

@@ -12,6 +12,9 @@ from ovs_metadata.store.interface import Follower, Listener, PortState
 from ovs_metadata.store.snapshot import Snapshot
 from ovs_metadata.store.store import Store
 
+AGENT = "agent"
+"""The process that Neutron's list of agents shows."""
+
 TIMEOUT = 5.0
 """Seconds that the southbound database may take for one look at it."""
 
@@ -29,10 +32,14 @@ class SouthboundRecords:
     Args:
         config: the ini file.
         snapshot: file of this process alone that keeps the followed ports; None keeps nothing.
+        shows_agent: show this host's agent in Neutron's list of agents while ports are followed.
     """
 
-    def __init__(self, config: Config, snapshot: Path | None = None) -> None:
+    def __init__(
+        self, config: Config, snapshot: Path | None = None, *, shows_agent: bool = False
+    ) -> None:
         self._config = config
+        self._shows_agent = shows_agent
         self._snapshot = snapshot
 
     def follow(self, listener: Listener) -> Follower:
@@ -41,7 +48,9 @@ class SouthboundRecords:
         from ovs_metadata.host.southbound.location import locate  # noqa: PLC0415
 
         snapshot = Snapshot(self._snapshot, "OVN_Southbound") if self._snapshot else None
-        return SouthboundFollower(lambda: locate(self._config), listener, snapshot)
+        return SouthboundFollower(
+            lambda: locate(self._config), listener, snapshot, shows_agent=self._shows_agent
+        )
 
     def read(self, port_ids: Collection[str]) -> dict[str, PortState]:
         """The states of some ports at present; raises StoreError."""
@@ -55,7 +64,8 @@ def followed_records(config: Config, store: Store, process: str) -> Records:
     """The source that a process of this host follows."""
     if config.records != OVN:
         return store
-    return SouthboundRecords(config, southbound_snapshot(config, process))
+    snapshot = southbound_snapshot(config, process)
+    return SouthboundRecords(config, snapshot, shows_agent=process == AGENT)
 
 
 def read_records(config: Config, store: Store, port_ids: Collection[str]) -> dict[str, PortState]:

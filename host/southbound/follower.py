@@ -1,7 +1,7 @@
 """Follows the bindings of this host's ports in OVN's southbound database.
 
 One thread keeps a replica of the rows of these ports alone. Any server of a cluster will do, and
-relays do, since nothing is written. Works in processes patched by eventlet, too.
+relays do. Works in processes patched by eventlet, too.
 
 A server that is behind its cluster confirms what it has itself. Where Nova has written vm-uuid
 nothing depends on that.
@@ -52,6 +52,7 @@ class SouthboundFollower:
         listener: called with each new state of a port.
         snapshot: of the followed ports; None keeps none.
         patience: seconds that OVN gets for binding a port here.
+        shows_agent: show this host's agent in Neutron's list of agents.
     """
 
     confirms_cheaply = False
@@ -62,9 +63,12 @@ class SouthboundFollower:
         listener: Listener,
         snapshot: Snapshot | None = None,
         patience: float = CLAIM_TIME,
+        *,
+        shows_agent: bool = False,
     ) -> None:
         self._locate = locate
         self._patience = patience
+        self._shows_agent = shows_agent
         self._next_due: float | None = None
         self._uncovered: set[str] = set()
         self._listener_state = ListenerState(BINDINGS, listener)
@@ -142,7 +146,8 @@ class SouthboundFollower:
             if self._replica is not None:
                 self._replica.run()
                 port_ids = set(filter(is_port_id, self._listener_state.keys()))
-                self._next_due = self._replica.follow(port_ids, self._patience)
+                due = self._replica.follow(port_ids, self._patience), self._replica.show_agent()
+                self._next_due = min((each for each in due if each is not None), default=None)
         except StoreError as error:
             self._look_at = time.monotonic() + RETRY_INTERVAL
             # The connection that there is stays.
@@ -161,7 +166,7 @@ class SouthboundFollower:
         if self._replica is None or self._replica.location != location:
             self._drop()
             LOG.info("following OVN's southbound database at %s", location.remote)
-            self._replica = SouthboundReplica(location)
+            self._replica = SouthboundReplica(location, shows_agent=self._shows_agent)
 
     def _drop(self) -> None:
         replica, self._replica = self._replica, None

@@ -11,14 +11,15 @@ an outage has to work.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import UUID
 
 from ovs_metadata.host.confirming_idl import ConfirmingIdl
-from ovs_metadata.host.python_ovs import SchemaHelper, Stream
+from ovs_metadata.host.python_ovs import SchemaHelper, Stream, jsonrpc
 from ovs_metadata.host.southbound.binding import KEYS, NEUTRON, PortBinding
 from ovs_metadata.host.southbound.location import Location
+from ovs_metadata.host.southbound.presence import Presence
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
@@ -38,6 +39,12 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
 }
 """What is followed of the southbound database, as a schema (RFC 7047) has it."""
 
+PRESENCE_TABLES: Mapping[str, Mapping[str, Any]] = {
+    "SB_Global": {"nb_cfg": {"type": "integer"}},
+    "Chassis_Private": {"name": _TEXT, "external_ids": _MAP},
+}
+"""What is followed as well by who shows the agent in Neutron's list (see `presence`)."""
+
 _DROPS = "reg0[15] = 1; next;"
 """actions of the logical flow by which ovn-northd drops what a disabled port sends (northd.c,
 build_lswitch_port_sec_op, REGBIT_PORT_SEC_DROP); no other flow has exactly these."""
@@ -47,18 +54,24 @@ _OF_PORT = 'inport == "{}"'
 
 
 class SouthboundReplica(ConfirmingIdl):
-    """The rows of the followed ports, and of this chassis."""
+    """The rows of the followed ports, and of this chassis.
 
-    def __init__(self, location: Location) -> None:
+    Args:
+        location: where the database is.
+        shows_agent: show this host's agent in Neutron's list.
+    """
+
+    def __init__(self, location: Location, *, shows_agent: bool = False) -> None:
         if location.tls:
             # Of the whole process; what else it connects to by python-ovs is on this host.
             Stream.ssl_set_private_key_file(location.tls.key)
             Stream.ssl_set_certificate_file(location.tls.certificate)
             Stream.ssl_set_ca_cert_file(location.tls.authorities)
+        tables = {**TABLES, **(PRESENCE_TABLES if shows_agent else {})}
         helper = SchemaHelper(
             schema_json={
                 "name": "OVN_Southbound",
-                "tables": {name: {"columns": columns} for name, columns in TABLES.items()},
+                "tables": {name: {"columns": columns} for name, columns in tables.items()},
             }
         )
         helper.register_all()
@@ -71,6 +84,9 @@ class SouthboundReplica(ConfirmingIdl):
         self._were_here: set[str] = set()
         self._asked: set[str] = set()
         self._asked_chassis: UUID | None = None
+        self._presence = Presence(location.chassis, self._transact) if shows_agent else None
+        if shows_agent:
+            self.cond_change("Chassis_Private", [["name", "==", location.chassis]])
         self.cond_change("Chassis", [["name", "==", location.chassis]])
         self.cond_change("Logical_Flow", [["actions", "==", _DROPS]])
         self.cond_change("Port_Binding", [])
@@ -153,6 +169,8 @@ class SouthboundReplica(ConfirmingIdl):
         if self._touched is None:
             return
         match row._table.name:
+            case "SB_Global" | "Chassis_Private":
+                pass
             case "Port_Binding":
                 self._touched.add(row.logical_port)
             case "Logical_Flow":
@@ -166,7 +184,48 @@ class SouthboundReplica(ConfirmingIdl):
         changed = bool(super().run())
         if self.state != self.IDL_S_MONITORING:
             self._touched = None  # rows that have gone while there was no connection do not notify
+            if self._presence:
+                self._presence.connected()
         return changed
+
+    def show_agent(self) -> float | None:
+        """Show the agent in Neutron's list; returns seconds until the next call is due."""
+        if self._presence is None or not self.is_up:
+            return None
+        numbers = [row.nb_cfg for row in self.tables["SB_Global"].rows.values()]
+        chassis = [row.external_ids for row in self.tables["Chassis_Private"].rows.values()]
+        if not numbers or not chassis:
+            return None  # ovn-controller makes the row
+        return self._presence.update(chassis[0], numbers[0])
+
+    def _transact(
+        self, operations: list[dict[str, Any]], on_answer: Callable[[object], None]
+    ) -> bool:
+        message = jsonrpc.Message.create_request("transact", [self._db.name, *operations])
+        if self._session.send(message):
+            return False
+        self._outstanding_txns[message.id] = _Write(on_answer)
+        return True
+
+
+class _Write:
+    """Operations among python-ovs's outstanding transactions."""
+
+    def __init__(self, on_answer: Callable[[object], None]) -> None:
+        self._on_answer = on_answer
+
+    def _process_reply(self, message: Any) -> None:
+        is_error = message.type == jsonrpc.Message.T_ERROR
+        self._on_answer([{"error": str(message.error)}] if is_error else message.result)
+
+    @property
+    def _status(self) -> None:
+        return None
+
+    @_status.setter
+    def _status(self, _value: Any) -> None:
+        """The connection is lost, and perhaps the operations with it."""
+        self._on_answer(None)
 
 
 def _binding(row: Any, chassis: UUID | None, *, disabled: bool) -> PortBinding:
