@@ -1,10 +1,11 @@
 """What one guest's flood costs Open vSwitch, and the guest beside it.
 
 For some seconds a guest sends frames at a steady rate, each unlike the others in what the kind of
-flood is about. Beside it another guest asks for its metadata and opens connections to a neighbour,
-each time on a new connection. Counted are upcalls; ovs-vswitchd's processor time and the
-bystander's times belong to the machine and are to be compared within one run. The first kind is no
-flood; floods of a neighbour show what switching costs without us. As root:
+flood is about. Beside it another guest asks for its metadata, opens connections to the service, and
+opens connections to a neighbour, each time new ones. Counted are upcalls; ovs-vswitchd's processor
+time and the bystander's times belong to the machine and are to be compared within one run. The
+first kind is no flood; floods of a neighbour, and questions for an address that no host has, show
+what switching costs without us. As root:
 
     PYTHONPATH=tools .venv/bin/python -m benchmarks.flood
 """
@@ -43,45 +44,61 @@ SEED = 1795776107
 SECOND_ADDRESS = "10.0.0.99"
 NEIGHBOUR_PORT = 8080
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-SOLICITED_NODE, SOLICITED_NODE_MAC = "ff02::1:fffe:a9fe", "33:33:ff:fe:a9:fe"
+UNUSED_IPV4, UNUSED_IPV6 = "10.0.0.250", "fe80::a9fe:a9ff"
+"""Addresses that no host has."""
 INTERVAL = 0.01
 """Seconds between two requests of the bystander."""
 
 
 @dataclass(frozen=True)
 class Flood:
-    """One kind. `to_neighbour`: not to the service address but to the guest beside."""
+    """One kind.
+
+    elsewhere: TCP to the guest beside, a question for an address that no host has; not to the
+    service. random_macs, random_routers: each frame comes from another MAC, goes to another one.
+    """
 
     name: str
     protocol: str = "tcp"
     source: str = "any"
-    to_neighbour: bool = False
+    elsewhere: bool = False
     random_macs: bool = False
+    random_routers: bool = False
 
 
 FLOODS = (
     Flood("nobody", protocol=""),
-    Flood("a neighbour, own address", source="own", to_neighbour=True),
-    Flood("a neighbour, any source", to_neighbour=True),
-    Flood("a neighbour, any MAC", source="own", to_neighbour=True, random_macs=True),
+    Flood("a neighbour, own address", source="own", elsewhere=True),
+    Flood("a neighbour, any source", elsewhere=True),
+    Flood("a neighbour, any MAC", source="own", elsewhere=True, random_macs=True),
     Flood("the service, own address", source="own"),
     Flood("the service, second address", source="second"),
     Flood("the service, any source"),
     Flood("the service, any fe80::", protocol="tcp6"),
+    Flood("the service, by any router", source="own", random_routers=True),
+    Flood("ARP for an unused address", protocol="arp", elsewhere=True),
     Flood("ARP for the service", protocol="arp"),
+    Flood("unused address, solicited", protocol="solicitation", elsewhere=True),
+    Flood(
+        "unused, solicited by any MAC", protocol="solicitation", elsewhere=True, random_macs=True
+    ),
     Flood("solicitations of the service", protocol="solicitation"),
 )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a flood came to; times of the bystander in milliseconds."""
+    """What a flood came to; times of the bystander in milliseconds, median and 99th percentile.
+
+    metadata: of a request. service, neighbour: of opening a connection.
+    """
 
     sent: int
     upcalls: int
     cpu: Mapping[str, float] = field(default_factory=dict)
     metadata: tuple[float, float] = (0.0, 0.0)
-    connect: tuple[float, float] = (0.0, 0.0)
+    service: tuple[float, float] = (0.0, 0.0)
+    neighbour: tuple[float, float] = (0.0, 0.0)
     failed: int = 0
 
 
@@ -102,16 +119,21 @@ def _frame(flood: Flood, sender: Guest, neighbour: Guest, rnd: random.Random) ->
         src_port=rnd.randrange(1024, 65536), dst_port=SERVICE_PORT, bits=tcp.TCP_SYN, seq=1
     )
     if flood.protocol == "arp":
-        question = arp.arp(src_mac=source_mac, src_ip=source, dst_ip=SERVICE_IPV4)
+        target = UNUSED_IPV4 if flood.elsewhere else SERVICE_IPV4
+        question = arp.arp(src_mac=source_mac, src_ip=source, dst_ip=target)
         return _made(
             ethernet.ethernet(BROADCAST, source_mac, ethernet.ether.ETH_TYPE_ARP), question
         )
     if flood.protocol == "solicitation":
         option = icmpv6.nd_option_sla(hw_src=source_mac)
-        question = icmpv6.nd_neighbor(dst=SERVICE_IPV6, option=option)
+        target = UNUSED_IPV6 if flood.elsewhere else SERVICE_IPV6
+        last = IPv6Address(target).packed[-3:]
+        question = icmpv6.nd_neighbor(dst=target, option=option)
+        group = str(IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:-3] + last))
+        group_mac = f"33:33:ff:{last.hex(':')}"
         return _made(
-            ethernet.ethernet(SOLICITED_NODE_MAC, source_mac, ethernet.ether.ETH_TYPE_IPV6),
-            ipv6.ipv6(src=link_local, dst=SOLICITED_NODE, nxt=58, hop_limit=255),
+            ethernet.ethernet(group_mac, source_mac, ethernet.ether.ETH_TYPE_IPV6),
+            ipv6.ipv6(src=link_local, dst=group, nxt=58, hop_limit=255),
             icmpv6.icmpv6(icmpv6.ND_NEIGHBOR_SOLICIT, data=question),
         )
     if flood.protocol == "tcp6":
@@ -120,10 +142,12 @@ def _frame(flood: Flood, sender: Guest, neighbour: Guest, rnd: random.Random) ->
             ipv6.ipv6(src=link_local, dst=SERVICE_IPV6, nxt=6, hop_limit=64),
             syn,
         )
-    target_mac = neighbour.mac if flood.to_neighbour else METADATA_PORT_MAC
+    target_mac = neighbour.mac if flood.elsewhere else METADATA_PORT_MAC
+    if flood.random_routers:
+        target_mac = mac
     return _made(
         ethernet.ethernet(target_mac, source_mac),
-        ipv4.ipv4(src=source, dst=neighbour.ip if flood.to_neighbour else SERVICE_IPV4, proto=6),
+        ipv4.ipv4(src=source, dst=neighbour.ip if flood.elsewhere else SERVICE_IPV4, proto=6),
         syn,
     )
 
@@ -216,19 +240,21 @@ def measure(hypervisor: Hypervisor, flood: Flood, rate: int, seconds: float, wor
     upcalls, before = _upcalls(hypervisor), _processor_time(hypervisor)
     asking = (
         _spawn(bystander, _ASK, seconds, SERVICE_IPV4, SERVICE_PORT, "/openstack", INTERVAL),
+        _spawn(bystander, _ASK, seconds, SERVICE_IPV4, SERVICE_PORT, "", INTERVAL),
         _spawn(bystander, _ASK, seconds, neighbour.ip, NEIGHBOUR_PORT, "", INTERVAL),
     )
     flooding = _spawn(sender, _SEND, rate, seconds, path)
     sent = int(flooding.communicate()[0])
-    metadata, connect = (json.loads(each.communicate()[0]) for each in asking)
+    metadata, service, beside = (json.loads(each.communicate()[0]) for each in asking)
     after = _processor_time(hypervisor)
     return Cost(
         sent,
         _upcalls(hypervisor) - upcalls,
         {name: round(after[name] - before[name], 2) for name in after},
         _percentiles(metadata["times"]),
-        _percentiles(connect["times"]),
-        metadata["failed"] + connect["failed"],
+        _percentiles(service["times"]),
+        _percentiles(beside["times"]),
+        sum(each["failed"] for each in (metadata, service, beside)),
     )
 
 
@@ -281,10 +307,11 @@ def main() -> None:
         print(json.dumps({name: asdict(cost) for name, cost in costs}))
         return
     print(f"{'flood of':29}{'sent':>7}{'upcalls':>9}{'vswitchd':>9}{'worker':>7} s CPU", end="")
-    print("   metadata p50/p99   connect p50/p99 ms  failed")
+    print("   metadata p50/p99    service p50/p99  neighbour p50/p99 ms  failed")
     for name, cost in costs:
         cpu = f"{cost.cpu['ovs-vswitchd']:9.2f}{cost.cpu['worker']:7.2f}"
-        times = "   ".join(f"{p50:8.2f}/{p99:7.2f}" for p50, p99 in (cost.metadata, cost.connect))
+        each = (cost.metadata, cost.service, cost.neighbour)
+        times = "   ".join(f"{p50:8.2f}/{p99:7.2f}" for p50, p99 in each)
         print(
             f"{name:29}{cost.sent:7}{cost.upcalls:9}{cpu}      {times}  {cost.failed:6}", flush=True
         )
