@@ -76,7 +76,7 @@ function install_ovs_metadata {
     fi
     : >"$OVS_METADATA_VENV/upper-constraints.txt"
     PIP_VIRTUAL_ENV=$OVS_METADATA_VENV REQUIREMENTS_DIR=$OVS_METADATA_VENV \
-        pip_install -e "$OVS_METADATA_DIR[agent]"
+        pip_install -e "${OVS_METADATA_DIR}[agent]"
 
     # The service plugin runs within Neutron, and needs only kazoo beyond what Neutron has.
     if is_service_enabled q-svc neutron-api; then

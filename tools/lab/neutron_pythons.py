@@ -1,6 +1,6 @@
 """Tests of what runs in Neutron's server, on each Python that Neutron's releases run on.
 
-    python -m lab.neutron_pythons        # those that this machine has
+    python -m lab.neutron_pythons [ARG...]     # those that this machine has; ARGs are pytest's
 
 Each Python gets the libraries of one release of Neutron, once, in the cache, and a virtual
 environment below build/ that has them and the tree. The tests are those that import only
@@ -106,7 +106,7 @@ def run_tests(version: str, python: Path, arguments: Sequence[str]) -> tuple[int
     result = subprocess.run(
         [
             *(environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(arguments or neutron_tests(ROOT / "tests")),
+            *(*neutron_tests(ROOT / "tests"), *arguments),
         ],
         cwd=ROOT,
         capture_output=True,
