@@ -39,7 +39,10 @@ port_id_argument = click.argument("port_id", metavar="PORT_ID", callback=_port_i
 
 @click.group(
     cls=LazyGroup,
-    lazy={"sync": ("port_sync:sync_ports", "Make the records those of Neutron's compute ports.")},
+    lazy={
+        "show": ("port_show:show_port", "Show all there is to know about one port of this host."),
+        "sync": ("port_sync:sync_ports", "Make the records those of Neutron's compute ports."),
+    },
 )
 def port() -> None:
     """Port records: which instance a Neutron port belongs to."""

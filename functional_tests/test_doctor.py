@@ -1,5 +1,6 @@
 """`ovs-metadata doctor` on a healthy hypervisor, on broken ones, and before a real Nova."""
 
+import json
 import os
 import re
 import subprocess
@@ -171,3 +172,16 @@ def test_what_a_real_nova_says_to_right_and_wrong_secrets(nova: Nova) -> None:
     ):
         seen = nova_hop.read_endpoints(settings, secret, asker)
         assert [each.fault.name for each in nova_hop.check(seen, settings)] == expected
+
+
+def test_one_page_of_a_port_by_any_of_its_names(healthy: Ward) -> None:
+    guest = healthy.guest
+    for name in (guest.port_id, guest.instance_id, guest.tap, guest.ip):
+        status, out, err = healthy.command.run(
+            *("--config", healthy.hypervisor.config, "port", "show", "-f", "json", name)
+        )
+        assert (status, err) == (0, "")
+        found = json.loads(out)
+        assert (found["port"], found["interface"]) == (guest.port_id, guest.tap)
+        assert (found["served"], found["findings"]) == ("yes", "none")
+        assert any("hook" in line for line in found["flows"])

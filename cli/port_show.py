@@ -1,0 +1,134 @@
+"""`ovs-metadata port show`: all there is to know about one port of this host, on one page."""
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+from ovs_metadata.agent.response_class import last_response
+from ovs_metadata.cli.common import FAILURE, NOT_FOUND, UNREACHABLE, CliContext, CommandError
+from ovs_metadata.cli.doctor import flows, port
+from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
+from ovs_metadata.cli.doctor.port import PortFacts, PortsFacts
+from ovs_metadata.cli.doctor.report import CannotTell, Finding, Severity
+from ovs_metadata.cli.flow_groups import FlowState, Group
+from ovs_metadata.cli.listing import Cell, Listing, listing_options
+from ovs_metadata.flows.vswitchd import VswitchdError
+from ovs_metadata.host.address import port_address, why_unservable
+
+UNKNOWN = "unknown"
+
+
+@click.command("show")
+@click.argument("selector", metavar="PORT")
+@listing_options
+@click.pass_context
+def show_port(context: click.Context, selector: str, listing: Listing) -> None:
+    """Show one port: record, interface, addresses, flows, last answer, and what is wrong.
+
+    PORT is a port UUID, an instance UUID, an interface name or a fixed IP. Needs root. Sends and
+    changes nothing.
+
+    Exit status: 0 nothing is wrong with it, 1 something is, 2 usage, 3 what it takes to tell does
+    not answer, 4 there is no such port.
+    """
+    cli: CliContext = context.obj
+    with Evidence(cli.load_config(), DiagnosisOptions(selector, cli.store, False)) as evidence:
+        try:
+            facts = evidence.ports
+        except CannotTell as error:
+            why = evidence.switch.unreachable or str(error)
+            raise CommandError(why, UNREACHABLE) from error
+    chosen = _only(facts, selector)
+    groups, findings, silence = _flows(facts)
+    found = [*port.check_one(chosen), *(each for each in findings if each.subject == chosen.title)]
+    fields = page(chosen, groups, found, silence)
+    listing.show_one(fields, {name: _plain(value) for name, value in fields})
+    if any(each.severity > Severity.NOTE for each in found):
+        context.exit(FAILURE)
+
+
+def _only(facts: PortsFacts, selector: str) -> PortFacts:
+    """The one port that is meant."""
+    if len(facts.chosen) > 1:
+        titles = "; ".join(each.status.title for each in facts.chosen)
+        raise click.BadParameter(
+            f"{selector!r} may be any of: {titles}. Name one of them.", param_hint="PORT"
+        )
+    if facts.chosen:
+        return facts.chosen[0]
+    (finding, *_) = port.check(facts)
+    raise CommandError(f"{finding.why}. {finding.remedy}", NOT_FOUND)
+
+
+def _flows(facts: PortsFacts) -> tuple[Sequence[Group], Sequence[Finding], str]:
+    """The port's flows, what is wrong with them, and why that is unknown."""
+    try:
+        read = flows.read_flows(facts.host, facts.to_try, facts.ofports)
+    except (OSError, VswitchdError) as error:
+        return (), (), str(error)
+    return read.groups, flows.check(read), ""
+
+
+def page(
+    chosen: PortFacts, groups: Iterable[Group], findings: Sequence[Finding], silence: str = ""
+) -> list[tuple[str, Cell]]:
+    """The page's fields, in order."""
+    interface, record, status = chosen.interface, chosen.record, chosen.status
+    fields: list[tuple[str, Cell]] = [
+        ("port", chosen.port_id or ""),
+        ("instance", status.instance or ""),
+        ("served", "yes" if status.reason is None else f"no: {status.reason}"),
+        ("interface", interface.name),
+        ("ofport", "" if interface.ofport is None else str(interface.ofport)),
+        ("port addresses", _addresses(interface.ofport)),
+    ]
+    if record:
+        fields += [
+            ("fixed IPs", record.fixed_ips),
+            ("MAC", record.mac_address),
+            ("project", record.project_id),
+            ("network", record.network_id),
+            ("revision", str(record.revision_number)),
+        ]
+    fields += [
+        *_of_agent(chosen),
+        ("flows", silence or _flow_lines(chosen, groups)),
+        ("findings", [_finding_line(each) for each in findings] or "none"),
+    ]
+    return fields
+
+
+def _addresses(ofport: int | None) -> Cell:
+    if ofport is None or why_unservable(ofport):
+        return ""
+    return [port_address(ofport, version) for version in (4, 6)]
+
+
+def _of_agent(chosen: PortFacts) -> Iterable[tuple[str, Cell]]:
+    """What the agent counts of the instance's own requests."""
+    view = chosen.agent_view
+    if view is None:
+        return (("requests", UNKNOWN), ("last answer", UNKNOWN))
+    last = last_response(view)
+    when = f", at {view['last_time']}" if view["last_time"] else ""
+    return (("requests", str(view["requests"])), ("last answer", f"{last}{when}"))
+
+
+def _flow_lines(chosen: PortFacts, groups: Iterable[Group]) -> Cell:
+    """The port's own flows, a line each: how often they met a packet, or what is wrong."""
+    own = [group for group in groups if group.ofport and group.ofport == chosen.interface.ofport]
+    return [
+        f"{flow.packets or 0} packets: {flow.does}"
+        if flow.state is FlowState.INSTALLED
+        else f"{flow.state}: {flow.does}"
+        for group in own
+        for flow in group.flows
+    ] or "none"
+
+
+def _finding_line(finding: Finding) -> str:
+    return f"{finding.severity.word}: {finding.fault.name}: {finding.why}"
+
+
+def _plain(value: Cell) -> str | list[str]:
+    return value if isinstance(value, str) else list(value)
