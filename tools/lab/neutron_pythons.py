@@ -106,7 +106,8 @@ def run_tests(version: str, python: Path, arguments: Sequence[str]) -> tuple[int
     result = subprocess.run(
         [
             *(environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(*neutron_tests(ROOT / "tests"), *arguments),
+            *neutron_tests(ROOT / "tests"),
+            *arguments,
         ],
         cwd=ROOT,
         capture_output=True,
