@@ -1,5 +1,7 @@
 """Requests to ZooKeeper: replies that are lost, late or refusals. A client plays ZooKeeper."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +36,7 @@ class Late(Exception):
 
 
 class Result:
-    def __init__(self, client: "Client", act: Callable[[], Any]) -> None:
+    def __init__(self, client: Client, act: Callable[[], Any]) -> None:
         self._client = client
         self._act = act
 
