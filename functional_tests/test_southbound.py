@@ -15,16 +15,17 @@ import pytest
 from contracts.store_support import StateRecorder
 
 from lab.rig.certificates import Authority
-from lab.rig.process import wait_for
+from lab.rig.process import Process, run, wait_for
 from lab.rig.southbound import Southbound
 from lab.upstream.ovn_install import install_ovn
 from ovs_metadata.cli.doctor import southbound
 from ovs_metadata.host.config import load
+from ovs_metadata.host.ovsdb_call import call
 from ovs_metadata.host.southbound.follower import SouthboundFollower
 from ovs_metadata.host.southbound.location import Location, TlsFiles
 from ovs_metadata.host.southbound.look import read_ports
 from ovs_metadata.store.errors import StoreUnavailable
-from ovs_metadata.store.interface import BoundElsewhere, PortState
+from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.snapshot import Snapshot
 
@@ -221,6 +222,68 @@ def test_a_remote_that_moves_is_followed(tmp_path: Path, schema: Path) -> None:
     told = followed.received.of(port)[-1]
     assert isinstance(told, PortRecord)
     assert told.device_id == "as-the-second-says"
+
+
+@contextlib.contextmanager
+def served(directory: Path, database: str | Path, *remotes: str) -> Iterator[str]:
+    """Another ovsdb-server: a relay, or a member of a cluster; yields where it listens."""
+    directory.mkdir()
+    log = directory / "server.log"
+    socket_file = directory / "sb.sock"
+    server = Process(
+        [
+            *("ovsdb-server", database, f"--unixctl={directory}/sb.ctl"),
+            *(f"--remote={each}" for each in (f"punix:{socket_file}", *remotes)),
+        ],
+        log,
+    )
+    try:
+        wait_for(socket_file.exists, "an ovsdb-server")
+        yield f"unix:{socket_file}"
+    finally:
+        server.stop()
+
+
+def test_a_relay_will_do(database: Southbound, tmp_path: Path) -> None:
+    here = database.add_chassis(HERE)
+    (port,) = new_ports(1)
+    database.add_ports([port], here)
+    relay = f"relay:OVN_Southbound:{database.remote}"
+    with (
+        served(tmp_path / "relay", relay) as remote,
+        contextlib.closing(Followed(lambda: Location(remote, HERE))) as followed,
+    ):
+        followed.follower.set_ports([port])
+        record = followed.wait_for_state(port)
+        database.change_port(port, device_id="another-instance")
+        wait_for(lambda: followed.received.of(port)[-1] != record, "the change")
+
+
+def test_a_member_of_a_cluster_that_does_not_lead_will_do(tmp_path: Path, schema: Path) -> None:
+    leading, following = tmp_path / "leader.db", tmp_path / "follower.db"
+    addresses = [f"unix:{tmp_path}/{name}.raft" for name in ("leader", "follower")]
+    run("ovsdb-tool", "create-cluster", leading, schema, addresses[0])
+    run("ovsdb-tool", "join-cluster", following, "OVN_Southbound", addresses[1], addresses[0])
+    row = {"tunnel_key": 1}
+    insert = {"op": "insert", "table": "Datapath_Binding", "row": row, "uuid-name": "datapath"}
+    port = str(uuid4())
+    binding = {
+        "op": "insert",
+        "table": "Port_Binding",
+        "row": {"logical_port": port, "datapath": ["named-uuid", "datapath"], "tunnel_key": 1},
+    }
+    with (
+        served(tmp_path / "leader", leading) as leader,
+        served(tmp_path / "follower", following) as follower,
+        contextlib.closing(Followed(lambda: Location(follower, HERE))) as followed,
+    ):
+        followed.follower.set_ports([port])
+        call(leader, 30, "transact", ["OVN_Southbound", insert, binding])
+        wait_for(
+            lambda: any(isinstance(e, MalformedRecord) for e in followed.received.of(port)),
+            "a binding without external_ids",
+            30,
+        )
 
 
 @pytest.fixture(scope="module")
