@@ -147,8 +147,15 @@ class Agent:
             children=tuple(self._service.children()) if self._service else (),
             serves=self._service.serves() if self._service else {},
             file=as_text(self._config),
-            store_disconnected=self._store.disconnected_for() if self._store else None,
+            store_disconnected=self._disconnected_for(),
         )
+
+    def _disconnected_for(self) -> float | None:
+        """Seconds without the store, or the source of records; None before the store opens."""
+        if self._store is None:
+            return None
+        records = self._service.records_disconnected_for() if self._service else 0.0
+        return max(self._store.disconnected_for(), records)
 
     def _status(self, live: LiveDeployment) -> Status:
         """The status that this agent announces in the store."""

@@ -64,7 +64,7 @@ class Service:
     ) -> None:
         """Make it; `on_end` is called at its end, also after a failure."""
         self._config = config
-        self._store = store
+        self._records = followed_records(config, store, AGENT)
         self._systemd = systemd
         self._deployment = deployment
         self._identities = Identities()
@@ -104,6 +104,10 @@ class Service:
     def ports_served(self) -> int:
         """The number of served ports: those whose guests get responses from Nova."""
         return self._statistics.ports_by_state()["served"]
+
+    def records_disconnected_for(self) -> float:
+        """Seconds for which the source of port records has not been connected; 0 while it is."""
+        return self._records.disconnected_for()
 
     def children(self) -> list[Child]:
         """The child processes."""
@@ -217,7 +221,7 @@ class Service:
                 PortWatcher,
                 config.ovsdb_connection,
                 config.bridge,
-                followed_records(config, self._store, AGENT),
+                self._records,
                 wake,
             )
         )

@@ -18,7 +18,7 @@ from ovs_metadata.cli.common import (
 from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent_at_rest, read_processes
 from ovs_metadata.cli.doctor.agent import check as check_agent
 from ovs_metadata.cli.host_view import Host, bridge_of, look, read_host
-from ovs_metadata.host.config import Config
+from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.store import Store
@@ -121,6 +121,12 @@ class Seen:
             problems.append(f"the agent, pid {agent.pid}, does not answer: {self.silence}")
         return problems
 
+    @property
+    def _source(self) -> str:
+        """What the agent follows."""
+        from_ovn = self.config.records == OVN
+        return "the store or OVN's southbound database" if from_ovn else "the store"
+
     def _warnings(self) -> list[str]:
         """Other problems."""
         warnings = []
@@ -129,8 +135,8 @@ class Seen:
         lost = self.agent_view["store_disconnected"] if self.agent_view else None
         if lost and lost > BRIEFLY:
             warnings.append(
-                f"the agent has had no connection to the store for {lost:.0f} s: new instances get "
-                "no metadata"
+                f"the agent has had no connection to {self._source} for {lost:.0f} s: new "
+                "instances get no metadata"
             )
         for child in self.agent_view["children"] if self.agent_view else ():
             if not child["running"]:

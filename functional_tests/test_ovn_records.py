@@ -171,6 +171,8 @@ def test_the_southbound_database_is_away(ovn: OvnRecords, guest: Guest) -> None:
         found = ovn.doctor("--no-request")
         assert [each["name"] for each in found["findings"]] == ["southbound-unreachable"]
         assert f"{ovn.central.southbound}: " in found["findings"][0]["why"]
+        status = json.loads(ovn.cli("status", "--format", "json"))
+        assert status["agent"]["store_disconnected"] > 0, status
         agent.stop()
         ovn.hypervisor.start_agent()
         wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served again", 30)

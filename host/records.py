@@ -3,14 +3,19 @@
 python-ovs and the follower are loaded by processes that read OVN's records, and by no other.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.store.interface import Follower, Listener, PortState
 from ovs_metadata.store.snapshot import Snapshot
 from ovs_metadata.store.store import Store
+
+if TYPE_CHECKING:
+    from ovs_metadata.host.southbound.follower import SouthboundFollower
 
 AGENT = "agent"
 """The process that Neutron's list of agents shows."""
@@ -24,6 +29,9 @@ class Records(Protocol):
 
     def follow(self, listener: Listener) -> Follower:
         """Start to follow ports, none of them at first."""
+
+    def disconnected_for(self) -> float:
+        """Seconds for which it has not been connected; 0 while it is."""
 
 
 class SouthboundRecords:
@@ -40,6 +48,7 @@ class SouthboundRecords:
     ) -> None:
         self._config = config
         self._shows_agent = shows_agent
+        self._follower: SouthboundFollower | None = None
         self._snapshot = snapshot
 
     def follow(self, listener: Listener) -> Follower:
@@ -48,9 +57,14 @@ class SouthboundRecords:
         from ovs_metadata.host.southbound.location import locate  # noqa: PLC0415
 
         snapshot = Snapshot(self._snapshot, "OVN_Southbound") if self._snapshot else None
-        return SouthboundFollower(
+        self._follower = SouthboundFollower(
             lambda: locate(self._config), listener, snapshot, shows_agent=self._shows_agent
         )
+        return self._follower
+
+    def disconnected_for(self) -> float:
+        """See `Records`; 0 before the first follower."""
+        return self._follower.disconnected_for() if self._follower else 0.0
 
     def read(self, port_ids: Collection[str]) -> dict[str, PortState]:
         """The states of some ports at present; raises StoreError."""

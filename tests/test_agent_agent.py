@@ -139,6 +139,9 @@ class Closing:
     def close(self) -> None:
         self._parts.events.append(f"{self._name} ends")
 
+    def disconnected_for(self) -> float:
+        return 0.0
+
 
 class ClosingSoon(Closing):
     async def close(self) -> None:  # type: ignore[override]
@@ -207,6 +210,9 @@ class PlayedService:
 
     def children(self) -> list[Child]:
         return [Child("flow controller", 4711, running=True)]
+
+    def records_disconnected_for(self) -> float:
+        return 0.0
 
     def serves(self) -> Mapping[int, bool]:
         return {4: True}

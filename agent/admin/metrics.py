@@ -82,7 +82,8 @@ def _of_agent(view: AgentView) -> Iterator[Metric]:
     )
     yield _known(
         "store_disconnected_seconds",
-        "Seconds for which the store has not been connected; 0 while it is.",
+        "Seconds for which the store has not been connected, or OVN's southbound database if port "
+        "records come from it; 0 while it is.",
         view.store_disconnected,
     )
     configuration = {"generation": view.generation} if view.generation else None

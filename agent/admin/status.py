@@ -42,7 +42,8 @@ class AgentView:
     file: Mapping[str, str] = field(default_factory=dict)
     """The values of the configuration file that the agent uses."""
     store_disconnected: float | None = None
-    """Seconds for which the store has not been connected, 0 while it is; None before it opens."""
+    """Seconds for which the store, or the source of port records if it is another, has not been
+    connected, 0 while it is; None before the store opens."""
 
     @property
     def flow_controller_up(self) -> bool | None:

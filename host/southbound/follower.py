@@ -109,6 +109,11 @@ class SouthboundFollower:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def disconnected_for(self) -> float:
+        """Seconds for which there has been no connection; 0 while there is one."""
+        replica = self._replica
+        return 0.0 if replica and replica.is_up else time.monotonic() - self._lost_at
+
     @property
     def has_chassis(self) -> bool:
         """Whether OVN knows this host, as far as a port has been reported."""
