@@ -19,7 +19,7 @@ from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
-from ovs_metadata.agent.presence import Presence, Status
+from ovs_metadata.agent.presence import Presence, Status, bounded
 from ovs_metadata.agent.service import Service
 from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
 from ovs_metadata.host.config import Config, as_text
@@ -159,10 +159,12 @@ class Agent:
 
     def _status(self, live: LiveDeployment) -> Status:
         """The status that this agent announces in the store."""
+        wanted = live.current is None or live.current.enabled
         return Status(
             enabled=self._service is not None,
             generation=live.generation,
             ports_served=self._service.ports_served if self._service else 0,
+            problems=bounded(self._problems()) if wanted else (),
         )
 
     async def _follow(self, store: Store, live: LiveDeployment) -> None:

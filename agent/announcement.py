@@ -18,6 +18,7 @@ class AgentStatus:
     enabled: bool = False
     generation: str = ""
     ports_served: int = 0
+    problems: tuple[str, ...] = ()
     last_error: str = ""
 
 
@@ -40,5 +41,6 @@ def read_announcement(data: bytes) -> AgentStatus | None:
         enabled=of("enabled", bool, False),
         generation=of("generation", str, ""),
         ports_served=of("ports_served", int, 0),
+        problems=tuple(each for each in of("problems", list, []) if isinstance(each, str)),
         last_error=of("last_error", str, ""),
     )

@@ -8,10 +8,11 @@ store to a thread; lives from construction to `close`.
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import ovs_metadata
@@ -31,6 +32,14 @@ MAX_INTERVAL = 3600.0
 """Seconds after which the same status is written again, to date the last time the agent lived."""
 
 
+MAX_PROBLEMS, MAX_PROBLEM = 4, 120
+
+
+def bounded(problems: Iterable[str]) -> tuple[str, ...]:
+    """The problems as they are announced: an entry in the store stays small."""
+    return tuple(each[:MAX_PROBLEM] for each in itertools.islice(problems, MAX_PROBLEMS))
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """The announced part of the agent's status."""
@@ -38,6 +47,8 @@ class Status:
     enabled: bool
     generation: str
     ports_served: int
+    problems: tuple[str, ...] = ()
+    """Reasons why guests are not served: MAX_PROBLEMS at most, of MAX_PROBLEM characters each."""
 
 
 class Presence:

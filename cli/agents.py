@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from ovs_metadata.agent.announcement import AgentStatus, read_announcement
 from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.cli.common import (
+    FAILURE,
     NOT_FOUND,
     CliContext,
     CommandError,
@@ -34,10 +36,19 @@ def agent() -> None:
 @click.option(
     "-a", "--all", "show_all", is_flag=True, help="Also show agents silent for more than a week."
 )
+@click.option(
+    "--problems",
+    "only_problems",
+    is_flag=True,
+    help="Show only hosts that do not serve, and why. Exit status 1 if there are any.",
+)
 @listing_options
-@click.pass_obj
-def list_agents(cli: CliContext, listing: Listing, *, show_all: bool) -> None:
+@click.pass_context
+def list_agents(
+    context: click.Context, listing: Listing, *, show_all: bool, only_problems: bool
+) -> None:
     """Show the agents: alive, and silent ones for a week after they were last seen."""
+    cli: CliContext = context.obj
     oldest = 0.0 if show_all else time.time() - SHOWN_FOR
     with cli.open_store() as store:
         found = [
@@ -45,11 +56,18 @@ def list_agents(cli: CliContext, listing: Listing, *, show_all: bool) -> None:
             for each in store.announced(layout.AGENTS)
             if each.alive or each.changed >= oldest
         ]
+    if only_problems:
+        found = [each for each in found if each["problems"]]
     listing.show(
-        ["host", "alive", "serving", "ports", "configuration", "last error", "version", "bridge"],
+        [
+            *("host", "alive", "serving", "ports", "problems"),
+            *("configuration", "last error", "version", "bridge"),
+        ],
         (_row(each) for each in found),
         found,
     )
+    if only_problems and found:
+        context.exit(FAILURE)
 
 
 @agent.command("forget")
@@ -76,7 +94,9 @@ def _described(store: Store, announced: Announced) -> dict[str, Any]:
         wanted = config_digest(effective(read_sources(store, announced.name)).values)
     except (MalformedDocument, ValueError):  # ValueError: no host can be called so
         wanted = ""
+    silent = () if announced.alive else ("the agent is silent",)
     return dataclasses.asdict(status) | {
+        "problems": [*silent, *status.problems],
         "host": announced.name,
         "alive": announced.alive,
         "changed": utc(announced.changed),
@@ -84,13 +104,14 @@ def _described(store: Store, announced: Announced) -> dict[str, Any]:
     }
 
 
-def _row(agent: dict[str, Any]) -> list[str]:
+def _row(agent: dict[str, Any]) -> list[str | Sequence[str]]:
     configuration = agent["generation"] or "none"
     return [
         agent["host"],
         "yes" if agent["alive"] else f"no, last seen {agent['changed']}",
         "yes" if agent["enabled"] else "no",
         str(agent["ports_served"]),
+        agent["problems"],
         configuration if agent["up_to_date"] else f"{configuration}, not the current one",
         agent["last_error"],
         agent["version"],

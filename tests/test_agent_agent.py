@@ -248,7 +248,12 @@ def test_enabled_it_serves_and_at_the_end_all_parts_end_in_order(parts: Parts) -
     async def scenario() -> None:
         await until(lambda: parts.services)
         await parts.look(ENABLED)
-        assert parts.status() == Status(enabled=True, generation="g1", ports_served=7)
+        assert parts.status() == Status(
+            enabled=True,
+            generation="g1",
+            ports_served=7,
+            problems=("there is no bridge br-int",),
+        )
         assert parts.problems() == ["there is no bridge br-int"]
         view = parts.view()
         assert (view.host, view.bridge, view.enabled, view.generation) == (

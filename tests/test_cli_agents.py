@@ -102,3 +102,17 @@ def test_only_dead_agents_can_be_forgotten(url: str, store: Store) -> None:
     _run(url, "forget", "b", status=4)
     _run(url, "forget", "../b", status=2)
     assert list(_listed(url)) == ["a"]
+
+
+def test_only_hosts_with_problems_and_a_status_for_scripts(url: str, store: Store) -> None:
+    store.announce(agent_path("well"), _announcement("well"))
+    assert _run(url, "list", "--problems", "-f", "value").stdout.strip() == ""
+    trouble = _announcement("ill", problems=["there is no bridge", 5, "no worker listens"])
+    store.announce(agent_path("ill"), trouble)
+    store.announce(agent_path("dead"), _announcement("dead")).close()
+    columns = ("-f", "json", "-c", "host", "-c", "problems")
+    found = json.loads(_run(url, "list", "--problems", *columns, status=1).stdout)
+    assert {each["host"]: each["problems"] for each in found} == {
+        "dead": ["the agent is silent"],
+        "ill": ["there is no bridge", "no worker listens"],
+    }
