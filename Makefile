@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-sources bench-footprint bench-segments clean
+.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-segments clean
 
 demo:
 	tools/demo
@@ -69,6 +69,10 @@ bench-flood:
 # What a request costs by the address that it comes from: benchmarks/README.md.
 bench-sources:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.sources $(ARGS)
+
+# What guests notice when OVN's ovn-controller restarts.
+bench-ovn:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.ovn $(ARGS)
 
 # What longer segments of answers would gain.
 bench-segments:

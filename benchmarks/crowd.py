@@ -1,6 +1,7 @@
-"""A crowd of ports on a hypervisor of the lab: pairs of patch ports, each with its record.
+"""A crowd of ports on a hypervisor of the lab, each with its record.
 
-They have numbers and flows as the ports of instances have, and cost Open vSwitch least of all.
+They have numbers and flows as the ports of instances have. Pairs of patch ports cost Open vSwitch
+least of all; OVN takes only ports with a device for those of instances, such as internal ones.
 """
 
 import uuid
@@ -16,10 +17,18 @@ PORTS_AT_ONCE = 250
 class Crowd:
     """The ports, of which there are ever more."""
 
-    def __init__(self, hypervisor: Hypervisor, client: OvsdbClient) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, client: OvsdbClient, *, internal: bool = False
+    ) -> None:
         self._hypervisor = hypervisor
         self._client = client
-        self.ports = 0
+        self._internal = internal
+        self.records: list[PortRecord] = []
+
+    @property
+    def ports(self) -> int:
+        """How many there are."""
+        return len(self.records)
 
     def grow(self, ports: int) -> None:
         """Have that many ports on the bridge, each with its number and its record."""
@@ -32,14 +41,14 @@ class Crowd:
                 NewPort(
                     f"crowd{number}",
                     {"iface-id": record.port_id, "vm-uuid": record.device_id},
-                    "patch",
-                    {"peer": f"crowd{number ^ 1}"},
+                    "internal" if self._internal else "patch",
+                    {} if self._internal else {"peer": f"crowd{number ^ 1}"},
                 )
                 for number, record in enumerate(records, self.ports)
             )
             for number in range(self.ports, upto):
                 self._client.wait_for_number(f"crowd{number}", 60)
-            self.ports = upto
+            self.records += records
 
 
 def _record(number: int) -> PortRecord:

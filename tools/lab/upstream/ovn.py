@@ -5,7 +5,7 @@ external_ids that Neutron's ML2/OVN driver writes. Processes end by pid with the
 their hypervisor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.rig.guest import Guest
@@ -13,6 +13,7 @@ from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import Process, run, wait_for
 from lab.rig.running import Running
 from lab.upstream.ovn_install import Installation
+from ovs_metadata.store.record import PortRecord
 
 
 class OvnCentral(Running):
@@ -88,6 +89,18 @@ class OvnCentral(Running):
                 "neutron:revision_number": "1",
             },
         )
+
+    def add_records(self, records: Sequence[PortRecord]) -> None:
+        """Add ports of records to one logical switch, many in a transaction."""
+        self.nbctl("--may-exist", "ls-add", "crowd")
+        for begin in range(0, len(records), 50):
+            words = []
+            for record in records[begin : begin + 50]:
+                addresses = " ".join([record.mac_address, *record.fixed_ips])
+                words += ["--", "lsp-add", "crowd", record.port_id]
+                words += ["--", "lsp-set-addresses", record.port_id, addresses]
+                words += ["--", "lsp-set-port-security", record.port_id, addresses]
+            self.nbctl(*words[1:])
 
     def add_metadata_port(self, guest: Guest, port_id: str, mac: str, ip: str) -> None:
         """Add the port that Neutron's metadata agent has in the guest's network (a localport)."""
@@ -166,8 +179,14 @@ class OvnCentral(Running):
         return [line.split()[1].strip("()") for line in listed]
 
     def wait_for_controllers(self) -> None:
-        """Wait until the flows of each ovn-controller are those of the northbound database."""
-        self.nbctl("--wait=hv", "sync")
+        """Wait until the flows of each ovn-controller are those of the northbound database.
+
+        An ovn-controller of 23.03 that connects to the switch again meanwhile, as on a busy
+        machine, forgets that it is waited for: so it is asked again.
+        """
+        wait_for(
+            lambda: self.nbctl("--timeout=15", "--wait=hv", "sync") == "", "ovn-controller", 120
+        )
 
     def _socket(self, name: str) -> str:
         return f"unix:{self._root}/{name}.sock"
