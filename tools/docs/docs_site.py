@@ -37,7 +37,10 @@ NAVIGATION: dict[str, Sequence[str]] = {
         *("docs/operations.md", "docs/troubleshooting.md", "docs/status.md", "docs/security.md"),
         "docs/hostile-guests.md",
     ),
-    "Reference": ("docs/configuration-reference.md", "docs/mn-conf.md", "docs/metrics.md"),
+    "Reference": (
+        *("docs/configuration-reference.md", "docs/mn-conf.md", "docs/metrics.md"),
+        "docs/support.md",
+    ),
     "How it works": (
         *("docs/architecture.md", "docs/flows.md", "docs/pipeline.md", "docs/nova-side.md"),
         "docs/cloud-init.md",
