@@ -280,7 +280,7 @@ def test_a_changed_configuration_goes_to_the_service_that_is_there(parts: Parts)
     run(parts, scenario)
 
 
-def test_disabled_it_removes_every_trace_and_says_so_once(
+def test_disabled_it_removes_every_trace_and_logs_that_once(
     parts: Parts, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from ovs_metadata.host.southbound import presence
-from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY, Presence, refusal, to_write
+from ovs_metadata.host.southbound.presence import (
+    ID_KEY,
+    NUMBER_KEY,
+    ChassisPresence,
+    refusal,
+    to_write,
+)
 
 
 class Database:
@@ -20,7 +26,7 @@ class Database:
         self.answer: Callable[[object], None] = lambda _: None
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(random, "uniform", lambda _low, high: high)
-        self.presence = Presence("hv1", self.transact)
+        self.presence = ChassisPresence("hv1", self.transact)
 
     def transact(self, operations: list[dict[str, Any]], done: Callable[[object], None]) -> bool:
         self.sent += operations

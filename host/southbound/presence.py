@@ -52,7 +52,7 @@ def refusal(results: object) -> str:
     return "; ".join(f"{each['error']}: {each.get('details', '')}" for each in errors)
 
 
-class Presence:
+class ChassisPresence:
     """The presence in one database, by one connection after the other.
 
     Args:

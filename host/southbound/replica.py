@@ -19,7 +19,7 @@ from ovs_metadata.host.confirming_idl import ConfirmingIdl
 from ovs_metadata.host.python_ovs import SchemaHelper, Stream, jsonrpc
 from ovs_metadata.host.southbound.binding import KEYS, NEUTRON, PortBinding
 from ovs_metadata.host.southbound.location import Location
-from ovs_metadata.host.southbound.presence import Presence
+from ovs_metadata.host.southbound.presence import ChassisPresence
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
@@ -84,7 +84,7 @@ class SouthboundReplica(ConfirmingIdl):
         self._were_here: set[str] = set()
         self._asked: set[str] = set()
         self._asked_chassis: UUID | None = None
-        self._presence = Presence(location.chassis, self._transact) if shows_agent else None
+        self._presence = ChassisPresence(location.chassis, self._transact) if shows_agent else None
         if shows_agent:
             self.cond_change("Chassis_Private", [["name", "==", location.chassis]])
         self.cond_change("Chassis", [["name", "==", location.chassis]])
