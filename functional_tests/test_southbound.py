@@ -16,7 +16,7 @@ from contracts.store_support import StateRecorder
 
 from lab.rig.certificates import Authority
 from lab.rig.process import Process, run, wait_for
-from lab.rig.southbound import Southbound
+from lab.rig.southbound import Southbound, wait_until_it_answers
 from lab.upstream.ovn_install import install_ovn
 from ovs_metadata.cli.doctor import southbound
 from ovs_metadata.host.config import load
@@ -238,7 +238,7 @@ def served(directory: Path, database: str | Path, *remotes: str) -> Iterator[str
         log,
     )
     try:
-        wait_for(socket_file.exists, "an ovsdb-server")
+        wait_until_it_answers(f"unix:{socket_file}")
         yield f"unix:{socket_file}"
     finally:
         server.stop()

@@ -72,7 +72,7 @@ class Southbound(Running):
         if not self._port:
             found = wait_for(lambda: listening.findall(log.read_text()), "a port to listen at")
             self._port = int(found[0])
-        wait_for((self._root / "sb.sock").exists, "the southbound database")
+        wait_until_it_answers(f"unix:{self._root}/sb.sock")
 
     def stop(self) -> None:
         """End the server; what it holds stays."""
@@ -177,6 +177,18 @@ class Southbound(Running):
             match=match,
             actions=actions,
         )
+
+
+def wait_until_it_answers(remote: str) -> None:
+    """Wait until an ovsdb-server takes calls; its socket is there a moment earlier."""
+
+    def answers() -> bool:
+        try:
+            return "OVN_Southbound" in call(remote, 1, "list_dbs", [])
+        except OSError:
+            return False
+
+    wait_for(answers, f"the southbound database at {remote}", 30)
 
 
 def _insert(table: str, **row: object) -> dict[str, Any]:
