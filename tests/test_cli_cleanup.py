@@ -14,7 +14,7 @@ from typing import Any
 import click.testing
 import pytest
 
-from ovs_metadata.cli.cleanup import namespaces, neutron, ports
+from ovs_metadata.cli.cleanup import namespaces, neutron, ovn, ports
 from ovs_metadata.cli.cleanup.dhcp_ports import DHCP_OWNER, HOST, Loss, Surroundings
 from ovs_metadata.cli.cleanup.restore import (
     RestoreFileError,
@@ -248,8 +248,8 @@ def test_namespaces_are_for_root_to_see(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_documentation_knows_every_warning_and_option() -> None:
     text = DOCS.read_text()
     options = {
-        option.opts[0]
-        for command in (ports.dhcp_ports, namespaces.dhcp_namespaces)
+        option.opts[-1]
+        for command in (ports.dhcp_ports, namespaces.dhcp_namespaces, ovn.ovn_namespaces)
         for option in command.params
     }
     assert options <= set(re.findall(r"--[a-z-]+", text))
