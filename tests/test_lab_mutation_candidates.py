@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.mutation.candidates import Mutant, is_left_out, left_out
+from lab.mutation.candidates import Mutant, is_left_out, is_python, left_out
 
 
 def texts(source: str) -> set[str]:
@@ -53,6 +53,11 @@ def test_identity_and_equality_are_not_exchanged() -> None:
     assert is_left_out(name + "NotEq_IsNot", (1, 0), [])
     assert not is_left_out(name + "Is_IsNot", (1, 0), [])
     assert not is_left_out(name + "Eq_Lt", (1, 0), [])
+
+
+def test_what_cannot_be_compiled_is_no_mutant() -> None:
+    assert is_python("f(**options)\n")
+    assert not is_python("f(>>options)\n")
 
 
 def test_a_mutant_shows_its_change() -> None:

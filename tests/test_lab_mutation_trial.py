@@ -128,6 +128,13 @@ PASSED = Result(passed=True)
             False,
             [(True, [NONE, SOME]), (False, [SOME])],
         ),
+        # Its file cannot be imported: neither fails without the mutant.
+        (
+            Result(False, ("tests/test_double.py",)),
+            PASSED,
+            True,
+            [(True, [NONE, SOME]), (False, [NONE, SOME])],
+        ),
         # Not ended: in the time that it had, and in the same time without the mutant.
         (Result(False), PASSED, True, [(True, [NONE, SOME]), (False, [NONE, SOME])]),
         (Result(False), Result(False), False, [(True, [NONE, SOME]), (False, [NONE, SOME])]),

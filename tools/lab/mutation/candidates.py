@@ -79,6 +79,15 @@ def is_left_out(operator: str, start: Position, spans: Sequence[Span]) -> bool:
     return any(begin <= start < end for begin, end in spans)
 
 
+def is_python(text: str) -> bool:
+    """Whether it can be compiled. The operators of arithmetic are also signs of arguments (`**`)."""
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
 def _of_readers(node: ast.AST) -> Iterator[Span]:
     """Annotations, and decorators that have no effect on a program that is right."""
     for name in ("annotation", "returns"):
@@ -163,7 +172,7 @@ def draw(files: Sequence[Path], chance: random.Random) -> Iterator[Mutant]:
         made = chance.choice(places[path][place])
         operator = get_operator(made.operator_name)()
         text = mutate_code(sources[path], operator, made.occurrence)
-        if text is not None:
+        if text is not None and is_python(text):
             yield Mutant(path, place[0][0], sources[path], text)
 
 

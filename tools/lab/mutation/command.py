@@ -59,7 +59,11 @@ def try_mutant(mutant: Mutant, reach: Reach, trees: "queue.Queue[Tree]") -> Outc
         if result.passed:
             return Outcome(path, False, f"{len(tests)} tests reach it")
         # A test that fails without the mutant, too, has not noticed it.
-        again = [test for test in tests if test in result.failed] or tests
+        again = [
+            test
+            for test in tests
+            if test in result.failed or test.partition("::")[0] in result.failed
+        ] or tests
         if not tree.run(again, sum(times), max(times)).passed:
             return Outcome(path, False, f"fails without it, too: {', '.join(again[:1])}")
         return Outcome(path, True, ", ".join(result.failed) or "the tests do not end")
