@@ -80,7 +80,7 @@ def is_left_out(operator: str, start: Position, spans: Sequence[Span]) -> bool:
 
 
 def is_python(text: str) -> bool:
-    """Whether it can be compiled. The operators of arithmetic are also signs of arguments (`**`)."""
+    """Whether it can be compiled: some signs of arithmetic mark arguments, too (`**`)."""
     try:
         ast.parse(text)
     except SyntaxError:
