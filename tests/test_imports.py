@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from ovs_metadata.imports import not_importing, postpone_init
+from ovs_metadata.imports import not_importing, postpone_init, replace_by_stand_in
 
 _EVENTLET = ("eventlet", "greenlet", "dns", "gevent")
 _LIBRARY = ("os_ken", "ryu")
@@ -62,7 +62,9 @@ NEEDLESS = {
 
 def loaded(statement: str) -> set[str]:
     """The names of all modules that a new interpreter has after a statement."""
-    script = f"import sys\n{statement}\nprint(*sys.modules)"
+    # A stand-in for a module has no __spec__.
+    names = "(name for name, module in sys.modules.items() if getattr(module, '__spec__', None))"
+    script = f"import sys\n{statement}\nprint(*{names})"
     return set(subprocess.check_output([sys.executable, "-c", script], text=True).split())
 
 
@@ -75,6 +77,7 @@ def needless(modules: set[str], names: tuple[str, ...]) -> list[str]:
 START_OF_THE_CONTROLLER = """
 from ovs_metadata.flows import launcher
 launcher.patch_process()
+launcher._leave_out_other_protocols()
 import ovs_metadata.flows.app
 """
 
@@ -83,6 +86,12 @@ def test_the_controller_does_not_load_a_resolver_of_its_own() -> None:
     modules = loaded(START_OF_THE_CONTROLLER)
     assert "eventlet.hubs" in modules
     assert needless(modules, ("dns", "cryptography", *NEEDLESS["ovs_metadata.flows.app"])) == []
+
+
+def test_the_controller_loads_no_other_protocol() -> None:
+    modules = loaded(START_OF_THE_CONTROLLER)
+    assert "os_ken.lib.packet.tcp" in modules
+    assert needless(modules, ("os_ken.lib.packet.bgp", "os_ken.lib.packet.zebra")) == []
 
 
 def test_the_controller_does_other_work_while_a_name_is_resolved() -> None:
@@ -149,4 +158,20 @@ def test_a_package_is_whole_once_a_name_of_its_init_is_used() -> None:
 
 def test_a_package_that_is_loaded_already_stays_as_it_is() -> None:
     postpone_init("subprocess")
+    assert sys.modules["subprocess"] is subprocess
+
+
+def test_a_stand_in_has_every_name_and_the_values_it_is_given() -> None:
+    statement = (
+        "from ovs_metadata.imports import replace_by_stand_in\n"
+        "replace_by_stand_in('ftplib', PORT=21)\n"
+        "import ftplib; from ftplib import FTP\n"
+        "assert ftplib.PORT == 21; assert FTP is ftplib.FTP\n"
+        "assert not hasattr(ftplib, '__wrapped__')"
+    )
+    assert "ftplib" not in loaded(statement)
+
+
+def test_a_module_that_is_loaded_already_is_not_replaced() -> None:
+    replace_by_stand_in("subprocess")
     assert sys.modules["subprocess"] is subprocess

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 
 @contextlib.contextmanager
@@ -24,6 +25,27 @@ def not_importing(package: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[package]
+
+
+class _StandIn(ModuleType):
+    """A module in which every name is an empty class."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        made = type(name, (), {})
+        setattr(self, name, made)
+        return made
+
+
+def replace_by_stand_in(module: str, **values: object) -> None:
+    """Have a module that a library imports and we never use be an empty one, with these values.
+
+    A module that is loaded already stays.
+    """
+    if module not in sys.modules:
+        sys.modules[module] = stand_in = _StandIn(module)
+        vars(stand_in).update(values)
 
 
 def postpone_init(package: str) -> None:
