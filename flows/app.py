@@ -288,7 +288,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             hub.spawn_after(FIRST_AFTER_ERROR, self._wake.set)
         flows = self._decision.flows
         self._flows.undecided = self._decision.undecided
-        if flows is not None and flows is not self._flows.desired:
+        if flows is not None:
             self._flows.desired = flows
 
     def _prepare(self, watcher: PortWatcher, bridge: Bridge) -> None:

@@ -5,7 +5,7 @@ A request of an instance goes 0 → ToProxy → metadata port, and the answer 0 
 Responder and back.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from ovs_metadata.flows.family import (
     RST_WITHOUT_ACK,
     Family,
 )
+from ovs_metadata.flows.grouped import GroupedFlows
 from ovs_metadata.flows.meters import meter_number
 from ovs_metadata.flows.tables import Priority, Table, cookie
 from ovs_metadata.flows.values import (
@@ -48,10 +49,6 @@ class Port:
     """Of responses to it; 0: as they are."""
 
 
-_Made = tuple[FlowOptions, int, Port]
-"""All that a port's flows are made of."""
-
-
 class Pipeline:
     """Makes the flows of one host, at each change of it.
 
@@ -59,34 +56,38 @@ class Pipeline:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[_Made, Mapping[FlowKey, Flow]] = {}
+        self._made_for: tuple[FlowOptions, int] | None = None
+        self._shared: Mapping[FlowKey, Flow] = {}
+        self._kept: dict[Port, Mapping[FlowKey, Flow]] = {}
 
     def flows(
         self, options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
-    ) -> Mapping[FlowKey, Flow]:
+    ) -> GroupedFlows:
         """All flows that the switch should have; none while there is no metadata port.
 
         There are none either for a port with the metadata port's number: for a moment OVSDB may
-        show two ports with one number.
+        show two ports with one number. Otherwise each port has its own number.
         """
         if metadata_ofport is None:
-            return {}
-        before, self._kept = self._kept, {}
-        flows = {flow.key: flow for flow in _shared_flows(options, metadata_ofport)}
-        for port in ports:
-            if port.ofport != metadata_ofport:
-                made_of = (options, metadata_ofport, port)
-                of_port = before.get(made_of) or _port_flows(*made_of)
-                self._kept[made_of] = of_port
-                flows.update(of_port)
-        return flows
+            return GroupedFlows({})
+        if (options, metadata_ofport) != self._made_for:
+            self._made_for, self._kept = (options, metadata_ofport), {}
+            self._shared = {flow.key: flow for flow in _shared_flows(options, metadata_ofport)}
+        before = self._kept
+        self._kept = {
+            port: before.get(port) or _port_flows(options, metadata_ofport, port)
+            for port in ports
+            if port.ofport != metadata_ofport
+        }
+        groups: dict[Hashable, Mapping[FlowKey, Flow]] = {None: self._shared}
+        return GroupedFlows(groups | self._kept)
 
 
 def pipeline(
     options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
 ) -> Mapping[FlowKey, Flow]:
     """The flows of a host that is looked at once; see `Pipeline.flows`."""
-    return Pipeline().flows(options, metadata_ofport, ports)
+    return dict(Pipeline().flows(options, metadata_ofport, ports))
 
 
 @lru_cache(maxsize=4)

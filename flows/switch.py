@@ -6,6 +6,7 @@ The application passes on what arrives; `changes` returns what to send. One owne
 from collections.abc import Collection, Mapping
 
 from ovs_metadata.flows.diff import Changes, diff
+from ovs_metadata.flows.grouped import Groups, groups_of
 from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.meters import ofport_of as ofport_of_meter
 from ovs_metadata.flows.tables import ofport_of
@@ -29,7 +30,8 @@ class SwitchFlows:
     """
 
     def __init__(self) -> None:
-        self._desired: Mapping[FlowKey, Flow] | None = None
+        self._groups: Groups = {}
+        self._desired: dict[FlowKey, Flow] | None = None
         self._unsettled: set[FlowKey] = set()
         self.undecided: Collection[int] = ()
         self.doubtful = False
@@ -39,7 +41,7 @@ class SwitchFlows:
         self._installed: dict[FlowKey, Flow | int] | None = None
         self._removed: set[FlowKey] = set()
         self._meters: set[int] = set()
-        self._meters_desired: frozenset[int] = frozenset()
+        self._meters_desired: set[int] = set()
         self._meter_lost = False
 
     @property
@@ -49,13 +51,24 @@ class SwitchFlows:
 
     @desired.setter
     def desired(self, flows: Mapping[FlowKey, Flow]) -> None:
-        # By identity: the pipeline returns the same objects for an unchanged port. Flows that are
-        # equal, but other objects, are compared later.
-        before, after = _by_identity(self._desired or {}), _by_identity(flows)
-        self._unsettled.update(before[each].key for each in before.keys() - after.keys())
-        self._unsettled.update(after[each].key for each in after.keys() - before.keys())
-        self._desired = flows
-        self._meters_desired = meters_used(flows.values())
+        before, after = self._groups, groups_of(flows)
+        if after is before:
+            return
+        desired = {} if self._desired is None else self._desired
+        # By identity: a group is the same object while its port stays as it is. What is equal
+        # without being the same is found out when it is compared.
+        for name, group in before.items():
+            if after.get(name) is not group:
+                self._unsettled.update(group)
+                self._meters_desired -= meters_used(group.values())
+                for key in group:
+                    del desired[key]
+        for name, group in after.items():
+            if before.get(name) is not group:
+                self._unsettled.update(group)
+                self._meters_desired |= meters_used(group.values())
+                desired.update(group)
+        self._groups, self._desired = after, desired
 
     @property
     def known(self) -> bool:
@@ -163,7 +176,3 @@ class SwitchFlows:
         }
         self._meters = (self._meters | add) - delete
         return tuple(sorted(add)), tuple(sorted(delete))
-
-
-def _by_identity(flows: Mapping[FlowKey, Flow]) -> dict[int, Flow]:
-    return dict(zip(map(id, flows.values()), flows.values(), strict=True))
