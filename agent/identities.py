@@ -9,9 +9,8 @@ import hmac
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
-from ovs_metadata.host.address import IpVersion, port_address
+from ovs_metadata.host.address import IpVersion, port_address, why_unservable
 from ovs_metadata.host.join import HostPorts, ServedPort
-from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
@@ -21,11 +20,11 @@ _VERSIONS: tuple[IpVersion, ...] = (4, 6)
 class Identities:
     """Makes identity tables of one host, one after the other.
 
-    Few of many ports change at a time, so an identity is made once, and kept for the next table.
+    Few of many ports change at a time, so an entry is made once, and kept for the next table.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[_Source, Identity] = {}
+        self._kept: dict[int, _Kept] = {}
 
     def table(
         self, host_ports: HostPorts, secret: bytes, stale: Container[int] = ()
@@ -38,22 +37,27 @@ class Identities:
             stale: ofports without an identity for now; see `StaleNumbers`.
         """
         before, self._kept = self._kept, {}
-        entries: dict[int, Entry] = {
-            ofport: Pending(port_id, host_ports.pending_reasons[ofport])
-            for ofport, port_id in host_ports.pending.items()
-        }
+        table: dict[str, Entry] = {}
+        for ofport, port_id in host_ports.pending.items():
+            entry = Pending(port_id, host_ports.pending_reasons[ofport])
+            table |= dict.fromkeys(addresses_of(ofport), entry)
         for ofport, port in host_ports.served.items():
-            source = _stale(port) if ofport in stale else _source(port, secret)
-            if isinstance(source, Pending):
-                entries[ofport] = source
-            else:
-                identity = before.get(source) or _identity(source)
-                entries[ofport] = self._kept[source] = identity
-        return {
-            port_address(ofport, version): entry
-            for ofport, entry in entries.items()
-            for version in _VERSIONS
-        }
+            is_stale = ofport in stale
+            kept = before.get(ofport)
+            if kept is None or (kept.port, kept.secret, kept.is_stale) != (port, secret, is_stale):
+                made = _stale(port) if is_stale else _entry(port, secret)
+                kept = _Kept(port, secret, is_stale, addresses_of(ofport), made)
+            self._kept[ofport] = kept
+            for address in kept.addresses:
+                table[address] = kept.entry
+        return table
+
+
+def addresses_of(ofport: int) -> tuple[str, ...]:
+    """The port addresses of an ofport: both belong to the same instance. It may have none."""
+    if why_unservable(ofport):
+        return ()
+    return tuple(port_address(ofport, version) for version in _VERSIONS)
 
 
 def identity_table(host_ports: HostPorts, secret: bytes) -> dict[str, Entry]:
@@ -73,8 +77,11 @@ def token_key(secret: bytes, instance_id: str) -> str:
 def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:
     """The changes that turn one identity table into another; None removes an address."""
     gone: dict[str, Entry | None] = {address: None for address in before if address not in after}
+    # Most are the same object. Of thousands, to compare each field of each takes the longest.
     return gone | {
-        address: entry for address, entry in after.items() if before.get(address) != entry
+        address: entry
+        for address, entry in after.items()
+        if (earlier := before.get(address)) is not entry and earlier != entry
     }
 
 
@@ -83,39 +90,32 @@ def signature(secret: bytes, instance_id: str) -> str:
     return hmac.new(secret, instance_id.encode(), hashlib.sha256).hexdigest()
 
 
-class _Source(NamedTuple):
-    """All that an identity is made of."""
+class _Kept(NamedTuple):
+    """An entry, all that it is made of, and where it is in the table."""
 
-    port_id: str
-    instance_id: str
-    project_id: str
-    fixed_ip: str
+    port: ServedPort
     secret: bytes
-    options: EffectiveOptions
+    is_stale: bool
+    addresses: tuple[str, ...]
+    entry: Entry
 
 
 def _stale(port: ServedPort) -> Pending:
     return Pending(port.record.port_id, "its ofport was another port's a moment ago")
 
 
-def _source(port: ServedPort, secret: bytes) -> _Source | Pending:
+def _entry(port: ServedPort, secret: bytes) -> Entry:
     record = port.record
     if port.disagreement:
         return Pending(record.port_id, port.disagreement)
     if record.primary is None:
         return Pending(record.port_id, "its record has no fixed IP")
-    return _Source(
-        *(record.port_id, record.device_id, record.project_id, record.primary), secret, port.options
-    )
-
-
-def _identity(source: _Source) -> Identity:
     return Identity(
-        port_id=source.port_id,
-        instance_id=source.instance_id,
-        project_id=source.project_id,
-        fixed_ip=source.fixed_ip,
-        signature=signature(source.secret, source.instance_id),
-        token_key=token_key(source.secret, source.instance_id),
-        options=source.options,
+        port_id=record.port_id,
+        instance_id=record.device_id,
+        project_id=record.project_id,
+        fixed_ip=record.primary,
+        signature=signature(secret, record.device_id),
+        token_key=token_key(secret, record.device_id),
+        options=port.options,
     )

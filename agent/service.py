@@ -26,7 +26,7 @@ from ovs_metadata.agent.child_process import (
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.heartbeat import Heartbeat, heartbeat_pipe
-from ovs_metadata.agent.identities import Identities
+from ovs_metadata.agent.identities import Identities, addresses_of
 from ovs_metadata.agent.network.connections import guests_connections
 from ovs_metadata.agent.network.host_plumbing import HostPlumbing
 from ovs_metadata.agent.network.reconciler import NetworkReconciler
@@ -36,7 +36,7 @@ from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.withdrawal import withdraw_hooks
-from ovs_metadata.host.address import IpVersion, ofport_of
+from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
@@ -250,9 +250,8 @@ class Service:
         fresh = self._stale.take_fresh()
         if fresh:
             # Connections from these ofports may belong to another port, so they are closed.
-            others = {
-                address: each for address, each in table.items() if ofport_of(address) not in fresh
-            }
+            closed = {address for ofport in fresh for address in addresses_of(ofport)}
+            others = {address: each for address, each in table.items() if address not in closed}
             self._workers.update(others)
         self._workers.update(table)
         self._statistics.refused = host_ports.refused

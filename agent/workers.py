@@ -117,15 +117,17 @@ class Workers:
 
     def update(self, table: Mapping[str, Entry]) -> None:
         """Send the changes of the identity table to all workers."""
+        changed = changes(self._table, table)
+        if not changed:
+            return
         messages = b"".join(
-            feed.encode(feed.IdentityChange(address, entry))
-            for address, entry in changes(self._table, table).items()
+            feed.encode(feed.IdentityChange(address, entry)) for address, entry in changed.items()
         )
         self._table = dict(table)
         self._statistics.table_changed(self._table)
         for each in self._feeds.values():
             # The successor of an exited worker gets a snapshot.
-            if messages and each.process.returncode is None:
+            if each.process.returncode is None:
                 each.write(messages)
 
     def apply(self, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ovs_metadata.agent.identities import (
     Identities,
+    addresses_of,
     changes,
     identity_table,
     signature,
@@ -136,3 +137,50 @@ def test_applying_the_changes_gives_the_new_table(
         del result[address]
     assert result == after
     assert all(before.get(address) != entry for address, entry in changed.items())
+
+
+_PORTS = st.builds(
+    ServedPort,
+    st.integers(1, 5),
+    st.sampled_from(["tap1", "tap2"]),
+    st.sampled_from([RECORD, dataclasses.replace(RECORD, device_id=PORT, revision_number=2)]),
+    st.sampled_from([None, INSTANCE, PORT]),
+)
+_HOSTS = st.tuples(
+    st.lists(_PORTS, max_size=5, unique_by=lambda port: port.ofport),
+    st.sets(st.integers(6, 8)),
+    st.sampled_from([SECRET, b"another"]),
+    st.frozensets(st.integers(1, 5), max_size=2),
+)
+
+
+@given(st.lists(_HOSTS, min_size=1, max_size=8))
+def test_tables_made_one_after_the_other_are_those_of_a_single_look(
+    hosts: list[tuple[list[ServedPort], set[int], bytes, frozenset[int]]],
+) -> None:
+    """And so are the changes between them, there and back."""
+    kept = Identities()
+    workers: dict[str, Entry] = {}
+    for served, pending, secret, stale in [*hosts, *reversed(hosts)]:
+        host_ports = HostPorts(
+            served={port.ofport: port for port in served},
+            pending=dict.fromkeys(pending, PORT),
+            pending_reasons=dict.fromkeys(pending, "no record"),
+        )
+        table = kept.table(host_ports, secret, stale)
+        assert table == Identities().table(host_ports, secret, stale)
+        for address, entry in changes(workers, table).items():
+            if entry is None:
+                del workers[address]
+            else:
+                workers[address] = entry
+        assert workers == table
+        assert kept.table(host_ports, secret, stale) == table
+        assert changes(workers, table) == {}
+
+
+def test_a_number_that_no_instance_can_have_has_no_address() -> None:
+    """Ports that leave may have had one: the bridge's own, or one that could not be added."""
+    assert addresses_of(5) == ("169.254.0.5", "fe80::a9fe:5")
+    for ofport in (-1, 0, 0xA9FE, 65534):
+        assert addresses_of(ofport) == ()
