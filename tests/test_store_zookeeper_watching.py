@@ -85,7 +85,7 @@ class Client:
             assert timeout
             if self.watches.get(request.path) is None:
                 raise NoWatcherError
-            # Those on data, of nodes that are there and that are not (zookeeper.jute, Watcher.java).
+            # Watches on data, of present and absent nodes (zookeeper.jute, Watcher.java).
             assert (request.type, request.kind) == (18, 2)
             self.removed.append(request.path)
 
