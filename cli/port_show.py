@@ -91,6 +91,7 @@ def page(
             ("revision", str(record.revision_number)),
         ]
     fields += [
+        ("metadata options", _option_lines(chosen)),
         *_of_agent(chosen),
         ("flows", silence or _flow_lines(chosen, groups)),
         ("findings", [_finding_line(each) for each in findings] or "none"),
@@ -102,6 +103,18 @@ def _addresses(ofport: int | None) -> Cell:
     if ofport is None or why_unservable(ofport):
         return ""
     return [port_address(ofport, version) for version in (4, 6)]
+
+
+def _option_lines(chosen: PortFacts) -> Cell:
+    """Each metadata option, its value, and what decided it; empty if the port is not served."""
+    served = chosen.status.served
+    if served is None:
+        return ""
+    effective = served.options
+    return [
+        f"{name} = {value}, decided by {effective.decided_by(name)}"
+        for name, value in effective.options.by_name().items()
+    ]
 
 
 def _of_agent(chosen: PortFacts) -> Iterable[tuple[str, Cell]]:

@@ -25,8 +25,8 @@ VIEW = {
 }
 
 
-def facts(interface: Interface = TAP) -> PortFacts:
-    records = {RECORD.port_id: RECORD}
+def facts(interface: Interface = TAP, tags: tuple[str, ...] = ()) -> PortFacts:
+    records = {RECORD.port_id: replace(RECORD, tags=tags)}
     host_ports = join_ports([interface], records)
     (status,) = port_statuses([interface], records, host_ports)
     return PortFacts(status, RECORD, agent_view=VIEW, asked=True)
@@ -48,6 +48,13 @@ def test_a_port_that_is_served() -> None:
     assert (fields["requests"], fields["last answer"]) == ("3", "503 no endpoint, at noon")
     assert fields["flows"] == ["4 packets: the hook"]
     assert fields["findings"] == "none"
+
+
+def test_each_metadata_option_is_shown_with_what_decided_it() -> None:
+    fields = dict(page(facts(tags=("metadata:hop-limit=1",)), [], []))
+    hop_limit, tokens, *_ = fields["metadata options"]
+    assert hop_limit == f"hop_limit = 1, decided by port {RECORD.port_id}, by its tag"
+    assert tokens == "tokens = optional, decided by deployment"
 
 
 def test_a_port_with_trouble_says_which() -> None:
