@@ -90,12 +90,18 @@ def test_it_leaves_no_flow(healthy: Ward) -> None:
 
 def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
     silent = healthy.hypervisor.add_guest("silent")
-    healthy.hypervisor.wait_until_served(silent)
-    found = healthy.doctor(silent.port_id)
-    assert [each["name"] for each in found.document["findings"]] == ["guest-never-asked"]
-    assert found.status == 0
-    assert silent.identity() == silent.instance_id
-    wait_for(lambda: not healthy.doctor(silent.port_id).document["findings"], "it to be counted")
+    try:
+        healthy.hypervisor.wait_until_served(silent)
+        found = healthy.doctor(silent.port_id)
+        assert [each["name"] for each in found.document["findings"]] == ["guest-never-asked"]
+        assert found.status == 0
+        assert silent.identity() == silent.instance_id
+        wait_for(
+            lambda: not healthy.doctor(silent.port_id).document["findings"], "it to be counted"
+        )
+    finally:
+        # It has the address of the other guest, which tests name.
+        silent.unplug(healthy.hypervisor.ovs)
 
 
 def test_for_people_it_fits_on_a_screen(healthy: Ward) -> None:
@@ -185,3 +191,17 @@ def test_one_page_of_a_port_by_any_of_its_names(healthy: Ward) -> None:
         assert (found["port"], found["interface"]) == (guest.port_id, guest.tap)
         assert (found["served"], found["findings"]) == ("yes", "none")
         assert any("hook" in line for line in found["flows"])
+
+
+def test_an_address_of_two_ports_is_refused_and_both_are_named(healthy: Ward) -> None:
+    hypervisor, guest = healthy.hypervisor, healthy.guest
+    other = hypervisor.add_guest("other")
+    try:
+        status, out, err = healthy.command.run(
+            *("--config", hypervisor.config, "port", "show", guest.ip)
+        )
+        assert (status, out) == (2, "")
+        assert guest.port_id in err
+        assert other.port_id in err
+    finally:
+        other.unplug(hypervisor.ovs)
