@@ -1,6 +1,8 @@
 """`ovs-metadata agent`: who is alive, who is not any more, and whose configuration is old."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from ovs_metadata.store.layout import (
     config_node_path,
 )
 from ovs_metadata.store.store import Store
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
 def _run(url: str, *args: str, status: int = 0) -> Result:
@@ -45,6 +49,12 @@ def _announcement(host: str, **changes: object) -> bytes:
 def test_no_agents(url: str) -> None:
     assert _listed(url) == {}
     assert "host" in _run(url, "list").stdout
+
+
+def test_the_page_on_configuration_shows_these_columns(url: str) -> None:
+    heading, *_ = _run(url, "list").stdout.splitlines()
+    (printed,) = re.findall(r"^# ovs-metadata agent list\n(.*)\n", PAGE.read_text(), re.MULTILINE)
+    assert re.split(" {2,}", printed) == re.split(" {2,}", heading)
 
 
 def test_the_living_and_the_dead(url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
