@@ -1,7 +1,8 @@
 """Lists and records in the formats that OpenStack's client has: table, json, yaml, value, csv.
 
-The options are those of `openstack … list` and `show`. On a terminal too narrow for a table, the
-least important columns are left out, and a line names them; no word, such as a UUID, is broken.
+The options are those of `openstack … list` and `show`; lists alone are sorted. On a terminal too
+narrow for a table, the least important columns are left out, and a line names them; no word, such
+as a UUID, is broken.
 """
 
 import csv
@@ -105,7 +106,12 @@ class Listing:
 
 
 def listing_options(command: _Command) -> _Command:
-    """Add the options of a command that lists or shows; it gets them as `listing`."""
+    """Add the options of a command that lists; it gets them as `listing`."""
+    return record_options(_SORT_COLUMN(command))
+
+
+def record_options(command: _Command) -> _Command:
+    """Add the options of a command that shows one record; it gets them as `listing`."""
 
     @functools.wraps(command)
     def with_listing(*args: Any, **options: Any) -> Any:
@@ -115,7 +121,7 @@ def listing_options(command: _Command) -> _Command:
         listing = Listing(
             options.pop("output"),
             options.pop("columns"),
-            options.pop("sort_columns"),
+            options.pop("sort_columns", ()),
             not options.pop("noindent"),
             width,
         )
@@ -126,6 +132,13 @@ def listing_options(command: _Command) -> _Command:
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
 
+
+_SORT_COLUMN = click.option(
+    *("--sort-column", "sort_columns"),
+    metavar="COLUMN",
+    multiple=True,
+    help="Sort by this column; repeat it for several.",
+)
 
 _OPTIONS = (
     click.option(
@@ -140,12 +153,6 @@ _OPTIONS = (
         metavar="COLUMN",
         multiple=True,
         help="Show this column or field; repeat it for several.",
-    ),
-    click.option(
-        *("--sort-column", "sort_columns"),
-        metavar="COLUMN",
-        multiple=True,
-        help="Sort by this column; repeat it for several.",
     ),
     click.option("--noindent", is_flag=True, help="Print JSON on one line."),
     click.option(

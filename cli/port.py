@@ -18,7 +18,7 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.lazy import LazyGroup
 from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort
-from ovs_metadata.cli.listing import Listing, listing_options
+from ovs_metadata.cli.listing import Listing, listing_options, record_options
 from ovs_metadata.cli.port_status import record_in
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.records import read_records
@@ -124,7 +124,7 @@ def set_port(
 
 @port.command("get")
 @port_id_argument
-@listing_options
+@record_options
 @click.pass_obj
 def get_port(cli: CliContext, port_id: str, listing: Listing) -> None:
     """Show the record of a port."""

@@ -11,7 +11,7 @@ from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.port import PortFacts, PortsFacts
 from ovs_metadata.cli.doctor.report import CannotTell, Finding, Severity
 from ovs_metadata.cli.flow_groups import FlowState, Group
-from ovs_metadata.cli.listing import Cell, Listing, listing_options
+from ovs_metadata.cli.listing import Cell, Listing, record_options
 from ovs_metadata.flows.vswitchd import VswitchdError
 from ovs_metadata.host.address import port_address, why_unservable
 
@@ -20,7 +20,7 @@ UNKNOWN = "unknown"
 
 @click.command("show")
 @click.argument("selector", metavar="PORT")
-@listing_options
+@record_options
 @click.pass_context
 def show_port(context: click.Context, selector: str, listing: Listing) -> None:
     """Show one port: record, interface, addresses, flows, last answer, and what is wrong.

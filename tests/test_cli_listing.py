@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 import pytest
 
+from ovs_metadata.cli.lazy import load
 from ovs_metadata.cli.listing import Listing, table_lines
 
 UUID = "40ab441b-c21d-4c9c-b0af-6a8fc48ab733"
@@ -95,3 +96,15 @@ def test_one_record(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(click.BadParameter, match="there are: port, fixed IPs"):
         Listing(columns=("nonsense",)).show(COLUMNS, ROWS, DOCUMENTS)
+
+
+def test_one_record_has_nothing_to_sort() -> None:
+    group = load("port:port")
+    context = click.Context(group)
+    sorting = {
+        name
+        for name in group.list_commands(context)
+        for each in group.get_command(context, name).params
+        if "--sort-column" in each.opts
+    }
+    assert sorting == {"list"}
