@@ -100,7 +100,8 @@ def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> No
     """
     encoding = (sys.stderr if err else sys.stdout).encoding
     text = "\n".join(printable(line, encoding) for line in lines)
-    click.echo(text + click.style(state, fg=color) if state else text, err=err)
+    colors = False if os.environ.get("NO_COLOR") else None  # None: on a terminal
+    click.echo(text + click.style(state, fg=color) if state else text, err=err, color=colors)
 
 
 def echo_text(text: str) -> None:

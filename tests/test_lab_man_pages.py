@@ -38,6 +38,15 @@ def test_every_option_and_command_of_the_operators_is_there(pages: dict[str, Pat
             assert f".B {escape(option.term)}\n" in text
 
 
+def test_each_command_has_the_short_option_of_help_and_the_page_has_the_environment(
+    pages: dict[str, Path],
+) -> None:
+    for section in man_pages.sections("ovs-metadata"):
+        assert "-h, --help" in [option.term for option in section.options]
+    text = pages["ovs-metadata.1"].read_text()
+    assert ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\n" in text
+
+
 @pytest.mark.skipif(not shutil.which("mandoc"), reason="tools/test installs mandoc")
 def test_mandoc_finds_no_fault(pages: dict[str, Path]) -> None:
     for path in pages.values():

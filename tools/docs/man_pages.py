@@ -53,6 +53,7 @@ class Page:
     more: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = (CONFIGURATION,)
     see_also: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 PAGES = (
@@ -61,6 +62,10 @@ PAGES = (
         1,
         "look at and change what the metadata agents know",
         see_also="mn-conf(1), ovs-metadata-agent(8)",
+        environment=(
+            ("NO_COLOR", "With any value but an empty one, output has no colors."),
+            ("COLUMNS", "The width of output, in place of the terminal's; also in a pipe."),
+        ),
     ),
     Page(
         "ovs-metadata-agent",
@@ -116,7 +121,9 @@ PAGES = (
 def sections(name: str) -> list[Section]:
     """What a command says of itself, and of the commands it has."""
     if name == "ovs-metadata":
-        return list(from_click(operators_command, click.Context(operators_command, info_name=name)))
+        settings = operators_command.context_settings
+        context = click.Context(operators_command, info_name=name, **settings)
+        return list(from_click(operators_command, context))
     parsers = {
         "ovs-metadata-agent": agent.command_line,
         "ovs-metadata-flows": launcher.command_line,
@@ -168,6 +175,8 @@ def render(page: Page, own: Section, others: Iterable[Section], version: str) ->
         lines += [] if number else [".SH COMMANDS"]
         lines += [f".SS {escape(section.usage)}", *_paragraphs(section.text)]
         lines += _entries(section.options)
+    if page.environment:
+        lines += [".SH ENVIRONMENT", *_entries(Entry(*each) for each in page.environment)]
     if page.files:
         lines += [".SH FILES", *_entries(Entry(*file) for file in page.files)]
     lines += [".SH SEE ALSO", escape(page.see_also)]
