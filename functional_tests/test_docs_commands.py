@@ -19,6 +19,9 @@ from lab.rig.machine_hypervisor import hypervisor_commands
 from lab.rig.process import LabError, wait_for
 from lab.stand_ins.metadata_instance import dump_instances
 
+# The installation and a page are up to 33 commands. Most of them start Python, beside other tests.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = "ovs-metadata-agent.service"
 BY_HAND = "by-hand.service"
