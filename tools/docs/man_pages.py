@@ -85,7 +85,11 @@ PAGES = (
         ),
         (
             CONFIGURATION,
-            ("/var/lib/ovs-metadata", "The store of a single host, and snapshots of ZooKeeper."),
+            (
+                "/var/lib/ovs-metadata",
+                "The store of a single host, and snapshots of ZooKeeper and of OVN's southbound "
+                "database.",
+            ),
             ("/run/ovs-metadata", "Lock files."),
             ("/run/netns/ovs-metadata", "The network namespace of the metadata port."),
         ),
