@@ -21,6 +21,7 @@ from ovs_metadata.host.address import (
 )
 
 ETH_IPV4, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
+MPLS = 0x8847
 TCP, ICMPV6 = 6, 58
 
 NO_VLAN = (0, 0x0FFF)
@@ -47,11 +48,11 @@ class Family:
     """One IP version, as the pipeline sees it.
 
     `port_addresses` is the network of all port addresses, with its mask. `question` is what asks
-    for the MAC of an address, in words; `question_for` are the fields that match it, `answer` the
-    actions that turn it into an answer with the service address's MAC, and `answer_is_sent`
-    whether they send it, too; if not, it has to go on to table Advertise. `probe` are further
-    fields of the question asked by who wants the address for himself; no fields when that needs no
-    care.
+    for the MAC of an address, in words, `question_type` its eth_type; `question_for` are the fields
+    that match it, `answer` the actions that turn it into an answer with the service address's MAC,
+    and `answer_is_sent` whether they send it, too; if not, it has to go on to table Advertise.
+    `probe` are further fields of the question asked by who wants the address for himself; no fields
+    when that needs no care.
 
     What a hook matches costs all other traffic: without a prefix trie for a field, Open vSwitch
     makes a datapath flow for each value of it that passes. It looks at MACs before addresses. So a
@@ -66,6 +67,7 @@ class Family:
     service: str
     port_addresses: tuple[str, str]
     question: str
+    question_type: int
     question_for: Callable[[MatchValue], Mapping[str, MatchValue]]
     question_to: tuple[str, str]
     answer: tuple[Action, ...]
@@ -154,6 +156,7 @@ IPV4 = Family(
     service=SERVICE_IPV4,
     port_addresses=_with_mask(PORT_NETWORK_IPV4),
     question="an ARP request",
+    question_type=ETH_ARP,
     question_for=_arp_request,
     question_to=(BROADCAST_MAC, METADATA_PORT_MAC),
     answer=_ANSWER_ARP,
@@ -167,6 +170,7 @@ IPV6 = Family(
     service=SERVICE_IPV6,
     port_addresses=_with_mask(PORT_NETWORK_IPV6),
     question="a neighbour solicitation",
+    question_type=ETH_IPV6,
     question_for=_solicitation,
     question_to=(SOLICITED_NODE_MAC, METADATA_PORT_MAC),
     # Over IPv4 a guest may well send it to its router. A link-local address is never routed.

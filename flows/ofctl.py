@@ -8,7 +8,7 @@ from typing import assert_never
 
 from netaddr import IPNetwork
 
-from ovs_metadata.flows.family import ACK, NO_VLAN, RST_WITHOUT_ACK
+from ovs_metadata.flows.family import ACK, MPLS, NO_VLAN, RST_WITHOUT_ACK
 from ovs_metadata.flows.fields import FIELDS
 from ovs_metadata.flows.values import (
     Action,
@@ -20,6 +20,7 @@ from ovs_metadata.flows.values import (
     Move,
     Output,
     OutputInPort,
+    Recirculate,
     SetField,
     SetHopLimit,
 )
@@ -107,9 +108,12 @@ def _match_field(name: str, value: MatchValue) -> str:
     return f"{FIELDS[name].text}={value}"
 
 
-def _setting(action: SetField | SetHopLimit) -> str:
+def _change(action: SetField | SetHopLimit | Move) -> str:
     if isinstance(action, SetHopLimit):
         return f"mod_nw_ttl:{action.hops}"
+    if isinstance(action, Move):
+        source, destination = FIELDS[action.source], FIELDS[action.destination]
+        return f"move:{source.nxm_name}[]->{destination.nxm_name}[]"
     return f"set_field:{action.value}->{_ACTION_NAMES.get(action.field, action.field)}"
 
 
@@ -117,14 +121,14 @@ def _action(action: Action, names: Mapping[int, str] | None) -> str:
     match action:
         case ApplyMeter(number):
             return f"meter:{number}"
-        case SetField() | SetHopLimit():
-            return _setting(action)
-        case Move(source, destination):
-            return f"move:{FIELDS[source].nxm_name}[]->{FIELDS[destination].nxm_name}[]"
+        case SetField() | SetHopLimit() | Move():
+            return _change(action)
         case Output(ofport):
             return f"output:{ofport}"
         case OutputInPort():
             return "IN_PORT"
+        case Recirculate(eth_type):
+            return f"push_mpls:{MPLS:#06x},pop_mpls:{eth_type:#06x}"
         case GotoTable(table):
             return f"goto_table:{_table(table, names)}"
         case _:

@@ -20,7 +20,7 @@ from ovs_metadata.flows.family import (
     Family,
 )
 from ovs_metadata.flows.grouped import GroupedFlows
-from ovs_metadata.flows.meters import meter_number
+from ovs_metadata.flows.meters import meter_number, question_meter_number
 from ovs_metadata.flows.tables import Priority, Table, cookie
 from ovs_metadata.flows.values import (
     Action,
@@ -31,6 +31,7 @@ from ovs_metadata.flows.values import (
     Match,
     MatchValue,
     Output,
+    Recirculate,
     SetField,
     SetHopLimit,
 )
@@ -40,7 +41,7 @@ from ovs_metadata.host.config import FlowOptions
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What the pipeline needs to know of an instance's port; metered: whether it has a meter."""
+    """What the pipeline needs to know of an instance's port; metered: whether it has its meters."""
 
     ofport: int
     mac: str
@@ -167,21 +168,31 @@ def _flows_of_family(
     mine = cookie(port.ofport)
     address = port_address(port.ofport, family.version)
 
-    def hook(to: Table, note: str, fields: Mapping[str, MatchValue]) -> Flow:
+    def hook(
+        to: Table, note: str, fields: Mapping[str, MatchValue], before: tuple[Action, ...] = ()
+    ) -> Flow:
         match = Match.of(in_port=port.ofport, vlan_vid=NO_VLAN, **fields)
         key = FlowKey(0, options.priority, match)
-        return Flow(key, (GotoTable(options.table_base + to),), mine, note)
+        return Flow(key, (*before, GotoTable(options.table_base + to)), mine, note)
 
     yield hook(
         Table.ToProxy,
         "hook: a request for the service address",
         family.request,
     )
+    # An answer goes to the sender, so Open vSwitch makes a datapath flow for each sender. It makes
+    # them only of questions that have passed the meter.
+    bounded = (
+        ApplyMeter(question_meter_number(port.ofport)),
+        REMOVE_TAG,
+        Recirculate(family.question_type),
+    )
     for mac in family.question_to:
         yield hook(
             Table.Responder,
             f"hook: {family.question} for the service address",
             {"eth_dst": mac, **family.question_for(family.service)},
+            bounded if port.metered else (),
         )
     yield Flow(
         FlowKey(

@@ -74,6 +74,17 @@ class Trace:
             for each in step.actions
         )
 
+    @property
+    def recirculates(self) -> bool:
+        """Whether the trace ends where the datapath looks at the packet again (`Recirculate`)."""
+        return bool(self.steps) and any(
+            action.startswith("pop_mpls") for action in self.steps[-1].actions
+        )
+
+    def followed_by(self, rest: "Trace") -> "Trace":
+        """This trace and that of the same packet from there on."""
+        return Trace(self.steps + rest.steps, rest.final)
+
     def address(self, which: str) -> str | None:
         """An address it had in the end: `ipv4_src`, `ipv6_dst` and so on."""
         return self.final.get(_TEXT[which])

@@ -64,13 +64,26 @@ class ApplyMeter:
 
 
 @dataclass(frozen=True, slots=True)
+class Recirculate:
+    """Have the datapath look at the packet again, as one of this eth_type, after what comes before.
+
+    A label of MPLS is pushed and popped, which changes nothing in the packet. Open vSwitch makes a
+    datapath flow of the fields that it has looked at until then, and another one for the rest.
+    """
+
+    eth_type: int
+
+
+@dataclass(frozen=True, slots=True)
 class GotoTable:
     """Go on in another, higher table. Always the last of a flow's actions."""
 
     table: int
 
 
-Action = ApplyMeter | SetField | SetHopLimit | Move | Output | OutputInPort | GotoTable
+Action = (
+    ApplyMeter | SetField | SetHopLimit | Move | Output | OutputInPort | Recirculate | GotoTable
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 
 from ovs_metadata.flows import nicira, oxm
+from ovs_metadata.flows.family import MPLS
 from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FILTER_MASK
 from ovs_metadata.flows.values import (
@@ -20,6 +21,7 @@ from ovs_metadata.flows.values import (
     Move,
     Output,
     OutputInPort,
+    Recirculate,
     SetField,
     SetHopLimit,
 )
@@ -62,7 +64,7 @@ _FLOW_STATS, _REPLY_MORE = 1, 1
 """OFPMP_FLOW, and OFPMPF_REPLY_MORE."""
 
 _GOTO_TABLE, _APPLY_ACTIONS, _METER = 1, 4, 6
-_OUTPUT, _SET_NW_TTL, _SET_FIELD = 0, 23, 25
+_OUTPUT, _PUSH_MPLS, _POP_MPLS, _SET_NW_TTL, _SET_FIELD = 0, 19, 20, 23, 25
 """Instructions, and actions."""
 
 _WHOLE_PACKET = 0xFFFF
@@ -218,6 +220,9 @@ def _action(action: Action) -> bytes:
             return _output(ofport)
         case OutputInPort():
             return _output(_IN_PORT)
+        case Recirculate(eth_type):
+            push, pop = (_PUSH_MPLS, 8, MPLS), (_POP_MPLS, 8, eth_type)
+            return struct.pack("!HHH2x", *push) + struct.pack("!HHH2x", *pop)
         case _:
             raise TypeError(f"{action!r} is an instruction, not an action")
 

@@ -4,6 +4,8 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypervisor_fixtures import Factory, on_both_hosts
@@ -12,8 +14,8 @@ from lab.load.recovery import time_to_recover
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run, wait_for
-from ovs_metadata.flows.meters import BURST, RATE, meter_number
-from ovs_metadata.flows.packets import End, tcp_segment
+from ovs_metadata.flows.meters import QUESTIONS, REQUESTS, meter_number, question_meter_number
+from ovs_metadata.flows.packets import End, arp_request, neighbor_solicitation, tcp_segment
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 
 pytestmark = on_both_hosts
@@ -22,7 +24,7 @@ THEIRS = "pktps,band=type=drop,rate=7"
 LOW = f"meter=1,{THEIRS}"
 """A meter as OVN's and Neutron's are."""
 
-FLOOD = 8 * BURST
+FLOOD = 8 * REQUESTS.rate
 
 _SEND = """
 import socket, sys
@@ -47,11 +49,15 @@ def _add_meter(hypervisor: Hypervisor, meter: str) -> None:
     hypervisor.ovs.ofctl("add-meter", hypervisor.bridge, meter)
 
 
+def _numbers(hypervisor: Hypervisor, *guests: Guest) -> set[int]:
+    """The meters of guests."""
+    ofports = [hypervisor.ovs.ofport(guest.tap) for guest in guests]
+    return {number(each) for each in ofports for number in (meter_number, question_meter_number)}
+
+
 def _metered(hypervisor: Hypervisor, guest: Guest) -> bool:
-    number = meter_number(hypervisor.ovs.ofport(guest.tap))
-    return f"actions=meter:{number}," in "\n".join(
-        hypervisor.flows_of(hypervisor.ovs.ofport(guest.tap))
-    )
+    flows = "\n".join(hypervisor.flows_of(hypervisor.ovs.ofport(guest.tap)))
+    return all(f"actions=meter:{number}," in flows for number in _numbers(hypervisor, guest))
 
 
 def _start(hypervisor: Hypervisor, guests: int = 1) -> list[Guest]:
@@ -74,13 +80,13 @@ def test_a_port_has_a_meter_from_its_first_to_its_last_flow(lab_hypervisor: Fact
     hypervisor = lab_hypervisor()
     one, two = _start(hypervisor, 2)
     _add_meter(hypervisor, LOW)
-    numbers = {meter_number(hypervisor.ovs.ofport(guest.tap)) for guest in (one, two)}
+    numbers = _numbers(hypervisor, one, two)
     assert _meters(hypervisor) == numbers | {1}
     assert _metered(hypervisor, one)
     assert _metered(hypervisor, two)
     two.unplug(hypervisor.ovs)
-    numbers = {meter_number(hypervisor.ovs.ofport(one.tap))}
-    wait_for(lambda: _meters(hypervisor) == numbers | {1}, "the meter of the port to go")
+    numbers = _numbers(hypervisor, one)
+    wait_for(lambda: _meters(hypervisor) == numbers | {1}, "the meters of the port to be deleted")
     hypervisor.processes["agent"].stop()
     if hypervisor.ryu:
         hypervisor.processes["flows"].stop()
@@ -107,13 +113,14 @@ def test_meters_that_another_program_deletes_come_back_before_the_flows(
     assert "refused a message" not in log
 
 
+@pytest.mark.parametrize("number", [meter_number, question_meter_number])
 def test_another_programs_meter_is_left_alone_and_its_port_has_none(
-    lab_hypervisor: Factory,
+    number: Callable[[int], int], lab_hypervisor: Factory
 ) -> None:
     hypervisor = lab_hypervisor()
     hypervisor.start()
     hypervisor.configure(flows={"audit_interval": 1})
-    theirs = [f"meter={meter_number(ofport)},{THEIRS}" for ofport in range(1, 9)]
+    theirs = [f"meter={number(ofport)},{THEIRS}" for ofport in range(1, 9)]
     for meter in theirs:
         _add_meter(hypervisor, meter)
     before = hypervisor.ovs.ofctl("dump-meters", hypervisor.bridge).splitlines()[1:]
@@ -153,12 +160,58 @@ def test_a_meter_bounds_what_reaches_the_proxys_namespace(lab_hypervisor: Factor
     bad.run(sys.executable, "-c", _SEND, frame.hex(), str(FLOOD))
     dropped = wait_for(lambda: _dropped(hypervisor, bad), "packets above the rate")
     received, seconds = _received(hypervisor) - before, time.monotonic() - started
-    assert received <= BURST + RATE * seconds + _OTHERS
+    assert received <= REQUESTS.rate * (1 + seconds) + _OTHERS
     assert good.identity() == good.instance_id
     assert _dropped(hypervisor, good) == 0
     assert dropped + received <= FLOOD + _OTHERS
     # Its next second is as good as any.
     wait_for(lambda: bad.identity("--max-time", "5") == bad.instance_id, "its own identity")
+
+
+_QUESTIONS = {"ARP": arp_request, "neighbour solicitations": neighbor_solicitation}
+_SENDERS = {"ARP": "10.1.{}.{}", "neighbour solicitations": "fe80::1:{}:{}"}
+_ASKED = 5_000
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", _QUESTIONS)
+def test_a_meter_bounds_the_datapath_flows_that_questions_cost(
+    kind: str, lab_hypervisor: Factory, tmp_path: Path
+) -> None:
+    """An answer costs one for each sender; only what passes the meter is answered."""
+    hypervisor = lab_hypervisor()
+    bad, good = _start(hypervisor, 2)
+    senders = [_SENDERS[kind].format(n // 250 + 1, n % 250 + 1) for n in range(_ASKED)]
+    frames = tmp_path / "frames"
+    frames.write_text("\n".join(_QUESTIONS[kind](bad.mac, sender).hex() for sender in senders))
+    started, before = time.monotonic(), _upcalls(hypervisor)
+    bad.run(sys.executable, "-c", _SEND_EACH, str(frames))
+    seconds, cost = time.monotonic() - started, _upcalls(hypervisor) - before
+    assert cost <= QUESTIONS.rate * (1 + seconds) + _OTHERS
+    for guest in (good, bad):
+        guest.run("ip", "neigh", "flush", "all")
+        guest.run("ip", "-6", "neigh", "flush", "all")
+        wait_for(
+            lambda guest=guest: guest.identity("--max-time", "5") == guest.instance_id,  # type: ignore[misc]
+            "its own identity",
+        )
+
+
+_SEND_EACH = """
+import socket, sys
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind(("eth0", 0))
+for line in open(sys.argv[1]):
+    try:
+        raw.send(bytes.fromhex(line))
+    except OSError:
+        pass  # the queue of the device is full
+"""
+
+
+def _upcalls(hypervisor: Hypervisor) -> int:
+    text = hypervisor.ovs.appctl("dpif-netdev/pmd-stats-show")
+    return sum(map(int, re.findall(r"miss with success upcall: (\d+)", text)))
 
 
 _SYN = 0x02

@@ -9,7 +9,7 @@ from hypervisor_fixtures import close_hypervisor, make_hypervisor
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run
 from ovs_metadata.flows import meter_wire, ofctl, wire
-from ovs_metadata.flows.meters import BURST, RATE, meters_used
+from ovs_metadata.flows.meters import REQUESTS, meters_used
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
@@ -49,7 +49,7 @@ def test_the_switchs_own_tool_reads_our_messages_as_we_print_them(
 def test_the_switchs_own_tool_reads_our_messages_about_meters() -> None:
     added = run("ovs-ofctl", "ofp-print", meter_wire.add_meter(100_002).hex())
     assert "ADD meter=100002 pktps burst stats bands=" in added
-    assert f"type=drop rate={RATE} burst_size={BURST}" in added
+    assert f"type=drop rate={REQUESTS.rate} burst_size={REQUESTS.rate}" in added
     deleted = run("ovs-ofctl", "ofp-print", meter_wire.delete_meter(100_002).hex())
     assert "DEL meter=100002 " in deleted
     for request in (meter_wire.features_request(), meter_wire.meters_request()):

@@ -13,6 +13,7 @@ from ovs_metadata.flows.meters import (
     meter_number,
     ofport_of,
     our_meter,
+    question_meter_number,
     sort_out,
 )
 from ovs_metadata.host.address import OFPORT_MAX
@@ -25,6 +26,7 @@ KERNELS_HIGHEST = 200_000
 @given(st.integers(1, OFPORT_MAX))
 def test_a_number_says_its_port_and_every_datapath_has_room_for_it(ofport: int) -> None:
     assert ofport_of(meter_number(ofport)) == ofport
+    assert ofport_of(question_meter_number(ofport)) == ofport
     assert MeterRoom(KERNELS_HIGHEST).fits(ofport)
     assert not MeterRoom().fits(ofport)
 
@@ -48,6 +50,23 @@ def test_a_meter_of_our_number_with_other_content_is_anothers(other: Meter) -> N
     assert MeterRoom(KERNELS_HIGHEST, taken).fits(8)
 
 
-@pytest.mark.parametrize("number", [1, meter_number(0), meter_number(0x10000), 0xFFFFFFFE])
+OTHER_NUMBERS = [
+    *(1, meter_number(0), meter_number(OFPORT_MAX + 1), 0xFFFFFFFE),
+    *(question_meter_number(0), question_meter_number(OFPORT_MAX + 1)),
+]
+
+
+@pytest.mark.parametrize("number", OTHER_NUMBERS)
 def test_meters_of_other_numbers_do_not_concern_us(number: int) -> None:
-    assert sort_out([our_meter(number)]) == (frozenset(), frozenset())
+    there = Meter(number, OURS.flags, OURS.bands)
+    assert sort_out([there]) == (frozenset(), frozenset())
+    with pytest.raises(ValueError, match=str(number)):
+        our_meter(number)
+
+
+@given(st.sets(st.integers(1, OFPORT_MAX), max_size=5), st.integers(1, OFPORT_MAX))
+def test_a_port_has_both_meters_or_none(ofports: set[int], asked: int) -> None:
+    """Questions' meters are taken; no two meters of ports have one number."""
+    taken = frozenset(map(question_meter_number, ofports))
+    assert MeterRoom(KERNELS_HIGHEST, taken).fits(asked) == (asked not in ofports)
+    assert meter_number(asked) not in set(map(question_meter_number, range(1, OFPORT_MAX + 1)))

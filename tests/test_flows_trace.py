@@ -127,3 +127,43 @@ def test_an_instance_most_likely_asks_from_its_first_fixed_ip_or_its_macs_addres
     assert likely_source(PORT.mac, "10.0.0.5", IPV4) == "10.0.0.5"
     assert likely_source(PORT.mac, None, IPV4) == ANY_IPV4
     assert likely_source(PORT.mac, None, IPV6) == "fe80::f816:3eff:fe00:1"
+
+
+METERED_QUESTION = """\
+Flow: arp,in_port=2,dl_src=fa:16:3e:00:00:01
+
+bridge("br-int")
+----------------
+ 0. arp,in_port=2, priority 20000, cookie 0x4f564d4400030002
+    meter:34002
+    set_field:0->vlan_tci
+    push_mpls:0x8847
+    pop_mpls:0x0806
+
+Final flow: unchanged
+"""
+REST = """\
+Flow: arp,in_port=2,dl_src=fa:16:3e:00:00:01
+
+bridge("br-int")
+----------------
+    resubmit(,202)
+202. arp, priority 200, cookie 0x4f564d4400030000
+    IN_PORT
+
+Final flow: arp,in_port=2,dl_src=02:00:a9:fe:a9:fe
+"""
+
+
+def test_a_trace_goes_on_where_the_datapath_looks_again() -> None:
+    first, rest = parse(METERED_QUESTION), parse(REST)
+    assert first.recirculates
+    assert not rest.recirculates
+    whole = first.followed_by(rest)
+    assert [step.table for step in whole.steps] == [0, 202]
+    assert whole.does("IN_PORT")
+    assert whole.final["dl_src"] == "02:00:a9:fe:a9:fe"
+
+
+def test_a_trace_without_steps_does_not_go_on() -> None:
+    assert not parse("").recirculates

@@ -25,10 +25,11 @@ from ovs_metadata.flows import vswitchd
 from ovs_metadata.flows.desired import desired_flows
 from ovs_metadata.flows.dump import DumpedFlow, dump_flows, meter_room
 from ovs_metadata.flows.family import FAMILIES
-from ovs_metadata.flows.meters import meter_number
+from ovs_metadata.flows.meters import meter_number, question_meter_number
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.tables import Table, ofport_of, table_names
 from ovs_metadata.flows.trace import (
+    Trace,
     TraceStep,
     answer_packet,
     likely_source,
@@ -93,7 +94,7 @@ METER_TAKEN = FAULTS.warning(
     "meter-taken",
     "Another program's meter has the number of a port's meter.",
     "The port is served without a meter: nothing limits the packets that its instance sends to the "
-    "proxy. Find out what adds meters with numbers above 100000, and delete that meter.",
+    "proxy. Find out what adds meters with numbers above 34000, and delete that meter.",
 )
 
 
@@ -160,9 +161,10 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
         ),
         has_meters=meters.highest > 0,
         taken=tuple(
-            (meter_number(port.ofport), port.record.port_id)
+            (number, port.record.port_id)
             for port in host.host_ports.served.values()
-            if meter_number(port.ofport) in meters.taken and (only is None or port.ofport in only)
+            for number in (meter_number(port.ofport), question_meter_number(port.ofport))
+            if number in meters.taken and (only is None or port.ofport in only)
         ),
     )
 
@@ -195,9 +197,22 @@ def _traces(
         request[name] = of_request(traced, family, of_family)
         traced = parse(_trace(host, answer_packet(metadata_ofport, port.ofport, guest, family)))
         answer[name] = of_answer(traced, family, of_family)
-        traced = parse(_trace(host, question_packet(port, guest, family)))
+        traced = _trace_question(host, question_packet(port, guest, family))
         question[name] = of_question(traced, family, of_family)
     return request, answer, question
+
+
+def _trace_question(host: Host, packet: str) -> Trace:
+    """ofproto/trace ends where the datapath looks at the packet again: after the hook's meter."""
+    traced = parse(_trace(host, packet))
+    if not traced.recirculates:
+        return traced
+    rest = vswitchd.ask(
+        host.config.rundir,
+        *("ofproto/trace-packet-out", host.bridge.name, packet),
+        f"resubmit(,{host.config.flows.table_base + Table.Responder})",
+    )
+    return traced.followed_by(parse(rest))
 
 
 def _trace(host: Host, packet: str) -> str:
