@@ -9,7 +9,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -58,6 +58,7 @@ class PlayedOvsdb:
         self.remote = f"unix:{directory / 'db.sock'}"
         self.requests: list[tuple[str, Any]] = []
         self.answer: Callable[[list[Any]], Any] = lambda operations: [{} for _ in operations]
+        self.before_echo: Callable[[], None] = lambda: None
         self.rows: dict[str, dict[str, Row]] = {table: {} for table in tables}
         self.schema = {
             "name": name,
@@ -66,6 +67,7 @@ class PlayedOvsdb:
         }
         self.lock = threading.RLock()
         self._path = directory / "db.sock"
+        self._is_changing = False
         self._clients: list[_Client] = []
         self._threads: list[threading.Thread] = []
 
@@ -81,24 +83,40 @@ class PlayedOvsdb:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._path))
         self._listener.listen()
-        self._begin(self._accept)
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     def stop(self) -> None:
         """End all connections, and take no others; the rows stay."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         self._path.unlink(missing_ok=True)
+        self.hang_up()
         with self.lock:
             clients, self._clients = self._clients, []
-        for client in clients:
-            with contextlib.suppress(OSError):
-                client.connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         for client in clients:
             client.connection.close()
         self._threads.clear()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Send one update of all changes in the block."""
+        with self.lock:
+            self._is_changing = True
+            yield
+            self._is_changing = False
+            self._send_updates()
+
+    def hang_up(self) -> None:
+        """End the connections that there are."""
+        with self.lock:
+            for client in self._clients:
+                with contextlib.suppress(OSError):
+                    client.connection.shutdown(socket.SHUT_RDWR)
 
     def add(self, table: str, **columns: Any) -> str:
         """Add a row; returns its UUID."""
@@ -131,21 +149,17 @@ class PlayedOvsdb:
         of_column = tables[table]["columns"][column]["type"]
         return isinstance(of_column, dict) and of_column.get("max") == "unlimited"
 
-    def _begin(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target)
-        self._threads.append(thread)
-        thread.start()
-
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client = _Client(self, self._listener.accept()[0])
                 with self.lock:
                     self._clients.append(client)
-                self._begin(client.run)
+                self._threads.append(threading.Thread(target=client.run))
+                self._threads[-1].start()
 
     def _send_updates(self) -> None:
-        for client in self._clients:
+        for client in () if self._is_changing else self._clients:
             client.send_update()
 
 
@@ -210,8 +224,11 @@ class _Client:
             case "transact":
                 answer = self._database.answer(parameters[1:])
                 result, error = (None, answer) if isinstance(answer, str) else (answer, None)
-            case "echo" | "set_db_change_aware":
+            case "echo":
+                self._database.before_echo()
                 result = parameters
+            case "set_db_change_aware":
+                result = {}
             case _:
                 error = "unknown method"
         return result, error
@@ -263,10 +280,15 @@ def _matches(row: Row, clause: Any) -> bool:
 
 def _difference(before: Any, after: Any) -> Any:
     """Of two sets or maps, as python-ovs applies it: what is new or other, and what is gone."""
-    kind = after[0]
-    if kind == "map":
-        keys = [key for key, _ in after[1]]
-        new = [pair for pair in after[1] if pair not in before[1]]
-        return [kind, new + [pair for pair in before[1] if pair[0] not in keys]]
-    new = [each for each in after[1] if each not in before[1]]
-    return [kind, new + [each for each in before[1] if each not in after[1]]]
+    old, new = _values(before), _values(after)
+    kept = [key for key, _ in new] if after[0] == "map" else new
+    gone = [each for each in old if (each[0] if after[0] == "map" else each) not in kept]
+    kind = "map" if after[0] == "map" else "set"
+    return [kind, [each for each in new if each not in old] + gone]
+
+
+def _values(datum: Any) -> list[Any]:
+    """What a set or a map holds; a set of one may be written as its value."""
+    is_many = isinstance(datum, list) and datum[0] in {"set", "map"}
+    values: list[Any] = datum[1] if is_many else [datum]
+    return values

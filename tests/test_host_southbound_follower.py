@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ovs_metadata.host.southbound import follower, location
 from ovs_metadata.host.southbound.follower import SouthboundFollower
 from ovs_metadata.host.southbound.location import Location, TlsFiles
 from ovs_metadata.host.southbound.look import read_ports
-from ovs_metadata.host.southbound.presence import NUMBER_KEY
+from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY
 from ovs_metadata.host.southbound.replica import PRESENCE_TABLES, TABLES
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import BoundElsewhere, PortState
@@ -149,9 +150,9 @@ def test_a_port_is_disabled_by_the_flow_that_drops_its_packets(
     followed.follower.set_ports([PORT])
     assert followed.last(PORT) == RECORD
     flow = database.add("Logical_Flow", match=f'inport == "{PORT}"', actions="reg0[15] = 1; next;")
-    database.add("Logical_Flow", match=f'inport == "{OTHER}"', actions="drop;")
     assert followed.last(PORT) == replace(RECORD, admin_state_up=False)
     database.remove("Logical_Flow", flow)
+    database.add("Logical_Flow", match=f'inport == "{PORT}"', actions="next;")
     assert followed.last(PORT) == RECORD
 
 
@@ -168,6 +169,28 @@ def test_a_port_of_this_chassis_is_not_asked_for_by_name(database: Southbound) -
         followed.received.wait_for(PORT, replace(RECORD, device_id="another"))
         assert ["logical_port", "==", PORT] in database.asked_for()
         assert ["logical_port", "==", OTHER] not in database.asked_for()
+
+
+def test_the_end_of_a_port_of_this_chassis_is_reported(database: Southbound) -> None:
+    """Its row goes as if it went to another chassis; that there is none, its name tells."""
+    row = database.add_port(PORT, database.add("Chassis", name=HERE))
+    with contextlib.closing(Followed(database.location, patience=CLAIMING)) as followed:
+        followed.follower.set_ports([PORT])
+        assert followed.last(PORT) == RECORD
+        database.remove("Port_Binding", row)
+        assert followed.last(PORT) is None
+
+
+def test_a_port_that_leaves_during_a_confirmation_is_waited_for(database: Southbound) -> None:
+    here, there = (database.add("Chassis", name=name) for name in (HERE, THERE))
+    row = database.add_port(PORT, here)
+    confirmed: queue.SimpleQueue[PortState] = queue.SimpleQueue()
+    with contextlib.closing(Followed(database.location, patience=CLAIMING)) as followed:
+        followed.follower.set_ports([PORT])
+        followed.received.wait_for(PORT, RECORD)
+        database.before_echo = lambda: database.change("Port_Binding", row, chassis=["uuid", there])
+        followed.follower.confirm(lambda: confirmed.put(followed.received.of(PORT)[-1]))
+        assert confirmed.get(timeout=10) == BoundElsewhere(RECORD)
 
 
 def test_a_chassis_that_comes_later_is_known(database: Southbound, followed: Followed) -> None:
@@ -213,19 +236,30 @@ def test_what_changes_during_an_outage_is_reported_after_it(
     assert followed.follower.disconnected_for() == 0
 
 
+def test_a_confirmation_does_not_wait_for_an_outage_to_end(
+    database: Southbound, followed: Followed
+) -> None:
+    followed.follower.set_ports([PORT])
+    assert followed.last(PORT) is None
+    database.before_echo = database.hang_up
+    followed.confirm()
+
+
 def test_a_start_during_an_outage_reports_from_the_snapshot(
     database: Southbound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "state" / "snapshot"
-    database.add_port(PORT)
+    row = database.add_port(PORT)
     with contextlib.closing(Followed(database.location, Snapshot(file, "test"))) as before:
         before.follower.set_ports([PORT])
         assert before.last(PORT) == RECORD
+        database.change("Port_Binding", row, external_ids=_ids("another"))
+        assert before.last(PORT) == replace(RECORD, device_id="another")
     database.stop()
     monkeypatch.setattr(follower, "SNAPSHOT_DELAY", 0.0)
     with contextlib.closing(Followed(database.location, Snapshot(file, "test"))) as after:
         after.follower.set_ports([PORT, OTHER])
-        after.received.wait_for(PORT, RECORD)
+        after.received.wait_for(PORT, replace(RECORD, device_id="another"))
         assert not after.received.of(OTHER)
         after.follower.set_ports([OTHER])
     database.serve()
@@ -326,7 +360,8 @@ def test_the_agent_answers_neutrons_number(database: Southbound) -> None:
         return [{"count": 1}]
 
     database.answer = answer
-    database.add("Chassis_Private", name=THERE, external_ids=["map", []])
+    theirs = [[NUMBER_KEY, "7"], [ID_KEY, "theirs"]]
+    database.add("Chassis_Private", name=THERE, external_ids=["map", theirs])
     database.add("Chassis_Private", name=HERE, external_ids=["map", []])
     with contextlib.closing(Followed(database.location, shows_agent=True)):
         database.add("SB_Global", nb_cfg=7)
@@ -380,5 +415,7 @@ def test_records_of_ovn_come_from_where_the_configuration_leads(
         following.set_ports([PORT])
         received.wait_for(PORT, RECORD)
         assert source.disconnected_for() == 0
+    (monitor,) = database.asked("monitor_cond_since")
+    assert "Chassis_Private" in monitor[2]  # the agent shows itself
     assert (tmp_path / "state" / "agent-southbound.snapshot").exists()
     assert records.read_records(config, None, [PORT]) == {PORT: RECORD}  # type: ignore[arg-type]
