@@ -193,6 +193,9 @@ def _become(user: str) -> None:
         entry = pwd.getpwnam(user)
     except KeyError:
         return
+    # Python loads these modules at their first use, perhaps from where that user cannot read.
+    ssl.cert_time_to_seconds("Jan  1 00:00:00 2026 GMT")
+    "localhost".encode("idna")
     libc = ctypes.CDLL(None)
     libc.setfsgid(entry.pw_gid)
     libc.setfsuid(entry.pw_uid)
