@@ -173,7 +173,7 @@ CASES = [
     ),
     Case("agent-not-ready", foreign_to_an_agent, frozenset({"metadata-port-foreign"})),
     Case("metadata-port-without-ofport", no_number, STOPPED_AGENT),
-    Case("not-listening", another_namespace, STOPPED_AGENT | {"device-missing"}),
+    Case("not-listening", another_namespace, STOPPED_AGENT | {"device-missing", "loopback-down"}),
     Case("metadata-port-missing", on_bridge("del-port", "metadata"), STOPPED_AGENT),
     Case("namespace-missing", namespace_removed, STOPPED_AGENT),
 ]

@@ -132,13 +132,13 @@ def test_status_of_a_host_that_is_disabled(host: tuple[Hypervisor, Guest]) -> No
     hypervisor, _ = host
     hypervisor.deploy(enabled=False)
     wait_for(lambda: agent_status(hypervisor).get("enabled") is False, "the agent to know", 15)
-    found = wait_for(
-        lambda: next(
-            (it for it in [status(hypervisor, 1)] if "has no flows" in it["problems"][0]), {}
-        ),
-        "every trace to be gone",
-        20,
-    )
+
+    def without_flows() -> dict[str, Any]:
+        code, text = command(hypervisor, "status", "--format", "json")
+        found: dict[str, Any] = json.loads(text)
+        return found if code == 1 and "has no flows" in found["problems"][0] else {}
+
+    found = wait_for(without_flows, "all flows to be deleted", 20)
     assert found["enabled"] is False
     assert found["agent"]["children"] == []
 

@@ -65,6 +65,7 @@ class DirectoryFollower(ThreadedFollower[S]):
         self._top = os.path.dirname(files.file(""))
         self._directories: set[str] = set()
         self._look_at_all_from = 0.0  # by time.monotonic
+        self._failed: set[str] = set()
         self._thread.start()
 
     def _added(self, keys: set[str]) -> None:
@@ -87,13 +88,17 @@ class DirectoryFollower(ThreadedFollower[S]):
     def _read(self) -> set[str]:
         keys = self._changed()
         now = time.monotonic()
-        looks_at_all = keys is None or now >= self._look_at_all_from
-        # A look that fails is repeated, at everything.
-        self._look_at_all_from = now + POLL_INTERVAL
-        problems = self._look_at_all() if looks_at_all else self._look_at_keys(keys or ())
-        if not problems and self._changes.notices_changes:
-            self._look_at_all_from = now + LOOK_INTERVAL
-        return problems
+        if keys is None or now >= self._look_at_all_from:
+            # A look that fails is repeated.
+            self._look_at_all_from = now + POLL_INTERVAL
+            self._failed = self._look_at_all()
+            if not self._failed and self._changes.notices_changes:
+                self._look_at_all_from = now + LOOK_INTERVAL
+        elif problems := self._look_at_keys(keys):
+            # Only a look at everything ends it: these keys are not among the next changes.
+            self._failed |= problems
+            self._look_at_all_from = now + POLL_INTERVAL
+        return self._failed
 
     def _changed(self) -> set[str] | None:
         """The keys that are new or have changed; None if any may have."""

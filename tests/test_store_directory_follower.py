@@ -12,6 +12,7 @@ from contracts.store_support import Followed, record
 
 from lab.rig.process import wait_for
 from ovs_metadata.store import directory_follower, directory_wake, open_store
+from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.store import Store
 
@@ -111,3 +112,28 @@ def test_nothing_is_left_open(root: Path) -> None:
         Followed(store).settle(PORT)
         assert descriptors() > before
     wait_for(lambda: descriptors() <= before, "the descriptors to be closed")
+
+
+def test_a_file_that_could_not_be_read_is_read_again_whatever_else_changes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process without a free descriptor, for example; the kernel reports its change only once."""
+    other = record(2)
+    for each in (record(), other):
+        store.put(each)
+    following = Followed(store)
+    following.settle(PORT, other.port_id)
+    content = DirectoryNodes.content
+    failures: list[str] = []
+
+    def failing(nodes: DirectoryNodes, path: str) -> bytes | None:
+        if path == port_path(PORT) and len(failures) < 2:
+            failures.append(path)
+            store.put(record(2, revision=5))  # another change, which can be read
+            raise OSError(errno.EMFILE, "Too many open files")
+        return content(nodes, path)
+
+    monkeypatch.setattr(DirectoryNodes, "content", failing)
+    (store.nodes.file(port_path(PORT))).write_bytes(record(revision=3).to_json())  # type: ignore[attr-defined]
+    following.received.wait_for(PORT, record(revision=3))
+    assert len(failures) == 2
