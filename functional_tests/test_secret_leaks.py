@@ -155,6 +155,7 @@ EXPECTED = {
 }
 POSSIBLE = {
     "closed file flows.snapshot",  # it is written now and then
+    *("closed file agent.snapshot.new", "closed file flows.snapshot.new"),  # and replaced by these
     "closed file default",  # a store in a directory, from before there was the ZooKeeper
 }
 
