@@ -37,7 +37,7 @@ class StoreCase:
     @property
     def names(self) -> set[str]:
         """What the doctor finds."""
-        # The doctor reads another agent.conf than the agent, which says so if it answers.
+        # The doctor reads another agent.conf than the agent, and compares them if it answers.
         return {self.name, "file-changed" if self.answers else "admin-unreachable"}
 
 
