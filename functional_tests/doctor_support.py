@@ -290,5 +290,12 @@ def findings_of(patient: Ward, case: Case) -> tuple[set[str], int]:
     patient.wait_until_served()
     with case.inject(patient):
         word = case.word.format(port=guest.port_id, instance=guest.instance_id, tap=guest.tap)
-        found = patient.doctor(*([word] if word else []))
-        return set(found.names), found.status
+
+        def settled() -> list[tuple[set[str], int]]:
+            found = patient.doctor(*([word] if word else []))
+            # The workers use an endpoint that failed in an earlier case again after 5 s.
+            earlier = {"nova-fails-for-workers"} - {case.name, *case.also}
+            return [] if earlier & set(found.names) else [(set(found.names), found.status)]
+
+        (seen,) = wait_for(settled, "the workers to forget an earlier case", 15)
+        return seen
