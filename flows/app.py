@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ovs_metadata.flows import meter_wire, openflow, reported, wire
+from ovs_metadata.flows import meter_wire, openflow, refusals, reported, wire
 from ovs_metadata.flows.announcement import ports_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.decision import Decision
@@ -254,10 +254,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         message = event.msg
         if message.datapath is not self._switch:
             return
-        LOG.error(
-            "bridge %s refused a message: error type %d, code %d, message %s",
-            *(self._config.bridge, message.type, message.code, message.data.hex()),
-        )
+        why = refusals.in_words(message.type, message.code, message.data or b"")
+        LOG.error("bridge %s refused a message: %s", self._config.bridge, why)
         if not self._flows.doubtful:
             self._flows.doubtful = True
             hub.spawn_after(self._after_error, self._ask_for_dump)

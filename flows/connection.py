@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from ovs_metadata.flows import wire
+from ovs_metadata.flows.refusals import in_words
 
 TIMEOUT = 10.0
 """Seconds the switch may take to answer."""
@@ -58,9 +59,8 @@ class OpenFlowConnection:
                 return header + body
             if arrived == wire.ERROR:
                 error, code = _ERROR_BODY.unpack_from(body)
-                raise ConnectionError(
-                    f"the switch refused a message: error type {error}, code {code}"
-                )
+                why = in_words(error, code, body[_ERROR_BODY.size :])
+                raise ConnectionError(f"the switch refused a message: {why}")
 
     def _read(self, size: int) -> bytes:
         data = b""

@@ -8,7 +8,7 @@ import struct
 from ovs_metadata.flows import wire
 from ovs_metadata.flows.meters import DROP, PACKETS, Band, Meter, our_meter
 
-_METER_MOD = 29
+METER_MOD = 29
 _ADD, _DELETE = 0, 2
 """Type of the message, and its commands."""
 
@@ -39,12 +39,12 @@ def add_meter(number: int) -> bytes:
     """The message that adds our meter of this number; the switch refuses it if there is one."""
     meter = our_meter(number)
     bands = (_BAND.pack(band.kind, _BAND.size, band.rate, band.burst) for band in meter.bands)
-    return wire.message(_METER_MOD, _HEAD.pack(_ADD, meter.flags, number) + b"".join(bands))
+    return wire.message(METER_MOD, _HEAD.pack(_ADD, meter.flags, number) + b"".join(bands))
 
 
 def delete_meter(number: int) -> bytes:
     """The message that deletes a meter, and with it the flows that use it."""
-    return wire.message(_METER_MOD, _HEAD.pack(_DELETE, 0, number))
+    return wire.message(METER_MOD, _HEAD.pack(_DELETE, 0, number))
 
 
 def highest_number(reply: bytes) -> int:

@@ -663,7 +663,7 @@ def test_what_it_has_is_asked_for_some_time_after_it_refused_something(
     switch = played.in_order()
     played.refuses(switch)
     played.refuses(switch)
-    assert "error type 5, code 1, message 04" in caplog.text
+    assert "bridge br-int refused a message: OFPFMFC_TABLE_FULL" in caplog.text
     assert switch.sent == []
     assert played.hub.run_later() == [FIRST_AFTER_ERROR]
     assert switch.dumps_asked_for() == 1
