@@ -2,17 +2,19 @@
 
     /ovs_metadata/v2/version                        the layout's version, "2"
     /ovs_metadata/v2/ports/<first 2 hex>/<uuid>     port record, JSON
+    /ovs_metadata/v2/networks/<first 2 hex>/<uuid>  metadata options of a network's tags, JSON
     /ovs_metadata/v2/config/templates/<name>        configuration for every hypervisor
     /ovs_metadata/v2/config/nodes/<host>            overrides for one hypervisor
     /ovs_metadata/v2/config/assignments/<host>      name of the template it uses beside the default
+    /ovs_metadata/v2/config/projects/<project>      metadata options of one project's ports
     /ovs_metadata/v2/agents/<host>                  last status of this agent
     /ovs_metadata/v2/agents/<host>/alive-<session>  ZooKeeper: ephemeral, there while it is alive
     /ovs_metadata/v2/locks/<name>                   there while a process holds the lock
 
-Port records are sharded by the first two digits, because ZooKeeper lists a node's children in one
-reply of at most 1 MB, which some 25,000 UUIDs fill. Hosts and templates are few. Their names are
-Nova's and Neutron's, any printable text: in the node's name all but ASCII's letters and digits and
-'.', '-', '_' and '~' is percent-encoded UTF-8, as in a URL.
+Port records and networks are sharded by the first two digits, because ZooKeeper lists a node's
+children in one reply of at most 1 MB, which some 25,000 UUIDs fill. Hosts and templates are few.
+Their names are Nova's and Neutron's, any printable text: in the node's name all but ASCII's letters
+and digits and '.', '-', '_' and '~' is percent-encoded UTF-8, as in a URL.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ VERSION = "2"
 ROOT = "/ovs_metadata/v2"
 VERSION_NODE = f"{ROOT}/version"
 PORTS = f"{ROOT}/ports"
+NETWORKS = f"{ROOT}/networks"
 CONFIG_TEMPLATES = f"{ROOT}/config/templates"
 CONFIG_NODES = f"{ROOT}/config/nodes"
 CONFIG_ASSIGNMENTS = f"{ROOT}/config/assignments"
+CONFIG_PROJECTS = f"{ROOT}/config/projects"
 AGENTS = f"{ROOT}/agents"
 
 MAX_NODE = 255
@@ -54,20 +58,22 @@ def version_content() -> bytes:
     return VERSION.encode("ascii")
 
 
-def shard_path(shard: str) -> str:
-    """The node whose children are the ports that begin with these two digits."""
-    return f"{PORTS}/{shard}"
-
-
 def port_path(port_id: str) -> str:
     """The node of a port's record.
 
     Raises:
         ValueError: `port_id` is not a UUID in lower case with dashes.
     """
-    if not is_port_id(port_id):
-        raise ValueError(f"not a UUID in lower case with dashes: {port_id[:60]!a}")
-    return f"{shard_path(port_id[:2])}/{port_id}"
+    return _sharded(PORTS, port_id)
+
+
+def network_path(network_id: str) -> str:
+    """The node of a network's metadata options.
+
+    Raises:
+        ValueError: `network_id` is not a UUID in lower case with dashes.
+    """
+    return _sharded(NETWORKS, network_id)
 
 
 def config_template_path(name: str) -> str:
@@ -97,6 +103,15 @@ def config_assignment_path(host: str) -> str:
     return f"{CONFIG_ASSIGNMENTS}/{_named(host)}"
 
 
+def config_project_path(project_id: str) -> str:
+    """The node of the metadata options of one project's ports.
+
+    Raises:
+        ValueError: the name cannot name a node.
+    """
+    return f"{CONFIG_PROJECTS}/{_named(project_id)}"
+
+
 def agent_path(host: str) -> str:
     """The node of the status of this hypervisor's agent.
 
@@ -118,6 +133,12 @@ def lock_path(name: str) -> str:
 def name_of(node: str) -> str:
     """The name of the host or template that a node is of, for any node."""
     return unquote(node)
+
+
+def _sharded(root: str, uuid: str) -> str:
+    if not is_port_id(uuid):
+        raise ValueError(f"not a UUID in lower case with dashes: {uuid[:60]!a}")
+    return f"{root}/{uuid[:2]}/{uuid}"
 
 
 def _named(name: str) -> str:

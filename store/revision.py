@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Union
+from typing import Protocol, Union
 
 from ovs_metadata.store.errors import MalformedRecord
 from ovs_metadata.store.record import MAX_DOCUMENT, MAX_REVISION, PortRecord
@@ -33,6 +33,14 @@ Stored = Union[PortRecord, MalformedRecord, Tombstone, None]
 """The content of a port's node; None: there is no node."""
 
 
+class Revised(Protocol):
+    """What has a revision of Neutron's."""
+
+    @property
+    def revision_number(self) -> int:
+        """It rises with every change."""
+
+
 class PutOutcome(Enum):
     """The result of a write."""
 
@@ -53,16 +61,18 @@ def stored(port_id: str, data: bytes | None) -> Stored:
         return _tombstone(data) or malformed
 
 
-def outcome_of_put(stored: Stored, record: PortRecord, *, force: bool) -> PutOutcome:
+def outcome_of_put(
+    stored: Revised | MalformedRecord | None, record: Revised, *, force: bool
+) -> PutOutcome:
     """The result of putting `record`.
 
-    Neutron raises the revision with every change of a port, so the higher revision wins. Of two
+    Neutron raises the revision with every change of a resource, so the higher one wins. Of two
     different records with the same revision the stored one wins, and so does a stored tombstone. A
     malformed record loses. With `force` the new record wins always.
     """
     if stored == record:
         return PutOutcome.SAME
-    if force or not isinstance(stored, (PortRecord, Tombstone)):
+    if force or stored is None or isinstance(stored, MalformedRecord):
         return PutOutcome.WRITE
     if record.revision_number > stored.revision_number:
         return PutOutcome.WRITE

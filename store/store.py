@@ -26,6 +26,7 @@ from ovs_metadata.store.interface import (
     Listener,
     StoredState,
 )
+from ovs_metadata.store.network import NetworkOptions
 from ovs_metadata.store.node_type import DOCUMENTS, PORTS
 from ovs_metadata.store.nodes import Node, Nodes
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
@@ -126,18 +127,52 @@ class Store:
 
     def records(self) -> Iterator[tuple[str, PortRecord | MalformedRecord]]:
         """All ports that have a record, in order, without a round trip for each."""
-        for port_id, node in self._ports():
+        for port_id, node in self._sharded(layout.PORTS):
             state = _stored(port_id, node)
             if isinstance(state, (PortRecord, MalformedRecord)):
                 yield port_id, state
 
+    def network(self, network_id: str) -> NetworkOptions | None:
+        """The metadata options of a network; None if no document has any."""
+        return _network(network_id, self.nodes.read(layout.network_path(network_id)))
+
+    def put_network(self, network: NetworkOptions, *, force: bool = False) -> bool:
+        """Store the options of a network, by the rules of `put`.
+
+        Returns:
+            Whether the store now holds exactly these.
+        """
+        path = layout.network_path(network.network_id)
+        while True:
+            node = self.nodes.read(path)
+            found = _network(network.network_id, node)
+            outcome = outcome_of_put(found, network, force=force)
+            if outcome is not PutOutcome.WRITE:
+                return outcome is PutOutcome.SAME
+            if self.nodes.write(path, network.to_json(), node.version if node else None):
+                return True
+
+    def networks(self) -> Iterator[tuple[str, NetworkOptions | None]]:
+        """The networks that have a document, in order; None for one that cannot be used."""
+        for network_id, node in self._sharded(layout.NETWORKS):
+            yield network_id, _network(network_id, node)
+
     def sweep(self, older_than: float) -> int:
-        """Remove the tombstones written more than `older_than` seconds ago; returns how many."""
+        """Remove what only keeps late updates out, if it is older than `older_than` seconds.
+
+        That is the tombstones of ports, and the documents of networks without an option. Returns
+        how many were removed.
+        """
         before = time.time() - older_than
-        return sum(
+        tombstones = sum(
             self.nodes.delete(layout.port_path(port_id), node.version)
-            for port_id, node in self._ports()
+            for port_id, node in self._sharded(layout.PORTS)
             if node.changed < before and isinstance(_stored(port_id, node), Tombstone)
+        )
+        return tombstones + sum(
+            self.nodes.delete(layout.network_path(network_id), node.version)
+            for network_id, node in self._sharded(layout.NETWORKS)
+            if node.changed < before and _has_no_option(_network(network_id, node))
         )
 
     def follow(self, listener: Listener) -> Follower:
@@ -171,9 +206,13 @@ class Store:
 
     def follow_document(self, path: str, listener: DocumentListener) -> DocumentFollower:
         """Call a listener with the document: soon, and after every change."""
-        follower = self.nodes.follow(DOCUMENTS, lambda _, data: listener(data))
+        follower = self.follow_documents(lambda _, data: listener(data))
         follower.set_ports([path])
         return follower
+
+    def follow_documents(self, listener: Callable[[str, bytes | None], None]) -> Follower:
+        """Start to follow documents by their paths, none of them at first; see `follow`."""
+        return self.nodes.follow(DOCUMENTS, listener)
 
     def announce(self, path: str, data: bytes) -> Announcement:
         """Write a document that shows as alive until `close` or the process's end; does not block.
@@ -235,14 +274,26 @@ class Store:
             if self.nodes.write(path, record.to_json(), node.version if node else None):
                 return True
 
-    def _ports(self) -> Iterator[tuple[str, Node]]:
-        """All ports' nodes in order, read shard by shard; one shard is in memory at a time."""
-        for shard in self.nodes.children(layout.PORTS):
-            port_ids = list(filter(is_port_id, self.nodes.children(layout.shard_path(shard))))
-            nodes = self.nodes.read_many([layout.port_path(port_id) for port_id in port_ids])
-            for port_id, node in zip(port_ids, nodes):
+    def _sharded(self, root: str) -> Iterator[tuple[str, Node]]:
+        """All nodes below the shards of a root, in order; one shard is in memory at a time."""
+        for shard in self.nodes.children(root):
+            where = f"{root}/{shard}"
+            names = list(filter(is_port_id, self.nodes.children(where)))
+            nodes = self.nodes.read_many([f"{where}/{name}" for name in names])
+            for name, node in zip(names, nodes):
                 if node:
-                    yield port_id, node
+                    yield name, node
+
+
+def _network(network_id: str, node: Node | None) -> NetworkOptions | None:
+    try:
+        return NetworkOptions.from_json(network_id, node.data) if node else None
+    except ValueError:
+        return None
+
+
+def _has_no_option(network: NetworkOptions | None) -> bool:
+    return network is not None and not network.tags
 
 
 def _stored(port_id: str, node: Node | None) -> Stored:

@@ -18,6 +18,8 @@ def test_paths_are_those_of_the_design() -> None:
     assert layout.config_template_path("default") == "/ovs_metadata/v2/config/templates/default"
     assert layout.config_node_path("hv-1.example") == "/ovs_metadata/v2/config/nodes/hv-1.example"
     assert layout.agent_path("hv-1") == "/ovs_metadata/v2/agents/hv-1"
+    assert layout.network_path(PORT) == f"/ovs_metadata/v2/networks/0a/{PORT}"
+    assert layout.config_project_path("3b9") == "/ovs_metadata/v2/config/projects/3b9"
 
 
 @pytest.mark.parametrize(

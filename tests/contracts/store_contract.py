@@ -21,7 +21,8 @@ from contracts.store_follow_contract import FollowContract
 from contracts.store_support import Place, StateRecorder, record
 from lab.rig.process import wait_for
 from ovs_metadata.store.errors import MalformedRecord, RecordNotFound, StoreError, UnknownLayout
-from ovs_metadata.store.layout import VERSION_NODE, port_path
+from ovs_metadata.store.layout import VERSION_NODE, config_project_path, network_path, port_path
+from ovs_metadata.store.network import NetworkOptions
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
 
@@ -244,6 +245,56 @@ class TombstoneContract:
         ]
 
 
+class NetworkContract:
+    """The metadata options of networks."""
+
+    def test_of_a_networks_documents_the_higher_revision_wins(
+        self, place: Place, store: Store
+    ) -> None:
+        """A document without tags keeps earlier revisions out until it is swept."""
+        late, off = network(1, "metadata:hop-limit=1"), network(2)
+        assert store.network(off.network_id) is None
+        assert store.put_network(network(1, "metadata:hop-limit=2"))
+        assert not store.put_network(late)
+        assert store.put_network(late, force=True)
+        assert store.put_network(off)
+        assert store.put_network(off)
+        assert not store.put_network(late)
+        assert list(store.networks()) == [(off.network_id, off)]
+        assert store.sweep(older_than=3600) == 0
+        assert store.sweep(older_than=-3600) == 1
+        assert store.put_network(late)
+        assert store.sweep(older_than=-3600) == 0
+        path = network_path(off.network_id)
+        place.write(path, b"nonsense")
+        assert list(store.networks()) == [(off.network_id, None)]
+        assert store.sweep(older_than=-3600) == 0
+        assert store.put_network(late)
+        assert place.read(path) == late.to_json()
+
+    def test_documents_are_followed_by_their_paths(self, store: Store) -> None:
+        """Those that are asked for, also when they come later."""
+        seen: list[tuple[str, bytes | None]] = []
+        follower = store.follow_documents(lambda path, data: seen.append((path, data)))
+        first = network_path(network(1).network_id)
+        follower.set_ports([first])
+        wait_for(lambda: seen == [(first, None)], "the absence")
+        for revision in (1, 2):
+            store.put_network(network(revision, "metadata:hop-limit=1"))
+        latest = network(2, "metadata:hop-limit=1").to_json()
+        wait_for(lambda: seen[-1] == (first, latest), "the document")
+        second = config_project_path("p")
+        store.write_document(second, b"{}", None)
+        follower.set_ports([second])
+        wait_for(lambda: seen[-1] == (second, b"{}"), "the other document")
+        follower.close()
+
+
+def network(revision: int, *tags: str) -> NetworkOptions:
+    """The options of one network as of a revision."""
+    return NetworkOptions(str(UUID(int=7)), "project-1", tags, revision)
+
+
 class LayoutContract:
     """The version of the layout."""
 
@@ -298,6 +349,7 @@ class LayoutContract:
 class StoreContract(
     RecordContract,
     TombstoneContract,
+    NetworkContract,
     LayoutContract,
     FollowContract,
     DocumentContract,
