@@ -89,6 +89,11 @@ class CliContext:
         return open_configured_store(config, url=self.store, wait=WAIT)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: 1 key, 2 keys."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
 def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> None:
     """Print lines, an empty one without any; each stays one line, with any content.
 

@@ -255,4 +255,4 @@ def test_values_that_do_not_go_together_are_warned_of(
 def test_what_a_template_lacks_the_default_one_may_have(mn_conf: MnConf) -> None:
     mn_conf("set", "-t", "default", f'{PREFIX}.nova_client_key_file : "/k.pem"')
     result = mn_conf("set", "-t", "big", f'{PREFIX}.nova_client_certificate_file : "/c.pem"')
-    assert result.stderr == ""
+    assert "certificate" not in result.stderr

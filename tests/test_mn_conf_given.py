@@ -125,5 +125,5 @@ def test_import_replaces_a_bad_value_also_by_the_default(mn_conf: MnConf) -> Non
     mn_conf.stored("nodes/compute-1").write_text(json.dumps({ENABLED: "perhaps"}))
     file = mn_conf.directory / "file"
     file.write_text(f"{ENABLED} : false")
-    assert "1 keys imported" in mn_conf("import", "-f", str(file)).output
+    assert "1 key imported" in mn_conf("import", "-f", str(file)).output
     assert mn_conf.value("-H", ENABLED) is False

@@ -90,13 +90,22 @@ class Key:
         """The last part of the name."""
         return self.name.rpartition(".")[2]
 
+    @property
+    def in_seconds(self) -> bool:
+        """Whether its values are times."""
+        return self.doc.startswith(("Seconds", "Whole seconds")) and type(self.default) in {
+            int,
+            float,
+        }
+
     def problem(self, value: object) -> str | None:
         """Why a value is invalid; None for a valid one. Never repeats a secret."""
         if isinstance(value, int | float) and type(self.default) is str:
             return f"must be a string: put it in quotes{self._what_it_is(value)}"
         wrong = settings.problem(self.field, value)
         if wrong:
-            return f"must be {wrong}"
+            units = " (seconds, or with a unit: 500ms, 5s, 2 minutes)" if self.in_seconds else ""
+            return f"must be {wrong}{units}"
         return self._problem_of_text(value) if isinstance(value, str) else None
 
     def shown(self, value: object) -> object:

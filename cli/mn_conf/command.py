@@ -1,7 +1,7 @@
 """`mn-conf`: reads and writes the deployment's configuration, as MidoNet's operators know it.
 
 Exit status: 0 done, 1 failure, 2 usage, 3 the store cannot be reached, 11 there is no such key.
-`-h` chooses a host and is never help.
+`-h HOST` chooses a host; `-h` alone is help.
 """
 
 import json
@@ -24,6 +24,7 @@ from ovs_metadata.agent.config.schema import SHARED_SECRET, Key, known_keys, sho
 from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
+    counted,
     echo,
     echo_text,
     print_json,
@@ -42,6 +43,7 @@ from ovs_metadata.cli.mn_conf.input import (
 from ovs_metadata.cli.mn_conf.target import (
     NO_SUCH_KEY,
     Target,
+    Verb,
     change_document,
     force_option,
     host_of,
@@ -65,7 +67,11 @@ from ovs_metadata.store.documents import Values, below, nested
 from ovs_metadata.store.store import Store
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["--help"]})
+class _Verbs(Program):
+    command_class = Verb
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -139,6 +145,7 @@ def set_values(
     check(given, force=force)
     with opened(cli) as store:
         _change(store, target, lambda values: {**values, **given}, replace_all=clear)
+    echo(f"{counted(len(given), 'key')} set for {target.users}")
 
 
 @main.command("unset")
@@ -162,6 +169,8 @@ def unset(cli: CliContext, *, key: str, host: str | None, template: str | None) 
         if not below(known_keys(), key):
             raise CommandError(no_such_key(key), NO_SUCH_KEY)
         warn(f"{key} was not set for {target.name}")
+        return
+    echo(f"{counted(len(removed), 'key')} removed for {target.users}")
 
 
 @main.command("get")
@@ -234,7 +243,7 @@ def import_file(
 
     with opened(cli) as store:
         _change(store, target, merged)
-    echo(f"{len(imported)} keys imported into {target.name}:")
+    echo(f"{counted(len(imported), 'key')} imported for {target.users}:")
     echo_text(render(_shown(imported, secrets=False)))
     skipped = [name for name in given if name not in imported]
     if skipped:

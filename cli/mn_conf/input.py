@@ -1,12 +1,14 @@
 """What `mn-conf` is given, on the command line and in files: read, and checked before use."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ovs_metadata.agent.config.effective import no_such_key
-from ovs_metadata.agent.config.schema import MAX_SECRET, known_keys
+from ovs_metadata.agent.config.schema import MAX_SECRET, Key, known_keys
 from ovs_metadata.cli.common import CommandError
 from ovs_metadata.cli.mn_conf.hocon import HoconError, parse
 from ovs_metadata.cli.mn_conf.target import NO_SUCH_KEY, warn
@@ -24,12 +26,48 @@ def key_name(_context: click.Context, _parameter: click.Parameter, value: str | 
     return value
 
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+
+_UNITS = {
+    1e-9: ("ns", "nano", "nanos", "nanosecond", "nanoseconds"),
+    1e-6: ("us", "micro", "micros", "microsecond", "microseconds"),
+    1e-3: ("ms", "milli", "millis", "millisecond", "milliseconds"),
+    1.0: ("s", "sec", "second", "seconds"),
+    60.0: ("m", "min", "minute", "minutes"),
+    3600.0: ("h", "hour", "hours"),
+    86400.0: ("d", "day", "days"),
+}
+"""Seconds → HOCON's units of durations, and the usual short forms of two of them."""
+
+_SECONDS = {unit: seconds for seconds, units in _UNITS.items() for unit in units}
+
+
 def parsed(text: str) -> Values:
-    """The values of a text of HOCON."""
+    """The values of a text of HOCON; what a key for a time has is in seconds."""
     try:
-        return parse(text)
+        values = parse(text)
     except HoconError as error:
         raise CommandError(str(error)) from error
+    known = known_keys()
+    return {
+        name: _seconds(known[name], value) if name in known else value
+        for name, value in values.items()
+    }
+
+
+def _seconds(key: Key, value: Any) -> Any:
+    """A duration of a key for a time in seconds; any other value as it is.
+
+    pyhocon leaves a duration a text if it has a fraction, or is in quotes.
+    """
+    if not key.in_seconds:
+        return value
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip().lower())
+        unit = _SECONDS.get(match[2]) if match else None
+        value = float(match[1]) * unit if match and unit else value
+    whole = type(key.default) is int and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def parsed_file(path: Path) -> Values:

@@ -1,7 +1,8 @@
 """What the subcommands of `mn-conf` share: whose configuration is meant, exit statuses, errors."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import (
     DEFAULT_TEMPLATE,
     ConfigSource,
+    assigned_template,
     host_source_name,
     read_sources,
     read_template,
@@ -42,12 +44,21 @@ LOCAL = "local"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+class Verb(click.Command):
+    """A verb of `mn-conf`: `-h` without a host after it is help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        return super().parse_args(ctx, ["--help"] if args == ["-h"] else args)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A document: a host's own, or a template."""
+    """A document: a host's own, or a template. by_name: somebody wrote the host's name."""
 
     host: str | None
     template: str | None
+    by_name: bool = False
 
     @property
     def name(self) -> str:
@@ -55,6 +66,15 @@ class Target:
         if self.template is not None:
             return template_source_name(self.template)
         return host_source_name(self.host or "")
+
+    @property
+    def users(self) -> str:
+        """Whose configuration it is, after "for"."""
+        if self.template == DEFAULT_TEMPLATE:
+            return "all hosts"
+        if self.template is not None:
+            return f"the hosts that use template {self.template}"
+        return f"host {self.host} only; -t default is for all hosts"
 
     @property
     def path(self) -> str:
@@ -113,7 +133,7 @@ def target_of(cli: CliContext, host: str | None, template: str | None) -> Target
         UsageError: both are given, or a name cannot be one.
     """
     if template is None:
-        return Target(host_of(cli, host), None)
+        return Target(host_of(cli, host), None, by_name=host not in {None, LOCAL})
     if host is not None:
         raise click.UsageError("-h and -t do not go together.")
     return Target(None, _checked(template, layout.config_template_path, "'-t'"))
@@ -175,9 +195,50 @@ def change_document(
 
     replace(store, target.path, replaced)
     return [
+        *unknown_warnings(store, target),
         *_combination_warnings(store, target),
         *secret_warnings(store, [ConfigSource(target.name, after, target.path)]),
     ]
+
+
+def assigned_templates(store: Store) -> dict[str, str]:
+    """Host → template, of the hosts that have one."""
+    return {
+        host: assigned_template(data) for host, data in documents(store, layout.CONFIG_ASSIGNMENTS)
+    }
+
+
+def documents(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
+    """The documents below a path, by name, which may be any name."""
+    for node in store.document_names(path):
+        document = store.read_document(f"{path}/{node}")
+        if document:
+            yield layout.name_of(node), document.data
+
+
+def unknown_warnings(store: Store, target: Target) -> list[str]:
+    """A warning if no host uses a template, or no agent has ever run on a host."""
+    if target.template == DEFAULT_TEMPLATE or not (target.template or target.by_name):
+        return []
+    if target.template is not None:
+        used = set(assigned_templates(store).values())
+        if target.template in used:
+            return []
+        return [
+            f"no host uses template {target.template}: mn-conf template-set -h HOST -t "
+            f"{target.template} assigns it{_nearest(target.template, used)}"
+        ]
+    agents = set(map(layout.name_of, store.document_names(layout.AGENTS)))
+    if target.host in agents:
+        return []
+    return [
+        f"no agent of a host {target.host} is in the store{_nearest(target.host or '', agents)}"
+    ]
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(names), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def warn(message: str) -> None:

@@ -1,6 +1,5 @@
 """`mn-conf hosts` and `template-*`: which host uses which template, and who has own values."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,11 +11,15 @@ from ovs_metadata.cli.common import (
     print_table,
 )
 from ovs_metadata.cli.mn_conf.target import (
+    Verb,
+    assigned_templates,
+    documents,
     host_of,
     host_option,
     json_option,
     opened,
     target_of,
+    unknown_warnings,
     warn,
 )
 from ovs_metadata.store import layout
@@ -25,14 +28,14 @@ from ovs_metadata.store.documents import MalformedDocument, decode, replace
 from ovs_metadata.store.store import Store
 
 
-@click.command("hosts")
+@click.command("hosts", cls=Verb)
 @json_option
 @click.pass_obj
 def hosts(cli: CliContext, *, as_json: bool) -> None:
     """Show the hosts that have values of their own, or a template."""
     with opened(cli) as store:
-        assigned = _assignments(store)
-        own = {host: _keys(host, data) for host, data in _documents(store, layout.CONFIG_NODES)}
+        assigned = assigned_templates(store)
+        own = {host: _keys(host, data) for host, data in documents(store, layout.CONFIG_NODES)}
     names = sorted(assigned | own)
     if as_json:
         found: list[dict[str, Any]] = [
@@ -54,13 +57,13 @@ def hosts(cli: CliContext, *, as_json: bool) -> None:
     )
 
 
-@click.command("template-list")
+@click.command("template-list", cls=Verb)
 @json_option
 @click.pass_obj
 def template_list(cli: CliContext, *, as_json: bool) -> None:
     """Show the templates there are, and the hosts that use them."""
     with opened(cli) as store:
-        assigned = _assignments(store)
+        assigned = assigned_templates(store)
         stored = map(layout.name_of, store.document_names(layout.CONFIG_TEMPLATES))
     names = sorted({DEFAULT_TEMPLATE, *stored, *assigned.values()})
     users = {
@@ -76,7 +79,7 @@ def template_list(cli: CliContext, *, as_json: bool) -> None:
     )
 
 
-@click.command("template-get")
+@click.command("template-get", cls=Verb)
 @click.option("-a", "--all", "show_all", is_flag=True, help="Of all hosts that have one.")
 @host_option
 @click.pass_obj
@@ -86,7 +89,7 @@ def template_get(cli: CliContext, *, show_all: bool, host: str | None) -> None:
         if host is not None:
             raise click.UsageError("-a and -h do not go together.")
         with opened(cli) as store:
-            for name, template in _assignments(store).items():
+            for name, template in assigned_templates(store).items():
                 echo(f"{name} {template}")
         return
     name = host_of(cli, host)
@@ -94,7 +97,7 @@ def template_get(cli: CliContext, *, show_all: bool, host: str | None) -> None:
         echo(_assigned(store, name))
 
 
-@click.command("template-set")
+@click.command("template-set", cls=Verb)
 @host_option
 @click.option("-t", "--template", metavar="NAME", required=True, help="The template to use.")
 @click.pass_obj
@@ -107,9 +110,12 @@ def template_set(cli: CliContext, *, host: str | None, template: str) -> None:
         replace(store, layout.config_assignment_path(name), lambda _: data)
         if data and store.read_document(target.path) is None:
             warn(f"there is nothing in {target.name} yet; mn-conf set -t {template} writes it")
+        for warning in unknown_warnings(store, target_of(cli, host, None)):
+            warn(warning)
+    echo(f"host {name} uses template {template}")
 
 
-@click.command("template-clear")
+@click.command("template-clear", cls=Verb)
 @host_option
 @click.pass_obj
 def template_clear(cli: CliContext, *, host: str | None) -> None:
@@ -117,26 +123,12 @@ def template_clear(cli: CliContext, *, host: str | None) -> None:
     name = host_of(cli, host)
     with opened(cli) as store:
         replace(store, layout.config_assignment_path(name), lambda _: None)
+    echo(f"host {name} uses template {DEFAULT_TEMPLATE}")
 
 
 def _assigned(store: Store, host: str) -> str:
     document = store.read_document(layout.config_assignment_path(host))
     return assigned_template(document.data if document else None)
-
-
-def _assignments(store: Store) -> dict[str, str]:
-    """Host → template, of the hosts that have one."""
-    return {
-        host: assigned_template(data) for host, data in _documents(store, layout.CONFIG_ASSIGNMENTS)
-    }
-
-
-def _documents(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
-    """The documents below a path, by name, which may be any name."""
-    for node in store.document_names(path):
-        document = store.read_document(f"{path}/{node}")
-        if document:
-            yield layout.name_of(node), document.data
 
 
 def _keys(host: str, data: bytes) -> list[str] | None:
