@@ -54,7 +54,7 @@ class Verb(click.Command):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A document: a host's own, or a template. by_name: somebody wrote the host's name."""
+    """A document: a host's own, or a template. by_name: the command line names the host."""
 
     host: str | None
     template: str | None
