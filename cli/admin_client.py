@@ -22,7 +22,7 @@ _MAX_ANSWER = 64 * 1024 * 1024
 _COUNTS = {"served": int, "pending": int, "refused": int}
 _ENDPOINT = {
     **dict.fromkeys(("url", "since", "last_error"), str),
-    **dict.fromkeys(("seen_by", "healthy_for"), int),
+    **dict.fromkeys(("seen_by", "tried_by", "healthy_for"), int),
 }
 _RECENT = {
     **dict.fromkeys(("seconds", "requests_per_second", "failed_per_second"), int | float),

@@ -28,6 +28,7 @@ from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, wit
 from ovs_metadata.cli.port import refuse_to_write
 from ovs_metadata.publisher.bulk import SyncResult, TooManyRemovals, synchronise
 from ovs_metadata.publisher.comparison import Action, Difference
+from ovs_metadata.quantities import count_of
 from ovs_metadata.store.record import PortRecord
 
 DIFFERENT = 5
@@ -165,7 +166,8 @@ def _summarise(result: SyncResult, output: str, *, dry_run: bool, refused: bool)
     would = "would be " if dry_run else ""
     removed = "to be removed" if refused else f"{would}removed"
     echo(
-        f"{ports.total() + result.refused} ports compared: {ports[Action.NONE]} unchanged, "
+        f"{count_of(ports.total() + result.refused, 'port')} compared: "
+        f"{ports[Action.NONE]} unchanged, "
         f"{ports[Action.ADD]} {would}added, {ports[Action.UPDATE]} {would}updated, "
         f"{ports[Action.REMOVE]} {removed}"
     )

@@ -19,6 +19,7 @@ from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent_at_rest, read_p
 from ovs_metadata.cli.doctor.agent import check as check_agent
 from ovs_metadata.cli.host_view import Host, bridge_of, look, read_host
 from ovs_metadata.host.config import OVN, Config
+from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.store import Store
@@ -135,14 +136,14 @@ class Seen:
         lost = self.agent_view["store_disconnected"] if self.agent_view else None
         if lost and lost > BRIEFLY:
             warnings.append(
-                f"the agent has had no connection to {self._source} for {lost:.0f} s: new "
+                f"the agent has had no connection to {self._source} for {shown_seconds(lost)}: new "
                 "instances get no metadata"
             )
         for child in self.agent_view["children"] if self.agent_view else ():
             if not child["running"]:
                 warnings.append(f"the {child['name']} has ended, and is about to be started again")
         for endpoint in self.agent_view["endpoints"] if self.agent_view else ():
-            if endpoint["healthy_for"] < endpoint["seen_by"]:
+            if endpoint["healthy_for"] < endpoint["tried_by"]:
                 warnings.append(f"Nova at {endpoint['url']} fails: {endpoint['last_error']}")
         return warnings
 
@@ -272,7 +273,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     children = ", ".join([*running, *(f"{name} (ended)" for name in ended)])
     lines += [
         ("children", children or "none"),
-        ("workers", f"{agent['workers']} serving, {agent['connections']} connections"),
+        ("workers", f"{agent['workers']} serving, {count_of(agent['connections'], 'connection')}"),
         ("requests", _requests(agent)),
     ]
     for number, endpoint in enumerate(agent["endpoints"]):
@@ -303,19 +304,21 @@ def _requests(agent: dict[str, Any]) -> str:
         f"over {recent['seconds']:.0f} s"
     )
     median, slow = recent["median_first_byte_seconds"], recent["p95_first_byte_seconds"]
-    times = f"; first byte {_ms(median)}, 95 % within {_ms(slow)}" if median is not None else ""
+    times = (
+        f"; first byte {shown_seconds(median)}, 95 % within {shown_seconds(slow)}"
+        if median is not None
+        else ""
+    )
     return f"{rates}{times}; {total}"
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
-
-
 def _endpoint(endpoint: dict[str, Any]) -> str:
-    failing = endpoint["seen_by"] - endpoint["healthy_for"]
+    failing = endpoint["tried_by"] - endpoint["healthy_for"]
+    if not endpoint["tried_by"]:
+        return f"{endpoint['url']} not tried yet"
     if not failing:
         return f"{endpoint['url']} healthy since {endpoint['since']}"
     return (
-        f"{endpoint['url']} failing for {failing} of {endpoint['seen_by']} workers "
+        f"{endpoint['url']} failing for {failing} of {count_of(endpoint['seen_by'], 'worker')} "
         f"since {endpoint['since']}: {endpoint['last_error']}"
     )

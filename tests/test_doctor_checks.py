@@ -519,6 +519,7 @@ def of_workers(healthy_for: int, seen_by: int = 2, url: str = "http://nova:8775"
         "url": url,
         "healthy_for": healthy_for,
         "seen_by": seen_by,
+        "tried_by": seen_by,
         "since": "2026-01-01T00:00:00Z",
         "last_error": "connection timed out",
     }

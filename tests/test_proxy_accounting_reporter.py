@@ -53,7 +53,7 @@ async def test_a_report_has_what_was_counted_since_the_last_one() -> None:
         reporter.report()
         first = await read(agent)
         assert first.counts.requests == {(200, "answered"): 1}
-        assert [(endpoint.url, endpoint.healthy) for endpoint in first.endpoints] == [(URL, True)]
+        assert [(endpoint.url, endpoint.healthy) for endpoint in first.endpoints] == [(URL, None)]
         ask(server)
         ask(server)
         reporter.report()

@@ -27,6 +27,7 @@ from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.nova.connection import UpstreamConnection
 from ovs_metadata.proxy.nova.endpoint_pool import connection_order
+from ovs_metadata.proxy.nova.health import PROBE_INTERVAL
 from ovs_metadata.proxy.nova.pool import UpstreamPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -70,7 +71,7 @@ async def test_the_first_is_asked_again_as_soon_as_it_is_well_whatever_is_kept()
         assert (second.connections, len(second.requests)) == (1, 5)
         async with running_nova(answers(OK), port=port) as first:
             # No guest asks meanwhile: the pool itself finds out.
-            await until(lambda: proxy.server.pool.health()[0].healthy)
+            await until(lambda: proxy.server.pool.health()[0].healthy is True)
             assert first.connections == 1
             assert await guest.get() == OK
             assert len(first.requests) == 1
@@ -104,7 +105,7 @@ async def test_a_silent_endpoint_delays_a_guest_once() -> None:
         ):
             guest = await proxy.guest()
             assert await guest.get() == OK
-            await until(lambda: not proxy.server.pool.health()[0].healthy)
+            await until(lambda: proxy.server.pool.health()[0].healthy is False)
             begun = time.monotonic()
             while time.monotonic() < begun + 1.5:  # several attempts are made meanwhile
                 asked = time.monotonic()
@@ -168,7 +169,7 @@ async def test_one_that_speaks_no_http_is_left_alone() -> None:
         running_proxy(first.url, second.url, endpoint_retry_interval=0.1) as proxy,
     ):
         assert await proxy.exchange(GET) == BAD_ANSWER
-        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        await until(lambda: proxy.server.pool.health()[0].healthy is False)
         guest = await proxy.guest()
         # It gets its chance again and again, but no guest's request.
         tried = first.trials
@@ -250,7 +251,7 @@ async def test_what_is_wrong_with_an_endpoint_can_be_seen(
         pool = UpstreamPool(Settings(nova_metadata_urls=(url, second.url)))
         begun = time.time()
         first, last = pool.health()
-        assert (first.url, first.healthy, first.last_error) == (url, True, "")
+        assert (first.url, first.healthy, first.last_error) == (url, None, "")
         receiver = Receiver()
         pool.submit(request(), receiver)
         await until(lambda: receiver.complete or receiver.error is not None)
@@ -259,7 +260,8 @@ async def test_what_is_wrong_with_an_endpoint_can_be_seen(
         assert first.last_error
         assert error in first.last_error
         assert begun - 1 < first.since < time.time() + 1
-        assert (last.url, last.healthy, last.last_error) == (second.url, True, "")
+        assert (last.url, last.last_error) == (second.url, "")
+        assert last.healthy is not False
         pool.close()
 
 
@@ -299,7 +301,7 @@ async def test_one_that_takes_requests_and_says_nothing_is_left_alone() -> None:
         ) as proxy,
     ):
         assert (await proxy.exchange(GET)).startswith(b"HTTP/1.1 504 ")
-        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        await until(lambda: proxy.server.pool.health()[0].healthy is False)
         assert await (await proxy.guest()).get() == OK
         silent_one, other = proxy.server.pool.health()
         assert silent_one.last_error == "it did not answer in time"
@@ -312,7 +314,7 @@ async def test_a_nova_that_is_back_in_time_was_never_away() -> None:
     async with running_proxy(f"http://127.0.0.1:{port}", unavailable_timeout=30.0) as proxy:
         guest = await proxy.guest()
         await guest.send(POST)
-        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        await until(lambda: proxy.server.pool.health()[0].healthy is False)
         async with running_nova(answers(OK), port=port) as nova:
             assert await guest.answer() == OK
             assert len(nova.requests) == 1
@@ -327,7 +329,7 @@ async def test_all_requests_that_wait_share_one_trial() -> None:
         guests = [await proxy.guest() for _ in range(20)]
         for guest in guests:
             await guest.send(GET)
-        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        await until(lambda: proxy.server.pool.health()[0].healthy is False)
         tried = 0
         pool = proxy.server.pool
         original = pool._endpoints[0].open
@@ -350,7 +352,7 @@ async def test_what_waits_for_nova_is_signed_as_it_is_when_it_is_sent() -> None:
     async with running_proxy(f"http://127.0.0.1:{port}", unavailable_timeout=30.0) as proxy:
         guest = await proxy.guest()
         await guest.send(GET)
-        await until(lambda: not proxy.server.pool.health()[0].healthy)
+        await until(lambda: proxy.server.pool.health()[0].healthy is False)
         proxy.table.set("127.0.0.2", replace(identity(2), signature="rotated"))
         async with running_nova(answers(OK), port=port) as nova:
             assert await guest.answer() == OK
@@ -514,3 +516,55 @@ async def test_an_unforeseen_failure_is_logged_and_reported_to_waiting_guests(
     await until(lambda: "unexpected error while connecting to Nova" in caplog.text)
     assert receiver.error is (None if gone else ProxyError.NO_ENDPOINT)
     pool.close()
+
+
+@on_loop
+async def test_endpoints_are_probed_though_no_guest_asks() -> None:
+    later = 0.0
+    asked = asyncio.get_running_loop().time
+    async with running_nova(answers(OK)) as nova:
+        urls = (nova.url, gone := unreachable())
+        pool = UpstreamPool(Settings(nova_metadata_urls=urls), lambda: asked() + later)
+        assert [each.healthy for each in pool.health()] == [None, None]
+        later = 1.0
+        pool.sweep(pool.now())
+        pool.sweep(pool.now())  # while the first probe runs
+        await until(lambda: [each.healthy for each in pool.health()] == [True, False])
+        assert (pool.health()[1].url, "Connect" in pool.health()[1].last_error) == (gone, True)
+        await until(lambda: nova.closed == 1)
+        assert (nova.connections, nova.requests) == (1, [])
+        later += PROBE_INTERVAL * 0.4
+        pool.sweep(pool.now())
+        later += PROBE_INTERVAL * 1.2
+        pool.sweep(pool.now())
+        await until(lambda: nova.closed == 2)
+        pool.close()
+    assert (nova.connections, nova.requests) == (2, [])
+
+
+@on_loop
+async def test_a_healthy_endpoint_that_goes_away_is_noticed_without_a_guest() -> None:
+    later = 0.0
+    asked = asyncio.get_running_loop().time
+    async with running_nova(answers(OK)) as nova:
+        pool = UpstreamPool(Settings(nova_metadata_urls=(nova.url,)), lambda: asked() + later)
+        receiver = Receiver()
+        pool.submit(request(), receiver)
+        await until(lambda: receiver.complete)
+        assert pool.health()[0].healthy is True
+    later = PROBE_INTERVAL * 2
+    pool.sweep(pool.now())
+    await until(lambda: pool.health()[0].healthy is False)
+    pool.close()
+
+
+@on_loop
+async def test_a_proxy_probes_its_endpoints() -> None:
+    async with (
+        running_nova(answers(OK)) as nova,
+        running_proxy(nova.url, probes=True) as proxy,
+    ):
+        guest = await proxy.guest()  # with a connection there are ten sweeps a second
+        await until(lambda: proxy.server.pool.health()[0].healthy is True)
+        assert nova.requests == []
+        guest.close()

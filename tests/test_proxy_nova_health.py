@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.proxy.nova.health import (
+    PROBE_INTERVAL,
     Health,
     doubted,
     failed,
     is_due,
+    is_probe_due,
     passed,
+    reached,
     trial_order,
     tried,
 )
@@ -23,6 +26,7 @@ ERRORS = st.sampled_from(["refused", "timed out"])
 HEALTHS = st.builds(
     Health,
     healthy=st.booleans(),
+    known=st.just(value=True),
     since=TIMES,
     last_error=ERRORS,
     tried_at=TIMES,
@@ -83,3 +87,24 @@ def test_one_that_passes_its_trial_is_well_and_has_none_ahead(health: Health, no
     assert after.since == (health.since if health.healthy else now)
     assert after.last_error == health.last_error
     assert not is_due(after, now=math.nextafter(math.inf, 0))
+
+
+@given(TIMES, st.floats(0, 1))
+def test_an_endpoint_is_known_by_a_connection_since_then(now: float, chance: float) -> None:
+    assert not Health().known
+    after = reached(Health(), now=now, chance=chance)
+    assert (after.known, after.healthy, after.since) == (True, True, now)
+    assert failed(Health(), "refused", now=now, retry_interval=INTERVAL).known
+    assert passed(Health(), now=now).since == now
+
+
+@given(HEALTHS, TIMES, st.floats(0, 1), st.integers(0, 100))
+def test_a_healthy_endpoint_without_requests_is_probed_now_and_then(
+    health: Health, now: float, chance: float, later: int
+) -> None:
+    after = reached(health, now=now, chance=chance)
+    assert (after.healthy, after.since) == (health.healthy, health.since)
+    due = is_probe_due(after, now=now + later, answered_at=-math.inf)
+    assert due == (health.healthy and later >= PROBE_INTERVAL * (0.5 + chance))
+    # An endpoint that answers requests needs none.
+    assert not is_probe_due(after, now=now + later, answered_at=now + later - 1)

@@ -153,7 +153,7 @@ def test_a_deletion_by_neutron_is_overwritten_by_force_only(sync: Sync) -> None:
     sync.store.delete(make_port(1)["id"], MAX_REVISION)
     sync.ports(make_port(1))
     assert sync.counts() == {"outdated": 1}
-    assert "1 ports compared: 0 unchanged, 0 added" in sync().stdout
+    assert "1 port compared: 0 unchanged, 0 added" in sync().stdout
     assert sync.records() == {}
     sync("--force")
     assert sync.records() == records(make_port(1))

@@ -32,6 +32,7 @@ from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.quantities import count_of, shown_seconds
 
 HOSTILE = "<script>alert('\"&')</script>"
 
@@ -160,6 +161,7 @@ def test_the_document_tells_what_there_is() -> None:
         {
             "url": "http://a",
             "seen_by": 2,
+            "tried_by": 2,
             "healthy_for": 1,
             "since": "1970-01-01T00:00:20Z",
             "last_error": "refused",
@@ -248,10 +250,12 @@ def test_the_scale_has_room_for_the_highest_and_not_for_much_more(value: float) 
 
 
 def test_times_are_read_easily() -> None:
-    assert chart.shown_seconds(0.00471) == "4.71 ms"
-    assert chart.shown_seconds(0.9996) == "1 s"
-    assert chart.shown_seconds(12.34) == "12.3 s"
-    assert chart.shown_seconds(None) == "–"  # noqa: RUF001 - a dash
+    times = [0.00471, 0.9996, 7.5, 12.34, 300.0, 7200.0, 172800.0, None]
+    assert [shown_seconds(each) for each in times] == [
+        *("4.71 ms", "1 s", "7.5 s", "12.3 s", "5 min", "2 h", "2 days"),
+        "–",  # noqa: RUF001 - a dash
+    ]
+    assert (count_of(0, "port"), count_of(1, "port")) == ("0 ports", "1 port")
 
 
 # The page.

@@ -106,14 +106,14 @@ def test_status_of_an_agent_that_serves(command: Command) -> None:
     assert text.startswith("Host cn-1, bridge br-int: serving\n")
     assert "problem:" not in text
     assert "1 served, 1 pending, 0 refused" in text
-    assert "http://nova:8775 failing for 1 of 1 workers since 1970-01-01T00:00:05Z" in text
+    assert "http://nova:8775 failing for 1 of 1 worker since 1970-01-01T00:00:05Z" in text
     assert "flow controller, proxy worker 0 (ended)" in text
     assert (found["serving"], found["problems"]) == (True, [])
     assert found["agent_pid"] == os.getpid()
     warnings = " ".join(found["warnings"])
     for expected in (
         *("OVSDB at", "proxy worker 0 has ended", "http://nova:8775 fails: refused"),
-        "no connection to the store for 61 s: new instances get no metadata",
+        "no connection to the store for 61.2 s: new instances get no metadata",
     ):
         assert expected in warnings
 

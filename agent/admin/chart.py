@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ovs_metadata.agent.admin.history import WINDOW, Interval
+from ovs_metadata.quantities import shown_seconds
 
 WIDTH, HEIGHT = 720.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 12.0, 26.0
@@ -65,15 +66,6 @@ def nice_ceiling(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 4, 8, 10) if step * power >= value)
-
-
-def shown_seconds(seconds: float | None) -> str:
-    """Return a time as people read it; a dash for none."""
-    if seconds is None:
-        return "–"  # noqa: RUF001 - a dash, not a minus
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.3g} s"
 
 
 def _runs(

@@ -182,7 +182,7 @@ def _gauges(statistics: HostStatistics) -> Iterator[Metric]:
     )
     healthy = GaugeMetricFamily(
         PREFIX + "endpoint_healthy",
-        "1 if the Nova metadata endpoint was healthy when the worker last used it.",
+        "1 if the Nova metadata endpoint was healthy when the worker last tried it; absent before.",
         labels=["worker", "endpoint"],
     )
     since = GaugeMetricFamily(
@@ -193,6 +193,8 @@ def _gauges(statistics: HostStatistics) -> Iterator[Metric]:
     for number, worker in sorted(statistics.workers.items()):
         connections.add_metric([str(number)], worker.connections)
         for endpoint in {each.url: each for each in worker.endpoints}.values():
+            if endpoint.healthy is None:
+                continue
             labels = [str(number), endpoint.url]
             healthy.add_metric(labels, float(endpoint.healthy))
             since.add_metric(labels, endpoint.since)

@@ -18,6 +18,7 @@ from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.host.address import ofport_of
+from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.untrusted import escaped
 
 REFRESH = 5
@@ -76,7 +77,8 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
         refresh=REFRESH if refreshed else None,
         rate_chart=chart.rate_chart(intervals),
         latency_chart=chart.latency_chart(intervals),
-        shown_seconds=chart.shown_seconds,
+        shown_seconds=shown_seconds,
+        count_of=count_of,
         failures=_printable(failure_rows(intervals)),
         ports=_printable(ports[:MAX_PORTS]),
         more_ports=len(ports[MAX_PORTS:]),

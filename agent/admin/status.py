@@ -135,8 +135,8 @@ class HostStatus:
 def endpoints(workers: Iterable[WorkerState]) -> list[dict[str, Any]]:
     """Return each Nova endpoint as the workers see it together.
 
-    It is healthy for `healthy_for` of `seen_by` workers; `since` and `last_error` are those of the
-    worker that noticed the latest change.
+    Of `seen_by` workers, `tried_by` have tried it, and it is healthy for `healthy_for`; `since` and
+    `last_error` are those of the worker that noticed the latest change.
     """
     found: dict[str, list[Any]] = {}
     for worker in workers:
@@ -146,7 +146,8 @@ def endpoints(workers: Iterable[WorkerState]) -> list[dict[str, Any]]:
         {
             "url": url,
             "seen_by": len(seen),
-            "healthy_for": sum(each.healthy for each in seen),
+            "tried_by": sum(each.healthy is not None for each in seen),
+            "healthy_for": sum(each.healthy is True for each in seen),
             "since": utc(max(each.since for each in seen)),
             "last_error": max(
                 seen, key=lambda each: (bool(each.last_error), each.since)

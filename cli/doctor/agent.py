@@ -16,6 +16,7 @@ from ovs_metadata.cli.doctor.advice import Advice, restart_agent, resume
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.host.config import Config
+from ovs_metadata.quantities import count_of
 
 PROC = Path("/proc")
 
@@ -245,7 +246,7 @@ def read_agent_at_rest(
 def examine(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> HopReport:
     """Report on the agent and its children."""
     pid = facts.agent.pid if facts.agent else None
-    seen = f"pid {pid}, {len(facts.workers)} workers"
+    seen = f"pid {pid}, {count_of(len(facts.workers), 'worker')}"
     return HopReport(HopName.AGENT, tuple(check(facts, controller_kind, enabled=enabled)), seen)
 
 

@@ -40,6 +40,7 @@ from ovs_metadata.flows.trace import (
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
+from ovs_metadata.quantities import count_of
 
 FAULTS = Faults(HopName.FLOWS)
 
@@ -297,8 +298,8 @@ def _never_asked(port: PacketFacts) -> Finding:
         )
     else:
         why = (
-            f"it has asked {port.questions} times for the MAC of the service address, and sent no "
-            "TCP to its port 80"
+            f"it has asked {count_of(port.questions, 'time')} for the MAC of the service address, "
+            "and sent no TCP to its port 80"
         )
         text = (
             "The instance is alive and reaches the switch: check its own firewall, and what asks "

@@ -345,9 +345,9 @@ def of_workers(endpoints: Iterable[EndpointFacts], workers: WorkersView) -> Iter
     """What workers cannot use though it is well."""
     well = {each.url for each in endpoints if not _broken(_of_endpoint(each))}
     used = [each for each in workers.endpoints if each["url"] in well]
-    failing = [each for each in used if each["healthy_for"] < each["seen_by"]]
+    failing = [each for each in used if each["healthy_for"] < each["tried_by"]]
     for each in failing:
-        number = each["seen_by"] - each["healthy_for"]
+        number = each["tried_by"] - each["healthy_for"]
         why = (
             f"{number} of {each['seen_by']} workers, user {workers.user}, report since "
             f"{each['since']}: {each['last_error']}"

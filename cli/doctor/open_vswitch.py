@@ -17,6 +17,7 @@ from ovs_metadata.flows.bridge import PROTOCOL
 from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
+from ovs_metadata.quantities import count_of
 
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
@@ -111,7 +112,8 @@ def _silence(config: Config) -> str:
 def examine(switch: SwitchFacts, config: Config) -> HopReport:
     """Report on Open vSwitch."""
     bridge = switch.bridge
-    seen = f"bridge {bridge.name}, {len(bridge.interfaces)} interfaces" if bridge else ""
+    count = count_of(len(bridge.interfaces), "interface") if bridge else ""
+    seen = f"bridge {bridge.name}, {count}" if bridge else ""
     return HopReport(HopName.OPEN_VSWITCH, tuple(check(switch, config)), seen)
 
 

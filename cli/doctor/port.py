@@ -23,6 +23,7 @@ from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
 from ovs_metadata.host.records import read_records
 from ovs_metadata.proxy.accounting.report import ANSWERED
+from ovs_metadata.quantities import count_of
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import COMPUTE, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
@@ -395,7 +396,7 @@ def last_request(port: PortFacts) -> str:
     cause = "" if view["last_cause"] == ANSWERED else f" ({view['last_cause']})"
     return (
         f"{name}: the instance asked last at {view['last_time']}, answered {view['last_status']}"
-        f"{cause}; {view['requests']} requests in all"
+        f"{cause}; {count_of(view['requests'], 'request')} in all"
     )
 
 

@@ -45,6 +45,7 @@ from ovs_metadata.cli.migrate.values import (
 from ovs_metadata.cli.mn_conf.target import Target, change_document, host_of, opened
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
+from ovs_metadata.quantities import count_of
 from ovs_metadata.store.configuration import (
     DEFAULT_TEMPLATE,
     ENABLED,
@@ -187,7 +188,7 @@ def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) ->
                 _stop_at_failures(checks)
         switch_host(store, name, enabled=True)
         agent = _wait_for_agent(store, name, timeout, enabled=True)
-    echo(f"{name} is enabled; {agent.ports_served} ports are served.")
+    echo(f"{name} is enabled; {count_of(agent.ports_served, 'port')} served.")
     if here:
         _verify(cli, timeout)
         echo("Verified by doctor.")

@@ -24,6 +24,7 @@ from ovs_metadata.flows.tables import table_names
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.ovsdb import Bridge
+from ovs_metadata.quantities import count_of
 from ovs_metadata.store.configuration import ConfigSource
 from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.store import Store
@@ -140,12 +141,12 @@ def _records(host: Host) -> Check:
         and (each.interface.vm_uuid or host.stored.get(each.port_id or ""))
     ]
     if not lacking:
-        return Check("port records", "ok", f"{served} ports can be served")
+        return Check("port records", "ok", f"{count_of(served, 'port')} can be served")
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     return Check(
         "port records",
         "warning" if served else "failed",
-        f"{served} ports of instances can be served, {len(lacking)} not, which go on "
+        f"{count_of(served, 'port')} of instances can be served, {len(lacking)} not, which go on "
         f"using Neutron's proxy: {'; '.join(lacking[:NAMED])}{more}. ovs-metadata port sync "
         "--from-neutron writes the records of all ports",
     )

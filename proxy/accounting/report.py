@@ -11,6 +11,8 @@ another worker replaces this one; connections and endpoints are the present ones
      "agent_silent": seconds,
      "connections": n, "endpoints": [[url, healthy, since, last error], …]}
 
+`healthy` is null until the worker has tried the endpoint.
+
 A worker talks to guests, so the agent does not trust a report. Every output may show what `decode`
 returns: each value has a type, a range and a bound, each time is in the calendar, and each text is
 printable. An unknown cause counts as `OTHER`.
@@ -199,7 +201,12 @@ def _report(data: dict[str, Any]) -> Report:
         agent_silent=_number(data["agent_silent"]),
         connections=_number(data["connections"]),
         endpoints=tuple(
-            EndpointHealth(_text(url), healthy is True, _seconds(since, LATEST), _text(error))
+            EndpointHealth(
+                _text(url),
+                None if healthy is None else healthy is True,
+                _seconds(since, LATEST),
+                _text(error),
+            )
             for url, healthy, since, error in endpoints
         ),
     )

@@ -5,6 +5,8 @@ All of it runs on the event loop's thread. It lives until the settings name othe
 
 import asyncio
 import functools
+import math
+import random
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -42,9 +44,12 @@ class EndpointPool:
         self._context = context
         self._is_name = not is_address(endpoint.host)
         self._worked = ""  # the address of the last connection
-        self.health = Health(since=now())
+        # Many workers get new endpoints at once; their first probes are spread over a second.
+        self.health = Health(since=now(), probe_at=now() + random.random())  # noqa: S311
+        self.answered_at = -math.inf
+        """When it last answered a request."""
         self.trial: asyncio.Task[None] | None = None
-        """The latest trial."""
+        """The latest trial or probe."""
         self.draining = False
         # In order of use, the latest last: Nova is least likely to have closed that one.
         self._idle: dict[UpstreamConnection, None] = {}
@@ -142,8 +147,9 @@ class EndpointPool:
 
     def _keep(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request, if there is room."""
+        self.answered_at = self._now()
         if not self.draining and len(self._idle) < self.settings.upstream_max_idle:
-            connection.idle_since = self._now()
+            connection.idle_since = self.answered_at
             self._idle[connection] = None
         else:
             connection.abort()

@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import random
 import ssl
 import time
 from collections.abc import Callable, Coroutine
@@ -38,7 +39,9 @@ from ovs_metadata.proxy.nova.health import (
     doubted,
     failed,
     is_due,
+    is_probe_due,
     passed,
+    reached,
     trial_order,
     tried,
 )
@@ -104,7 +107,7 @@ class UpstreamPool:
         return request
 
     def sweep(self, now: float) -> None:
-        """Close connections that are idle for too long, and hold the trials that are due.
+        """Close connections that are idle for too long; hold the trials and probes that are due.
 
         ``now`` is in the event loop's time.
         """
@@ -130,7 +133,7 @@ class UpstreamPool:
         return tuple(
             EndpointHealth(
                 str(each.endpoint),
-                each.health.healthy,
+                each.health.healthy if each.health.known else None,
                 each.health.since + epoch,
                 each.health.last_error,
             )
@@ -242,7 +245,7 @@ class UpstreamPool:
     async def _open(self, each: EndpointPool) -> UpstreamConnection:
         begun = self.now()
         try:
-            return await each.open()
+            connection = await each.open()
         except OSError as error:
             self._failed(each, error)
             raise
@@ -251,8 +254,10 @@ class UpstreamPool:
             if self.now() >= begun + _ENDPOINT_DELAY:
                 self._doubt(each)
             raise
+        each.health = reached(each.health, now=self.now(), chance=_chance())
+        return connection
 
-    # Trials.
+    # Trials and probes.
 
     def _next_round(self) -> asyncio.Task[None]:
         """Return the one round of trials that all requests without an endpoint wait for."""
@@ -266,8 +271,11 @@ class UpstreamPool:
         await asyncio.wait(trials, return_when=asyncio.FIRST_COMPLETED)
 
     def _try_if_due(self, each: EndpointPool) -> None:
-        if is_due(each.health, now=self.now()):
+        now = self.now()
+        if is_due(each.health, now=now):
             self._try(each)
+        elif is_probe_due(each.health, now=now, answered_at=each.answered_at):
+            self._probe(each)
 
     def _try(self, each: EndpointPool) -> asyncio.Task[None]:
         """Hold a trial of an endpoint, unless one is running."""
@@ -275,6 +283,16 @@ class UpstreamPool:
             each.health = tried(each.health, now=self.now())
             each.trial = self._start(self._judge(each))
         return each.trial
+
+    def _probe(self, each: EndpointPool) -> None:
+        """Make a connection to an endpoint and close it, unless a trial is running."""
+        if each.trial is None or each.trial.done():
+            each.trial = self._start(self._connect_once(each))
+
+    async def _connect_once(self, each: EndpointPool) -> None:
+        with contextlib.suppress(OSError):
+            connection = await self._open(each)
+            connection.abort()
 
     async def _judge(self, each: EndpointPool) -> None:
         try:
@@ -301,6 +319,10 @@ class UpstreamPool:
         elif not health.healthy and (before.healthy or before.last_error != health.last_error):
             _log.warning("Nova metadata endpoint %s: %s", each.endpoint, health.last_error)
         self._preferred = next((one for one in self._endpoints if one.health.healthy), None)
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - no secret depends on it
 
 
 def _reason(error: OSError) -> str:
