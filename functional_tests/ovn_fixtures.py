@@ -1,8 +1,11 @@
 """Fixtures with the real OVN of several Debian suites, as a pytest plugin module."""
 
 import contextlib
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
+from lab.rig.process import run, wait_for
 from lab.upstream.ovn import OvnCentral, OvnController
 from lab.upstream.ovn_install import SUITES, install_ovn
 
@@ -54,3 +58,23 @@ def ovn(request: pytest.FixtureRequest) -> Iterator[OvnHypervisor]:
         running.controller.start()
         running.hypervisor.start_agent()
         yield running
+
+
+def cli(hypervisor: Hypervisor, *args: str, check: bool = True) -> str:
+    """What `ovs-metadata` prints on a hypervisor."""
+    program = Path(sys.executable).parent / "ovs-metadata"
+    inside = ("ip", "netns", "exec", hypervisor.namespace)
+    return run(*inside, program, "--config", hypervisor.config, *args, check=check)
+
+
+def listed(hypervisor: Hypervisor, port_id: str) -> dict[str, Any]:
+    """A port as `ovs-metadata port list` shows it on a hypervisor."""
+    every = json.loads(cli(hypervisor, "port", "list", "--format", "json"))
+    found: dict[str, Any] = next(each for each in every if each["port_id"] == port_id)
+    return found
+
+
+def wait_until_not_served(hypervisor: Hypervisor, guest: Guest) -> None:
+    """Wait until the switch has no flow that serves a guest."""
+    ofport = hypervisor.ovs.ofport(guest.tap)
+    wait_for(lambda: not hypervisor.flows_of(ofport), "its flows to go")

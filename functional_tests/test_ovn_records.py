@@ -1,17 +1,16 @@
 """An ML2/OVN hypervisor needs no record in the store: OVN's southbound database has them all."""
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
+from ovn_fixtures import cli, listed, wait_until_not_served
 
 from lab.load.steady_load import Load
 from lab.rig.guest import Guest
-from lab.rig.process import LabError, run, wait_for
+from lab.rig.process import LabError, wait_for
 from lab.upstream.ovn import OvnCentral, OvnController
 from lab.upstream.ovn_install import SUITES, install_ovn
 from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY, SPREAD
@@ -49,28 +48,21 @@ class OvnRecords:
         return guest
 
     def wait_until_not_served(self, guest: Guest) -> None:
-        ofport = self.hypervisor.ovs.ofport(guest.tap)
-        wait_for(lambda: not self.hypervisor.flows_of(ofport), "its flows to go")
+        wait_until_not_served(self.hypervisor, guest)
 
     def cli(self, *args: str) -> str:
         """What `ovs-metadata` prints here."""
-        program = Path(sys.executable).parent / "ovs-metadata"
-        inside = ("ip", "netns", "exec", self.hypervisor.namespace)
-        return run(*inside, program, "--config", self.hypervisor.config, *args)
+        return cli(self.hypervisor, *args)
 
     def doctor(self, *args: str) -> dict[str, Any]:
         """What the doctor finds, whatever its exit status."""
-        program = Path(sys.executable).parent / "ovs-metadata"
-        inside = ("ip", "netns", "exec", self.hypervisor.namespace)
-        command = (program, "--config", self.hypervisor.config, "doctor", "--format", "json")
-        found: dict[str, Any] = json.loads(run(*inside, *command, *args, check=False))
+        words = ("doctor", "--format", "json", *args)
+        found: dict[str, Any] = json.loads(cli(self.hypervisor, *words, check=False))
         return found
 
-    def listed(self, guest: Guest) -> dict[str, object]:
+    def listed(self, guest: Guest) -> dict[str, Any]:
         """The port as `ovs-metadata port list` shows it."""
-        every = json.loads(self.cli("port", "list", "--format", "json"))
-        found: dict[str, object] = next(e for e in every if e["port_id"] == guest.port_id)
-        return found
+        return listed(self.hypervisor, guest.port_id)
 
 
 @pytest.fixture(scope="module", params=SUITES)

@@ -2,9 +2,9 @@
 
 `with Neutron(store_url) as neutron:` gives one database and configuration without a server;
 `start_api` starts API servers (gunicorn), `start_periodic_workers` the process that reconciles.
-Authentication is off, ports are bound without any agent, and the service plugin under test is the
-one of this source tree. Everything is gone after the block. No threads here; child processes are
-ended by pid.
+Authentication is off, ports are bound without any agent or by a real OVN, and the service plugin
+under test is the one of this source tree. Everything is gone after the block. No threads here;
+child processes are ended by pid.
 """
 
 import datetime
@@ -26,6 +26,7 @@ from typing import Any
 from lab.rig.process import LabError, Process, wait_for
 from lab.rig.running import Running
 from lab.upstream import neutron_install
+from lab.upstream.ovn import OvnCentral
 
 START_TIMEOUT = 120.0
 CALL_TIMEOUT = 60.0
@@ -35,7 +36,29 @@ POLICY = {"create_port_binding": "", "activate": "", "delete_port_binding": ""}
 PLUGIN = "ovs_metadata"
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 HOSTS = ("hypervisor-1", "hypervisor-2")
-"""Hosts on which ports can be bound."""
+"""Hosts on which ports can be bound without an agent."""
+
+_ML2_OVS = """\
+[ml2]
+mechanism_drivers = openvswitch
+tenant_network_types = vxlan
+type_drivers = vxlan
+
+[ml2_type_vxlan]
+vni_ranges = 1:1000
+"""
+
+_ML2_OVN = """\
+[ml2]
+mechanism_drivers = ovn
+tenant_network_types = geneve
+type_drivers = geneve
+extension_drivers = port_security
+
+[ml2_type_geneve]
+vni_ranges = 1:1000
+max_header_size = 38
+"""
 
 
 class ApiServer:
@@ -86,11 +109,22 @@ class Neutron(Running):
     Args:
         store_url: where the plugin publishes; None leaves the plugin out.
         reconcile_interval: seconds, 0 for no reconciliation.
+        agent_down_time: seconds after which an agent that says nothing is dead.
+        ovn: the OVN of an ML2/OVN cloud; without it, it is one of ML2/OVS.
     """
 
-    def __init__(self, store_url: str | None, *, reconcile_interval: int = 300) -> None:
+    def __init__(
+        self,
+        store_url: str | None,
+        *,
+        reconcile_interval: int = 300,
+        agent_down_time: int = 75,
+        ovn: OvnCentral | None = None,
+    ) -> None:
         self._store_url = store_url
         self._reconcile_interval = reconcile_interval
+        self._agent_down_time = agent_down_time
+        self._ovn = ovn
         self._root = Path()
         self._processes: list[Process] = []
 
@@ -99,7 +133,8 @@ class Neutron(Running):
         self._installation = neutron_install.install_neutron()
         self._root = Path(tempfile.mkdtemp(prefix="ovs-metadata-neutron-"))
         self._installation.copy_database(self._root)
-        self._add_agents()
+        if self._ovn is None:
+            self._add_agents()
         (self._root / "policy.yaml").write_text(json.dumps(POLICY))
         (self._root / "neutron.conf").write_text(self._neutron_conf())
 
@@ -137,6 +172,8 @@ class Neutron(Running):
                 "GUNICORN_CMD_ARGS": f"--config {config}",
                 "OS_NEUTRON_CONFIG_DIR": str(self._root),
                 "OS_NEUTRON_CONFIG_FILES": "neutron.conf",
+                # By which OVN's driver knows that all workers share in its events.
+                "ASGI_WORKERS": str(workers),
             },
         )
         wait_for(
@@ -165,7 +202,8 @@ class Neutron(Running):
         )
 
     def _spawn(self, command: list[str | Path], name: str, env: dict[str, str]) -> Process:
-        env = {"PYTHONPATH": str(SOURCE), **env}
+        # Neutron leaves files in the directory for temporary ones.
+        env = {"PYTHONPATH": str(SOURCE), "TMPDIR": str(self._root), **env}
         process = Process(command, self._root / f"{name}.log", env)
         self._processes.append(process)
         return process
@@ -221,6 +259,11 @@ class Neutron(Running):
     def _neutron_conf(self) -> str:
         # The first group of it is [DEFAULT], to which the lines after its heading belong as well.
         heading, rest = neutron_install.database_config(self._root).split("\n", 1)
+        plugins = [
+            *(["ovn-router"] if self._ovn else []),
+            "trunk",
+            *([PLUGIN] if self._store_url else []),
+        ]
         return f"""\
 {heading}
 auth_strategy = noauth
@@ -228,7 +271,8 @@ notify_nova_on_port_status_changes = false
 notify_nova_on_port_data_changes = false
 api_paste_config = {self._installation.paste_config}
 default_log_levels = neutron=WARNING, stevedore=CRITICAL
-service_plugins = {f"trunk,{PLUGIN}" if self._store_url else "trunk"}
+agent_down_time = {self._agent_down_time}
+service_plugins = {",".join(plugins)}
 {rest}
 [ovs_metadata]
 store_url = {self._store_url}
@@ -237,11 +281,14 @@ reconcile_interval = {self._reconcile_interval}
 [oslo_policy]
 policy_file = {self._root / "policy.yaml"}
 
-[ml2]
-mechanism_drivers = openvswitch
-tenant_network_types = vxlan
-type_drivers = vxlan
+{_ML2_OVS if self._ovn is None else _ML2_OVN + _ovn_conf(self._ovn)}
+"""
 
-[ml2_type_vxlan]
-vni_ranges = 1:1000
+
+def _ovn_conf(ovn: OvnCentral) -> str:
+    return f"""
+[ovn]
+ovn_nb_connection = {ovn.northbound}
+ovn_sb_connection = {ovn.southbound}
+ovn_metadata_enabled = true
 """

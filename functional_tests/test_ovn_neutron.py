@@ -1,0 +1,170 @@
+"""A real Neutron with ML2/OVN binds ports, and what it writes serves the guests.
+
+The agent takes its records from OVN's southbound database, and then from the store, into which
+Neutron's service plugin writes them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from ovn_fixtures import OvnHypervisor, listed, ovn_hypervisor, wait_until_not_served
+
+from lab.rig.dhcp import ask_for_address, forget_address
+from lab.rig.guest import Guest
+from lab.rig.process import LabError, wait_for
+from lab.upstream.neutron import ApiServer, Neutron
+
+pytestmark = pytest.mark.timeout(600)  # the first run installs Neutron
+
+SUITE = "trixie"
+"""Neutron's security groups are stateful, for which Open vSwitch 3.1.0 is too old."""
+
+PROJECT = uuid4().hex
+
+AGENT_DOWN_TIME = 12
+"""Seconds; our agent answers Neutron within ten."""
+
+
+@dataclass
+class Cloud:
+    """Neutron with ML2/OVN, and a hypervisor of it."""
+
+    ovn: OvnHypervisor
+    neutron: Neutron
+    api: ApiServer
+    network: str = ""
+    metadata_ip: str = ""
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Make an API call, once more if an event of OVN has just locked the one SQLite file."""
+
+        def attempt() -> tuple[Any]:
+            try:
+                return (self.api.call(method, path, body),)
+            except LabError as error:
+                if f"{path}: 500 " in str(error):
+                    raise
+                pytest.fail(str(error))
+
+        return wait_for(attempt, f"{method} {path}", 60)[0]
+
+    def make(self, kind: str, **values: Any) -> dict[str, Any]:
+        """Have Neutron make something."""
+        body = {kind: {"tenant_id": PROJECT, **values}}
+        made: dict[str, Any] = self.call("POST", f"{kind.replace('_', '-')}s", body)[kind]
+        return made
+
+    def make_network(self) -> None:
+        """Have Neutron make a network with DHCP, and its metadata port."""
+        # Neutron's migrations make these rules, and do not run on SQLite.
+        for ethertype in ("IPv4", "IPv6"):
+            self.make(
+                "default_security_group_rule",
+                direction="egress",
+                ethertype=ethertype,
+                used_in_default_sg=True,
+                used_in_non_default_sg=True,
+            )
+        self.network = self.make("network", name="lab")["id"]
+        self.make("subnet", network_id=self.network, cidr="10.0.0.0/24", ip_version=4)
+        query = f"network_id={self.network}&device_owner=network:distributed"
+        (port,) = self.call("GET", f"ports?{query}")["ports"]
+        self.metadata_ip = port["fixed_ips"][0]["ip_address"]
+
+    def boot(self, suffix: str) -> Guest:
+        """A guest with a port that Neutron binds, plugged in as Nova does, and served."""
+        hypervisor, instance = self.ovn.hypervisor, str(uuid4())
+        port = self.make(
+            "port",
+            network_id=self.network,
+            device_id=instance,
+            device_owner="compute:nova",
+            **{"binding:host_id": hypervisor.prefix},
+        )
+        assert port["binding:vif_type"] == "ovs", "it is bound"
+        guest = hypervisor.add_guest(
+            suffix,
+            plug=False,
+            record=False,
+            mac=port["mac_address"],
+            address=f"{port['fixed_ips'][0]['ip_address']}/24",
+            port_id=port["id"],
+            instance_id=instance,
+            project_id=PROJECT,
+            network_id=self.network,
+        )
+        guest.plug(hypervisor.ovs, hypervisor.bridge)
+        hypervisor.wait_until_served(guest)
+        self.ovn.central.wait_for_controllers()
+        return guest
+
+    def enable(self, guest: Guest, *, enabled: bool) -> None:
+        """Enable or disable a guest's port."""
+        self.call("PUT", f"ports/{guest.port_id}", {"port": {"admin_state_up": enabled}})
+
+    def agent(self, kind: str) -> dict[str, Any] | None:
+        """An agent of the hypervisor in Neutron's list, None if it is not there."""
+        here = self.ovn.hypervisor.prefix
+        found = [each for each in self.call("GET", "agents")["agents"] if each["host"] == here]
+        return {each["agent_type"]: each for each in found}.get(kind)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    with ovn_hypervisor(SUITE) as ovn:
+        ovn.controller.start()
+        with Neutron(
+            ovn.hypervisor.store_url, agent_down_time=AGENT_DOWN_TIME, ovn=ovn.central
+        ) as neutron:
+            try:
+                made = Cloud(ovn, neutron, neutron.start_api())
+                made.make_network()
+                yield made
+            finally:
+                print(neutron.logs(40))  # noqa: T201 - pytest shows it after a failure
+
+
+@pytest.fixture(scope="module", params=["ovn", "store"])
+def records(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where an agent that runs takes its records from."""
+    hypervisor = cloud.ovn.hypervisor
+    hypervisor.configure(store={"records": request.param})
+    agent = hypervisor.start_agent()
+    yield request.param
+    agent.stop()
+
+
+def test_a_guest_is_served_by_what_neutron_writes(cloud: Cloud, records: str) -> None:
+    hypervisor, guest = cloud.ovn.hypervisor, cloud.boot(f"on-{records}")
+    row = listed(hypervisor, guest.port_id)
+    assert (row["device_id"], row["fixed_ips"]) == (guest.instance_id, [guest.ip])
+    assert (row["project_id"], row["network_id"]) == (PROJECT, cloud.network)
+    forget_address(guest)
+    assert f"169.254.169.254 via {cloud.metadata_ip}" in ask_for_address(guest)
+    for ipv6 in (False, True):
+        assert guest.identity(ipv6=ipv6) == guest.instance_id
+
+    cloud.enable(guest, enabled=False)
+    wait_until_not_served(hypervisor, guest)
+    cloud.enable(guest, enabled=True)
+    hypervisor.wait_until_served(guest)
+    assert guest.identity() == guest.instance_id
+
+    cloud.call("DELETE", f"ports/{guest.port_id}")
+    wait_until_not_served(hypervisor, guest)
+
+
+def test_neutrons_list_of_agents_shows_ours_alive_and_dead(cloud: Cloud, records: str) -> None:
+    if records != "ovn":
+        pytest.skip("the agent writes nothing into OVN's database")
+
+    def alive() -> bool | None:
+        shown = cloud.agent("OVN Metadata agent")
+        return bool(shown["alive"]) if shown else None
+
+    wait_for(alive, "the agent to be alive", 30)
+    cloud.ovn.hypervisor.processes["agent"].stop()
+    wait_for(lambda: alive() is False, "the agent to be dead", 2 * AGENT_DOWN_TIME + 30)
