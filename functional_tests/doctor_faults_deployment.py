@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
+from doctor_faults_host import firewall
 from doctor_support import (
     Case,
     Failing,
@@ -18,6 +19,7 @@ from doctor_support import (
 
 from lab.rig.certificates import Authority
 from lab.rig.process import stopped_process
+from ovs_metadata.host.config import load
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.layout import config_template_path
 
@@ -90,6 +92,12 @@ def other_project(patient: Ward) -> Iterator[None]:
     patient.hypervisor.put(patient.guest)
 
 
+def firewall_before_nova(patient: Ward) -> AbstractContextManager[None]:
+    """The workers' user may not connect to Nova."""
+    rule = f"tcp dport 8775 meta skuid {load(patient.hypervisor.config).proxy_user} reject"
+    return firewall(patient.hypervisor.namespace, "output", rule)
+
+
 CASES = [
     # The deployment's configuration.
     Case("value-ignored", deployed(rate_limit="much"), word="", status=1),
@@ -105,6 +113,7 @@ CASES = [
         deployed(nova_metadata_url="http://127.0.0.1:9,http://127.0.0.1:8775"),
         status=1,
     ),
+    Case("nova-firewalled", firewall_before_nova),
     Case("nova-unresolvable", deployed(nova_metadata_url="http://nova.invalid:8775")),
     Case("nova-silent", silent_nova),
     Case("nova-not-http", instead_of_nova(NoHttp)),

@@ -76,6 +76,24 @@ def on_bridge(*command: str, undo: tuple[str, ...] = ()) -> Injection:
     return inject
 
 
+def firewall_in_namespace(patient: Ward) -> AbstractContextManager[None]:
+    return firewall(patient.hypervisor.metadata_namespace, "input", "tcp dport 9699 drop")
+
+
+@contextlib.contextmanager
+def firewall(namespace: str, hook: str, rule: str) -> Iterator[None]:
+    """A rule of another program in a network namespace."""
+    table = ("inet", "other")
+    nft = ("ip", "netns", "exec", namespace, "nft")
+    run(*nft, "add", "table", *table)
+    try:
+        run(*nft, "add", "chain", *table, hook, f"{{ type filter hook {hook} priority 0 ; }}")
+        run(*nft, "add", "rule", *table, hook, *rule.split())
+        yield
+    finally:
+        run(*nft, "delete", "table", *table)
+
+
 @contextlib.contextmanager
 def device_moved_away(patient: Ward) -> Iterator[None]:
     hypervisor = patient.hypervisor
@@ -176,4 +194,5 @@ CASES = [
     Case("not-listening", another_namespace, STOPPED_AGENT | {"device-missing", "loopback-down"}),
     Case("metadata-port-missing", on_bridge("del-port", "metadata"), STOPPED_AGENT),
     Case("namespace-missing", namespace_removed, STOPPED_AGENT),
+    Case("namespace-firewall", firewall_in_namespace),
 ]

@@ -6,7 +6,7 @@ The checks are pure: facts in, findings out.
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.listening import listener_addresses
 from ovs_metadata.agent.network.netlink import IPRoute
 from ovs_metadata.cli.doctor.advice import Advice, Command, vsctl
+from ovs_metadata.cli.doctor.firewall import Firewall, blockers, guests_packets, read_firewall
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.host.address import (
     METADATA_PORT,
@@ -23,6 +24,8 @@ from ovs_metadata.host.address import (
     METADATA_PORT_MTU,
     PORT_NETWORK_IPV4,
     PORT_NETWORK_IPV6,
+    PROXY_PORT,
+    IpVersion,
 )
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge
@@ -94,6 +97,12 @@ NOT_LISTENING = FAULTS.error(
     "No process listens for guests in the metadata port's network namespace.",
     "The agent opens the sockets: check that the agent runs and is ready.",
 )
+NAMESPACE_FIREWALL = FAULTS.error(
+    "namespace-firewall",
+    "A firewall in the metadata port's network namespace drops guests' packets.",
+    "Remove the rule, and find out what writes rules into that network namespace: nothing needs "
+    "any there.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,8 @@ class NamespaceFacts:
     wanted_listening: tuple[tuple[str, int], ...] = ()
     in_the_way: bool = False
     loopback_up: bool = True
+    versions: tuple[IpVersion, ...] = (4, 6)
+    firewall: Firewall = field(default_factory=Firewall)
 
 
 def read_namespace(config: Config) -> NamespaceFacts:
@@ -139,6 +150,8 @@ def read_namespace(config: Config) -> NamespaceFacts:
             wanted_listening=tuple(listener_addresses()),
             in_the_way=in_the_way,
             loopback_up=_is_up("lo"),
+            versions=(4, 6) if ipv6 else (4,),
+            firewall=read_firewall(),
         )
 
 
@@ -211,11 +224,26 @@ def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> 
     if not facts.loopback_up:
         yield Finding(LOOPBACK_DOWN, f"device lo in {facts.name} is down", advice=_loopback(facts))
     missing = [each for each in facts.wanted_listening if each not in facts.listening]
+    yield from _of_firewall(bridge, facts)
     if missing and agent_runs:
         where = ", ".join(
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in missing
         )
         yield Finding(NOT_LISTENING, f"no process listens on {where} in {facts.name}")
+
+
+def _of_firewall(bridge: Bridge | None, facts: NamespaceFacts) -> Iterator[Finding]:
+    """Rules that drop packets of guests for certain, or else those that may do so."""
+    ofports = [each.ofport or 0 for each in bridge.interfaces] if bridge else []
+    packets = guests_packets(ofports, facts.versions)
+    found = blockers(facts.firewall.rules, packets, came_by=False)
+    certain = [each for each in found if each.certain]
+    for each in certain or found[:1]:
+        why = f"{each} drops packets for port {PROXY_PORT}"
+        if not each.certain:
+            why = f"{each} may drop packets for port {PROXY_PORT}: it asks for more than is known"
+        advice = Advice(NAMESPACE_FIREWALL.remedy, (each.removal(facts.name),))
+        yield Finding(NAMESPACE_FIREWALL, why, lesser=not each.certain, advice=advice)
 
 
 def _loopback(facts: NamespaceFacts) -> Advice:

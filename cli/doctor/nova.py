@@ -30,6 +30,8 @@ from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, PREFIX, SHARED_S
 from ovs_metadata.agent.identities import signature
 from ovs_metadata.cli.doctor.advice import Advice, Command, set_value
 from ovs_metadata.cli.doctor.configuration import secret_advice
+from ovs_metadata.cli.doctor.firewall import read_firewall, workers_packets
+from ovs_metadata.cli.doctor.firewall_cause import behind
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport, Severity
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.endpoint import Endpoint
@@ -48,6 +50,11 @@ NOVA_UNREACHABLE = FAULTS.error(
     "A Nova endpoint accepts no connection.",
     "Check that nova-api-metadata runs there, that nova_metadata_url is right, and that no "
     "firewall blocks the connection.",
+)
+NOVA_FIREWALLED = FAULTS.error(
+    "nova-firewalled",
+    "A firewall on this host drops the packets between the proxy workers and a Nova endpoint.",
+    "Remove the rule, or accept these packets before it; and find out what writes it.",
 )
 NOVA_TLS = FAULTS.error(
     "nova-tls",
@@ -106,8 +113,8 @@ SECRET_UNCHECKED = FAULTS.error(
 NOVA_FAILS_FOR_WORKERS = FAULTS.error(
     "nova-fails-for-workers",
     "The proxy workers fail to use a Nova endpoint that the doctor finds well.",
-    "Look for what differs for the workers' user: rules of a firewall for that user "
-    "(nft list ruleset), or the load of the endpoint. The workers try it again every 5 s.",
+    "Look for what differs for the workers' user: rules of a firewall for that user, or the load "
+    "of the endpoint. The workers try it again every 5 s.",
 )
 INSTANCE_UNKNOWN_TO_NOVA = FAULTS.error(
     "instance-unknown-to-nova",
@@ -338,7 +345,23 @@ def examine(
     endpoints = read_endpoints(settings, secret, asker, workers.user)
     seen = ", ".join(endpoint.url for endpoint in endpoints)
     found = check(endpoints, settings, origins) + list(of_workers(endpoints, workers))
+    if any(each.fault in _BY_A_FIREWALL for each in found):
+        firewall = read_firewall()
+        packets = {
+            str(each): workers_packets(each.host, each.port, workers.user)
+            for each in settings.endpoints
+        }
+        found = [
+            behind(firewall, each, packets.get(each.subject, ()), NOVA_FIREWALLED)
+            if each.fault in _BY_A_FIREWALL
+            else each
+            for each in found
+        ]
     return HopReport(HopName.NOVA, tuple(found), seen)
+
+
+_BY_A_FIREWALL = frozenset({NOVA_UNREACHABLE, NOVA_FAILS_FOR_WORKERS})
+"""What a firewall may be the cause of."""
 
 
 def of_workers(endpoints: Iterable[EndpointFacts], workers: WorkersView) -> Iterator[Finding]:
