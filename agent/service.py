@@ -64,6 +64,7 @@ class Service:
     ) -> None:
         """Make it; `on_end` is called at its end, also after a failure."""
         self._config = config
+        self._store = store
         self._records = followed_records(config, store, AGENT)
         self._systemd = systemd
         self._deployment = deployment
@@ -223,6 +224,7 @@ class Service:
                 config.bridge,
                 self._records,
                 wake,
+                documents=self._store,
             )
         )
         try:

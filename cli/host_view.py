@@ -14,6 +14,7 @@ from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
+from ovs_metadata.host.option_documents import read_option_documents
 from ovs_metadata.host.option_policy import effective_policy
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
 from ovs_metadata.host.records import read_records
@@ -123,7 +124,8 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
     port_ids = {each.port_id for each in bridge.interfaces if each.port_id is not None}
     read: Records = read_records(config, store, port_ids)
     records = with_instances(read, port_ids)
-    host_ports = join_ports(bridge.interfaces, read, _option_policy(config, store))
+    documents = read_option_documents(store, read.values())
+    host_ports = join_ports(bridge.interfaces, read, _option_policy(config, store), documents)
     statuses = port_statuses(bridge.interfaces, records, host_ports)
     return Host(config, bridge, host_ports, statuses, records, read)
 

@@ -130,6 +130,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
                 self._watcher = PortWatcher(
                     *(self._config.ovsdb_connection, self._config.bridge, records, self._wake.set),
                     policy=None,
+                    documents=store,
                 )
             except OvsdbUnreachable as error:
                 if not waiting:

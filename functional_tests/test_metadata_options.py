@@ -3,7 +3,10 @@
 import contextlib
 import json
 import socket
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,19 @@ from lab.rig.container import Container, macvlan, nested, routed
 from lab.rig.guest import Guest
 from lab.rig.guest_client import ANY_IPV4, accepted, begin
 from lab.rig.hypervisor import Hypervisor
-from lab.rig.process import wait_for
+from lab.rig.process import run, wait_for
 from lab.upstream.botocore_install import botocore_python
+from ovs_metadata.host.option_policy import OPTION_KEYS
+from ovs_metadata.store.documents import change
+from ovs_metadata.store.layout import config_project_path
+from ovs_metadata.store.network import NetworkOptions
 
 ASK = "/latest/meta-data/instance-id"
 SOON = 2.0
 """Seconds after which a container that gets no answer gives up."""
+
+EFFECTIVE = 5.0
+"""Seconds: one, and what a busy machine adds. A look at all files comes later."""
 
 TOKEN, TTL = "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds"
 
@@ -51,6 +61,13 @@ def containers(cloud: Hypervisor, guest: Guest) -> Iterator[dict[str, Container]
             "nested": made.enter_context(nested(plain, guest, f"{name}-nested", 22)),
             "macvlan": made.enter_context(macvlan(guest, f"{name}-macvlan", "10.0.0.77")),
         }
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
 
 
 @contextlib.contextmanager
@@ -231,6 +248,44 @@ def test_a_tag_of_a_port_guards_it_and_the_guest_sees_what_decided(
         assert shown["unknown_tags"] == ["metadata:hosts=both"]
     finally:
         cloud.put(guest, revision_number=3)
+        _wait_for_flows(cloud, guest, 0)
+
+
+def test_options_of_a_network_and_a_project_guard_their_ports_within_a_second(
+    cloud: Hypervisor, guest: Guest
+) -> None:
+    record = cloud.store.get(guest.port_id)
+    tags = ("metadata:hop-limit=1", "metadata:proxied=refuse")
+    network = NetworkOptions(record.network_id, record.project_id, tags, 1)
+    path = config_project_path(record.project_id)
+    try:
+        with within(EFFECTIVE):
+            cloud.store.put_network(network)
+            _wait_for_flows(cloud, guest, 1)
+            wait_for(lambda: guest.curl(ASK, "-H", "Via: x")[0] == 403, "the network's option")
+        with within(EFFECTIVE):
+            change(cloud.store, path, lambda _: {OPTION_KEYS["hosts"]: "literal"})
+            wait_for(lambda: guest.curl(ASK, "-H", "Host: evil.example")[0] == 403, "the project's")
+        shown = json.loads(guest.curl("/ovs-metadata/options")[1])["options"]
+        assert {name: each["decided_by"] for name, each in shown.items()} == {
+            "hop_limit": f"network {record.network_id}, by its tag",
+            "proxied": f"network {record.network_id}, by its tag",
+            "hosts": f"project {record.project_id}",
+            "tokens": "deployment",
+            "endpoint": "deployment",
+        }
+        of_port = ("port", "show", guest.port_id, "--format", "json")
+        program = str(Path(sys.executable).parent / "ovs-metadata")
+        page = run(program, "--config", str(cloud.config), *of_port)
+        line = f"proxied = refuse, decided by network {record.network_id}, by its tag"
+        assert line in json.loads(page)["metadata options"]
+        # Of a shared network only ports of its own project count.
+        cloud.store.put_network(replace(network, project_id="another", revision_number=2))
+        _wait_for_flows(cloud, guest, 0)
+    finally:
+        change(cloud.store, path, lambda _: {})
+        cloud.store.put_network(replace(network, tags=(), revision_number=3))
+        wait_for(lambda: _shown(guest).get("hosts") == "any", "the defaults")
         _wait_for_flows(cloud, guest, 0)
 
 

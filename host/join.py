@@ -5,15 +5,17 @@ from its own view of OVSDB and the store.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ovs_metadata.host.address import why_unservable
+from ovs_metadata.host.option_documents import NO_DOCUMENTS, OptionDocuments
 from ovs_metadata.metadata_options import (
     DEFAULT_OPTIONS,
     DEFAULT_POLICY,
     EffectiveOptions,
+    Level,
     OptionPolicy,
     level_of_tags,
     resolve,
@@ -23,6 +25,9 @@ from ovs_metadata.store.record import COMPUTE, SUBPORT, PortRecord
 
 DEAD_VLAN = 4095
 """Tag that Neutron's agent gives a port it has not wired yet."""
+
+NO_OPTIONS = "the metadata options of its network or project have not been read, or cannot be used"
+"""Why a port is pending whose record alone is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,8 @@ class HostPorts:
 
     served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
     (missing, or malformed), whose port is bound to another chassis, and for those that are about to
-    get another number. undecided: the pending ofports whose record has not been reported yet.
+    get another number. undecided: the pending ofports whose record has not been reported yet, or
+    whose options.
     refused: the reason, by interface name. pending_reasons: why a port is pending, by ofport.
     Both are words for operators.
     """
@@ -106,6 +112,7 @@ def join_ports(
     interfaces: Iterable[Interface],
     records: Records,
     policy: OptionPolicy | None = DEFAULT_POLICY,
+    documents: OptionDocuments = NO_DOCUMENTS,
 ) -> HostPorts:
     """Join interfaces and records into what is served, waited for, and refused.
 
@@ -117,6 +124,7 @@ def join_ports(
         interfaces: those of the bridge.
         records: the store's.
         policy: the deployment's metadata options; None: not known yet, so no port is decided.
+        documents: the metadata options of networks and projects.
     """
     if policy is None:
         policy, records = DEFAULT_POLICY, {}
@@ -132,6 +140,11 @@ def join_ports(
         if interface.iface_id and not _is_nobodys(interface, records)
     ]
     records = with_instances(records, {interface.port_id for interface in claimed})
+    levels = {
+        port_id: documents.levels(record)
+        for port_id, record in records.items()
+        if isinstance(record, PortRecord) and may_be_served(record)
+    }
     # One that ovs-vswitchd has no number for is no rival: a row left over, for example.
     claims = Counter(
         interface.port_id
@@ -157,26 +170,41 @@ def join_ports(
             reason = why_unservable(interface.ofport)
             if reason:
                 refused[interface.name] = reason
-            elif isinstance(record, PortRecord) and interface.ofport not in moving:
+            elif (
+                isinstance(record, PortRecord)
+                and interface.ofport not in moving
+                and (others := levels[port_id]) is not None
+            ):
                 served[interface.ofport] = ServedPort(
                     interface.ofport,
                     interface.name,
                     record,
                     interface.vm_uuid,
-                    _options(record, policy, usual),
+                    _options(record, policy, others, usual),
                 )
             else:
                 pending[interface.ofport] = port_id
-    undecided = frozenset(ofport for ofport, port_id in pending.items() if port_id not in records)
-    reasons = {ofport: _why_pending(port_id, records) for ofport, port_id in pending.items()}
+    unread = {port_id for port_id, others in levels.items() if others is None}
+    undecided = frozenset(
+        ofport
+        for ofport, port_id in pending.items()
+        if port_id not in records or (port_id in unread and ofport not in moving)
+    )
+    reasons = {
+        ofport: NO_OPTIONS if port_id in unread else _why_pending(port_id, records)
+        for ofport, port_id in pending.items()
+    }
     return HostPorts(served, pending, undecided, refused, reasons)
 
 
-def _options(record: PortRecord, policy: OptionPolicy, usual: EffectiveOptions) -> EffectiveOptions:
-    """The options of a port; `usual` are those without a tag."""
-    if not record.tags:
+def _options(
+    record: PortRecord, policy: OptionPolicy, others: Sequence[Level], usual: EffectiveOptions
+) -> EffectiveOptions:
+    """The options of a port: `others` are the levels before its tags, `usual` those without any."""
+    if not record.tags and not others:
         return usual
-    return resolve(policy, [level_of_tags(f"port {record.port_id}, by its tag", record.tags)])
+    own = level_of_tags(f"port {record.port_id}, by its tag", record.tags)
+    return resolve(policy, [*others, own])
 
 
 def _is_nobodys(interface: Interface, records: Records) -> bool:

@@ -1,6 +1,6 @@
-"""This host's ports, live: OVSDB and the source of records, followed together.
+"""This host's ports, live: OVSDB, the source of records, and options, followed together.
 
-Callbacks come from OVSDB's thread and the records'; both only replace a value under a lock and
+Callbacks come from OVSDB's thread and the followers'; all only replace a value under a lock and
 tell the owner that something changed. The owner calls `state` when it gets round to it, however
 many changes there were. Lives from construction to `close`.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ovs_metadata.host.join import HostPorts, is_instances, join_ports
+from ovs_metadata.host.option_documents import NO_DOCUMENTS, Documents, OptionFollower
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 from ovs_metadata.host.records import Records
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
@@ -29,7 +30,7 @@ class HostState:
 
 
 class PortWatcher:
-    """Follows one bridge and the records of the ports on it."""
+    """Follows one bridge, and the records and options of the ports on it."""
 
     def __init__(
         self,
@@ -37,9 +38,23 @@ class PortWatcher:
         bridge: str,
         records: Records,
         on_change: Callable[[], None],
+        *,
         policy: OptionPolicy | None = DEFAULT_POLICY,
+        documents: Documents | None = None,
     ) -> None:
-        """Start following; raises OvsdbUnreachable. `on_change` is called from any thread."""
+        """Start following.
+
+        Args:
+            ovsdb_connection: OVSDB's server.
+            bridge: its name.
+            records: where port records are.
+            on_change: called from any thread.
+            policy: see `policy`.
+            documents: where the options of networks and projects are; None: they do not count.
+
+        Raises:
+            OvsdbUnreachable: OVSDB does not answer.
+        """
         self.policy = policy
         """The deployment's metadata options; the owner sets them. None: not known yet, and no port
         is decided."""
@@ -52,17 +67,25 @@ class PortWatcher:
         self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
         self._unserved = ProblemLog(LOG, "interface %s")
         self._had_bridge: bool | None = None
+        # Held while the followed documents change, so that the last change is the newest.
+        self._following_options = threading.Lock()
+        self._options = OptionFollower(documents, on_change) if documents else None
         self._follower = records.follow(self._record_changed)
         try:
             self.ovsdb = Ovsdb(ovsdb_connection, bridge, self._bridge_changed)
         except BaseException:
-            self._follower.close()
+            self._close_followers()
             raise
 
     def close(self) -> None:
         """Stop following."""
         self.ovsdb.close()
+        self._close_followers()
+
+    def _close_followers(self) -> None:
         self._follower.close()
+        if self._options:
+            self._options.close()
 
     @property
     def bridge(self) -> Bridge | None:
@@ -122,7 +145,9 @@ class PortWatcher:
         with self._lock:
             bridge = self._bridge
             records = dict(self._records)
-        host_ports = join_ports(bridge.interfaces if bridge else (), records, self.policy)
+        interfaces = bridge.interfaces if bridge else ()
+        documents = self._options.documents() if self._options else NO_DOCUMENTS
+        host_ports = join_ports(interfaces, records, self.policy, documents)
         self._complain(host_ports)
         return HostState(bridge, host_ports)
 
@@ -147,7 +172,17 @@ class PortWatcher:
                 port_id: record for port_id, record in self._records.items() if port_id in port_ids
             }
         self._follower.set_ports(port_ids)
+        self._follow_options()
         self._on_change()
+
+    def _follow_options(self) -> None:
+        """Follow the options of the present records' networks and projects."""
+        if self._options is None:
+            return
+        with self._following_options:
+            with self._lock:
+                records = list(self._records.values())
+            self._options.follow(records)
 
     def _record_changed(self, port_id: str, record: PortState) -> None:
         if isinstance(record, MalformedRecord):
@@ -157,6 +192,7 @@ class PortWatcher:
             if port_id in self._followed:
                 self._records[port_id] = record
                 self._agreed = None
+        self._follow_options()
         self._on_change()
 
     def _complain(self, host_ports: HostPorts) -> None:

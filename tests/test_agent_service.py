@@ -106,7 +106,10 @@ class Parts:
             on_end=lambda: self.events.append("the end"),
         )
 
-    def _watcher(self, connection: str, bridge: str, _store: Store, wake: Any) -> "PlayedWatcher":
+    def _watcher(
+        self, connection: str, bridge: str, _records: Store, wake: Any, *, documents: Store | None
+    ) -> "PlayedWatcher":
+        assert documents is None
         assert (connection, bridge) == ("unix:/nowhere", "br-int")
         self.wake = wake
         self.making()

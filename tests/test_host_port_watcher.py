@@ -9,9 +9,12 @@ import pytest
 
 from ovs_metadata.host import port_watcher
 from ovs_metadata.host.join import Interface
+from ovs_metadata.host.option_documents import paths_of
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.store.interface import PortState
+from ovs_metadata.store.layout import network_path
+from ovs_metadata.store.network import NetworkOptions
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
 
@@ -55,6 +58,9 @@ class FakeStore:
         self.tell = listener
         return self
 
+    def close(self) -> None:
+        self._log.append("closed")
+
     def set_ports(self, port_ids: Collection[str]) -> None:
         pass
 
@@ -66,13 +72,21 @@ class FakeStore:
 class Host:
     """A watcher with sources that the test speaks for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, cheap: bool = False) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        cheap: bool = False,
+        documents: "FakeDocuments | None" = None,
+    ) -> None:
         self.log: list[str] = []
         self.store = FakeStore(self.log, cheap=cheap)
         monkeypatch.setattr(
             port_watcher, "Ovsdb", lambda _target, _name, on_change: FakeOvsdb(self.log, on_change)
         )
-        self.watcher = PortWatcher("", "br-int", cast("Store", self.store), lambda: None)
+        self.watcher = PortWatcher(
+            *("", "br-int", cast("Store", self.store), lambda: None), documents=documents
+        )
         self.ovsdb = cast("FakeOvsdb", self.watcher.ovsdb)
 
     def shows(self, *interfaces: Interface) -> None:
@@ -130,3 +144,32 @@ def test_a_store_that_is_close_at_hand_is_always_asked(monkeypatch: pytest.Monke
     host.shows(TAP)
     host.store.tell(RECORD.port_id, RECORD)
     assert host.asked() == ["ovsdb", "store", "confirmed"]
+
+
+class FakeDocuments(FakeStore):
+    """A store of documents, and the follower of them."""
+
+    def follow_documents(self, listener: Callable[[str, bytes | None], None]) -> FakeStore:
+        self.tell_document = listener
+        return self
+
+    def set_ports(self, port_ids: Collection[str]) -> None:
+        self.followed = set(port_ids)
+
+
+def test_a_port_is_decided_once_its_options_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = FakeDocuments([], cheap=True)
+    host = Host(monkeypatch, documents=documents)
+    host.shows(TAP)
+    host.store.tell(RECORD.port_id, RECORD)
+    paths = set(paths_of(RECORD.project_id, RECORD.network_id))
+    assert documents.followed == paths
+    for path in paths:
+        assert host.watcher.state().host_ports.undecided == {5}
+        documents.tell_document(path, None)
+    assert host.watcher.state().host_ports.served[5].record == RECORD
+    network = NetworkOptions(RECORD.network_id, "project", ("metadata:hop-limit=1",), 1)
+    documents.tell_document(network_path(RECORD.network_id), network.to_json())
+    assert host.watcher.state().host_ports.served[5].options.options.hop_limit == 1
+    host.shows()
+    assert documents.followed == set()

@@ -26,10 +26,10 @@ all_options: st.SearchStrategy[MetadataOptions] = st.builds(
     MetadataOptions, **{option.name: st.sampled_from(option.values) for option in OPTIONS}
 )
 levels = st.lists(
-    st.tuples(st.sampled_from(["network", "port"]), values).map(
-        lambda pair: Level(pair[0], tuple(pair[1].items()))
+    st.tuples(st.sampled_from(["project", "network", "port"]), values).map(
+        lambda pair: Level(pair[0], tuple(pair[1].items()), by_tenant=pair[0] != "project")
     ),
-    max_size=3,
+    max_size=4,
 )
 
 
@@ -64,12 +64,14 @@ def test_with_any_the_nearest_level_decides_each_option(
 
 
 @given(all_options, levels)
-def test_with_ignore_the_deployment_decides_everything(
+def test_with_ignore_no_tenant_decides_anything(
     deployment: MetadataOptions, given_levels: list[Level]
 ) -> None:
     found = resolve(OptionPolicy(options=deployment, tenant_options="ignore"), given_levels)
-    assert found.options == deployment
-    assert found.decided == ()
+    projects = [level for level in given_levels if not level.by_tenant]
+    tighten = OptionPolicy(options=deployment, tenant_options="tighten")
+    assert found.options == resolve(tighten, projects).options
+    assert {who for _, who in found.decided} <= {"project"}
 
 
 @given(all_options, levels, levels)

@@ -1,8 +1,8 @@
 """Metadata options: what guards the metadata service of a port, and who decides it.
 
 Values and pure functions. An option has a few values, in the order of their strictness. Several
-levels may set it: the deployment, a network, a port. `resolve` decides, option by option, and
-records which level decided. docs/metadata-options.md says what each option stops.
+levels may set it: the deployment, a project, a network, a port. `resolve` decides, option by
+option, and records which level decided. docs/metadata-options.md says what each option stops.
 """
 
 import re
@@ -150,6 +150,8 @@ class Level:
     values: tuple[tuple[str, Value], ...] = ()
     unknown: tuple[str, ...] = ()
     """Tags that look like options and are none."""
+    by_tenant: bool = True
+    """Whether tenants set it; otherwise the deployment does, for some of its ports."""
 
     def get(self, name: str) -> Value | None:
         """Return its value of an option; None if it does not set the option."""
@@ -288,20 +290,24 @@ def resolve(policy: OptionPolicy, levels: Sequence[Level] = ()) -> EffectiveOpti
     """Decide the options of a port.
 
     With `tighten` the strictest level wins, option by option, and the farther one if two are
-    equally strict; with `any` the nearest that sets the option; with `ignore` the deployment.
+    equally strict; with `any` the nearest that sets the option; with `ignore` the strictest of the
+    levels that no tenant sets.
 
     Args:
         policy: the deployment's.
-        levels: those of tenants, the farthest first: network, then port.
+        levels: the others, the farthest first: project, network, then port.
     """
     chosen: dict[str, Any] = policy.options.by_name()
     decided: dict[str, str] = {}
-    if policy.tenant_options != "ignore":
-        for name, value, who in _settings(levels):
-            option = BY_NAME[name]
-            stricter = option.strictness(value) > option.strictness(chosen[name])
-            if stricter or policy.tenant_options == "any":
-                chosen[name], decided[name] = value, who
+    if policy.tenant_options == "ignore":
+        counted = [level for level in levels if not level.by_tenant]
+    else:
+        counted = list(levels)
+    for name, value, who in _settings(counted):
+        option = BY_NAME[name]
+        stricter = option.strictness(value) > option.strictness(chosen[name])
+        if stricter or policy.tenant_options == "any":
+            chosen[name], decided[name] = value, who
     return EffectiveOptions(
         options=MetadataOptions(**chosen),
         host_names=policy.host_names,
