@@ -15,10 +15,13 @@ from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.agent.config.deployment import Deployment
+from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
+from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
+from ovs_metadata.agent.ovsdb_lock import OvsdbLock
 from ovs_metadata.agent.presence import Presence, Status, bounded
 from ovs_metadata.agent.service import Service
 from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
@@ -36,8 +39,17 @@ REFRESH_INTERVAL = 10.0
 """Seconds between two looks at the configuration without a change in the store: files that keys
 name may have changed, and a removal that failed is tried again."""
 
+LOCK_TIMEOUT = 2.0
+"""Seconds that the agent waits at its start for OVSDB to say whether another agent is there."""
+
 LOG_INTERVAL = 1.0
 """Seconds after which waiting log lines are written again, if no other line is logged."""
+
+
+ANOTHER_AGENT = (
+    "another ovs-metadata-agent works on this host's Open vSwitch, with another [agent] state_dir: "
+    "stop one of the two; until then this one changes nothing"
+)
 
 
 class AgentError(Exception):
@@ -57,6 +69,7 @@ class Agent:
         self._live: LiveDeployment | None = None
         self._store: Store | None = None
         self._statistics = HostStatistics()
+        self._lock = OvsdbLock(config.ovsdb_connection, self._changed.set)
         self._idle_because = ""
 
     async def run(self) -> None:
@@ -87,6 +100,8 @@ class Agent:
             flushing.start()
             opened.callback(flushing.stop)
             self._open_admin_listener(opened)
+            self._lock.start()
+            opened.callback(self._lock.close)
             store = await asyncio.to_thread(
                 open_configured_store, self._config, wait=None, on_fatal=fail, snapshot="agent"
             )
@@ -170,10 +185,14 @@ class Agent:
     async def _follow(self, store: Store, live: LiveDeployment) -> None:
         """Do what the configuration says, whenever something has changed."""
         self._systemd.ready()
+        await self._lock.answered(LOCK_TIMEOUT)
         while not self._ending:
             self._changed.clear()
             deployment = await asyncio.to_thread(live.refresh)
-            if deployment is None:
+            if self._lock.taken:
+                await self._stop_serving()
+                self._idle(ANOTHER_AGENT, logging.ERROR)
+            elif deployment is None:
                 self._wait_for_configuration(live.problem)
             elif deployment.enabled:
                 self._serve(store, deployment)
@@ -212,10 +231,20 @@ class Agent:
         try:
             if await asyncio.to_thread(cleanup.has_traces, self._config):
                 await asyncio.to_thread(cleanup.remove_every_trace, self._config)
-            self._idle("disabled: the agent has no flows, port or namespace on this host")
+            self._idle(self._why_disabled())
         except (CleanupError, OvsdbUnreachable, OSError) as error:
             why = f"disabled, but the agent cannot remove all that it made on this host: {error}"
             self._idle(why, logging.ERROR)
+
+    def _why_disabled(self) -> str:
+        """What disables the agent, or how to enable it if nothing has decided that yet."""
+        state = "the agent has no flows, port or namespace on this host"
+        by = self._live.enabled_by if self._live else SCHEMA
+        if by == SCHEMA:
+            return (
+                f"disabled: {state}; to enable all hosts: mn-conf set -t default '{ENABLED} : true'"
+            )
+        return f"disabled by {by}: {state}"
 
     def _wait_for_configuration(self, problem: str) -> None:
         if problem:

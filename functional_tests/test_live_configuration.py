@@ -178,7 +178,10 @@ def test_disabled_leaves_no_trace_and_enabled_brings_all_back(
     pid = agent.pid
     hypervisor.deploy(enabled=False)
     wait_for(lambda: not _traces(hypervisor), "every trace to go", PATIENCE)
-    _wait_for_log(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
+    _wait_for_log(
+        hypervisor,
+        "disabled by template default: the agent has no flows, port or namespace on this host",
+    )
 
     # Neutron's own path, for example: a port of the guest's network that answers there.
     neutrons = hypervisor.add_guest(
@@ -213,7 +216,7 @@ def test_a_host_that_is_not_enabled_is_not_touched(lab_hypervisor: Factory) -> N
     hypervisor.deploy(enabled=None)
     before = hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge)
     hypervisor.spawn("agent", *hypervisor.command("agent"))
-    _wait_for_log(hypervisor, "disabled: the agent has no flows, port or namespace on this host")
+    _wait_for_log(hypervisor, "to enable all hosts: mn-conf set -t default 'agent.openstack")
     assert hypervisor.ovs.vsctl("list", "bridge", hypervisor.bridge) == before
     assert not Path("/run/netns", hypervisor.metadata_namespace).exists()
     assert hypervisor.children() == {}
@@ -318,3 +321,25 @@ def test_with_zookeeper_and_without_it_for_a_while(on_zookeeper: OnZooKeeper) ->
     run(*hypervisor.mn_conf("template-clear"))
     _wait_for_log(hypervisor, "retry_after is now 1")
     assert guest.identity() == guest.instance_id
+
+
+def test_two_agents_on_one_open_vswitch_do_not_undo_each_other(
+    serving: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = serving
+    # It has another state directory, and a store where nothing is enabled.
+    config, log = hypervisor.root / "second.conf", hypervisor.root / "second.log"
+    config.write_text(
+        hypervisor.config.read_text()
+        .replace(f"{hypervisor.root}/state", f"{hypervisor.root}/second")
+        .replace(hypervisor.store_url, f"directory:{hypervisor.root}/second-store")
+    )
+    command = [
+        config if part == hypervisor.config else part for part in hypervisor.command("agent")
+    ]
+    second = Process(command, log, {})
+    try:
+        wait_for(lambda: "another ovs-metadata-agent works on" in log.read_text(), "its refusal")
+        assert guest.identity() == guest.instance_id
+    finally:
+        second.stop()

@@ -16,6 +16,7 @@ from ovs_metadata.agent import agent as module
 from ovs_metadata.agent.agent import Agent, AgentError
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.config.deployment import Deployment
+from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.presence import Status
@@ -75,6 +76,8 @@ class Parts:
         self.refreshes = 0
         self.services: list[PlayedService] = []
         self.traces = False
+        self.lock_is_taken = False
+        self.enabled_by = "template default"
         self.cleanup_fails: Exception | None = None
         self.listening: list[Listen | None] = []
         self.cannot_listen: set[Listen | None] = set()
@@ -89,6 +92,7 @@ class Parts:
             "WorldReadableSecretCheck": lambda *_: Closing(self, "secret check"),
             "Presence": self._presence,
             "AdminListener": self._listener,
+            "OvsdbLock": lambda *_: PlayedLock(self),
             "Service": lambda _config, **parts: PlayedService(self, **parts),
         }.items():
             monkeypatch.setattr(module, name, part)
@@ -159,6 +163,10 @@ class PlayedLive(Closing):
         return self._parts.problem
 
     @property
+    def enabled_by(self) -> str:
+        return self._parts.enabled_by
+
+    @property
     def current(self) -> Deployment | None:
         return self._parts.deployment
 
@@ -166,6 +174,26 @@ class PlayedLive(Closing):
         assert threading.current_thread() is not threading.main_thread()
         self._parts.refreshes += 1
         return self._parts.deployment
+
+
+class PlayedLock:
+    """The lock in OVSDB: `taken` by another agent, or not."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    @property
+    def taken(self) -> bool:
+        return self._parts.lock_is_taken
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._parts.events.append("lock ends")
+
+    async def answered(self, timeout: float) -> None:
+        assert timeout
 
 
 class PlayedListener(ClosingSoon):
@@ -218,7 +246,7 @@ class PlayedService:
         return {4: True}
 
 
-CLOSED = ("presence ends", "secret check ends", "configuration ends", "store ends")
+CLOSED = ("presence ends", "secret check ends", "configuration ends", "store ends", "lock ends")
 """What ends after the service, in order, and before the admin listener."""
 
 
@@ -293,7 +321,9 @@ def test_disabled_it_removes_every_trace_and_logs_that_once(
             "sockets are forgotten",
         ]
         assert parts.status() == Status(enabled=False, generation="g1", ports_served=0)
-        text = "disabled: the agent has no flows, port or namespace on this host"
+        text = (
+            "disabled by template default: the agent has no flows, port or namespace on this host"
+        )
         assert parts.problems() == [text]
         assert caplog.messages.count(text) == 1
         assert (parts.view().enabled, parts.view().children, parts.view().serves) == (False, (), {})
@@ -347,6 +377,41 @@ def test_without_a_configuration_it_changes_nothing_and_names_the_reason(
     run(parts, scenario)
     assert parts.traces
     assert not parts.services
+
+
+def test_beside_another_agent_it_changes_nothing_and_takes_over_from_it(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts.lock_is_taken = True
+
+    async def scenario() -> None:
+        await parts.look(ENABLED)
+        assert not parts.services
+        await parts.look(DISABLED)
+        assert parts.traces
+        assert parts.problems() == [module.ANOTHER_AGENT]
+        assert caplog.messages == [module.ANOTHER_AGENT]
+        parts.lock_is_taken = False
+        await parts.look(ENABLED)
+        await until(lambda: parts.services)
+        parts.lock_is_taken = True
+        await parts.look(ENABLED)
+        assert parts.events[-1] == "service ends"
+
+    parts.traces = True
+    run(parts, scenario)
+
+
+def test_without_configuration_the_agent_says_how_to_enable_it(parts: Parts) -> None:
+    async def scenario() -> None:
+        await parts.look(DISABLED)
+        (text,) = parts.problems()
+        assert text.endswith(
+            "to enable all hosts: mn-conf set -t default 'agent.openstack.metadata.enabled : true'"
+        )
+
+    parts.enabled_by = SCHEMA
+    run(parts, scenario)
 
 
 def test_sighup_has_the_configuration_read_again(parts: Parts) -> None:

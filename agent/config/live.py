@@ -14,8 +14,8 @@ from ovs_metadata.agent.config.deployment import (
     make_deployment,
     proxy_settings,
 )
-from ovs_metadata.agent.config.effective import Effective, config_digest, effective
-from ovs_metadata.agent.config.schema import SHARED_SECRET, known_keys
+from ovs_metadata.agent.config.effective import SCHEMA, Effective, config_digest, effective
+from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET, known_keys
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.configuration import ConfigurationFollower
@@ -36,6 +36,8 @@ class LiveDeployment:
         """Why there is no usable deployment although the store has answered; empty otherwise."""
         self.generation = ""
         """Of the configuration last applied as a whole; empty before."""
+        self.enabled_by = SCHEMA
+        """The source whose value of `enabled` counts."""
         self._values: Values | None = None
         self._problems = ProblemLog(
             LOG,
@@ -69,6 +71,7 @@ class LiveDeployment:
         self._problems.found(problems)
         self._log_changes(found)
         self._values = found.values
+        self.enabled_by = found.origins[ENABLED]
         if settings is not None:
             self.generation = config_digest(found.values)
         elif self.current is not None:
