@@ -198,6 +198,15 @@ _OPTIONS: dict[str, list[Any]] = {
 }
 
 
+class InvalidOption(ValueError):
+    """An option, or without one a section, is not valid; the message names it."""
+
+    def __init__(self, group: str, option: str, message: str) -> None:
+        super().__init__(message)
+        self.group = group
+        self.option = option
+
+
 class ConfigError(Exception):
     """The configuration cannot be used; the message is one line that says why."""
 
@@ -299,9 +308,29 @@ def load(path: str | Path | None = None) -> Config:
         _refuse_unknown(chosen)
     except OSError as error:
         raise ConfigError(f"configuration file {chosen}: {error.strerror}") from error
+    except InvalidOption as error:
+        line = _line_of(chosen, error.group, error.option)
+        where = f", line {line}" if line else ""
+        raise ConfigError(f"configuration file {chosen}{where}: {_reason(error)}") from error
     except (cfg.Error, ValueError) as error:
         raise ConfigError(f"configuration file {chosen}: {_reason(error, chosen)}") from error
     return config
+
+
+def _line_of(path: Path, group: str, option: str) -> int | None:
+    """The number of the line that sets an option, or without one begins the section."""
+    section = ""
+    found = None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = line.strip()
+        if text.startswith("["):
+            section = text.strip("[]").strip()
+        name = "" if text.startswith("[") else re.split("[=:]", text)[0].strip().replace("-", "_")
+        if section == group and name == option.replace("-", "_"):
+            found = number  # the last one counts
+            if not option:
+                break
+    return found
 
 
 def _parse(path: Path | None) -> Config:
@@ -313,7 +342,7 @@ def _parse(path: Path | None) -> Config:
 
 
 def _refuse_unknown(path: Path) -> None:
-    """Raise ValueError for a misspelt name, which oslo.config would ignore.
+    """Raise InvalidOption for a misspelt name, which oslo.config would ignore.
 
     [DEFAULT] is not checked: it may have ryu-manager's options.
     """
@@ -323,25 +352,27 @@ def _refuse_unknown(path: Path) -> None:
         if group == "DEFAULT":
             continue
         if group not in _OPTIONS:
-            raise ValueError(f"there is no section [{group}]; there are {_list(_OPTIONS)}")
+            there_are = f"there are {_list(_OPTIONS)}"
+            raise InvalidOption(group, "", f"there is no section [{group}]; {there_are}")
         known = [option.name for option in _OPTIONS[group]]
         for name in options:
             if name.replace("-", "_") not in known:
-                raise ValueError(f"[{group}] has no option {name}; it has {_list(known)}")
+                message = f"[{group}] has no option {name}; it has {_list(known)}"
+                raise InvalidOption(group, name, message)
 
 
 def from_conf(conf: Any, path: Path | None = None) -> Config:
     """The options of a parsed ConfigOpts as a value.
 
     Raises:
-        ValueError: an option's value is not valid; names the option.
+        InvalidOption: an option's value is not valid.
     """
     for group, opts in _OPTIONS.items():
         for option in opts:
             try:
                 getattr(conf[group], option.name)
             except (cfg.Error, ValueError) as error:
-                raise ValueError(f"[{group}] {option.name}: {_reason(error)}") from error
+                raise _invalid(group, option.name, _reason(error)) from error
     return Config(
         bridge=conf.ovs.bridge,
         ovsdb_connection=_ovsdb(conf.ovs.ovsdb_connection),
@@ -378,6 +409,10 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
     )
 
 
+def _invalid(group: str, option: str, reason: str) -> InvalidOption:
+    return InvalidOption(group, option, f"[{group}] {option}: {reason}")
+
+
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
@@ -385,9 +420,11 @@ def _path(text: str) -> Path | None:
 def _ovsdb(connection: str) -> str:
     for remote in connection.split(","):
         if not remote.strip().startswith(("unix:", "tcp:")):
-            raise ValueError(
-                f"[ovs] ovsdb_connection: {remote.strip()!r} is neither unix:PATH nor "
-                "tcp:ADDRESS:PORT; for ssl there is no need, since OVSDB is on this host"
+            raise _invalid(
+                "ovs",
+                "ovsdb_connection",
+                f"{remote.strip()!r} is neither unix:PATH nor tcp:ADDRESS:PORT; for ssl there is "
+                "no need, since OVSDB is on this host",
             )
     return connection
 
@@ -396,7 +433,7 @@ def _host(name: str) -> str:
     try:
         layout.agent_path(name)
     except ValueError as error:
-        raise ValueError(f"[agent] host: {error}") from None
+        raise _invalid("agent", "host", str(error)) from None
     return name
 
 
@@ -404,7 +441,7 @@ def _admin_listen(text: str) -> Listen | None:
     try:
         return parse_listen(text)
     except ValueError as error:
-        raise ValueError(f"[admin] listen: {error}") from None
+        raise _invalid("admin", "listen", str(error)) from None
 
 
 def _reason(error: Exception, path: Path | None = None) -> str:

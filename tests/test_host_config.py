@@ -163,10 +163,8 @@ def test_without_a_path_and_without_the_default_file_there_are_the_defaults(
     ],
 )
 def test_a_bad_value_is_refused_by_name(path: Path, group: str, option: str, value: str) -> None:
-    path.write_text(f"[{group}]\n{option} = {value}\n")
-    message = _refusal(path)
-    assert str(path) in message
-    assert option in message
+    path.write_text(f"# A comment.\n[DEFAULT]\n{option} = 1\n[{group}]\n{option} = {value}\n")
+    assert _refusal(path).startswith(f"configuration file {path}, line 5: [{group}] {option}: ")
 
 
 @pytest.mark.parametrize(
@@ -208,11 +206,23 @@ def test_a_file_that_cannot_be_read_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"), [("[proxy]\nworker = 3\n", "worker"), ("[prox]\nworkers = 3\n", "prox")]
+    ("text", "line", "shown"),
+    [
+        ("[ovs]\n[proxy]\nworker = 3\n", 3, "[proxy] has no option worker; it has workers,"),
+        ("[proxy]\n\nworker-count: 3\n", 3, "[proxy] has no option worker-count;"),
+        ("\n[prox]\nworkers = 3\n", 2, "there is no section [prox]; there are ovs,"),
+    ],
 )
-def test_an_option_that_does_not_exist_is_refused(path: Path, text: str, shown: str) -> None:
+def test_an_option_that_does_not_exist_is_refused(
+    path: Path, text: str, line: int, shown: str
+) -> None:
     path.write_text(text)
-    assert shown in _refusal(path)
+    assert _refusal(path).startswith(f"configuration file {path}, line {line}: {shown}")
+
+
+def test_the_last_of_two_values_counts_and_is_named(path: Path) -> None:
+    path.write_text("[proxy]\nworkers = 2\nworkers = many\n")
+    assert f"{path}, line 3: [proxy] workers: " in _refusal(path)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
