@@ -8,7 +8,7 @@ from netaddr import AddrFormatError
 
 from ovs_metadata.agent.response_class import last_response
 from ovs_metadata.cli.port_status import record_in
-from ovs_metadata.host.address import ofport_of
+from ovs_metadata.host.address import ofport_at, place_of_address
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord
 
@@ -70,15 +70,16 @@ class ListedPort:
 
     @property
     def _address(self) -> str:
-        """The port address of IPv4; that of IPv6 is the same number."""
+        """The port address of IPv4; that of IPv6 is of the same place."""
         return self.here["addresses"][0] if self.here and self.here["addresses"] else ""
 
     @property
     def _ofport(self) -> int | None:
         try:
-            return ofport_of(self._address)
+            place = place_of_address(self._address)
         except AddrFormatError:
             return None
+        return None if place is None else ofport_at(place)
 
     @property
     def _why_no_record(self) -> str:

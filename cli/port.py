@@ -138,7 +138,7 @@ def get_port(cli: CliContext, port_id: str, listing: Listing) -> None:
     document = record.document()
     listing.show_one(
         [
-            (name, value if isinstance(value, tuple) else str(value))
+            (name, tuple(map(str, value)) if isinstance(value, tuple) else str(value))
             for name, value in sorted(document.items())
         ],
         document,

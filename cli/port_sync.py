@@ -148,7 +148,7 @@ def _line(difference: Difference) -> str:
 
 
 def _value(value: object) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _summarise(result: SyncResult, output: str, *, dry_run: bool, refused: bool) -> None:

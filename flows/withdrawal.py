@@ -14,16 +14,16 @@ from ovs_metadata.flows.dump import dump_flows
 from ovs_metadata.flows.family import FAMILIES, NO_VLAN
 from ovs_metadata.flows.tables import Table, cookie, ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey, GotoTable, Match
-from ovs_metadata.host.address import IpVersion
+from ovs_metadata.host.address import IpVersion, ofport_at
 from ovs_metadata.host.config import Config, FlowOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A guest's connection to the proxy: the ofport it comes in at, and its own TCP port."""
+    """A guest's connection to the proxy: the place it comes in at, and its own TCP port."""
 
     version: IpVersion
-    ofport: int
+    place: int
     tcp_port: int
 
 
@@ -63,7 +63,7 @@ def hook_of(options: FlowOptions, connection: Connection) -> Flow:
     """The hook for one connection alone."""
     (family,) = (each for each in FAMILIES if each.version == connection.version)
     match = Match.of(
-        in_port=connection.ofport,
+        in_port=ofport_at(connection.place),
         vlan_vid=NO_VLAN,
         **family.request,
         tcp_src=connection.tcp_port,
@@ -71,6 +71,6 @@ def hook_of(options: FlowOptions, connection: Connection) -> Flow:
     return Flow(
         FlowKey(0, options.priority, match),
         (GotoTable(options.table_base + Table.ToProxy),),
-        cookie(connection.ofport),
+        cookie(ofport_at(connection.place)),
         "hook: a connection that is there, while the host is being disabled",
     )

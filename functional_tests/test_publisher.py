@@ -13,7 +13,7 @@ from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neu
 from lab.rig.process import stopped_process, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.neutron import ApiServer
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import PortRecord, SubPort
 from ovs_metadata.store.zookeeper.session import OPERATION_TIMEOUT
 
 __all__ = ["deployment", "running_neutron"]
@@ -38,6 +38,12 @@ def record(deployment: Deployment, port_id: str) -> PortRecord | None:
     found = deployment.published().get(port_id)
     assert found is None or isinstance(found, PortRecord)
     return found
+
+
+def sub_ports(deployment: Deployment, parent: dict[str, Any]) -> tuple[SubPort, ...] | None:
+    """What the parent's record says of its trunk."""
+    found = record(deployment, parent["id"])
+    return found.sub_ports if found else None
 
 
 def test_a_port_is_followed_through_its_life(deployment: Deployment) -> None:
@@ -162,16 +168,19 @@ def test_a_trunks_sub_port_is_published_as_its_parents(deployment: Deployment) -
         found = record(deployment, first["id"])
         assert found is not None
         assert (found.device_owner, found.device_id) == ("trunk:subport", parent["id"])
+        assert sub_ports(deployment, parent) == ((42, first["id"]),)
         deployment.wait_until_right()
 
         removed = {"sub_ports": [in_trunk(first)]}
         deployment.api.call("PUT", f"{change}/remove_subports", removed)
         wait_for(lambda: record(deployment, first["id"]) is None, "the record to go")
+        wait_for(lambda: not sub_ports(deployment, parent), "the parent's record to follow")
 
         deployment.update(second, device_owner="trunk:subport")
         deployment.api.call("PUT", f"{change}/add_subports", {"sub_ports": [in_trunk(second)]})
         wait_for(lambda: record(deployment, second["id"]), "the other sub-port's record")
         deployment.wait_until_right()
+        assert sub_ports(deployment, parent) == ((42, second["id"]),)
     finally:
         deployment.api.call("DELETE", change)
     wait_for(lambda: set(deployment.published()) == {parent["id"]}, "only the parent's to stay")

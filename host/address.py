@@ -1,7 +1,11 @@
 """Addresses: the service address, the metadata port's, and the formula that names a port.
 
 A port address carries the ofport in its low 16 bits, so the switch writes it and the proxy reads
-it back with no table between them. Pure functions; no state, no I/O.
+it back with no table between them. That of a trunk's sub-port, whose frames come in at its parent's
+interface, carries the VLAN in the bits above. Pure functions; no state, no I/O.
+
+A place is where a port's frames come in, as one number: the VLAN times 65536, plus the ofport. That
+of a port with an interface of its own is its ofport.
 """
 
 from typing import Literal
@@ -16,9 +20,17 @@ SERVICE_PORT = 80
 
 PORT_NETWORK_IPV4 = "169.254.0.0/16"
 PORT_NETWORK_IPV6 = "fe80::a9fe:0/112"
+SUBPORT_NETWORK_IPV4 = "240.0.0.0/4"
+SUBPORT_NETWORK_IPV6 = "fe80::a9fe:0:0/96"
+"""The port addresses of sub-ports. No host has an address of 240.0.0.0/4 (RFC 1112, section 4)."""
+
 _FIRST = {
     4: int(IPAddress("169.254.0.0")),
     6: int(IPAddress("fe80::a9fe:0")),
+}
+_FIRST_OF_SUBPORTS = {
+    4: int(IPAddress("240.0.0.0")),
+    6: int(IPAddress("fe80::a9fe:0:0")),
 }
 
 PROXY_PORT = 9699
@@ -60,30 +72,60 @@ OFPORT_OF_SERVICE_ADDRESS = 0xA9FE
 """The one ofport whose port address would be the service address itself: it is never served."""
 
 
-def port_address(ofport: int, version: IpVersion = 4) -> str:
-    """The link-local address of an ofport, as the proxy sees it.
+VLAN_MAX = 4094
+"""The highest VLAN; 4095 is reserved (IEEE 802.1Q)."""
+
+
+def place_of(ofport: int, vlan: int = 0) -> int:
+    """The place of a VLAN behind an ofport; VLAN 0 is the interface itself."""
+    return vlan << 16 | ofport
+
+
+def ofport_at(place: int) -> int:
+    """The ofport of a place."""
+    return place & 0xFFFF
+
+
+def vlan_at(place: int) -> int:
+    """The VLAN of a place, 0 for the interface itself."""
+    return place >> 16
+
+
+def port_address(place: int, version: IpVersion = 4) -> str:
+    """The address of the port at a place, as the proxy sees it.
 
     Raises:
-        ValueError: no instance can have this ofport, see `why_unservable`.
+        ValueError: no instance can have its ofport, see `why_unservable`; or there is no such VLAN.
     """
-    reason = why_unservable(ofport)
+    # Fast, because each change of any port calls it for every port of the host.
+    vlan, ofport = place >> 16, place & 0xFFFF
+    reason = why_unservable(ofport if place >= 0 else place)
     if reason:
         raise ValueError(reason)
-    # Fast, because each change of any port calls it for every port of the host.
-    return f"fe80::a9fe:{ofport:x}" if version == 6 else f"169.254.{ofport >> 8}.{ofport & 0xFF}"
+    if not vlan:
+        return (
+            f"fe80::a9fe:{ofport:x}" if version == 6 else f"169.254.{ofport >> 8}.{ofport & 0xFF}"
+        )
+    if vlan > VLAN_MAX:
+        raise ValueError(f"there is no VLAN {vlan}")
+    if version == 6:
+        return f"fe80::a9fe:{vlan:x}:{ofport:x}"
+    return f"{0xF0 | vlan >> 8}.{vlan & 0xFF}.{ofport >> 8}.{ofport & 0xFF}"
 
 
-def ofport_of(address: str) -> int | None:
-    """The ofport of a port address; None for another address.
+def place_of_address(address: str) -> int | None:
+    """The place whose port address this is; None for another address.
 
     An IPv6 zone (`%metadata`) is ignored. Raises netaddr's AddrFormatError on text that is no
     address at all.
     """
     ip = IPAddress(address.partition("%")[0])
-    ofport = int(ip) - _FIRST[ip.version]
-    if not 0 < ofport <= 0xFFFF or why_unservable(ofport):
-        return None
-    return ofport
+    place = int(ip) - _FIRST[ip.version]
+    if not 0 < place <= 0xFFFF:
+        place = int(ip) - _FIRST_OF_SUBPORTS[ip.version]
+        if not 0 < vlan_at(place) <= VLAN_MAX:
+            return None
+    return None if why_unservable(ofport_at(place)) else place
 
 
 def why_unservable(ofport: int) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 from neutron.objects import trunk
 from neutron_lib import context, worker
 from neutron_lib import exceptions as n_exc
-from neutron_lib.callbacks import events, registry, resources
+from neutron_lib.callbacks import events, priority_group, registry, resources
 from neutron_lib.plugins import directory
 from neutron_lib.services import base
 from oslo_config import cfg
@@ -45,6 +45,9 @@ LOG = logging.getLogger(__name__)
 
 PLUGIN_TYPE = "ovs_metadata"
 
+AFTER_DRIVERS = priority_group.PRIORITY_DEFAULT + 1
+"""When we hear of a trunk: once the driver of OVN has made its ports sub-ports."""
+
 FAILURES = (db_exc.DBError, n_exc.NeutronException, sqlalchemy_exc.SQLAlchemyError)
 """What reading the database fails with. oslo.db leaves some of SQLAlchemy's errors as they are, the
 timeout of a pool without a free connection among them.
@@ -70,8 +73,8 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         registry.subscribe(self.port_written, resources.PORT, events.AFTER_UPDATE)
         registry.subscribe(self.port_deleted, resources.PORT, events.AFTER_DELETE)
         for event in (events.AFTER_CREATE, events.AFTER_DELETE):
-            registry.subscribe(self.subports_changed, resources.SUBPORTS, event)
-            registry.subscribe(self.trunk_changed, resources.TRUNK, event)
+            registry.subscribe(self.subports_changed, resources.SUBPORTS, event, AFTER_DRIVERS)
+            registry.subscribe(self.trunk_changed, resources.TRUNK, event, AFTER_DRIVERS)
         self._tags = TagWatch(self.tags_changed)
         if settings.reconcile_interval:
             self.add_worker(ReconciliationWorker(opener, settings.reconcile_interval))
@@ -91,7 +94,7 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         original = None if created or len(payload.states) < 2 else payload.states[0]
         port = payload.latest_state
         if is_subport(port):
-            self._publish_subports([port["id"]])
+            self._publish({"id": [port["id"]]})
         else:
             self._submit(change_by_update(original, port))
 
@@ -100,20 +103,20 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         self._submit(change_by_deletion(payload.latest_state))
 
     def subports_changed(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
-        """Publish ports that entered or left a trunk."""
-        self._publish_subports([each.port_id for each in payload.metadata["subports"]])
+        """Publish ports that entered or left a trunk, and its parent port, which names them."""
+        self._publish_trunk(payload.latest_state, payload.metadata["subports"])
 
     def trunk_changed(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
-        """Publish the sub-ports of a trunk that was created or deleted with them."""
-        self._publish_subports([each.port_id for each in payload.latest_state.sub_ports])
+        """Publish the ports of a trunk that was created or deleted with sub-ports."""
+        self._publish_trunk(payload.latest_state, payload.latest_state.sub_ports)
 
     def tags_changed(self, attributes: Collection[int]) -> None:
         """Publish the ports with these standard attributes; those of other resources are none."""
         self._publish({"standard_attr_id": list(attributes)})
 
-    def _publish_subports(self, port_ids: Collection[str]) -> None:
-        if port_ids:
-            self._publish({"id": list(port_ids)})
+    def _publish_trunk(self, trunk: Any, subports: Collection[Any]) -> None:
+        if subports:
+            self._publish({"id": [trunk.port_id, *(each.port_id for each in subports)]})
 
     def _publish(self, filters: Mapping[str, Any]) -> None:
         try:

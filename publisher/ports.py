@@ -14,10 +14,12 @@ from typing import Any
 from ovs_metadata.store.record import (
     COMPUTE,
     MAX_REVISION,
+    MAX_SUB_PORTS,
     MAX_TAGS,
     SUBPORT,
     MalformedRecord,
     PortRecord,
+    SubPort,
     is_option_tag,
 )
 
@@ -36,6 +38,7 @@ FIELDS = (
     "revision_number",
     "admin_state_up",
     "tags",
+    "trunk_details",
 )
 """The fields to request from Neutron when it can return less than the whole port."""
 
@@ -72,8 +75,8 @@ def is_subport(port: Port) -> bool:
 def of_trunk(port: Port, parents: Mapping[str, str]) -> Port:
     """The port, a sub-port with its trunk's parent port as device_id.
 
-    The store knows no more of the trunk. The parent's record names the instance, which may change
-    without a change of the sub-port.
+    The parent's record names the instance, which may change without a change of the sub-port, and
+    the VLAN.
 
     Args:
         port: any port.
@@ -100,13 +103,27 @@ def record_of(port: Port) -> PortRecord:
             revision_number=port["revision_number"],
             admin_state_up=port["admin_state_up"],
             tags=tuple(sorted(filter(is_option_tag, port.get("tags") or ())))[:MAX_TAGS],
+            sub_ports=_sub_ports(port),
         )
     except KeyError as error:
         raise MalformedRecord(str(port.get("id")), f"Neutron's port has no {error}") from None
-    except TypeError:
+    except (AttributeError, TypeError):
         raise MalformedRecord(
-            str(port.get("id")), "fixed_ips of Neutron's port is not a list of addresses"
+            str(port.get("id")),
+            "fixed_ips or trunk_details of Neutron's port is not as Neutron has it",
         ) from None
+
+
+def _sub_ports(port: Port) -> tuple[SubPort, ...]:
+    """Those of the trunk whose parent the port is (extension "trunk-details"), lowest VLANs first.
+
+    Neutron knows no other segmentation than VLANs.
+    """
+    details = port.get("trunk_details") or {}
+    found = (
+        SubPort(each["segmentation_id"], each["port_id"]) for each in details.get("sub_ports", ())
+    )
+    return tuple(sorted(found)[:MAX_SUB_PORTS])
 
 
 def change_of(port: Port) -> Change:

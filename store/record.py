@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netaddr import EUI, INET_PTON, AddrFormatError, IPAddress, mac_unix_expanded
 
@@ -22,12 +22,14 @@ from ovs_metadata.untrusted import parse_json
 __all__ = [
     "COMPUTE",
     "MAX_DOCUMENT",
+    "MAX_SUB_PORTS",
     "MAX_TAGS",
     "MAX_TEXT",
     "SUBPORT",
     "TAG_PREFIX",
     "MalformedRecord",
     "PortRecord",
+    "SubPort",
     "is_option_tag",
     "is_port_id",
     "is_printable",
@@ -53,8 +55,14 @@ TAG_PREFIX = "metadata:"
 MAX_TAGS = 64
 """Tags of a record. Neutron allows 50 for a port."""
 
+MAX_SUB_PORTS = 1000
+"""Sub-ports of a record; more would not fit into MAX_DOCUMENT."""
+
 MAX_TEXT = 255
 """Characters of a name, as Neutron's and Nova's databases have them."""
+
+MAX_VLAN = 4094
+"""The highest VLAN; 4095 is reserved (IEEE 802.1Q)."""
 
 MAX_REVISION = 2**63 - 1
 """Neutron keeps revision numbers in a signed 64-bit column."""
@@ -81,14 +89,25 @@ def is_printable(text: str) -> bool:
     return _UNPRINTABLE.isdisjoint(map(unicodedata.category, text))
 
 
+class SubPort(NamedTuple):
+    """A trunk's sub-port: the VLAN in which the instance sends its frames, and the port."""
+
+    vlan: int
+    port_id: str
+
+    def __str__(self) -> str:
+        """For operators."""
+        return f"{self.port_id} in VLAN {self.vlan}"
+
+
 @dataclass(frozen=True)
 class PortRecord:
     """What the store knows of a port.
 
     UUIDs become lower case, the MAC address lower case with colons, addresses canonical
     (RFC 5952 for IPv6). A port without `admin_state_up` is disabled: Neutron passes none of its
-    traffic. `tags` are those that set metadata options. Documents of earlier releases have
-    neither field.
+    traffic. `tags` are those that set metadata options. `sub_ports` are those of the trunk whose
+    parent the port is, by VLAN. Documents of earlier releases have none of the three.
 
     Raises:
         MalformedRecord: on construction, when a value is not of its type or form.
@@ -104,6 +123,7 @@ class PortRecord:
     revision_number: int
     admin_state_up: bool = True
     tags: tuple[str, ...] = ()
+    sub_ports: tuple[SubPort, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every field, and put it in canonical form."""
@@ -119,11 +139,14 @@ class PortRecord:
                 "revision_number": _revision(self.revision_number),
                 "admin_state_up": _boolean(self.admin_state_up, "admin_state_up"),
                 "tags": _tags(self.tags),
+                "sub_ports": _sub_ports(self.sub_ports),
             }
         except ValueError as error:
             raise MalformedRecord(_shown_id(self.port_id), str(error)) from None
         for name, value in canonical.items():
             object.__setattr__(self, name, value)
+        if self.sub_ports and len(self.to_json()) > MAX_DOCUMENT:
+            raise MalformedRecord(self.port_id, f"its document is over {MAX_DOCUMENT} bytes")
 
     @classmethod
     def from_json(cls, port_id: str | None, data: bytes) -> PortRecord:
@@ -180,10 +203,10 @@ def _fields(data: bytes) -> dict[str, object]:
     missing = [each.name for each in known if each.name not in values and each.default is MISSING]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
-    for name in ("fixed_ips", "tags"):
+    for name in ("fixed_ips", "tags", "sub_ports"):
         value = values.get(name)
         if isinstance(value, list):
-            values[name] = tuple(value)
+            values[name] = tuple(tuple(each) if isinstance(each, list) else each for each in value)
     return values
 
 
@@ -274,6 +297,27 @@ def _tags(value: object) -> tuple[str, ...]:
     if len(value) > MAX_TAGS:
         raise ValueError(f"tags has {len(value)} texts, more than {MAX_TAGS}")
     return tuple(sorted(set(value)))
+
+
+def _sub_ports(value: object) -> tuple[SubPort, ...]:
+    if not isinstance(value, tuple):
+        raise ValueError(f"sub_ports is not a list but {_shown(value)}")  # noqa: TRY004
+    if len(value) > MAX_SUB_PORTS:
+        raise ValueError(f"sub_ports has {len(value)} ports, more than {MAX_SUB_PORTS}")
+    found = sorted(map(_sub_port, value))
+    for which, number in zip(("VLAN", "port"), map(len, map(set, zip(*found)))):
+        if number < len(found):
+            raise ValueError(f"sub_ports has the same {which} twice")
+    return tuple(found)
+
+
+def _sub_port(value: object) -> SubPort:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"sub_ports has an item that is no pair: {_shown(value)}")
+    vlan, port_id = value
+    if not isinstance(vlan, int) or isinstance(vlan, bool) or not 0 < vlan <= MAX_VLAN:
+        raise ValueError(f"sub_ports has an item that is no VLAN: {_shown(vlan)}")
+    return SubPort(vlan, _uuid(port_id, "sub_ports"))
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ removes tombstones that are too old for any late update.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol, Union
 
@@ -68,13 +68,21 @@ def outcome_of_put(
 
     Neutron raises the revision with every change of a resource, so the higher one wins. Of two
     different records with the same revision the stored one wins, and so does a stored tombstone. A
-    malformed record loses. With `force` the new record wins always.
+    port enters and leaves a trunk without a change of the parent's revision: of two records that
+    differ in `sub_ports` alone, the new one wins. A malformed record loses. With `force` the new
+    record wins always.
     """
     if stored == record:
         return PutOutcome.SAME
     if force or stored is None or isinstance(stored, MalformedRecord):
         return PutOutcome.WRITE
     if record.revision_number > stored.revision_number:
+        return PutOutcome.WRITE
+    if (
+        isinstance(stored, PortRecord)
+        and isinstance(record, PortRecord)
+        and record == replace(stored, sub_ports=record.sub_ports)
+    ):
         return PutOutcome.WRITE
     return PutOutcome.OUTDATED
 

@@ -168,7 +168,7 @@ def test_an_answer_goes_to_the_port_whose_address_it_comes_from(given_ports: lis
             if isinstance(action, Output) and action.ofport != METADATA_OFPORT:
                 fields, written = dict(flow.key.match.fields), _written(flow)
                 (address,) = (each for name, each in fields.items() if name.endswith("_src"))
-                assert address_module.ofport_of(str(address)) == action.ofport
+                assert address_module.place_of_address(str(address)) == action.ofport
                 assert written.pop("eth_dst") == macs[action.ofport]
                 assert list(written.values()) in ([SERVICE_IPV4], [SERVICE_IPV6])
 

@@ -94,6 +94,7 @@ MODULES: dict[str, dict[str, object]] = {
     },
     "neutron_lib.callbacks": {},
     "neutron_lib.callbacks.events": {"AFTER_CREATE": "after_create"},
+    "neutron_lib.callbacks.priority_group": {"PRIORITY_DEFAULT": 5},
     "neutron_lib.callbacks.registry": {},
     "neutron_lib.callbacks.resources": {},
     "neutron_lib.plugins": {},
@@ -217,22 +218,37 @@ def test_a_deleted_port_has_no_record(plugin: Any, published: list[Change]) -> N
 
 
 ENTRY = SimpleNamespace(port_id=SUBPORT["id"])
+TRUNK = SimpleNamespace(port_id=INSTANCE["id"], sub_ports=[ENTRY])
 
 
 @pytest.mark.usefixtures("core")
+def test_a_subport_is_published_with_the_parent_of_its_trunk(
+    plugin: Any, published: list[Change]
+) -> None:
+    plugin.ours.port_written("port", UPDATED, None, payload(SUBPORT, SUBPORT))
+    assert published == [in_trunk()]
+
+
 @pytest.mark.parametrize(
     ("callback", "about"),
     [
-        ("port_written", payload(SUBPORT, SUBPORT)),
-        ("subports_changed", payload(metadata={"subports": [ENTRY]})),
-        ("trunk_changed", payload(SimpleNamespace(sub_ports=[ENTRY]))),
+        ("subports_changed", payload(TRUNK, metadata={"subports": [ENTRY]})),
+        ("trunk_changed", payload(TRUNK)),
     ],
 )
-def test_a_subport_is_published_with_the_parent_of_its_trunk(
-    plugin: Any, published: list[Change], callback: str, about: SimpleNamespace
+def test_a_change_of_a_trunk_publishes_its_parent_and_its_subports(
+    plugin: Any,
+    core: CorePlugin,
+    published: list[Change],
+    callback: str,
+    about: SimpleNamespace,
 ) -> None:
+    details = {"sub_ports": [{"segmentation_id": 42, "port_id": SUBPORT["id"]}]}
+    parent = {**INSTANCE, "trunk_details": details}
+    core.known = [parent, SUBPORT]
     getattr(plugin.ours, callback)("resource", UPDATED, None, about)
-    assert published == [in_trunk()]
+    assert published == [Change(INSTANCE["id"], 3, record_of(parent)), in_trunk()]
+    assert record_of(parent).sub_ports == ((42, SUBPORT["id"]),)
 
 
 @pytest.mark.usefixtures("core")
@@ -248,7 +264,9 @@ def test_a_trunk_without_subports_asks_nothing(
     plugin: Any, core: CorePlugin, published: list[Change]
 ) -> None:
     core.failures = 1
-    plugin.ours.trunk_changed("trunk", CREATED, None, payload(SimpleNamespace(sub_ports=[])))
+    plugin.ours.trunk_changed(
+        "trunk", CREATED, None, payload(SimpleNamespace(port_id=INSTANCE["id"], sub_ports=[]))
+    )
     assert (published, core.failures) == ([], 1)
 
 

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,14 @@ from ovs_metadata.publisher.ports import (
     is_compute_port,
     record_of,
 )
-from ovs_metadata.store.record import MAX_REVISION, MAX_TAGS, MalformedRecord, PortRecord
+from ovs_metadata.store.record import (
+    MAX_REVISION,
+    MAX_SUB_PORTS,
+    MAX_TAGS,
+    MalformedRecord,
+    PortRecord,
+    SubPort,
+)
 
 PORT_ID = "5f0b1cd8-6c5a-4a4c-9a77-3c1d2e4f5a6b"
 NETWORK_ID = "0e3c4a54-9d1b-4f0e-8a57-0c6c3f2b1a09"
@@ -68,6 +76,32 @@ def test_a_record_has_the_tags_that_set_options_and_no_others() -> None:
     assert record_of(port(tags=None)) == RECORD
     many = [f"metadata:{number:03d}" for number in range(MAX_TAGS + 1)]
     assert record_of(port(tags=many)).tags == tuple(many[:MAX_TAGS])
+
+
+def test_the_record_of_a_trunks_parent_has_its_sub_ports() -> None:
+    def details(*vlans: int) -> dict[str, Any]:
+        ports = [
+            {
+                "segmentation_id": vlan,
+                "segmentation_type": "vlan",
+                "port_id": str(UUID(int=vlan)),
+                "mac_address": "fa:16:3e:00:00:02",
+            }
+            for vlan in vlans
+        ]
+        return {"trunk_details": {"trunk_id": NETWORK_ID, "sub_ports": ports}}
+
+    two = (SubPort(42, str(UUID(int=42))), SubPort(43, str(UUID(int=43))))
+    assert record_of(port(**details(43, 42))) == replace(RECORD, sub_ports=two)
+    assert record_of(port(**details())) == record_of(port(trunk_details=None)) == RECORD
+    many = record_of(port(**details(*range(MAX_SUB_PORTS + 1, 0, -1))))
+    assert [each.vlan for each in many.sub_ports] == list(range(1, MAX_SUB_PORTS + 1))
+
+
+@pytest.mark.parametrize("details", [[1], "x", {"sub_ports": 5}, {"sub_ports": [{"port_id": 1}]}])
+def test_odd_details_of_a_trunk_are_an_odd_port(details: object) -> None:
+    with pytest.raises(MalformedRecord):
+        record_of(port(trunk_details=details))
 
 
 @pytest.mark.parametrize(

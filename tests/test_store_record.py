@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, asdict, fields, replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.store.record import MAX_DOCUMENT, MalformedRecord, PortRecord
+from ovs_metadata.store.record import MAX_DOCUMENT, MalformedRecord, PortRecord, SubPort
 
 PORT = "0a1b2c3d-0000-4000-8000-000000000001"
 NETWORK = "0a1b2c3d-0000-4000-8000-000000000002"
@@ -37,6 +38,9 @@ records = st.builds(
     fixed_ips=st.lists(st.ip_addresses().map(str), max_size=5).map(tuple),
     network_id=st.uuids().map(str),
     revision_number=st.integers(0, 2**63 - 1),
+    sub_ports=st.dictionaries(st.integers(1, 4094), st.uuids().map(str), max_size=5).map(
+        lambda ports: tuple(ports.items())
+    ),
 )
 
 
@@ -157,6 +161,16 @@ def test_values_become_canonical() -> None:
         ({"tags": ["blue"]}, "tags is not a list of texts that begin with 'metadata:'"),
         ({"tags": ["metadata:a b"]}, "tags is not a list"),
         ({"tags": [f"metadata:{number}" for number in range(65)]}, "tags has 65 texts"),
+        ({"sub_ports": {"42": NETWORK}}, "sub_ports is not a list"),
+        ({"sub_ports": [42]}, "sub_ports has an item that is no pair: 42"),
+        ({"sub_ports": [[42, NETWORK, 1]]}, "sub_ports has an item that is no pair"),
+        ({"sub_ports": [[0, NETWORK]]}, "sub_ports has an item that is no VLAN: 0"),
+        ({"sub_ports": [[4095, NETWORK]]}, "sub_ports has an item that is no VLAN: 4095"),
+        ({"sub_ports": [["42", NETWORK]]}, "sub_ports has an item that is no VLAN: '42'"),
+        ({"sub_ports": [[42, "x"]]}, "sub_ports is not a UUID: 'x'"),
+        ({"sub_ports": [[42, PORT], [42, NETWORK]]}, "sub_ports has the same VLAN twice"),
+        ({"sub_ports": [[42, PORT], [43, PORT]]}, "sub_ports has the same port twice"),
+        ({"sub_ports": [[42, PORT]] * 1001}, "sub_ports has 1001 ports"),
         ({"revision_number": -1}, "revision_number is not between"),
         ({"revision_number": 2**63}, "revision_number is not between"),
     ],
@@ -217,10 +231,26 @@ def test_a_document_of_an_earlier_release_is_of_an_enabled_port() -> None:
     assert PortRecord.from_json(PORT, json.dumps(values).encode()).admin_state_up
 
 
-def test_a_document_of_an_earlier_release_has_no_tags() -> None:
+@pytest.mark.parametrize("name", ["tags", "sub_ports"])
+def test_a_document_of_an_earlier_release_has_no_tags_and_no_sub_ports(name: str) -> None:
     values = asdict(RECORD)
-    del values["tags"]
-    assert PortRecord.from_json(PORT, json.dumps(values).encode()).tags == ()
+    del values[name]
+    assert getattr(PortRecord.from_json(PORT, json.dumps(values).encode()), name) == ()
+
+
+def test_sub_ports_are_in_order_of_their_vlans() -> None:
+    record = replace(RECORD, sub_ports=((43, PORT), (42, NETWORK)))  # type: ignore[arg-type]
+    assert record.sub_ports == (SubPort(42, NETWORK), SubPort(43, PORT))
+    assert json.loads(record.to_json())["sub_ports"] == [[42, NETWORK], [43, PORT]]
+
+
+def test_a_record_whose_document_no_store_would_take_is_malformed() -> None:
+    ports = tuple(SubPort(vlan, str(UUID(int=vlan))) for vlan in range(1, 1001))
+    assert len(replace(RECORD, sub_ports=ports).to_json()) < MAX_DOCUMENT
+    with pytest.raises(MalformedRecord, match="over 65536 bytes"):
+        replace(
+            RECORD, sub_ports=ports, fixed_ips=("1111:2222:3333:4444:5555:6666:7777:8888",) * 1024
+        )
 
 
 def test_tags_are_in_order_and_each_is_there_once() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.store.errors import MalformedRecord
-from ovs_metadata.store.record import MAX_REVISION
+from ovs_metadata.store.record import MAX_REVISION, SubPort
 from ovs_metadata.store.revision import (
     DeleteOutcome,
     PutOutcome,
@@ -24,6 +24,7 @@ from ovs_metadata.store.revision import (
 )
 
 OTHER = record(revision=2, instance=9)
+SUB_PORTS = (SubPort(42, record(2).port_id),)
 BAD = MalformedRecord(record().port_id, "nonsense")
 
 
@@ -37,6 +38,10 @@ BAD = MalformedRecord(record().port_id, "nonsense")
         (replace(OTHER, revision_number=3), PutOutcome.OUTDATED, PutOutcome.WRITE),
         (record(revision=3), PutOutcome.OUTDATED, PutOutcome.WRITE),
         (record(revision=2), PutOutcome.SAME, PutOutcome.SAME),
+        # A trunk's ports change without a change of their parent's revision.
+        (replace(record(revision=2), sub_ports=SUB_PORTS), PutOutcome.WRITE, PutOutcome.WRITE),
+        (replace(record(revision=3), sub_ports=SUB_PORTS), PutOutcome.OUTDATED, PutOutcome.WRITE),
+        (replace(OTHER, sub_ports=SUB_PORTS), PutOutcome.OUTDATED, PutOutcome.WRITE),
         (Tombstone(1), PutOutcome.WRITE, PutOutcome.WRITE),
         (Tombstone(2), PutOutcome.OUTDATED, PutOutcome.WRITE),
         (Tombstone(3), PutOutcome.OUTDATED, PutOutcome.WRITE),

@@ -17,7 +17,7 @@ from ovs_metadata.agent.admin import chart
 from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.response_class import is_failure, last_response
-from ovs_metadata.host.address import ofport_of
+from ovs_metadata.host.address import ofport_at, place_of_address
 from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.untrusted import escaped
 
@@ -115,11 +115,12 @@ def port_rows(ports: list[dict[str, Any]]) -> list[PortRow]:
 
 def _port_row(port: dict[str, Any]) -> PortRow:
     status = port["last_status"]
+    place = place_of_address(port["addresses"][0])
     return PortRow(
         port_id=port["port_id"],
         instance_id=port["instance_id"] or "",
         fixed_ip=port["fixed_ip"] or "",
-        ofport=ofport_of(port["addresses"][0]),
+        ofport=None if place is None else ofport_at(place),
         addresses=port["addresses"],
         state=port["state"],
         reason=port["reason"] or "",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ovs_metadata.agent.network.namespaces import inside_namespace
 from ovs_metadata.flows.withdrawal import Connection
-from ovs_metadata.host.address import ofport_of
+from ovs_metadata.host.address import place_of_address
 
 _TIME_WAIT = "06"
 """State of a connection that is over: the guest may use its TCP port for another."""
@@ -32,9 +32,9 @@ def connections_of(lines: Iterable[str]) -> Iterator[Connection]:
     for line in lines:
         _slot, local, remote, state, *_rest = line.split()
         ip = ip_address(_packed(local.partition(":")[0]))
-        ofport = ofport_of(str(ip))
-        if ofport is not None and state != _TIME_WAIT:
-            yield Connection(ip.version, ofport, int(remote.partition(":")[2], 16))
+        place = place_of_address(str(ip))
+        if place is not None and state != _TIME_WAIT:
+            yield Connection(ip.version, place, int(remote.partition(":")[2], 16))
 
 
 def _packed(address: str) -> bytes:
