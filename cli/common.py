@@ -7,15 +7,10 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import click
-from rich import box
-from rich.console import Console, RenderableType
-from rich.segment import Segment, Segments
-from rich.table import Table
-from rich.text import Text
 
 from ovs_metadata.host.config import Config, ConfigError, load
 from ovs_metadata.host.store import open_configured_store
@@ -120,52 +115,10 @@ def print_json(document: object, *, indented: bool = True) -> None:
     click.echo(json.dumps(document, indent=2 if indented else None, sort_keys=True))
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str | Sequence[str]]]) -> None:
-    """Print a table for people; a cell is one line, or a sequence of them."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # As Text, so that brackets in a value are not taken for markup.
-        table.add_row(*(Text(_cell(cell)) for cell in row))
-    print_rendered(rendered(table))
-
-
-def _cell(cell: str | Sequence[str]) -> str:
-    lines = [cell] if isinstance(cell, str) else cell
-    return "\n".join(printable(line, sys.stdout.encoding) for line in lines)
-
-
 def printable_lines(cell: str | Sequence[str]) -> list[str]:
     """The lines of a cell, with what the output cannot show escaped."""
-    return _cell(cell).split("\n")
-
-
-def print_rendered(lines: Iterable[str]) -> None:
-    """Print what `rendered` has made, styles included."""
-    click.echo("\n".join(lines))
-
-
-def rendered(*what: RenderableType) -> list[str]:
-    """The lines these take: folded to a terminal's width, or COLUMNS; else whole lines.
-
-    Without the blanks that fill up a table's rows. What they contain is escaped, but a newline: a
-    text of others has to be `printable` where it becomes a part of them.
-    """
-    folded = sys.stdout.isatty() or "COLUMNS" in os.environ
-    screen = Console(width=None if folded else 10_000)
-    with screen.capture() as captured:
-        for each in what:
-            segments = [
-                Segment(_printable_part(part.text), part.style, part.control)
-                for part in screen.render(each)
-            ]
-            screen.print(Segments(segments), end="")
-    return [line.rstrip() for line in captured.get().removesuffix("\n").split("\n")]
-
-
-def _printable_part(text: str) -> str:
-    return "\n".join(printable(line, sys.stdout.encoding) for line in text.split("\n"))
+    lines = [cell] if isinstance(cell, str) else cell
+    return "\n".join(printable(line, sys.stdout.encoding) for line in lines).split("\n")
 
 
 def _exit_status(error: StoreError) -> int:

@@ -19,13 +19,10 @@ from ovs_metadata.cli.common import (
     echo,
     output_format,
     print_json,
-    print_rendered,
-    rendered,
 )
-
-# Imported when the command runs: the OpenFlow library takes longer to import than the rest.
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, groups
 from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.cli.tables import print_rendered, rendered
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import dump_flows, meter_room
 from ovs_metadata.flows.tables import table_names

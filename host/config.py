@@ -13,9 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from oslo_config import cfg
-
 from ovs_metadata.host.listen import Listen, parse_listen
+from ovs_metadata.host.oslo_config import cfg
 from ovs_metadata.store import layout
 
 LOG = logging.getLogger(__name__)

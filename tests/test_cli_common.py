@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner
 from rich.text import Text
 
-from ovs_metadata.cli.common import echo, print_rendered, rendered
+from ovs_metadata.cli.common import echo
+from ovs_metadata.cli.tables import print_rendered, rendered
 
 RED = "\x1b[31m"
 

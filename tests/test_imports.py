@@ -15,6 +15,8 @@ _CONTROLLER = ("os_ken.base", "os_ken.controller", "os_ken.ofproto", "ryu")
 _COMMANDS = ("click", "rich")
 _AGENT = ("ovs_metadata.agent", "tornado", "prometheus_client", "pyroute2")
 _TESTS = ("pytest", "hypothesis", "_pytest")
+_OPTIONS = ("rfc3986.misc", "stevedore.extension")
+"""What oslo.config loads for options that are URIs, and for configuration that is not in files."""
 
 NEEDLESS = {
     # The agent's process is an asyncio one, and is no HTTP client.
@@ -22,9 +24,10 @@ NEEDLESS = {
         *(*_EVENTLET, *_LIBRARY, *_COMMANDS, *_TESTS),
         *("cryptography", "requests", "openstack", "ovs_metadata.cli", "ovs_metadata.publisher"),
         *("pyroute2.ndb", "pyroute2.ipdb", "pyroute2.conntrack", "pyroute2.ethtool"),
+        *_OPTIONS,
     ),
     "ovs_metadata.flows.app": (
-        *(*_AGENT, *_COMMANDS, *_TESTS),
+        *(*_AGENT, *_COMMANDS, *_TESTS, *_OPTIONS),
         *("ovs_metadata.cli", "ovs_metadata.publisher", "requests"),
     ),
     "ovs_metadata.proxy.main": (
@@ -37,23 +40,28 @@ NEEDLESS = {
         *("ovs", "ovsdbapp", "kazoo", "oslo_config", "asyncio", "rich", "openstack"),
     ),
     "ovs_metadata.cli.status": (
-        *(*_EVENTLET, *_LIBRARY, *_TESTS),
-        *("tornado", "prometheus_client", "pyroute2", "openstack", "requests", "pyhocon"),
+        *(*_EVENTLET, *_LIBRARY, *_TESTS, *_OPTIONS),
+        *("tornado", "prometheus_client", "pyroute2", "openstack", "requests", "pyhocon", "rich"),
     ),
     "ovs_metadata.cli.port": (
-        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS),
+        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS, *_OPTIONS),
         *("ovs", "ovsdbapp", "openstack", "requests", "pyhocon", "ovs_metadata.agent.network"),
+        "rich",
+    ),
+    "ovs_metadata.cli.mn_conf.command": (
+        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS, *_OPTIONS),
+        *("ovs", "ovsdbapp", "openstack", "requests", "pyhocon", "rich"),
     ),
     "ovs_metadata.cli.flows": (
-        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS),
+        *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS, *_OPTIONS),
         *("openstack", "requests", "pyhocon"),
     ),
     "ovs_metadata.cli.doctor.command": (
-        *(*_EVENTLET, *_CONTROLLER, *_TESTS),
+        *(*_EVENTLET, *_CONTROLLER, *_TESTS, *_OPTIONS),
         *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
     ),
     "ovs_metadata.cli.migrate.command": (
-        *(*_EVENTLET, *_CONTROLLER, *_TESTS),
+        *(*_EVENTLET, *_CONTROLLER, *_TESTS, *_OPTIONS),
         *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
     ),
 }

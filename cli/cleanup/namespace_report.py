@@ -9,7 +9,8 @@ import click
 from ovs_metadata.agent.network.namespaces import NAMESPACES
 from ovs_metadata.cli.cleanup.namespace_contents import Process
 from ovs_metadata.cli.cleanup.report import DIFFERENT, summary
-from ovs_metadata.cli.common import FAILURE, echo, print_json, print_table
+from ovs_metadata.cli.common import FAILURE, echo, print_json
+from ovs_metadata.cli.tables import print_table
 
 directory_option = click.option(
     "--directory",

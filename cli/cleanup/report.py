@@ -13,8 +13,8 @@ from ovs_metadata.cli.cleanup.dhcp_ports import HOST, Document
 from ovs_metadata.cli.common import (
     FAILURE,
     echo,
-    print_table,
 )
+from ovs_metadata.cli.tables import print_table
 
 DIFFERENT = 5
 """Exit status of a dry run that found something to do."""

@@ -14,13 +14,12 @@ from ovs_metadata.cli.common import (
     CommandError,
     output_format,
     print_json,
-    print_rendered,
-    rendered,
 )
 from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.hops import diagnose, unreadable
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
+from ovs_metadata.cli.tables import print_rendered, rendered
 from ovs_metadata.host.config import ConfigError, load
 from ovs_metadata.untrusted import printable
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from netaddr import AddrFormatError, IPAddress
-from oslo_config import cfg
 
 from ovs_metadata.agent.config.schema import NOVA_METADATA_URL, PREFIX, SHARED_SECRET, known_keys
+from ovs_metadata.host.oslo_config import cfg
 
 DEFAULT_FILES = (
     Path("/etc/neutron/metadata_agent.ini"),

@@ -55,23 +55,39 @@ from ovs_metadata.cli.mn_conf.target import (
     template_option,
     warn,
 )
-from ovs_metadata.cli.mn_conf.templates import (
-    hosts,
-    template_clear,
-    template_get,
-    template_list,
-    template_set,
-)
 from ovs_metadata.store.configuration import ConfigSource, read_source, read_sources
 from ovs_metadata.store.documents import Values, below, nested
 from ovs_metadata.store.store import Store
+
+_COMMANDS = {
+    "hosts": (
+        "mn_conf.templates:hosts",
+        "Show the hosts that have values of their own, or a template.",
+    ),
+    "template-clear": (
+        "mn_conf.templates:template_clear",
+        'Have a host use no template but "default".',
+    ),
+    "template-get": (
+        "mn_conf.templates:template_get",
+        "Print the template assigned to a host.",
+    ),
+    "template-list": (
+        "mn_conf.templates:template_list",
+        "Show the templates there are, and the hosts that use them.",
+    ),
+    "template-set": (
+        "mn_conf.templates:template_set",
+        'Have a host use a template: its values win over those of the template "default".',
+    ),
+}
 
 
 class _Verbs(Program):
     command_class = Verb
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Verbs, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -341,10 +357,6 @@ def _described(key: Key) -> list[str]:
     kind = " or ".join(key.choices) if key.choices else key.type_name
     default = "empty" if key.default == "" else json.dumps(key.default)
     return [key.doc, f"{kind}; default: {default}"]
-
-
-for command in (hosts, template_list, template_get, template_set, template_clear):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from ovs_metadata.cli.common import (
     CliContext,
     echo,
     print_json,
-    print_table,
 )
 from ovs_metadata.cli.mn_conf.target import (
     Verb,
@@ -22,6 +21,7 @@ from ovs_metadata.cli.mn_conf.target import (
     unknown_warnings,
     warn,
 )
+from ovs_metadata.cli.tables import print_table
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE, assigned_template, host_source_name
 from ovs_metadata.store.documents import MalformedDocument, decode, replace
