@@ -103,10 +103,13 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def running_neutron(zookeeper: ZooKeeper) -> Iterator[Deployment]:
-    """A Neutron whose reconciliation runs every 2 s where a test starts it."""
+    """A Neutron whose reconciliation runs every 2 s where a test starts it, as the agents' reports.
+
+    An agent is dead after 6 s without one.
+    """
     url = f"{zookeeper.url}/neutron"
     with (
-        Neutron(url, reconcile_interval=2) as neutron,
+        Neutron(url, reconcile_interval=2, agent_down_time=6) as neutron,
         contextlib.closing(open_store(url)) as store,
     ):
         api = neutron.start_api()

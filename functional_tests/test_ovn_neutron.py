@@ -16,6 +16,7 @@ from lab.rig.dhcp import ask_for_address, forget_address
 from lab.rig.guest import Guest
 from lab.rig.process import LabError, wait_for
 from lab.upstream.neutron import ApiServer, Neutron
+from ovs_metadata.publisher.agents import AGENT_TYPE
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs Neutron
 
@@ -158,13 +159,16 @@ def test_a_guest_is_served_by_what_neutron_writes(cloud: Cloud, records: str) ->
 
 
 def test_neutrons_list_of_agents_shows_ours_alive_and_dead(cloud: Cloud, records: str) -> None:
-    if records != "ovn":
-        pytest.skip("the agent writes nothing into OVN's database")
+    """Through OVN's database, or through the service plugin beside OVN's own agents."""
+    kind = {"ovn": "OVN Metadata agent", "store": AGENT_TYPE}[records]
+    if records == "store":
+        cloud.neutron.start_periodic_workers()
 
     def alive() -> bool | None:
-        shown = cloud.agent("OVN Metadata agent")
+        shown = cloud.agent(kind)
         return bool(shown["alive"]) if shown else None
 
-    wait_for(alive, "the agent to be alive", 30)
+    wait_for(alive, "the agent to be alive", 60)
+    assert cloud.agent("OVN Controller agent")
     cloud.ovn.hypervisor.processes["agent"].stop()
     wait_for(lambda: alive() is False, "the agent to be dead", 2 * AGENT_DOWN_TIME + 30)

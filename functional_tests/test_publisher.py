@@ -1,11 +1,13 @@
 """The service plugin in the real Neutron publishes what real API calls do to ports."""
 
+import json
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import pytest
 from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neutron
@@ -13,6 +15,8 @@ from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neu
 from lab.rig.process import stopped_process, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.neutron import ApiServer
+from ovs_metadata.publisher.agents import AGENT_TYPE
+from ovs_metadata.store.layout import agent_path
 from ovs_metadata.store.record import PortRecord, SubPort
 from ovs_metadata.store.zookeeper.session import OPERATION_TIMEOUT
 
@@ -254,6 +258,26 @@ def test_what_a_killed_worker_had_not_published_is_reconciled(
     deployment.wait_until_right(60)
     reconciling.kill(signal.SIGTERM)
     assert reconciling.wait() == 0
+
+
+def test_neutrons_list_of_agents_shows_ours_alive_and_dead(deployment: Deployment) -> None:
+    document = json.dumps({"version": "0.1.0", "enabled": True, "ports_served": 3}).encode()
+    announcement = deployment.store.announce(agent_path(HOSTS[0]), document)
+    reporting = deployment.neutron.start_periodic_workers()
+
+    def shown() -> dict[str, Any]:
+        query = f"agents?host={HOSTS[0]}&agent_type={quote(AGENT_TYPE)}"
+        found: list[dict[str, Any]] = deployment.api.call("GET", query)["agents"]
+        return found[0] if found else {}
+
+    wait_for(lambda: shown().get("alive"), "the agent to be alive", 60)
+    agent = shown()
+    assert (agent["binary"], agent["admin_state_up"]) == ("ovs-metadata-agent", True)
+    assert agent["configurations"] == json.loads(document)
+    announcement.close()
+    wait_for(lambda: not shown()["alive"], "the agent to be dead", 30)
+    reporting.kill(signal.SIGTERM)
+    assert reporting.wait() == 0
 
 
 def test_two_servers_at_once_end_in_the_right_state(deployment: Deployment) -> None:

@@ -1,15 +1,16 @@
 """The service plugin: `service_plugins = …,ovs_metadata` in neutron.conf. Any core plugin will do.
 
 Each of Neutron's processes loads it. In those that change ports, API workers and RPC workers, the
-callbacks hand changes to a `Publisher`, which has its own thread. The reconciliation is one of
-Neutron's workers, and runs in neutron-periodic-workers. No code here uses the store in a caller's
-thread, so a failure of the store fails no API call.
+callbacks hand changes to a `Publisher`, which has its own thread. The reconciliation and the report
+of agents are workers of Neutron, and run in neutron-periodic-workers. No code here uses the store
+in a caller's thread, so a failure of the store fails no API call.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from oslo_db import exception as db_exc
 from sqlalchemy import exc as sqlalchemy_exc
 
 from ovs_metadata.publisher import config
+from ovs_metadata.publisher.agents import AGENT_TYPE, AgentReporter
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, walk
 from ovs_metadata.publisher.ports import (
     FIELDS,
@@ -36,6 +38,7 @@ from ovs_metadata.publisher.ports import (
 )
 from ovs_metadata.publisher.publisher import Publisher
 from ovs_metadata.publisher.reconciliation import Reconciler
+from ovs_metadata.publisher.repeated import Repeated
 from ovs_metadata.publisher.tags import TagWatch
 from ovs_metadata.store import open_store
 from ovs_metadata.store.store import Store
@@ -76,8 +79,9 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
             registry.subscribe(self.subports_changed, resources.SUBPORTS, event, AFTER_DRIVERS)
             registry.subscribe(self.trunk_changed, resources.TRUNK, event, AFTER_DRIVERS)
         self._tags = TagWatch(self.tags_changed)
-        if settings.reconcile_interval:
-            self.add_worker(ReconciliationWorker(opener, settings.reconcile_interval))
+        down_time = cfg.CONF.agent_down_time
+        for each in workers(opener, settings.reconcile_interval, down_time):
+            self.add_worker(each)
 
     @classmethod
     def get_plugin_type(cls) -> str:
@@ -186,36 +190,57 @@ def _of_trunks(ports: Collection[Port]) -> list[Port]:
     return [of_trunk(port, parents) for port in ports]
 
 
-class ReconciliationWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron ships no types
-    """Runs a `Reconciler` in the process in which Neutron starts it, after the fork."""
+class DatabaseAgents:
+    """The agents as Neutron's database has them, through the core plugin: `NeutronAgents`."""
 
-    def __init__(self, opener: Callable[[], Store], interval: float) -> None:
+    def heartbeats(self) -> Mapping[str, datetime]:
+        """The last heartbeat of each of our agents, by host."""
+        found = directory.get_plugin().get_agents(
+            context.get_admin_context(), filters={"agent_type": [AGENT_TYPE]}
+        )
+        return {each["host"]: each["heartbeat_timestamp"] for each in found}
+
+    def heartbeat(self, state: dict[str, Any]) -> None:
+        """Have Neutron know an agent's state, as of now."""
+        directory.get_plugin().create_or_update_agent(context.get_admin_context(), state)
+
+
+class StoreWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron ships no types
+    """Repeats work with the store in the process in which Neutron starts it, after the fork."""
+
+    def __init__(self, desc: str, make: Callable[[], Repeated]) -> None:
         # 0: a thread of the process that has all such workers.
-        super().__init__(worker_process_count=0, desc="ovs_metadata reconciliation")
-        self._opener = opener
-        self._interval = interval
-        self._reconciler: Reconciler | None = None
+        super().__init__(worker_process_count=0, desc=f"ovs_metadata {desc}")
+        self._make = make
+        self._repeated: Repeated | None = None
 
     def start(self, **_options: Any) -> None:
-        """Begin to reconcile."""
+        """Begin."""
         super().start(desc=self.desc)
-        self._reconciler = Reconciler(
-            self._opener,
-            DatabasePorts(),
-            self._interval,
-            failures=FAILURES,
-        )
-        self._reconciler.start()
+        self._repeated = self._make()
+        self._repeated.start()
 
     def stop(self) -> None:
-        """Have the reconciliation end soon."""
-        if self._reconciler is not None:
-            self._reconciler.stop()
+        """Have it end soon."""
+        if self._repeated is not None:
+            self._repeated.stop()
 
     def wait(self) -> None:
         """Wait for its end."""
-        if self._reconciler is not None:
-            self._reconciler.wait()
+        if self._repeated is not None:
+            self._repeated.wait()
 
     def reset(self) -> None:
         """Nothing to do: a new configuration needs a restart of Neutron's processes."""
+
+
+def workers(
+    opener: Callable[[], Store], reconcile_interval: float, agent_down_time: float
+) -> list[StoreWorker]:
+    """What one process of the server does; an interval of 0 leaves the reconciliation out."""
+    agents = partial(AgentReporter, opener, DatabaseAgents(), agent_down_time, FAILURES)
+    reconciler = partial(Reconciler, opener, DatabasePorts(), reconcile_interval, FAILURES)
+    return [
+        StoreWorker("agents", agents),
+        *([StoreWorker("reconciliation", reconciler)] if reconcile_interval else []),
+    ]

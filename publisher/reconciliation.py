@@ -10,14 +10,13 @@ that process.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 
 from ovs_metadata.publisher.bulk import SyncResult, TooManyRemovals, synchronise
 from ovs_metadata.publisher.comparison import Action, PortSource
 from ovs_metadata.publisher.paging import PagingIgnored
-from ovs_metadata.store.errors import StoreError
+from ovs_metadata.publisher.repeated import Repeated
 from ovs_metadata.store.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -27,9 +26,6 @@ LOCK = "reconciliation"
 
 TOMBSTONE_AGE = 24 * 3600.0
 """Seconds after which no update of a deleted port can still be on its way."""
-
-RETRY_DELAY = 5.0
-"""Seconds after which a reconciliation that failed is tried again."""
 
 
 def reconcile(source: PortSource, store: Store, stop: threading.Event) -> SyncResult:
@@ -66,7 +62,7 @@ def reconcile(source: PortSource, store: Store, stop: threading.Event) -> SyncRe
     return result
 
 
-class Reconciler:
+class Reconciler(Repeated):
     """Reconciles from `start` to `stop`.
 
     Args:
@@ -83,70 +79,21 @@ class Reconciler:
         interval: float,
         failures: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._open_store = open_store
+        super().__init__("reconcile port records", open_store, interval, failures)
         self._source = source
-        self._interval = interval
-        self._failures: tuple[type[Exception], ...] = (StoreError, *failures)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name="ovs-metadata-reconciliation", daemon=True
-        )
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Have the thread end, soon."""
-        self._stop.set()
-
-    def wait(self) -> None:
-        """Wait for its end."""
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._reconcile_until_stopped()
-        finally:
-            if not self._stop.is_set():
-                LOG.error(
-                    "the reconciliation of port records has ended: restart this process",
-                    exc_info=True,
-                )
-
-    def _reconcile_until_stopped(self) -> None:
-        store: Store | None = None
-        first, failing = True, False
-        while not self._stop.is_set():
-            pause = self._interval * random.uniform(0.9, 1.1)  # noqa: S311 - keeps servers apart
-            try:
-                store = store or self._open_store()
-                held = self._turn(store)
-                if first and not held:
-                    pause = min(pause, RETRY_DELAY)
-                first, failing = first and not held, False
-            except PagingIgnored as error:
-                # Neutron will be no different in a few seconds.
-                LOG.error("cannot reconcile port records: %s", error)
-            except self._failures as error:
-                if not failing:
-                    LOG.warning("cannot reconcile port records: %s; trying again", error)
-                pause = min(pause, RETRY_DELAY)
-                failing = True
-            except Exception:
-                # A defect, ours or of what we use. Without this thread nothing would be repaired.
-                LOG.exception("cannot reconcile port records; trying again at the next interval")
-            self._stop.wait(pause)
-        if store is not None:
-            store.close()
-
-    def _turn(self, store: Store) -> bool:
+    def turn(self, store: Store) -> bool:
         """Reconcile; False if another server is at it."""
         with store.lock(LOCK) as held:
             if not held:
                 LOG.debug("another server is reconciling port records")
                 return False
-            result = reconcile(self._source, store, self._stop)
+            try:
+                result = reconcile(self._source, store, self.stopping)
+            except PagingIgnored as error:
+                # Neutron will be no different in a few seconds.
+                LOG.error("cannot reconcile port records: %s", error)
+                return True
         LOG.log(
             logging.WARNING if result.differences else logging.INFO,
             "port records reconciled: %d right, %d added, %d updated, %d removed, %d kept, "

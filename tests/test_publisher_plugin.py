@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -15,9 +16,11 @@ import pytest
 
 from lab.rig.process import wait_for
 from lab.stand_ins.neutron_port import make_port
-from ovs_metadata.publisher import reconciliation
+from ovs_metadata.publisher import repeated
 from ovs_metadata.publisher.ports import Change, record_of
 from ovs_metadata.store import open_store
+from ovs_metadata.store.layout import AGENTS, agent_path
+from ovs_metadata.store.store import Store
 
 PLUGIN = "ovs_metadata.publisher.plugin"
 TAGS = "ovs_metadata.publisher.tags"
@@ -49,6 +52,21 @@ class CorePlugin:
     def __init__(self) -> None:
         self.failures = 1
         self.known = [make_port(1)]
+        self.agents: dict[str, dict[str, Any]] = {}
+
+    def get_agents(self, _context: object, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+        if self.failures:
+            self.failures -= 1
+            raise PoolTimeout("QueuePool limit of size 5 overflow 10 reached")
+        return [
+            each for each in self.agents.values() if each["agent_type"] in filters["agent_type"]
+        ]
+
+    def create_or_update_agent(self, _context: object, state: dict[str, Any]) -> None:
+        self.agents[state["host"]] = {
+            **state,
+            "heartbeat_timestamp": datetime.now(timezone.utc).replace(tzinfo=None),
+        }
 
     def get_ports(self, _context: object, **query: Any) -> list[dict[str, Any]]:
         if self.failures:
@@ -129,20 +147,59 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         sys.modules.pop(each)
 
 
-def test_a_pool_without_a_free_connection_does_not_end_the_reconciliation(
-    plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconciliation, "RETRY_DELAY", 0.01)
+class Started:
+    """What a worker has started, which ends with the `with` block."""
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+
+    def __enter__(self) -> None:
+        self.worker.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.stop()
+        self.worker.wait()
+
+
+@pytest.fixture
+def workers(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The plugin's workers, by what they do; the store is a directory."""
+    monkeypatch.setattr(repeated, "RETRY_DELAY", 0.01)
     url = f"directory:{tmp_path / 'store'}"
-    worker = plugin.ReconciliationWorker(lambda: open_store(url), 3600)
-    worker.start()
-    try:
-        with contextlib.closing(open_store(url)) as store:
-            wait_for(lambda: list(store.port_ids()), "the record, after the failure")
-            assert store.get(make_port(1)["id"]) == record_of(make_port(1))
-    finally:
-        worker.stop()
-        worker.wait()
+    made = plugin.workers(lambda: open_store(url), 3600, 3600)
+    return {each.desc.removeprefix("ovs_metadata "): each for each in made}
+
+
+def test_an_interval_of_0_leaves_the_reconciliation_out(plugin: Any) -> None:
+    made = plugin.workers(lambda: None, 0, 75)
+    assert [each.desc for each in made] == ["ovs_metadata agents"]
+
+
+@pytest.fixture
+def store(workers: dict[str, Any], tmp_path: Path) -> Iterator[Store]:
+    assert workers
+    with contextlib.closing(open_store(f"directory:{tmp_path / 'store'}")) as opened:
+        yield opened
+
+
+def test_a_pool_without_a_free_connection_does_not_end_the_reconciliation(
+    workers: dict[str, Any], store: Store
+) -> None:
+    with Started(workers["reconciliation"]):
+        wait_for(lambda: list(store.port_ids()), "the record, after the failure")
+        assert store.get(make_port(1)["id"]) == record_of(make_port(1))
+
+
+def test_a_live_agent_is_reported_as_neutrons_own_are(
+    plugin: Any, workers: dict[str, Any], store: Store
+) -> None:
+    core = plugin.directory.get_plugin()
+    announcement = store.announce(agent_path("hypervisor-1"), b"{}")
+    wait_for(lambda: store.announced(AGENTS), "the announcement")
+    with Started(workers["agents"]):
+        wait_for(lambda: core.agents, "the agent in Neutron")
+    announcement.close()
+    assert core.agents["hypervisor-1"]["agent_type"] == "OVS metadata agent"
 
 
 CREATED, UPDATED = "after_create", "after_update"

@@ -13,7 +13,7 @@ import pytest
 
 from lab.rig.process import wait_for
 from lab.stand_ins.neutron_port import make_port
-from ovs_metadata.publisher import reconciliation
+from ovs_metadata.publisher import reconciliation, repeated
 from ovs_metadata.publisher.comparison import Action
 from ovs_metadata.publisher.paging import walk
 from ovs_metadata.publisher.ports import Port, record_of
@@ -188,7 +188,7 @@ def test_a_thread_that_is_ended_is_an_error(start: Start, caplog: pytest.LogCapt
     reconciler = start(Ports(), opener=opener)
     reconciler.wait()
     (logged,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-    assert "reconciliation of port records has ended" in logged.message
+    assert "does not reconcile port records any more" in logged.message
     assert "from outside" in caplog.text
 
 
@@ -199,7 +199,7 @@ def test_a_thread_that_is_stopped_ends_quietly(
     wait_for(lambda: list(store.port_ids()), "the first")
     reconciler.stop()
     reconciler.wait()
-    assert "no longer" not in caplog.text
+    assert "any more" not in caplog.text
 
 
 def test_a_core_plugin_without_pages_is_logged_and_does_not_end_the_thread(
@@ -237,7 +237,7 @@ def test_it_runs_at_the_start_and_at_each_interval(start: Start, store: Store) -
 def test_the_first_waits_for_another_server_to_be_done(
     start: Start, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(reconciliation, "RETRY_DELAY", 0.02)
+    monkeypatch.setattr(repeated, "RETRY_DELAY", 0.02)
     source = Ports(make_port(1))
     with store.lock(LOCK) as held, caplog.at_level(logging.DEBUG, reconciliation.__name__):
         assert held
@@ -254,7 +254,7 @@ def test_a_failure_is_logged_once_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(reconciliation, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(repeated, "RETRY_DELAY", 0.01)
     outage = iter(range(2))
 
     def opener() -> Store:
