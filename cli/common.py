@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ NOT_FOUND = 4
 
 WAIT = 10.0
 """Seconds a command waits for the store to answer."""
+
+SILENCE = 1.0
+"""Seconds after which a command shows that it waits."""
 
 output_format = click.option(
     *("-f", "--format", "output"),
@@ -80,8 +84,21 @@ class CliContext:
 
             return open_store(self.store)
         config = self.load_config()
+        url = self.store or config.store_url
+        with waiting(f"waiting up to {WAIT:g} s for the store at {url}"):
+            return open_configured_store(config, url=self.store, wait=WAIT)
 
-        return open_configured_store(config, url=self.store, wait=WAIT)
+
+@contextlib.contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Print a message on standard error if the block takes longer than `SILENCE`."""
+    timer = threading.Timer(SILENCE, echo, [message], {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def counted(number: int, noun: str) -> str:

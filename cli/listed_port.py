@@ -85,3 +85,22 @@ class ListedPort:
     def _why_no_record(self) -> str:
         state = self.state
         return f"malformed: {state.reason}" if isinstance(state, MalformedRecord) else "no record"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedInterface:
+    """An interface of this host that claims a port and is refused."""
+
+    interface: str
+    reason: str
+
+    def document(self) -> dict[str, str]:
+        """Return the interface and the reason."""
+        return {"interface": self.interface, "refused": self.reason}
+
+    def cells(self, show_all: bool) -> list[str | Sequence[str]]:
+        """Return the cells of `COLUMNS`, the interface in place of the port."""
+        cells: list[str | Sequence[str]] = [""] * (len(COLUMNS) + (len(LONG) if show_all else 0))
+        cells[0] = self.interface
+        cells[COLUMNS.index("last answer")] = f"refused: {self.reason}"
+        return cells

@@ -3,7 +3,7 @@
 A deployment's records are Neutron's business, and are published by its service plugin.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -17,7 +17,7 @@ from ovs_metadata.cli.common import (
     echo,
 )
 from ovs_metadata.cli.lazy import LazyGroup
-from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort
+from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort, RefusedInterface
 from ovs_metadata.cli.listing import Listing, listing_options, record_options
 from ovs_metadata.cli.port_status import record_in
 from ovs_metadata.host.config import OVN, Config
@@ -154,11 +154,11 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
     """Show all port records, and what the agent of this host knows of them.
 
     That is ofport, port address, requests and the last answer of the ports on this host. Ports here
-    that have no record are shown, too. Records that cannot be used are shown with
-    the reason. Where records come from OVN's southbound database, only ports on this host are
-    shown.
+    that have no record are shown, too, and interfaces that are refused. Records that cannot be used
+    are shown with the reason. Where records come from OVN's southbound database, only ports on this
+    host are shown.
     """
-    ports_here, silence = _ports_here(cli)
+    ports_here, refused, silence = _ports_here(cli)
     if here and silence:
         raise CommandError(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with cli.open_store() as store:
@@ -168,10 +168,11 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
         elif not here:
             found = dict(store.records())
         found |= _states(cli, store, ports_here.keys() - found.keys())
-    listed = [
+    listed: list[ListedPort | RefusedInterface] = [
         ListedPort(port_id, state, ports_here.get(port_id))
         for port_id, state in sorted(found.items())
     ]
+    listed += refused
     listing.show(
         COLUMNS + (LONG if show_all else []),
         (row.cells(show_all) for row in listed),
@@ -245,10 +246,14 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
         )
 
 
-def _ports_here(cli: CliContext) -> tuple[Mapping[str, dict[str, Any]], str]:
-    """What the agent of this host says of its ports, by port ID; or why it says nothing."""
+def _ports_here(
+    cli: CliContext,
+) -> tuple[Mapping[str, dict[str, Any]], Sequence[RefusedInterface], str]:
+    """What the agent of this host reports: its ports by ID, and what it refuses; or why nothing."""
     try:
         answer = ask(cli.load_config().admin_socket, "/ports")
     except (AgentUnreachable, CommandError) as error:
-        return {}, str(error)
-    return {port["port_id"]: port for port in answer["ports"]}, ""
+        return {}, (), str(error)
+    # An agent of an earlier release does not report what it refuses.
+    refused = [RefusedInterface(**each) for each in answer.get("refused", ())]
+    return {port["port_id"]: port for port in answer["ports"]}, refused, ""

@@ -214,6 +214,19 @@ def test_an_unreachable_store_has_an_exit_status_of_its_own(
     assert "no ZooKeeper answers at 127.0.0.1" in one_line(result)
 
 
+def test_a_command_that_waits_for_the_store_shows_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ovs_metadata.cli.common.WAIT", 0.3)
+    monkeypatch.setattr("ovs_metadata.cli.common.SILENCE", 0.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"zookeeper://127.0.0.1:{silent.getsockname()[1]}"
+        result = click.testing.CliRunner().invoke(main, ["--store", url, "port", "list"])
+    first, *_ = result.stderr.splitlines()
+    assert first == f"waiting up to 0.3 s for the store at {url}"
+    assert result.stdout == ""
+
+
 def test_the_configured_store_is_used(command: Command, tmp_path: Path) -> None:
     command.store.put(record())
     config = tmp_path / "agent.conf"

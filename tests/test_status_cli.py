@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,9 +64,16 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
 
 @contextlib.contextmanager
-def agent(listen: Listen, *, problems: tuple[str, ...] = (), host: str = "cn-1") -> Iterator[None]:
+def agent(
+    listen: Listen,
+    *,
+    problems: tuple[str, ...] = (),
+    host: str = "cn-1",
+    refused: Mapping[str, str] | None = None,
+) -> Iterator[None]:
     """The admin listener of an agent that serves one port, has one pending, and Nova failing."""
     statistics = HostStatistics()
+    statistics.refused = refused or {}
     port_id = record(2).port_id
     statistics.table_changed(
         {
@@ -189,6 +196,18 @@ def test_port_list_joins_records_and_what_the_agent_knows(command: Command) -> N
     assert (of_mine["ofport"], of_mine["requests"], of_mine["last_status"]) == (5, 1, 429)
     assert {each["port_id"] for each in here} == {record(2).port_id, WITHOUT_RECORD}
     assert record(2).mac_address in wide
+
+
+def test_port_list_has_the_interfaces_that_are_refused(command: Command) -> None:
+    why = "2 interfaces claim port 7"
+    with agent(command.listen, refused={"tap-b": why, "tap-a": why}):
+        text = command("port", "list", "--here", "--max-width", "0").stdout
+        documents = json.loads(command("port", "list", "--format", "json").stdout)
+        command("port", "list", "--long", "--format", "csv")
+    rows = [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("tap-")]
+    assert [row[0] for row in rows] == ["tap-a", "tap-b"]
+    assert f"refused: {why}" in rows[0][1]
+    assert {"interface": "tap-a", "refused": why} in documents
 
 
 def test_port_list_without_an_agent_shows_the_records_and_the_reason(command: Command) -> None:

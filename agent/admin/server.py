@@ -33,7 +33,7 @@ from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.limited_listener import LimitedListener
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView, HostStatus
+from ovs_metadata.agent.admin.status import AgentView, HostStatus, refused_ports
 from ovs_metadata.host.listen import Listen, UnixSocket
 
 LOG = logging.getLogger(__name__)
@@ -190,7 +190,8 @@ class _Ports(_AdminHandler):
         self._statistics = statistics
 
     def get(self) -> None:
-        self.write({"ports": self._statistics.ports()})
+        refused = refused_ports(self._statistics)
+        self.write({"ports": self._statistics.ports(), "refused": refused})
 
 
 class _Status(_AdminHandler):

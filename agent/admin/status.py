@@ -118,10 +118,7 @@ class HostStatus:
             "workers": len(statistics.workers),
             "connections": sum(worker.connections for worker in statistics.workers.values()),
             "ports": statistics.ports_by_state(),
-            "refused": [
-                {"interface": interface, "reason": reason}
-                for interface, reason in sorted(statistics.refused.items())
-            ],
+            "refused": refused_ports(statistics),
             "endpoints": endpoints(statistics.workers.values()),
             "requests": statistics.totals.total,
             "recent": recent(self.history.last(RECENT)),
@@ -130,6 +127,14 @@ class HostStatus:
                 for error in list(self._errors.errors)
             ],
         }
+
+
+def refused_ports(statistics: HostStatistics) -> list[dict[str, str]]:
+    """The interfaces that are refused, and why, by name."""
+    return [
+        {"interface": interface, "reason": reason}
+        for interface, reason in sorted(statistics.refused.items())
+    ]
 
 
 def endpoints(workers: Iterable[WorkerState]) -> list[dict[str, Any]]:
