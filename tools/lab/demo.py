@@ -29,7 +29,10 @@ NOVA_PORT = 8775
 META_DATA = "/openstack/latest/meta_data.json"
 URL = f"http://169.254.169.254{META_DATA}"
 
-SWITCH = "'agent.openstack.metadata.enabled : false'"
+SECRET_KEY = "agent.openstack.metadata.shared_secret"  # noqa: S105 - its name
+
+COMMANDS = ("ovs-metadata", "mn-conf")
+"""Commands that the demonstration makes for its hypervisor, in its directory."""
 
 TWIN = {"mac": "fa:16:3e:11:11:11", "address": "10.0.0.5/24"}
 THIRD = {"mac": "fa:16:3e:33:33:33", "address": "10.0.0.7/24"}
@@ -44,6 +47,7 @@ class Demo:
         self.failures = 0
         self.hypervisor = Hypervisor(PREFIX, root=ROOT)
         self._colour = sys.stdout.isatty()
+        self._commands: dict[str, Path] = {}
 
     def run(self) -> int:
         """Show everything; returns the exit status."""
@@ -87,6 +91,7 @@ class Demo:
                 )
         self._start_nova(outside)
         hypervisor.configure()
+        self._write_commands()
         with self._step("the agent: metadata port, flows, proxy workers"):
             hypervisor.start_agent()
         with self._step("port records, and the guests plugged into the bridge"):
@@ -116,73 +121,90 @@ class Demo:
     # What there is to see.
 
     def _show_identities(self) -> None:
-        self._title("Each guest asks who it is")
+        self._title("Each guest asks http://169.254.169.254/ who it is")
         for guest in self.hypervisor.guests:
-            self._ask(guest, f"ip netns exec {guest.name} curl {URL}")
+            self._ask(guest, f"from {guest.ip}, {guest.mac}")
 
     def _show_forgery(self) -> None:
         liar, victim, *_ = self.hypervisor.guests
         self._title(f"{liar.name} lies about who it is, and still gets its own name")
         claim = f"X-Instance-ID: {victim.instance_id}"
-        self._ask(
-            *(liar, f"ip netns exec {liar.name} curl -H '{claim}' {URL}"),
-            *("--header", claim),
-        )
+        self._ask(liar, claim, "--header", claim)
         victims_address = self.hypervisor.port_address(victim)
         for source in ("10.0.0.250", victims_address):
             liar.run("ip", "addr", "add", f"{source}/32", "dev", "eth0")
-            self._ask(
-                *(liar, f"ip netns exec {liar.name} curl --interface {source} {URL}"),
-                *("--interface", source),
-            )
+            self._ask(liar, f"from {source}", "--interface", source)
             liar.run("ip", "addr", "del", f"{source}/32", "dev", "eth0")
 
-    def _ask(self, guest: Guest, command: str, *options: str) -> None:
-        print(f"\n{self._dim('#')} {command}")
+    def _ask(self, guest: Guest, how: str, *options: str) -> None:
         status, body = guest.curl(META_DATA, *options)
-        if status != 200:
-            self._check(f"answered {status or 'not at all'}", good=False)
-            return
-        document = json.loads(body)
-        shown = {key: document.get(key) for key in ("uuid", "name", "hostname", "project_id")}
-        print(json.dumps(shown, indent=2))
-        good = document["uuid"] == guest.instance_id
-        self._check(f"{guest.name} is instance {guest.instance_id}", good=good)
+        document = json.loads(body) if status == 200 else {}
+        name = document.get("name") or f"status {status}"
+        good = document.get("uuid") == guest.instance_id
+        self.failures += not good
+        print(f"  {guest.name:10}  {how:51}  {name} {'OK' if good else 'WRONG'}")
 
     def _show_flows(self) -> None:
-        self._title("The flows behind it")
-        print(f"{self._dim('#')} {self._flows_command()}")
-        print(self.hypervisor.flows().rstrip())
+        if self.options.flows:
+            self._title(self._flows_command())
+            print(self.hypervisor.flows().rstrip())
+            return
+        first = self.hypervisor.guests[0]
+        self._title(f"Its packets, and the flows they met: ovs-metadata flows {first.tap}")
+        shown = json.loads(self._ovs_metadata("flows", "--format", "json", first.tap))
+        for flow in (each for port in shown["ports"] for each in port["flows"]):
+            if flow["packets"]:
+                print(f"  {flow['packets']:10}  {flow['does']}")
 
     def _flows_command(self) -> str:
         bridge = self.hypervisor.ovs.mgmt(self.hypervisor.bridge)
         return f"ovs-ofctl -O OpenFlow13 --names dump-flows {bridge} {OURS}"
 
     def _conclude(self) -> None:
-        print()
+        verdict = self._ovs_metadata("doctor").splitlines()[0]
+        self._title(f"ovs-metadata doctor: {verdict}")
         if self.failures:
             print(f"{self.failures} answers were not as they should be. Everything there is:")
             print(self.hypervisor.report())
         else:
             print("Every guest got its own identity, whatever it claimed.")
 
+    def _ovs_metadata(self, *arguments: str) -> str:
+        return run(self._commands["ovs-metadata"], *arguments, check=False)
+
+    def _write_commands(self) -> None:
+        """Make commands that are about this hypervisor, for people and for this program."""
+        host = self.hypervisor
+        for name in COMMANDS:
+            script = host.root / name
+            command = Path(sys.executable).parent / name
+            script.write_text(
+                "#!/bin/sh\n"
+                f"exec nsenter --net=/run/netns/{host.namespace} "
+                f'{command} --config {host.config} "$@"\n'
+            )
+            script.chmod(0o755)
+            self._commands[name] = script
+
     def _say_what_to_try(self) -> None:
         host = self.hypervisor
-        in_host = f"nsenter --net=/run/netns/{host.namespace}"
-        command = Path(sys.executable).parent / "ovs-metadata"
-        mn_conf = f"{command.with_name('mn-conf')} --config {host.config}"
+        ours, mn_conf = self._commands.values()
+        guest = host.guests[0]
         self._title("It stays up until Ctrl-C. Things to try:")
         for what, how in (
-            ("ask as a guest", f"ip netns exec {host.guests[0].name} curl -i {URL}"),
-            ("look at the flows", self._flows_command()),
-            ("look at the bridge", f"ovs-vsctl --db={host.ovs.connection} show"),
-            ("see the port records", f"{in_host} {command} --store {host.store_url} port list"),
-            ("see the configuration", f"{in_host} {mn_conf} dump -h {host.prefix}"),
-            ("switch it off on this host", f"{in_host} {mn_conf} set {SWITCH}"),
-            ("delete all flows, and see them come back", self._delete_command()),
-            ("read the logs", f"less {host.root}/*.log {host.ovs.root}/*.log"),
+            ("ask as a guest", f"ip netns exec {guest.name} curl -i {URL}"),
+            ("the hypervisor at a glance", f"{ours} status"),
+            ("its ports", f"{ours} port list"),
+            ("a port's flows", f"{ours} flows {guest.tap}"),
+            ("as Open vSwitch has them", self._flows_command()),
+            ("delete them; they come back", self._delete_command()),
+            ("the configuration", f"{mn_conf} dump -h {host.prefix}"),
+            ("the logs", f"less {host.root}/*.log {host.ovs.root}/*.log"),
+            ("break it", f"{mn_conf} set '{SECRET_KEY} : \"wrong\"'"),
+            ("find out what is wrong", f"{ours} doctor"),
+            ("mend it", f"{mn_conf} unset {SECRET_KEY}"),
         ):
-            print(f"  {what + ':':42} {how}")
+            print(f"{what}:\n  {how}")
         sys.stdout.flush()
 
     def _delete_command(self) -> str:
@@ -205,15 +227,8 @@ class Demo:
             raise
         print(f"{time.monotonic() - started:.1f} s", flush=True)
 
-    def _check(self, what: str, *, good: bool) -> None:
-        self.failures += not good
-        print(("OK: " if good else "WRONG, it should be: ") + what)
-
     def _title(self, text: str) -> None:
         print(f"\n\033[1m{text}\033[0m" if self._colour else f"\n{text}")
-
-    def _dim(self, text: str) -> str:
-        return f"\033[2m{text}\033[0m" if self._colour else text
 
     def _close(self) -> None:
         # From here on nothing may interrupt the cleaning up.
@@ -248,6 +263,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--once", action="store_true", help="show it, take it down; exit 1 if anything was wrong"
+    )
+    parser.add_argument(
+        "--flows", action="store_true", help="show all flows, as Open vSwitch has them"
     )
     parser.add_argument(
         *("--store",),
