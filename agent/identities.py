@@ -9,12 +9,12 @@ import hmac
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
-from ovs_metadata.host.address import IpVersion, port_address, why_unservable
+from ovs_metadata.host.address import IpVersion, ofport_at, port_address, why_unservable
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
-"""Both port addresses of an ofport belong to the same instance."""
+"""Both port addresses of a place belong to the same instance."""
 
 
 class Identities:
@@ -38,26 +38,26 @@ class Identities:
         """
         before, self._kept = self._kept, {}
         table: dict[str, Entry] = {}
-        for ofport, port_id in host_ports.pending.items():
-            entry = Pending(port_id, host_ports.pending_reasons[ofport])
-            table |= dict.fromkeys(addresses_of(ofport), entry)
-        for ofport, port in host_ports.served.items():
-            is_stale = ofport in stale
-            kept = before.get(ofport)
+        for place, port_id in host_ports.pending.items():
+            entry = Pending(port_id, host_ports.pending_reasons[place])
+            table |= dict.fromkeys(addresses_of(place), entry)
+        for place, port in host_ports.served.items():
+            is_stale = port.ofport in stale
+            kept = before.get(place)
             if kept is None or (kept.port, kept.secret, kept.is_stale) != (port, secret, is_stale):
                 made = _stale(port) if is_stale else _entry(port, secret)
-                kept = _Kept(port, secret, is_stale, addresses_of(ofport), made)
-            self._kept[ofport] = kept
+                kept = _Kept(port, secret, is_stale, addresses_of(place), made)
+            self._kept[place] = kept
             for address in kept.addresses:
                 table[address] = kept.entry
         return table
 
 
-def addresses_of(ofport: int) -> tuple[str, ...]:
-    """The port addresses of an ofport: both belong to the same instance. It may have none."""
-    if why_unservable(ofport):
+def addresses_of(place: int) -> tuple[str, ...]:
+    """The port addresses of a place: both belong to the same instance. It may have none."""
+    if why_unservable(ofport_at(place)):
         return ()
-    return tuple(port_address(ofport, version) for version in _VERSIONS)
+    return tuple(port_address(place, version) for version in _VERSIONS)
 
 
 def identity_table(host_ports: HostPorts, secret: bytes) -> dict[str, Entry]:

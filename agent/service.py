@@ -36,7 +36,7 @@ from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.withdrawal import withdraw_hooks
-from ovs_metadata.host.address import IpVersion
+from ovs_metadata.host.address import IpVersion, ofport_at
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
@@ -252,7 +252,9 @@ class Service:
         fresh = self._stale.take_fresh()
         if fresh:
             # Connections from these ofports may belong to another port, so they are closed.
-            closed = {address for ofport in fresh for address in addresses_of(ofport)}
+            places = (*host_ports.pending, *host_ports.served)
+            behind = [place for place in places if ofport_at(place) in fresh]
+            closed = {address for place in behind for address in addresses_of(place)}
             others = {address: each for address, each in table.items() if address not in closed}
             self._workers.update(others)
         self._workers.update(table)

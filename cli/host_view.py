@@ -13,11 +13,12 @@ from ovs_metadata.cli.common import UNREACHABLE, CliContext, CommandError
 from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.join import HostPorts, Records, join_ports, with_instances
+from ovs_metadata.host.join import HostPorts, Records, join_ports
 from ovs_metadata.host.option_documents import read_option_documents
 from ovs_metadata.host.option_policy import effective_policy
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
-from ovs_metadata.host.records import read_records
+from ovs_metadata.host.records import read_records_here
+from ovs_metadata.host.trunks import with_instances, with_sub_ports
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
@@ -122,11 +123,11 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
     All commands read this host's ports here, so that they report the same status of each.
     """
     port_ids = {each.port_id for each in bridge.interfaces if each.port_id is not None}
-    read: Records = read_records(config, store, port_ids)
+    read = read_records_here(config, store, port_ids)
     records = with_instances(read, port_ids)
     documents = read_option_documents(store, read.values())
     host_ports = join_ports(bridge.interfaces, read, _option_policy(config, store), documents)
-    statuses = port_statuses(bridge.interfaces, records, host_ports)
+    statuses = port_statuses(with_sub_ports(bridge.interfaces, read), records, host_ports)
     return Host(config, bridge, host_ports, statuses, records, read)
 
 

@@ -45,7 +45,7 @@ class PortStatus:
     def title(self) -> str:
         """A name for operators, in one phrase."""
         port = f"port {self.port_id}, " if self.port_id else ""
-        return f"{port}interface {self.interface.name}"
+        return f"{port}interface {self.interface.title}"
 
     def document(self) -> dict[str, object]:
         """For JSON: the port, where it is, whether it is served, and why not."""
@@ -54,6 +54,7 @@ class PortStatus:
             "instance": self.instance,
             "interface": self.interface.name,
             "ofport": self.interface.ofport,
+            "vlan": self.interface.vlan,
             "fixed_ips": list(self.record.fixed_ips) if self.record else [],
             "served": self.reason is None,
             "why_not": self.reason,
@@ -63,11 +64,16 @@ class PortStatus:
 def port_statuses(
     interfaces: Iterable[Interface], records: Records, host_ports: HostPorts
 ) -> list[PortStatus]:
-    """The status of every interface, by ofport."""
+    """The status of every interface, by ofport and VLAN."""
     # Only whether there are identities matters here, so any secret will do to sign them.
     identities = identity_table(host_ports, b"")
     found = [_port_status(interface, records, host_ports, identities) for interface in interfaces]
-    return sorted(found, key=lambda each: (each.interface.ofport or 0, each.interface.name))
+    return sorted(found, key=_order)
+
+
+def _order(status: PortStatus) -> tuple[int, int, str]:
+    interface = status.interface
+    return interface.ofport or 0, interface.vlan, interface.name
 
 
 def _port_status(
@@ -76,9 +82,9 @@ def _port_status(
     port_id = interface.port_id
     state = records.get(port_id) if port_id else None
     record = record_in(state)
-    served = host_ports.served.get(interface.ofport or 0)
+    served = host_ports.served.get(interface.place or 0)
     if served and served.interface == interface.name:
-        entry = identities[port_address(served.ofport)]
+        entry = identities[port_address(served.place)]
         reason = entry.reason if isinstance(entry, Pending) else None
         return PortStatus(interface, port_id, record, served, reason)
     malformed = state if isinstance(state, MalformedRecord) else None
@@ -87,8 +93,8 @@ def _port_status(
         port_id,
         record,
         reason=_reason(interface, record or malformed, host_ports),
-        is_instance_port=interface.name in host_ports.refused
-        or interface.ofport in host_ports.pending,
+        is_instance_port=interface.title in host_ports.refused
+        or interface.place in host_ports.pending,
     )
 
 
@@ -96,8 +102,8 @@ def _reason(
     interface: Interface, record: PortRecord | MalformedRecord | None, host_ports: HostPorts
 ) -> str:
     """The first reason."""
-    if interface.name in host_ports.refused:
-        return host_ports.refused[interface.name]
+    if interface.title in host_ports.refused:
+        return host_ports.refused[interface.title]
     if not interface.iface_id:
         return "it has no external_ids:iface-id, so it belongs to no Neutron port"
     if isinstance(record, PortRecord) and not may_be_served(record):
@@ -107,7 +113,7 @@ def _reason(
     if interface.tag == DEAD_VLAN:
         return f"it is on the dead VLAN (tag {DEAD_VLAN}): Neutron has not wired it yet"
     reason = host_ports.pending_reasons.get(
-        interface.ofport,
+        interface.place or 0,
         "it has neither a record nor external_ids:vm-uuid, so it is not an instance's",
     )
     return f"{reason}: {record.reason}" if isinstance(record, MalformedRecord) else reason
@@ -135,9 +141,11 @@ def chosen(every: Iterable[PortStatus], selector: str) -> list[PortStatus]:
 def is_named(interface: Interface, record: PortRecord | None, selector: str) -> bool:
     """Whether a selector names this port.
 
-    It may be the port's or its instance's UUID, the interface's name, or a fixed IP.
+    It may be the port's or its instance's UUID, a fixed IP, or the name of the interface, which is
+    not that of a sub-port behind it.
     """
-    names = (interface.name, interface.port_id, interface.vm_uuid, record and record.device_id)
+    name = None if interface.vlan else interface.name
+    names = (name, interface.port_id, interface.vm_uuid, record and record.device_id)
     if selector.lower() in {name.lower() for name in names if name}:
         return True
     return record is not None and canonical_address(selector) in record.fixed_ips

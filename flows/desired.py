@@ -58,6 +58,7 @@ def desired_flows(
             each.options.options.hop_limit,
         )
         for each in host_ports.served.values()
+        if not each.vlan
     )
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 

@@ -8,6 +8,7 @@ A place is where a port's frames come in, as one number: the VLAN times 65536, p
 of a port with an interface of its own is its ofport.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from netaddr import EUI, IPAddress, mac_unix_expanded
@@ -23,6 +24,12 @@ PORT_NETWORK_IPV6 = "fe80::a9fe:0/112"
 SUBPORT_NETWORK_IPV4 = "240.0.0.0/4"
 SUBPORT_NETWORK_IPV6 = "fe80::a9fe:0:0/96"
 """The port addresses of sub-ports. No host has an address of 240.0.0.0/4 (RFC 1112, section 4)."""
+
+PORT_NETWORKS: Mapping[IpVersion, tuple[str, str]] = {
+    4: (PORT_NETWORK_IPV4, SUBPORT_NETWORK_IPV4),
+    6: (PORT_NETWORK_IPV6, SUBPORT_NETWORK_IPV6),
+}
+"""All port addresses: of ports with an interface of their own, and of sub-ports."""
 
 _FIRST = {
     4: int(IPAddress("169.254.0.0")),

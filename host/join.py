@@ -5,12 +5,13 @@ from its own view of OVSDB and the store.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from ovs_metadata.host.address import why_unservable
+from ovs_metadata.host.address import ofport_at, place_of, why_unservable
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, OptionDocuments
+from ovs_metadata.host.trunks import with_instances, with_sub_ports
 from ovs_metadata.metadata_options import (
     DEFAULT_OPTIONS,
     DEFAULT_POLICY,
@@ -36,7 +37,8 @@ class Interface:
 
     `ofport` is None until ovs-vswitchd has set it, -1 when it could not add the port;
     `ofport_request` is the requested ofport. `tag` is the VLAN tag of the interface's OVS Port.
-    `attached_mac` is the MAC of the instance's device, according to Nova.
+    `attached_mac` is the MAC of the instance's device, according to Nova. `vlan` is that of a
+    sub-port behind the interface, 0 for the interface itself.
     """
 
     name: str
@@ -46,12 +48,24 @@ class Interface:
     tag: int | None = None
     ofport_request: int | None = None
     attached_mac: str | None = None
+    vlan: int = 0
     port_id: str | None = field(init=False)
     """The Neutron port that `iface_id` names, in canonical form; None when it names none."""
 
     def __post_init__(self) -> None:
         """Read `iface_id` once, not at each change of any port."""
         object.__setattr__(self, "port_id", _canonical_uuid(self.iface_id or ""))
+
+    @property
+    def place(self) -> int | None:
+        """Where the port's frames come in (host/address.py), if it has an ofport."""
+        ofport = self.ofport
+        return place_of(ofport, self.vlan) if ofport and ofport > 0 else ofport
+
+    @property
+    def title(self) -> str:
+        """Its name for operators."""
+        return f"{self.name} VLAN {self.vlan}" if self.vlan else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,12 @@ class ServedPort:
     record: PortRecord
     vm_uuid: str | None = None
     options: EffectiveOptions = DEFAULT_OPTIONS
+    vlan: int = 0
+
+    @property
+    def place(self) -> int:
+        """Where its frames come in, see host/address.py."""
+        return place_of(self.ofport, self.vlan)
 
     @property
     def disagreement(self) -> str | None:
@@ -86,11 +106,11 @@ Records = Mapping[str, PortState]
 class HostPorts:
     """The outcome of a join.
 
-    served: by ofport. pending: port ID by ofport, for interfaces whose record is not there yet
+    served: by place. pending: port ID by place, for interfaces whose record is not there yet
     (missing, or malformed), whose port is bound to another chassis, and for those that are about to
-    get another number. undecided: the pending ofports whose record has not been reported yet, or
+    get another number. undecided: the pending places whose record has not been reported yet, or
     whose options.
-    refused: the reason, by interface name. pending_reasons: why a port is pending, by ofport.
+    refused: the reason, by interface title. pending_reasons: why a port is pending, by place.
     Both are words for operators.
     """
 
@@ -134,6 +154,7 @@ def join_ports(
     refused: dict[str, str] = {}
     interfaces = list(interfaces)
     moving = _being_renumbered(interfaces)
+    interfaces = with_sub_ports(interfaces, records)
     claimed = [
         interface
         for interface in interfaces
@@ -154,7 +175,7 @@ def join_ports(
     for interface in claimed:
         port_id = interface.port_id
         if port_id is None:
-            refused[interface.name] = (
+            refused[interface.title] = (
                 f"external_ids:iface-id {interface.iface_id!r} is not a port UUID"
             )
             continue
@@ -162,37 +183,39 @@ def join_ports(
         if isinstance(record, PortRecord) and not may_be_served(record):
             continue
         if claims[port_id] > 1:
-            refused[interface.name] = (
+            refused[interface.title] = (
                 f"{claims[port_id]} interfaces claim port {port_id}: none of them is served "
                 "until only one does"
             )
         elif interface.ofport is not None and interface.tag != DEAD_VLAN:
+            place = place_of(interface.ofport, interface.vlan)
             reason = why_unservable(interface.ofport)
             if reason:
-                refused[interface.name] = reason
+                refused[interface.title] = reason
             elif (
                 isinstance(record, PortRecord)
                 and interface.ofport not in moving
                 and (others := levels[port_id]) is not None
             ):
-                served[interface.ofport] = ServedPort(
+                served[place] = ServedPort(
                     interface.ofport,
                     interface.name,
                     record,
                     interface.vm_uuid,
                     _options(record, policy, others, usual),
+                    interface.vlan,
                 )
             else:
-                pending[interface.ofport] = port_id
+                pending[place] = port_id
     unread = {port_id for port_id, others in levels.items() if others is None}
     undecided = frozenset(
-        ofport
-        for ofport, port_id in pending.items()
-        if port_id not in records or (port_id in unread and ofport not in moving)
+        place
+        for place, port_id in pending.items()
+        if port_id not in records or (port_id in unread and ofport_at(place) not in moving)
     )
     reasons = {
-        ofport: NO_OPTIONS if port_id in unread else _why_pending(port_id, records)
-        for ofport, port_id in pending.items()
+        place: NO_OPTIONS if port_id in unread else _why_pending(port_id, records)
+        for place, port_id in pending.items()
     }
     return HostPorts(served, pending, undecided, refused, reasons)
 
@@ -248,36 +271,6 @@ def is_instances(record: PortState) -> bool:
     return isinstance(record, PortRecord) and (
         record.device_owner.startswith(COMPUTE) or record.device_owner == SUBPORT
     )
-
-
-def with_instances(records: Records, followed: Collection[str | None]) -> Records:
-    """The records; those of sub-ports with the instance and the project of their parent port.
-
-    A sub-port has no record (None) if its parent is not an instance's port on this host. It is
-    absent until the store has reported a followed parent.
-    """
-    subports = {
-        port_id: state
-        for port_id, state in records.items()
-        if isinstance(state, PortRecord) and state.device_owner == SUBPORT
-    }
-    if not subports:
-        return records
-    found = dict(records)
-    for port_id, subport in subports.items():
-        parent = records.get(subport.device_id)
-        if isinstance(parent, PortRecord) and parent.device_owner.startswith(COMPUTE):
-            found[port_id] = replace(
-                subport,
-                device_id=parent.device_id,
-                project_id=parent.project_id,
-                device_owner=parent.device_owner,
-            )
-        elif subport.device_id in records or subport.device_id not in followed:
-            found[port_id] = None
-        else:
-            del found[port_id]
-    return found
 
 
 def _being_renumbered(interfaces: Iterable[Interface]) -> set[int]:

@@ -14,6 +14,7 @@ from ovs_metadata.host.join import HostPorts, is_instances, join_ports
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, Documents, OptionFollower
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 from ovs_metadata.host.records import Records
+from ovs_metadata.host.trunks import sub_port_ids
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.interface import MalformedRecord, PortState
@@ -62,6 +63,7 @@ class PortWatcher:
         self._bridge_name = bridge
         self._lock = threading.Lock()
         self._bridge: Bridge | None = None
+        self._plugged: frozenset[str] = frozenset()
         self._followed: frozenset[str] = frozenset()
         self._records: dict[str, PortState] = {}
         self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
@@ -167,13 +169,28 @@ class PortWatcher:
         with self._lock:
             self._bridge = bridge
             self._agreed = None
-            self._followed = port_ids
-            self._records = {
-                port_id: record for port_id, record in self._records.items() if port_id in port_ids
-            }
-        self._follower.set_ports(port_ids)
+            self._plugged = port_ids
+        self._follow_records()
         self._follow_options()
         self._on_change()
+
+    def _follow_records(self) -> None:
+        """Follow the records of the plugged ports, and of the sub-ports that those name."""
+        wanted = None
+        while True:
+            with self._lock:
+                if wanted is self._followed:
+                    return
+                parents = (self._records.get(port_id) for port_id in self._plugged)
+                wanted = self._followed = self._plugged | sub_port_ids(parents)
+                self._records = {
+                    port_id: record
+                    for port_id, record in self._records.items()
+                    if port_id in wanted
+                }
+            # Without the lock: the follower may be waiting for it. Meanwhile another thread may
+            # have decided otherwise, and been first.
+            self._follower.set_ports(wanted)
 
     def _follow_options(self) -> None:
         """Follow the options of the present records' networks and projects."""
@@ -189,9 +206,13 @@ class PortWatcher:
             LOG.error("port %s is not served: %s", port_id, record)
         with self._lock:
             # A report of a port that has just left is dropped: it may be old when the port returns.
-            if port_id in self._followed:
+            known = port_id in self._followed
+            before = sub_port_ids([self._records.get(port_id)])
+            if known:
                 self._records[port_id] = record
                 self._agreed = None
+        if known and before != sub_port_ids([record]):
+            self._follow_records()
         self._follow_options()
         self._on_change()
 

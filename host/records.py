@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ovs_metadata.host.config import OVN, Config
+from ovs_metadata.host.trunks import sub_port_ids
 from ovs_metadata.store.interface import Follower, Listener, PortState
 from ovs_metadata.store.snapshot import Snapshot
 from ovs_metadata.store.store import Store
@@ -91,6 +92,19 @@ def read_records(config: Config, store: Store, port_ids: Collection[str]) -> dic
     if config.records == OVN:
         return SouthboundRecords(config).read(port_ids)
     return {port_id: store.state(port_id) for port_id in port_ids}
+
+
+def read_records_here(
+    config: Config, store: Store, port_ids: Collection[str]
+) -> dict[str, PortState]:
+    """What is known of the ports that this host's interfaces name, and of their sub-ports.
+
+    Raises:
+        StoreError: the source cannot be read.
+    """
+    read = read_records(config, store, port_ids)
+    more = sub_port_ids(read.values()) - read.keys()
+    return read | read_records(config, store, more) if more else read
 
 
 def southbound_snapshot(config: Config, process: str) -> Path | None:

@@ -13,6 +13,7 @@ from ovs_metadata.agent.identities import (
     signature,
     token_key,
 )
+from ovs_metadata.host.address import place_of
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
@@ -107,6 +108,16 @@ def test_a_stale_number_has_no_identity() -> None:
     stale = _with_stale({5})
     assert {type(entry) for entry in stale.values()} == {Pending}
     assert _with_stale({6}) == identity_table(_served(), SECRET)
+
+
+def test_a_sub_port_has_addresses_of_its_own_and_is_stale_with_its_interface() -> None:
+    place = place_of(5, 100)
+    ports = HostPorts(served={place: ServedPort(5, "tap1", RECORD, vlan=100)})
+    table = identity_table(ports, SECRET)
+    assert set(table) == {"240.100.0.5", "fe80::a9fe:64:5"}
+    assert all(isinstance(entry, Identity) for entry in table.values())
+    stale = Identities().table(ports, SECRET, {5})
+    assert all(isinstance(entry, Pending) for entry in stale.values())
 
 
 def _with_stale(numbers: set[int]) -> dict[str, Entry]:

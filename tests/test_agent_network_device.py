@@ -15,6 +15,7 @@ from ovs_metadata.host.address import (
     METADATA_PORT_MTU,
     PORT_NETWORK_IPV4,
     PORT_NETWORK_IPV6,
+    SUBPORT_NETWORK_IPV4,
     IpVersion,
 )
 
@@ -150,7 +151,9 @@ def test_all_is_done_once(settings: Path) -> None:
     own, to_guests = ([each for each in kernel.routes if each["table"] == n] for n in (255, 100))
     assert [(each["RTA_DST"], each["dst_len"], each["type"]) for each in own] == [
         ("169.254.0.0", 16, 2),
+        ("240.0.0.0", 4, 2),
         ("fe80::a9fe:0", 112, 2),
+        ("fe80::a9fe:0:0", 96, 2),
     ]
     assert (settings / "conf/metadata/addr_gen_mode").read_text().strip() == "1"
     assert (settings.parent / "ipv4/tcp_syncookies").read_text().strip() == "1"
@@ -170,6 +173,17 @@ def test_addresses_that_are_refused_cost_the_other_version_nothing(
     refused = {4: PORT_NETWORK_IPV4, 6: PORT_NETWORK_IPV6}[version]
     device = plumb(Kernel(lambda change: change.get("dst") == refused), settings)
     assert served(device) == [6 if version == 4 else 4]
+    assert [str(failure) for failure in device.failures] == [
+        f"addresses {refused}: Permission denied"
+    ]
+
+
+def test_addresses_of_sub_ports_that_are_refused_cost_no_other_port_anything(
+    settings: Path,
+) -> None:
+    refused = SUBPORT_NETWORK_IPV4
+    device = plumb(Kernel(lambda change: change.get("dst") == refused), settings)
+    assert served(device) == [4, 6]
     assert [str(failure) for failure in device.failures] == [
         f"addresses {refused}: Permission denied"
     ]

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from ovs_metadata.host.address import place_of
 from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports
 from ovs_metadata.metadata_options import MetadataOptions, OptionPolicy, TenantOptions
-from ovs_metadata.store.record import MalformedRecord, PortRecord
+from ovs_metadata.store.interface import BoundElsewhere, PortState
+from ovs_metadata.store.record import MalformedRecord, PortRecord, SubPort
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
 OTHER_PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c02"
@@ -253,3 +255,86 @@ def test_a_port_without_a_number_disturbs_no_other_by_asking_for_one() -> None:
 def test_an_interface_that_open_vswitch_could_not_add_is_no_rival() -> None:
     failed = dataclasses.replace(TAP, name="tap-left-over", ofport=-1)
     assert set(join_ports([TAP, failed], {PORT: RECORD}).served) == {5}
+
+
+# Behind the parent's interface, in a VLAN, as under OVN.
+VLAN = 100
+PLACE = place_of(5, VLAN)
+PARENT = dataclasses.replace(RECORD, sub_ports=(SubPort(VLAN, OTHER_PORT),))
+
+
+def behind(parent: PortRecord = PARENT, sub_port: PortState = SUBPORT) -> HostPorts:
+    return join_ports([TAP], {PORT: parent, OTHER_PORT: sub_port})
+
+
+def test_a_sub_port_without_an_interface_is_served_behind_its_parents() -> None:
+    host_ports = behind()
+    assert list(host_ports.served) == [5, PLACE]
+    served = host_ports.served[PLACE]
+    assert (served.ofport, served.vlan, served.place) == (5, VLAN, PLACE)
+    assert (served.record.port_id, served.record.device_id) == (OTHER_PORT, INSTANCE)
+    assert served.record.mac_address == SUBPORT.mac_address
+    assert served.disagreement is None
+
+
+def test_a_sub_port_with_an_interface_is_served_there_alone() -> None:
+    host_ports = join_ports([TAP, SPI], {PORT: PARENT, OTHER_PORT: SUBPORT})
+    assert set(host_ports.served) == {5, 6}
+
+
+@pytest.mark.parametrize(
+    "sub_port",
+    [
+        dataclasses.replace(SUBPORT, device_id=INSTANCE),  # of another trunk
+        dataclasses.replace(SUBPORT, device_owner=""),  # of none any more
+        dataclasses.replace(SUBPORT, device_owner="compute:nova"),  # of an instance, itself
+    ],
+)
+def test_a_sub_port_whose_record_says_otherwise_is_not_behind_the_interface(
+    sub_port: PortRecord,
+) -> None:
+    host_ports = behind(sub_port=sub_port)
+    assert set(host_ports.served) == {5}
+    assert not host_ports.pending
+
+
+def test_a_sub_port_behind_an_interface_is_undecided_until_its_record_was_read() -> None:
+    host_ports = join_ports([TAP], {PORT: PARENT})
+    assert host_ports.pending == {PLACE: OTHER_PORT}
+    assert host_ports.undecided == {PLACE}
+
+
+@pytest.mark.parametrize(
+    "state", [None, MalformedRecord(OTHER_PORT, "nonsense"), BoundElsewhere(SUBPORT)]
+)
+def test_a_sub_port_without_a_usable_record_waits(state: PortState) -> None:
+    host_ports = behind(sub_port=state)
+    assert host_ports.pending == {PLACE: OTHER_PORT}
+    assert not host_ports.undecided
+
+
+def test_a_disabled_port_of_a_trunk_costs_the_others_nothing() -> None:
+    disabled = dataclasses.replace(SUBPORT, admin_state_up=False)
+    assert set(behind(sub_port=disabled).served) == {5}
+    assert set(behind(dataclasses.replace(PARENT, admin_state_up=False)).served) == {PLACE}
+
+
+def test_vm_uuid_of_the_interface_counts_for_its_sub_ports() -> None:
+    host_ports = behind(dataclasses.replace(PARENT, device_id="another"))
+    assert all(port.disagreement for port in host_ports.served.values())
+
+
+def test_two_trunks_that_claim_one_port_have_it_refused() -> None:
+    other = Interface("tap2", ofport=7, iface_id=PORT, vm_uuid=INSTANCE)
+    host_ports = join_ports([TAP, other], {PORT: PARENT, OTHER_PORT: SUBPORT})
+    assert set(host_ports.refused) == {"tap1", "tap1 VLAN 100", "tap2", "tap2 VLAN 100"}
+    assert not host_ports.served
+
+
+def test_an_interface_that_is_not_wired_or_moves_has_no_sub_ports_either() -> None:
+    dead = dataclasses.replace(TAP, tag=4095)
+    assert join_ports([dead], {PORT: PARENT, OTHER_PORT: SUBPORT}) == HostPorts()
+    moving = dataclasses.replace(TAP, ofport_request=9)
+    host_ports = join_ports([moving], {PORT: PARENT, OTHER_PORT: SUBPORT})
+    assert set(host_ports.pending) == {5, PLACE}
+    assert not host_ports.served

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from ovs_metadata.host import port_watcher
+from ovs_metadata.host.address import place_of
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.option_documents import paths_of
 from ovs_metadata.host.ovsdb import Bridge
@@ -15,7 +16,7 @@ from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.layout import network_path
 from ovs_metadata.store.network import NetworkOptions
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import PortRecord, SubPort
 from ovs_metadata.store.store import Store
 
 RECORD = PortRecord(
@@ -62,7 +63,7 @@ class FakeStore:
         self._log.append("closed")
 
     def set_ports(self, port_ids: Collection[str]) -> None:
-        pass
+        self.followed = set(port_ids)
 
     def confirm(self, on_confirmed: Callable[[], None]) -> None:
         self._log.append("store")
@@ -117,6 +118,44 @@ def test_the_record_of_a_port_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> N
     host.shows()
     host.shows(TAP)
     assert host.watcher.state().host_ports.undecided == {5}
+
+
+def test_the_sub_ports_of_a_trunk_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shows(TAP)
+    sub_port = replace(
+        RECORD, port_id=str(UUID(int=5)), device_owner="trunk:subport", device_id=RECORD.port_id
+    )
+    parent = replace(RECORD, sub_ports=(SubPort(7, sub_port.port_id),))
+    host.store.tell(RECORD.port_id, parent)
+    assert host.store.followed == {RECORD.port_id, sub_port.port_id}
+    host.store.tell(sub_port.port_id, sub_port)
+    assert set(host.watcher.state().host_ports.served) == {5, place_of(5, 7)}
+    assert host.asked() == ["ovsdb", "confirmed"]
+    host.store.tell(RECORD.port_id, RECORD)
+    assert host.store.followed == {RECORD.port_id}
+    assert set(host.watcher.state().host_ports.served) == {5}
+    # Its record is not kept: what is known of it may be old when it returns.
+    host.store.tell(RECORD.port_id, parent)
+    assert host.watcher.state().host_ports.undecided == {place_of(5, 7)}
+    host.shows()
+    assert host.store.followed == set()
+
+
+def test_the_last_word_on_what_is_followed_is_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records and OVSDB change at one time, and the earlier of two calls ends last."""
+    host = Host(monkeypatch)
+    host.shows(TAP)
+    take = host.store.set_ports
+
+    def late(port_ids: Collection[str]) -> None:
+        monkeypatch.setattr(host.store, "set_ports", take)
+        host.shows(TAP, DHCP)  # the other thread, meanwhile
+        take(port_ids)
+
+    monkeypatch.setattr(host.store, "set_ports", late)
+    host.store.tell(RECORD.port_id, replace(RECORD, sub_ports=(SubPort(7, str(UUID(int=5))),)))
+    assert host.store.followed == {RECORD.port_id, DHCP.iface_id, str(UUID(int=5))}
 
 
 def test_ovsdb_alone_confirms_what_it_says_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

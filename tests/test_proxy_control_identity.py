@@ -69,6 +69,16 @@ def test_addresses_have_one_spelling() -> None:
         table.set("nonsense", identity(5))
 
 
+def test_a_sub_port_that_is_not_known_yet_is_waited_for() -> None:
+    table = IdentityTable({"240.1.0.5": identity(1)})
+    assert table.awaited("240.1.0.5") == identity(1)
+    for address in ("240.2.0.5", "255.254.0.5", "fe80::a9fe:1:5"):
+        assert table.get(address) is None
+        assert isinstance(table.awaited(address), Pending)
+    for address in ("169.254.0.5", "fe80::a9fe:5", "10.0.0.5"):
+        assert table.awaited(address) is None
+
+
 def test_listeners_get_real_changes_only() -> None:
     changes: list[tuple[str, Entry | None, Entry | None]] = []
     one, two, three = (f"169.254.0.{number}" for number in (1, 2, 3))

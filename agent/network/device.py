@@ -21,8 +21,7 @@ from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,
     METADATA_PORT_MTU,
-    PORT_NETWORK_IPV4,
-    PORT_NETWORK_IPV6,
+    PORT_NETWORKS,
     IpVersion,
 )
 
@@ -46,7 +45,6 @@ _ANSWERS_FIRST, _LOCAL_SECOND = 1, 2
 """Priorities of the two rules. The kernel's own, which asks the local table first, has 0."""
 
 _FAMILIES: Mapping[IpVersion, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
-_NETWORKS: Mapping[IpVersion, str] = {4: PORT_NETWORK_IPV4, 6: PORT_NETWORK_IPV6}
 _GATEWAYS: Mapping[IpVersion, str] = {4: GUESTS_GATEWAY_IPV4, 6: GUESTS_GATEWAY_IPV6}
 
 NETWORK_SETTINGS = Path("/proc/sys/net")
@@ -148,7 +146,9 @@ def _addressing(kernel: Any, index: int, version: IpVersion) -> Iterator[Step]:
     """
     yield _neighbour(kernel, index, version, _GATEWAYS[version])
     yield _way_to_guests(kernel, index, version, _GATEWAYS[version])
-    yield _own_addresses(kernel, index, version, _NETWORKS[version])
+    of_interfaces, of_sub_ports = PORT_NETWORKS[version]
+    yield _own_addresses(kernel, index, version, of_interfaces, frozenset({version}))
+    yield _own_addresses(kernel, index, version, of_sub_ports, _NEITHER)
     yield _rule(kernel, version, _LOCAL_SECOND, _LOCAL_TABLE)
     yield _rule(kernel, version, _ANSWERS_FIRST, _TO_GUESTS, iifname="lo")
     yield _no_rule(kernel, version, 0)
@@ -245,10 +245,12 @@ def _way_to_guests(kernel: Any, index: int, version: IpVersion, gateway: str) ->
     )
 
 
-def _own_addresses(kernel: Any, index: int, version: IpVersion, network: str) -> Step:
+def _own_addresses(
+    kernel: Any, index: int, version: IpVersion, network: str, needed_by: frozenset[IpVersion]
+) -> Step:
     return Step(
         f"addresses {network}",
-        frozenset({version}),
+        needed_by,
         lambda: network in own_networks(kernel, index),
         lambda: kernel.route(
             "replace",

@@ -22,8 +22,7 @@ from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,
     METADATA_PORT_MTU,
-    PORT_NETWORK_IPV4,
-    PORT_NETWORK_IPV6,
+    PORT_NETWORKS,
     PROXY_PORT,
     IpVersion,
 )
@@ -145,7 +144,7 @@ def read_namespace(config: Config) -> NamespaceFacts:
             config.namespace,
             exists=True,
             device=_metadata_device(),
-            wanted_addresses=(PORT_NETWORK_IPV4, *([PORT_NETWORK_IPV6] if ipv6 else [])),
+            wanted_addresses=(*PORT_NETWORKS[4], *(PORT_NETWORKS[6] if ipv6 else ())),
             listening=frozenset(_listening()),
             wanted_listening=tuple(listener_addresses()),
             in_the_way=in_the_way,

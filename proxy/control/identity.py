@@ -125,6 +125,15 @@ class IdentityTable:
         """Return the entry of an address, or None if it belongs to no interface."""
         return self._entries.get(address)
 
+    def awaited(self, address: str) -> Entry | None:
+        """Return the entry of an address as `get` does; that of an unknown sub-port is pending.
+
+        The switch only sends requests of known VLANs. The agent knows a trunk's sub-ports as soon
+        as it knows the record of the parent port.
+        """
+        entry = self._entries.get(address)
+        return _UNKNOWN_SUB_PORT if entry is None and _is_sub_ports(address) else entry
+
     def __len__(self) -> int:
         """Return the number of addresses."""
         return len(self._entries)
@@ -159,6 +168,18 @@ class IdentityTable:
             self._entries[address] = entry
         for listener in self._listeners:
             listener(address, before, entry)
+
+
+_UNKNOWN_SUB_PORT = Pending("", "its trunk is not known yet")
+
+
+def _is_sub_ports(address: str) -> bool:
+    """Whether this is a port address of a trunk's sub-port (host/address.py)."""
+    ip = ipaddress.ip_address(address)
+    return any(ip.version == each.version and ip in each for each in _SUB_PORTS)
+
+
+_SUB_PORTS = (ipaddress.ip_network("240.0.0.0/4"), ipaddress.ip_network("fe80::a9fe:0:0/96"))
 
 
 def canonical_address(text: str) -> str:

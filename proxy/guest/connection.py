@@ -373,7 +373,7 @@ class GuestConnection(asyncio.Protocol):
         self._enter(State.READING_BODY, settings.body_timeout)
         if head is None or not head.expects_continue:
             return
-        entry = self._context.table.get(self.address)
+        entry = self._context.table.awaited(self.address)
         if entry is None:
             self._refuse(ProxyError.NO_INTERFACE)
         elif isinstance(entry, Identity):
@@ -411,7 +411,7 @@ class GuestConnection(asyncio.Protocol):
         """Send a request to Nova, or enter the state of the first thing that it waits for."""
         context = self._context
         settings = context.settings
-        entry = context.table.get(self.address)
+        entry = context.table.awaited(self.address)
         if self._output_full:  # by 100 Continue
             self._enter(State.BACKED_UP, settings.send_timeout)
         elif entry is None:
