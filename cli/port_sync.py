@@ -1,4 +1,4 @@
-"""`ovs-metadata port sync`: brings all port records to what Neutron says.
+"""`ovs-metadata port sync`: brings all port records, and options of networks, to what Neutron says.
 
 The service plugin does this by itself in a deployment; this is for the first filling of a store,
 for a look at what differs, and for repairs.
@@ -62,6 +62,8 @@ def sync_ports(
     output: str,
 ) -> None:
     """Add, update and remove port records where they differ from Neutron's compute ports.
+
+    The same is done for the tags of networks that set metadata options.
 
     The credentials must be an administrator's, who sees every port. May be interrupted and run
     again at any time.
@@ -159,6 +161,9 @@ def _summarise(result: SyncResult, output: str, *, dry_run: bool, refused: bool)
                 "dry_run": dry_run,
                 **{action.name.lower(): ports[action] for action in Action},
                 "outdated": result.refused,
+                "networks": {
+                    action.name.lower(): count for action, count in result.networks.items()
+                },
                 "removals_refused": refused,
             }
         )
@@ -173,5 +178,8 @@ def _summarise(result: SyncResult, output: str, *, dry_run: bool, refused: bool)
     )
     if ports[Action.LEAVE]:
         echo(f"left as they are, being newer than Neutron's ports: {ports[Action.LEAVE]}")
+    if any(result.networks.values()):
+        counts = (f"{count} {action.value}" for action, count in result.networks.items())
+        echo(f"networks with tags that set options: {', '.join(counts)}")
     if result.refused:
         echo(f"changed meanwhile, and left to Neutron's plugin: {result.refused}")

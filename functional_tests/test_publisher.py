@@ -15,6 +15,8 @@ from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neu
 from lab.rig.process import stopped_process, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.neutron import ApiServer
+from ovs_metadata.host.option_documents import read_option_documents
+from ovs_metadata.metadata_options import DEFAULT_POLICY, resolve
 from ovs_metadata.publisher.agents import AGENT_TYPE
 from ovs_metadata.store.layout import agent_path
 from ovs_metadata.store.record import PortRecord, SubPort
@@ -118,6 +120,47 @@ def test_tags_that_set_metadata_options_are_published_within_a_second(
 def _tags(deployment: Deployment, port_id: str) -> tuple[str, ...] | None:
     found = record(deployment, port_id)
     return None if found is None else found.tags
+
+
+def test_tags_of_a_shared_network_are_for_ports_of_its_own_project(
+    deployment: Deployment,
+) -> None:
+    shared = {"name": "shared", "tenant_id": PROJECT, "shared": True}
+    network_id = deployment.api.call("POST", "networks", {"network": shared})["network"]["id"]
+    ports = [
+        deployment.create(network_id=network_id, tenant_id=project)
+        for project in (PROJECT, "project-2")
+    ]
+    deployment.wait_until_right()
+
+    def limits() -> list[int]:
+        records = [record(deployment, port["id"]) for port in ports]
+        documents = read_option_documents(deployment.store, records)
+        levels = [documents.levels(each) if each else None for each in records]
+        return [resolve(DEFAULT_POLICY, each or []).options.hop_limit for each in levels]
+
+    tags = f"networks/{network_id}/tags"
+    begun = time.monotonic()
+    deployment.api.call("PUT", f"{tags}/metadata:hop-limit=1")
+    wait_for(lambda: limits() == [1, 0], "the network's tag")
+    assert time.monotonic() - begun < 1 + NOISE
+    deployment.api.call("PUT", f"networks/{network_id}", {"network": {"name": "another"}})
+    deployment.api.call("PUT", f"{tags}/metadata:hop-limit=2")
+    deployment.api.call("DELETE", f"{tags}/metadata:hop-limit=1")
+    wait_for(lambda: limits() == [2, 0], "the other tag")
+    deployment.api.call("DELETE", tags)
+    wait_for(lambda: limits() == [0, 0], "the end of all tags")
+    deployment.api.call("PUT", f"{tags}/metadata:hop-limit=3")
+    wait_for(lambda: limits() == [3, 0], "the next tag")
+    for port in ports:
+        deployment.delete(port)
+    deployment.api.call("DELETE", f"networks/{network_id}")
+    wait_for(lambda: not _network_tags(deployment, network_id), "the end of the network")
+
+
+def _network_tags(deployment: Deployment, network_id: str) -> tuple[str, ...]:
+    found = deployment.store.network(network_id)
+    return found.tags if found else ()
 
 
 @pytest.mark.parametrize("way", ["update", "second binding"])
@@ -240,12 +283,15 @@ def test_what_a_killed_worker_had_not_published_is_reconciled(
     deployment: Deployment, zookeeper: ZooKeeper
 ) -> None:
     changed, removed = deployment.create(), deployment.create()
+    tagged = f"networks/{deployment.network_id}/tags"
     deployment.wait_until_right()
     # Without a store nothing is published between the commit and the end of the process.
     zookeeper.kill()
     try:
         created = deployment.create()
         deployment.update(changed, device_id="instance-2")
+        deployment.api.call("PUT", f"ports/{changed['id']}/tags/metadata:hop-limit=1")
+        deployment.api.call("PUT", f"{tagged}/metadata:hosts=literal")
         deployment.delete(removed)
         (worker,) = deployment.api.workers()
         deployment.api.kill_worker(worker)
@@ -253,11 +299,16 @@ def test_what_a_killed_worker_had_not_published_is_reconciled(
         zookeeper.start()
     wait_for(lambda: set(deployment.wanted()) == {created["id"], changed["id"]}, "Neutron", 60)
     assert set(deployment.published()) == {changed["id"], removed["id"]}
+    assert _network_tags(deployment, deployment.network_id) == ()
 
     reconciling = deployment.neutron.start_periodic_workers()
     deployment.wait_until_right(60)
+    assert _tags(deployment, changed["id"]) == ("metadata:hop-limit=1",)
+    expected = ("metadata:hosts=literal",)
+    wait_for(lambda: _network_tags(deployment, deployment.network_id) == expected, "the tag", 60)
     reconciling.kill(signal.SIGTERM)
     assert reconciling.wait() == 0
+    deployment.api.call("DELETE", tagged)
 
 
 def test_neutrons_list_of_agents_shows_ours_alive_and_dead(deployment: Deployment) -> None:

@@ -1,4 +1,6 @@
-"""Updates all port records from Neutron: for one command, and for the reconciliation.
+"""Updates all port records, and networks' options, from Neutron.
+
+For one command, and for the reconciliation.
 
 It can write several records at once, over threads that end with the function. It keeps nothing
 between two runs: the next run completes an interrupted one, and finds less to do.
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from ovs_metadata.publisher.comparison import (
     Action,
@@ -21,6 +24,7 @@ from ovs_metadata.publisher.comparison import (
     compare,
     refused_by_mistake,
 )
+from ovs_metadata.publisher.networks import NetworkSource, synchronise_networks
 from ovs_metadata.store.store import Store
 
 WRITERS = 8
@@ -36,16 +40,23 @@ class SyncResult:
     """The result of a run.
 
     ports: count by action, of a dry run too; removals also if they were refused as too many.
-    refused: ports for which the store has something newer.
+    refused: ports for which the store has something newer. networks: count by action, of those that
+    have a document or should have one.
     """
 
     ports: Counter[Action] = field(default_factory=Counter)
     refused: int = 0
+    networks: Counter[Action] = field(default_factory=Counter)
 
     @property
     def differences(self) -> int:
-        """The number of ports with something to do."""
-        return sum(self.ports[action] for action in (Action.ADD, Action.UPDATE, Action.REMOVE))
+        """The number of ports and networks with something to do."""
+        some = (Action.ADD, Action.UPDATE, Action.REMOVE)
+        return sum(self.ports[action] + self.networks[action] for action in some)
+
+
+class Source(PortSource, NetworkSource, Protocol):
+    """Where Neutron is read."""
 
 
 class TooManyRemovals(Exception):
@@ -63,7 +74,7 @@ class TooManyRemovals(Exception):
 
 
 def synchronise(
-    source: PortSource,
+    source: Source,
     store: Store,
     *,
     dry_run: bool,
@@ -73,14 +84,16 @@ def synchronise(
     stopped: Callable[[], bool] = lambda: False,
     writers: int = WRITERS,
 ) -> SyncResult:
-    """Compare, then add, update and remove records; removals last, after the whole comparison.
+    """Compare, then add, update and remove records; removals after the whole comparison.
+
+    The documents of networks come last, if the removals of records are no mistake.
 
     If the store refuses an addition, the port is looked up in Neutron again. If it still exists,
     and was not deleted in between, the addition is forced.
 
     Args:
-        source: Neutron's ports.
-        store: the records.
+        source: Neutron's ports and networks.
+        store: the records and documents.
         dry_run: change nothing.
         force: remove any number of records, and overwrite records that are newer than Neutron's
             ports.
@@ -136,6 +149,9 @@ def synchronise(
         result.ports[Action.REMOVE] = len(removals)
         raise TooManyRemovals(result, len(removals), records)
     result.refused += len(write(itertools.takewhile(lambda _: not stopped(), removals)))
+    result.networks = synchronise_networks(
+        source, store, dry_run=dry_run, force=force, may_remove=may_remove, stopped=stopped
+    )
     return result
 
 

@@ -22,7 +22,7 @@ from ovs_metadata.store.store import Store
 LOG = logging.getLogger(__name__)
 
 LOOKUP = 50
-"""Ports asked for at once by id: some 2 KB of an URL."""
+"""Ports or networks asked for at once by id: some 2 KB of an URL."""
 
 
 content = attrgetter(

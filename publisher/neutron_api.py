@@ -1,4 +1,4 @@
-"""Neutron's ports through its API, by openstacksdk: a `PortSource` for the comparison in bulk.
+"""Neutron's ports and networks through its API, by openstacksdk: a `Source` for the comparison.
 
 One connection, used by the thread that compares. A request is tried again when Neutron is
 unreachable or says 503, a few times.
@@ -13,7 +13,9 @@ import openstack
 from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
+from ovs_metadata.publisher import networks
 from ovs_metadata.publisher.errors import NeutronUnavailable
+from ovs_metadata.publisher.networks import Network
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, PagingIgnored, walk
 from ovs_metadata.publisher.ports import FIELDS, Port, is_compute_port, is_subport, of_trunk
 from ovs_metadata.untrusted import UnreadableJson, fits, parse_json
@@ -27,13 +29,14 @@ MAX_ANSWER = 256 * 1024 * 1024
 """Bytes of an answer; a page has a thousandth of it, unless Neutron knows no pages."""
 
 _PORT = {"id": str, "device_owner": str | None}
+_NETWORK = {"id": str, "revision_number": int | None, "tags": [str]}
 _TRUNK = {"id": str, "port_id": str, "sub_ports": [{"port_id": str}]}
 
 T = TypeVar("T")
 
 
 class ApiPorts:
-    """All ports Neutron's API shows to these credentials.
+    """All ports and networks Neutron's API shows to these credentials.
 
     Args:
         cloud: a cloud of clouds.yaml; None is the one that OS_CLOUD or the other OS_* name.
@@ -70,6 +73,20 @@ class ApiPorts:
         """Those of these ports that exist, by id; raises NeutronUnavailable."""
         found = self._get({"id": list(port_ids)})
         return {port["id"]: port for port in self._of_trunks(found)}
+
+    def networks(self) -> Iterator[Network]:
+        """All networks, in order of id; raises NeutronUnavailable."""
+        try:
+            yield from walk(lambda marker: self._get_networks(_page_after(marker)))
+        except PagingIgnored as error:
+            raise NeutronUnavailable(f"Neutron: {error}") from error
+
+    def lookup_networks(self, network_ids: Collection[str]) -> Mapping[str, Network]:
+        """Those of these networks that exist, by id; raises NeutronUnavailable."""
+        return {each["id"]: each for each in self._get_networks({"id": list(network_ids)})}
+
+    def _get_networks(self, query: dict[str, Any]) -> list[Network]:
+        return self._get(query, "networks", networks.FIELDS, _NETWORK)
 
     def _of_trunks(self, ports: list[Port]) -> list[Port]:
         """These ports, sub-ports with their trunk's parent; trunks are read once, when needed."""

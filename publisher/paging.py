@@ -1,4 +1,4 @@
-"""Walks through all of Neutron's ports, a page at a time. No I/O of its own, no threads.
+"""Walks through Neutron's ports or networks, a page at a time. No I/O of its own, no threads.
 
 A page begins after a marker, the last port of the page before. A deleted marker is an error in
 Neutron; here an earlier port of that page replaces it.

@@ -24,12 +24,12 @@ from oslo_config import cfg
 from oslo_db import exception as db_exc
 from sqlalchemy import exc as sqlalchemy_exc
 
-from ovs_metadata.publisher import config
+from ovs_metadata.publisher import config, networks
 from ovs_metadata.publisher.agents import AGENT_TYPE, AgentReporter
+from ovs_metadata.publisher.networks import Network, NetworkChange
 from ovs_metadata.publisher.paging import PAGE, MarkerGone, walk
 from ovs_metadata.publisher.ports import (
     FIELDS,
-    Change,
     Port,
     change_by_deletion,
     change_by_update,
@@ -37,10 +37,12 @@ from ovs_metadata.publisher.ports import (
     of_trunk,
 )
 from ovs_metadata.publisher.publisher import Publisher
+from ovs_metadata.publisher.queue import AnyChange
 from ovs_metadata.publisher.reconciliation import Reconciler
 from ovs_metadata.publisher.repeated import Repeated
 from ovs_metadata.publisher.tags import TagWatch
 from ovs_metadata.store import open_store
+from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import parse_store_url
 
@@ -58,7 +60,7 @@ timeout of a pool without a free connection among them.
 
 
 class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron ships no types
-    """Publishes the record of each compute port, and removes it."""
+    """Publishes the record of each compute port, and the tags of networks that set options."""
 
     # No API of its own.
     supported_extension_aliases: list[str] = []  # noqa: RUF012 - Neutron's name and type
@@ -75,6 +77,7 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         registry.subscribe(self.port_written, resources.PORT, events.AFTER_CREATE)
         registry.subscribe(self.port_written, resources.PORT, events.AFTER_UPDATE)
         registry.subscribe(self.port_deleted, resources.PORT, events.AFTER_DELETE)
+        registry.subscribe(self.network_deleted, resources.NETWORK, events.AFTER_DELETE)
         for event in (events.AFTER_CREATE, events.AFTER_DELETE):
             registry.subscribe(self.subports_changed, resources.SUBPORTS, event, AFTER_DRIVERS)
             registry.subscribe(self.trunk_changed, resources.TRUNK, event, AFTER_DRIVERS)
@@ -114,9 +117,27 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         """Publish the ports of a trunk that was created or deleted with sub-ports."""
         self._publish_trunk(payload.latest_state, payload.latest_state.sub_ports)
 
+    def network_deleted(self, _resource: str, _event: str, _trigger: object, payload: Any) -> None:
+        """Remove the options of a deleted network."""
+        self._submit(networks.change_by_deletion(payload.latest_state))
+
     def tags_changed(self, attributes: Collection[int]) -> None:
-        """Publish the ports with these standard attributes; those of other resources are none."""
-        self._publish({"standard_attr_id": list(attributes)})
+        """Publish the ports and networks with these standard attributes.
+
+        Those of other resources are neither.
+        """
+        filters = {"standard_attr_id": list(attributes)}
+        self._publish(filters)
+        try:
+            found = DatabasePorts().networks_of(filters)
+        except FAILURES as error:
+            LOG.warning("cannot publish networks before the next reconciliation: %s", error)
+            return
+        for network in found:
+            try:
+                self._submit(NetworkChange(networks.options_of(network)))
+            except StoreError as error:
+                LOG.warning("cannot publish the options of a network: %s", error)
 
     def _publish_trunk(self, trunk: Any, subports: Collection[Any]) -> None:
         if subports:
@@ -131,17 +152,33 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
         for port in ports:
             self._submit(change_by_update(None, port))
 
-    def _submit(self, change: Change | None) -> None:
+    def _submit(self, change: AnyChange | None) -> None:
         if change is not None:
             self._publisher.submit(change)
 
 
 class DatabasePorts:
-    """All ports as Neutron's database has them, through the core plugin: a `PortSource`."""
+    """Ports and networks as Neutron's database has them, through the core plugin: a `Source`."""
 
     def ports(self) -> Iterator[Port]:
         """All ports, in order of id."""
-        return walk(lambda marker: _of_trunks(self._page(marker)))
+        return walk(lambda marker: _of_trunks(_page("get_ports", FIELDS, marker)))
+
+    def networks(self) -> Iterator[Network]:
+        """All networks, in order of id."""
+        return walk(lambda marker: _page("get_networks", networks.FIELDS, marker))
+
+    def lookup_networks(self, network_ids: Collection[str]) -> Mapping[str, Network]:
+        """Those of these networks that exist, by id."""
+        return {each["id"]: each for each in self.networks_of({"id": list(network_ids)})}
+
+    @staticmethod
+    def networks_of(filters: Mapping[str, Any]) -> list[Network]:
+        """The networks that Neutron's filters choose: values by column."""
+        found: list[Network] = directory.get_plugin().get_networks(
+            context.get_admin_context(), filters=filters, fields=networks.FIELDS
+        )
+        return found
 
     def lookup(self, port_ids: Collection[str]) -> Mapping[str, Port]:
         """Those of these ports that exist, by id."""
@@ -155,20 +192,21 @@ class DatabasePorts:
         )
         return _of_trunks(found)
 
-    @staticmethod
-    def _page(marker: str | None) -> list[Port]:
-        try:
-            ports: list[Port] = directory.get_plugin().get_ports(
-                # A context of its own: its session would keep every port that was read.
-                context.get_admin_context(),
-                fields=FIELDS,
-                sorts=[("id", True)],
-                limit=PAGE,
-                marker=marker,
-            )
-        except n_exc.PortNotFound as gone:
-            raise MarkerGone from gone
-        return ports
+
+def _page(read: str, fields: Collection[str], marker: str | None) -> list[Mapping[str, Any]]:
+    """The ports or networks after a marker, by this method of the core plugin."""
+    try:
+        found: list[Mapping[str, Any]] = getattr(directory.get_plugin(), read)(
+            # A context of its own: its session would keep everything that was read.
+            context.get_admin_context(),
+            fields=fields,
+            sorts=[("id", True)],
+            limit=PAGE,
+            marker=marker,
+        )
+    except (n_exc.PortNotFound, n_exc.NetworkNotFound) as gone:
+        raise MarkerGone from gone
+    return found
 
 
 def _of_trunks(ports: Collection[Port]) -> list[Port]:

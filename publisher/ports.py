@@ -51,11 +51,16 @@ class Change:
     revision_number: int
     record: PortRecord | None
 
-    def outdates(self, other: Change) -> bool:
+    @property
+    def key(self) -> str:
+        """What it is about."""
+        return self.port_id
+
+    def outdates(self, other: Any) -> bool:
         """Whether this is newer; of one revision, a change without a record is."""
         if self.revision_number == other.revision_number:
             return self.record is None or other.record is not None
-        return self.revision_number > other.revision_number
+        return bool(self.revision_number > other.revision_number)
 
 
 def is_compute_port(port: Port) -> bool:

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable
 
 from ovs_metadata.problem_log import ProblemLog
-from ovs_metadata.publisher.ports import Change
-from ovs_metadata.publisher.queue import ChangeQueue
+from ovs_metadata.publisher.networks import NetworkChange
+from ovs_metadata.publisher.queue import AnyChange, ChangeQueue
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.record import SUBPORT
 from ovs_metadata.store.store import Store
@@ -52,7 +52,7 @@ class Publisher:
         # publishes the waiting changes.
         os.register_at_fork(after_in_child=self._start_over)
 
-    def submit(self, change: Change) -> None:
+    def submit(self, change: AnyChange) -> None:
         """Have a change published."""
         if not self._queue.put(change):
             if not self._full:
@@ -111,7 +111,7 @@ class Publisher:
             delay = FIRST_DELAY
 
 
-def publish(store: Store, change: Change) -> bool:
+def publish(store: Store, change: AnyChange) -> bool:
     """Write a change to the store, unless it holds something newer.
 
     Returns:
@@ -120,6 +120,8 @@ def publish(store: Store, change: Change) -> bool:
     Raises:
         StoreError: the store cannot be reached or written.
     """
+    if isinstance(change, NetworkChange):
+        return store.put_network(change.network)
     record = change.record
     if record is None:
         return store.delete(change.port_id, change.revision_number)

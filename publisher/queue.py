@@ -1,46 +1,51 @@
-"""The queue of changes to publish: the newest of each port, first come, first served.
+"""The queue of changes to publish: the newest of each resource, first come, first served.
 
-Safe to use from several threads; it starts none. Its memory is bounded by the number of ports, and
-by a limit beyond which it drops changes of further ports; the reconciliation finds those.
+A resource is a port or a network. Safe to use from several threads; it starts none. Its memory is
+bounded by the number of resources, and by a limit beyond which it drops changes of further ones;
+the reconciliation finds those.
 """
 
 from __future__ import annotations
 
 import threading
+from typing import Union
 
+from ovs_metadata.publisher.networks import NetworkChange
 from ovs_metadata.publisher.ports import Change
 
 LIMIT = 100_000
-"""Ports that may wait: about 100 MB."""
+"""Resources that may wait: about 100 MB."""
+
+AnyChange = Union[Change, NetworkChange]
 
 
 class ChangeQueue:
-    """Changes by port, in the order in which the ports came in."""
+    """Changes by resource, in the order in which the resources came in."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._changes: dict[str, Change] = {}
+        self._changes: dict[str, AnyChange] = {}
         # Taken and not done yet.
-        self._taken: Change | None = None
+        self._taken: AnyChange | None = None
         self._condition = threading.Condition()
 
-    def put(self, change: Change) -> bool:
-        """Add a change, unless what waits of its port is newer; False if there was no room."""
+    def put(self, change: AnyChange) -> bool:
+        """Add a change, unless what waits of its resource is newer; False if there was no room."""
         with self._condition:
-            waiting = self._changes.get(change.port_id)
+            waiting = self._changes.get(change.key)
             if waiting is None and len(self._changes) >= self._limit:
                 return False
             if waiting is None or change.outdates(waiting):
-                self._changes[change.port_id] = change
+                self._changes[change.key] = change
             self._condition.notify_all()
         return True
 
-    def take(self) -> Change:
+    def take(self) -> AnyChange:
         """Wait for a change and take it out; `task_done` or `give_back` it before the next."""
         with self._condition:
             self._condition.wait_for(lambda: self._changes)
-            port_id = next(iter(self._changes))
-            self._taken = self._changes.pop(port_id)
+            key = next(iter(self._changes))
+            self._taken = self._changes.pop(key)
             return self._taken
 
     def task_done(self) -> None:
@@ -55,9 +60,9 @@ class ChangeQueue:
             change, self._taken = self._taken, None
             if change is None:
                 return
-            waiting = self._changes.get(change.port_id)
+            waiting = self._changes.get(change.key)
             if waiting is None or change.outdates(waiting):
-                self._changes[change.port_id] = change
+                self._changes[change.key] = change
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until everything is published, for so many seconds; whether it is."""

@@ -1,4 +1,4 @@
-"""Repairs what publishing missed: compares all ports and records, at the start and at intervals.
+"""Repairs what publishing missed: compares everything, at the start and at intervals.
 
 One thread, in a process of Neutron that serves no API. A lock in the store admits one server at a
 time; a server that finds the lock taken skips its turn. It never skips its first turn, because
@@ -13,8 +13,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ovs_metadata.publisher.bulk import SyncResult, TooManyRemovals, synchronise
-from ovs_metadata.publisher.comparison import Action, PortSource
+from ovs_metadata.publisher.bulk import Source, SyncResult, TooManyRemovals, synchronise
+from ovs_metadata.publisher.comparison import Action
 from ovs_metadata.publisher.paging import PagingIgnored
 from ovs_metadata.publisher.repeated import Repeated
 from ovs_metadata.store.store import Store
@@ -28,7 +28,7 @@ TOMBSTONE_AGE = 24 * 3600.0
 """Seconds after which no update of a deleted port can still be on its way."""
 
 
-def reconcile(source: PortSource, store: Store, stop: threading.Event) -> SyncResult:
+def reconcile(source: Source, store: Store, stop: threading.Event) -> SyncResult:
     """Compare everything and repair what differs, until stopped; what was done.
 
     A run that would remove most records (`are_most`) removes none, and logs that: an empty or wrong
@@ -67,7 +67,7 @@ class Reconciler(Repeated):
 
     Args:
         open_store: opens the store, in the thread; it need not wait for a connection.
-        source: Neutron's ports.
+        source: Neutron's ports and networks.
         interval: seconds between two reconciliations, one tenth more or less.
         failures: what `source` raises when Neutron's database cannot be read; tried again.
     """
@@ -75,7 +75,7 @@ class Reconciler(Repeated):
     def __init__(
         self,
         open_store: Callable[[], Store],
-        source: PortSource,
+        source: Source,
         interval: float,
         failures: tuple[type[Exception], ...] = (),
     ) -> None:
@@ -101,4 +101,9 @@ class Reconciler(Repeated):
             *(result.ports[action] for action in Action),
             result.refused,
         )
+        if any(result.networks.values()):
+            LOG.info(
+                "options of networks reconciled: %s",
+                ", ".join(f"{count} {action.value}" for action, count in result.networks.items()),
+            )
         return True

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click.testing
 import pytest
@@ -16,6 +17,7 @@ from ovs_metadata.cli import common
 from ovs_metadata.cli.main import main
 from ovs_metadata.publisher import neutron_api
 from ovs_metadata.publisher.bulk import are_most
+from ovs_metadata.publisher.networks import options_of
 from ovs_metadata.publisher.ports import record_of
 from ovs_metadata.store import open_store
 from ovs_metadata.store.record import MAX_REVISION, PortRecord
@@ -74,6 +76,18 @@ def test_an_empty_store_is_filled_and_then_there_is_nothing_to_do(sync: Sync) ->
     assert sync.records() == records(*ports)
     assert sync.counts() == {"none": 20}
     assert "20 ports compared: 20 unchanged, 0 added" in sync().stdout
+
+
+def test_tags_of_networks_that_set_options_are_stored_too(sync: Sync) -> None:
+    network = {"project_id": "p", "revision_number": 3, "tags": ["metadata:hop-limit=1"]}
+    networks = {each: {"id": each, **network} for each in (str(UUID(int=1)), str(UUID(int=2)))}
+    networks[str(UUID(int=2))]["tags"] = ["blue"]
+    sync.neutron.networks = networks
+    assert sync.counts("--dry-run", exit_code=5) == {"dry_run": True, "networks": {"add": 1}}
+    assert "networks with tags that set options: 1 add" in sync().stdout
+    (document,) = sync.store.networks()
+    assert document == (str(UUID(int=1)), options_of(networks[str(UUID(int=1))]))
+    assert sync.counts() == {"networks": {"none": 1}}
 
 
 def test_only_what_differs_is_written(sync: Sync) -> None:

@@ -17,9 +17,12 @@ import pytest
 from lab.rig.process import wait_for
 from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher import repeated
+from ovs_metadata.publisher.networks import NetworkChange, options_of
 from ovs_metadata.publisher.ports import Change, record_of
 from ovs_metadata.store import open_store
 from ovs_metadata.store.layout import AGENTS, agent_path
+from ovs_metadata.store.network import NetworkOptions
+from ovs_metadata.store.record import MAX_REVISION
 from ovs_metadata.store.store import Store
 
 PLUGIN = "ovs_metadata.publisher.plugin"
@@ -46,12 +49,22 @@ class PoolTimeout(SQLAlchemyError):
     pass
 
 
+TAGGED: dict[str, Any] = {
+    "id": "11111111-0000-4000-8000-000000000001",
+    "project_id": "project-1",
+    "revision_number": 7,
+    "tags": ["blue", "metadata:hop-limit=1"],
+    "standard_attr_id": 5,
+}
+
+
 class CorePlugin:
-    """Has one port, once its database can be read."""
+    """Has one port and one network, once its database can be read."""
 
     def __init__(self) -> None:
         self.failures = 1
         self.known = [make_port(1)]
+        self.networks = [TAGGED]
         self.agents: dict[str, dict[str, Any]] = {}
 
     def get_agents(self, _context: object, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
@@ -68,13 +81,24 @@ class CorePlugin:
             "heartbeat_timestamp": datetime.now(timezone.utc).replace(tzinfo=None),
         }
 
-    def get_ports(self, _context: object, **query: Any) -> list[dict[str, Any]]:
+    def _fail(self) -> None:
         if self.failures:
             self.failures -= 1
             raise PoolTimeout("QueuePool limit of size 5 overflow 10 reached")
+
+    def get_ports(self, _context: object, **query: Any) -> list[dict[str, Any]]:
+        self._fail()
         if "filters" in query:
-            return [port for port in self.known if port["id"] in query["filters"]["id"]]
+            ((name, wanted),) = query["filters"].items()
+            return [port for port in self.known if port.get(name) in wanted]
         return [] if query.get("marker") else self.known
+
+    def get_networks(self, _context: object, **query: Any) -> list[dict[str, Any]]:
+        self._fail()
+        if "filters" not in query:
+            return [] if query["marker"] else self.networks
+        ((name, wanted),) = query["filters"].items()
+        return [each for each in self.networks if each[name] in wanted]
 
 
 class TrunkObject:
@@ -109,6 +133,7 @@ MODULES: dict[str, dict[str, object]] = {
     "neutron_lib.exceptions": {
         "NeutronException": type("NeutronException", (Exception,), {}),
         "PortNotFound": type("PortNotFound", (Exception,), {}),
+        "NetworkNotFound": type("NetworkNotFound", (Exception,), {}),
     },
     "neutron_lib.callbacks": {},
     "neutron_lib.callbacks.events": {"AFTER_CREATE": "after_create"},
@@ -188,6 +213,8 @@ def test_a_pool_without_a_free_connection_does_not_end_the_reconciliation(
     with Started(workers["reconciliation"]):
         wait_for(lambda: list(store.port_ids()), "the record, after the failure")
         assert store.get(make_port(1)["id"]) == record_of(make_port(1))
+        wait_for(lambda: list(store.networks()), "the network's options")
+        assert store.network(TAGGED["id"]) == options_of(TAGGED)
 
 
 def test_a_live_agent_is_reported_as_neutrons_own_are(
@@ -334,6 +361,38 @@ def test_a_database_that_cannot_be_read_fails_no_call(
     plugin.ours.port_written("port", UPDATED, None, payload(SUBPORT, SUBPORT))
     assert published == []
     assert "cannot publish ports before the next reconciliation: QueuePool" in caplog.text
+
+
+@pytest.mark.usefixtures("core")
+def test_changed_tags_are_published_for_the_resource_that_has_them(
+    plugin: Any, published: list[Any]
+) -> None:
+    plugin.ours.tags_changed({5})
+    assert published == [NetworkChange(options_of(TAGGED))]
+    published.clear()
+    plugin.ours.tags_changed({6})
+    assert published == []
+
+
+@pytest.mark.usefixtures("core")
+def test_a_deleted_network_has_no_options(plugin: Any, published: list[Any]) -> None:
+    plugin.ours.network_deleted("network", "after_delete", None, payload({**TAGGED, "tags": []}))
+    assert published == []
+    plugin.ours.network_deleted("network", "after_delete", None, payload(TAGGED))
+    (change,) = published
+    assert change.network == NetworkOptions(TAGGED["id"], "", (), MAX_REVISION)
+
+
+def test_networks_that_cannot_be_read_fail_no_call(
+    plugin: Any, core: CorePlugin, published: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    core.networks = [{**TAGGED, "revision_number": None}]
+    plugin.ours.tags_changed({5})
+    assert "cannot publish the options of a network: Neutron's network " in caplog.text
+    core.failures = 2
+    plugin.ours.tags_changed({5})
+    assert "cannot publish networks before the next reconciliation: QueuePool" in caplog.text
+    assert published == []
 
 
 class Session:

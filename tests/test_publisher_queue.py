@@ -5,8 +5,10 @@ import threading
 from contracts.store_support import record
 
 from lab.rig.process import wait_for
+from ovs_metadata.publisher.networks import NetworkChange
 from ovs_metadata.publisher.ports import Change
-from ovs_metadata.publisher.queue import ChangeQueue
+from ovs_metadata.publisher.queue import AnyChange, ChangeQueue
+from ovs_metadata.store.network import NetworkOptions
 
 
 def change(number: int, revision: int = 1) -> Change:
@@ -18,8 +20,8 @@ def removal(number: int, revision: int) -> Change:
     return Change(record(number).port_id, revision, None)
 
 
-def drain(queue: ChangeQueue) -> list[Change]:
-    taken = []
+def drain(queue: ChangeQueue) -> list[AnyChange]:
+    taken: list[AnyChange] = []
     while not queue.wait_empty(0):
         taken.append(queue.take())
         queue.task_done()
@@ -94,10 +96,22 @@ def test_it_is_empty_when_taken_changes_are_done() -> None:
 
 def test_taking_waits_for_a_change() -> None:
     queue = ChangeQueue()
-    taken: list[Change] = []
+    taken: list[AnyChange] = []
     thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
     thread.start()
     queue.put(change(1))
     wait_for(lambda: taken, "the change to be taken")
     thread.join()
     assert taken == [change(1)]
+
+
+def test_a_network_waits_beside_its_ports_and_its_newest_change_counts() -> None:
+    queue = ChangeQueue()
+    port = change(1)
+
+    def network(revision: int, *tags: str) -> NetworkChange:
+        return NetworkChange(NetworkOptions(port.port_id, "p", tags, revision))
+
+    for item in (network(2), port, network(1, "metadata:x"), network(2, "metadata:y")):
+        assert queue.put(item)
+    assert drain(queue) == [network(2, "metadata:y"), port]

@@ -15,6 +15,7 @@ from lab.rig.process import wait_for
 from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher import reconciliation, repeated
 from ovs_metadata.publisher.comparison import Action
+from ovs_metadata.publisher.networks import Network
 from ovs_metadata.publisher.paging import walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.publisher.reconciliation import LOCK, Reconciler, reconcile
@@ -47,6 +48,12 @@ class Ports:
         there = {port["id"]: port for port in self.there}
         found = there if self.looked_up is None else self.looked_up
         return {port_id: found[port_id] for port_id in port_ids if port_id in found}
+
+    def networks(self) -> Iterator[Network]:
+        return iter([])
+
+    def lookup_networks(self, network_ids: Collection[str]) -> Mapping[str, Network]:
+        raise AssertionError(network_ids)
 
 
 class DatabaseGone(Exception):

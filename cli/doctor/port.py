@@ -156,7 +156,7 @@ AGENT_SEES_OTHERWISE = FAULTS.error(
 )
 TAG_WITHOUT_EFFECT = FAULTS.warning(
     "tag-without-effect",
-    "A tag of the port looks like a metadata option, and sets none.",
+    "A tag of the port or its network looks like a metadata option, and sets none.",
     "Correct the tag in Neutron: metadata:KEY=VALUE. docs/metadata-options.md has the options and "
     "their values.",
 )

@@ -62,7 +62,7 @@ REFUSED_BY_AN_OPTION = FAULTS.note(
     "A metadata option refuses the doctor's request: it has no session token, or the port's "
     "metadata service is disabled.",
     "Nothing, if that is intended: the request has reached a worker. Otherwise change the option "
-    "where it is set, in the deployment's configuration or by a tag of the port.",
+    "where it is set, in the deployment's configuration, or by a tag of the port or its network.",
 )
 NO_ANSWER_FROM_NOVA = FAULTS.error(
     "no-answer-from-nova",

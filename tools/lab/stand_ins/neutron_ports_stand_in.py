@@ -1,4 +1,4 @@
-"""The little of Neutron's API that lists ports: by page, by id, the fields asked for.
+"""The little of Neutron's API that lists ports and networks: by page, by id, the fields asked for.
 
 `with NeutronPorts(ports) as api:` serves on a loopback port from a thread of its own; the ports may
 be changed while it does. `python -m lab.stand_ins.neutron_ports_stand_in COUNT` serves so many
@@ -19,17 +19,19 @@ from lab.stand_ins.neutron_port import Port, make_port
 
 
 class NeutronPorts(Running):
-    """A server of ports.
+    """A server of ports and networks.
 
     Attributes:
         ports: by id; a test may change them.
+        networks: by id; a test may change them.
         hidden: fields that these credentials are not shown.
         page_limit: ports in a page at most, as Neutron's own setting pagination_max_limit.
-        requests: the queries so far.
+        requests: the queries for ports so far.
     """
 
     def __init__(self, ports: Iterable[Port], *, page_limit: int = 1000) -> None:
         self.ports = {port["id"]: port for port in ports}
+        self.networks: dict[str, dict[str, Any]] = {}
         self.hidden: set[str] = set()
         self.page_limit = page_limit
         self.requests: list[dict[str, list[str]]] = []
@@ -63,30 +65,34 @@ class NeutronPorts(Running):
                 return 200, {"resources": []}
             case "/v2.0/ports":
                 self.requests.append(query)
-                return self._list(query)
+                return self._list("ports", self.ports, query)
+            case "/v2.0/networks":
+                return self._list("networks", self.networks, query)
         return 404, _fault(path)
 
-    def _list(self, query: dict[str, list[str]]) -> tuple[int, Any]:
+    def _list(
+        self, kind: str, there: dict[str, dict[str, Any]], query: dict[str, list[str]]
+    ) -> tuple[int, Any]:
         wanted = query.get("id")
         if wanted is not None:
-            ids = [port_id for port_id in wanted if port_id in self.ports]
+            ids = [each for each in wanted if each in there]
         else:
-            ids = sorted(self.ports)
+            ids = sorted(there)
             marker = query.get("marker", [""])[0]
-            if marker and marker not in self.ports:
-                return 404, _fault(f"Port {marker} could not be found.")
+            if marker and marker not in there:
+                return 404, _fault(f"{marker} could not be found.")
             limit = min(int(query.get("limit", ["1000000"])[0]), self.page_limit)
             start = bisect.bisect_right(ids, marker)
             ids = ids[start : start + limit]
         fields = set(query.get("fields", ()))
         return 200, {
-            "ports": [
+            kind: [
                 {
                     name: value
-                    for name, value in self.ports[port_id].items()
+                    for name, value in there[each].items()
                     if (not fields or name in fields) and name not in self.hidden
                 }
-                for port_id in ids
+                for each in ids
             ]
         }
 
