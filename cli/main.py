@@ -28,6 +28,10 @@ _COMMANDS = {
         "Move from Neutron's metadata agent to this one, host by host, and back.",
     ),
     "port": ("port:port", "Port records: which instance a Neutron port belongs to."),
+    "report": (
+        "report.command:report",
+        "Write one archive about this host, secrets left out, for who is to look into it.",
+    ),
     "status": ("status:status", "Show the state of this host: agent, ports, requests, endpoints."),
     "trace": ("trace:trace", "Show where an instance's request would end, and the answer to it."),
 }

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +161,23 @@ def test_without_agent_and_without_open_vswitch(lab_hypervisor: Factory) -> None
         status, text = patient.text()
         assert status == 2
         assert "to do: Start ovsdb-server" in text
+        _check_a_report_without_them(patient)
+
+
+def _check_a_report_without_them(patient: Ward) -> None:
+    """Agent and Open vSwitch are down: what there is, is there, and why there is no more."""
+    archive = patient.hypervisor.root / "report.tar.gz"
+    status, out, err = patient.command.run(
+        *("--config", patient.hypervisor.config, "report", "-o", archive)
+    )
+    assert status == 0
+    assert out.startswith(f"{archive}: ")
+    assert "ovsdb.txt\n  exit status 1\n" in err
+    with tarfile.open(archive) as opened:
+        files = {Path(each.name).name: opened.extractfile(each) for each in opened}
+        doctor = files["doctor.txt"]
+        assert doctor
+        assert b"agent-not-running" in doctor.read()
 
 
 def test_what_a_real_nova_says_to_right_and_wrong_secrets(nova: Nova) -> None:

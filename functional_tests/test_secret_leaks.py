@@ -4,7 +4,9 @@ import base64
 import os
 import re
 import stat
+import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,3 +204,67 @@ def test_nothing_that_is_asked_shows_the_secret(planted: OnZooKeeper) -> None:
         assert not found_in(shown.encode()), words
     shown = run(*map(str, hypervisor.mn_conf("get", "--show-secrets")), check=False)
     assert found_in(shown.encode()), "the search finds what is there"
+    _check_the_report(planted)
+
+
+def _check_the_report(planted: OnZooKeeper) -> None:
+    """Secrets are wherever they may be; the report has the rest of each of those places."""
+    hypervisor, ovs = planted.hypervisor, planted.hypervisor.ovs
+    bin_directory = hypervisor.root / "bin"
+    bin_directory.mkdir()
+    journal = bin_directory / "journalctl"
+    journal.write_text(f"#!/bin/sh\ncat {hypervisor.root}/planted-journal\n")
+    journal.chmod(0o755)
+    (hypervisor.root / "planted-journal").write_text(
+        "agent[1]: an ordinary line\n"
+        f"agent[1]: no name before {SECOND} and none before {PASSWORD}\n"
+        f"agent[1]: in base64 {base64.b64encode(f'x{SECOND}'.encode()).decode()}, in hexadecimal "
+        f"{SECOND.encode().hex()}\n"
+        f'agent[1]: metadata_proxy_shared_secret = {FIRST}\nagent[1]: {{"password": "{FIRST}"}}\n'
+        f"agent[1]: mysql+pymysql://nova:{FIRST}@db/nova\n"
+        f"agent[1]: Authorization: Basic {base64.b64encode(FIRST.encode()).decode()}\n"
+        f"-----BEGIN RSA PRIVATE KEY-----\n{FIRST}\n-----END RSA PRIVATE KEY-----\n"
+    )
+    ovs.vsctl(
+        *("set", "open_vswitch", ".", f"external_ids:backend-password={FIRST}"),
+        *(f"external_ids:note={SECOND}", f"other_config:ssl-private-key={FIRST}"),
+    )
+    before = hypervisor.config.read_text()
+    hypervisor.config.write_text(f"# the old password: {FIRST}\n{before}")
+    hypervisor.deploy(rate_limit=f"{SECOND}, by mistake")
+    archive = hypervisor.root / "report.tar.gz"
+    program = os.fspath(Path(sys.executable).parent / "ovs-metadata")
+    environment = {"OS_PASSWORD": FIRST, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [
+            *("ip", "netns", "exec", hypervisor.namespace, program, "--config", hypervisor.config),
+            *("report", "-o", archive),
+        ],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    assert not found_in(f"{done.stdout}{done.stderr}".encode())
+    with tarfile.open(archive) as opened:
+        files = {
+            Path(each.name).name: file.read()
+            for each in opened
+            if (file := opened.extractfile(each)) is not None
+        }
+    leaking = [name for name, data in files.items() if found_in(data)]
+    assert leaking == []
+    for name, text in {
+        "journal.txt": b"an ordinary line",
+        "ovsdb.txt": b"backend-password=",
+        "agent.conf": b"the old password",
+        "doctor.txt": b"value-ignored",
+        "configuration.txt": b"shared_secret",
+        "openflow-flows.txt": b"cookie=",
+        "status.json": b"metadata_ofport",
+        "report.txt": b"doctor.txt",
+    }.items():
+        assert text in files[name], (name, files[name][:2000])
