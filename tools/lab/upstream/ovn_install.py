@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from lab.rig.openvswitch import Programs
-from lab.rig.process import run
 from lab.upstream.cache import build_once
+from lab.upstream.debian_root import mirror
 from lab.upstream.installing import Installer, installation_directory, main
 
 SUITES = ("bookworm", "trixie", "sid")
@@ -88,11 +88,7 @@ def _apt_get(state: Path, suite: str) -> list[str]:
     """apt-get that knows one suite alone, and no package as installed."""
     for name in ("lists/partial", "archives/partial"):
         (state / name).mkdir(parents=True, exist_ok=True)
-    mirror = run(
-        *("apt-get", "indextargets", "--format", "$(REPO_URI)"),
-        *("Created-By: Packages", "Label: Debian"),
-    ).split()[0]
-    (state / "sources.list").write_text(f"deb {mirror} {suite} main\n")
+    (state / "sources.list").write_text(f"deb {mirror()} {suite} main\n")
     (state / "status").touch()
     options = {
         "APT::Install-Recommends": "false",
