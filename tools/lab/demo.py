@@ -16,12 +16,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab.demo_ovn import SUITE, DemoOvn
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import OURS, Hypervisor, instance_of
-from lab.rig.process import LabError, run
+from lab.rig.openvswitch import INSTALLED
+from lab.rig.process import LabError, run, wait_for
 from lab.rig.relay import Relay
 from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.nova import Nova
+from lab.upstream.ovn_install import install_ovn
 
 PREFIX = "demo"
 ROOT = Path("/run/ovs-metadata-demo")
@@ -45,7 +48,11 @@ class Demo:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.failures = 0
-        self.hypervisor = Hypervisor(PREFIX, root=ROOT)
+        installation = install_ovn(SUITE) if options.ovn else None
+        self.hypervisor = Hypervisor(
+            PREFIX, root=ROOT, openvswitch=installation.openvswitch if installation else INSTALLED
+        )
+        self.ovn = DemoOvn(installation, self.hypervisor) if installation else None
         self._colour = sys.stdout.isatty()
         self._commands: dict[str, Path] = {}
 
@@ -57,7 +64,10 @@ class Demo:
                 self._set_up(outside)
                 self._show_identities()
                 self._show_forgery()
-                self._show_flows()
+                if self.ovn:
+                    self._show_ovn(self.ovn)
+                else:
+                    self._show_flows()
                 self._conclude()
                 if not self.options.once:
                     self._say_what_to_try()
@@ -79,6 +89,9 @@ class Demo:
             with self._step("ZooKeeper, a real one"):
                 zookeeper = outside.enter_context(ZooKeeper())
                 outside.enter_context(hypervisor.use_zookeeper(zookeeper))
+        if self.ovn:
+            with self._step("OVN, a real one: its databases, ovn-northd and ovn-controller"):
+                self.ovn.start(outside)
         with self._step("three guests; one and two have the same MAC and IP address"):
             instances = self.options.instance or [()] * len(GUESTS)
             for (name, addresses), instance in zip(GUESTS.items(), instances, strict=False):
@@ -90,13 +103,14 @@ class Demo:
                     **dict(zip(("instance_id", "project_id"), instance, strict=False)),
                 )
         self._start_nova(outside)
-        hypervisor.configure()
+        hypervisor.configure(store={"records": "ovn" if self.ovn else "store"})
         self._write_commands()
         with self._step("the agent: metadata port, flows, proxy workers"):
             hypervisor.start_agent()
-        with self._step("port records, and the guests plugged into the bridge"):
+        records = "their ports in OVN" if self.ovn else "port records"
+        with self._step(f"{records}, and the guests plugged into the bridge"):
             for guest in hypervisor.guests:
-                hypervisor.put(guest)
+                (self.ovn or hypervisor).put(guest)
                 guest.plug(hypervisor.ovs, hypervisor.bridge)
             for guest in hypervisor.guests:
                 hypervisor.wait_until_served(guest)
@@ -136,13 +150,29 @@ class Demo:
             self._ask(liar, f"from {source}", "--interface", source)
             liar.run("ip", "addr", "del", f"{source}/32", "dev", "eth0")
 
-    def _ask(self, guest: Guest, how: str, *options: str) -> None:
+    def _ask(self, guest: Guest, how: str, *options: str, served: bool = True) -> None:
         status, body = guest.curl(META_DATA, *options)
         document = json.loads(body) if status == 200 else {}
-        name = document.get("name") or f"status {status}"
-        good = document.get("uuid") == guest.instance_id
+        name = document.get("name") or (f"status {status}" if status else "no answer")
+        good = document.get("uuid") == (guest.instance_id if served else None)
         self.failures += not good
         print(f"  {guest.name:10}  {how:51}  {name} {'OK' if good else 'WRONG'}")
+
+    def _show_ovn(self, ovn: DemoOvn) -> None:
+        self._title("OVN has the port records, the store has none: ovs-metadata port list")
+        columns = ("-c", "port", "-c", "fixed IPs", "-c", "port address")
+        print(self._ovs_metadata("port", "list", *columns).rstrip())
+        if list(self.hypervisor.store.port_ids()):
+            self.failures += 1
+        guest = self.hypervisor.guests[0]
+        ofport = self.hypervisor.ovs.ofport(guest.tap)
+        self._title(f"Neutron disables {guest.name}'s port, and enables it again")
+        ovn.enable(guest, enabled=False)
+        wait_for(lambda: not self.hypervisor.flows_of(ofport), "its flows to go")
+        self._ask(guest, "disabled", "--max-time", "1", served=False)
+        ovn.enable(guest, enabled=True)
+        self.hypervisor.wait_until_served(guest)
+        self._ask(guest, "enabled")
 
     def _show_flows(self) -> None:
         if self.options.flows:
@@ -190,11 +220,13 @@ class Demo:
         host = self.hypervisor
         ours, mn_conf = self._commands.values()
         guest = host.guests[0]
+        of_ovn = self.ovn.things_to_try(guest) if self.ovn else {}
         self._title("It stays up until Ctrl-C. Things to try:")
         for what, how in (
             ("ask as a guest", f"ip netns exec {guest.name} curl -i {URL}"),
             ("the hypervisor at a glance", f"{ours} status"),
             ("its ports", f"{ours} port list"),
+            *of_ovn.items(),
             ("a port's flows", f"{ours} flows {guest.tap}"),
             ("as Open vSwitch has them", self._flows_command()),
             ("delete them; they come back", self._delete_command()),
@@ -268,6 +300,11 @@ def _parse() -> argparse.Namespace:
         "--flows", action="store_true", help="show all flows, as Open vSwitch has them"
     )
     parser.add_argument(
+        "--ovn",
+        action="store_true",
+        help="show an ML2/OVN hypervisor: a real OVN is fetched and started, and has the records",
+    )
+    parser.add_argument(
         *("--store",),
         choices=["directory", "zookeeper"],
         default="directory",
@@ -288,6 +325,8 @@ def _parse() -> argparse.Namespace:
         help="an instance that Nova knows; give two or three",
     )
     options = parser.parse_args()
+    if options.ovn and options.store == "zookeeper":
+        parser.error("--ovn needs no ZooKeeper")
     if options.nova not in (None, "lab"):
         if not options.nova.startswith("http://"):
             parser.error("--nova: must be http://HOST:PORT, or lab")
