@@ -13,12 +13,13 @@ from tornado.ioloop import PeriodicCallback
 
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView
+from ovs_metadata.agent.admin.status import with_workers
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
+from ovs_metadata.agent.health import AgentView, HostHealth, health
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.ovsdb_lock import OvsdbLock
@@ -50,6 +51,7 @@ ANOTHER_AGENT = (
     "another ovs-metadata-agent works on this host's Open vSwitch, with another [agent] state_dir: "
     "stop one of the two; until then this one changes nothing"
 )
+STARTING = "the agent is starting or stopping"
 
 
 class AgentError(Exception):
@@ -135,7 +137,7 @@ class Agent:
     def _open_admin_listener(self, opened: contextlib.AsyncExitStack) -> None:
         """Listen for questions about this host; guests are served without it too."""
         places = [UnixSocket(self._config.admin_socket), self._config.admin_listen]
-        listener = AdminListener(self._statistics, self._problems, self._view)
+        listener = AdminListener(self._statistics, self._view)
         opened.push_async_callback(listener.close)
         for place in places:
             if place is None:
@@ -145,24 +147,26 @@ class Agent:
             except (OSError, ValueError) as error:
                 LOG.error("the admin listener cannot listen at %s: %s", place, error)
 
-    def _problems(self) -> list[str]:
-        """Reasons why the agent does not serve this host's guests."""
-        if self._service:
-            return self._service.problems()
-        return [self._idle_because or "the agent is starting or stopping"]
+    def _health(self) -> HostHealth:
+        """The health of this host."""
+        return health(with_workers(self._view(), self._statistics))
 
     def _view(self) -> AgentView:
         """What the admin listener shows of this agent."""
         current = self._live.current if self._live else None
+        service = self._service
         return AgentView(
             host=self._config.host,
             bridge=self._config.bridge,
             enabled=current.enabled if current else None,
             generation=self._live.generation if self._live else "",
-            children=tuple(self._service.children()) if self._service else (),
-            serves=self._service.serves() if self._service else {},
+            children=tuple(service.children()) if service else (),
+            serves=service.serves() if service else {},
             file=as_text(self._config),
             store_disconnected=self._disconnected_for(),
+            idle_because="" if service else self._idle_because or STARTING,
+            network=tuple(service.network_problems()) if service else (),
+            workers_wanted=service.workers_wanted if service else 0,
         )
 
     def _disconnected_for(self) -> float | None:
@@ -179,7 +183,7 @@ class Agent:
             enabled=self._service is not None,
             generation=live.generation,
             ports_served=self._service.ports_served if self._service else 0,
-            problems=bounded(self._problems()) if wanted else (),
+            problems=bounded(self._health().problems) if wanted else (),
         )
 
     async def _follow(self, store: Store, live: LiveDeployment) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ovs_metadata.agent import heartbeat as heartbeats
@@ -58,11 +58,6 @@ def child(name: str, process: Process, heartbeat: Heartbeat) -> Child:
     """Return the state of a child process."""
     running = process.returncode is None
     return Child(name, process.pid, running, running and heartbeat.hangs)
-
-
-def hanging(children: Iterable[Child]) -> list[str]:
-    """Name the children that hang, as problems of this host."""
-    return [f"{child.name}, pid {child.pid}, hangs" for child in children if child.hangs]
 
 
 async def start_child(

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ovs_metadata.agent.admin.statistics import HostStatistics
@@ -19,12 +19,12 @@ from ovs_metadata.agent.child_process import (
     PYTHON,
     Child,
     child,
-    hanging,
     keep_running,
     start_child,
 )
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.confirmer import Confirmer
+from ovs_metadata.agent.health import FLOW_CONTROLLER
 from ovs_metadata.agent.heartbeat import Heartbeat, heartbeat_pipe
 from ovs_metadata.agent.identities import Identities, addresses_of
 from ovs_metadata.agent.network.connections import guests_connections
@@ -89,13 +89,16 @@ class Service:
         self._running = asyncio.create_task(self._run())
         self._running.add_done_callback(lambda _: self._on_end())
 
-    def problems(self) -> list[str]:
-        """Reasons why guests are not served; empty if they are."""
-        plumbing = (
-            self._reconciler.problems if self._reconciler else ["the agent has not read OVSDB yet"]
-        )
-        workers = self._workers.problem()
-        return [*plumbing, *([workers] if workers else []), *hanging(self.children())]
+    def network_problems(self) -> Sequence[str]:
+        """What is missing in this host's network to serve guests; empty if nothing is."""
+        if self._reconciler is None:
+            return ["the agent has not read OVSDB yet"]
+        return self._reconciler.problems
+
+    @property
+    def workers_wanted(self) -> int:
+        """The number of workers that should serve."""
+        return self._workers.wanted
 
     def serves(self) -> Mapping[IpVersion, bool]:
         """Whether guests can be served over each IP version that the kernel has switched on."""
@@ -117,7 +120,7 @@ class Service:
     def _flows_child(self) -> list[Child]:
         if self._flows is None:
             return []
-        return [child("flow controller", self._flows, self._flows_heartbeat)]
+        return [child(FLOW_CONTROLLER, self._flows, self._flows_heartbeat)]
 
     def check(self) -> None:
         """Raise the exception that ended the service, if one did.

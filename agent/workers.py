@@ -68,10 +68,10 @@ class Workers:
         """Whether workers have been started."""
         return bool(self._tasks)
 
-    def problem(self) -> str:
-        """Why guests are not served; empty if they are."""
-        serving, wanted = len(self._statistics.workers), len(self._tasks)
-        return "" if serving == wanted else f"{serving} of {wanted} proxy workers are serving"
+    @property
+    def wanted(self) -> int:
+        """The number of workers that should serve."""
+        return len(self._tasks)
 
     def children(self) -> list[Child]:
         """The worker processes, also those that exited and are not restarted yet."""

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
 from ovs_metadata.agent.workers import Workers
@@ -43,11 +44,12 @@ async def serve(snapshot: FullState, listener: socket.socket, connection: str) -
     probe = OvsdbProbe(connection, COLUMNS)
     probe.start()
     confirmer = Confirmer(_Ovsdb(ovsdb), probe, lambda: None)
-    workers = Workers("nobody", snapshot.settings, confirm=confirmer.confirm)
+    statistics = HostStatistics()
+    workers = Workers("nobody", snapshot.settings, statistics, confirm=confirmer.confirm)
     workers.update(snapshot.identities)
     workers.start([[listener]])
     try:
-        while workers.problem():
+        while len(statistics.workers) < workers.wanted:
             await asyncio.sleep(0.05)
         print("listening on", listener.getsockname(), flush=True)
         await end.wait()

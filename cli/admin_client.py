@@ -35,12 +35,15 @@ _PORT = {
     "requests": int,
     **dict.fromkeys(("reason", "last_time"), str | None),
 }
+_HEALTH = {"state": str, "problems": [str]}
 _SHAPES = {
     "/status": {
         **dict.fromkeys(("host", "version", "started", "generation"), str),
         **dict.fromkeys(("pid", "workers", "connections", "requests"), int),
-        "ready": bool,
-        "problems": [str],
+        **_HEALTH,
+        **dict.fromkeys(("serving", "ready"), bool),
+        "warnings": [str],
+        "findings": [dict.fromkeys(("code", "level", "text"), str)],
         "enabled": bool | None,
         "children": [{"name": str, "running": bool}],
         "file": [{"name": str, "value": str}],
@@ -51,12 +54,14 @@ _SHAPES = {
         "errors": [{"time": str, "message": str}],
     },
     "/ports": {
+        **_HEALTH,
+        "refused": [dict.fromkeys(("interface", "reason"), str)],
         "ports": [
             (
                 {**_PORT, "last_status": NoneType},
                 {**_PORT, "last_status": int, "last_cause": str, "last_time": str},
             )
-        ]
+        ],
     },
 }
 """What our commands read of the agent's documents: shapes of `untrusted.fits`."""

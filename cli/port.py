@@ -4,7 +4,7 @@ A deployment's records are Neutron's business, and are published by its service 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import click
@@ -158,7 +158,8 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
     are shown with the reason. Where records come from OVN's southbound database, only ports on this
     host are shown.
     """
-    ports_here, refused, silence = _ports_here(cli)
+    seen = _ports_here(cli)
+    ports_here, refused, silence = seen.ports, seen.refused, seen.silence
     if here and silence:
         raise CommandError(f"which ports are on this host is not known: {silence}", UNREACHABLE)
     with cli.open_store() as store:
@@ -180,6 +181,8 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
     )
     if silence and listing.output == "table":
         echo("", f"the agent did not report its ports: {silence}")
+    if seen.problems and listing.output == "table":
+        echo("", *seen.problems)
 
 
 @port.command("delete")
@@ -246,14 +249,26 @@ def _put(store: Store, record: PortRecord, *, force: bool) -> None:
         )
 
 
-def _ports_here(
-    cli: CliContext,
-) -> tuple[Mapping[str, dict[str, Any]], Sequence[RefusedInterface], str]:
-    """What the agent of this host reports: its ports by ID, and what it refuses; or why nothing."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the agent of this host reports, or why it reports nothing.
+
+    Its ports by ID, the interfaces that it refuses, and why this host is not ready.
+    """
+
+    ports: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    refused: Sequence[RefusedInterface] = ()
+    silence: str = ""
+    problems: Sequence[str] = ()
+
+
+def _ports_here(cli: CliContext) -> _Seen:
     try:
         answer = ask(cli.load_config().admin_socket, "/ports")
     except (AgentUnreachable, CommandError) as error:
-        return {}, (), str(error)
-    # An agent of an earlier release does not report what it refuses.
-    refused = [RefusedInterface(**each) for each in answer.get("refused", ())]
-    return {port["port_id"]: port for port in answer["ports"]}, refused, ""
+        return _Seen(silence=str(error))
+    return _Seen(
+        {port["port_id"]: port for port in answer["ports"]},
+        [RefusedInterface(each["interface"], each["reason"]) for each in answer["refused"]],
+        problems=[f"This host is {answer['state']}: {each}" for each in answer["problems"]],
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ovs_metadata.agent.config.effective import effective
+from ovs_metadata.agent.health import HealthState
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.common import (
     FAILURE,
@@ -18,14 +19,11 @@ from ovs_metadata.cli.common import (
 from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent_at_rest, read_processes
 from ovs_metadata.cli.doctor.agent import check as check_agent
 from ovs_metadata.cli.host_view import Host, bridge_of, look, read_host
-from ovs_metadata.host.config import OVN, Config
+from ovs_metadata.host.config import Config
 from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.store import Store
-
-BRIEFLY = 10.0
-"""Seconds for which a lost connection to the store is nothing to report."""
 
 MAX_LISTED = 20
 """How many ports that are not served are listed for people."""
@@ -41,8 +39,8 @@ def status(context: click.Context, output: str) -> None:
 
     Works with the agent down, and reports that.
 
-    Exit status: 0 the host serves metadata, 1 it does not, or that is unknown, 2 usage. A host
-    that is disabled does not.
+    Exit status: 0 the host is ready: it serves its instances, and would serve new ones; 1 it is
+    not, or that is unknown; 2 usage. A host that is disabled is not ready.
     """
     cli: CliContext = context.obj
     report = _look(cli.load_config(), cli).report()
@@ -50,7 +48,7 @@ def status(context: click.Context, output: str) -> None:
         print_json(report)
     else:
         _print(report)
-    if not report["serving"]:
+    if not report["ready"]:
         context.exit(FAILURE)
 
 
@@ -84,7 +82,9 @@ class Seen:
         return {
             "host": self.config.host,
             "bridge": self.config.bridge,
-            "serving": not problems,
+            "state": self._state(problems),
+            "serving": self.agent_view["serving"] if self.agent_view else not problems,
+            "ready": self.agent_view["ready"] if self.agent_view else not problems,
             "problems": problems,
             "warnings": self._warnings(),
             "enabled": self.enabled,
@@ -94,6 +94,12 @@ class Seen:
             "ports": self.agent_view["ports"] if self.agent_view else self._ports(),
             "not_served": self._not_served(),
         }
+
+    def _state(self, problems: list[str]) -> str:
+        if self.agent_view:
+            return str(self.agent_view["state"])
+        state = HealthState.NOT_SERVING if problems else HealthState.READY
+        return str(state.value)
 
     def _problems(self) -> list[str]:
         """What keeps guests from being served, or from telling whether they are."""
@@ -122,30 +128,12 @@ class Seen:
             problems.append(f"the agent, pid {agent.pid}, does not answer: {self.silence}")
         return problems
 
-    @property
-    def _source(self) -> str:
-        """What the agent follows."""
-        from_ovn = self.config.records == OVN
-        return "the store or OVN's southbound database" if from_ovn else "the store"
-
     def _warnings(self) -> list[str]:
         """Other problems."""
-        warnings = []
-        if self.agent_view and self.host is None:
-            warnings.append(self.unseen)
-        lost = self.agent_view["store_disconnected"] if self.agent_view else None
-        if lost and lost > BRIEFLY:
-            warnings.append(
-                f"the agent has had no connection to {self._source} for {shown_seconds(lost)}: new "
-                "instances get no metadata"
-            )
-        for child in self.agent_view["children"] if self.agent_view else ():
-            if not child["running"]:
-                warnings.append(f"the {child['name']} has ended, and is about to be started again")
-        for endpoint in self.agent_view["endpoints"] if self.agent_view else ():
-            if endpoint["healthy_for"] < endpoint["tried_by"]:
-                warnings.append(f"Nova at {endpoint['url']} fails: {endpoint['last_error']}")
-        return warnings
+        if self.agent_view is None:
+            return []
+        unseen = [self.unseen] if self.host is None else []
+        return [*unseen, *self.agent_view["warnings"]]
 
     def _ports(self) -> dict[str, int] | None:
         """Count ports as the agent would."""
@@ -230,9 +218,15 @@ def _is_enabled(config: Config, store: Store) -> bool | None:
         return None
 
 
+_STATES = {
+    HealthState.READY.value: ("serving", "green"),
+    HealthState.NOT_READY.value: ("serving, NOT READY for new instances", "yellow"),
+    HealthState.DISABLED.value: ("DISABLED", "yellow"),
+}
+
+
 def _print(report: dict[str, Any]) -> None:
-    serving = report["serving"]
-    state, color = ("serving", "green") if serving else ("NOT SERVING", "red")
+    state, color = _STATES.get(report["state"], ("NOT SERVING", "red"))
     echo(f"Host {report['host']}, bridge {report['bridge']}: ", state=state, color=color)
     for problem in report["problems"]:
         echo(f"  problem: {problem}")
@@ -272,6 +266,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     running = [child["name"] for child in agent["children"] if child["running"]]
     children = ", ".join([*running, *(f"{name} (ended)" for name in ended)])
     lines += [
+        ("store", _store(agent["store_disconnected"])),
         ("children", children or "none"),
         ("workers", f"{agent['workers']} serving, {count_of(agent['connections'], 'connection')}"),
         ("requests", _requests(agent)),
@@ -285,6 +280,12 @@ def _agent(agent: dict[str, Any] | None, pid: int | None) -> str:
     if agent:
         return f"{agent['version']}, pid {pid}, since {agent['started']}"
     return f"pid {pid}, which does not report its state" if pid else "does not answer"
+
+
+def _store(disconnected: float | None) -> str:
+    if disconnected is None:
+        return "not opened yet"
+    return f"no connection for {shown_seconds(disconnected)}" if disconnected else "connected"
 
 
 def _ports(ports: dict[str, int] | None, *, running: bool) -> str:

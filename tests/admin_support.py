@@ -5,13 +5,13 @@ import contextlib
 import json
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.host.listen import Listen
 
 
@@ -19,7 +19,6 @@ from ovs_metadata.host.listen import Listen
 def answering(
     listen: Listen,
     statistics: HostStatistics,
-    problems: Callable[[], Sequence[str]],
     about: Callable[[], AgentView],
 ) -> Iterator[None]:
     """Have it answer for the time of the block."""
@@ -27,7 +26,7 @@ def answering(
     loop = asyncio.new_event_loop()
 
     async def listening() -> None:
-        listener = AdminListener(statistics, problems, about)
+        listener = AdminListener(statistics, about)
         listener.listen(listen)
         started.set()
         await ended.wait()

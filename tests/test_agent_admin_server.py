@@ -19,7 +19,7 @@ from lab.rig.process import free_port
 from ovs_metadata.agent.admin import limited_listener
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket
 
 SECRET = "signature-5"
@@ -30,8 +30,8 @@ SECRET = "signature-5"
 async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterator[None]:
     statistics = HostStatistics()
     statistics.table_changed({"169.254.0.5": identity(5)})
-    about = AgentView(host="cn-1")
-    listener = AdminListener(statistics, lambda: problems, lambda: about)
+    about = AgentView(host="cn-1", network=tuple(problems))
+    listener = AdminListener(statistics, lambda: about)
     listener.listen(listen)
     try:
         yield
@@ -282,7 +282,7 @@ def test_a_place_that_is_taken_is_an_error(address: LoopbackAddress) -> None:
     async def check() -> None:
         async with listening(address):
             with pytest.raises(OSError, match="in use"):
-                AdminListener(HostStatistics(), list).listen(address)
+                AdminListener(HostStatistics(), AgentView).listen(address)
 
     check()
 

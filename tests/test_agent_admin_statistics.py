@@ -10,6 +10,7 @@ from proxy_support import identity
 
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.accounting.report import Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
@@ -34,7 +35,9 @@ def report(*requests: tuple[str, int, str], connections: int = 0) -> Report:
 
 def samples(statistics: HostStatistics, *, ready: bool = True) -> dict[str, float]:
     """All of the samples that Prometheus would get, by name and labels as it writes them."""
-    text = generate_latest(make_registry(statistics, lambda: ready)).decode()
+    text = generate_latest(
+        make_registry(statistics, lambda: AgentView(network=() if ready else ("no bridge",)))
+    ).decode()
     return {
         sample.name.removeprefix("ovs_metadata_")
         + ("{" + ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items())) + "}")

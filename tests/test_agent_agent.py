@@ -17,6 +17,7 @@ from ovs_metadata.agent.agent import Agent, AgentError
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.effective import SCHEMA
+from ovs_metadata.agent.health import health
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.presence import Status
@@ -81,7 +82,6 @@ class Parts:
         self.cleanup_fails: Exception | None = None
         self.listening: list[Listen | None] = []
         self.cannot_listen: set[Listen | None] = set()
-        self.problems: Callable[[], list[str]] = list
         self.view: Callable[[], Any] = lambda: None
         self.status: Callable[[], Status]
         self.fail: Callable[[StoreError], None]
@@ -115,9 +115,12 @@ class Parts:
         self.status = status
         return ClosingSoon(self, "presence")
 
-    def _listener(self, _statistics: Any, problems: Any, view: Any) -> Any:
-        self.problems, self.view = problems, view
+    def _listener(self, _statistics: Any, view: Any) -> Any:
+        self.view = view
         return PlayedListener(self)
+
+    def problems(self) -> list[str]:
+        return health(self.view()).problems
 
     def _remove(self, config: Config) -> None:
         assert config is CONFIG
@@ -233,7 +236,9 @@ class PlayedService:
         self.failure = failure
         self._on_end()
 
-    def problems(self) -> list[str]:
+    workers_wanted = 0
+
+    def network_problems(self) -> list[str]:
         return ["there is no bridge br-int"]
 
     def children(self) -> list[Child]:
@@ -472,6 +477,6 @@ def test_guests_are_served_without_the_admin_listener(
 
 
 def test_before_it_has_looked_it_is_starting(parts: Parts) -> None:
-    assert parts.agent._problems() == ["the agent is starting or stopping"]
+    assert parts.agent._health().problems == ["the agent is starting or stopping"]
     assert parts.agent._view().enabled is None
     assert parts.agent._view().generation == ""

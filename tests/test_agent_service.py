@@ -231,8 +231,9 @@ class PlayedWorkers(Workers):
         assert user == "nobody"
         self._parts = parts
 
-    def problem(self) -> str:
-        return "1 of 2 proxy workers are serving"
+    @property
+    def wanted(self) -> int:
+        return 2
 
     def update(self, table: Mapping[str, Entry]) -> None:
         super().update(table)
@@ -283,7 +284,7 @@ async def fresh(parts: Parts) -> None:
 def test_before_ovsdb_has_been_read_no_guest_is_served(parts: Parts) -> None:
     async def main() -> None:
         service = parts.service()
-        assert service.problems()[0] == "the agent has not read OVSDB yet"
+        assert service.network_problems() == ["the agent has not read OVSDB yet"]
         assert service.serves() == {}
         assert service.children() == []
         service.check()
@@ -292,12 +293,10 @@ def test_before_ovsdb_has_been_read_no_guest_is_served(parts: Parts) -> None:
     asyncio.run(main())
 
 
-def test_problems_are_those_of_the_network_of_the_workers_and_of_children(parts: Parts) -> None:
+def test_what_is_missing_is_known_of_the_network_and_of_the_workers(parts: Parts) -> None:
     async def scenario(service: Service) -> None:
-        assert service.problems() == [
-            "there is no bridge br-int",
-            "1 of 2 proxy workers are serving",
-        ]
+        assert service.network_problems() == ["there is no bridge br-int"]
+        assert service.workers_wanted == 2
         assert service.serves() == {4: True, 6: False}
 
     serve(parts, scenario)

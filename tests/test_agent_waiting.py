@@ -56,7 +56,7 @@ def test_a_configuration_of_no_use_at_the_start_is_the_reason_for_doing_nothing(
         live = LiveDeployment(store, "h", wake)
         following = asyncio.create_task(agent._follow(store, live))
         try:
-            await until(lambda: any(reason in problem for problem in agent._problems()))
+            await until(lambda: any(reason in problem for problem in agent._health().problems))
             assert reason in last_error.latest
             assert agent._service is None
         finally:

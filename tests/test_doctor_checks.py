@@ -181,12 +181,12 @@ def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
         (
             {
                 "controller": ProcessFacts(11, stopped=True),
-                "admin": AdminFacts(ready=False, problems=("flow controller, pid 11, hangs",)),
+                "admin": AdminFacts(not_ready=("flow controller, pid 11, hangs",)),
             },
             ["controller-stuck"],
         ),
         (
-            {"admin": AdminFacts(ready=False, problems=("flow controller, pid 11, hangs",))},
+            {"admin": AdminFacts(not_ready=("flow controller, pid 11, hangs",))},
             ["agent-not-ready"],
         ),
     ],

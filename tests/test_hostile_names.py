@@ -21,8 +21,9 @@ from proxy_support import identity, on_loop
 
 from ovs_metadata.agent.admin import page as status_page
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView, HostStatus
+from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.cli import flows, status, trace
 from ovs_metadata.cli.doctor import command as doctor
 from ovs_metadata.cli.doctor.hops import FAULTS
@@ -188,7 +189,6 @@ def answered(commands: Commands) -> Iterator[Commands]:
         answering(
             UnixSocket(commands.state / "admin.sock"),
             _statistics(commands.hostile),
-            lambda: [commands.hostile],
             lambda: about,
         ),
     ):
@@ -219,10 +219,8 @@ def test_an_agent_that_answers_otherwise_than_ours(tmp_path: Path, hostile: Any,
 async def _documents() -> dict[str, Any]:
     """What an agent answers that has much to tell."""
     statistics = _statistics("x")
-    status = HostStatus(
-        statistics, lambda: ["x"], lambda: dataclasses.replace(_about("x"), host="cn-1")
-    )
-    return {"/status": status.document(), "/ports": {"ports": statistics.ports()}}
+    status = HostStatus(statistics, lambda: dataclasses.replace(_about("x"), host="cn-1"))
+    return {"/status": status.document(), "/ports": status.ports_document()}
 
 
 def _statistics(hostile: str) -> HostStatistics:
@@ -238,11 +236,12 @@ def _statistics(hostile: str) -> HostStatistics:
 
 
 def _about(hostile: str) -> AgentView:
-    return AgentView(hostile, hostile, True, hostile, (Child(hostile, 7, running=True),))
+    children = (Child(hostile, 7, running=True),)
+    return AgentView(hostile, hostile, True, hostile, children, network=(hostile,))
 
 
 def _hostile_status(hostile: str) -> HostStatus:
-    return HostStatus(_statistics(hostile), lambda: [hostile], lambda: _about(hostile))
+    return HostStatus(_statistics(hostile), lambda: _about(hostile))
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)

@@ -17,8 +17,9 @@ from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import MAX_ANSWERS, HostStatistics
-from ovs_metadata.agent.admin.status import AgentView, HostStatus
+from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.allowance import Allowance
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.proxy.accounting.report import (
     BUCKETS,
@@ -59,14 +60,16 @@ hostile_reports = st.fixed_dictionaries(
         "refused": st.dictionaries(causes, numbers, max_size=3),
         "lines_dropped": numbers,
         "connections": numbers,
-        "endpoints": st.lists(st.tuples(texts, st.booleans(), times, texts), max_size=3),
+        "endpoints": st.lists(
+            st.tuples(texts, st.none() | st.booleans(), times, texts), max_size=3
+        ),
     },
 )
 
 
 def host(statistics: HostStatistics) -> HostStatus:
     statistics.table_changed({"169.254.0.5": identity(5)})
-    return HostStatus(statistics, lambda: (), lambda: AgentView("cn-1", "br-int", True))
+    return HostStatus(statistics, lambda: AgentView("cn-1", "br-int", True))
 
 
 def everything_shown(status: HostStatus) -> str:
@@ -76,7 +79,7 @@ def everything_shown(status: HostStatus) -> str:
         [
             json.dumps(status.document(), ensure_ascii=False),
             json.dumps(statistics.ports(), ensure_ascii=False),
-            generate_latest(make_registry(statistics, lambda: True)).decode(),
+            generate_latest(make_registry(statistics, AgentView)).decode(),
             page.render(status).decode(),
         ]
     )

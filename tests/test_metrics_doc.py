@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ovs_metadata.agent.admin.metrics import PREFIX, HostCollector
 from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.proxy.accounting.report import CAUSES
 from ovs_metadata.proxy.http.errors import ProxyError
 
@@ -12,7 +13,7 @@ TEXT = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    families = HostCollector(HostStatistics(), lambda: True).collect()
+    families = HostCollector(HostStatistics(), AgentView).collect()
     suffixes = {"counter": "_total", "info": "_info"}
     there = {family.name + suffixes.get(family.type, "") for family in families}
     assert set(re.findall(rf"^\| `({PREFIX}\w+)` \|", TEXT, re.MULTILINE)) == there

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
@@ -24,8 +25,9 @@ from ovs_metadata.agent.admin.history import (
     sample,
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
-from ovs_metadata.agent.admin.status import AgentView, HostStatus
+from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.agent.last_errors import MAX_ERRORS
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
@@ -61,9 +63,8 @@ def host(about: AgentView | None = None, problems: tuple[str, ...] = ()) -> Host
             "169.254.0.6": Pending("port-6", HOSTILE),
         }
     )
-    return HostStatus(
-        statistics, lambda: problems, lambda: about or AgentView("cn-1", "br-int", True)
-    )
+    view = replace(about or AgentView("cn-1", "br-int", True), network=problems)
+    return HostStatus(statistics, lambda: view)
 
 
 def page(status: HostStatus, *, refreshed: bool = True) -> str:
@@ -149,7 +150,7 @@ def test_the_document_tells_what_there_is() -> None:
     assert found["ports"] == {"served": 1, "pending": 1, "refused": 1}
     assert found["refused"] == [{"interface": "tap9", "reason": "claimed twice"}]
     assert (found["host"], found["bridge"], found["generation"]) == ("cn-1", "br-int", "abc")
-    assert (found["ready"], found["enabled"], found["workers"]) == (True, True, 2)
+    assert (found["state"], found["enabled"], found["workers"]) == ("ready", True, 2)
     assert (found["connections"], found["requests"]) == (4, 2)
     assert found["children"][1] == {
         "name": "proxy worker 0",

@@ -14,8 +14,8 @@ from contracts.store_support import record
 from proxy_support import identity
 
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.cli import common, host_view
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.main import main
@@ -70,8 +70,10 @@ def agent(
     problems: tuple[str, ...] = (),
     host: str = "cn-1",
     refused: Mapping[str, str] | None = None,
+    lost: float = 0.0,
+    failing: tuple[str, ...] = ("http://nova-2:8775",),
 ) -> Iterator[None]:
-    """The admin listener of an agent that serves one port, has one pending, and Nova failing."""
+    """The admin listener of an agent that serves one port, has one pending, and a Nova failing."""
     statistics = HostStatistics()
     statistics.refused = refused or {}
     port_id = record(2).port_id
@@ -84,14 +86,19 @@ def agent(
     )
     counted = Statistics()
     counted.request_done(port_id, 429, "rate_limited", 0.1, 0.1)
-    nova = EndpointHealth("http://nova:8775", healthy=False, since=5.0, last_error="refused")
-    statistics.report(0, Report(counts=counted.take(), connections=3, endpoints=(nova,)))
+    endpoints = tuple(
+        EndpointHealth(url, healthy=url not in failing, since=5.0, last_error="refused")
+        for url in ("http://nova-1:8775", "http://nova-2:8775")
+    )
+    statistics.report(0, Report(counts=counted.take(), connections=3, endpoints=endpoints))
     children = (
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),
     )
-    about = AgentView(host, "br-int", True, "abc", children, store_disconnected=61.2)
-    with answering(listen, statistics, lambda: problems, lambda: about):
+    about = AgentView(
+        *(host, "br-int", True, "abc", children), store_disconnected=lost, network=problems
+    )
+    with answering(listen, statistics, lambda: about):
         yield
 
 
@@ -113,16 +120,33 @@ def test_status_of_an_agent_that_serves(command: Command) -> None:
     assert text.startswith("Host cn-1, bridge br-int: serving\n")
     assert "problem:" not in text
     assert "1 served, 1 pending, 0 refused" in text
-    assert "http://nova:8775 failing for 1 of 1 worker since 1970-01-01T00:00:05Z" in text
+    assert "http://nova-1:8775 healthy since 1970-01-01T00:00:05Z" in text
+    assert "http://nova-2:8775 failing for 1 of 1 worker since 1970-01-01T00:00:05Z" in text
     assert "flow controller, proxy worker 0 (ended)" in text
     assert (found["serving"], found["problems"]) == (True, [])
     assert found["agent_pid"] == os.getpid()
     warnings = " ".join(found["warnings"])
-    for expected in (
-        *("OVSDB at", "proxy worker 0 has ended", "http://nova:8775 fails: refused"),
-        "no connection to the store for 61.2 s: new instances get no metadata",
-    ):
+    for expected in ("OVSDB at", "proxy worker 0 has ended", "http://nova-2:8775 fails: refused"):
         assert expected in warnings
+
+
+def test_status_of_an_agent_that_would_serve_no_new_instance(command: Command) -> None:
+    with agent(command.listen, lost=61.2):
+        text = command("status", status=1).stdout
+        found = json.loads(command("status", "--format", "json", status=1).stdout)
+        ports = command("port", "list", "--here").stdout
+    assert text.startswith("Host cn-1, bridge br-int: serving, NOT READY for new instances\n")
+    assert "problem: the agent has no connection to the source of port records: new" in text
+    assert "no connection for 61.2 s" in text
+    assert (found["state"], found["serving"], found["ready"]) == ("not ready", True, False)
+    assert "This host is not ready: the agent has no connection to the source" in ports
+
+
+def test_status_of_a_host_without_a_healthy_nova(command: Command) -> None:
+    with agent(command.listen, failing=("http://nova-1:8775", "http://nova-2:8775")):
+        text = command("status", status=1).stdout
+    assert text.startswith("Host cn-1, bridge br-int: NOT SERVING\n")
+    assert "problem: no Nova endpoint answers: http://nova-1:8775, http://nova-2:8775" in text
 
 
 def test_status_of_an_agent_that_does_not_serve(command: Command) -> None:

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from docs.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, panels
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
-from ovs_metadata.agent.admin.status import AgentView
 from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.proxy.accounting.report import CAUSES, REFUSALS
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
@@ -40,7 +40,7 @@ def there() -> dict[str, set[str]]:
     statistics = HostStatistics()
     endpoint = EndpointHealth("http://nova", healthy=True, since=5.0, last_error="")
     statistics.workers[0] = WorkerState(1, (endpoint,))
-    text = generate_latest(make_registry(statistics, lambda: True, lambda: VIEW)).decode()
+    text = generate_latest(make_registry(statistics, lambda: VIEW)).decode()
     return {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(text)
@@ -89,7 +89,7 @@ def test_every_alert_leads_to_its_line_in_the_documentation() -> None:
 
 
 def test_what_the_agent_does_not_know_has_no_sample() -> None:
-    text = generate_latest(make_registry(HostStatistics(), lambda: False)).decode()
+    text = generate_latest(make_registry(HostStatistics(), AgentView)).decode()
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     unknown = ("enabled", "flow_controller_up", "store_disconnected", "configuration_info")
     assert not [

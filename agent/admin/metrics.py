@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from ovs_metadata import __version__
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
-from ovs_metadata.agent.admin.status import AgentView
+from ovs_metadata.agent.health import AgentView, health
 from ovs_metadata.logs import standard_error
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram
 from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION
@@ -26,14 +26,10 @@ from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION
 PREFIX = "ovs_metadata_"
 
 
-def make_registry(
-    statistics: HostStatistics,
-    is_ready: Callable[[], bool],
-    view: Callable[[], AgentView] = AgentView,
-) -> CollectorRegistry:
+def make_registry(statistics: HostStatistics, view: Callable[[], AgentView]) -> CollectorRegistry:
     """Return a registry of its own with all of the agent's metrics, its own process included."""
     registry = CollectorRegistry()
-    registry.register(HostCollector(statistics, is_ready, view))
+    registry.register(HostCollector(statistics, view))
     ProcessCollector(registry=registry)
     return registry
 
@@ -41,21 +37,22 @@ def make_registry(
 class HostCollector(Collector):
     """Collects the statistics of one host."""
 
-    def __init__(
-        self,
-        statistics: HostStatistics,
-        is_ready: Callable[[], bool],
-        view: Callable[[], AgentView] = AgentView,
-    ) -> None:
+    def __init__(self, statistics: HostStatistics, view: Callable[[], AgentView]) -> None:
         self._statistics = statistics
-        self._is_ready = is_ready
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics as they are now."""
         yield InfoMetricFamily(PREFIX + "build", "The agent's version.", {"version": __version__})
-        yield _gauge("ready", "1 if this host serves metadata, as /healthz says.", self._is_ready())
-        yield from _of_agent(self._view())
+        view = self._view()
+        found = health(view)
+        yield _gauge(
+            "ready",
+            "1 if this host serves its instances and would serve new ones, as /healthz says.",
+            found.ready,
+        )
+        yield _gauge("serving", "1 if this host serves its instances.", found.serving)
+        yield from _of_agent(view)
         yield from _counters(self._statistics.totals)
         yield from _gauges(self._statistics)
 

@@ -16,6 +16,7 @@ from tornado.template import Loader
 from ovs_metadata.agent.admin import chart
 from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
+from ovs_metadata.agent.health import HealthState
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.host.address import ofport_at, place_of_address
 from ovs_metadata.quantities import count_of, shown_seconds
@@ -41,6 +42,15 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page's Content-Security-Policy: nothing but its own style sheet, not even in a frame."""
+
+
+_STATES = {
+    HealthState.READY.value: ("✔", "serving metadata", "good"),
+    HealthState.NOT_READY.value: ("!", "serving metadata, not ready for new instances", "doubt"),
+    HealthState.NOT_SERVING.value: ("✘", "not serving metadata", "bad"),
+    HealthState.DISABLED.value: ("–", "disabled", "doubt"),  # noqa: RUF001 - a dash
+}
+"""Mark, words and class of each state."""
 
 
 class FailureRow(NamedTuple):
@@ -74,6 +84,7 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
     return _TEMPLATE.generate(
         status=_printable(status.document()),
         css=_CSS,
+        states=_STATES,
         refresh=REFRESH if refreshed else None,
         rate_chart=chart.rate_chart(intervals),
         latency_chart=chart.latency_chart(intervals),

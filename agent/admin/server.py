@@ -6,7 +6,7 @@ through it, and it tells no secret and no signature. It runs on the agent's even
 first `listen` to `close`.
 
     /metrics         for Prometheus
-    /healthz         200 if this host serves metadata, otherwise 503; why, as JSON
+    /healthz         200 if this host is ready, otherwise 503; why, as JSON
     /healthz/ready   the same
     /healthz/live    200 as long as the agent's event loop runs
     /ports           the ports of this host and what they were last answered, as JSON
@@ -16,7 +16,7 @@ first `listen` to `close`.
 
 import ipaddress
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +33,8 @@ from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.limited_listener import LimitedListener
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
-from ovs_metadata.agent.admin.status import AgentView, HostStatus, refused_ports
+from ovs_metadata.agent.admin.status import HostStatus, health_document
+from ovs_metadata.agent.health import AgentView
 from ovs_metadata.host.listen import Listen, UnixSocket
 
 LOG = logging.getLogger(__name__)
@@ -51,22 +52,21 @@ class AdminListener:
     def __init__(
         self,
         statistics: HostStatistics,
-        problems: Callable[[], Sequence[str]],
-        view: Callable[[], AgentView] = AgentView,
+        view: Callable[[], AgentView],
     ) -> None:
-        """Make it; `problems` says why this host is not ready, and nothing when it is."""
-        self._status = HostStatus(statistics, problems, view)
-        registry = make_registry(statistics, lambda: not problems(), view)
-        health = {"problems": problems, "statistics": statistics}
+        """Make it; `view` is what the agent knows besides the statistics."""
+        self._status = HostStatus(statistics, view)
+        registry = make_registry(statistics, self._status.view)
+        status = {"status": self._status}
         application = Application(
             [
                 ("/metrics", _Metrics, {"registry": registry}),
-                ("/healthz", _Health, health),
-                ("/healthz/ready", _Health, health),
+                ("/healthz", _Health, status),
+                ("/healthz/ready", _Health, status),
                 ("/healthz/live", _Alive),
-                ("/ports", _Ports, {"statistics": statistics}),
-                ("/status", _Status, {"status": self._status}),
-                ("/", _Page, {"status": self._status}),
+                ("/ports", _Ports, status),
+                ("/status", _Status, status),
+                ("/", _Page, status),
             ],
             default_handler_class=_Nothing,
             log_function=_log_errors,
@@ -149,14 +149,14 @@ class _Metrics(_AdminHandler):
 
 
 class _Health(_AdminHandler):
-    def initialize(self, problems: Callable[[], Sequence[str]], statistics: HostStatistics) -> None:
-        self._problems = problems
-        self._statistics = statistics
+    def initialize(self, status: HostStatus) -> None:
+        self._status = status
 
     def get(self) -> None:
-        problems = list(self._problems())
-        self.set_status(503 if problems else 200)
-        workers = self._statistics.workers
+        health = self._status.health()
+        self.set_status(200 if health.ready else 503)
+        statistics = self._status.statistics
+        workers = statistics.workers
         endpoints: list[dict[str, Any]] = [
             {
                 "worker": number,
@@ -170,11 +170,10 @@ class _Health(_AdminHandler):
         self.write(
             {
                 "alive": True,
-                "ready": not problems,
-                "problems": problems,
+                **health_document(health),
                 "version": __version__,
                 "workers": len(workers),
-                "ports": self._statistics.ports_by_state(),
+                "ports": statistics.ports_by_state(),
                 "endpoints": endpoints,
             }
         )
@@ -186,12 +185,11 @@ class _Alive(_AdminHandler):
 
 
 class _Ports(_AdminHandler):
-    def initialize(self, statistics: HostStatistics) -> None:
-        self._statistics = statistics
+    def initialize(self, status: HostStatus) -> None:
+        self._status = status
 
     def get(self) -> None:
-        refused = refused_ports(self._statistics)
-        self.write({"ports": self._statistics.ports(), "refused": refused})
+        self.write(self._status.ports_document())
 
 
 class _Status(_AdminHandler):

@@ -7,8 +7,8 @@ describes the object.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
@@ -16,42 +16,13 @@ from tornado.ioloop import PeriodicCallback
 import ovs_metadata
 from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
-from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.health import AgentView, EndpointView, HostHealth, health
 from ovs_metadata.agent.last_errors import LastErrors
-from ovs_metadata.host.address import IpVersion
+from ovs_metadata.proxy.nova.health import EndpointHealth
 from ovs_metadata.utc import utc
 
 RECENT = 60.0
 """Seconds that count as now, for rates and times."""
-
-
-FLOW_CONTROLLER = "flow controller"
-"""The name of that child."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentView:
-    """The agent's view of itself; `enabled` is None while the configuration is unknown."""
-
-    host: str = ""
-    bridge: str = ""
-    enabled: bool | None = None
-    generation: str = ""
-    children: tuple[Child, ...] = ()
-    serves: Mapping[IpVersion, bool] = field(default_factory=dict)
-    file: Mapping[str, str] = field(default_factory=dict)
-    """The values of the configuration file that the agent uses."""
-    store_disconnected: float | None = None
-    """Seconds for which the store, or the source of port records if it is another, has not been
-    connected, 0 while it is; None before the store opens."""
-
-    @property
-    def flow_controller_up(self) -> bool | None:
-        """Whether the agent's flow controller runs and answers; None if the agent has none."""
-        controllers = [child for child in self.children if child.name == FLOW_CONTROLLER]
-        if not controllers:
-            return None
-        return all(child.running and not child.hangs for child in controllers)
 
 
 class HostStatus:
@@ -60,13 +31,11 @@ class HostStatus:
     def __init__(
         self,
         statistics: HostStatistics,
-        problems: Callable[[], Sequence[str]],
         view: Callable[[], AgentView],
     ) -> None:
-        """Make it; `problems` says why this host does not serve, and nothing when it does."""
+        """Make it; `view` is what the agent knows besides the statistics."""
         self.statistics = statistics
         self.history = History()
-        self._problems = problems
         self._view = view
         self._errors = LastErrors()
         self._started = time.time()
@@ -87,10 +56,28 @@ class HostStatus:
         """Take a sample for the history."""
         self.history.add(sample(self.statistics.totals, time.monotonic()))
 
+    def view(self) -> AgentView:
+        """Return all that is known of this host at present."""
+        return with_workers(self._view(), self.statistics)
+
+    def health(self) -> HostHealth:
+        """Return the present health of this host."""
+        return health(self.view())
+
+    def ports_document(self) -> dict[str, Any]:
+        """Return the ports of this host, and whether it serves them."""
+        found = self.health()
+        return {
+            "state": found.state.value,
+            "problems": found.problems,
+            "ports": self.statistics.ports(),
+            "refused": refused_ports(self.statistics),
+        }
+
     def document(self) -> dict[str, Any]:
         """Return the present status of this host."""
-        view = self._view()
-        problems = list(self._problems())
+        view = self.view()
+        found = health(view)
         statistics = self.statistics
         return {
             "version": ovs_metadata.__version__,
@@ -99,8 +86,7 @@ class HostStatus:
             "pid": os.getpid(),
             "started": utc(self._started),
             "time": utc(time.time()),
-            "ready": not problems,
-            "problems": problems,
+            **health_document(found),
             "enabled": view.enabled,
             "ip_versions": {str(version): served for version, served in view.serves.items()},
             "generation": view.generation,
@@ -115,11 +101,13 @@ class HostStatus:
                 }
                 for child in view.children
             ],
-            "workers": len(statistics.workers),
+            "workers": view.workers_serving,
             "connections": sum(worker.connections for worker in statistics.workers.values()),
             "ports": statistics.ports_by_state(),
             "refused": refused_ports(statistics),
-            "endpoints": endpoints(statistics.workers.values()),
+            "endpoints": [
+                {**asdict(endpoint), "since": utc(endpoint.since)} for endpoint in view.endpoints
+            ],
             "requests": statistics.totals.total,
             "recent": recent(self.history.last(RECENT)),
             "errors": [
@@ -137,29 +125,44 @@ def refused_ports(statistics: HostStatistics) -> list[dict[str, str]]:
     ]
 
 
-def endpoints(workers: Iterable[WorkerState]) -> list[dict[str, Any]]:
-    """Return each Nova endpoint as the workers see it together.
+def health_document(found: HostHealth) -> dict[str, Any]:
+    """Return the health of a host as a part of a JSON object."""
+    return {
+        "state": found.state.value,
+        "serving": found.serving,
+        "ready": found.ready,
+        "problems": found.problems,
+        "warnings": found.warnings,
+        "findings": [
+            {"code": each.code, "level": each.level.name.lower(), "text": each.text}
+            for each in found.findings
+        ],
+    }
 
-    Of `seen_by` workers, `tried_by` have tried it, and it is healthy for `healthy_for`; `since` and
-    `last_error` are those of the worker that noticed the latest change.
-    """
-    found: dict[str, list[Any]] = {}
+
+def with_workers(view: AgentView, statistics: HostStatistics) -> AgentView:
+    """Return the agent's view with what the workers report."""
+    workers = statistics.workers.values()
+    return replace(view, workers_serving=len(workers), endpoints=endpoints(workers))
+
+
+def endpoints(workers: Iterable[WorkerState]) -> tuple[EndpointView, ...]:
+    """Return each Nova endpoint as the workers see it together."""
+    found: dict[str, list[EndpointHealth]] = {}
     for worker in workers:
         for endpoint in worker.endpoints:
             found.setdefault(endpoint.url, []).append(endpoint)
-    return [
-        {
-            "url": url,
-            "seen_by": len(seen),
-            "tried_by": sum(each.healthy is not None for each in seen),
-            "healthy_for": sum(each.healthy is True for each in seen),
-            "since": utc(max(each.since for each in seen)),
-            "last_error": max(
-                seen, key=lambda each: (bool(each.last_error), each.since)
-            ).last_error,
-        }
+    return tuple(
+        EndpointView(
+            url=url,
+            seen_by=len(seen),
+            tried_by=sum(each.healthy is not None for each in seen),
+            healthy_for=sum(each.healthy is True for each in seen),
+            since=max(each.since for each in seen),
+            last_error=max(seen, key=lambda each: (bool(each.last_error), each.since)).last_error,
+        )
         for url, seen in found.items()
-    ]
+    )
 
 
 def recent(interval: Interval | None) -> dict[str, Any] | None:

@@ -20,6 +20,9 @@ from ovs_metadata.quantities import count_of
 
 PROC = Path("/proc")
 
+_FOUND_BY_OTHERS = {"endpoint", "endpoints", "store"}
+"""Codes of what the agent reports and the doctor's other hops find by themselves."""
+
 _WORKER = b"ovs_metadata.proxy.main"
 
 FAULTS = Faults(HopName.AGENT)
@@ -82,6 +85,8 @@ class ProcessFacts:
 class AdminFacts:
     """What the agent reports. `unreachable` and `silent`: why it reports nothing.
 
+    ready: whether it serves the instances on this host. problems and not_ready: why it does not,
+    and why it would not serve new ones, as far as no other hop finds that by itself.
     enabled: whether the service is enabled in the agent; None if the agent does not know yet.
     file: the values of the configuration file that the agent uses. endpoints: Nova's, as the
     workers see them.
@@ -91,6 +96,7 @@ class AdminFacts:
     silent: str = ""
     ready: bool = True
     problems: tuple[str, ...] = ()
+    not_ready: tuple[str, ...] = ()
     ports: Sequence[Mapping[str, Any]] = ()
     enabled: bool | None = None
     file: Mapping[str, str] = field(default_factory=dict)
@@ -208,9 +214,11 @@ def read_admin(place: Path) -> AdminFacts:
     """Ask the agent at its admin socket whether it is ready, and for its ports."""
     try:
         status, ports = ask(place, "/status"), ask(place, "/ports")
+        own = [each for each in status["findings"] if each["code"] not in _FOUND_BY_OTHERS]
         return AdminFacts(
-            ready=status["ready"],
-            problems=tuple(status["problems"]),
+            ready=status["serving"],
+            problems=tuple(each["text"] for each in own if each["level"] == "error"),
+            not_ready=tuple(each["text"] for each in own if each["level"] == "new"),
             ports=tuple(ports["ports"]),
             enabled=status["enabled"],
             file={each["name"]: each["value"] for each in status["file"]},
@@ -290,13 +298,15 @@ def _check_admin(
         why = f"pid {agent.pid} is there, but {admin.silent}"
         text = "Restart it. A restart does not interrupt guests."
         yield Finding(AGENT_STUCK, why, advice=Advice(text, (restart_agent(),)))
-    elif not admin.ready and enabled:
+    elif enabled and (admin.problems or admin.not_ready):
         # A child that is stopped is a finding of its own.
         stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
-        hanging = [f"pid {pid}, hangs" for pid in stopped]
-        problems = [each for each in admin.problems if not each.endswith(tuple(hanging))]
-        if problems or not admin.problems:
-            yield Finding(AGENT_NOT_READY, "; ".join(problems) or "the agent gives no reason")
+        hanging = tuple(f"pid {pid}, hangs" for pid in stopped)
+        problems = [each for each in admin.problems if not each.endswith(hanging)]
+        lesser = [each for each in admin.not_ready if not each.endswith(hanging)]
+        if problems or lesser:
+            why = "; ".join([*problems, *lesser])
+            yield Finding(AGENT_NOT_READY, why, lesser=not problems)
 
 
 def _check_workers(facts: AgentFacts) -> Iterator[Finding]:

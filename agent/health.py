@@ -1,0 +1,205 @@
+"""The health of this host: one pure function of what the agent knows.
+
+Everything that shows whether this host serves its guests draws from `health`: the admin listener's
+health, status, page and ports, the metrics, the commands, and the agent's announcement in the
+store. So no two of them contradict each other. docs/metrics.md describes the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ovs_metadata.agent.child_process import Child
+    from ovs_metadata.host.address import IpVersion
+
+FLOW_CONTROLLER = "flow controller"
+"""The name of that child."""
+
+BRIEFLY = 10.0
+"""Seconds for which a lost connection to the store is no problem."""
+
+_NEW = "new instances get no metadata"
+
+
+class ProblemLevel(IntEnum):
+    """Which guests feel a problem."""
+
+    WARNING = 1
+    """None yet."""
+    NEW = 2
+    """New instances, and those whose ports change."""
+    ERROR = 3
+    """All instances on this host, or some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong. `code` names its kind, and `text` is one line for operators."""
+
+    code: str
+    level: ProblemLevel
+    text: str
+
+
+class HealthState(Enum):
+    """The state of this host in one word."""
+
+    READY = "ready"
+    """It serves its instances and would serve new ones."""
+    NOT_READY = "not ready"
+    """It serves its instances; new ones would get no metadata."""
+    NOT_SERVING = "not serving"
+    """It does not serve its instances, all or some."""
+    DISABLED = "disabled"
+    """It does not serve, and the deployment's configuration wants that."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """The health of this host."""
+
+    state: HealthState
+    findings: tuple[Problem, ...]
+    """The problems, those that most guests feel first."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether this host serves its instances and would serve new ones."""
+        return self.state is HealthState.READY
+
+    @property
+    def serving(self) -> bool:
+        """Whether this host serves its instances."""
+        return self.state in {HealthState.READY, HealthState.NOT_READY}
+
+    @property
+    def problems(self) -> list[str]:
+        """Why this host is not ready; empty if it is."""
+        return [each.text for each in self.findings if each.level > ProblemLevel.WARNING]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What else is wrong: no guest feels it."""
+        return [each.text for each in self.findings if each.level is ProblemLevel.WARNING]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """A Nova endpoint as the workers see it together.
+
+    Of `seen_by` workers, `tried_by` have tried it, and it is healthy for `healthy_for`. `since`, in
+    seconds since the epoch, and `last_error` are those of the worker that noticed the last change.
+    """
+
+    url: str
+    seen_by: int
+    tried_by: int
+    healthy_for: int
+    since: float = 0.0
+    last_error: str = ""
+
+    @property
+    def failing_for(self) -> int:
+        """The number of workers that it fails for."""
+        return self.tried_by - self.healthy_for
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """What the agent knows of itself and of this host.
+
+    `enabled` is None while the configuration is unknown, and `store_disconnected` before the store
+    opens.
+    """
+
+    host: str = ""
+    bridge: str = ""
+    enabled: bool | None = None
+    generation: str = ""
+    children: tuple[Child, ...] = ()
+    serves: Mapping[IpVersion, bool] = field(default_factory=dict)
+    file: Mapping[str, str] = field(default_factory=dict)
+    """The values of the configuration file that the agent uses."""
+    store_disconnected: float | None = None
+    """Seconds for which the store, or the source of port records if it is another, has not been
+    connected; 0 while it is."""
+    idle_because: str = ""
+    """Why the agent serves no guest; empty if it does, or tries to."""
+    network: tuple[str, ...] = ()
+    """What is missing in this host's network: bridge, metadata port, listening sockets."""
+    workers_wanted: int = 0
+    workers_serving: int = 0
+    endpoints: tuple[EndpointView, ...] = ()
+
+    @property
+    def flow_controller_up(self) -> bool | None:
+        """Whether the agent's flow controller runs and answers; None if the agent has none."""
+        controllers = [child for child in self.children if child.name == FLOW_CONTROLLER]
+        if not controllers:
+            return None
+        return all(child.running and not child.hangs for child in controllers)
+
+
+def health(view: AgentView) -> HostHealth:
+    """Return the health of a host of which the agent knows this."""
+    if view.enabled is False:
+        why = view.idle_because or "disabled: the agent is removing what it made on this host"
+        return HostHealth(HealthState.DISABLED, (Problem("disabled", ProblemLevel.ERROR, why),))
+    found = sorted(_problems(view), key=lambda each: -each.level)
+    worst = found[0].level if found else ProblemLevel.WARNING
+    states = {
+        ProblemLevel.WARNING: HealthState.READY,
+        ProblemLevel.NEW: HealthState.NOT_READY,
+        ProblemLevel.ERROR: HealthState.NOT_SERVING,
+    }
+    return HostHealth(states[worst], tuple(found))
+
+
+def _problems(view: AgentView) -> Iterator[Problem]:
+    if view.idle_because:
+        yield Problem("idle", ProblemLevel.ERROR, view.idle_because)
+        return
+    for text in view.network:
+        yield Problem("network", ProblemLevel.ERROR, text)
+    if view.workers_serving < view.workers_wanted:
+        text = f"{view.workers_serving} of {view.workers_wanted} proxy workers are serving"
+        yield Problem("workers", ProblemLevel.ERROR, text)
+    yield from _of_children(view)
+    yield from _of_endpoints(view)
+    if view.store_disconnected is not None and view.store_disconnected > BRIEFLY:
+        text = f"the agent has no connection to the source of port records: {_NEW}"
+        yield Problem("store", ProblemLevel.NEW, text)
+
+
+def _of_children(view: AgentView) -> Iterator[Problem]:
+    for child in view.children:
+        level = ProblemLevel.NEW if child.name == FLOW_CONTROLLER else ProblemLevel.ERROR
+        if child.hangs:
+            yield Problem("hangs", level, f"{child.name}, pid {child.pid}, hangs")
+        if not child.running:
+            text = f"the {child.name} has ended, and is about to be started again"
+            if child.name == FLOW_CONTROLLER:
+                yield Problem("ended", ProblemLevel.NEW, f"{text}: {_NEW} meanwhile")
+            else:
+                yield Problem("ended", ProblemLevel.WARNING, text)
+
+
+def _of_endpoints(view: AgentView) -> Iterator[Problem]:
+    if not view.endpoints:
+        return  # without a worker that reports them
+    if any(each.healthy_for for each in view.endpoints):
+        for each in view.endpoints:
+            if each.failing_for:
+                yield Problem(
+                    "endpoint", ProblemLevel.WARNING, f"Nova at {each.url} fails: {each.last_error}"
+                )
+        return
+    urls = ", ".join(each.url for each in view.endpoints)
+    if all(each.tried_by for each in view.endpoints):
+        yield Problem("endpoints", ProblemLevel.ERROR, f"no Nova endpoint answers: {urls}")
+    else:
+        yield Problem("endpoints", ProblemLevel.NEW, f"no Nova endpoint has answered yet: {urls}")
