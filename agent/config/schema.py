@@ -238,8 +238,8 @@ def _option_keys() -> list[Key]:
         _own(
             TENANT_OPTIONS_KEY,
             "tighten",
-            "What tags of ports may do: ignore, nothing; tighten, the stricter of tag and "
-            "deployment counts; any, the tag counts.",
+            "What tags of ports and networks may do: ignore, nothing; tighten, the strictest of "
+            "tags, project and deployment counts; any, the nearest counts.",
             choices=TENANT_OPTIONS,
         ),
     ]

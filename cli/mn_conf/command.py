@@ -64,6 +64,18 @@ _COMMANDS = {
         "mn_conf.templates:hosts",
         "Show the hosts that have values of their own, or a template.",
     ),
+    "project-clear": (
+        "mn_conf.projects:project_clear",
+        "Remove all metadata options of a project's ports.",
+    ),
+    "project-list": (
+        "mn_conf.projects:project_list",
+        "Show the projects whose ports have metadata options of their own.",
+    ),
+    "project-set": (
+        "mn_conf.projects:project_set",
+        "Set metadata options of a project's ports, given as HOCON.",
+    ),
     "template-clear": (
         "mn_conf.templates:template_clear",
         'Have a host use no template but "default".',

@@ -123,7 +123,7 @@ def host_of(cli: CliContext, host: str | None) -> str:
         BadParameter: it cannot be a host's name.
     """
     name = cli.load_config().host if host in {None, LOCAL} else host or ""
-    return _checked(name, layout.config_node_path, "'-h'")
+    return checked_name(name, layout.config_node_path, "'-h'")
 
 
 def target_of(cli: CliContext, host: str | None, template: str | None) -> Target:
@@ -136,7 +136,7 @@ def target_of(cli: CliContext, host: str | None, template: str | None) -> Target
         return Target(host_of(cli, host), None, by_name=host not in {None, LOCAL})
     if host is not None:
         raise click.UsageError("-h and -t do not go together.")
-    return Target(None, _checked(template, layout.config_template_path, "'-t'"))
+    return Target(None, checked_name(template, layout.config_template_path, "'-t'"))
 
 
 @contextlib.contextmanager
@@ -264,7 +264,8 @@ def _combination_warnings(store: Store, target: Target) -> list[str]:
     ]
 
 
-def _checked(name: str, path_of: Callable[[str], str], option: str) -> str:
+def checked_name(name: str, path_of: Callable[[str], str], option: str) -> str:
+    """The name, if it can be one; raises BadParameter otherwise."""
     try:
         path_of(name)
     except ValueError as error:
