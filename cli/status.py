@@ -1,5 +1,7 @@
 """`ovs-metadata status`: this host at a glance, whether its agent runs or not."""
 
+import contextlib
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.store import Store
+from ovs_metadata.utc import utc
 
 MAX_LISTED = 20
 """How many ports that are not served are listed for people."""
@@ -31,25 +34,93 @@ MAX_LISTED = 20
 START_IT = "start it with: systemctl start ovs-metadata-agent"
 
 
+WAIT_LIMIT = 60.0
+"""Seconds that --wait waits, unless it is given another number."""
+
+WATCH_INTERVAL = 5.0
+"""Seconds between two looks with --watch."""
+
+WAIT_INTERVAL = 0.5
+"""Seconds between two questions to the agent with --wait."""
+
+
 @click.command()
 @output_format
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=1.0),
+    is_flag=False,
+    flag_value=WATCH_INTERVAL,
+    metavar="[SECONDS]",
+    help=f"Show it again every SECONDS ({WATCH_INTERVAL:g} if none are given), until interrupted.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0.0),
+    is_flag=False,
+    flag_value=WAIT_LIMIT,
+    metavar="[SECONDS]",
+    help=f"Wait until the host is ready, SECONDS at most ({WAIT_LIMIT:g} if none are given), and "
+    "show it then.",
+)
 @click.pass_context
-def status(context: click.Context, output: str) -> None:
+def status(context: click.Context, output: str, watch: float | None, wait: float | None) -> None:
     """Show the state of this host: agent, ports, requests, Nova's endpoints.
 
     Works with the agent down, and reports that.
+
+    With --format json, --watch prints an object on a line each time.
 
     Exit status: 0 the host is ready: it serves its instances, and would serve new ones; 1 it is
     not, or that is unknown; 2 usage. A host that is disabled is not ready.
     """
     cli: CliContext = context.obj
-    report = _look(cli.load_config(), cli).report()
+    config = cli.load_config()
+    if watch is not None and wait is not None:
+        raise click.UsageError("--watch does not go with --wait.")
+    if wait is not None:
+        _wait_until_ready(config, wait)
+    if watch is None:
+        report = _look(config, cli).report()
+        _show(report, output)
+    else:
+        report = _watch(config, cli, output, watch)
+    if not report["ready"]:
+        context.exit(FAILURE)
+
+
+def _wait_until_ready(config: Config, seconds: float) -> None:
+    """Return when the agent reports that this host is ready, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        agent_view, _silence = _ask(config)
+        left = deadline - time.monotonic()
+        if left <= 0 or (agent_view and agent_view["ready"]):
+            return
+        time.sleep(min(WAIT_INTERVAL, left))
+
+
+def _watch(config: Config, cli: CliContext, output: str, seconds: float) -> dict[str, Any]:
+    """Show this host again and again; return the last report when the user interrupts."""
+    report: dict[str, Any] = {"ready": False}
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            report = _look(config, cli).report()
+            if output == "json":
+                print_json(report, indented=False)
+            else:
+                click.clear()  # only on a terminal
+                echo(f"{utc(time.time())}, every {shown_seconds(seconds)}; Ctrl+C ends", "")
+                _print(report)
+            time.sleep(seconds)
+    return report
+
+
+def _show(report: dict[str, Any], output: str) -> None:
     if output == "json":
         print_json(report)
     else:
         _print(report)
-    if not report["ready"]:
-        context.exit(FAILURE)
 
 
 @dataclass(frozen=True, slots=True)

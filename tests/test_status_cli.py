@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -140,6 +140,65 @@ def test_status_of_an_agent_that_would_serve_no_new_instance(command: Command) -
     assert "no connection for 61.2 s" in text
     assert (found["state"], found["serving"], found["ready"]) == ("not ready", True, False)
     assert "This host is not ready: the agent has no connection to the source" in ports
+
+
+class Clock:
+    """The clock of `status`, which moves when it sleeps; `at` does something at a pause."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, at: dict[int, Callable[[], object]]
+    ) -> None:
+        self._at = at
+        self.pauses: list[float] = []
+        monkeypatch.setattr("ovs_metadata.cli.status.time", self)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self._at.get(len(self.pauses), lambda: None)()
+
+    def monotonic(self) -> float:
+        return sum(self.pauses)
+
+    time = monotonic
+
+
+def interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_status_waits_until_the_host_is_ready(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.ExitStack() as running:
+        clock = Clock(monkeypatch, {2: lambda: running.enter_context(agent(command.listen))})
+        text = command("status", "--wait").stdout
+    assert text.startswith("Host cn-1, bridge br-int: serving\n")
+    assert len(clock.pauses) == 2
+
+
+def test_status_waits_as_long_as_it_should(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, {})
+    with agent(command.listen, problems=("there is no bridge",)):
+        text = command("status", "--wait", "1.2", status=1).stdout
+    assert "problem: there is no bridge" in text
+    assert sum(clock.pauses) == pytest.approx(1.2)
+    assert "does not go with" in command("status", "--wait", "0", "--watch", status=2).stderr
+
+
+def test_status_is_shown_again_until_it_is_interrupted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with agent(command.listen):
+        Clock(monkeypatch, {3: interrupt})
+        lines = command("status", "--watch", "--format", "json").stdout.splitlines()
+        clock = Clock(monkeypatch, {3: interrupt})
+        text = command("status", "--watch", "7.5").stdout
+    assert [json.loads(line)["state"] for line in lines] == ["ready"] * 3
+    assert text.count("Host cn-1, bridge br-int: serving") == 3
+    assert "every 7.5 s; Ctrl+C ends" in text
+    assert clock.pauses == [7.5] * 3
 
 
 def test_status_of_a_host_without_a_healthy_nova(command: Command) -> None:
