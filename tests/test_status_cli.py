@@ -145,12 +145,10 @@ def test_status_of_an_agent_that_would_serve_no_new_instance(command: Command) -
 class Clock:
     """The clock of `status`, which moves when it sleeps; `at` does something at a pause."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, at: dict[int, Callable[[], object]]
-    ) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, at: dict[int, Callable[[], object]]) -> None:
         self._at = at
         self.pauses: list[float] = []
-        monkeypatch.setattr("ovs_metadata.cli.status.time", self)
+        patch.setattr("ovs_metadata.cli.status.time", self)
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
