@@ -1,7 +1,7 @@
 """A real Neutron with ML2/OVN binds ports, and what it writes serves the guests.
 
 The agent takes its records from OVN's southbound database, and then from the store, into which
-Neutron's service plugin writes them.
+Neutron's service plugin writes them. Its configuration is in the store, a ZooKeeper, either way.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from ovn_fixtures import OvnHypervisor, listed, ovn_hypervisor, wait_until_not_s
 from lab.rig.dhcp import ask_for_address, forget_address
 from lab.rig.guest import Guest
 from lab.rig.process import LabError, wait_for
+from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.neutron import ApiServer, Neutron
 from ovs_metadata.publisher.agents import AGENT_TYPE
 
@@ -114,11 +115,12 @@ class Cloud:
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with ovn_hypervisor(SUITE) as ovn:
+def cloud(zookeeper: ZooKeeper) -> Iterator[Cloud]:
+    part = f"/{PROJECT}"
+    with ovn_hypervisor(SUITE) as ovn, ovn.hypervisor.use_zookeeper(zookeeper, chroot=part):
         ovn.controller.start()
         with Neutron(
-            ovn.hypervisor.store_url, agent_down_time=AGENT_DOWN_TIME, ovn=ovn.central
+            f"{zookeeper.url}{part}", agent_down_time=AGENT_DOWN_TIME, ovn=ovn.central
         ) as neutron:
             try:
                 made = Cloud(ovn, neutron, neutron.start_api())
