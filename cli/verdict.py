@@ -26,6 +26,9 @@ class Verdict:
 MAX_PRIORITY = 65535
 """The highest that OpenFlow allows. Open vSwitch's own hidden flows are above it."""
 
+FAIL_OPEN_PRIORITY = 0xF0F0F0
+"""The priority of the hidden flow of a bridge without its controller, as Open vSwitch has it."""
+
 Named = tuple[int, int | None, str]
 """A flow as a trace names it: table, priority, match in ovs-ofctl's notation."""
 
@@ -145,7 +148,12 @@ def _elsewhere(trace: Trace, context: TraceContext, hook_missing: str) -> Verdic
         return Verdict(False, "ends nowhere that ovs-vswitchd reports")
     first, last = trace.steps[0], trace.steps[-1]
     if (first.priority or 0) > MAX_PRIORITY:
-        end = "is switched by Open vSwitch itself, because the bridge's controller does not answer"
+        end = f"is taken by a hidden flow of Open vSwitch's own, at priority {first.priority}"
+        if first.priority == FAIL_OPEN_PRIORITY:
+            end = (
+                "is switched by Open vSwitch's hidden flow fail-open, because the bridge's "
+                "controller does not answer"
+            )
         return Verdict(False, end, taken_by=first)
     if trace.outputs:
         ports = ", ".join(context.ofport(number) for number in trace.outputs)

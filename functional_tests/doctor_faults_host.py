@@ -76,6 +76,21 @@ def on_bridge(*command: str, undo: tuple[str, ...] = ()) -> Injection:
     return inject
 
 
+def closed(port: str, how: str) -> Injection:
+    """The switch is to take nothing from a port, or to send nothing out of it."""
+
+    @contextlib.contextmanager
+    def inject(patient: Ward) -> Iterator[None]:
+        hypervisor, name = patient.hypervisor, port.format(tap=patient.guest.tap)
+        hypervisor.ovs.ofctl("mod-port", hypervisor.bridge, name, how)
+        try:
+            yield
+        finally:
+            hypervisor.ovs.ofctl("mod-port", hypervisor.bridge, name, how.removeprefix("no-"))
+
+    return inject
+
+
 def firewall_in_namespace(patient: Ward) -> AbstractContextManager[None]:
     return firewall(patient.hypervisor.metadata_namespace, "input", "tcp dport 9699 drop")
 
@@ -190,6 +205,7 @@ CASES = [
         STOPPED_AGENT,
     ),
     Case("agent-not-ready", foreign_to_an_agent, frozenset({"metadata-port-foreign"})),
+    Case("metadata-port-closed", closed("metadata", "no-receive")),
     Case("metadata-port-without-ofport", no_number, STOPPED_AGENT),
     Case("not-listening", another_namespace, STOPPED_AGENT | {"device-missing", "loopback-down"}),
     Case("metadata-port-missing", on_bridge("del-port", "metadata"), STOPPED_AGENT),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 
 from doctor_faults_deployment import deployed, instead_of_nova
+from doctor_faults_host import closed
 from doctor_support import (
     CONTROLLER,
     STOPPED_CONTROLLER,
@@ -105,17 +106,6 @@ def dead_vlan(patient: Ward) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def closed(patient: Ward) -> Iterator[None]:
-    """The switch is to take nothing from the guest's port."""
-    hypervisor, tap = patient.hypervisor, patient.guest.tap
-    hypervisor.ovs.ofctl("mod-port", hypervisor.bridge, tap, "no-receive")
-    try:
-        yield
-    finally:
-        hypervisor.ovs.ofctl("mod-port", hypervisor.bridge, tap, "receive")
-
-
-@contextlib.contextmanager
 def on_another_bridge(patient: Ward) -> Iterator[None]:
     hypervisor, guest = patient.hypervisor, patient.guest
     guest.unplug(hypervisor.ovs)
@@ -192,6 +182,14 @@ def link_down(patient: Ward) -> Iterator[None]:
     run(*device, "down")
     yield
     run(*device, "up")
+
+
+@contextlib.contextmanager
+def small_mtu(patient: Ward) -> Iterator[None]:
+    device = ("ip", "-n", patient.hypervisor.namespace, "link", "set", patient.guest.tap, "mtu")
+    run(*device, "1000")
+    yield
+    run(*device, "1500")
 
 
 def record_with(**changes: object) -> Injection:
@@ -316,7 +314,7 @@ CASES = [
     ),
     Case("fail-open", no_controller_answers, word="", status=2),
     # The port and its record.
-    Case("port-closed", closed),
+    Case("port-closed", closed("{tap}", "no-receive")),
     Case("port-on-other-bridge", on_another_bridge, word="{instance}"),
     Case("port-on-other-bridge", on_another_bridge, word="{tap}"),
     Case("port-unknown", nothing, word=OTHER_UUID),
@@ -324,6 +322,7 @@ CASES = [
     Case("dead-vlan", dead_vlan),
     Case("dead-vlan", dead_vlan, word=""),
     Case("link-down", link_down),
+    Case("mtu-too-small", small_mtu),
     Case("iface-id-missing", no_iface_id, word="{tap}"),
     Case("iface-id-malformed", interface("external_ids:iface-id=nonsense"), word="{tap}"),
     Case("iface-id-twice", rival),

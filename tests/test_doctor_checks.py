@@ -33,6 +33,7 @@ from ovs_metadata.cli.doctor.store import StoreFacts
 from ovs_metadata.cli.flow_groups import FlowState, Group, ListedFlow
 from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.cli.verdict import Verdict
+from ovs_metadata.flows.port_states import OpenFlowPort
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.config import load
@@ -238,6 +239,25 @@ def test_metadata_port(switch: SwitchFacts, namespace: NamespaceFacts, expected:
     assert names(metadata_port.check(switch.bridge, namespace, agent_runs=True)) == expected
 
 
+@pytest.mark.parametrize(
+    ("closed", "why"),
+    [
+        (("receive",), ["interface metadata has no-receive"]),
+        (("up", "forward"), ["interface metadata has no-forward"]),
+        # So Open vSwitch has each device that is in another namespace.
+        (("up",), []),
+    ],
+)
+def test_a_metadata_port_that_openflow_closes(closed: tuple[str, ...], why: list[str]) -> None:
+    found = metadata_port.check(
+        SWITCH.bridge,
+        NAMESPACE,
+        agent_runs=True,
+        openflow={1: OpenFlowPort(closed, has_link=False)},
+    )
+    assert [each.why for each in found] == why
+
+
 def test_no_listener_is_expected_without_an_agent() -> None:
     deaf = replace(NAMESPACE, listening=frozenset())
     assert names(metadata_port.check(SWITCH.bridge, deaf, agent_runs=False)) == []
@@ -277,6 +297,8 @@ def port_facts(
         (port_facts(replace(TAP, tag=4095)), ["dead-vlan"]),
         (port_facts(link="is down"), ["link-down"]),
         (port_facts(closed=("receive",)), ["port-closed"]),
+        (port_facts(mtu=1279), ["mtu-too-small"]),
+        (port_facts(mtu=1280), []),
         (port_facts(state=None), ["record-missing"]),
         (port_facts(state=BoundElsewhere(RECORD)), ["bound-elsewhere"]),
         (port_facts(state=MalformedRecord("p", "nonsense")), ["record-malformed"]),

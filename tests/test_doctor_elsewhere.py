@@ -6,7 +6,7 @@ from dataclasses import replace
 from ovs_metadata.cli.doctor import open_vswitch
 from ovs_metadata.cli.doctor.elsewhere import Elsewhere, OtherInterface, from_rows
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
-from ovs_metadata.flows.port_states import parse
+from ovs_metadata.flows.port_states import OpenFlowPort, in_words, parse
 from ovs_metadata.host.config import load
 from ovs_metadata.host.ovsdb import Bridge
 
@@ -58,15 +58,23 @@ def test_a_dead_controller_is_named_with_what_to_do() -> None:
     facts = SwitchFacts(bridge=Bridge("br-int"), elsewhere=read("standalone", CONTROLLERS))
     (found,) = open_vswitch.check(facts, load())
     assert found.fault is open_vswitch.FAIL_OPEN
-    assert "tcp:127.0.0.1:6633" in found.why
+    assert found.why == (
+        "tcp:127.0.0.1:6633 is not connected, so the hidden flow fail-open takes all packets"
+    )
     missing = replace(facts, bridge=None)
     (found,) = open_vswitch.check(missing, load())
     assert found.why.endswith("bridges there are: br-ex, br-int")
 
 
-def test_ports_that_a_switch_reports_as_closed() -> None:
-    def port(number: int, configuration: int) -> bytes:
-        return struct.pack("!I4x6s2x16sII24x", number, b"", b"tap", configuration, 0)
+def test_ports_that_a_switch_reports_as_closed_or_without_a_link() -> None:
+    def port(number: int, configuration: int, state: int = 0) -> bytes:
+        return struct.pack("!I4x6s2x16sII24x", number, b"", b"tap", configuration, state)
 
-    reply = port(1, 0) + port(2, 0x04) + port(3, 0x24) + port(0xFFFFFFFE, 0x01)
-    assert dict(parse(reply)) == {2: ("receive",), 3: ("receive", "forward")}
+    reply = port(1, 0) + port(2, 0x04, 4) + port(3, 0x24) + port(4, 0x01, 1) + port(5, 0, 1)
+    assert dict(parse(reply)) == {
+        2: OpenFlowPort(("receive",)),
+        3: OpenFlowPort(("receive", "forward")),
+        4: OpenFlowPort(("up",), has_link=False),
+        5: OpenFlowPort(has_link=False),
+    }
+    assert in_words(("up", "receive")) == "down, no-receive"

@@ -23,6 +23,7 @@ from ovs_metadata.cli import admin_client
 from ovs_metadata.cli.doctor import metadata_port, nova, port, retry
 from ovs_metadata.cli.doctor.agent import read_admin, read_agent
 from ovs_metadata.cli.doctor.nova import Asker, AskStep, no_instance, read_endpoints
+from ovs_metadata.cli.doctor.port import TapDevice
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.doctor.store import read_store
 from ovs_metadata.host.config import Config, load
@@ -101,16 +102,20 @@ def test_devices_here(flags: list[str], problem: str, monkeypatch: pytest.Monkey
         def __enter__(self) -> Any:
             return self
 
-        def get_links(self, ifname: str) -> list[dict[str, int]]:
-            return [{"flags": number}] if ifname == "tap1" else []
+        def get_links(self, ifname: str) -> list[Any]:
+            return [Link({"flags": number})] if ifname == "tap1" else []
+
+    class Link(dict[str, int]):
+        def get_attr(self, name: str) -> int:
+            return {"IFLA_MTU": 1450}[name]
 
     monkeypatch.setattr(port, "IPRoute", Here)
-    assert port.link_problem("tap1") == problem
+    assert port.read_device("tap1") == TapDevice(problem, 1450)
 
 
 def test_devices_elsewhere() -> None:
-    assert port.link_problem("lo") is not None
-    assert port.link_problem("no-such-device") is None
+    assert port.read_device("lo") is not None
+    assert port.read_device("no-such-device") is None
 
 
 @pytest.mark.parametrize(("stored", "enabled"), [(None, False), (True, True), ("yes", None)])

@@ -192,7 +192,7 @@ class Host:
             evidence, "read_agent", lambda _config: replace(self.agent, admin=self.admin)
         )
         monkeypatch.setattr(evidence, "read_switch", lambda _config: self.switch)
-        monkeypatch.setattr(port, "link_problem", lambda _name: "")
+        monkeypatch.setattr(port, "read_device", lambda _name: port.TapDevice("", 1500))
         monkeypatch.setattr(port, "read_admin", lambda _socket: self.admin)
         monkeypatch.setattr(metadata_port, "read_namespace", lambda _config: self.namespace)
         monkeypatch.setattr(flows, "read_flows", lambda *_: self.flows)

@@ -37,6 +37,11 @@ SOUTHBOUND = Need(
     frozenset({southbound.SOUTHBOUND_UNKNOWN, southbound.SOUTHBOUND_UNREACHABLE}),
     "OVN's southbound database cannot be asked",
 )
+METADATA_PORT = Need(
+    HopName.METADATA_PORT,
+    frozenset({metadata_port.METADATA_PORT_CLOSED}),
+    "the metadata port passes no packets",
+)
 
 
 def _nova(evidence: Evidence, _explained: bool) -> HopReport:
@@ -112,7 +117,7 @@ HOPS: Sequence[Hop[Evidence]] = (
         HopName.METADATA_PORT,
         tuple(metadata_port.FAULTS),
         lambda seen, _: metadata_port.examine(
-            seen.switch.bridge, seen.config, agent_runs=seen.agent.agent is not None
+            seen.switch, seen.config, agent_runs=seen.agent.agent is not None
         ),
         needs=(ENABLED, SWITCH),
     ),
@@ -122,7 +127,12 @@ HOPS: Sequence[Hop[Evidence]] = (
         lambda seen, _: port.examine(seen.ports),
         needs=(ENABLED, SWITCH, STORE, SOUTHBOUND),
     ),
-    Hop(HopName.FLOWS, tuple(flows.FAULTS), _flows, needs=(ENABLED, SWITCH, STORE, SOUTHBOUND)),
+    Hop(
+        HopName.FLOWS,
+        tuple(flows.FAULTS),
+        _flows,
+        needs=(ENABLED, SWITCH, STORE, SOUTHBOUND, METADATA_PORT),
+    ),
     Hop(
         HopName.REQUEST,
         tuple(request.FAULTS),

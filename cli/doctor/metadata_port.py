@@ -5,19 +5,22 @@ The checks are pure: facts in, findings out.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from types import MappingProxyType
 
 from ovs_metadata.agent.network import namespaces
 from ovs_metadata.agent.network.device import own_networks
 from ovs_metadata.agent.network.ip_versions import device_versions
 from ovs_metadata.agent.network.listening import listener_addresses
 from ovs_metadata.agent.network.netlink import IPRoute
-from ovs_metadata.cli.doctor.advice import Advice, Command, vsctl
+from ovs_metadata.cli.doctor.advice import Advice, Command, open_port, vsctl
 from ovs_metadata.cli.doctor.firewall import Firewall, blockers, guests_packets, read_firewall
+from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.flows.port_states import OpenFlowPort, in_words
 from ovs_metadata.host.address import (
     METADATA_PORT,
     METADATA_PORT_MAC,
@@ -54,6 +57,11 @@ METADATA_PORT_WITHOUT_OFPORT = FAULTS.error(
     "metadata-port-without-ofport",
     "Open vSwitch has no device for the metadata port.",
     "ovs-vsctl get interface metadata error, and the log of ovs-vswitchd, give the cause.",
+)
+METADATA_PORT_CLOSED = FAULTS.error(
+    "metadata-port-closed",
+    "The bridge lets no packet through the metadata port: its OpenFlow configuration forbids it.",
+    "Open the port with ovs-ofctl mod-port, and find out which program closed it.",
 )
 NAMESPACE_MISSING = FAULTS.error(
     "namespace-missing",
@@ -203,20 +211,30 @@ def _address(data: bytes) -> str:
     return str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed))
 
 
-def examine(bridge: Bridge | None, config: Config, *, agent_runs: bool) -> HopReport:
+def examine(switch: SwitchFacts, config: Config, *, agent_runs: bool) -> HopReport:
     """Report on the metadata port."""
     facts = read_namespace(config)
-    found = check(bridge, facts, agent_runs=agent_runs)
+    found = check(switch.bridge, facts, agent_runs=agent_runs, openflow=switch.ports)
     return HopReport(HopName.METADATA_PORT, tuple(found), f"in namespace {facts.name}")
 
 
-def check(bridge: Bridge | None, facts: NamespaceFacts, *, agent_runs: bool) -> Iterator[Finding]:
-    """Check the metadata port, its network namespace, and, if the agent runs, its listeners."""
+def check(
+    bridge: Bridge | None,
+    facts: NamespaceFacts,
+    *,
+    agent_runs: bool,
+    openflow: Mapping[int, OpenFlowPort] = MappingProxyType({}),
+) -> Iterator[Finding]:
+    """Check the metadata port, its network namespace, and, if the agent runs, its listeners.
+
+    openflow: the bridge's ports that do not pass all packets.
+    """
     problem = _of_bridge_port(bridge, in_the_way=facts.in_the_way)
     if problem:
         yield problem
     elif facts.exists:
         yield from _of_device(facts)
+        yield from _of_openflow(bridge, openflow)
     if not facts.exists:
         yield Finding(NAMESPACE_MISSING, f"there is no network namespace {facts.name}")
         return
@@ -276,6 +294,20 @@ def _of_bridge_port(bridge: Bridge | None, *, in_the_way: bool) -> Finding | Non
         )
         return Finding(METADATA_PORT_WITHOUT_OFPORT, why, advice=advice)
     return None
+
+
+def _of_openflow(bridge: Bridge | None, openflow: Mapping[int, OpenFlowPort]) -> Iterator[Finding]:
+    """The switches of the port that are off.
+
+    Open vSwitch takes a device in another namespace for one that is down; the device tells.
+    """
+    ofport = bridge.metadata_ofport if bridge else None
+    port = openflow.get(ofport or 0, OpenFlowPort())
+    closed = tuple(each for each in port.closed if each != "up")
+    if closed:
+        why = f"interface {METADATA_PORT} has {in_words(closed)}"
+        advice = Advice(METADATA_PORT_CLOSED.remedy, open_port(METADATA_PORT, closed))
+        yield Finding(METADATA_PORT_CLOSED, why, advice=advice)
 
 
 def _of_device(facts: NamespaceFacts) -> Iterator[Finding]:

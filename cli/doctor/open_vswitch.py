@@ -5,7 +5,7 @@ The checks are pure: facts in, findings out.
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ovs_metadata.cli.doctor.advice import Advice, resume, vsctl
@@ -15,6 +15,7 @@ from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.host_view import no_bridge, read_bridge
 from ovs_metadata.flows.bridge import PROTOCOL
 from ovs_metadata.flows.dump import dump_flows
+from ovs_metadata.flows.port_states import OpenFlowPort, openflow_ports
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
 from ovs_metadata.quantities import count_of
@@ -51,8 +52,9 @@ OPENFLOW_NOT_ALLOWED = FAULTS.error(
 FAIL_OPEN = FAULTS.error(
     "fail-open",
     "The bridge ignores all flows, because its controller does not answer.",
-    "Start the controller again. A bridge of fail mode standalone switches by itself, by a flow "
-    "that is hidden and before all others, as long as no controller of its own is connected.",
+    "Start the controller again. A bridge of fail mode standalone switches by itself, by the "
+    "hidden flow fail-open, which is before all others, as long as none of its controllers is "
+    "connected.",
 )
 
 
@@ -61,7 +63,8 @@ class SwitchFacts:
     """OVSDB's bridge. `unreachable` and `silent`: why OVSDB and ovs-vswitchd do not answer.
 
     daemon: the process that listens where the one of them does that does not answer. elsewhere: the
-    rest of OVSDB, as far as it matters.
+    rest of OVSDB, as far as it matters. ports: those that OpenFlow's configuration closes, or that
+    have no link, by number.
     """
 
     unreachable: str = ""
@@ -69,6 +72,7 @@ class SwitchFacts:
     silent: str = ""
     daemon: ProcessFacts | None = None
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    ports: Mapping[int, OpenFlowPort] = field(default_factory=dict)
 
 
 def read_switch(config: Config) -> SwitchFacts:
@@ -82,9 +86,13 @@ def read_switch(config: Config) -> SwitchFacts:
     elsewhere = read_elsewhere(config)
     if bridge is None:
         return SwitchFacts(elsewhere=elsewhere)
-    silent = _silence(config)
-    daemon = _listening(str(config.management_socket)) if silent else None
-    return SwitchFacts(bridge=bridge, silent=silent, daemon=daemon, elsewhere=elsewhere)
+    try:
+        dump_flows(config, {})
+        return SwitchFacts(bridge=bridge, elsewhere=elsewhere, ports=openflow_ports(config))
+    except OSError as error:
+        silent = f"{config.management_socket}: {error.strerror or error}"
+        daemon = _listening(str(config.management_socket))
+        return SwitchFacts(bridge=bridge, silent=silent, daemon=daemon, elsewhere=elsewhere)
 
 
 def _listening(path: str) -> ProcessFacts | None:
@@ -98,15 +106,6 @@ def _listening(path: str) -> ProcessFacts | None:
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, _user, _group = _CREDENTIALS.unpack(peer)
     return read_process(pid)
-
-
-def _silence(config: Config) -> str:
-    """Why ovs-vswitchd does not answer for the bridge; empty if it does."""
-    try:
-        dump_flows(config, {})
-    except OSError as error:
-        return f"{config.management_socket}: {error.strerror or error}"
-    return ""
 
 
 def examine(switch: SwitchFacts, config: Config) -> HopReport:
@@ -145,7 +144,8 @@ def check(switch: SwitchFacts, config: Config) -> Iterator[Finding]:
             "bridge: its flows go, the agent writes ours again.",
             (vsctl("del-controller", bridge.name),),
         )
-        yield Finding(FAIL_OPEN, f"{targets} is not connected, fail mode standalone", advice=advice)
+        why = f"{targets} is not connected, so the hidden flow fail-open takes all packets"
+        yield Finding(FAIL_OPEN, why, advice=advice)
 
 
 def _of_daemon(name: str, daemon: ProcessFacts | None) -> Advice | None:

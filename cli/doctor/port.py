@@ -17,8 +17,8 @@ from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopR
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named, record_in
-from ovs_metadata.flows.port_states import closed_ports
-from ovs_metadata.host.address import OFPORT_MAX, why_unservable
+from ovs_metadata.flows.port_states import OpenFlowPort, in_words
+from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, why_unservable
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
 from ovs_metadata.host.records import read_records
@@ -104,6 +104,12 @@ LINK_DOWN = FAULTS.error(
     "The interface's device is down or not connected.",
     "Check that the instance runs. If the device was set down: ip link set NAME up.",
 )
+MTU_TOO_SMALL = FAULTS.error(
+    "mtu-too-small",
+    "The interface's device has a smaller MTU than the proxy's packets.",
+    "Find out what sets the MTU of the device. The network's MTU in Neutron has to be 1280 or "
+    "more, which IPv6 needs, too.",
+)
 NOT_AN_INSTANCE = FAULTS.error(
     "not-an-instance",
     "The port does not belong to an instance, so it is not served.",
@@ -175,7 +181,8 @@ class PortFacts:
     status: as all commands have it. state: what the store has of the port. rivals: other interfaces
     that claim the same port. left_over: those of all of them that Nova has not plugged. spare: an
     OpenFlow number that no interface has. closed: what the port's OpenFlow configuration has
-    switched off. link: why its device carries nothing. agent_view: what the agent says of it; None
+    switched off. link: why its device carries nothing. mtu: of its device; None if that is not
+    here. agent_view: what the agent says of it; None
     if it says nothing, or was not asked (see `asked`). from_ovn: its record comes from OVN's
     southbound database.
     """
@@ -187,6 +194,7 @@ class PortFacts:
     spare: int = 0
     closed: tuple[str, ...] = ()
     link: str = ""
+    mtu: int | None = None
     agent_view: Mapping[str, Any] | None = None
     asked: bool = False
     from_ovn: bool = False
@@ -261,8 +269,7 @@ def read_ports(
     """
     assert switch.bridge  # noqa: S101 - or there is nothing to read
     host = read_host(config, switch.bridge, store)
-    closed = _closed(config)
-    every = [_port_facts(host, status, closed) for status in host.port_statuses]
+    every = [_port_facts(host, status, switch.ports) for status in host.port_statuses]
     chosen = [port for port in every if is_instance_port(port)]
     if selector:
         chosen = [port for port in every if is_named(port.interface, port.record, selector)]
@@ -297,15 +304,12 @@ def with_agent_view(facts: PortsFacts, admin: AdminFacts | None) -> PortsFacts:
     )
 
 
-def _closed(config: Config) -> Mapping[int, tuple[str, ...]]:
-    try:
-        return closed_ports(config)
-    except OSError:  # ovs-vswitchd's silence is a finding of its own
-        return {}
-
-
-def _port_facts(host: Host, status: PortStatus, closed: Mapping[int, tuple[str, ...]]) -> PortFacts:
+def _port_facts(host: Host, status: PortStatus, openflow: Mapping[int, OpenFlowPort]) -> PortFacts:
     interface = status.interface
+    known = openflow.get(interface.ofport or 0, OpenFlowPort())
+    device = read_device(interface.name)
+    link = "" if known.has_link else "has no link, as Open vSwitch sees it"
+    link = device.problem if device else link
     rivals = tuple(_rivals(interface, host.bridge.interfaces))
     return PortFacts(
         status,
@@ -315,8 +319,10 @@ def _port_facts(host: Host, status: PortStatus, closed: Mapping[int, tuple[str, 
         spare=_spare(
             {each.ofport or 0 for each in host.bridge.interfaces} | {host.metadata_ofport or 0}
         ),
-        closed=closed.get(interface.ofport or 0, ()),
-        link=link_problem(interface.name) or "",
+        # A device that is down is a finding of its own.
+        closed=tuple(each for each in known.closed if each != "up" or not link),
+        link=link,
+        mtu=device.mtu if device else None,
         from_ovn=host.config.records == OVN,
     )
 
@@ -336,13 +342,22 @@ def _spare(taken: Collection[int]) -> int:
     return next((each for each in free if not why_unservable(each)), 0)
 
 
-def link_problem(device: str) -> str | None:
-    """Why a device in this namespace carries nothing; empty if it does, None if it is not here."""
+@dataclass(frozen=True, slots=True)
+class TapDevice:
+    """A device in this namespace. problem: why it carries nothing; empty if it does."""
+
+    problem: str
+    mtu: int
+
+
+def read_device(name: str) -> TapDevice | None:
+    """The device of that name in this namespace; None if it is not here."""
     with IPRoute() as here:
-        for link in here.get_links(ifname=device):
+        for link in here.get_links(ifname=name):
+            problem = "" if link["flags"] & _IFF_LOWER_UP else "has no carrier"
             if not link["flags"] & _IFF_UP:
-                return IS_DOWN
-            return "" if link["flags"] & _IFF_LOWER_UP else "has no carrier"
+                problem = IS_DOWN
+            return TapDevice(problem, link.get_attr("IFLA_MTU"))
     return None
 
 
@@ -487,9 +502,12 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
             down = finding(LINK_DOWN, f"device {name} {port.link}")
             yield replace(down, advice=_up(port))
         if port.closed:
-            why = f"interface {name} has {', '.join(f'no-{each}' for each in port.closed)}"
+            why = f"interface {name} has {in_words(port.closed)}"
             advice = Advice(PORT_CLOSED.remedy, open_port(name, port.closed))
             yield replace(finding(PORT_CLOSED, why), advice=advice)
+        if port.mtu is not None and port.mtu < LEAST_PATH_MTU:
+            why = f"device {name} has {port.mtu}; packets may have {LEAST_PATH_MTU} bytes"
+            yield replace(finding(MTU_TOO_SMALL, why), advice=_wider(name))
 
 
 def _naming(interface: Interface) -> Advice:
@@ -524,6 +542,11 @@ def _up(port: PortFacts) -> Advice | None:
         return None
     text = "Set it up, if it was set down by hand. A device of an instance that is off is down."
     return Advice(text, (Command("ip", ("link", "set", port.interface.name, "up")),))
+
+
+def _wider(name: str) -> Advice:
+    words = ("link", "set", name, "mtu", str(LEAST_PATH_MTU))
+    return Advice(MTU_TOO_SMALL.remedy, (Command("ip", words),))
 
 
 def _without_ofport(port: PortFacts) -> Finding:
