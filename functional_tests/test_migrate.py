@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypervisor_fixtures import Factory
@@ -213,12 +214,14 @@ def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:
     hypervisor.ovs.vsctl("add-port", bridge, METADATA_PORT)
     wait_for(lambda: list(hypervisor.store.announced(AGENTS)), "our agent to say it lives", 30)
 
-    def checks() -> dict[str, dict[str, str]]:
+    def plan() -> Any:
         command = migrate_command(
             hypervisor, "plan", "--metadata-agent-ini", ini, "--format", "json"
         )
-        found = json.loads(run(*command, check=False, timeout=60))["checks"]
-        return {check["name"]: check for check in found}
+        return json.loads(run(*command, check=False, timeout=60))
+
+    def checks() -> dict[str, dict[str, str]]:
+        return {check["name"]: check for check in plan()["checks"]}
 
     found = checks()
     assert {name for name, check in found.items() if check["state"] == "failed"} == {
@@ -230,7 +233,9 @@ def test_plan_names_what_is_in_the_way(lab_hypervisor: Factory) -> None:
 
     ofctl("del-flows", bridge, "table=204")
     hypervisor.ovs.vsctl("del-port", METADATA_PORT)
-    hypervisor.put(guest)
+    hypervisor.put(guest, tags=["metadata:hop-limit=1"])
+    remarks = [each for each in plan()["remarks"] if guest.port_id in each]
+    assert ["are not guarded until this host is enabled" in each for each in remarks] == [True]
     hypervisor.add_guest("other", record=False, mac="fa:16:3e:00:00:06", address="10.0.0.6/24")
     ini.write_text(f"[DEFAULT]\nmetadata_proxy_shared_secret = {SECRET}\n")
     states = {name: check["state"] for name, check in checks().items()}

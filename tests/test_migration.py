@@ -28,7 +28,13 @@ from ovs_metadata.cli.migrate.neutron_ini import (
     read_neutron_ini,
     remarks,
 )
-from ovs_metadata.cli.migrate.switchover import NAMED, announced, unguarded, what_is_left
+from ovs_metadata.cli.migrate.switchover import (
+    NAMED,
+    Unguarded,
+    announced,
+    unguarded,
+    what_is_left,
+)
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
 from ovs_metadata.host.join import Interface, ServedPort
@@ -543,11 +549,14 @@ def test_a_neighbour_solicitation_in_the_name_of_a_guest() -> None:
 
 def test_ports_that_lose_their_metadata_options_are_named() -> None:
     port = _port("10.0.0.5")
-    assert unguarded([]) == unguarded([port]) == ""
+    back = Unguarded.BACK
+    assert unguarded([], back) == unguarded([port], back) == ""
 
     def with_options(**options: Any) -> ServedPort:
         return replace(port, options=EffectiveOptions(options=MetadataOptions(**options)))
 
-    assert unguarded([with_options(tokens="off")]) == ""
-    assert f"ports {port.record.port_id} are" in unguarded([port, with_options(hop_limit=1)])
-    assert " and 2 more are " in unguarded([with_options(hosts="literal")] * (NAMED + 2))
+    assert unguarded([with_options(tokens="off")], back) == ""
+    assert f"ports {port.record.port_id} are" in unguarded([port, with_options(hop_limit=1)], back)
+    many = [with_options(hosts="literal")] * (NAMED + 2)
+    for when in Unguarded:
+        assert f" and 2 more {when.value}. " in unguarded(many, when)

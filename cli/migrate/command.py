@@ -26,6 +26,7 @@ from ovs_metadata.cli.migrate.neutron_ini import DEFAULT_FILES, differing
 from ovs_metadata.cli.migrate.prerequisites import Check, check_host
 from ovs_metadata.cli.migrate.switchover import (
     HostAgent,
+    Unguarded,
     announced,
     hooks_are_withdrawn,
     remove_without_agent,
@@ -115,6 +116,8 @@ def plan(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, outp
     with opened(cli) as store:
         values, notes = wanted_values(cli, store, files, nova_url)
         checks = _checked(cli, store, values)
+        warning = unguarded(served_ports(cli.load_config(), store), Unguarded.PLANNED)
+    notes = [*notes, *([warning] if warning else [])]
     if output == "json":
         shown = {"configuration": masked(values), "remarks": notes}
         print_json({**shown, "checks": [check.document() for check in checks]})
@@ -188,7 +191,11 @@ def enable(cli: CliContext, *, host: str | None, timeout: float, force: bool) ->
                 _stop_at_failures(checks)
         switch_host(store, name, enabled=True)
         agent = _wait_for_agent(store, name, timeout, enabled=True)
+        ports = served_ports(cli.load_config(), store) if here else []
     echo(f"{name} is enabled; {count_of(agent.ports_served, 'port')} served.")
+    warning = unguarded(ports, Unguarded.ENABLED)
+    if warning:
+        echo(warning, err=True)
     if here:
         _verify(cli, timeout)
         echo("Verified by doctor.")
@@ -214,7 +221,7 @@ def back(cli: CliContext, *, host: str | None, timeout: float) -> None:
     config = cli.load_config()
     with opened(cli) as store:
         ports = served_ports(config, store) if here else []
-        warning = unguarded(ports)
+        warning = unguarded(ports, Unguarded.BACK)
         if warning:
             echo(warning, err=True)
         switch_host(store, name, enabled=False)

@@ -6,6 +6,7 @@ It writes the host's own document, which overrides templates, so hosts migrate o
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from ovs_metadata.agent.announcement import read_announcement
 from ovs_metadata.agent.config.effective import config_digest, effective
@@ -128,8 +129,16 @@ def remove_without_agent(config: Config) -> bool:
     return True
 
 
-def unguarded(ports: Iterable[ServedPort]) -> str:
-    """Say which ports lose metadata options with Neutron's proxy, which has none; empty if none do.
+class Unguarded(Enum):
+    """When Neutron's proxy, which has no metadata options, leaves ports unguarded."""
+
+    PLANNED = "are not guarded until this host is enabled"
+    ENABLED = "are guarded here, and are not on a host that Neutron's proxy serves"
+    BACK = "are no longer guarded"
+
+
+def unguarded(ports: Iterable[ServedPort], when: Unguarded) -> str:
+    """Say which ports have metadata options that Neutron's proxy has not; empty if none have.
 
     Session tokens that are optional, the default, guard nothing.
     """
@@ -140,8 +149,8 @@ def unguarded(ports: Iterable[ServedPort]) -> str:
     names = ", ".join(each.record.port_id for each in guarded[:NAMED])
     more = f" and {len(guarded) - NAMED} more" if guarded[NAMED:] else ""
     return (
-        f"Neutron's metadata proxy has no metadata options: ports {names}{more} are no longer "
-        "guarded. docs/metadata-options.md has what the options stop."
+        f"Neutron's metadata proxy has no metadata options: ports {names}{more} {when.value}. "
+        "docs/metadata-options.md has what the options stop."
     )
 
 
