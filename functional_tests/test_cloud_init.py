@@ -14,7 +14,7 @@ from lab.rig.hypervisor import Hypervisor, instance_of
 from lab.rig.process import wait_for
 from lab.rig.relay import Relay
 from lab.upstream.cloud_init import BOOT_PATHS, Discovery, discover
-from lab.upstream.cloud_init_install import install_cloud_init
+from lab.upstream.cloud_init_install import BOOKWORM, NEWEST, install_cloud_init
 from lab.upstream.nova import Nova
 
 IPV4_URL = "http://169.254.169.254"
@@ -22,14 +22,20 @@ IPV6_URL = "http://[fe80::a9fe:a9fe%eth0]"
 """With the zone as the C library writes it, which is what cloud-init 22.4 understands."""
 
 
+SOURCES: tuple[Literal["OpenStack", "Ec2"], ...] = ("OpenStack", "Ec2")
+
+SUITES = (BOOKWORM, NEWEST)
+"""Suites of Debian whose cloud-init is tried: 22.4, and the newest."""
+
 # What the fixtures wait for, Nova above all, has limits of its own.
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _cloud_init() -> None:
-    """Fetch it outside the tests' time limit."""
-    install_cloud_init()
+    """Fetch them outside the tests' time limit."""
+    for suite in SUITES:
+        install_cloud_init(suite)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +93,9 @@ def assert_found_without_errors(discovery: Discovery, guest: Guest) -> None:
     assert {request.status for request in discovery.requests} <= {200, 404}
 
 
-def test_the_openstack_source_finds_its_instance(guest: Guest) -> None:
-    discovery = discover(guest, "OpenStack")
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_openstack_source_finds_its_instance(guest: Guest, suite: str) -> None:
+    discovery = discover(guest, "OpenStack", suite=suite)
     assert_found_without_errors(discovery, guest)
     assert discovery.instance_id == guest.instance_id
     assert discovery.address == IPV4_URL
@@ -103,8 +110,9 @@ def test_the_requests_of_a_boot_are_those_the_benchmarks_send(guest: Guest) -> N
     assert tuple(path for path in paths if path not in keys) == BOOT_PATHS
 
 
-def test_the_ec2_source_finds_its_instance(guest: Guest) -> None:
-    discovery = discover(guest, "Ec2", cloud=False)
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_ec2_source_finds_its_instance(guest: Guest, suite: str) -> None:
+    discovery = discover(guest, "Ec2", cloud=False, suite=suite)
     assert_found_without_errors(discovery, guest)
     # Nova's EC2 identifiers count instances; "i-" and eight hexadecimal digits.
     assert discovery.instance_id.startswith("i-")
@@ -163,30 +171,32 @@ def _newest(place: Path) -> float:
     return max((path.stat().st_mtime for path in place.rglob("*")), default=0.0)
 
 
+@pytest.mark.parametrize("suite", SUITES)
 def test_the_ec2_source_finds_an_instance_that_looks_like_amazons(
-    cloud: Hypervisor, nova: Nova
+    cloud: Hypervisor, nova: Nova, suite: str
 ) -> None:
     # It takes the machine for one of Amazon's by its UUID, asks for a token first, and does not
     # fall back if the path is not there.
-    guest = cloud.add_guest("amazon", instance_id=f"ec2{str(uuid.uuid4())[3:]}")
+    guest = cloud.add_guest(f"amazon-{suite[0]}", instance_id=f"ec2{str(uuid.uuid4())[3:]}")
     nova.create_instances([instance_of(guest)])
     cloud.wait_until_served(guest)
-    discovery = discover(guest, "Ec2", cloud=False)
+    discovery = discover(guest, "Ec2", cloud=False, suite=suite)
     assert_found_without_errors(discovery, guest)
     methods = [(each.method, each.status) for each in discovery.requests]
     assert methods[0] == ("PUT", 200)
 
 
-@pytest.mark.parametrize("source", ["OpenStack", "Ec2"])
+@pytest.mark.parametrize("suite", SUITES)
 def test_options_against_containers_and_web_pages_change_nothing_for_cloud_init(
-    cloud: Hypervisor, guest: Guest, source: Literal["OpenStack", "Ec2"]
+    cloud: Hypervisor, guest: Guest, suite: str
 ) -> None:
     options: dict[str, str | int] = {"hop_limit": 1, "proxied": "refuse", "hosts": "literal"}
     cloud.deploy(**{f"options.{name}": value for name, value in options.items()})
     try:
         wait_for(lambda: guest.curl("/", "-H", "Host: other")[0] == 403, "the options")
-        discovery = discover(guest, source, cloud=source == "OpenStack")
-        assert_found_without_errors(discovery, guest)
+        for source in SOURCES:
+            discovery = discover(guest, source, cloud=source == "OpenStack", suite=suite)
+            assert_found_without_errors(discovery, guest)
     finally:
         cloud.deploy(**{f"options.{name}": None for name in options})
         wait_for(lambda: guest.curl("/", "-H", "Host: other")[0] == 200, "the defaults")

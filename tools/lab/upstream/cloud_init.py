@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from lab.rig.guest import Guest
 from lab.rig.process import LabError
-from lab.upstream.cloud_init_install import install_cloud_init
+from lab.upstream.cloud_init_install import BOOKWORM, install_cloud_init
 
 SCRIPT = Path(__file__).with_name("cloud_init_guest.py")
 
@@ -94,6 +94,7 @@ def discover(
     config: Mapping[str, Any] | None = None,
     *,
     cloud: bool = True,
+    suite: str = BOOKWORM,
     timeout: float = 60.0,
 ) -> Discovery:
     """Have one of cloud-init's data sources look for its instance in a guest.
@@ -103,12 +104,13 @@ def discover(
         source: which.
         config: the source's configuration, as under `datasource:` in cloud.cfg.
         cloud: whether the guest's hardware says that it is OpenStack's.
+        suite: of Debian, whose cloud-init it is.
         timeout: seconds after which it is given up.
 
     Raises:
         LabError: cloud-init failed, or took too long; the message ends with its log.
     """
-    installation = install_cloud_init()
+    installation = install_cloud_init(suite)
     with tempfile.TemporaryDirectory(prefix="ovs-metadata-cloud-init-") as directory:
         job = {
             "source": source,

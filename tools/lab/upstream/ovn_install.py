@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from lab.rig.openvswitch import Programs
+from lab.upstream.apt import apt_get
 from lab.upstream.cache import build_once
-from lab.upstream.debian_root import mirror
 from lab.upstream.installing import Installer, installation_directory, main
 
 SUITES = ("bookworm", "trixie", "sid")
@@ -64,8 +64,8 @@ def install_ovn(suite: str) -> Installation:
 def _build(suite: str, directory: Path) -> None:
     installer = Installer(f"OVN and Open vSwitch of Debian {suite}", directory, "ten seconds")
     apt = directory / "apt"
-    installer.run(*_apt_get(apt, suite), "update")
-    installer.run(*_apt_get(apt, suite), "--download-only", "--yes", "install", *PACKAGES)
+    installer.run(*apt_get(apt, suite), "update")
+    installer.run(*apt_get(apt, suite), "--download-only", "--yes", "install", *PACKAGES)
     root = directory / "root"
     for package in sorted(apt.glob("archives/*.deb")):
         if package.name.startswith(_UNPACKED) and not package.name.startswith(_NOT_UNPACKED):
@@ -82,25 +82,6 @@ def _build(suite: str, directory: Path) -> None:
             )
             wrapper.chmod(0o755)
     installer.done()
-
-
-def _apt_get(state: Path, suite: str) -> list[str]:
-    """apt-get that knows one suite alone, and no package as installed."""
-    for name in ("lists/partial", "archives/partial"):
-        (state / name).mkdir(parents=True, exist_ok=True)
-    (state / "sources.list").write_text(f"deb {mirror()} {suite} main\n")
-    (state / "status").touch()
-    options = {
-        "APT::Install-Recommends": "false",
-        "APT::Sandbox::User": "root",  # the cache may be closed to apt's own user
-        "Acquire::Languages": "none",
-        "Dir::Cache": state,
-        "Dir::Etc::SourceList": state / "sources.list",
-        "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::State::lists": state / "lists",
-        "Dir::State::status": state / "status",
-    }
-    return ["apt-get", *(f"--option={name}={value}" for name, value in options.items())]
 
 
 def _is_executable(file: Path) -> bool:
