@@ -1,6 +1,6 @@
 """`ovs-metadata migrate` from Neutron's real agents for ML2/OVN and their haproxy, and back.
 
-All the while a guest asks, over four connections at once, as in test_migrate.py;
+All the while a guest asks, over four connections at once, as in test_migrate.py, and over IPv6;
 `pytest --log-cli-level=INFO` shows the figures.
 """
 
@@ -71,7 +71,7 @@ def ovn_cloud(request: pytest.FixtureRequest) -> Iterator[OvnCloud]:
 def test_there_and_back(ovn_cloud: OvnCloud, tmp_path: Path) -> None:
     """One agent's guest takes the metadata port's route, the other's is on the link."""
     cloud, neutron = ovn_cloud.cloud, ovn_cloud.neutron
-    hypervisor, guest = cloud.hypervisor, cloud.guest
+    guest = cloud.guest
     if neutron.config.stem == AGENTS[0]:
         guest.run("ip", "route", "replace", f"{SERVICE_IPV4}/32", "via", METADATA_PORT)
     assert guest.identity(ipv6=True) == guest.instance_id
@@ -80,30 +80,38 @@ def test_there_and_back(ovn_cloud: OvnCloud, tmp_path: Path) -> None:
     assert {check["state"] for check in planned["checks"] if check["name"] != "store"} == {"ok"}
     cloud.migrate("apply", *ini)
 
-    load = Load(guest, hypervisor.root, CLIENTS)
+    loads = _loads(cloud)
     assert "Verified by doctor" in cloud.migrate("enable")
-    summary = load.stop()
-    LOG.info("there: %s", summary)
+    there = [load.stop() for load in loads]
+    LOG.info("there: %s", there)
     before = cloud.connections_of_neutron()
     for ipv6 in (False, True):
         assert guest.identity(ipv6=ipv6) == guest.instance_id
     assert cloud.connections_of_neutron() == before, "it is ours that answers"
-    assert summary.strangers == 0
-    assert summary.failed <= CLIENTS, summary
+    for summary in there:
+        assert summary.strangers == 0
+        assert summary.failed <= CLIENTS, summary
 
     _remove_leftovers(ovn_cloud, tmp_path)
     assert guest.identity() == guest.instance_id
     neutron.start()
 
-    load = Load(guest, hypervisor.root, CLIENTS)
+    loads = _loads(cloud)
     assert "Neutron's to serve" in cloud.migrate("back")
     wait_for(cloud.served_by_neutron, "Neutron to serve the guest again", MAX_GAP)
-    summary = load.stop()
-    LOG.info("back: %s", summary)
+    back = [load.stop() for load in loads]
+    LOG.info("back: %s", back)
     assert guest.identity(ipv6=True) == guest.instance_id
-    assert summary.strangers == 0
-    assert summary.failed <= CLIENTS, summary
-    assert summary.longest < MAX_GAP, summary
+    for summary in back:
+        assert summary.strangers == 0
+        assert summary.failed <= CLIENTS, summary
+        assert summary.longest < MAX_GAP, summary
+
+
+def _loads(cloud: Cloud) -> list[Load]:
+    """What the guest asks while its agent changes."""
+    of, directory = cloud.guest, cloud.hypervisor.root
+    return [Load(of, directory, CLIENTS), Load(of, directory, 1, ipv6=True)]
 
 
 def _remove_leftovers(ovn_cloud: OvnCloud, directory: Path) -> None:

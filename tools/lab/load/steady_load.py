@@ -21,7 +21,7 @@ from lab.rig.guest import Guest
 from lab.rig.process import LabError, Process, wait_for
 
 TOOLS = Path(__file__).parents[2]
-ADDRESS = ("169.254.169.254", 80)
+ADDRESSES = ("169.254.169.254", "fe80::a9fe:a9fe%eth0")
 REQUEST = (
     b"GET /openstack/latest/meta_data.json HTTP/1.1\r\nHost: 169.254.169.254\r\n"
     b"Connection: close\r\n\r\n"
@@ -59,14 +59,16 @@ class Summary:
 class Load:
     """The program running in a guest's namespace."""
 
-    def __init__(self, guest: Guest, directory: Path, clients: int = 4) -> None:
+    def __init__(
+        self, guest: Guest, directory: Path, clients: int = 4, *, ipv6: bool = False
+    ) -> None:
         """Start it, and wait until it gets answers."""
-        log = directory / f"load-{guest.name}.log"
+        log = directory / f"load-{guest.name}{'-ipv6' if ipv6 else ''}.log"
         log.unlink(missing_ok=True)  # an earlier load's: it has the line that is waited for
         self._process = Process(
             [
                 *(sys.executable, "-m", "lab.load.steady_load", "--clients", str(clients)),
-                *("--instance", guest.instance_id),
+                *("--instance", guest.instance_id, "--address", ADDRESSES[ipv6]),
             ],
             log,
             {"PYTHONPATH": str(TOOLS)},
@@ -83,7 +85,8 @@ class Load:
 
 
 class _Client:
-    def __init__(self, instance: str, pause: float, timeout: float) -> None:
+    def __init__(self, instance: str, address: str, pause: float, timeout: float) -> None:
+        self._address = address
         self._instance = instance.encode()
         self._pause = pause
         self._timeout = timeout
@@ -101,7 +104,7 @@ class _Client:
         summary, begun = self.summary, time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await _exchange()
+                answer = await _exchange(self._address)
         except OSError as error:
             self.counts[type(error).__name__] += 1
             summary.unanswered_after = max(summary.unanswered_after, time.monotonic() - begun)
@@ -127,8 +130,8 @@ class _Client:
         self.summary.failing_for = time.monotonic() - self._first_failed
 
 
-async def _exchange() -> bytes:
-    reader, writer = await asyncio.open_connection(*ADDRESS)
+async def _exchange(address: str) -> bytes:
+    reader, writer = await asyncio.open_connection(address, 80)
     try:
         writer.write(REQUEST)
         return await reader.read()
@@ -137,7 +140,7 @@ async def _exchange() -> bytes:
 
 
 async def _run(arguments: argparse.Namespace) -> Summary:
-    client = _Client(arguments.instance, arguments.pause, arguments.timeout)
+    client = _Client(arguments.instance, arguments.address, arguments.pause, arguments.timeout)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stopping.set)
     await asyncio.gather(*(client.run() for _ in range(arguments.clients)))
     client.summary.statuses = dict(client.counts)
@@ -148,6 +151,7 @@ def main() -> None:
     """Ask until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instance", required=True, help="the UUID that answers must name")
+    parser.add_argument("--address", default=ADDRESSES[False])
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--pause", type=float, default=0.01, help="seconds between requests")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one request")
