@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ovs_metadata.agent.child_process import Child
+    from ovs_metadata.flows.controller_report import ControllerReport
     from ovs_metadata.host.address import IpVersion
 
 FLOW_CONTROLLER = "flow controller"
@@ -134,6 +135,8 @@ class AgentView:
     workers_wanted: int = 0
     workers_serving: int = 0
     endpoints: tuple[EndpointView, ...] = ()
+    controller: ControllerReport | None = None
+    """The last report of the agent's flow controller; None before its first."""
 
     @property
     def flow_controller_up(self) -> bool | None:
@@ -169,6 +172,7 @@ def _problems(view: AgentView) -> Iterator[Problem]:
         text = f"{view.workers_serving} of {view.workers_wanted} proxy workers are serving"
         yield Problem("workers", ProblemLevel.ERROR, text)
     yield from _of_children(view)
+    yield from _of_controller(view)
     yield from _of_endpoints(view)
     if view.store_disconnected is not None and view.store_disconnected > BRIEFLY:
         text = f"the agent has no connection to the source of port records: {_NEW}"
@@ -186,6 +190,23 @@ def _of_children(view: AgentView) -> Iterator[Problem]:
                 yield Problem("ended", ProblemLevel.NEW, f"{text}: {_NEW} meanwhile")
             else:
                 yield Problem("ended", ProblemLevel.WARNING, text)
+
+
+def _of_controller(view: AgentView) -> Iterator[Problem]:
+    if not view.flow_controller_up:
+        return  # there is none, or that is a problem already
+    report = view.controller
+    why = ""
+    if report is None:
+        why = "the flow controller has not reported yet"
+    elif not report.connected and not view.network:
+        why = f"the flow controller has no connection to bridge {view.bridge}"
+    elif not report.decided:
+        why = "the flow controller has not read OVSDB and the port records yet"
+    elif report.refusing:
+        why = f"bridge {view.bridge} refuses messages of the flow controller"
+    if why:
+        yield Problem("controller", ProblemLevel.NEW, f"{why}: {_NEW}")
 
 
 def _of_endpoints(view: AgentView) -> Iterator[Problem]:

@@ -5,7 +5,6 @@ conclude, when it continues, that all of its children did.
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 
@@ -21,7 +20,7 @@ KILLED_AFTER = 20
 STARTING = 40
 """Further ticks that a child may take until its first heartbeat."""
 
-_MAX_LINE = 32
+_MAX_LINE = 1024
 
 
 class Heartbeat:
@@ -51,16 +50,21 @@ class Heartbeat:
         return self.silent >= HUNG_AFTER
 
 
-async def heartbeat_pipe(heartbeat: Heartbeat, dropped: Callable[[int], None]) -> int:
+async def heartbeat_pipe(
+    heartbeat: Heartbeat,
+    dropped: Callable[[int], None],
+    reported: Callable[[bytes], None] = lambda _line: None,
+) -> int:
     """Return the writing end of a new pipe, for a child to write heartbeats to.
 
     A heartbeat is a line: the number of log lines that the child has dropped since its start, in
-    decimal. `dropped` is called with the increase. The caller closes the end once the child has it.
+    decimal. `dropped` is called with the increase, and `reported` with each other line. The caller
+    closes the end once the child has it.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pipe = open(reader, "rb", buffering=0)  # noqa: SIM115 - the transport closes it
     await asyncio.get_running_loop().connect_read_pipe(
-        lambda: _HeartbeatReader(heartbeat, dropped), pipe
+        lambda: _HeartbeatReader(heartbeat, dropped, reported), pipe
     )
     return writer
 
@@ -68,9 +72,15 @@ async def heartbeat_pipe(heartbeat: Heartbeat, dropped: Callable[[int], None]) -
 class _HeartbeatReader(asyncio.Protocol):
     """Reads the heartbeats of one child."""
 
-    def __init__(self, heartbeat: Heartbeat, dropped: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        heartbeat: Heartbeat,
+        dropped: Callable[[int], None],
+        reported: Callable[[bytes], None],
+    ) -> None:
         self._heartbeat = heartbeat
         self._dropped = dropped
+        self._reported = reported
         self._before = 0
         self._begun = b""
 
@@ -78,8 +88,10 @@ class _HeartbeatReader(asyncio.Protocol):
         *lines, begun = (self._begun + data).split(b"\n")
         self._begun = begun[:_MAX_LINE]
         for line in lines:
-            with contextlib.suppress(ValueError):  # no number: not a heartbeat
-                number = int(line)
-                self._dropped(max(0, number - self._before))
-                self._before = number
-                self._heartbeat.received()
+            if not line.isdigit():
+                self._reported(line)
+                continue
+            number = int(line)
+            self._dropped(max(0, number - self._before))
+            self._before = number
+            self._heartbeat.received()

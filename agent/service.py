@@ -289,8 +289,11 @@ class Service:
 
     async def _spawn_flows(self) -> Process:
         config = ["--config", str(self._config.path)] if self._config.path else []
+        self._statistics.controller_starts()
         signs = await heartbeat_pipe(
-            self._flows_heartbeat, self._statistics.controller_dropped_lines
+            self._flows_heartbeat,
+            self._statistics.controller_dropped_lines,
+            self._statistics.controller_reports,
         )
         try:
             self._flows = await start_child(

@@ -21,6 +21,7 @@ from typing import IO, Any
 from ovs_metadata.flows import meter_wire, openflow, refusals, reported, wire
 from ovs_metadata.flows.announcement import ports_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
+from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.flows.decision import Decision
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.packets import unsolicited_advertisement
@@ -110,6 +111,22 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._after_error = FIRST_AFTER_ERROR
         self._rivalry = Rivalry()
         self._restoring = False
+        self._refused = 0
+        self._refusing = False
+
+    def report(self) -> ControllerReport:
+        """Return the state of this application, for the agent."""
+        flows = self._flows
+        return ControllerReport(
+            connected=self._switch is not None,
+            decided=flows.desired is not None,
+            refusing=self._refusing,
+            wanted=len(flows.desired or ()),
+            missing=flows.missing,
+            unexpected=flows.unexpected,
+            repaired=flows.repaired,
+            refused=self._refused,
+        )
 
     def start(self) -> None:
         """Start the application's threads (called by the library)."""
@@ -257,6 +274,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             return
         why = refusals.in_words(message.type, message.code, message.data or b"")
         LOG.error("bridge %s refused a message: %s", self._config.bridge, why)
+        self._refused += 1
+        self._refusing = True
         if not self._flows.doubtful:
             self._flows.doubtful = True
             hub.spawn_after(self._after_error, self._ask_for_dump)
@@ -329,8 +348,9 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
                 "bridge %s: %d flows sent, %d deletions",
                 *(self._config.bridge, len(changes.add), len(changes.delete)),
             )
-        elif self._flows.known:
+        elif self._flows.known and not self._flows.doubtful:
             self._after_error = FIRST_AFTER_ERROR
+            self._refusing = False
 
     def _audit(self) -> None:
         """Compare with the switch from time to time, also without a report of it."""

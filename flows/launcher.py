@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from os import write as _write  # eventlet's own would wait until there is room
 from typing import Any
 
@@ -79,13 +80,16 @@ def _die_with_parent() -> None:
         sys.exit("ovs-metadata-flows: the agent has exited already")
 
 
-def _give_sign(heartbeat: int | None) -> None:
-    """Say that the hub runs, and how many lines of log were dropped; flush those that wait."""
+def _give_sign(heartbeat: int | None, report: Callable[[], bytes]) -> None:
+    """Say that the hub runs, how many lines of log were dropped, and how the application is.
+
+    Lines of log that wait are flushed.
+    """
     log = logs.standard_error()
     log.flush()
     if heartbeat is not None:
         with contextlib.suppress(OSError):  # the agent has stopped, or ended
-            _write(heartbeat, b"%d\n" % log.dropped)
+            _write(heartbeat, b"%d\n%b" % (log.dropped, report()))
 
 
 def patch_process() -> Any:
@@ -138,11 +142,14 @@ def _run(config_file: str | None, heartbeat: int | None) -> None:
     manager.load_apps([APPLICATION])
     manager.applications_cls[ofp_handler.__name__] = QuietHandler
     manager.instantiate_apps(**manager.create_contexts())
+    application = next(
+        each for each in manager.applications.values() if each.__module__ == APPLICATION
+    )
     stop = hub.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     while not stop.is_set():
-        _give_sign(heartbeat)
+        _give_sign(heartbeat, lambda: application.report().line())
         stop.wait(HEARTBEAT)
     logging.getLogger(__name__).info("exiting; the flows stay installed")
     logging.shutdown()

@@ -5,7 +5,7 @@ The application passes on what arrives; `changes` returns what to send. One owne
 
 from collections.abc import Collection, Mapping
 
-from ovs_metadata.flows.diff import Changes, diff
+from ovs_metadata.flows.diff import Changes, FlowDeletion, diff
 from ovs_metadata.flows.grouped import Groups, groups_of
 from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.meters import ofport_of as ofport_of_meter
@@ -27,6 +27,9 @@ class SwitchFlows:
 
     A change touches ten of thousands of flows. `_unsettled` has the keys whose installed and
     desired flows may differ.
+
+    `missing` and `unexpected` are the numbers of flows that differed at the last comparison with a
+    dump, and `repaired` is the number of flows that others deleted or added, and that changed back.
     """
 
     def __init__(self) -> None:
@@ -43,6 +46,11 @@ class SwitchFlows:
         self._meters: set[int] = set()
         self._meters_desired: set[int] = set()
         self._meter_lost = False
+        self.missing = self.unexpected = self.repaired = 0
+        self._lost_keys: set[FlowKey] = set()
+        self._changed_meanwhile: set[FlowKey] = set()
+        self._first_dump = True
+        self._comparing = False
 
     @property
     def desired(self) -> Mapping[FlowKey, Flow] | None:
@@ -55,6 +63,7 @@ class SwitchFlows:
         if after is before:
             return
         desired = {} if self._desired is None else self._desired
+        unsettled_before = set(self._unsettled) if self._dumping else set()
         # By identity: a group is the same object while its port stays as it is. What is equal
         # without being the same is found out when it is compared.
         for name, group in before.items():
@@ -69,6 +78,8 @@ class SwitchFlows:
                 self._meters_desired |= meters_used(group.values())
                 desired.update(group)
         self._groups, self._desired = after, desired
+        if self._dumping:
+            self._changed_meanwhile |= self._unsettled - unsettled_before
 
     @property
     def known(self) -> bool:
@@ -78,6 +89,7 @@ class SwitchFlows:
     def connected(self) -> None:
         """A connection was made: the flows of the switch at its other end are unknown."""
         self._dumping = False
+        self._first_dump = True
         self._installed = None
 
     def dump_may_start(self) -> bool:
@@ -94,6 +106,7 @@ class SwitchFlows:
         self.doubtful = False
         self._installed = {}
         self._removed = set()
+        self._changed_meanwhile = set()
         return True
 
     def dump_begins(self) -> None:
@@ -131,6 +144,7 @@ class SwitchFlows:
             self._forget(key)
         self._removed = set()
         self._unsettled = {*(self._installed or ()), *(self._desired or ())}
+        self._comparing = True
 
     def removed(self, key: FlowKey) -> bool:
         """The switch reports that our flow was deleted, by any program; True if it is desired."""
@@ -140,6 +154,8 @@ class SwitchFlows:
         flow = (self._desired or {}).get(key)
         lost = flow is not None
         self._lost += lost
+        if lost:
+            self._lost_keys.add(key)
         self._meter_lost |= flow is not None and bool(meters_used([flow]))
         self._forget(key)
         return lost
@@ -165,7 +181,24 @@ class SwitchFlows:
             del installed[each.key]
         for flow in changes.add:
             installed[flow.key] = flow
+        self._count(delete, changes.add)
         return Changes(delete, changes.add, *self._meter_changes())
+
+    def _count(self, delete: Collection[FlowDeletion], add: Collection[Flow]) -> None:
+        """Count what differs from what was there, but for what we changed ourselves."""
+        lost, self._lost_keys = self._lost_keys, set()
+        if not self._comparing:
+            self.repaired += sum(flow.key in lost for flow in add)
+            return
+        ours = self._changed_meanwhile
+        missing = sum(flow.key not in ours for flow in add)
+        unexpected = sum(each.key not in ours for each in delete)
+        self._comparing = False
+        if self._first_dump:
+            missing = unexpected = 0
+        self._first_dump = False
+        self.missing, self.unexpected = missing, unexpected
+        self.repaired += missing + unexpected
 
     def _meter_changes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         add = self._meters_desired - self._meters

@@ -123,6 +123,22 @@ def test_what_the_proxy_answers_itself_has_its_cause(two_workers: tuple[Hypervis
     wait_for_total(hypervisor, 1, "requests_total", status="503", cause="not_ready")
 
 
+def test_flows_that_another_program_deletes_are_counted(
+    two_workers: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, guest = two_workers
+
+    def flows(state: str) -> float:
+        return total(scrape(hypervisor), "flows", state=state)
+
+    wait_for(lambda: flows("wanted"), "the controller's report", 15)
+    assert total(scrape(hypervisor), "flow_controller_connected") == 1
+    before = total(scrape(hypervisor), "flows_repaired_total")
+    hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, "table=200")
+    wait_for(lambda: total(scrape(hypervisor), "flows_repaired_total") > before, "the repair", 15)
+    assert guest.identity() == guest.instance_id
+
+
 def test_ports_show_what_they_were_last_answered(two_workers: tuple[Hypervisor, Guest]) -> None:
     hypervisor, guest = two_workers
     quiet = hypervisor.add_guest("quiet")

@@ -11,6 +11,7 @@ from proxy_support import identity
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.health import AgentView
+from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.metadata_options import EffectiveOptions
 from ovs_metadata.proxy.accounting.report import Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
@@ -87,6 +88,19 @@ def test_what_a_worker_was_vanishes_with_it_and_what_it_counted_does_not(
     assert after["connections{worker=1}"] == 4
     assert after["worker_restarts_total"] == 1
     assert after["requests_total{cause=answered,status=200}"] == 1
+
+
+def test_counts_of_a_flow_controller_outlive_it() -> None:
+    statistics = HostStatistics()
+    statistics.controller_reports(ControllerReport(connected=True, repaired=3, refused=1).line())
+    statistics.controller_reports(ControllerReport(connected=True, repaired=5, refused=1).line())
+    statistics.controller_reports(b"nonsense")
+    statistics.controller_starts()
+    assert statistics.controller is None
+    statistics.controller_reports(ControllerReport(repaired=2, missing=4).line())
+    found = samples(statistics)
+    assert found["flows_repaired_total"] == 7
+    assert found["openflow_messages_refused_total"] == 1
 
 
 def test_what_can_be_foreseen_begins_at_zero() -> None:

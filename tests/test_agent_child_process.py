@@ -170,10 +170,11 @@ def test_a_child_cannot_be_found_still_while_it_starts() -> None:
 
 def test_heartbeats_count_the_lines_dropped_since_the_last() -> None:
     heartbeat, dropped = Heartbeat(), [0]
+    others: list[bytes] = []
     heartbeat.starts()
 
     async def scenario() -> None:
-        writer = await heartbeat_pipe(heartbeat, dropped.append)
+        writer = await heartbeat_pipe(heartbeat, dropped.append, others.append)
         os.write(writer, b"2\n2\n1")
         os.write(writer, b"5\nnonsense\n")
         os.close(writer)
@@ -181,6 +182,7 @@ def test_heartbeats_count_the_lines_dropped_since_the_last() -> None:
 
     asyncio.run(scenario())
     assert dropped == [0, 2, 0, 13]
+    assert others == [b"nonsense"]
     assert heartbeat.silent == 0
 
 

@@ -24,6 +24,7 @@ from ovs_metadata.agent.health import BRIEFLY, AgentView, EndpointView, HealthSt
 from ovs_metadata.cli.doctor.agent import AgentFacts, ProcessFacts, check, read_admin
 from ovs_metadata.cli.doctor.report import Severity
 from ovs_metadata.cli.main import main
+from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
 CONTROLLER = Child("flow controller", 7, running=True)
@@ -38,6 +39,7 @@ WELL = AgentView(
     workers_wanted=1,
     workers_serving=1,
     endpoints=(NOVA,),
+    controller=ControllerReport(connected=True, decided=True),
 )
 OTHER = replace(NOVA, url="http://other:8775")
 FAILING: dict[str, Any] = {"healthy_for": 0, "last_error": "refused"}
@@ -75,6 +77,25 @@ UNTRIED: dict[str, Any] = {"tried_by": 0, "healthy_for": 0}
             HealthState.READY,
             "",
             "the proxy worker 0 has ended",
+        ),
+        ({"controller": None}, HealthState.NOT_READY, "has not reported yet", ""),
+        (
+            {"controller": ControllerReport(decided=True)},
+            HealthState.NOT_READY,
+            "the flow controller has no connection to bridge br-int: new instances get no metadata",
+            "",
+        ),
+        (
+            {"controller": ControllerReport(connected=True)},
+            HealthState.NOT_READY,
+            "has not read OVSDB and the port records yet",
+            "",
+        ),
+        (
+            {"controller": ControllerReport(connected=True, decided=True, refusing=True)},
+            HealthState.NOT_READY,
+            "bridge br-int refuses messages of the flow controller",
+            "",
         ),
         ({"store_disconnected": BRIEFLY}, HealthState.READY, "", ""),
         (
@@ -210,12 +231,23 @@ def shown(tmp_path: Path) -> Shown:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(view=VIEWS, workers=st.dictionaries(st.integers(0, 1), WORKERS, max_size=2))
+@given(
+    view=VIEWS,
+    controller=st.none()
+    | st.builds(
+        ControllerReport, connected=st.booleans(), decided=st.booleans(), refusing=st.booleans()
+    ),
+    workers=st.dictionaries(st.integers(0, 1), WORKERS, max_size=2),
+)
 def test_no_two_views_of_a_host_contradict_each_other(
-    view: AgentView, workers: dict[int, WorkerState], shown: Shown
+    view: AgentView,
+    controller: ControllerReport | None,
+    workers: dict[int, WorkerState],
+    shown: Shown,
 ) -> None:
     statistics = HostStatistics()
     statistics.workers = workers
+    statistics.controller = controller
     statistics.table_changed({"169.254.0.5": identity(5)})
     status = HostStatus(statistics, lambda: view)
     truth = status.health()

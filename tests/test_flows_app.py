@@ -15,6 +15,7 @@ import pytest
 
 from ovs_metadata.flows import app, meter_wire, openflow, reported, wire
 from ovs_metadata.flows.app import FIRST_AFTER_ERROR, MetadataFlows
+from ovs_metadata.flows.controller_report import ControllerReport, parse_report
 from ovs_metadata.flows.meters import (
     BURST_GIVEN,
     DROP,
@@ -858,3 +859,68 @@ def test_the_process_ends_with_what_it_cannot_do_without(
         app._vital(part)
     assert ended.value.code == 1
     assert expected in caplog.text
+
+
+# What it reports to the agent.
+
+
+def test_the_report_is_about_connection_decision_and_flows(played: Played) -> None:
+    assert played.app.report() == ControllerReport()
+    switch = played.in_order()
+    wanted = len(played.desired())
+    found = played.app.report()
+    assert found == ControllerReport(connected=True, decided=True, wanted=wanted)
+    assert parse_report(found.line()) == found
+    played.changes(switch, openflow.handler.DEAD_DISPATCHER)
+    assert not played.app.report().connected
+
+
+def test_flows_that_another_program_changes_are_counted_and_ours_are_not(played: Played) -> None:
+    switch = played.in_order()
+    flows = list(played.desired().values())
+    played.removed(switch, flows[0])
+    played.hub.run_later()
+    played.work()
+    assert (played.app.report().repaired, played.app.report().missing) == (1, 0)
+
+    def audit(*stats: reported.DumpedStats) -> tuple[int, int, int]:
+        played.app._ask_for_dump()
+        played.dump(switch, *stats)
+        played.work()
+        found = played.app.report()
+        return found.missing, found.unexpected, found.repaired
+
+    others = pipeline(played.app._config.flows, 1, [Port(9, "fa:16:3e:00:00:09")]).values()
+    stale = dumped(next(each for each in others if each.key not in played.desired()))
+    assert audit(*map(dumped, flows[2:]), stale) == (2, 1, 4)
+    assert audit(*map(dumped, flows)) == (0, 0, 4)
+    # A port that comes while the switch is asked is our change.
+    played.app._ask_for_dump()
+    played.watcher.serves(served(2), served(3))
+    played.app._wake.set()
+    played.work()
+    played.dump(switch, *map(dumped, flows))
+    played.work()
+    assert (played.app.report().missing, played.app.report().repaired) == (0, 4)
+    assert played.app.report().wanted == len(played.desired()) > len(flows)
+
+
+def test_a_switch_refuses_until_it_has_all_flows(played: Played) -> None:
+    switch = played.in_order()
+    played.refuses(switch)
+    assert (played.app.report().refused, played.app.report().refusing) == (1, True)
+    played.hub.run_later()
+    played.dump(switch)
+    played.work()
+    assert played.app.report().refusing
+    played.app._ask_for_dump()
+    played.dump(switch, *map(dumped, played.desired().values()))
+    played.work()
+    assert (played.app.report().refused, played.app.report().refusing) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"5", b"{}", b'{"connected": 1}', ControllerReport().line()[:-3]]
+)
+def test_another_line_is_no_report(line: bytes) -> None:
+    assert parse_report(line) is None

@@ -30,6 +30,7 @@ from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.agent.last_errors import MAX_ERRORS
 from ovs_metadata.agent.response_class import is_failure, last_response
+from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram, Report
 from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Pending
@@ -145,9 +146,11 @@ def test_the_document_tells_what_there_is() -> None:
     status.statistics.report(0, report((200, "answered", 0.004), endpoints=(well,)))
     status.statistics.report(1, report((503, "no_endpoint", 0.004), endpoints=(failing,)))
     status.statistics.refused = {"tap9": "claimed twice"}
+    status.statistics.controller = ControllerReport(connected=True, decided=True, wanted=24)
     status.sample()
     found = status.document()
     assert found["ports"] == {"served": 1, "pending": 1, "refused": 1}
+    assert found["controller"]["wanted"] == 24
     assert found["refused"] == [{"interface": "tap9", "reason": "claimed twice"}]
     assert (found["host"], found["bridge"], found["generation"]) == ("cn-1", "br-int", "abc")
     assert (found["state"], found["enabled"], found["workers"]) == ("ready", True, 2)

@@ -19,6 +19,7 @@ from ovs_metadata.agent.health import AgentView
 from ovs_metadata.cli import common, host_view
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.main import main
+from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.lock import take_lock
 from ovs_metadata.host.ovsdb import Bridge
@@ -91,6 +92,7 @@ def agent(
         for url in ("http://nova-1:8775", "http://nova-2:8775")
     )
     statistics.report(0, Report(counts=counted.take(), connections=3, endpoints=endpoints))
+    statistics.controller = ControllerReport(connected=True, decided=True)
     children = (
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),

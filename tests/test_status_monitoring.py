@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from docs.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, panels
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
+from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.proxy.accounting.report import CAUSES, REFUSALS
 from ovs_metadata.proxy.nova.health import EndpointHealth
 
@@ -39,8 +41,11 @@ def there() -> dict[str, set[str]]:
     """The name of each sample that an agent can show, and its labels."""
     statistics = HostStatistics()
     endpoint = EndpointHealth("http://nova", healthy=True, since=5.0, last_error="")
+    statistics.controller = ControllerReport()
     statistics.workers[0] = WorkerState(1, (endpoint,))
-    text = generate_latest(make_registry(statistics, lambda: VIEW)).decode()
+    text = generate_latest(
+        make_registry(statistics, HostStatus(statistics, lambda: VIEW).view)
+    ).decode()
     return {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(text)
@@ -62,7 +67,10 @@ def test_every_metric_and_label_there_is(query: str) -> None:
     names = _METRIC.findall(query)
     assert names
     assert set(names) <= metrics.keys() | OF_PROMETHEUS
-    known = {"cause": CAUSES | REFUSALS, "state": {"served", "pending", "refused"}}
+    known = {
+        "cause": CAUSES | REFUSALS,
+        "state": {"served", "pending", "refused", "wanted", "missing", "unexpected"},
+    }
     for name, matchers in _SELECTOR.findall(query):
         for label, operator, value in _MATCHER.findall(matchers):
             assert label in metrics[name] | {"job", "instance"}

@@ -77,6 +77,23 @@ def _of_agent(view: AgentView) -> Iterator[Metric]:
         "1 if the agent's flow controller runs and sends heartbeats; absent if it has none.",
         view.flow_controller_up,
     )
+    report = view.controller
+    yield _known(
+        "flow_controller_connected",
+        "1 if the agent's flow controller is connected to the bridge; absent before it reports.",
+        report.connected if report else None,
+    )
+    flows = GaugeMetricFamily(
+        PREFIX + "flows",
+        "Flows that the bridge should have; that it lacked, and that it should not have had, when "
+        "the flow controller last compared them.",
+        labels=["state"],
+    )
+    if report:
+        flows.add_metric(["wanted"], report.wanted)
+        flows.add_metric(["missing"], report.missing)
+        flows.add_metric(["unexpected"], report.unexpected)
+    yield flows
     yield _known(
         "store_disconnected_seconds",
         "Seconds for which the store has not been connected, or OVN's southbound database if port "
@@ -150,6 +167,16 @@ def _counters(totals: Totals) -> Iterator[Metric]:
         "agent_silent_seconds",
         "Seconds without a heartbeat of the agent, summed over the proxy workers.",
         totals.agent_silent_seconds,
+    )
+    yield _counter(
+        "flows_repaired",
+        "Flows that another program deleted or added, and that the flow controller changed back.",
+        totals.flows_repaired,
+    )
+    yield _counter(
+        "openflow_messages_refused",
+        "Messages of the flow controller that the bridge refused.",
+        totals.messages_refused,
     )
     yield _counter(
         "worker_restarts",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ovs_metadata.flows.controller_report import ControllerReport, parse_report
 from ovs_metadata.proxy.accounting.report import (
     ANSWERED,
     OTHER,
@@ -60,6 +61,9 @@ class Totals:
     agent_silent_seconds: int = 0
     """Seconds without a heartbeat of the agent, summed over the workers."""
     worker_restarts: int = 0
+    flows_repaired: int = 0
+    messages_refused: int = 0
+    """OpenFlow messages of the flow controller that the bridge refused."""
     reports_refused: int = 0
 
     @property
@@ -106,6 +110,8 @@ class HostStatistics:
         self.totals = Totals()
         self.workers: dict[int, WorkerState] = {}
         """The workers that serve, by number: each from its first report until it ends."""
+        self.controller: ControllerReport | None = None
+        """The last report of the flow controller that runs; None before its first."""
         self.refused: Mapping[str, str] = {}
         """Interfaces that are refused, each with the reason in words for an operator."""
         self._ports: dict[str, Entry] = {}
@@ -120,6 +126,20 @@ class HostStatistics:
             self._addresses[entry.port_id].append(address)
         for port_id in [known for known in self._activity if known not in self._ports]:
             del self._activity[port_id]
+
+    def controller_starts(self) -> None:
+        """Another flow controller starts, and has not reported yet."""
+        self.controller = None
+
+    def controller_reports(self, line: bytes) -> None:
+        """Take a report of the flow controller."""
+        report = parse_report(line)
+        if report is None:
+            return
+        before = self.controller or ControllerReport()
+        self.totals.flows_repaired += max(0, report.repaired - before.repaired)
+        self.totals.messages_refused += max(0, report.refused - before.refused)
+        self.controller = report
 
     def controller_dropped_lines(self, number: int) -> None:
         """Count lines of log that the flow controller dropped."""

@@ -101,6 +101,7 @@ class HostStatus:
                 }
                 for child in view.children
             ],
+            "controller": asdict(view.controller) if view.controller else None,
             "workers": view.workers_serving,
             "connections": sum(worker.connections for worker in statistics.workers.values()),
             "ports": statistics.ports_by_state(),
@@ -141,9 +142,14 @@ def health_document(found: HostHealth) -> dict[str, Any]:
 
 
 def with_workers(view: AgentView, statistics: HostStatistics) -> AgentView:
-    """Return the agent's view with what the workers report."""
+    """Return the agent's view with what workers and flow controller report."""
     workers = statistics.workers.values()
-    return replace(view, workers_serving=len(workers), endpoints=endpoints(workers))
+    return replace(
+        view,
+        workers_serving=len(workers),
+        endpoints=endpoints(workers),
+        controller=statistics.controller,
+    )
 
 
 def endpoints(workers: Iterable[WorkerState]) -> tuple[EndpointView, ...]:
