@@ -32,6 +32,9 @@ def test_all_pages_build_and_every_link_in_them_leads_somewhere(tmp_path: Path) 
     build(tmp_path / "site")
     for page in (ROOT / "docs").glob("*.md"):
         assert (tmp_path / "site" / "docs" / f"{page.stem}.html").is_file()
+    commands = (tmp_path / "site/commands/ovs-metadata.html").read_text()
+    assert '<h2 id="ovs-metadata-port-show">ovs-metadata port show</h2>' in commands
+    assert "<code>--sort-column COLUMN</code>" in commands
     loaded = {
         (page.name, url)
         for page in (tmp_path / "site").rglob("*.html")
@@ -40,6 +43,16 @@ def test_all_pages_build_and_every_link_in_them_leads_somewhere(tmp_path: Path) 
         if re.match(r"(?:\w+:)?//", url)
     }
     assert loaded == set()
+
+
+def test_links_have_the_titles_of_pages_as_their_texts(tree: Path, tmp_path: Path) -> None:
+    (tree / "docs/index.md").write_text(
+        "# All\n\n[security.md](security.md#a-part), [here](security.md), [sample](../etc/sample)\n"
+    )
+    build(tmp_path / "site", tree)
+    page = (tmp_path / "site/docs/index.html").read_text()
+    assert '<a href="security.html#a-part">Security</a>' in page
+    assert '<a href="security.html">here</a>' in page
 
 
 def test_every_page_is_in_a_menu_and_once() -> None:

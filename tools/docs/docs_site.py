@@ -14,12 +14,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from docs.command_pages import command_pages
 from lab.rig.process import LabError, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 """A link in Markdown to something else than a place on the same page."""
+
+TITLED = re.compile(r"\[([\w./-]+\.md)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+"""A link whose text is the name of a file. The site has the page's title in its place."""
+
+TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
@@ -41,6 +47,7 @@ NAVIGATION: dict[str, Sequence[str]] = {
         *("docs/configuration-reference.md", "docs/mn-conf.md", "docs/metrics.md"),
         "docs/support.md",
     ),
+    "Commands": tuple(command_pages()),
     "How it works": (
         *("docs/architecture.md", "docs/flows.md", "docs/pipeline.md", "docs/nova-side.md"),
         "docs/cloud-init.md",
@@ -71,6 +78,17 @@ def _linked(page: Path, root: Path) -> Iterator[Path]:
                 yield path
 
 
+def with_titles(page: Path) -> str:
+    """The text of a page, with the titles of other pages where it names their files."""
+
+    def titled(link: re.Match[str]) -> str:
+        path = page.parent / link[2]
+        title = TITLE.search(path.read_text()) if path.is_file() else None
+        return f"[{title[1] if title else link[1]}]({link[2]}{link[3] or ''})"
+
+    return TITLED.sub(titled, page.read_text())
+
+
 def build(site: Path, root: Path = ROOT) -> str:
     """Write the site into a directory, in place of what was there; returns the output of mkdocs.
 
@@ -82,12 +100,18 @@ def build(site: Path, root: Path = ROOT) -> str:
         there = pages(root)
         for path in there:
             (source / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / path, source / path)
+            if path.suffix == ".md":
+                (source / path).write_text(with_titles(root / path))
+            else:
+                shutil.copy(root / path, source / path)
+        for name, text in command_pages().items():
+            (source / name).parent.mkdir(exist_ok=True)
+            (source / name).write_text(text)
         settings = {
             "INHERIT": str(ROOT / "mkdocs.yml"),
             "docs_dir": str(source),
             "nav": [
-                {menu: [name for name in names if Path(name) in there]}
+                {menu: [name for name in names if (source / name).exists()]}
                 for menu, names in NAVIGATION.items()
             ],
         }
