@@ -19,7 +19,7 @@ from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
-from ovs_metadata.agent.health import AgentView, HostHealth, health
+from ovs_metadata.agent.health import AgentView, HealthState, HostHealth, health
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.ovsdb_lock import OvsdbLock
@@ -178,12 +178,16 @@ class Agent:
 
     def _status(self, live: LiveDeployment) -> Status:
         """The status that this agent announces in the store."""
-        wanted = live.current is None or live.current.enabled
+        found = self._health()
+        is_wanted = found.state is not HealthState.DISABLED
+        findings = bounded(found.findings) if is_wanted else ()
         return Status(
             enabled=self._service is not None,
             generation=live.generation,
             ports_served=self._service.ports_served if self._service else 0,
-            problems=bounded(self._health().problems) if wanted else (),
+            state=found.state.value,
+            findings=findings,
+            problems=tuple(each.text for each in findings if each.level != "warning"),
         )
 
     async def _follow(self, store: Store, live: LiveDeployment) -> None:

@@ -39,7 +39,10 @@ class ProblemLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong. `code` names its kind, and `text` is one line for operators."""
+    """Something that is wrong. `text` is one line for operators.
+
+    code: what the doctor calls it. docs/troubleshooting.md has a section on each.
+    """
 
     code: str
     level: ProblemLevel
@@ -164,32 +167,36 @@ def health(view: AgentView) -> HostHealth:
 
 def _problems(view: AgentView) -> Iterator[Problem]:
     if view.idle_because:
-        yield Problem("idle", ProblemLevel.ERROR, view.idle_because)
+        yield Problem("agent-not-ready", ProblemLevel.ERROR, view.idle_because)
         return
     for text in view.network:
-        yield Problem("network", ProblemLevel.ERROR, text)
+        yield Problem("agent-not-ready", ProblemLevel.ERROR, text)
     if view.workers_serving < view.workers_wanted:
         text = f"{view.workers_serving} of {view.workers_wanted} proxy workers are serving"
-        yield Problem("workers", ProblemLevel.ERROR, text)
+        yield Problem("workers-missing", ProblemLevel.ERROR, text)
     yield from _of_children(view)
     yield from _of_controller(view)
     yield from _of_endpoints(view)
     if view.store_disconnected is not None and view.store_disconnected > BRIEFLY:
         text = f"the agent has no connection to the source of port records: {_NEW}"
-        yield Problem("store", ProblemLevel.NEW, text)
+        yield Problem("store-unreachable", ProblemLevel.NEW, text)
 
 
 def _of_children(view: AgentView) -> Iterator[Problem]:
     for child in view.children:
-        level = ProblemLevel.NEW if child.name == FLOW_CONTROLLER else ProblemLevel.ERROR
+        if child.name == FLOW_CONTROLLER:
+            level, stuck = ProblemLevel.NEW, "controller-stuck"
+        else:
+            level, stuck = ProblemLevel.ERROR, "worker-stuck"
         if child.hangs:
-            yield Problem("hangs", level, f"{child.name}, pid {child.pid}, hangs")
+            yield Problem(stuck, level, f"{child.name}, pid {child.pid}, hangs")
         if not child.running:
             text = f"the {child.name} has ended, and is about to be started again"
             if child.name == FLOW_CONTROLLER:
-                yield Problem("ended", ProblemLevel.NEW, f"{text}: {_NEW} meanwhile")
+                text += f": {_NEW} meanwhile"
+                yield Problem("controller-not-running", ProblemLevel.NEW, text)
             else:
-                yield Problem("ended", ProblemLevel.WARNING, text)
+                yield Problem("workers-missing", ProblemLevel.WARNING, text)
 
 
 def _of_controller(view: AgentView) -> Iterator[Problem]:
@@ -206,7 +213,7 @@ def _of_controller(view: AgentView) -> Iterator[Problem]:
     elif report.refusing:
         why = f"bridge {view.bridge} refuses messages of the flow controller"
     if why:
-        yield Problem("controller", ProblemLevel.NEW, f"{why}: {_NEW}")
+        yield Problem("agent-not-ready", ProblemLevel.NEW, f"{why}: {_NEW}")
 
 
 def _of_endpoints(view: AgentView) -> Iterator[Problem]:
@@ -216,11 +223,17 @@ def _of_endpoints(view: AgentView) -> Iterator[Problem]:
         for each in view.endpoints:
             if each.failing_for:
                 yield Problem(
-                    "endpoint", ProblemLevel.WARNING, f"Nova at {each.url} fails: {each.last_error}"
+                    "no-answer-from-nova",
+                    ProblemLevel.WARNING,
+                    f"Nova at {each.url} fails: {each.last_error}",
                 )
         return
     urls = ", ".join(each.url for each in view.endpoints)
     if all(each.tried_by for each in view.endpoints):
-        yield Problem("endpoints", ProblemLevel.ERROR, f"no Nova endpoint answers: {urls}")
+        yield Problem(
+            "no-answer-from-nova", ProblemLevel.ERROR, f"no Nova endpoint answers: {urls}"
+        )
     else:
-        yield Problem("endpoints", ProblemLevel.NEW, f"no Nova endpoint has answered yet: {urls}")
+        yield Problem(
+            "no-answer-from-nova", ProblemLevel.NEW, f"no Nova endpoint has answered yet: {urls}"
+        )

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import ovs_metadata
+from ovs_metadata.agent.announcement import MAX_PROBLEM, MAX_PROBLEMS, AnnouncedProblem
+from ovs_metadata.agent.health import Problem
 from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.host.config import Config
 from ovs_metadata.problem_log import ProblemLog
@@ -32,12 +34,12 @@ MAX_INTERVAL = 3600.0
 """Seconds after which the same status is written again, to date the last time the agent lived."""
 
 
-MAX_PROBLEMS, MAX_PROBLEM = 4, 120
-
-
-def bounded(problems: Iterable[str]) -> tuple[str, ...]:
-    """The problems as they are announced: an entry in the store stays small."""
-    return tuple(each[:MAX_PROBLEM] for each in itertools.islice(problems, MAX_PROBLEMS))
+def bounded(problems: Iterable[Problem]) -> tuple[AnnouncedProblem, ...]:
+    """The problems as they are announced, the worst first."""
+    return tuple(
+        AnnouncedProblem(each.code, each.level.name.lower(), each.text[:MAX_PROBLEM])
+        for each in itertools.islice(problems, MAX_PROBLEMS)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,12 @@ class Status:
     enabled: bool
     generation: str
     ports_served: int
+    state: str = ""
+    """One of `HealthState`."""
+    findings: tuple[AnnouncedProblem, ...] = ()
+    """What is wrong, unless the host is disabled."""
     problems: tuple[str, ...] = ()
-    """Reasons why guests are not served: MAX_PROBLEMS at most, of MAX_PROBLEM characters each."""
+    """What keeps guests from being served: texts of findings, for commands of earlier releases."""
 
 
 class Presence:

@@ -27,6 +27,20 @@ SHOWN_FOR = 7 * 24 * 3600.0
 """Seconds after its last heartbeat for which a silent agent is shown."""
 
 
+def announced_agents(cli: CliContext, *, show_all: bool = False) -> list[dict[str, Any]]:
+    """The agents as they announce themselves, and without `show_all` no long silent one.
+
+    What the store raises ends the command.
+    """
+    oldest = 0.0 if show_all else time.time() - SHOWN_FOR
+    with cli.open_store() as store:
+        return [
+            _described(store, each)
+            for each in store.announced(layout.AGENTS)
+            if each.alive or each.changed >= oldest
+        ]
+
+
 @click.group()
 def agent() -> None:
     """Agents: one on each hypervisor, and their state."""
@@ -48,14 +62,7 @@ def list_agents(
     context: click.Context, listing: Listing, *, show_all: bool, only_problems: bool
 ) -> None:
     """Show the agents: alive, and silent ones for a week after they were last seen."""
-    cli: CliContext = context.obj
-    oldest = 0.0 if show_all else time.time() - SHOWN_FOR
-    with cli.open_store() as store:
-        found = [
-            _described(store, each)
-            for each in store.announced(layout.AGENTS)
-            if each.alive or each.changed >= oldest
-        ]
+    found = announced_agents(context.obj, show_all=show_all)
     if only_problems:
         found = [each for each in found if each["problems"]]
     listing.show(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from doctor_faults_deployment import deployed
 from doctor_support import CONTROLLER, Ward, ward, ward_of_its_own
 from hypervisor_fixtures import Factory
 
@@ -146,8 +147,12 @@ def test_without_root_it_reports_that() -> None:
 def test_without_agent_and_without_open_vswitch(lab_hypervisor: Factory) -> None:
     hypervisor = lab_hypervisor()
     with ward(hypervisor) as patient:
+        assert hosts(patient) == (0, [])
+        with deployed(nova_metadata_url="http://127.0.0.1:9")(patient):
+            wait_for(lambda: hosts(patient) == (2, ["no-answer-from-nova"]), "the announcement")
         controller = hypervisor.children()[CONTROLLER]
         hypervisor.processes["agent"].stop()
+        wait_for(lambda: hosts(patient) == (2, ["agent-not-announced"]), "the agent to be missed")
         wait_for(lambda: not Path(f"/proc/{controller}").exists(), "the controller's end")
         found = patient.doctor(patient.guest.port_id)
         # Flows, port and namespace stay, and so nothing else is wrong.
@@ -162,6 +167,16 @@ def test_without_agent_and_without_open_vswitch(lab_hypervisor: Factory) -> None
         assert status == 2
         assert "to do: Start ovsdb-server" in text
         _check_a_report_without_them(patient)
+
+
+def hosts(patient: Ward) -> tuple[int, list[str]]:
+    """Exit status and names of what is wrong with hosts, by what they announce."""
+    status, out, err = patient.command.run(
+        *("--config", patient.hypervisor.config, "doctor", "--hosts", "*", "-f", "json")
+    )
+    assert not err, err
+    (host,) = json.loads(out)["hosts"]
+    return status, [each["name"] for each in host["findings"]]
 
 
 def _check_a_report_without_them(patient: Ward) -> None:

@@ -14,6 +14,7 @@ import pytest
 from lab.rig.process import until
 from ovs_metadata.agent import agent as module
 from ovs_metadata.agent.agent import Agent, AgentError
+from ovs_metadata.agent.announcement import AnnouncedProblem
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.effective import SCHEMA
@@ -27,6 +28,8 @@ from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.errors import StoreError
+
+UNREPORTED = "the flow controller has not reported yet: new instances get no metadata"
 
 ENABLED = Deployment(enabled=True, secret=b"secret", settings=Settings())
 DISABLED = Deployment(enabled=False, secret=b"", settings=Settings())
@@ -285,9 +288,14 @@ def test_enabled_it_serves_and_at_the_end_all_parts_end_in_order(parts: Parts) -
             enabled=True,
             generation="g1",
             ports_served=7,
-            problems=("there is no bridge br-int",),
+            state="not serving",
+            findings=(
+                AnnouncedProblem("agent-not-ready", "error", "there is no bridge br-int"),
+                AnnouncedProblem("agent-not-ready", "new", UNREPORTED),
+            ),
+            problems=("there is no bridge br-int", UNREPORTED),
         )
-        assert parts.problems() == ["there is no bridge br-int"]
+        assert parts.problems() == ["there is no bridge br-int", UNREPORTED]
         view = parts.view()
         assert (view.host, view.bridge, view.enabled, view.generation) == (
             *("hv1", "br-int", True, "g1"),
@@ -325,7 +333,9 @@ def test_disabled_it_removes_every_trace_and_logs_that_once(
             *("service ends for good", "sockets are forgotten", "traces are removed"),
             "sockets are forgotten",
         ]
-        assert parts.status() == Status(enabled=False, generation="g1", ports_served=0)
+        assert parts.status() == Status(
+            enabled=False, generation="g1", ports_served=0, state="disabled"
+        )
         text = (
             "disabled by template default: the agent has no flows, port or namespace on this host"
         )

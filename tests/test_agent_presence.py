@@ -10,7 +10,7 @@ import pytest
 
 from lab.rig.process import until
 from ovs_metadata.agent import presence as agent_liveness
-from ovs_metadata.agent.presence import MAX_PROBLEM, MAX_PROBLEMS, Presence, Status, bounded
+from ovs_metadata.agent.presence import Presence, Status
 from ovs_metadata.host import config
 from ovs_metadata.store import open_store
 from ovs_metadata.store.interface import Announced
@@ -143,9 +143,3 @@ def test_without_news_the_same_is_announced_again_after_the_longest_interval_onl
     (only,) = written
     assert len(set(only.data)) == 1
     assert again or len(only.data) == 1
-
-
-def test_announced_problems_are_few_and_short() -> None:
-    found = bounded(f"{number}" * 500 for number in range(9))
-    assert [len(each) for each in found] == [MAX_PROBLEM] * MAX_PROBLEMS
-    assert bounded([]) == ()

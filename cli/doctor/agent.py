@@ -20,7 +20,7 @@ from ovs_metadata.quantities import count_of
 
 PROC = Path("/proc")
 
-_FOUND_BY_OTHERS = {"endpoint", "endpoints", "store"}
+_FOUND_BY_OTHERS = {"no-answer-from-nova", "store-unreachable"}
 """Codes of what the agent reports and the doctor's other hops find by themselves."""
 
 _WORKER = b"ovs_metadata.proxy.main"

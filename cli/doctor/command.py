@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from ovs_metadata.cli.agents import announced_agents
 from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
@@ -17,10 +18,12 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
+from ovs_metadata.cli.doctor.fleet import diagnose_hosts
 from ovs_metadata.cli.doctor.hops import diagnose, unreadable
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
 from ovs_metadata.cli.tables import print_rendered, rendered
 from ovs_metadata.host.config import ConfigError, load
+from ovs_metadata.quantities import count_of
 from ovs_metadata.untrusted import printable
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
@@ -48,9 +51,19 @@ _MARKS = {
     help="Send one request into the switch as if the instance had; the instance sees nothing of "
     "it.",
 )
+@click.option(
+    "--hosts",
+    is_flag=False,
+    flag_value="*",
+    metavar="[PATTERN]",
+    help="Show which hosts of the deployment do not serve, and why, as their agents announce it; "
+    "all hosts, or those whose names match, such as 'compute-1*'. From any machine.",
+)
 @output_format
 @click.pass_context
-def doctor(context: click.Context, port: str, output: str, *, request: bool) -> None:
+def doctor(
+    context: click.Context, port: str, hosts: str | None, output: str, *, request: bool
+) -> None:
     """Show which hop between this host's instances and Nova is broken, why, and what to do.
 
     PORT is a port UUID, an instance UUID, an interface name or a fixed IP; without it, all ports of
@@ -64,9 +77,15 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     "seen", "skipped", why it is unknown, and "besides", lines that are printed in any case. Each
     finding has "name", "hop", "severity" (note,
     warning or error), "subject", "what" is wrong, "why" (the evidence), "remedy", and "commands",
-    what the remedy runs, each as one line for a shell of root on this host.
+    what the remedy runs, each as one line for a shell of root on this host. With --hosts it is an
+    object: "verdict", "counts" of hosts by verdict, and "hosts", the worst first, each with "host",
+    "verdict" (broken, warnings, disabled or healthy), "ports_served" and "findings".
     """
     cli: CliContext = context.obj
+    if hosts is not None:
+        if port:
+            raise click.UsageError("PORT does not go with --hosts.")
+        context.exit(_show_hosts(cli, hosts, output))
     if os.geteuid() != 0:
         raise CommandError(
             "must be run as root: it looks into Open vSwitch and network namespaces", CANNOT_TELL
@@ -83,6 +102,28 @@ def doctor(context: click.Context, port: str, output: str, *, request: bool) -> 
     else:
         _print(found)
     context.exit(found.exit_status)
+
+
+def _show_hosts(cli: CliContext, pattern: str, output: str) -> int:
+    """Print what is known of other hosts; returns the exit status."""
+    found = diagnose_hosts(announced_agents(cli), pattern)
+    if not found.hosts:
+        raise CommandError(f"no agent has announced a host like {pattern}", CANNOT_TELL)
+    if output == "json":
+        print_json(found.document())
+        return found.exit_status
+    words = {"warnings": "with warnings"}
+    counts = [
+        f"{number} {words.get(each, each)}" for each, number in found.counts.items() if number
+    ]
+    lines = rendered(Text(f"{count_of(len(found.hosts), 'host')}: {', '.join(counts)}", "bold"))
+    for host in found.hosts:
+        for each in host.findings:
+            line = Text(no_wrap=True, overflow="ellipsis" if _can_print("…") else "crop")
+            line.append(f"{each.severity.word}: ", _STYLES[each.severity])
+            lines += rendered(line.append(_shown(f"{host.host} {each.name}: {each.why}")))
+    print_rendered(lines)
+    return found.exit_status
 
 
 def _print(diagnosis: Diagnosis) -> None:
