@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypervisor_fixtures import close_hypervisor, make_hypervisor
 from ovn_fixtures import cli, listed, wait_until_not_served
 
 from lab.load.steady_load import Load
+from lab.rig.certificates import Authority
 from lab.rig.guest import Guest
-from lab.rig.process import LabError, wait_for
+from lab.rig.process import LabError, run, wait_for
+from lab.rig.relay import Relay
 from lab.upstream.ovn import OvnCentral, OvnController
 from lab.upstream.ovn_install import SUITES, install_ovn
 from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY, SPREAD
@@ -94,21 +97,67 @@ def test_first_light_without_a_record_in_the_store(ovn: OvnRecords, guest: Guest
     assert hop["seen"] == f"{ovn.central.southbound}, as chassis {ovn.hypervisor.prefix}"
 
 
-def test_neutrons_list_of_agents_shows_the_agent(ovn: OvnRecords) -> None:
-    """By what Neutron reads: the identifier, and the number that Neutron raises."""
+def _entries(ovn: OvnRecords) -> dict[str, str]:
+    """What Neutron reads of the agents of this chassis."""
+    text = ovn.central.sbctl(
+        *("--bare", "--columns=external_ids", "find", "chassis_private"),
+        f"name={ovn.hypervisor.prefix}",
+    )
+    return dict(entry.split("=", 1) for entry in text.split() if "=" in entry)
 
-    def entries() -> dict[str, str]:
-        text = ovn.central.sbctl(
-            *("--bare", "--columns=external_ids", "find", "chassis_private"),
-            f"name={ovn.hypervisor.prefix}",
-        )
-        return dict(entry.split("=", 1) for entry in text.split() if "=" in entry)
 
-    identifier = wait_for(lambda: entries().get(ID_KEY), "an identifier")
+def _raise_number(ovn: OvnRecords) -> None:
+    """As Neutron does, to which the agents that are alive answer."""
     number = int(ovn.central.nbctl("get", "nb_global", ".", "nb_cfg")) + 1
     ovn.central.nbctl("set", "nb_global", ".", f"nb_cfg={number}")
-    wait_for(lambda: entries()[NUMBER_KEY] == str(number), "the number", SPREAD + 10)
-    assert entries()[ID_KEY] == identifier
+    wait_for(lambda: _entries(ovn)[NUMBER_KEY] == str(number), "the number", SPREAD + 10)
+
+
+def test_neutrons_list_of_agents_shows_the_agent(ovn: OvnRecords) -> None:
+    """By what Neutron reads: the identifier, and the number that Neutron raises."""
+    identifier = wait_for(lambda: _entries(ovn).get(ID_KEY), "an identifier")
+    _raise_number(ovn)
+    assert _entries(ovn)[ID_KEY] == identifier
+
+
+def test_the_certificate_and_the_role_of_ovn_controller_will_do(
+    ovn: OvnRecords, guest: Guest, tmp_path: Path
+) -> None:
+    """By TLS, and by OVN's role-based access control, where a chassis may write its own rows."""
+    authority, hypervisor = Authority(tmp_path / "authority"), ovn.hypervisor
+    certificate, key = authority.sign("southbound")
+    own, own_key = authority.sign(hypervisor.prefix)
+    port = ovn.central.serve_tls(key, certificate, authority.certificate)
+    with pytest.raises(LabError, match="permission"):
+        run(
+            *(ovn.central.installation.program("ovn-sbctl"), f"--db=ssl:127.0.0.1:{port}"),
+            *(f"--private-key={own_key}", f"--certificate={own}"),
+            *(f"--ca-cert={authority.certificate}", "set", "sb_global", ".", "nb_cfg=0"),
+        )
+    remote = "external_ids:ovn-remote"
+    with Relay(hypervisor.namespace, port, f"127.0.0.1:{port}"):
+        hypervisor.ovs.vsctl("set-ssl", str(own_key), str(own), str(authority.certificate))
+        hypervisor.ovs.vsctl("set", "open_vswitch", ".", f'{remote}="ssl:127.0.0.1:{port}"')
+        try:
+            wait_for(lambda: "ssl:127.0.0.1" in _following(ovn), "the agent to connect by TLS", 30)
+            _raise_number(ovn)
+            ovn.central.nbctl("lsp-set-enabled", guest.port_id, "disabled")
+            ovn.wait_until_not_served(guest)
+            ovn.central.nbctl("lsp-set-enabled", guest.port_id, "enabled")
+            hypervisor.wait_until_served(guest)
+            assert guest.identity() == guest.instance_id
+        finally:
+            hypervisor.ovs.vsctl("set", "open_vswitch", ".", f'{remote}="{ovn.central.southbound}"')
+    wait_for(lambda: ovn.central.southbound in _following(ovn), "the agent to go back", 30)
+    hypervisor.ovs.vsctl("del-ssl")
+    ovn.central.wait_for_controllers()
+
+
+def _following(ovn: OvnRecords) -> str:
+    """Where the agent's log says that it follows the database, the last time."""
+    log = ovn.hypervisor.processes["agent"].log.read_text()
+    found = [line for line in log.splitlines() if "following OVN's southbound database" in line]
+    return [line for line in found if "controller:" not in line][-1]
 
 
 def test_a_disabled_port_is_not_served(ovn: OvnRecords, guest: Guest) -> None:

@@ -49,9 +49,30 @@ class OvnCentral(Running):
     def start_database(self, name: str) -> None:
         """Start the server of a database, "nb" or "sb", again if it was stopped."""
         socket = self._root / f"{name}.sock"
-        remote = f"--remote=p{self._socket(name)}"
-        self._spawn(f"ovsdb-{name}", remote, str(self._root / name), program="ovsdb-server")
+        remotes = [f"--remote=p{self._socket(name)}"]
+        if name == "sb":
+            # As `serve_tls` asks for; nothing until then.
+            remotes.append("--remote=db:OVN_Southbound,SB_Global,connections")
+            remotes += [
+                f"--{option}=db:OVN_Southbound,SSL,{option.replace('-', '_')}"
+                for option in ("private-key", "certificate", "ca-cert")
+            ]
+        self._spawn(f"ovsdb-{name}", *remotes, str(self._root / name), program="ovsdb-server")
         wait_for(socket.exists, f"the {name} database of OVN")
+
+    def serve_tls(self, key: Path, certificate: Path, authority: Path) -> int:
+        """Serve the southbound database by TLS on 127.0.0.1, too; returns the port.
+
+        Clients have the role of ovn-controllers there: they read everything, and write what belongs
+        to the chassis that their certificate names.
+        """
+        self.sbctl("set-ssl", str(key), str(certificate), str(authority))
+        self.sbctl("set-connection", "role=ovn-controller", "pssl:0:127.0.0.1")
+
+        def bound() -> int:
+            return int(self.sbctl("get", "connection", ".", "status:bound_port").strip().strip('"'))
+
+        return wait_for(bound, "the southbound database to listen")
 
     def stop_database(self, name: str) -> None:
         """End the server of a database; what it holds stays."""
