@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from ovs_metadata.agent.health_state import HealthState
 
 if TYPE_CHECKING:
     from ovs_metadata.agent.child_process import Child
@@ -47,19 +49,6 @@ class Problem:
     code: str
     level: ProblemLevel
     text: str
-
-
-class HealthState(Enum):
-    """The state of this host in one word."""
-
-    READY = "ready"
-    """It serves its instances and would serve new ones."""
-    NOT_READY = "not ready"
-    """It serves its instances; new ones would get no metadata."""
-    NOT_SERVING = "not serving"
-    """It does not serve its instances, all or some."""
-    DISABLED = "disabled"
-    """It does not serve, and the deployment's configuration wants that."""
 
 
 @dataclass(frozen=True, slots=True)

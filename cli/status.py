@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.agent.health import HealthState
+from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.common import (
     FAILURE,

@@ -20,7 +20,8 @@ from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.admin.status import HostStatus, health_document
 from ovs_metadata.agent.child_process import Child
-from ovs_metadata.agent.health import BRIEFLY, AgentView, EndpointView, HealthState, health
+from ovs_metadata.agent.health import BRIEFLY, AgentView, EndpointView, health
+from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.cli.doctor.agent import AgentFacts, ProcessFacts, check, read_admin
 from ovs_metadata.cli.doctor.report import Severity
 from ovs_metadata.cli.main import main

@@ -16,7 +16,7 @@ from tornado.template import Loader
 from ovs_metadata.agent.admin import chart
 from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
-from ovs_metadata.agent.health import HealthState
+from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.host.address import ofport_at, place_of_address
 from ovs_metadata.quantities import count_of, shown_seconds
