@@ -5,8 +5,9 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,17 @@ from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run, wait_for
 from lab.upstream.botocore_install import botocore_python
 from ovs_metadata.host.option_policy import OPTION_KEYS
+from ovs_metadata.metadata_options import BY_NAME
 from ovs_metadata.store.documents import change
 from ovs_metadata.store.layout import config_project_path
 from ovs_metadata.store.network import NetworkOptions
 
 ASK = "/latest/meta-data/instance-id"
+PASSWORD = "/openstack/latest/password"
 SOON = 2.0
 """Seconds after which a container that gets no answer gives up."""
+
+PAGE = Path(__file__).parents[1] / "docs/metadata-options.md"
 
 EFFECTIVE = 5.0
 """Seconds: one, and what a busy machine adds. A look at all files comes later."""
@@ -125,7 +130,7 @@ def test_the_hop_limit_reaches_containers_as_far_as_it_says(
         assert guest.identity() == guest.instance_id
         assert guest.identity(ipv6=True) == guest.instance_id
         statuses = {
-            kind: each.curl(ASK, timeout=10.0 if kind in reached else SOON)
+            kind: each.curl(ASK, timeout=10.0 if kind in reached else SOON)[0]
             for kind, each in containers.items()
         }
     # A MAC of its own is not the port's record's: macvlan is never served.
@@ -149,12 +154,11 @@ def test_a_containers_post_is_not_carried_out_beyond_the_hop_limit(
     peer = f"peer={container.address} "
     with options(cloud, guest, hop_limit=1):
         before = log.read_text().count(peer)
-        status = container.curl("/openstack/latest/password", "-X", "POST", "-d", "x", timeout=SOON)
-        assert status == 0
+        assert container.curl(PASSWORD, "-X", "POST", "-d", "x", timeout=SOON)[0] == 0
         assert guest.identity() == guest.instance_id
         assert log.read_text().count(peer) == before
     # The log would have had it.
-    assert container.curl(ASK) == 200
+    assert container.curl(ASK)[0] == 200
     wait_for(lambda: log.read_text().count(peer) > before, "the container in the log")
 
 
@@ -167,9 +171,34 @@ def test_a_stricter_hop_limit_ends_open_connections(cloud: Hypervisor, guest: Gu
     with contextlib.closing(begin(guest, ANY_IPV4)) as kept, options(cloud, guest, tokens="off"):
         # These options are looser.
         assert accepted([kept], 10)
-        kept.settimeout(10)
-        kept.sendall(b"GET /latest HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert kept.recv(12) == b"HTTP/1.1 200"
+        assert _is_answered(kept)
+
+
+def test_no_open_connection_of_a_container_survives_a_stricter_hop_limit(
+    cloud: Hypervisor, guest: Guest, containers: dict[str, Container]
+) -> None:
+    with contextlib.ExitStack() as opened:
+        kept = {
+            kind: opened.enter_context(contextlib.closing(begin(containers[kind], ANY_IPV4)))
+            for kind in ("routed", "bridged", "nested")
+        }
+        assert len(accepted(kept.values(), 10)) == len(kept)
+        with options(cloud, guest, hop_limit=2):
+            assert {kind: _is_answered(each) for kind, each in kept.items()} == dict.fromkeys(
+                kept, False
+            )
+            again = {kind: containers[kind].curl(ASK, timeout=SOON)[0] for kind in kept}
+        assert again == {"routed": 200, "bridged": 200, "nested": 0}
+
+
+def _is_answered(connection: socket.socket) -> bool:
+    """Whether a request on this connection gets a response."""
+    connection.settimeout(SOON)
+    try:
+        connection.sendall(b"GET /latest HTTP/1.1\r\nHost: h\r\n\r\n")
+        return connection.recv(12) == b"HTTP/1.1 200"
+    except OSError:  # a time-out too
+        return False
 
 
 def _has_ended(connection: socket.socket) -> bool:
@@ -179,9 +208,14 @@ def _has_ended(connection: socket.socket) -> bool:
         return True
 
 
-def test_tokens_need_nothing_but_the_secret(cloud: Hypervisor, guest: Guest) -> None:
+@pytest.fixture(scope="module")
+def other(cloud: Hypervisor) -> Guest:
     other = cloud.add_guest("other", address="10.0.0.6/24", mac="fa:16:3e:00:00:06")
     cloud.wait_until_served(other)
+    return other
+
+
+def test_tokens_need_nothing_but_the_secret(cloud: Hypervisor, guest: Guest, other: Guest) -> None:
     with options(cloud, guest, tokens="required"):
         assert guest.curl(ASK)[0] == 401
         status, token = guest.curl("/latest/api/token", "-X", "PUT", "-H", f"{TTL}: 21600")
@@ -287,6 +321,77 @@ def test_options_of_a_network_and_a_project_guard_their_ports_within_a_second(
         cloud.store.put_network(replace(network, tags=(), revision_number=3))
         wait_for(lambda: _shown(guest).get("hosts") == "any", "the defaults")
         _wait_for_flows(cloud, guest, 0)
+
+
+Ask = Callable[..., tuple[int, str]]
+
+
+def _table() -> tuple[list[str], dict[str, list[str]]]:
+    """The page's table of threats: its options, and the cells of each threat."""
+    text = PAGE.read_text().split("| threat |")[1].split("\n\n")[0]
+    header, _, *lines = (f"| threat |{text}").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, *lines)]
+    return [option.strip("`") for option in rows[0][1:]], {row[0]: row[1:] for row in rows[1:]}
+
+
+OPTIONS, THREATS = _table()
+
+
+def _with_token(ask: Ask, *options: str) -> tuple[str, ...]:
+    """These options of curl, and a token if the service gives one."""
+    status, token = ask("/latest/api/token", "-X", "PUT", "-H", f"{TTL}: 60", *options)
+    return (*options, "-H", f"{TOKEN}: {token}") if status == 200 else options
+
+
+def _succeeds(ask: Ask, *options: str) -> bool:
+    return ask(ASK, *_with_token(ask, *options))[0] == 200
+
+
+class Threats:
+    """What an attacker tries in an instance, or behind it."""
+
+    def __init__(self, guest: Guest, other: Guest, containers: dict[str, Container]) -> None:
+        self._guest = guest
+        self._other = other
+        self._containers = [
+            partial(containers[kind].curl, timeout=SOON) for kind in ("routed", "bridged", "nested")
+        ]
+
+    def tried(self) -> dict[str, bool]:
+        """Whether each threat succeeds."""
+        ask = self._guest.curl
+        (container,) = {_succeeds(each) for each in self._containers}
+        plain = self._containers[0]
+        container_post, _ = plain(PASSWORD, "-X", "POST", "-d", "x", *_with_token(plain))
+        return {
+            "a routed container (a pod, Docker's bridge, nested)": container,
+            "a POST of such a container": container_post != 0,
+            "a container with the instance's network (`hostNetwork`), or a proxy that runs in the "
+            "instance": _succeeds(ask),
+            "SSRF by GET, without headers of the attacker's choice": ask(ASK)[0] == 200,
+            "SSRF through a proxy that adds its headers": _succeeds(ask, "-H", "Via: 1.1 proxy"),
+            "SSRF where the attacker chooses method and headers": _succeeds(ask),
+            "DNS rebinding": _succeeds(ask, "-H", "Host: evil.example"),
+            "a stolen token in another instance": self._other.curl(ASK, *_with_token(ask))[0]
+            == 200,
+        }
+
+
+@pytest.mark.parametrize("column", OPTIONS)
+def test_each_cell_of_the_table_is_true(
+    cloud: Hypervisor,
+    guest: Guest,
+    other: Guest,
+    containers: dict[str, Container],
+    column: str,
+) -> None:
+    name, _, text = column.partition(" = ")
+    with options(cloud, guest, **{name: BY_NAME[name].parse(text)}):
+        succeeds = Threats(guest, other, containers).tried()
+    assert succeeds.keys() == THREATS.keys()
+    cells = {threat: row[OPTIONS.index(column)] for threat, row in THREATS.items()}
+    stopped = {threat: cell.startswith("yes") for threat, cell in cells.items() if cell != "n/a"}
+    assert {threat: not succeeds[threat] for threat in stopped} == stopped
 
 
 REBOUND = "--host-resolver-rules=MAP evil.example 169.254.169.254"

@@ -15,19 +15,20 @@ class Container:
     name: str
     address: str
 
-    def curl(self, path: str, *options: str, timeout: float = 10.0) -> int:
-        """Ask the metadata service; returns the status, 0 without an answer."""
-        command = ("curl", "--silent", "--max-time", str(timeout), "--output", "/dev/null")
+    def curl(self, path: str, *options: str, timeout: float = 10.0) -> tuple[int, str]:
+        """Ask the metadata service; returns status and body. The status is 0 without an answer."""
+        command = ("curl", "--silent", "--max-time", str(timeout))
         url = f"http://169.254.169.254{path}"
         try:
-            status = run(
-                *("ip", "netns", "exec", self.name, *command, "--write-out", "%{http_code}"),
+            output = run(
+                *("ip", "netns", "exec", self.name, *command, "--write-out", "\n%{http_code}"),
                 *(*options, url),
                 timeout=timeout + 5,
             )
         except LabError:
-            return 0
-        return int(status)
+            return 0, ""
+        body, _, status = output.rpartition("\n")
+        return int(status), body
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from netaddr import IPAddress
 
@@ -22,7 +23,15 @@ ANY_IPV4, ANY_IPV6 = "0.0.0.0", "::"
 """As a source: whichever the guest's kernel chooses."""
 
 
-def begin(guest: Guest, source: str, device: str = "eth0", port: int = 0) -> socket.socket:
+class Named(Protocol):
+    """A guest, or a container in one: a network namespace."""
+
+    @property
+    def name(self) -> str:
+        """That of the namespace."""
+
+
+def begin(guest: Named, source: str, device: str = "eth0", port: int = 0) -> socket.socket:
     """Begin a TCP connection to the service address from `source`, without waiting for it.
 
     The source's family says which service address is meant; the guest must have that address.
