@@ -19,7 +19,8 @@ from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
 from ovs_metadata.agent.config.schema import ENABLED
 from ovs_metadata.agent.config.world_readable_secret import WorldReadableSecretCheck
-from ovs_metadata.agent.health import AgentView, HealthState, HostHealth, health
+from ovs_metadata.agent.health import AgentView, HostHealth, health
+from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.ovsdb_lock import OvsdbLock

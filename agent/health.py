@@ -192,7 +192,7 @@ def _of_controller(view: AgentView) -> Iterator[Problem]:
     if not view.flow_controller_up:
         return  # there is none, or that is a problem already
     report = view.controller
-    why = ""
+    code, why = "agent-not-ready", ""
     if report is None:
         why = "the flow controller has not reported yet"
     elif not report.connected and not view.network:
@@ -200,9 +200,10 @@ def _of_controller(view: AgentView) -> Iterator[Problem]:
     elif not report.decided:
         why = "the flow controller has not read OVSDB and the port records yet"
     elif report.refusing:
-        why = f"bridge {view.bridge} refuses messages of the flow controller"
+        code = "flows-refused"
+        why = f"bridge {view.bridge} refuses messages of the flow controller ({report.refusal})"
     if why:
-        yield Problem("agent-not-ready", ProblemLevel.NEW, f"{why}: {_NEW}")
+        yield Problem(code, ProblemLevel.NEW, f"{why}: {_NEW}")
 
 
 def _of_endpoints(view: AgentView) -> Iterator[Problem]:

@@ -113,6 +113,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._restoring = False
         self._refused = 0
         self._refusing = False
+        self._refusal = ""
 
     def report(self) -> ControllerReport:
         """Return the state of this application, for the agent."""
@@ -126,6 +127,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             unexpected=flows.unexpected,
             repaired=flows.repaired,
             refused=self._refused,
+            refusal=self._refusal,
         )
 
     def start(self) -> None:
@@ -275,6 +277,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         why = refusals.in_words(message.type, message.code, message.data or b"")
         LOG.error("bridge %s refused a message: %s", self._config.bridge, why)
         self._refused += 1
+        self._refusal = why
         self._refusing = True
         if not self._flows.doubtful:
             self._flows.doubtful = True

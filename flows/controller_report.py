@@ -29,6 +29,8 @@ class ControllerReport:
     """Flows that another program deleted or added, and that were put back or removed."""
     refused: int = 0
     """Messages that the bridge refused."""
+    refusal: str = ""
+    """The last of them in words, see `refusals`."""
 
     def line(self) -> bytes:
         """Return it as a line, with its newline."""

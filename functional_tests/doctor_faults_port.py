@@ -57,6 +57,22 @@ def flow(command: str, text: str, *, controller_stopped: bool = True) -> Injecti
     return inject
 
 
+@contextlib.contextmanager
+def full_table(patient: Ward) -> Iterator[None]:
+    """No flow more fits into a table, and the guest lacks one."""
+    hypervisor = patient.hypervisor
+    ovs, bridge = hypervisor.ovs, hypervisor.bridge
+    row = ovs.vsctl("get", "bridge", bridge, "flow_tables:200").strip()
+    ovs.vsctl("set", "flow_table", row, "flow_limit=1")
+    try:
+        mine = f"{cookie(ovs.ofport(patient.guest.tap)):#x}"
+        ovs.ofctl("del-flows", bridge, f"cookie={mine}/-1,table=200")
+        wait_for(lambda: "flows-refused" in patient.doctor("--no-request").names, "a refusal")
+        yield
+    finally:
+        ovs.vsctl("clear", "flow_table", row, "flow_limit")
+
+
 def no_good_for_guests(kind: type) -> Injection:
     """A Nova that is well but for what comes through the proxy."""
 
@@ -277,6 +293,7 @@ def limited(patient: Ward) -> Iterator[None]:
 
 CASES = [
     # Flows.
+    Case("flows-refused", full_table),
     Case("flows-missing", flow("del-flows", HOOK), STOPPED_CONTROLLER),
     Case("flows-different", flow("mod-flows", f"{HOOK} actions=drop"), STOPPED_CONTROLLER),
     Case(

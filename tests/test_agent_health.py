@@ -283,7 +283,8 @@ def test_no_two_views_of_a_host_contradict_each_other(
     assert ("This host is" in ports) == (not truth.ready)
 
     assert admin.ready == truth.serving
-    others = {"no-answer-from-nova", "store-unreachable"}  # hops of their own find these
+    # Hops of their own find these.
+    others = {"no-answer-from-nova", "store-unreachable", "flows-refused"}
     rest = {each.level.name for each in truth.findings if each.code not in others}
     facts = AgentFacts(0, ProcessFacts(10), ProcessFacts(11), admin=admin)
     found = {each.severity for each in check(facts, "os-ken", enabled=True)}

@@ -2,9 +2,15 @@
 
 import struct
 from dataclasses import replace
+from typing import Any
 
 from ovs_metadata.cli.doctor import open_vswitch
-from ovs_metadata.cli.doctor.elsewhere import Elsewhere, OtherInterface, from_rows
+from ovs_metadata.cli.doctor.elsewhere import (
+    Elsewhere,
+    OtherInterface,
+    TableLimit,
+    from_rows,
+)
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
 from ovs_metadata.flows.port_states import OpenFlowPort, in_words, parse
 from ovs_metadata.host.config import load
@@ -27,13 +33,22 @@ PORTS = [row(10, interfaces=["uuid", "20"]), row(11, interfaces=uuids(21))]
 CONTROLLERS = [row(30, target="tcp:127.0.0.1:6633", is_connected=False)]
 
 
+FLOW_TABLES = [row(40, flow_limit=9), row(41, flow_limit=["set", []]), row(42, flow_limit=1)]
+
+
 def read(fail_mode: object, controllers: list[dict[str, object]]) -> Elsewhere:
-    ours = {"name": "br-int", "ports": uuids(), "fail_mode": fail_mode}
+    tables = ["map", [[200, ["uuid", "40"]], [201, ["uuid", "40"]], [5, ["uuid", "41"]]]]
+    ours = {"name": "br-int", "ports": uuids(), "fail_mode": fail_mode, "flow_tables": tables}
     ours["controller"] = uuids(*([30] if controllers else []))
     other = {"name": "br-ex", "ports": uuids(10, 11), "fail_mode": ["set", []]}
-    return from_rows(
-        "br-int", [ours, other | {"controller": uuids()}], PORTS, INTERFACES, controllers
-    )
+    rows: dict[str, list[Any]] = {
+        "Bridge": [ours, other | {"controller": uuids()}],
+        "Port": PORTS,
+        "Interface": INTERFACES,
+        "Controller": controllers,
+        "Flow_Table": FLOW_TABLES,
+    }
+    return from_rows("br-int", rows)
 
 
 def test_interfaces_of_other_bridges_have_the_names_that_they_give_a_port() -> None:
@@ -52,6 +67,10 @@ def test_a_bridge_without_its_controller_fails_open_unless_it_is_secure() -> Non
     assert not read("standalone", []).fails_open
     connected = [{**CONTROLLERS[0], "is_connected": True}]
     assert not read("standalone", connected).fails_open
+
+
+def test_limits_on_flows_are_those_of_our_bridges_tables() -> None:
+    assert read("secure", []).limits == (TableLimit((200, 201), 9, "40"),)
 
 
 def test_a_dead_controller_is_named_with_what_to_do() -> None:

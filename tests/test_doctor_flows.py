@@ -8,7 +8,10 @@ import pytest
 from contracts.store_support import record
 
 from ovs_metadata.cli.doctor import flows
+from ovs_metadata.cli.doctor.advice import Shell
+from ovs_metadata.cli.doctor.elsewhere import TableLimit
 from ovs_metadata.cli.doctor.flows import read_flows
+from ovs_metadata.cli.doctor.report import Finding, HopName, HopReport
 from ovs_metadata.cli.flow_groups import FlowState
 from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.flows import vswitchd
@@ -121,3 +124,23 @@ def test_ports_whose_meters_are_taken_are_named(switch: Switch) -> None:
         assert found.has_meters
     switch.meters = MeterRoom()
     assert not read_flows(switch.host, (), None).has_meters
+
+
+FULL = "bridge br-int refuses messages: OFPFMFC_TABLE_FULL for a FLOW_MOD of table 200: it is full"
+MISSING = HopReport(HopName.FLOWS, (Finding(flows.FLOWS_MISSING, "the hook"),))
+
+
+def test_what_the_bridge_refuses_is_why_flows_are_missing() -> None:
+    limit = TableLimit((200,), 3, "40")
+    (found,) = flows.with_refusal(MISSING, FULL, [limit]).findings
+    assert (found.fault, found.why) == (flows.FLOWS_REFUSED, FULL)
+    assert found.commands(Shell()) == ["ovs-vsctl clear flow_table 40 flow_limit"]
+    assert "3 for table 200" in found.remedy
+
+
+def test_another_refusal_and_a_table_without_a_limit_have_no_command() -> None:
+    for refusal, limits in ((FULL, []), ("OFPBRC_EPERM", [TableLimit((200,), 3, "40")])):
+        (found,) = flows.with_refusal(MISSING, refusal, limits).findings
+        assert found.commands(Shell()) == []
+        assert found.remedy == flows.FLOWS_REFUSED.remedy
+    assert flows.with_refusal(MISSING, "", []) is MISSING

@@ -20,7 +20,7 @@ from ovs_metadata.quantities import count_of
 
 PROC = Path("/proc")
 
-_FOUND_BY_OTHERS = {"no-answer-from-nova", "store-unreachable"}
+_FOUND_BY_OTHERS = {"no-answer-from-nova", "store-unreachable", "flows-refused"}
 """Codes of what the agent reports and the doctor's other hops find by themselves."""
 
 _WORKER = b"ovs_metadata.proxy.main"
@@ -89,7 +89,7 @@ class AdminFacts:
     and why it would not serve new ones, as far as no other hop finds that by itself.
     enabled: whether the service is enabled in the agent; None if the agent does not know yet.
     file: the values of the configuration file that the agent uses. endpoints: Nova's, as the
-    workers see them.
+    workers see them. refusal: what the bridge refuses of the flow controller's, and why.
     """
 
     unreachable: str = ""
@@ -101,6 +101,7 @@ class AdminFacts:
     enabled: bool | None = None
     file: Mapping[str, str] = field(default_factory=dict)
     endpoints: Sequence[Mapping[str, Any]] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,9 @@ def read_admin(place: Path) -> AdminFacts:
             enabled=status["enabled"],
             file={each["name"]: each["value"] for each in status["file"]},
             endpoints=tuple(status["endpoints"]),
+            refusal=next(
+                (each["text"] for each in status["findings"] if each["code"] == "flows-refused"), ""
+            ),
         )
     except AgentTimedOut as error:
         return AdminFacts(silent=str(error))

@@ -3,7 +3,7 @@
 One call on a connection of its own: no other part needs these columns. Blocking.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ TIMEOUT = 5.0
 """Seconds that OVSDB may take to answer."""
 
 _COLUMNS = {
-    "Bridge": ["name", "ports", "fail_mode", "controller"],
+    "Bridge": ["name", "ports", "fail_mode", "controller", "flow_tables"],
     "Port": ["_uuid", "interfaces"],
     "Interface": ["_uuid", "name", "external_ids"],
     "Controller": ["_uuid", "target", "is_connected"],
+    "Flow_Table": ["_uuid", "flow_limit"],
 }
 
 
@@ -36,6 +37,15 @@ class OtherInterface:
 
 
 @dataclass(frozen=True, slots=True)
+class TableLimit:
+    """A limit on the flows of some tables of our bridge. row: of OVSDB's Flow_Table."""
+
+    tables: tuple[int, ...]
+    flows: int
+    row: str
+
+
+@dataclass(frozen=True, slots=True)
 class Elsewhere:
     """OVSDB's other bridges, and what controls ours.
 
@@ -46,6 +56,7 @@ class Elsewhere:
     interfaces: tuple[OtherInterface, ...] = ()
     fail_mode: str = ""
     controllers: Mapping[str, bool] | None = None
+    limits: tuple[TableLimit, ...] = ()
 
     @property
     def fails_open(self) -> bool:
@@ -62,7 +73,8 @@ def read_elsewhere(config: Config) -> Elsewhere:
     ]
     try:
         answer = call(config.ovsdb_connection, TIMEOUT, "transact", ["Open_vSwitch", *selects])
-        return from_rows(config.bridge, *(each["rows"] for each in answer))
+        rows = (each["rows"] for each in answer)
+        return from_rows(config.bridge, dict(zip(_COLUMNS, rows, strict=False)))
     except (OSError, KeyError, TypeError, ValueError):
         return Elsewhere()
 
@@ -70,13 +82,16 @@ def read_elsewhere(config: Config) -> Elsewhere:
 Rows = list[dict[str, Any]]
 
 
-def from_rows(
-    bridge: str, bridges: Rows, ports: Rows, interfaces: Rows, control: Rows
-) -> Elsewhere:
-    """The facts in OVSDB's rows, in the notation of RFC 7047."""
-    interfaces_of = {row["_uuid"][1]: _uuids(row["interfaces"]) for row in ports}
-    named = {row["_uuid"][1]: (row["name"], dict(row["external_ids"][1])) for row in interfaces}
-    controllers = {row["_uuid"][1]: (row["target"], row["is_connected"]) for row in control}
+def from_rows(bridge: str, rows: Mapping[str, Rows]) -> Elsewhere:
+    """The facts in OVSDB's rows, by table, in the notation of RFC 7047."""
+    bridges = rows["Bridge"]
+    interfaces_of = {row["_uuid"][1]: _uuids(row["interfaces"]) for row in rows["Port"]}
+    named = {
+        row["_uuid"][1]: (row["name"], dict(row["external_ids"][1])) for row in rows["Interface"]
+    }
+    controllers = {
+        row["_uuid"][1]: (row["target"], row["is_connected"]) for row in rows["Controller"]
+    }
     ours = next((row for row in bridges if row["name"] == bridge), None)
     return Elsewhere(
         tuple(sorted(row["name"] for row in bridges)),
@@ -89,7 +104,17 @@ def from_rows(
         ),
         ours["fail_mode"] if ours and isinstance(ours["fail_mode"], str) else "",
         dict(controllers[each] for each in _uuids(ours["controller"])) if ours else {},
+        tuple(_limits(ours, rows["Flow_Table"])) if ours else (),
     )
+
+
+def _limits(ours: dict[str, Any], tables: Rows) -> Iterator[TableLimit]:
+    """A limit is an integer, or an empty set where there is none."""
+    for row in tables:
+        uuid, limit = row["_uuid"][1], row["flow_limit"]
+        numbers = [number for number, (_, used) in ours["flow_tables"][1] if used == uuid]
+        if isinstance(limit, int) and numbers:
+            yield TableLimit(tuple(sorted(numbers)), limit, uuid)
 
 
 def _uuids(value: list[Any]) -> list[str]:

@@ -3,10 +3,11 @@
 The checks are pure: facts in, findings out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ovs_metadata.cli.doctor.advice import Advice, delete_flow
+from ovs_metadata.cli.doctor.advice import Advice, delete_flow, vsctl
+from ovs_metadata.cli.doctor.elsewhere import TableLimit
 from ovs_metadata.cli.doctor.port import GUEST_NEVER_ASKED
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
@@ -27,6 +28,7 @@ from ovs_metadata.flows.dump import DumpedFlow, dump_flows, meter_room
 from ovs_metadata.flows.family import FAMILIES
 from ovs_metadata.flows.meters import meter_number, question_meter_number
 from ovs_metadata.flows.pipeline import Port
+from ovs_metadata.flows.refusals import TABLE_FULL, in_words
 from ovs_metadata.flows.tables import Table, ofport_of, table_names
 from ovs_metadata.flows.trace import (
     Trace,
@@ -44,6 +46,12 @@ from ovs_metadata.quantities import count_of
 
 FAULTS = Faults(HopName.FLOWS)
 
+FLOWS_REFUSED = FAULTS.error(
+    "flows-refused",
+    "The bridge refuses what the flow controller writes: new ports get no flows.",
+    "The reason has OpenFlow's name of the error. OFPFMFC_TABLE_FULL: find out which program "
+    "fills the table; ovs-vsctl list flow_table has limits on flows.",
+)
 FLOWS_MISSING = FAULTS.error(
     "flows-missing",
     "Flows are missing.",
@@ -261,6 +269,28 @@ def examine(
     count = sum(len(group.flows) for group in facts.groups)
     return HopReport(HopName.FLOWS, tuple(check(facts)), f"{count} are as they should be")
 
+
+def with_refusal(report: HopReport, refusal: str, limits: Sequence[TableLimit]) -> HopReport:
+    """The report, and that the bridge refuses what is then missing. limits: on the bridge's flows.
+
+    Without a refusal it stays as it is.
+    """
+    if not refusal:
+        return report
+    advice = None
+    if limits and _TABLE_FULL in refusal:
+        where = "; ".join(
+            f"{limit.flows} for table {', '.join(map(str, limit.tables))}" for limit in limits
+        )
+        advice = Advice(
+            f"OVSDB limits the flows: {where}. Remove the limit, and find out who set it.",
+            tuple(vsctl("clear", "flow_table", limit.row, "flow_limit") for limit in limits),
+        )
+    rest = tuple(each for each in report.findings if each.fault is not FLOWS_MISSING)
+    return replace(report, findings=(Finding(FLOWS_REFUSED, refusal, advice=advice), *rest))
+
+
+_TABLE_FULL = in_words(*TABLE_FULL).partition(":")[0]
 
 _FAULT_OF_STATE = {
     FlowState.MISSING: FLOWS_MISSING,
