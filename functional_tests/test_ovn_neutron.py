@@ -172,5 +172,24 @@ def test_neutrons_list_of_agents_shows_ours_alive_and_dead(cloud: Cloud, records
 
     wait_for(alive, "the agent to be alive", 60)
     assert cloud.agent("OVN Controller agent")
+    if records == "ovn":
+        _hide(cloud)
+        wait_for(alive, "the agent to be alive again", 30)
     cloud.ovn.hypervisor.processes["agent"].stop()
     wait_for(lambda: alive() is False, "the agent to be dead", 2 * AGENT_DOWN_TIME + 30)
+
+
+def _hide(cloud: Cloud) -> None:
+    """Have neutron-ovn-agent run here and go, as in a migration, and remove what it has left."""
+    sbctl, here = cloud.ovn.central.sbctl, cloud.ovn.hypervisor.prefix
+    keys = ('"neutron:ovn-neutron-agent-id"', '"neutron:ovn-neutron-agent-sb-cfg"')
+    sbctl(
+        "set", "chassis_private", here, f"external_ids:{keys[0]}=x", f'external_ids:{keys[1]}="0"'
+    )
+    wait_for(lambda: cloud.agent("OVN Neutron agent"), "neutron-ovn-agent to be shown")
+    wait_for(
+        lambda: not (cloud.agent("OVN Metadata agent") or {"alive": True})["alive"],
+        "ours to be taken for dead",
+        2 * AGENT_DOWN_TIME + 30,
+    )
+    sbctl("remove", "chassis_private", here, "external_ids", *keys)
