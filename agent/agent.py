@@ -14,6 +14,7 @@ from tornado.ioloop import PeriodicCallback
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import with_workers
+from ovs_metadata.agent.certificates import Certificate, of_files
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
@@ -74,6 +75,7 @@ class Agent:
         self._statistics = HostStatistics()
         self._lock = OvsdbLock(config.ovsdb_connection, self._changed.set)
         self._idle_because = ""
+        self._certificates: tuple[Certificate, ...] = ()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end the children. The flows stay.
@@ -161,12 +163,15 @@ class Agent:
             bridge=self._config.bridge,
             enabled=current.enabled if current else None,
             generation=self._live.generation if self._live else "",
+            generation_wanted=self._live.wanted if self._live else "",
             children=tuple(service.children()) if service else (),
             serves=service.serves() if service else {},
             file=as_text(self._config),
             store_disconnected=self._disconnected_for(),
             idle_because="" if service else self._idle_because or STARTING,
             network=tuple(service.network_problems()) if service else (),
+            certificates=self._certificates,
+            configuration_problems=self._live.problems if self._live else (),
             workers_wanted=service.workers_wanted if service else 0,
         )
 
@@ -198,6 +203,9 @@ class Agent:
         while not self._ending:
             self._changed.clear()
             deployment = await asyncio.to_thread(live.refresh)
+            self._certificates = tuple(
+                await asyncio.to_thread(lambda: list(of_files(self._config, live.current)))
+            )
             if self._lock.taken:
                 await self._stop_serving()
                 self._idle(ANOTHER_AGENT, logging.ERROR)

@@ -13,8 +13,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ovs_metadata.agent.health_state import HealthState
+from ovs_metadata.utc import utc
 
 if TYPE_CHECKING:
+    from ovs_metadata.agent.certificates import Certificate
     from ovs_metadata.agent.child_process import Child
     from ovs_metadata.flows.controller_report import ControllerReport
     from ovs_metadata.host.address import IpVersion
@@ -24,6 +26,9 @@ FLOW_CONTROLLER = "flow controller"
 
 BRIEFLY = 10.0
 """Seconds for which a lost connection to the store is no problem."""
+
+SOON = 14 * 24 * 3600.0
+"""Seconds before its end at which a certificate is worth a warning."""
 
 _NEW = "new instances get no metadata"
 
@@ -120,6 +125,8 @@ class AgentView:
     store_disconnected: float | None = None
     """Seconds for which the store, or the source of port records if it is another, has not been
     connected; 0 while it is."""
+    generation_wanted: str = ""
+    """Of the configuration in the store, as far as it is valid."""
     idle_because: str = ""
     """Why the agent serves no guest; empty if it does, or tries to."""
     network: tuple[str, ...] = ()
@@ -127,6 +134,11 @@ class AgentView:
     workers_wanted: int = 0
     workers_serving: int = 0
     endpoints: tuple[EndpointView, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    time: float = 0.0
+    """The present time, in seconds since the epoch."""
+    configuration_problems: tuple[str, ...] = ()
+    """What is wrong in the deployment's configuration; the agent keeps the values it has."""
     controller: ControllerReport | None = None
     """The last report of the agent's flow controller; None before its first."""
 
@@ -166,6 +178,14 @@ def _problems(view: AgentView) -> Iterator[Problem]:
     yield from _of_children(view)
     yield from _of_controller(view)
     yield from _of_endpoints(view)
+    for each in view.certificates:
+        if each.until < view.time + SOON:
+            verb = "expires" if each.until > view.time else "expired"
+            text = f"the certificate {each.use} ({each.place}) {verb} on {utc(each.until)}"
+            yield Problem("nova-certificate-expires", ProblemLevel.WARNING, text)
+    for problem in view.configuration_problems:
+        text = f"configuration: {problem}; the agent keeps the values it has"
+        yield Problem("value-ignored", ProblemLevel.WARNING, text)
     if view.store_disconnected is not None and view.store_disconnected > BRIEFLY:
         text = f"the agent has no connection to the source of port records: {_NEW}"
         yield Problem("store-unreachable", ProblemLevel.NEW, text)

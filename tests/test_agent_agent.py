@@ -159,7 +159,8 @@ class ClosingSoon(Closing):
 
 
 class PlayedLive(Closing):
-    generation = "g1"
+    generation = wanted = "g1"
+    problems = ()
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts, "configuration")

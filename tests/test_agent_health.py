@@ -19,8 +19,9 @@ from ovs_metadata.agent.admin import page
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.admin.status import HostStatus, health_document
+from ovs_metadata.agent.certificates import Certificate
 from ovs_metadata.agent.child_process import Child
-from ovs_metadata.agent.health import BRIEFLY, AgentView, EndpointView, health
+from ovs_metadata.agent.health import BRIEFLY, SOON, AgentView, EndpointView, health
 from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.cli.doctor.agent import AgentFacts, ProcessFacts, check, read_admin
 from ovs_metadata.cli.doctor.report import Severity
@@ -31,6 +32,8 @@ from ovs_metadata.proxy.nova.health import EndpointHealth
 CONTROLLER = Child("flow controller", 7, running=True)
 WORKER = Child("proxy worker 0", 8, running=True)
 NOVA = EndpointView("http://nova:8775", seen_by=1, tried_by=1, healthy_for=1)
+SOON_OVER = Certificate("nova_client", "/x.pem", 2000.0)
+LATER = Certificate("nova_client", "/x.pem", 2000.0 + SOON)
 WELL = AgentView(
     "cn-1",
     "br-int",
@@ -97,6 +100,25 @@ UNTRIED: dict[str, Any] = {"tried_by": 0, "healthy_for": 0}
             HealthState.NOT_READY,
             "bridge br-int refuses messages of the flow controller",
             "",
+        ),
+        ({"certificates": (LATER,), "time": 1000.0}, HealthState.READY, "", ""),
+        (
+            {"certificates": (SOON_OVER,), "time": 1000.0},
+            HealthState.READY,
+            "",
+            "the certificate nova_client (/x.pem) expires on 1970-01-01T00:33:20Z",
+        ),
+        (
+            {"certificates": (SOON_OVER,), "time": 3000.0},
+            HealthState.READY,
+            "",
+            "the certificate nova_client (/x.pem) expired on 1970-01-01T00:33:20Z",
+        ),
+        (
+            {"configuration_problems": ("key x is unknown",)},
+            HealthState.READY,
+            "",
+            "configuration: key x is unknown; the agent keeps the values it has",
         ),
         ({"store_disconnected": BRIEFLY}, HealthState.READY, "", ""),
         (

@@ -61,8 +61,9 @@ hostile_reports = st.fixed_dictionaries(
         "lines_dropped": numbers,
         "connections": numbers,
         "endpoints": st.lists(
-            st.tuples(texts, st.none() | st.booleans(), times, texts), max_size=3
+            st.tuples(texts, st.none() | st.booleans(), times, texts), min_size=3, max_size=3
         ),
+        "certificates": st.lists(st.none() | times, min_size=3, max_size=3),
     },
 )
 

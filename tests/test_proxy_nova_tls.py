@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,13 @@ async def test_each_endpoint_is_spoken_to_as_its_url_says(authority: Authority) 
             async with running_proxy(*urls, nova_ca=authority.certificate) as proxy:
                 guest = await proxy.guest()
                 assert await guest.get() == OK
+                first, second = (each.certificate_until for each in proxy.server.pool.health())
+                if urls[0] == secure.url:
+                    assert first is not None
+                    assert first > time.time()
+                    assert second is None  # it was not asked
+                else:
+                    assert first is None
         assert (len(plain.requests), len(secure.requests)) == (1, 1)
 
 

@@ -1,6 +1,7 @@
 """What is shipped for Prometheus and Grafana uses metrics that there are, in queries that parse."""
 
 import itertools
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from docs.monitoring import ALERTS, ALERTS_TEST, DASHBOARD, dashboard_queries, p
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.admin.status import HostStatus
+from ovs_metadata.agent.certificates import Certificate
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.flows.controller_report import ControllerReport
@@ -22,9 +24,11 @@ from ovs_metadata.proxy.nova.health import EndpointHealth
 DOC = Path(__file__).parents[1] / "docs" / "status.md"
 
 VIEW = AgentView(
+    certificates=(Certificate("nova_ca", "/ca.pem", 2000.0),),
+    generation_wanted="0123",
     enabled=True,
     generation="0123",
-    children=(Child("flow controller", 1, running=True),),
+    children=(Child("flow controller", os.getpid(), running=True),),
     serves={4: True},
     store_disconnected=0.0,
 )

@@ -4,8 +4,11 @@
 renders, at each request.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
 from itertools import accumulate
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import (
@@ -100,10 +103,49 @@ def _of_agent(view: AgentView) -> Iterator[Metric]:
         "records come from it; 0 while it is.",
         view.store_disconnected,
     )
+    yield _known(
+        "configuration_applied",
+        "1 if the agent has applied the configuration in the store as a whole; absent before it "
+        "has read it.",
+        view.generation == view.generation_wanted if view.generation_wanted else None,
+    )
+    yield _gauge(
+        "configuration_problems",
+        "Problems of the configuration in the store; the agent keeps the values it has.",
+        len(view.configuration_problems),
+    )
+    certificates = GaugeMetricFamily(
+        PREFIX + "certificate_not_after_timestamp_seconds",
+        "When a certificate expires; seconds since the epoch.",
+        labels=["use", "place"],
+    )
+    for each in view.certificates:
+        certificates.add_metric([each.use, each.place], each.until)
+    yield certificates
+    yield from _of_processes(view)
     configuration = {"generation": view.generation} if view.generation else None
     yield InfoMetricFamily(
         PREFIX + "configuration", "The configuration that the agent has applied.", configuration
     )
+
+
+def _of_processes(view: AgentView) -> Iterator[Metric]:
+    """Memory and descriptors of the children; `process_*` are the agent's own."""
+    memory = GaugeMetricFamily(
+        PREFIX + "child_resident_memory_bytes",
+        "Resident memory of a child process of the agent.",
+        labels=["process"],
+    )
+    descriptors = GaugeMetricFamily(
+        PREFIX + "child_open_fds", "Open file descriptors of a child process.", labels=["process"]
+    )
+    for child in view.children:
+        place = Path("/proc") / str(child.pid)
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            pages = int((place / "statm").read_bytes().split()[1])
+            descriptors.add_metric([child.name], len(os.listdir(place / "fd")))
+            memory.add_metric([child.name], pages * os.sysconf("SC_PAGE_SIZE"))
+    yield from (memory, descriptors)
 
 
 def _counters(totals: Totals) -> Iterator[Metric]:

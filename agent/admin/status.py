@@ -16,6 +16,7 @@ from tornado.ioloop import PeriodicCallback
 import ovs_metadata
 from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.agent.certificates import of_endpoints
 from ovs_metadata.agent.health import AgentView, EndpointView, HostHealth, health
 from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.proxy.nova.health import EndpointHealth
@@ -109,6 +110,9 @@ class HostStatus:
             "endpoints": [
                 {**asdict(endpoint), "since": utc(endpoint.since)} for endpoint in view.endpoints
             ],
+            "certificates": [
+                {**asdict(each), "until": utc(each.until)} for each in view.certificates
+            ],
             "requests": statistics.totals.total,
             "recent": recent(self.history.last(RECENT)),
             "errors": [
@@ -149,6 +153,8 @@ def with_workers(view: AgentView, statistics: HostStatistics) -> AgentView:
         workers_serving=len(workers),
         endpoints=endpoints(workers),
         controller=statistics.controller,
+        certificates=(*view.certificates, *of_endpoints(workers)),
+        time=time.time(),
     )
 
 

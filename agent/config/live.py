@@ -36,6 +36,10 @@ class LiveDeployment:
         """Why there is no usable deployment although the store has answered; empty otherwise."""
         self.generation = ""
         """Of the configuration last applied as a whole; empty before."""
+        self.wanted = ""
+        """Of the configuration in the store, as far as it is valid; empty before."""
+        self.problems: tuple[str, ...] = ()
+        """What is wrong in the configuration, while the values before are kept."""
         self.enabled_by = SCHEMA
         """The source whose value of `enabled` counts."""
         self._values: Values | None = None
@@ -69,6 +73,8 @@ class LiveDeployment:
             unusable = str(error)
             problems.append(unusable)
         self._problems.found(problems)
+        self.problems = tuple(problems)
+        self.wanted = config_digest(found.values)
         self._log_changes(found)
         self._values = found.values
         self.enabled_by = found.origins[ENABLED]
@@ -92,6 +98,7 @@ class LiveDeployment:
         """Change nothing until the documents are unambiguous."""
         if problems:
             self._problems.found(problems)
+        self.problems = tuple(problems)
         self.problem = "" if self.current else "; ".join(because)
         return self.current
 

@@ -9,7 +9,8 @@ another worker replaces this one; connections and endpoints are the present ones
      "ports": {port id: [count, last status, last cause], …},
      "accepted": n, "refused": {cause: n}, "lines_dropped": n,
      "agent_silent": seconds,
-     "connections": n, "endpoints": [[url, healthy, since, last error], …]}
+     "connections": n, "endpoints": [[url, healthy, since, last error], …],
+     "certificates": [end of the certificate of each endpoint, or null, …]}
 
 `healthy` is null until the worker has tried the endpoint.
 
@@ -151,6 +152,7 @@ def encode(report: Report) -> bytes:
             [each.url[:_MAX_TEXT], each.healthy, each.since, each.last_error[:_MAX_TEXT]]
             for each in report.endpoints[:_MAX_ENDPOINTS]
         ],
+        "certificates": [each.certificate_until for each in report.endpoints[:_MAX_ENDPOINTS]],
     }
     return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -178,6 +180,8 @@ def _report(data: dict[str, Any]) -> Report:
     requests = _at_most(_MAX_REQUESTS, data["requests"])
     ports = _at_most(MAX_PORTS, data["ports"].items())
     endpoints = _at_most(_MAX_ENDPOINTS, data["endpoints"])
+    # A worker of an earlier release has none.
+    ends = [*_at_most(_MAX_ENDPOINTS, data.get("certificates", [])), *[None] * len(endpoints)]
     refused = _at_most(_MAX_REQUESTS, data["refused"].items())
     counts = Counts(
         requests=_sums(
@@ -206,8 +210,9 @@ def _report(data: dict[str, Any]) -> Report:
                 None if healthy is None else healthy is True,
                 _seconds(since, LATEST),
                 _text(error),
+                None if end is None else _seconds(end, LATEST),
             )
-            for url, healthy, since, error in endpoints
+            for (url, healthy, since, error), end in zip(endpoints, ends, strict=False)
         ),
     )
 

@@ -4,6 +4,7 @@ All of it runs on the event loop's thread. It lives until the settings name othe
 """
 
 import asyncio
+import contextlib
 import functools
 import math
 import random
@@ -11,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
+from ovs_metadata.certificate_dates import not_after
 from ovs_metadata.proxy.accounting.request_id import new_request_id
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.http.errors import ProxyError
@@ -48,6 +50,8 @@ class EndpointPool:
         self.health = Health(since=now(), probe_at=now() + random.random())  # noqa: S311
         self.answered_at = -math.inf
         """When it last answered a request."""
+        self.certificate_until: float | None = None
+        """When the certificate of its last TLS connection expires, in seconds since the epoch."""
         self.trial: asyncio.Task[None] | None = None
         """The latest trial or probe."""
         self.draining = False
@@ -108,7 +112,14 @@ class EndpointPool:
             connection.abort()
             raise ConnectionResetError("it closed a connection at once, or sent unsolicited data")
         self._worked = address
+        if self._context:
+            self._note_certificate(transport)
         return connection
+
+    def _note_certificate(self, transport: asyncio.BaseTransport) -> None:
+        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        with contextlib.suppress(ValueError):
+            self.certificate_until = not_after(shown)
 
     async def try_out(self) -> None:
         """Hold a trial: request a page that Nova shows without an identity. Any response passes.

@@ -47,6 +47,8 @@ class EndpointHealth:
     since: float
     """When `healthy` last changed, in seconds since the epoch."""
     last_error: str
+    certificate_until: float | None = None
+    """When its certificate expires, in seconds since the epoch; None without TLS."""
 
 
 def failed(health: Health, error: str, *, now: float, retry_interval: float) -> Health:

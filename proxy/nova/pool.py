@@ -136,6 +136,7 @@ class UpstreamPool:
                 each.health.healthy if each.health.known else None,
                 each.health.since + epoch,
                 each.health.last_error,
+                each.certificate_until,
             )
             for each in self._endpoints
         )

@@ -1,0 +1,50 @@
+"""Which certificates this host depends on, and until when."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tls_support import Authority
+
+from ovs_metadata.agent.admin.statistics import WorkerState
+from ovs_metadata.agent.certificates import Certificate, of_endpoints, of_files
+from ovs_metadata.agent.config.deployment import Deployment
+from ovs_metadata.certificate_dates import pem_not_after
+from ovs_metadata.host import config
+from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.nova.health import EndpointHealth
+
+
+def test_certificates_are_those_of_the_files_that_are_configured(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    client = authority.issue("client")
+    settings = Settings(
+        nova_ca=authority.certificate,
+        nova_client_certificate=client.certificate,
+        nova_client_key=client.key,
+    )
+    local = config.load(_file(tmp_path))
+    found = {each.use: each for each in of_files(local, Deployment(True, b"", settings))}
+    assert found.keys() == {"nova_client", "nova_ca", "zookeeper_client"}
+    (until,) = pem_not_after(client.certificate)
+    assert found["nova_client"] == Certificate("nova_client", "nova_client_cert_file", until)
+    assert found["zookeeper_client"].place == str(tmp_path / "client.pem")
+    (tmp_path / "client.pem").write_text("nonsense")
+    assert [each.use for each in of_files(local, None)] == []
+
+
+def _file(directory: Path) -> Path:
+    path = directory / "agent.conf"
+    path.write_text(
+        f"[store]\ntls_ca_file = {directory}/missing.pem\ntls_cert_file = {directory}/client.pem\n"
+    )
+    return path
+
+
+def test_the_certificate_of_an_endpoint_is_what_workers_see() -> None:
+    nova = EndpointHealth("https://nova", True, 5.0, "", 2000.0)
+    plain = EndpointHealth("http://nova", True, 5.0, "")
+    workers = [
+        WorkerState(0, (nova, plain)),
+        WorkerState(0, (replace(nova, certificate_until=1.0),)),
+    ]
+    assert list(of_endpoints(workers)) == [Certificate("nova", "https://nova", 1.0)]
