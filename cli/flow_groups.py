@@ -8,7 +8,7 @@ from ovs_metadata.cli.port_status import PortStatus
 from ovs_metadata.flows.dump import DumpedFlow
 from ovs_metadata.flows.family import ETH_IPV6
 from ovs_metadata.flows.ofctl import match_text
-from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.tables import place_of_cookie
 from ovs_metadata.flows.values import Flow, FlowKey, Match
 
 
@@ -54,10 +54,11 @@ class ListedFlow:
 class Group:
     """The flows of one port, in the order of tables and falling priority.
 
-    Without `port_status` no interface of the bridge has this ofport. With ofport 0 they serve all.
+    Without `port_status` no port of the bridge is at this place (host/address.py). With place 0
+    they serve all.
     """
 
-    ofport: int
+    place: int
     port_status: PortStatus | None
     flows: tuple[ListedFlow, ...]
 
@@ -80,16 +81,16 @@ def groups(
         if key not in there
     ]
     listed.sort(key=lambda flow: (flow.key.table, -flow.key.priority, flow.match))
-    by_ofport: dict[int, list[ListedFlow]] = {0: []}
+    by_place: dict[int, list[ListedFlow]] = {0: []}
     for flow in listed:
-        by_ofport.setdefault(ofport_of(flow.cookie), []).append(flow)
+        by_place.setdefault(place_of_cookie(flow.cookie), []).append(flow)
     found = []
     for port_status in port_statuses:
-        flows = by_ofport.pop(port_status.interface.ofport or -1, [])
+        flows = by_place.pop(port_status.interface.place or -1, [])
         if flows or port_status.is_instance_port:
-            found.append(Group(port_status.interface.ofport or 0, port_status, tuple(flows)))
-    everybodys = Group(0, None, tuple(by_ofport.pop(0)))
-    nobodys = [Group(ofport, None, tuple(flows)) for ofport, flows in by_ofport.items()]
+            found.append(Group(port_status.interface.place or 0, port_status, tuple(flows)))
+    everybodys = Group(0, None, tuple(by_place.pop(0)))
+    nobodys = [Group(place, None, tuple(flows)) for place, flows in by_place.items()]
     return [everybodys, *found, *nobodys]
 
 

@@ -26,6 +26,7 @@ from ovs_metadata.cli.tables import print_rendered, rendered
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import dump_flows, meter_room
 from ovs_metadata.flows.tables import table_names
+from ovs_metadata.host.address import ofport_at, vlan_at
 from ovs_metadata.untrusted import printable
 
 _STYLES = {"missing": "bold red", "different": "bold red", "unexpected": "bold red"}
@@ -44,11 +45,12 @@ def flows(cli: CliContext, port: str | None, output: str) -> None:
     should, or is unexpected. Needs root, as the bridge's management socket is root's.
 
     --format json prints an object: "bridge", "metadata_ofport", "shared" (flows that serve every
-    port) and "ports". A port has "port_id", "instance", "interface", "ofport", "fixed_ips",
-    "served", "why_not" (null if its instance gets metadata) and "flows". A flow has "table",
-    "table_name", "priority", "match" (as ovs-ofctl writes it), "cookie", "family" ("IPv4", "IPv6"
-    or null), "packets", "bytes" (null if it is missing), "does", and "state": "installed",
-    "missing", "different" or "unexpected". What does not apply is null.
+    port) and "ports". A port has "port_id", "instance", "interface", "ofport", "vlan" (of a
+    sub-port without an interface, otherwise 0), "fixed_ips", "served", "why_not" (null if its
+    instance gets metadata) and "flows". A flow has "table", "table_name", "priority", "match" (as
+    ovs-ofctl writes it), "cookie", "family" ("IPv4", "IPv6" or null), "packets", "bytes" (null if
+    it is missing), "does", and "state": "installed", "missing", "different" or "unexpected". What
+    does not apply is null.
     """
     host = look(cli)
     wanted = {each.interface for each in host.chosen(port)} if port else None
@@ -87,7 +89,7 @@ def _document(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> d
     }
     for group in shown:
         lines = [_flow_document(flow, names) for flow in group.flows]
-        if group.ofport == 0 and group.port_status is None:
+        if group.place == 0 and group.port_status is None:
             document["shared"] = lines
         else:
             document["ports"].append(_port_document(group) | {"flows": lines})
@@ -99,7 +101,8 @@ def _port_document(group: Group) -> dict[str, Any]:
     if port_status is None:
         return {
             **dict.fromkeys(["port_id", "instance", "interface"]),
-            "ofport": group.ofport,
+            "ofport": ofport_at(group.place),
+            "vlan": vlan_at(group.place),
             "fixed_ips": [],
             "served": False,
             "why_not": _reason(group),
@@ -132,13 +135,13 @@ def _print(host: Host, shown: Iterable[Group], names: Mapping[int, str]) -> None
 
 def _heading(host: Host, group: Group) -> Iterable[str]:
     port_status = group.port_status
-    if port_status is None and group.ofport == 0:
+    if port_status is None and group.place == 0:
         yield f"All ports of bridge {host.bridge.name}"
         if host.metadata_ofport is None:
             yield f"no port is served: {host.why_no_metadata_port}"
         return
     if port_status is None:
-        yield f"Ofport {group.ofport}"
+        yield f"Ofport {_shown(group)}"
         yield f"not served: {_reason(group)}"
         return
     title = port_status.title
@@ -150,7 +153,14 @@ def _heading(host: Host, group: Group) -> Iterable[str]:
 
 
 def _reason(group: Group) -> str:
-    return f"no interface of the bridge has ofport {group.ofport}"
+    if vlan_at(group.place):
+        return f"no trunk of the bridge has a sub-port at ofport {_shown(group)}"
+    return f"no interface of the bridge has ofport {_shown(group)}"
+
+
+def _shown(group: Group) -> str:
+    vlan = vlan_at(group.place)
+    return f"{ofport_at(group.place)}, VLAN {vlan}" if vlan else str(group.place)
 
 
 def _print_flows(listed: Iterable[ListedFlow], names: Mapping[int, str]) -> None:

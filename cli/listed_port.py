@@ -8,7 +8,7 @@ from netaddr import AddrFormatError
 
 from ovs_metadata.agent.response_class import last_response
 from ovs_metadata.cli.port_status import record_in
-from ovs_metadata.host.address import ofport_at, place_of_address
+from ovs_metadata.host.address import ofport_at, place_of_address, vlan_at
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import PortRecord
 
@@ -29,7 +29,8 @@ class ListedPort:
 
     def document(self) -> dict[str, Any]:
         """Return the record, or its fault, and `here` if the port is on this host."""
-        here = {} if self.here is None else {"here": {**self.here, "ofport": self._ofport}}
+        where = {"ofport": self._ofport, "vlan": vlan_at(self._place or 0)}
+        here = {} if self.here is None else {"here": {**self.here, **where}}
         match self.state:
             case PortRecord():
                 return {**self.state.document(), **here}
@@ -61,7 +62,7 @@ class ListedPort:
         if here is None:
             return [""] * 5
         return [
-            str(self._ofport or ""),
+            self._where,
             self._address,
             str(here["requests"]),
             f"pending: {here['reason']}" if here["reason"] else last_response(here),
@@ -74,12 +75,20 @@ class ListedPort:
         return self.here["addresses"][0] if self.here and self.here["addresses"] else ""
 
     @property
-    def _ofport(self) -> int | None:
+    def _place(self) -> int | None:
         try:
-            place = place_of_address(self._address)
+            return place_of_address(self._address)
         except AddrFormatError:
             return None
-        return None if place is None else ofport_at(place)
+
+    @property
+    def _ofport(self) -> int | None:
+        return None if self._place is None else ofport_at(self._place)
+
+    @property
+    def _where(self) -> str:
+        vlan = vlan_at(self._place or 0)
+        return f"{self._ofport} VLAN {vlan}" if vlan else str(self._ofport or "")
 
     @property
     def _why_no_record(self) -> str:

@@ -13,7 +13,8 @@ from ovs_metadata.cli.doctor.report import CannotTell, Finding, Severity
 from ovs_metadata.cli.flow_groups import FlowState, Group
 from ovs_metadata.cli.listing import Cell, Listing, record_options
 from ovs_metadata.flows.vswitchd import VswitchdError
-from ovs_metadata.host.address import port_address, why_unservable
+from ovs_metadata.host.address import place_of, port_address, why_unservable
+from ovs_metadata.host.join import Interface
 
 UNKNOWN = "unknown"
 
@@ -63,7 +64,7 @@ def _only(facts: PortsFacts, selector: str) -> PortFacts:
 def _flows(facts: PortsFacts) -> tuple[Sequence[Group], Sequence[Finding], str]:
     """The port's flows, what is wrong with them, and why that is unknown."""
     try:
-        read = flows.read_flows(facts.host, facts.to_try, facts.ofports)
+        read = flows.read_flows(facts.host, facts.to_try, facts.places)
     except (OSError, VswitchdError) as error:
         return (), (), str(error)
     return read.groups, flows.check(read), ""
@@ -80,7 +81,8 @@ def page(
         ("served", "yes" if status.reason is None else f"no: {status.reason}"),
         ("interface", interface.name),
         ("ofport", "" if interface.ofport is None else str(interface.ofport)),
-        ("port addresses", _addresses(interface.ofport)),
+        *([("VLAN", str(interface.vlan))] if interface.vlan else []),
+        ("port addresses", _addresses(interface)),
     ]
     if record:
         fields += [
@@ -99,10 +101,11 @@ def page(
     return fields
 
 
-def _addresses(ofport: int | None) -> Cell:
-    if ofport is None or why_unservable(ofport):
+def _addresses(interface: Interface) -> Cell:
+    if interface.ofport is None or why_unservable(interface.ofport):
         return ""
-    return [port_address(ofport, version) for version in (4, 6)]
+    place = place_of(interface.ofport, interface.vlan)
+    return [port_address(place, version) for version in (4, 6)]
 
 
 def _option_lines(chosen: PortFacts) -> Cell:
@@ -129,7 +132,7 @@ def _of_agent(chosen: PortFacts) -> Iterable[tuple[str, Cell]]:
 
 def _flow_lines(chosen: PortFacts, groups: Iterable[Group]) -> Cell:
     """The port's own flows, a line each: how often they met a packet, or what is wrong."""
-    own = [group for group in groups if group.ofport and group.ofport == chosen.interface.ofport]
+    own = [group for group in groups if group.place and group.place == chosen.interface.place]
     return [
         f"{flow.packets or 0} packets: {flow.does}"
         if flow.state is FlowState.INSTALLED

@@ -34,7 +34,7 @@ from ovs_metadata.flows.trace import (
     parse,
     request_packet,
 )
-from ovs_metadata.host.address import why_unservable
+from ovs_metadata.host.address import place_of, why_unservable
 
 UNKNOWN_MAC = "02:00:00:00:00:01"
 """Sender of the request where there is no record."""
@@ -65,11 +65,11 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     Exit status: 0 both ways end where they should and the instance gets metadata, 1 otherwise.
 
     --format json prints an object: the port's "port_id", "instance", "interface", "ofport",
-    "fixed_ips", "served" and "why_not" (null if its instance gets metadata), "bridge", "family"
-    ("IPv4" or "IPv6"), "right" (the exit status is 0), and "request" and "answer". Each of those
-    has "right", "verdict" (in words), "packet" (what was traced, null if nothing was) and "steps",
-    the flows it met, each with "table", "table_name", "priority", "cookie", "match", "actions" and
-    "does".
+    "vlan" (of a sub-port without an interface, otherwise 0), "fixed_ips", "served" and "why_not"
+    (null if its instance gets metadata), "bridge", "family" ("IPv4" or "IPv6"), "right" (the exit
+    status is 0), and "request" and "answer". Each of those has "right", "verdict" (in words),
+    "packet" (what was traced, null if nothing was) and "steps", the flows it met, each with
+    "table", "table_name", "priority", "cookie", "match", "actions" and "does".
     """
     cli: CliContext = context.obj
     host = look(cli)
@@ -104,7 +104,9 @@ def _only(host: Host, selector: str) -> PortStatus:
 def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceContext, list[Way]]:
     options = host.config.flows
     record = port_status.record
-    port = Port(port_status.interface.ofport or 0, record.mac_address if record else UNKNOWN_MAC)
+    interface = port_status.interface
+    mac = record.mac_address if record else UNKNOWN_MAC
+    port = Port(interface.ofport or 0, mac, vlan=interface.vlan)
     guest = likely_source(port.mac, record.primary_fixed_ip(4) if record else None, family)
     try:
         ours = dump_flows(host.config, {})
@@ -136,7 +138,9 @@ def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceCon
             *ways,
             Way("answer", Verdict(False, f"cannot be sent: {in_the_way}")),
         ]
-    packet = answer_packet(trace_context.metadata_ofport, port.ofport, guest, family)
+    packet = answer_packet(
+        trace_context.metadata_ofport, place_of(port.ofport, port.vlan), guest, family
+    )
     traced = _trace(host, packet)
     return trace_context, [
         *ways,

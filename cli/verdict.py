@@ -8,7 +8,7 @@ from ovs_metadata.flows.ofctl import match_text
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.trace import Trace, TraceStep
 from ovs_metadata.flows.values import Flow, FlowKey
-from ovs_metadata.host.address import PROXY_PORT, SERVICE_PORT, port_address
+from ovs_metadata.host.address import PROXY_PORT, SERVICE_PORT, place_of, port_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ def of_request(trace: Trace, family: Family, context: TraceContext) -> Verdict:
             hook = "this port's hook is missing: is the flow controller running?"
         return _elsewhere(trace, context, hook)
     destination = trace.address(family.destination)
-    expected = port_address(context.port.ofport, family.version)
+    port = context.port
+    expected = port_address(place_of(port.ofport, port.vlan), family.version)
     if destination != expected:
         return Verdict(
             False,
@@ -130,6 +131,8 @@ def of_answer(trace: Trace, family: Family, context: TraceContext) -> Verdict:
     destination = trace.address(family.destination)
     source = f"{trace.address(family.source)} port {trace.port('src')}"
     way = f"out of {context.ofport(context.port.ofport)}, from {source}"
+    if trace.vlan != context.port.vlan:
+        return Verdict(False, f"goes to {destination} in VLAN {trace.vlan}, {way}")
     if destination != context.guest:
         return Verdict(False, f"goes to {destination} and not to {context.guest}, {way}")
     if source != f"{family.service} port {SERVICE_PORT}" or (

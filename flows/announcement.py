@@ -8,15 +8,15 @@ section 7.2.6) replaces that MAC, and adds no entry where there is none. Over IP
 from collections.abc import Iterable
 
 from ovs_metadata.flows.family import ETH_IPV6
-from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.tables import place_of_cookie
 from ovs_metadata.flows.values import Flow
 
 
-def ports_to_advertise_to(added: Iterable[Flow]) -> list[int]:
-    """The ofports among whose new flows is the hook for requests over IPv6."""
-    ofports = []
+def places_to_advertise_to(added: Iterable[Flow]) -> list[int]:
+    """The places among whose new flows is the hook for requests over IPv6."""
+    places = []
     for flow in added:
         fields = dict(flow.key.match.fields)
         if flow.key.table == 0 and fields.get("eth_type") == ETH_IPV6 and "tcp_dst" in fields:
-            ofports.append(ofport_of(flow.cookie))
-    return ofports
+            places.append(place_of_cookie(flow.cookie))
+    return places

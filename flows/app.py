@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ovs_metadata.flows import meter_wire, openflow, refusals, reported, wire
-from ovs_metadata.flows.announcement import ports_to_advertise_to
+from ovs_metadata.flows.announcement import places_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.flows.decision import Decision
@@ -30,7 +30,7 @@ from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.switch_meters import SwitchMeters
 from ovs_metadata.flows.values import FlowKey
 from ovs_metadata.host import config
-from ovs_metadata.host.address import METADATA_PORT_MAC
+from ovs_metadata.host.address import METADATA_PORT_MAC, ofport_at, vlan_at
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
 from ovs_metadata.host.option_policy import effective_policy
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
@@ -338,14 +338,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         openflow.send_all(switch, (wire.delete_message(options, *each) for each in changes.delete))
         openflow.send_all(switch, (wire.add_message(options, flow) for flow in changes.add))
         openflow.send_all(switch, map(meter_wire.delete_meter, changes.delete_meters))
-        frame = unsolicited_advertisement(METADATA_PORT_MAC)
-        openflow.send_all(
-            switch,
-            (
-                wire.frame_out_message(ofport, frame)
-                for ofport in ports_to_advertise_to(changes.add)
-            ),
-        )
+        openflow.send_all(switch, map(_advertisement, places_to_advertise_to(changes.add)))
         if changes:
             LOG.info(
                 "bridge %s: %d flows sent, %d deletions",
@@ -382,6 +375,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             return True
         bridge = self._decision.bridge
         return bool(bridge and bridge.datapath_id == f"{datapath.id:016x}")
+
+
+def _advertisement(place: int) -> bytes:
+    """The message that has a port hear the service address's MAC."""
+    frame = unsolicited_advertisement(METADATA_PORT_MAC, vlan_at(place))
+    return wire.frame_out_message(ofport_at(place), frame)
 
 
 def _only_one(state_dir: Path) -> IO[bytes]:

@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 class Decision:
     """The flows of one bridge, by the last state of the host that was looked at.
 
-    `flows` is None until then. `undecided` are the ofports whose flows are not decided yet.
+    `flows` is None until then. `undecided` are the places whose flows are not decided yet.
     """
 
     def __init__(self, options: FlowOptions) -> None:

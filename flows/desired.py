@@ -56,9 +56,9 @@ def desired_flows(
             each.record.mac_address,
             meters.fits(each.ofport),
             each.options.options.hop_limit,
+            each.vlan,
         )
         for each in host_ports.served.values()
-        if not each.vlan
     )
     return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 

@@ -17,10 +17,12 @@ from ovs_metadata.host.address import (
     SERVICE_IPV4,
     SERVICE_IPV6,
     SERVICE_PORT,
+    SUBPORT_NETWORK_IPV4,
+    SUBPORT_NETWORK_IPV6,
     IpVersion,
 )
 
-ETH_IPV4, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
+ETH_IPV4, ETH_IPV6, ETH_ARP, ETH_VLAN = 0x0800, 0x86DD, 0x0806, 0x8100
 MPLS = 0x8847
 TCP, ICMPV6 = 6, 58
 
@@ -28,6 +30,19 @@ NO_VLAN = (0, 0x0FFF)
 """vlan_vid, with its mask, of a frame that is in no VLAN: without a tag, or with the tag of VLAN 0,
 which carries a priority alone (IEEE 802.1Q, priority-tagged)."""
 REMOVE_TAG = SetField("vlan_tci", 0)
+_TAGGED = 0x1000
+"""What vlan_vid and vlan_tci have besides the VLAN, if there is a tag (OFPVID_PRESENT)."""
+
+
+def in_vlan(vlan: int) -> MatchValue:
+    """vlan_vid of a frame in this VLAN; 0: in none."""
+    return _TAGGED | vlan if vlan else NO_VLAN
+
+
+def add_tag(vlan: int) -> SetField:
+    """The action that tags a frame without a tag."""
+    return SetField("vlan_tci", _TAGGED | vlan)
+
 
 ACK = (0x10, 0x10)
 RST_WITHOUT_ACK = (0x04, 0x14)
@@ -47,7 +62,8 @@ TARGET_LINK_LAYER_ADDRESS = 2
 class Family:
     """One IP version, as the pipeline sees it.
 
-    `port_addresses` is the network of all port addresses, with its mask. `question` is what asks
+    `port_addresses` is the network of all port addresses, with its mask, `sub_port_addresses` that
+    of sub-ports' own. `question` is what asks
     for the MAC of an address, in words, `question_type` its eth_type; `question_for` are the fields
     that match it, `answer` the actions that turn it into an answer with the service address's MAC,
     and `answer_is_sent` whether they send it, too; if not, it has to go on to table Advertise.
@@ -66,6 +82,7 @@ class Family:
     destination: str
     service: str
     port_addresses: tuple[str, str]
+    sub_port_addresses: tuple[str, str]
     question: str
     question_type: int
     question_for: Callable[[MatchValue], Mapping[str, MatchValue]]
@@ -155,6 +172,7 @@ IPV4 = Family(
     destination="ipv4_dst",
     service=SERVICE_IPV4,
     port_addresses=_with_mask(PORT_NETWORK_IPV4),
+    sub_port_addresses=_with_mask(SUBPORT_NETWORK_IPV4),
     question="an ARP request",
     question_type=ETH_ARP,
     question_for=_arp_request,
@@ -169,6 +187,7 @@ IPV6 = Family(
     destination="ipv6_dst",
     service=SERVICE_IPV6,
     port_addresses=_with_mask(PORT_NETWORK_IPV6),
+    sub_port_addresses=_with_mask(SUBPORT_NETWORK_IPV6),
     question="a neighbour solicitation",
     question_type=ETH_IPV6,
     question_for=_solicitation,

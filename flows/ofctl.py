@@ -8,7 +8,7 @@ from typing import assert_never
 
 from netaddr import IPNetwork
 
-from ovs_metadata.flows.family import ACK, MPLS, NO_VLAN, RST_WITHOUT_ACK
+from ovs_metadata.flows.family import ACK, MPLS, NO_VLAN, RST_WITHOUT_ACK, in_vlan
 from ovs_metadata.flows.fields import FIELDS
 from ovs_metadata.flows.values import (
     Action,
@@ -21,6 +21,7 @@ from ovs_metadata.flows.values import (
     Output,
     OutputInPort,
     Recirculate,
+    RemoveOuterTag,
     SetField,
     SetHopLimit,
 )
@@ -96,9 +97,11 @@ def _match(match: Match) -> list[str]:
 
 def _match_field(name: str, value: MatchValue) -> str:
     if name == "vlan_vid":
-        if value not in _VLAN_TCI:
+        if value in _VLAN_TCI:
+            return f"vlan_tci={_VLAN_TCI[value]}"
+        if not isinstance(value, int) or in_vlan(value & 0xFFF) != value:
             raise ValueError(f"no text is known for vlan_vid {value}")
-        return f"vlan_tci={_VLAN_TCI[value]}"
+        return f"dl_vlan={value & 0xFFF}"
     if name == "tcp_flags":
         if value not in _TCP_FLAGS:
             raise ValueError(f"no text is known for tcp_flags {value}")
@@ -108,20 +111,25 @@ def _match_field(name: str, value: MatchValue) -> str:
     return f"{FIELDS[name].text}={value}"
 
 
-def _change(action: SetField | SetHopLimit | Move) -> str:
+def _change(action: SetField | SetHopLimit | RemoveOuterTag | Move) -> str:
     if isinstance(action, SetHopLimit):
         return f"mod_nw_ttl:{action.hops}"
+    if isinstance(action, RemoveOuterTag):
+        return "pop_vlan"
     if isinstance(action, Move):
         source, destination = FIELDS[action.source], FIELDS[action.destination]
         return f"move:{source.nxm_name}[]->{destination.nxm_name}[]"
-    return f"set_field:{action.value}->{_ACTION_NAMES.get(action.field, action.field)}"
+    value = action.value
+    if action.field == "vlan_tci" and value:
+        value = f"{value:#06x}"
+    return f"set_field:{value}->{_ACTION_NAMES.get(action.field, action.field)}"
 
 
 def _action(action: Action, names: Mapping[int, str] | None) -> str:
     match action:
         case ApplyMeter(number):
             return f"meter:{number}"
-        case SetField() | SetHopLimit() | Move():
+        case SetField() | SetHopLimit() | RemoveOuterTag() | Move():
             return _change(action)
         case Output(ofport):
             return f"output:{ofport}"

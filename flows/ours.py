@@ -10,14 +10,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from ovs_metadata.flows.earlier import LEARNED, earlier_flows
+from ovs_metadata.flows.family import in_vlan
 from ovs_metadata.flows.pipeline import Port, pipeline
-from ovs_metadata.flows.tables import Table, has_our_cookie, ofport_of
+from ovs_metadata.flows.tables import Table, has_our_cookie, place_of_cookie
 from ovs_metadata.flows.values import Flow, FlowKey, Match
-from ovs_metadata.host.address import port_address, why_unservable
+from ovs_metadata.host.address import VLAN_MAX, ofport_at, port_address, vlan_at, why_unservable
 from ovs_metadata.host.config import FlowOptions
 
 _OFPORT = "the ofport in the cookie"
-_PORT_ADDRESS = "the port address of that ofport"
+_VLAN = "the VLAN in the cookie"
+_PORT_ADDRESS = "the port address of that place"
 _ANY = "any one value"
 
 Shape = tuple[bool, int | None, int | None, frozenset[tuple[str, object]]]
@@ -32,7 +34,7 @@ the option.
 
 def is_ours(options: FlowOptions, key: FlowKey, cookie: int) -> bool:
     """Whether a flow is ours, of this generation of the pipeline or of an earlier one."""
-    return has_our_cookie(cookie) and _shape(options, key, ofport_of(cookie)) in _shapes()
+    return has_our_cookie(cookie) and _shape(options, key, place_of_cookie(cookie)) in _shapes()
 
 
 @cache
@@ -44,10 +46,11 @@ def matched_fields() -> frozenset[str]:
 @cache
 def _shapes() -> frozenset[Shape | None]:
     options = FlowOptions()
-    flows = pipeline(options, 1, [Port(2, "fa:16:3e:00:00:01")])
-    keys = [(flow.key, ofport_of(flow.cookie)) for flow in flows.values()]
+    ports = [Port(2, "fa:16:3e:00:00:01", vlan=vlan) for vlan in (0, 1)]
+    flows = pipeline(options, 1, ports)
+    keys = [(flow.key, place_of_cookie(flow.cookie)) for flow in flows.values()]
     keys += [*_passing(flows), *earlier_flows()]
-    return frozenset(_shape(options, key, ofport) for key, ofport in keys)
+    return frozenset(_shape(options, key, place) for key, place in keys)
 
 
 def _passing(flows: Mapping[FlowKey, Flow]) -> Iterator[tuple[FlowKey, int]]:
@@ -56,19 +59,19 @@ def _passing(flows: Mapping[FlowKey, Flow]) -> Iterator[tuple[FlowKey, int]]:
         fields = dict(key.match.fields)
         if key.table == 0 and "tcp_dst" in fields:
             match = Match.of(**fields, tcp_src=0)
-            yield FlowKey(key.table, key.priority, match), ofport_of(flow.cookie)
+            yield FlowKey(key.table, key.priority, match), place_of_cookie(flow.cookie)
 
 
-def _shape(options: FlowOptions, key: FlowKey, ofport: int) -> Shape | None:
-    """The shape of a flow that serves this ofport, 0 for all; None if no port can have it."""
+def _shape(options: FlowOptions, key: FlowKey, place: int) -> Shape | None:
+    """The shape of a flow that serves the port at a place, 0 for all; None if there is none."""
     table = None if key.table == 0 else key.table - options.table_base
-    if ofport == 0:
+    if place == 0:
         relative_to = options.priority if table is None else 0
         return False, table, key.priority - relative_to, frozenset(_of_all(key.match))
-    if why_unservable(ofport):
+    if why_unservable(ofport_at(place)) or vlan_at(place) > VLAN_MAX:
         return None
     priority = None if table is None else key.priority
-    return True, table, priority, frozenset(_of_port(key.match, table, ofport))
+    return True, table, priority, frozenset(_of_port(key.match, table, place))
 
 
 def _of_all(match: Match) -> Iterator[tuple[str, object]]:
@@ -76,13 +79,16 @@ def _of_all(match: Match) -> Iterator[tuple[str, object]]:
         yield name, _ANY if name == "in_port" else value
 
 
-def _of_port(match: Match, table: int | None, ofport: int) -> Iterator[tuple[str, object]]:
-    addresses = {port_address(ofport, 4), port_address(ofport, 6)}
+def _of_port(match: Match, table: int | None, place: int) -> Iterator[tuple[str, object]]:
+    addresses = {port_address(place, 4), port_address(place, 6)}
+    vlan = vlan_at(place)
     for name, value in match.fields:
         if name in _of_the_guest(table):
             yield name, value if isinstance(value, tuple) else _ANY
-        elif name == "in_port" and value == ofport:
+        elif name == "in_port" and value == ofport_at(place):
             yield name, _OFPORT
+        elif vlan and name == "vlan_vid" and value == in_vlan(vlan):
+            yield name, _VLAN
         elif value in addresses:
             yield name, _PORT_ADDRESS
         else:

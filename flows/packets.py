@@ -13,6 +13,7 @@ from ovs_metadata.flows.family import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_VLAN,
     ICMPV6,
     NEIGHBOR_ADVERTISEMENT,
     NEIGHBOR_SOLICITATION,
@@ -42,6 +43,8 @@ _ON_LINK = 255
 _DO_NOT_FRAGMENT = 0b010
 _TTL = 64
 _UNKNOWN_MAC = "00:00:00:00:00:00"
+_MACS = 12
+"""Bytes of a frame before its EtherType, or its tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +81,24 @@ def neighbor_solicitation(mac: str, source: str) -> bytes:
     )
 
 
-def unsolicited_advertisement(mac: str) -> bytes:
-    """Replaces the MAC that guests hold for the service address (RFC 4861, section 7.2.6)."""
+def unsolicited_advertisement(mac: str, vlan: int = 0) -> bytes:
+    """Replaces the MAC that guests hold for the service address (RFC 4861, section 7.2.6).
+
+    In this VLAN, 0 being none.
+    """
     option = _icmpv6.nd_option_tla(hw_src=mac)
     answer = _icmpv6.nd_neighbor(res=_OVERRIDE, dst=SERVICE_IPV6, option=option)
-    return _frame(
+    frame = _frame(
         _ethernet(ALL_NODES_MAC, mac, ETH_IPV6),
         _ipv6(src=SERVICE_IPV6, dst=ALL_NODES, nxt=ICMPV6, hop_limit=_ON_LINK),
         _icmpv6.icmpv6(type_=NEIGHBOR_ADVERTISEMENT, data=answer),
     )
+    return tagged(frame, vlan) if vlan else frame
+
+
+def tagged(frame: bytes, vlan: int) -> bytes:
+    """A frame with the tag of a VLAN (IEEE 802.1Q)."""
+    return frame[:_MACS] + ETH_VLAN.to_bytes(2, "big") + vlan.to_bytes(2, "big") + frame[_MACS:]
 
 
 def tcp_segment(

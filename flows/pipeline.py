@@ -14,10 +14,11 @@ from ovs_metadata.flows.family import (
     ADVERTISEMENT,
     FAMILIES,
     FINISH_ADVERTISEMENT,
-    NO_VLAN,
     REMOVE_TAG,
     RST_WITHOUT_ACK,
     Family,
+    add_tag,
+    in_vlan,
 )
 from ovs_metadata.flows.grouped import GroupedFlows
 from ovs_metadata.flows.meters import meter_number, question_meter_number
@@ -32,22 +33,34 @@ from ovs_metadata.flows.values import (
     MatchValue,
     Output,
     Recirculate,
+    RemoveOuterTag,
     SetField,
     SetHopLimit,
 )
-from ovs_metadata.host.address import METADATA_PORT_MAC, PROXY_PORT, SERVICE_PORT, port_address
+from ovs_metadata.host.address import (
+    METADATA_PORT_MAC,
+    PROXY_PORT,
+    SERVICE_PORT,
+    place_of,
+    port_address,
+)
 from ovs_metadata.host.config import FlowOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What the pipeline needs to know of an instance's port; metered: whether it has its meters."""
+    """What the pipeline needs to know of an instance's port.
+
+    metered: whether its interface has its meters, which a sub-port shares with its parent. vlan:
+    that of a sub-port without an interface of its own.
+    """
 
     ofport: int
     mac: str
     metered: bool = True
     hop_limit: int = 0
     """Of responses to it; 0: as they are."""
+    vlan: int = 0
 
 
 class Pipeline:
@@ -67,7 +80,7 @@ class Pipeline:
         """All flows that the switch should have; none while there is no metadata port.
 
         There are none either for a port with the metadata port's number: for a moment OVSDB may
-        show two ports with one number. Otherwise each port has its own number.
+        show two ports with one number. Otherwise each port has its own number, or VLAN of it.
         """
         if metadata_ofport is None:
             return GroupedFlows({})
@@ -103,23 +116,26 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
         return GotoTable(options.table_base + table)
 
     def of_family(family: Family) -> Iterator[Flow]:
-        for flags, what in ((ACK, "answer"), (RST_WITHOUT_ACK, "reset")):
-            yield flow(
-                Table.FromProxy,
-                Match.of(
-                    **family.tcp,
-                    **{family.source: family.port_addresses},
-                    tcp_src=PROXY_PORT,
-                    tcp_flags=flags,
-                ),
-                SetField("tcp_src", SERVICE_PORT),
-                goto(Table.ToInstance),
-                note=f"the proxy's {what} to any port: from port 80 again",
-            )
+        for source, kind in (
+            (family.port_addresses, "port"),
+            (family.sub_port_addresses, "sub-port"),
+        ):
+            for flags, what in ((ACK, "answer"), (RST_WITHOUT_ACK, "reset")):
+                yield flow(
+                    Table.FromProxy,
+                    Match.of(
+                        **family.tcp,
+                        **{family.source: source},
+                        tcp_src=PROXY_PORT,
+                        tcp_flags=flags,
+                    ),
+                    SetField("tcp_src", SERVICE_PORT),
+                    goto(Table.ToInstance),
+                    note=f"the proxy's {what} to any {kind}: from port 80 again",
+                )
         yield flow(
             Table.Responder,
             Match.of(**family.question_for(family.service)),
-            REMOVE_TAG,
             *family.answer,
             *(() if family.answer_is_sent else (goto(Table.Advertise),)),
             note=f"answers {family.question} of an instance for the service address",
@@ -165,13 +181,16 @@ def _port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> Mappi
 def _flows_of_family(
     options: FlowOptions, metadata_ofport: int, port: Port, family: Family
 ) -> Iterator[Flow]:
-    mine = cookie(port.ofport)
-    address = port_address(port.ofport, family.version)
+    place = place_of(port.ofport, port.vlan)
+    mine = cookie(place)
+    address = port_address(place, family.version)
+    in_its_vlan = {"vlan_vid": in_vlan(port.vlan)} if port.vlan else {}
+    untag: Action = RemoveOuterTag() if port.vlan else REMOVE_TAG
 
     def hook(
         to: Table, note: str, fields: Mapping[str, MatchValue], before: tuple[Action, ...] = ()
     ) -> Flow:
-        match = Match.of(in_port=port.ofport, vlan_vid=NO_VLAN, **fields)
+        match = Match.of(in_port=port.ofport, vlan_vid=in_vlan(port.vlan), **fields)
         key = FlowKey(0, options.priority, match)
         return Flow(key, (*before, GotoTable(options.table_base + to)), mine, note)
 
@@ -181,28 +200,32 @@ def _flows_of_family(
         family.request,
     )
     # An answer goes to the sender, so Open vSwitch makes a datapath flow for each sender. It makes
-    # them only of questions that have passed the meter.
-    bounded = (
+    # them only of questions that have passed the meter. The answer to a sub-port has its tag, too.
+    meter, recirculate = (
         ApplyMeter(question_meter_number(port.ofport)),
-        REMOVE_TAG,
         Recirculate(family.question_type),
+    )
+    before_answer = (
+        *((meter,) if port.metered else ()),
+        *(() if port.vlan else (REMOVE_TAG,)),
+        *((recirculate,) if port.metered else ()),
     )
     for mac in family.question_to:
         yield hook(
             Table.Responder,
             f"hook: {family.question} for the service address",
             {"eth_dst": mac, **family.question_for(family.service)},
-            bounded if port.metered else (),
+            before_answer,
         )
     yield Flow(
         FlowKey(
             options.table_base + Table.ToProxy,
-            Priority.Usual,
-            Match.of(in_port=port.ofport, **family.tcp),
+            Priority.Exception if port.vlan else Priority.Usual,
+            Match.of(in_port=port.ofport, **in_its_vlan, **family.tcp),
         ),
         (
             *((ApplyMeter(meter_number(port.ofport)),) if port.metered else ()),
-            REMOVE_TAG,
+            untag,
             SetField("eth_dst", METADATA_PORT_MAC),
             SetField(family.destination, address),
             SetField("tcp_dst", PROXY_PORT),
@@ -221,6 +244,7 @@ def _flows_of_family(
             SetField("eth_dst", port.mac),
             SetField(family.source, family.service),
             *([SetHopLimit(port.hop_limit)] if port.hop_limit else []),
+            *([add_tag(port.vlan)] if port.vlan else []),
             Output(port.ofport),
         ),
         mine,

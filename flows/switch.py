@@ -3,14 +3,16 @@
 The application passes on what arrives; `changes` returns what to send. One owner, one thread.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from ovs_metadata.flows.diff import Changes, FlowDeletion, diff
 from ovs_metadata.flows.grouped import Groups, groups_of
 from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.meters import ofport_of as ofport_of_meter
-from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.tables import ofport_of, place_of_cookie
 from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.address import ofport_at
 
 MANY = 100
 """After this many deletions by others we ask for a dump: it costs less than thousands of single
@@ -21,7 +23,7 @@ class SwitchFlows:
     """Flows installed, as far as known, against flows desired.
 
     Nothing is sent before both are known: `desired` is None until OVSDB and the store have been
-    read, and the installed flows are unknown until a dump has ended. `undecided` are the ofports
+    read, and the installed flows are unknown until a dump has ended. `undecided` are the places
     whose flows are not decided yet; their installed flows stay. `doubtful` means that the switch
     refused a message, and that a dump follows. A dump begins with the meters.
 
@@ -44,7 +46,7 @@ class SwitchFlows:
         self._installed: dict[FlowKey, Flow | int] | None = None
         self._removed: set[FlowKey] = set()
         self._meters: set[int] = set()
-        self._meters_desired: set[int] = set()
+        self._meter_users: Counter[int] = Counter()
         self._meter_lost = False
         self.missing = self.unexpected = self.repaired = 0
         self._lost_keys: set[FlowKey] = set()
@@ -69,13 +71,13 @@ class SwitchFlows:
         for name, group in before.items():
             if after.get(name) is not group:
                 self._unsettled.update(group)
-                self._meters_desired -= meters_used(group.values())
+                self._meter_users.subtract(meters_used(group.values()))
                 for key in group:
                     del desired[key]
         for name, group in after.items():
             if before.get(name) is not group:
                 self._unsettled.update(group)
-                self._meters_desired |= meters_used(group.values())
+                self._meter_users.update(meters_used(group.values()))
                 desired.update(group)
         self._groups, self._desired = after, desired
         if self._dumping:
@@ -160,6 +162,10 @@ class SwitchFlows:
         self._forget(key)
         return lost
 
+    def _is_undecided(self, cookie: int) -> bool:
+        """Whether the port of a flow is undecided, or its parent, whose record names it."""
+        return not {place_of_cookie(cookie), ofport_of(cookie)}.isdisjoint(self.undecided)
+
     def _forget(self, key: FlowKey) -> None:
         if self._installed is not None:
             self._installed.pop(key, None)
@@ -173,9 +179,7 @@ class SwitchFlows:
             {key: installed[key] for key in self._unsettled if key in installed},
             {key: desired[key] for key in self._unsettled if key in desired},
         )
-        delete = tuple(
-            each for each in changes.delete if ofport_of(each.cookie) not in self.undecided
-        )
+        delete = tuple(each for each in changes.delete if not self._is_undecided(each.cookie))
         self._unsettled = {each.key for each in changes.delete} - {each.key for each in delete}
         for each in delete:
             del installed[each.key]
@@ -201,11 +205,13 @@ class SwitchFlows:
         self.repaired += missing + unexpected
 
     def _meter_changes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        add = self._meters_desired - self._meters
+        self._meter_users = +self._meter_users  # those that a flow uses
+        add = self._meter_users.keys() - self._meters
+        undecided = set(map(ofport_at, self.undecided))
         delete = {
             number
-            for number in self._meters - self._meters_desired
-            if ofport_of_meter(number) not in self.undecided
+            for number in self._meters - self._meter_users.keys()
+            if ofport_of_meter(number) not in undecided
         }
         self._meters = (self._meters | add) - delete
         return tuple(sorted(add)), tuple(sorted(delete))

@@ -6,6 +6,8 @@ the base up are ours alone.
 
 from enum import IntEnum
 
+from ovs_metadata.host.address import ofport_at, place_of, vlan_at
+
 
 class Table(IntEnum):
     """Our tables, as offsets from the table base. In names: Metadata plus the name here."""
@@ -58,12 +60,18 @@ FILTER_MASK = COOKIE_MASK & ~(COOKIE_PREFIX ^ FIRST_PREFIX)
 under this mask reports all our flows, and one in 100,000 of other programs' flows."""
 
 GENERATION = 3
-"""Bits 16 to 31 of the cookie: the pipeline's generation, raised when its layout changes."""
+"""Bits 16 to 19 of the cookie: the pipeline's generation, raised when its layout changes."""
+
+_VLAN_AT = 20
+"""The lowest bit of the cookie's VLAN."""
 
 
-def cookie(ofport: int = 0) -> int:
-    """Our cookie for a flow that serves one port (its ofport in the low 16 bits), or all (0)."""
-    return COOKIE_PREFIX | GENERATION << 16 | ofport
+def cookie(place: int = 0) -> int:
+    """Our cookie for a flow that serves the port at a place, or all ports (0).
+
+    It has the ofport in bits 0 to 15, and the VLAN of a sub-port in bits 20 to 31.
+    """
+    return COOKIE_PREFIX | vlan_at(place) << _VLAN_AT | GENERATION << 16 | ofport_at(place)
 
 
 def has_our_cookie(value: int) -> bool:
@@ -72,6 +80,11 @@ def has_our_cookie(value: int) -> bool:
     A flow of another program may have it, too: flows/ours.py decides.
     """
     return value & COOKIE_MASK == COOKIE_PREFIX or value & FIRST_MASK == FIRST_PREFIX
+
+
+def place_of_cookie(value: int) -> int:
+    """The place that our cookie names, 0 if the flow serves all ports."""
+    return place_of(ofport_of(value), value >> _VLAN_AT & 0xFFF)
 
 
 def ofport_of(value: int) -> int:

@@ -89,6 +89,11 @@ class Trace:
         """An address it had in the end: `ipv4_src`, `ipv6_dst` and so on."""
         return self.final.get(_TEXT[which])
 
+    @property
+    def vlan(self) -> int:
+        """The VLAN it was in in the end, 0 being none."""
+        return int(self.final.get("dl_vlan", "0"))
+
     def port(self, which: str) -> int | None:
         """The TCP port it had in the end: `src` or `dst`."""
         text = self.final.get(f"tp_{which}", "")
@@ -109,6 +114,7 @@ def request_packet(port: Port, source: str, family: Family) -> str:
     return _packet(
         family,
         in_port=port.ofport,
+        **_tag(port),
         dl_src=port.mac,
         dl_dst=METADATA_PORT_MAC,
         source=source,
@@ -121,7 +127,7 @@ def request_packet(port: Port, source: str, family: Family) -> str:
 
 def question_packet(port: Port, source: str, family: Family) -> str:
     """The instance's question for the service address's MAC: ARP, or neighbour solicitation."""
-    words: dict[str, str | int] = {"in_port": port.ofport, "dl_src": port.mac}
+    words: dict[str, str | int] = {"in_port": port.ofport, **_tag(port), "dl_src": port.mac}
     if family.version == 4:
         kind = "arp"
         words |= {"dl_dst": BROADCAST_MAC, "arp_op": ARP_REQUEST, "arp_sha": port.mac}
@@ -134,18 +140,22 @@ def question_packet(port: Port, source: str, family: Family) -> str:
     return ",".join([kind, *(f"{name}={value}" for name, value in words.items())])
 
 
-def answer_packet(metadata_ofport: int, ofport: int, to: str, family: Family) -> str:
-    """The proxy's first packet in answer to it (a SYN and ACK).
+def _tag(port: Port) -> dict[str, int]:
+    return {"dl_vlan": port.vlan} if port.vlan else {}
+
+
+def answer_packet(metadata_ofport: int, place: int, to: str, family: Family) -> str:
+    """The proxy's first packet in answer to it (a SYN and ACK), to the port at a place.
 
     Raises:
-        ValueError: no instance can have this ofport.
+        ValueError: no instance can have its ofport.
     """
     return _packet(
         family,
         in_port=metadata_ofport,
         dl_src=METADATA_PORT_MAC,
         dl_dst=GUESTS_MAC,
-        source=port_address(ofport, family.version),
+        source=port_address(place, family.version),
         destination=to,
         tp_src=PROXY_PORT,
         tp_dst=CLIENT_PORT,

@@ -30,6 +30,11 @@ class SetField:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveOuterTag:
+    """Remove the outer VLAN tag; there must be one (OFPAT_POP_VLAN). An inner one stays."""
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """Copy a whole field into another of the same width (NXAST_REG_MOVE)."""
 
@@ -82,7 +87,15 @@ class GotoTable:
 
 
 Action = (
-    ApplyMeter | SetField | SetHopLimit | Move | Output | OutputInPort | Recirculate | GotoTable
+    ApplyMeter
+    | SetField
+    | SetHopLimit
+    | RemoveOuterTag
+    | Move
+    | Output
+    | OutputInPort
+    | Recirculate
+    | GotoTable
 )
 
 

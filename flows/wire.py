@@ -22,6 +22,7 @@ from ovs_metadata.flows.values import (
     Output,
     OutputInPort,
     Recirculate,
+    RemoveOuterTag,
     SetField,
     SetHopLimit,
 )
@@ -64,7 +65,7 @@ _FLOW_STATS, _REPLY_MORE = 1, 1
 """OFPMP_FLOW, and OFPMPF_REPLY_MORE."""
 
 _GOTO_TABLE, _APPLY_ACTIONS, _METER = 1, 4, 6
-_OUTPUT, _PUSH_MPLS, _POP_MPLS, _SET_NW_TTL, _SET_FIELD = 0, 19, 20, 23, 25
+_OUTPUT, _POP_VLAN, _PUSH_MPLS, _POP_MPLS, _SET_NW_TTL, _SET_FIELD = 0, 18, 19, 20, 23, 25
 """Instructions, and actions."""
 
 _WHOLE_PACKET = 0xFFFF
@@ -214,12 +215,12 @@ def _action(action: Action) -> bytes:
             return struct.pack("!HH", _SET_FIELD, 4 + len(body)) + body
         case SetHopLimit(hops):
             return struct.pack("!HHB3x", _SET_NW_TTL, 8, hops)
+        case RemoveOuterTag():
+            return struct.pack("!HH4x", _POP_VLAN, 8)
         case Move():
             return nicira.encode_move(action)
-        case Output(ofport):
-            return _output(ofport)
-        case OutputInPort():
-            return _output(_IN_PORT)
+        case Output() | OutputInPort():
+            return _output(action.ofport if isinstance(action, Output) else _IN_PORT)
         case Recirculate(eth_type):
             push, pop = (_PUSH_MPLS, 8, MPLS), (_POP_MPLS, 8, eth_type)
             return struct.pack("!HHH2x", *push) + struct.pack("!HHH2x", *pop)

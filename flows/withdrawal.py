@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from ovs_metadata.flows import wire
 from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.dump import dump_flows
-from ovs_metadata.flows.family import FAMILIES, NO_VLAN
+from ovs_metadata.flows.family import FAMILIES, in_vlan
 from ovs_metadata.flows.tables import Table, cookie, ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey, GotoTable, Match
-from ovs_metadata.host.address import IpVersion, ofport_at
+from ovs_metadata.host.address import IpVersion, ofport_at, vlan_at
 from ovs_metadata.host.config import Config, FlowOptions
 
 
@@ -64,13 +64,13 @@ def hook_of(options: FlowOptions, connection: Connection) -> Flow:
     (family,) = (each for each in FAMILIES if each.version == connection.version)
     match = Match.of(
         in_port=ofport_at(connection.place),
-        vlan_vid=NO_VLAN,
+        vlan_vid=in_vlan(vlan_at(connection.place)),
         **family.request,
         tcp_src=connection.tcp_port,
     )
     return Flow(
         FlowKey(0, options.priority, match),
         (GotoTable(options.table_base + Table.ToProxy),),
-        cookie(ofport_at(connection.place)),
+        cookie(connection.place),
         "hook: a connection that is there, while the host is being disabled",
     )

@@ -96,7 +96,7 @@ def test_a_flow_that_should_not_be_there_is_marked_and_shows_what_it_matches() -
 def test_flows_of_an_unused_ofport_form_a_group_of_their_own() -> None:
     stray = DumpedFlow(FlowKey(204, 200, Match.of()), cookie(99), 0, 0, False)
     nobodys = _groups(*INSTALLED, stray)[-1]
-    assert (nobodys.ofport, nobodys.port_status) == (99, None)
+    assert (nobodys.place, nobodys.port_status) == (99, None)
     assert [flow.does for flow in nobodys.flows] == ["every packet"]
 
 

@@ -176,6 +176,7 @@ def test_as_json_each_flow_has_all_its_values(run: Callable[..., Result], switch
         "instance": None,
         "interface": None,
         "ofport": 9,
+        "vlan": 0,
         "fixed_ips": [],
         "served": False,
         "why_not": "no interface of the bridge has ofport 9",

@@ -64,7 +64,7 @@ def switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Switch:
 
 def test_all_flows_are_as_they_should_be_and_nothing_is_traced(switch: Switch) -> None:
     found = read_flows(switch.host, (), None)
-    assert {group.ofport for group in found.groups} == {0, 5, 6}
+    assert {group.place for group in found.groups} == {0, 5, 6}
     assert {flow.state for group in found.groups for flow in group.flows} == {FlowState.INSTALLED}
     assert (found.packets, switch.asked) == ((), [])
     assert flows.check(found) == []
@@ -73,9 +73,9 @@ def test_all_flows_are_as_they_should_be_and_nothing_is_traced(switch: Switch) -
 def test_the_ports_that_were_named_and_the_flows_for_all(switch: Switch) -> None:
     served = switch.host.host_ports.served
     found = read_flows(switch.host, (served[5], served[6]), frozenset({5}))
-    assert {group.ofport for group in found.groups} == {0, 5}
+    assert {group.place for group in found.groups} == {0, 5}
     five, six = found.packets
-    assert (five.ofport, five.title) == (5, record(5).port_id)
+    assert (five.place, five.title) == (5, record(5).port_id)
     for each in (five, six):  # the second has no IPv4 address
         assert list(each.request) == list(each.answer) == ["IPv4", "IPv6"]
     assert {words[:2] for words in switch.asked} == {("ofproto/trace", "br-int")}

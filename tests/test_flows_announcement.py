@@ -1,10 +1,10 @@
 """Which guests get an advertisement when their hooks are new."""
 
 from lab.rig.neighbor_discovery import Advertisement, parse_advertisement
-from ovs_metadata.flows.announcement import ports_to_advertise_to
+from ovs_metadata.flows.announcement import places_to_advertise_to
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.pipeline import Port, pipeline
-from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6
+from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6, place_of
 from ovs_metadata.host.config import FlowOptions
 
 
@@ -24,8 +24,13 @@ def test_it_replaces_whatever_mac_a_guest_holds_for_the_service() -> None:
     )
 
 
+def test_a_sub_ports_is_in_its_vlan() -> None:
+    untagged, tagged = (unsolicited_advertisement(METADATA_PORT_MAC, vlan) for vlan in (0, 42))
+    assert tagged == untagged[:12] + bytes.fromhex("8100002a") + untagged[12:]
+
+
 def test_each_port_with_new_hooks_gets_one_advertisement() -> None:
-    ports = [Port(2, "fa:16:3e:00:00:01"), Port(7, "fa:16:3e:00:00:02")]
-    flows = pipeline(FlowOptions(), 1, ports)
-    assert ports_to_advertise_to(flows.values()) == [2, 7]
-    assert ports_to_advertise_to(flow for key, flow in flows.items() if key.table) == []
+    mac = "fa:16:3e:00:00:01"
+    flows = pipeline(FlowOptions(), 1, [Port(2, mac), Port(2, mac, vlan=42), Port(7, mac)])
+    assert places_to_advertise_to(flows.values()) == [2, place_of(2, 42), 7]
+    assert places_to_advertise_to(flow for key, flow in flows.items() if key.table) == []

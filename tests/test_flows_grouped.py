@@ -1,5 +1,7 @@
 """Flows kept from one state of a host to the next are those that one look at it gives."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,10 +19,11 @@ ports = st.builds(
     st.integers(1, 6),
     st.sampled_from(["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]),
     st.booleans(),
+    vlan=st.sampled_from([0, 0, 42]),
 )
 hosts = st.tuples(
     st.sampled_from([None, 1, 2]),
-    st.lists(ports, max_size=6, unique_by=lambda port: port.ofport),
+    st.lists(ports, max_size=6, unique_by=lambda port: (port.ofport, port.vlan)),
     st.sampled_from([OPTIONS, FlowOptions(table_base=100)]),
 )
 
@@ -59,7 +62,9 @@ def test_any_sequence_of_hosts_leads_to_what_the_last_one_gives(
         assert len(flows) == len(computed)
         bridge.want(flows)
         assert bridge.flows == computed == bridge.known.desired
-        assert bridge.known._meters_desired == meters_used(computed.values())
+        assert +bridge.known._meter_users == Counter(
+            number for group in groups_of(flows).values() for number in meters_used(group.values())
+        )
         assert bridge.want(kept.flows(options, metadata_ofport, of_host)) == 0
 
 

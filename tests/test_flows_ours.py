@@ -16,15 +16,22 @@ from ovs_metadata.flows.tables import (
     FIRST_PREFIX,
     cookie,
     has_our_cookie,
+    ofport_of,
 )
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.flows.wire import add_message, delete_message
 from ovs_metadata.flows.withdrawal import Connection, hook_of
+from ovs_metadata.host.address import place_of
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
 PORT = Port(2, "fa:16:3e:00:00:01")
 FLOWS = pipeline(OPTIONS, 1, [PORT])
+OF_SUB_PORT = {
+    key: flow
+    for key, flow in pipeline(OPTIONS, 1, [Port(2, "fa:16:3e:00:00:02", vlan=42)]).items()
+    if ofport_of(flow.cookie)
+}
 
 NEUTRONS = [
     FlowKey(0, 0, Match.of()),
@@ -53,6 +60,18 @@ def test_no_cookie_makes_another_flow_ours(key: FlowKey) -> None:
         assert not is_ours(OPTIONS, key, each)
 
 
+@pytest.mark.parametrize("key", OF_SUB_PORT, ids=str)
+def test_a_sub_ports_flow_is_ours_under_the_cookie_of_its_ofport_and_vlan(key: FlowKey) -> None:
+    mine = OF_SUB_PORT[key].cookie
+    assert mine == cookie(place_of(2, 42))
+    assert is_ours(OPTIONS, key, mine)
+    others = (place_of(2), place_of(2, 43), place_of(2, 4095), place_of(3, 42), 0)
+    assert not any(is_ours(OPTIONS, key, cookie(place)) for place in others)
+    other_vlan = [(name, 0x102B if name == "vlan_vid" else of) for name, of in key.match.fields]
+    other = FlowKey(key.table, key.priority, Match.of(**dict(other_vlan)))
+    assert is_ours(OPTIONS, other, mine) == (other == key)
+
+
 @pytest.mark.parametrize("key", FLOWS, ids=str)
 def test_a_flow_like_ours_with_another_cookie_is_not_ours(key: FlowKey) -> None:
     mine = FLOWS[key].cookie
@@ -66,7 +85,7 @@ def test_a_flow_like_ours_with_another_cookie_is_not_ours(key: FlowKey) -> None:
 def test_a_hook_is_ours_under_one_cookie_of_a_generation(low: int) -> None:
     for key, flow in FLOWS.items():
         if key.table == 0 and flow.cookie == cookie(2):
-            assert is_ours(OPTIONS, key, COOKIE_PREFIX | low) == (low & 0xFFFF == 2)
+            assert is_ours(OPTIONS, key, COOKIE_PREFIX | low) == (low & 0xFFF0FFFF == 2)
 
 
 @pytest.mark.parametrize("prefix", [FIRST_PREFIX, COOKIE_PREFIX | 2 << 16])

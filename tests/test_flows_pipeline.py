@@ -11,10 +11,25 @@ from ovs_metadata.flows import ofctl
 from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.ours import is_ours
 from ovs_metadata.flows.pipeline import Pipeline, Port, pipeline
-from ovs_metadata.flows.tables import Table, ofport_of, table_names
-from ovs_metadata.flows.values import ApplyMeter, Flow, GotoTable, Output, Recirculate, SetField
+from ovs_metadata.flows.tables import Table, ofport_of, place_of_cookie, table_names
+from ovs_metadata.flows.values import (
+    ApplyMeter,
+    Flow,
+    GotoTable,
+    Output,
+    Recirculate,
+    RemoveOuterTag,
+    SetField,
+)
 from ovs_metadata.host import address as address_module
-from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6, port_address
+from ovs_metadata.host.address import (
+    SERVICE_IPV4,
+    SERVICE_IPV6,
+    ofport_at,
+    place_of,
+    port_address,
+    vlan_at,
+)
 from ovs_metadata.host.config import FlowOptions
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,6 +48,9 @@ CHANGED = Port(2, "fa:16:3e:00:00:99")
 LIMITED = Port(2, "fa:16:3e:00:00:01", hop_limit=1)
 """The port ONE with a hop limit."""
 
+TRUNK = [ONE, *(Port(2, f"fa:16:3e:00:02:{vlan:02x}", vlan=vlan) for vlan in (42, 43))]
+"""The port ONE and its trunk's sub-ports, which have no interfaces of their own."""
+
 OTHER_OPTIONS = "other-options.flows"
 
 SCENARIOS = {
@@ -44,6 +62,8 @@ SCENARIOS = {
     "many-ports": [*MANY, HIGHEST_OFPORT],
     "changed-record": [CHANGED],
     "hop-limit": [LIMITED],
+    "trunk": TRUNK,
+    "sub-port-without-meters": [Port(2, "fa:16:3e:00:02:2a", metered=False, hop_limit=1, vlan=42)],
 }
 
 CHANGES = {
@@ -53,6 +73,7 @@ CHANGES = {
     "port-vanishes": ([ONE, SAME_ADDRESSES], [SAME_ADDRESSES]),
     "ports-vanish": (MANY, MANY[4:5]),
     "ofport-changes": ([ONE], [SAME_ADDRESSES]),
+    "sub-port-leaves": (TRUNK, TRUNK[:2]),
 }
 """What is sent to the switch when the ports were these and are now those."""
 
@@ -63,9 +84,10 @@ ports = st.lists(
         st.sampled_from(["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]),
         st.booleans(),
         st.sampled_from([0, 1, 64]),
+        st.sampled_from([0, 1, 4094]),
     ),
     max_size=8,
-    unique_by=lambda port: port.ofport,
+    unique_by=lambda port: (port.ofport, port.vlan),
 )
 
 
@@ -118,9 +140,14 @@ def test_in_table_0_there_are_only_hooks_of_our_ports(given_ports: list[Port]) -
     ours = {METADATA_OFPORT, *(port.ofport for port in given_ports)}
     for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
         if flow.key.table == 0:
-            assert dict(flow.key.match.fields)["in_port"] in ours
-            bounded = [ApplyMeter, SetField, Recirculate, GotoTable]
-            assert [type(action) for action in flow.actions] in ([GotoTable], bounded)
+            fields = dict(flow.key.match.fields)
+            assert fields["in_port"] in ours
+            assert fields["in_port"] == METADATA_OFPORT or "vlan_vid" in fields
+            of_port = [ApplyMeter, SetField, Recirculate, GotoTable]
+            of_sub_port = [ApplyMeter, Recirculate, GotoTable]
+            without_meter = [SetField, GotoTable]
+            types = [type(action) for action in flow.actions]
+            assert types in ([GotoTable], of_port, of_sub_port, without_meter)
         else:
             assert flow.key.table in table_names(OPTIONS.table_base)
 
@@ -142,34 +169,42 @@ def test_what_a_guest_sends_goes_to_the_address_of_its_own_port(given_ports: lis
         if Output(METADATA_OFPORT) in flow.actions:
             assert not {"eth_src", "ipv4_src", "ipv6_src"} & (fields.keys() | written.keys())
             (address,) = (each for name, each in written.items() if name.startswith("ip"))
-            assert address in {port_address(fields["in_port"], version) for version in (4, 6)}  # type: ignore[arg-type]
+            tagged = fields.get("vlan_vid", 0)
+            assert isinstance(tagged, int)
+            place = place_of(fields["in_port"], tagged & 0xFFF)  # type: ignore[arg-type]
+            assert address in {port_address(place, version) for version in (4, 6)}
+            assert (RemoveOuterTag() in flow.actions) == bool(tagged)
 
 
 @given(ports)
 def test_requests_and_questions_of_a_port_pass_a_meter_first(given_ports: list[Port]) -> None:
     """A question does so in table 0, for its answer costs a datapath flow."""
-    wanted = {port.ofport: port.metered for port in given_ports}
+    wanted = {place_of(port.ofport, port.vlan): port.metered for port in given_ports}
     responder = GotoTable(OPTIONS.table_base + Table.Responder)
     numbers = {Output(METADATA_OFPORT): 100_000, responder: 34_000}
     for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
         ofport = ofport_of(flow.cookie)
         first = numbers.get(flow.actions[-1]) if flow.actions else None
         metered = [each for each in flow.actions if isinstance(each, ApplyMeter)]
-        expected = [ApplyMeter(first + ofport)] if first and wanted[ofport] else []
+        is_metered = first and wanted[place_of_cookie(flow.cookie)]
+        expected = [ApplyMeter(first + ofport)] if first and is_metered else []
         assert metered == expected
         assert metered == list(flow.actions[: len(metered)])
 
 
 @given(ports)
 def test_an_answer_goes_to_the_port_whose_address_it_comes_from(given_ports: list[Port]) -> None:
-    macs = {port.ofport: port.mac for port in given_ports}
+    macs = {place_of(port.ofport, port.vlan): port.mac for port in given_ports}
     for flow in pipeline(OPTIONS, METADATA_OFPORT, given_ports).values():
         for action in flow.actions:
             if isinstance(action, Output) and action.ofport != METADATA_OFPORT:
                 fields, written = dict(flow.key.match.fields), _written(flow)
                 (address,) = (each for name, each in fields.items() if name.endswith("_src"))
-                assert address_module.place_of_address(str(address)) == action.ofport
-                assert written.pop("eth_dst") == macs[action.ofport]
+                place = address_module.place_of_address(str(address))
+                assert place is not None
+                assert ofport_at(place) == action.ofport
+                assert written.pop("eth_dst") == macs[place]
+                assert written.pop("vlan_tci", 0) == (vlan_at(place) and 0x1000 | vlan_at(place))
                 assert list(written.values()) in ([SERVICE_IPV4], [SERVICE_IPV6])
 
 
@@ -185,9 +220,9 @@ def test_a_port_that_goes_takes_just_its_own_flows_along(
     remaining = [port for port in given_ports if data.draw(st.booleans())]
     after = pipeline(OPTIONS, METADATA_OFPORT, remaining)
     changes = diff(before, after)
-    gone = {port.ofport for port in given_ports} - {port.ofport for port in remaining}
+    gone = {place_of(port.ofport, port.vlan) for port in given_ports if port not in remaining}
     assert changes.add == ()
-    assert {ofport_of(each.cookie) for each in changes.delete} == gone
+    assert {place_of_cookie(each.cookie) for each in changes.delete} == gone
 
 
 def test_a_ports_flows_are_made_once_and_forgotten_with_it() -> None:

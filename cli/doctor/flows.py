@@ -29,7 +29,7 @@ from ovs_metadata.flows.family import FAMILIES
 from ovs_metadata.flows.meters import meter_number, question_meter_number
 from ovs_metadata.flows.pipeline import Port
 from ovs_metadata.flows.refusals import TABLE_FULL, in_words
-from ovs_metadata.flows.tables import Table, ofport_of, table_names
+from ovs_metadata.flows.tables import Table, place_of_cookie, table_names
 from ovs_metadata.flows.trace import (
     Trace,
     TraceStep,
@@ -40,6 +40,7 @@ from ovs_metadata.flows.trace import (
     request_packet,
 )
 from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.address import ofport_at
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
 from ovs_metadata.quantities import count_of
@@ -109,9 +110,9 @@ METER_TAKEN = FAULTS.warning(
 
 @dataclass(frozen=True, slots=True)
 class PacketFacts:
-    """Where the packets of one port end. `title`: of the port."""
+    """Where the packets of the port at a place end. `title`: of the port."""
 
-    ofport: int
+    place: int
     title: str
     request: Mapping[str, Verdict] = field(default_factory=dict)
     """By family, IPv4 and IPv6."""
@@ -139,7 +140,7 @@ class FlowFacts:
 
 
 def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | None) -> FlowFacts:
-    """Read all flows, or `only` those for all ports and for these ofports; and trace `ports`.
+    """Read all flows, or `only` those for all ports and for these places; and trace `ports`.
 
     How often instances asked is counted only where ports were named.
 
@@ -154,17 +155,17 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
     found = tuple(
         group
         for group in groups(desired, dumped, host.port_statuses)
-        if only is None or group.ofport in only | {0}
+        if only is None or group.place in only | {0}
     )
     return FlowFacts(
         found,
         tuple(
             PacketFacts(
-                port.ofport,
+                port.place,
                 port.record.port_id,
                 *_traces(host, port, desired, dumped),
-                None if only is None else _requests_of(dumped, port.ofport, config),
-                _questions_of(dumped, port.ofport),
+                None if only is None else _requests_of(dumped, port.place, config),
+                _questions_of(dumped, port.place),
             )
             for port in ports
         ),
@@ -173,7 +174,7 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
             (number, port.record.port_id)
             for port in host.host_ports.served.values()
             for number in (meter_number(port.ofport), question_meter_number(port.ofport))
-            if number in meters.taken and (only is None or port.ofport in only)
+            if number in meters.taken and (only is None or port.place in only)
         ),
     )
 
@@ -185,7 +186,7 @@ def _traces(
     metadata_ofport = host.metadata_ofport
     if metadata_ofport is None:
         return {}, {}, {}
-    port = Port(served.ofport, served.record.mac_address)
+    port = Port(served.ofport, served.record.mac_address, vlan=served.vlan)
     options = host.config.flows
     context = TraceContext(
         port=port,
@@ -204,7 +205,7 @@ def _traces(
         of_family = replace(context, guest=guest)
         traced = parse(_trace(host, request_packet(port, guest, family)))
         request[name] = of_request(traced, family, of_family)
-        traced = parse(_trace(host, answer_packet(metadata_ofport, port.ofport, guest, family)))
+        traced = parse(_trace(host, answer_packet(metadata_ofport, served.place, guest, family)))
         answer[name] = of_answer(traced, family, of_family)
         traced = _trace_question(host, question_packet(port, guest, family))
         question[name] = of_question(traced, family, of_family)
@@ -228,23 +229,23 @@ def _trace(host: Host, packet: str) -> str:
     return vswitchd.ask(host.config.rundir, "ofproto/trace", host.bridge.name, packet)
 
 
-def _requests_of(dumped: list[DumpedFlow], ofport: int, config: Config) -> int:
+def _requests_of(dumped: list[DumpedFlow], place: int, config: Config) -> int:
     """Packets that came from the port for the proxy."""
     table = config.flows.table_base + Table.ToProxy
     return sum(
         flow.packets
         for flow in dumped
-        if flow.key.table == table and ofport_of(flow.cookie) == ofport
+        if flow.key.table == table and place_of_cookie(flow.cookie) == place
     )
 
 
-def _questions_of(dumped: list[DumpedFlow], ofport: int) -> int:
+def _questions_of(dumped: list[DumpedFlow], place: int) -> int:
     """Packets that asked from the port for the service address's MAC."""
     return sum(
         flow.packets
         for flow in dumped
         if flow.key.table == 0
-        and ofport_of(flow.cookie) == ofport
+        and place_of_cookie(flow.cookie) == place
         and "tcp_dst" not in dict(flow.key.match.fields)
     )
 
@@ -302,10 +303,10 @@ _FAULT_OF_STATE = {
 def check(facts: FlowFacts) -> list[Finding]:
     """The flows in the switch, and where the packets of the ports in question end."""
     found = list(_of_groups(facts.groups))
-    astray = {group.ofport for group in facts.groups if any(map(_lets_astray, group.flows))}
+    astray = {group.place for group in facts.groups if any(map(_lets_astray, group.flows))}
     for port in facts.packets:
         # A missing flow is why a packet goes astray, and not a second fault.
-        if not astray & {0, port.ofport}:
+        if not astray & {0, port.place}:
             found += _of_verdicts(port)
         if port.requests == 0:
             found.append(_never_asked(port))
@@ -387,4 +388,4 @@ def _of_groups(groups: Iterable[Group]) -> Iterator[Finding]:
 def _title(group: Group) -> str:
     if group.port_status:
         return group.port_status.port_id or group.port_status.title
-    return f"ofport {group.ofport}" if group.ofport else "flows for all ports"
+    return f"ofport {ofport_at(group.place)}" if group.place else "flows for all ports"

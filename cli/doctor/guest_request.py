@@ -24,8 +24,15 @@ from netaddr import IPAddress
 from ovs_metadata.cli.doctor.tcp_client import TcpClient
 from ovs_metadata.flows import wire
 from ovs_metadata.flows.connection import OpenFlowConnection
-from ovs_metadata.flows.packets import End
-from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
+from ovs_metadata.flows.family import ETH_IPV4, ETH_VLAN
+from ovs_metadata.flows.packets import End, tagged
+from ovs_metadata.host.address import (
+    METADATA_PORT_MAC,
+    SERVICE_IPV4,
+    SERVICE_PORT,
+    ofport_at,
+    vlan_at,
+)
 from ovs_metadata.host.config import Config
 from ovs_metadata.proxy.accounting.observer import DOCTOR_IPV4
 from ovs_metadata.proxy.guest.socket_program import ATTACH_FILTER, attach
@@ -47,9 +54,11 @@ UNANSWERED_AFTER = 5.0
 
 MAX_ANSWER = 1024 * 1024
 
-_ETH_P_ALL, _ETH_P_IP = 3, 0x0800
+_ETH_P_ALL = 3
 _ETHERTYPE_AT, _DESTINATION_AT = 12, 30
 """Where they begin in a frame without a tag."""
+_TAG = 4
+"""Bytes of a tag, before the EtherType."""
 _MAX_FRAME = 65536 + 64
 
 
@@ -67,12 +76,12 @@ class Response:
     body: bytes = b""
 
 
-def ask(config: Config, ofport: int, device: str, timeout: float) -> Response:
+def ask(config: Config, place: int, device: str, timeout: float) -> Response:
     """Ask for the metadata of the instance behind a port.
 
     Args:
         config: which bridge.
-        ofport: of the port.
+        place: of the port (host/address.py).
         device: the name of its network device.
         timeout: seconds the whole may take.
 
@@ -80,12 +89,15 @@ def ask(config: Config, ofport: int, device: str, timeout: float) -> Response:
         NotPossible: the port has no network device here.
         OSError: the management socket cannot be reached, or refuses.
     """
+    vlan = vlan_at(place)
     with contextlib.ExitStack() as opened:
         tap = opened.enter_context(_listen_on(device))
         switch = opened.enter_context(OpenFlowConnection(config.management_socket))
 
         def send(frames: list[bytes]) -> None:
-            switch.send(*(wire.packet_out_message(ofport, frame) for frame in frames))
+            if vlan:
+                frames = [tagged(frame, vlan) for frame in frames]
+            switch.send(*(wire.packet_out_message(ofport_at(place), frame) for frame in frames))
 
         client = _client()
         try:
@@ -134,7 +146,14 @@ def _converse(
             resend_at = now + RESEND_INTERVAL
         tap.settimeout(max(0.001, min(deadline, resend_at) - now))
         with contextlib.suppress(TimeoutError):
-            send(client.receive(tap.recv(_MAX_FRAME)))
+            send(client.receive(_untagged(tap.recv(_MAX_FRAME))))
+
+
+def _untagged(frame: bytes) -> bytes:
+    """A frame without its tag, which it may have or not: the kernel keeps some tags beside it."""
+    at = _ETHERTYPE_AT
+    is_tagged = int.from_bytes(frame[at : at + 2], "big") == ETH_VLAN
+    return frame[:at] + frame[at + _TAG :] if is_tagged else frame
 
 
 def _listen_on(device: str) -> socket.socket:
@@ -151,11 +170,16 @@ def _listen_on(device: str) -> socket.socket:
 
 def _let_only_ours_in(tap: socket.socket) -> None:
     """Have the kernel drop what is for another address (classic BPF, linux/filter.h)."""
-    load_word, load_half, equal, give_back = 0x20, 0x28, 0x15, 0x06
+    load_word, load_half, equal, jump, give_back = 0x20, 0x28, 0x15, 0x05, 0x06
     program = (
         (load_half, 0, 0, _ETHERTYPE_AT),
-        (equal, 0, 3, _ETH_P_IP),
+        (equal, 0, 2, ETH_IPV4),
         (load_word, 0, 0, _DESTINATION_AT),
+        (jump, 0, 0, 4),
+        (equal, 0, 5, ETH_VLAN),
+        (load_half, 0, 0, _ETHERTYPE_AT + _TAG),
+        (equal, 0, 3, ETH_IPV4),
+        (load_word, 0, 0, _DESTINATION_AT + _TAG),
         (equal, 0, 1, int(IPAddress(SOURCE_ADDRESS))),
         (give_back, 0, 0, _MAX_FRAME),
         (give_back, 0, 0, 0),

@@ -72,7 +72,7 @@ def _flows(evidence: Evidence, _explained: bool) -> HopReport:
     if ports.selector and not ports.chosen:
         raise CannotTell("there is no port to look at")
     patient = evidence.agent.at_work
-    report = flows.examine(ports.host, ports.to_try, ports.ofports, patient=patient)
+    report = flows.examine(ports.host, ports.to_try, ports.places, patient=patient)
     refusal = evidence.agent.admin.refusal if evidence.agent.admin else ""
     return flows.with_refusal(report, refusal, evidence.switch.elsewhere.limits)
 

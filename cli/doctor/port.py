@@ -217,7 +217,7 @@ class PortFacts:
     @property
     def title(self) -> str:
         """What to call it."""
-        return self.port_id or f"interface {self.interface.name}"
+        return self.port_id or f"interface {self.interface.title}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +236,11 @@ class PortsFacts:
     on_others: tuple[OtherInterface, ...] = ()
 
     @property
-    def ofports(self) -> frozenset[int] | None:
-        """The ofports of the ports that were named; None for all."""
+    def places(self) -> frozenset[int] | None:
+        """The places of the ports that were named (host/address.py); None for all."""
         if not self.selector:
             return None
-        return frozenset(port.interface.ofport or 0 for port in self.chosen)
+        return frozenset(port.interface.place or 0 for port in self.chosen)
 
     @property
     def well(self) -> tuple[PortFacts, ...]:
@@ -252,9 +252,9 @@ class PortsFacts:
         """The ports to try out: all that were named and are well, or one for all."""
         served = self.host.host_ports.served
         found = tuple(
-            served[port.interface.ofport or 0]
+            served[port.interface.place or 0]
             for port in self.well
-            if port.interface.ofport in served
+            if port.interface.place in served
         )
         return found if self.selector else found[:1]
 

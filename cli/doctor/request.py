@@ -16,7 +16,7 @@ from ovs_metadata.cli.doctor.guest_request import NotPossible, Response, ask
 from ovs_metadata.cli.doctor.nova import NOVA_NOT_NOVA
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.flows.dump import dump_flows
-from ovs_metadata.flows.tables import ofport_of
+from ovs_metadata.flows.tables import place_of_cookie
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
 from ovs_metadata.metadata_options import DEFAULT_OPTIONS, EffectiveOptions
@@ -99,19 +99,19 @@ class RequestFacts:
 
 def read_answer(config: Config, port: ServedPort, timeout: float) -> RequestFacts:
     """Send one request, and count what the port's hooks met; raises NotPossible and OSError."""
-    before = _hook_packets(config, port.ofport)
-    answer = ask(config, port.ofport, port.interface, timeout)
-    counted = _hook_packets(config, port.ofport) - before
+    before = _hook_packets(config, port.place)
+    answer = ask(config, port.place, port.interface, timeout)
+    counted = _hook_packets(config, port.place) - before
     record = port.record
     return RequestFacts(record.port_id, record.device_id, answer, counted, port.options)
 
 
-def _hook_packets(config: Config, ofport: int) -> int:
+def _hook_packets(config: Config, place: int) -> int:
     """Packets that a port's hooks have met; raises OSError."""
     return sum(
         flow.packets
         for flow in dump_flows(config, {})
-        if flow.key.table == 0 and ofport_of(flow.cookie) == ofport
+        if flow.key.table == 0 and place_of_cookie(flow.cookie) == place
     )
 
 

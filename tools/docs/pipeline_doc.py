@@ -35,6 +35,9 @@ PORTS = (
 )
 """Those of the golden file two-ports-same-addresses: two instances on networks of their own."""
 
+SUB_PORT = Port(PORTS[0].ofport, "fa:16:3e:00:00:02", vlan=42)
+"""Of a trunk whose parent is the first one."""
+
 
 def document() -> str:
     """The whole file."""
@@ -67,7 +70,8 @@ def _introduction() -> Iterator[str]:
         "Every flow there is for two instances with the same addresses, in the notation of "
         "`ovs-ofctl -O OpenFlow13 --names dump-flows`, table by table and by falling priority. "
         f"The metadata port is ofport {METADATA_OFPORT}; the instances are ofports {ofports}, both "
-        f"with MAC {PORTS[0].mac}. Numbers are the defaults. "
+        f"with MAC {PORTS[0].mac}. The first is the parent of a trunk, whose sub-port in VLAN "
+        f"{SUB_PORT.vlan} has MAC {SUB_PORT.mac}. Numbers are the defaults. "
         "The datapath has meters: without them, flows have no `meter`. "
         "[flows.md](flows.md) says why it is so and how to read a dump; `ovs-metadata flows` "
         "prints the same phrases for the flows of a host.",
@@ -99,7 +103,8 @@ def _cookie() -> Iterator[str]:
     yield "| bits | here | meaning |"
     yield "|---|---|---|"
     yield f"| 32 to 63 | {COOKIE_PREFIX >> 32:#010x} | ours; a flow without it is never touched |"
-    yield f"| 16 to 31 | {GENERATION:#06x} | generation of the pipeline |"
+    yield "| 20 to 31 | 0x000 | VLAN of a sub-port without an interface of its own |"
+    yield f"| 16 to 19 | {GENERATION:#x} | generation of the pipeline |"
     yield f"| 0 to 15 | {PORTS[0].ofport:#06x} | ofport that the flow serves; 0: it serves all |"
     yield ""
     yield f"So {example:#x} is on a flow for ofport {PORTS[0].ofport}, and"
@@ -109,7 +114,7 @@ def _cookie() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    flows = pipeline(OPTIONS, METADATA_OFPORT, PORTS).values()
+    flows = pipeline(OPTIONS, METADATA_OFPORT, (*PORTS, SUB_PORT)).values()
     yield "## Table 0"
     yield ""
     yield "All programs share it. Our only flows there are hooks, each for one in_port."
