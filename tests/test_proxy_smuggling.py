@@ -23,7 +23,7 @@ from smuggling_cases import (
     post,
 )
 
-from lab.rig.proxy_process import ProxyProcess, guest_address, guest_identity
+from lab.rig.proxy_process import ProxyProcess, guest_address, guest_identity, guest_token
 from lab.stand_ins.upstream_recorder import Recorded, UpstreamRecorder
 
 DEADLINE = 20.0
@@ -68,6 +68,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             python=sys.executable,
             nova=nova.url,
             guests=range(2, 10),
+            options={WITH_TOKEN: {"tokens": "required"}, 5: {"tokens": "required"}, 6: ALL_GUARDS},
             max_body=100_000,
         ) as proxy,
     ):
@@ -76,13 +77,36 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         assert proxy.complaints() == []
 
 
+WITH_TOKEN = 4
+"""The guest that needs a session token, and sends it."""
+
+ALL_GUARDS = {"tokens": "required", "proxied": "refuse", "hosts": "literal"}
+
+
+def with_token(wire: bytes, number: int) -> bytes:
+    """The same with the guest's session token in each request that names a host.
+
+    A request that is smuggled in gets none, and may be a body, whose length is given.
+    """
+    line = b"X-aws-ec2-metadata-token: " + guest_token(number) + b"\r\n"
+    parts = wire.split(SMUGGLED)
+    return SMUGGLED.join(part.replace(b"Host: h\r\n", b"Host: h\r\n" + line) for part in parts)
+
+
 def check(
-    bench: Bench, wire: bytes, *, relayed: tuple[tuple[bytes, bytes, bytes], ...], statuses: object
+    bench: Bench,
+    wire: bytes,
+    *,
+    relayed: tuple[tuple[bytes, bytes, bytes], ...],
+    statuses: object,
+    guests: tuple[int, ...] = (WITH_TOKEN, 3, 2),
 ) -> list[Recorded]:
-    """Send it as two guests in turn."""
-    for number in (3, 2):
+    """Send it as some guests in turn."""
+    for number in guests:
         bench.nova.problems.clear()
-        got, records = bench.send(wire, number)
+        got, records = bench.send(
+            with_token(wire, number) if number == WITH_TOKEN else wire, number
+        )
         assert bench.nova.problems == []
         assert [(r.method, r.target, r.body) for r in records] == list(relayed)
         assert all(record.identity() == guest_identity(number) for record in records)
@@ -128,6 +152,26 @@ def test_each_request_arrives_once_and_as_one(
     check(bench, wire, relayed=relayed, statuses=statuses)
 
 
+EVERY_WIRE = {
+    **MALFORMED,
+    **{name: wire for name, (wire, _) in OTHER_REFUSALS.items()},
+    **{name: wire for name, (wire, _, _) in WELL_FORMED.items()},
+    **{repr(target): get(target=target) for target in TARGETS},
+    **{f"identity: {name}": get(*lines) for name, lines in IDENTITY_ATTEMPTS.items()},
+}
+
+
+@pytest.mark.parametrize("number", [5, 6], ids=["tokens required", "all guards"])
+def test_no_wire_reaches_nova_past_an_option(bench: Bench, number: int) -> None:
+    for name, wire in EVERY_WIRE.items():
+        foreign = with_token(wire, WITH_TOKEN)  # another instance's
+        disguised = wire.replace(b"Host: h\r\n", b"Host: h\r\nX_aws_ec2_metadata_token: x\r\n")
+        for each in (wire, foreign, disguised):
+            statuses, records = bench.send(each, number)
+            assert records == [], name
+            assert all(400 <= status < 600 for status in statuses), name
+
+
 def test_other_headers_pass_unchanged(bench: Bench) -> None:
     lines = [b"X-Instance: 1", b"x-a: \xe9 \t z", b"X-A: 2", b"Cookie: a=b;  c", b"X_B:", b"Via: 1"]
     (record,) = check(bench, get(*lines), relayed=((b"GET", b"/", b""),), statuses=(200,))
@@ -138,13 +182,25 @@ def test_other_headers_pass_unchanged(bench: Bench) -> None:
 
 def test_a_head_at_the_limit_passes_and_beyond_it_does_not(bench: Bench) -> None:
     room = 64 * 1024 - len(get(b"A: "))
-    check(bench, get(b"A: " + room * b"x"), relayed=((b"GET", b"/", b""),), statuses=(200,))
-    check(bench, get(b"A: " + (room + 1) * b"x"), relayed=(), statuses=(431,))
+    check(
+        bench,
+        get(b"A: " + room * b"x"),
+        relayed=((b"GET", b"/", b""),),
+        statuses=(200,),
+        guests=(3, 2),
+    )
+    check(bench, get(b"A: " + (room + 1) * b"x"), relayed=(), statuses=(431,), guests=(3, 2))
 
 
 def test_a_header_too_many_is_refused(bench: Bench) -> None:
-    check(bench, get(*(255 * [b"A: b"])), relayed=((b"GET", b"/", b""),), statuses=(200,))
-    check(bench, get(*(256 * [b"A: b"])), relayed=(), statuses=(431,))
+    check(
+        bench,
+        get(*(255 * [b"A: b"])),
+        relayed=((b"GET", b"/", b""),),
+        statuses=(200,),
+        guests=(3, 2),
+    )
+    check(bench, get(*(256 * [b"A: b"])), relayed=(), statuses=(431,), guests=(3, 2))
 
 
 @pytest.mark.parametrize(

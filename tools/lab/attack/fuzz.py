@@ -5,6 +5,7 @@ connections at once, it checks that
 
   * Nova got only requests that two other readers accept, each with one identity, a guest's own, and
     without a byte of another guest's (`lab.stand_ins.upstream_recorder`);
+  * a guest that needs session tokens has no request answered without one;
   * each request was answered to the guest it came from, once, in order; what was valid arrived
     exactly as it was sent;
   * every connection ended, another guest was served at once, and the proxy neither died nor logged
@@ -30,6 +31,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import FlakyFailure
 
 from lab.attack.fuzz_grammar import (
+    GUARDED,
     MARKS,
     MAX_BODY,
     MAX_HEAD,
@@ -98,6 +100,7 @@ class Fuzzer:
             python=self._python,
             nova=self.nova.url,
             guests=(*MARKS, _BYSTANDER),
+            options={GUARDED: {"tokens": "required"}},
             max_head=MAX_HEAD,
             max_headers=MAX_HEADERS,
             max_body=MAX_BODY,

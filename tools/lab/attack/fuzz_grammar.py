@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from lab.rig.proxy_process import guest_token
+
 MARKS = {2: b"aardvark", 3: b"wolverine"}
 """The fuzzing guests, and the word each of them uses wherever it can."""
+
+GUARDED = 3
+"""The guest of these that needs a session token for each request."""
 
 MAX_HEAD = 4096
 MAX_HEADERS = 32
@@ -97,8 +102,9 @@ def _chunks(draw: st.DrawFn, body: bytes) -> bytes:
 
 
 @st.composite
-def valid_requests(draw: st.DrawFn, mark: bytes) -> Valid:
-    """Requests the proxy has to relay, and exactly so."""
+def valid_requests(draw: st.DrawFn, guest: int) -> Valid:
+    """Requests the proxy has to relay, and exactly so; the token stays with the proxy."""
+    mark = MARKS[guest]
     method = draw(_METHODS)
     target = b"/" + mark + draw(_PATH)
     authority = draw(st.sampled_from([b"", b"", b"", b"http://h", b"http://evil.example:80"]))
@@ -108,6 +114,9 @@ def valid_requests(draw: st.DrawFn, mark: bytes) -> Valid:
         keep = draw(st.booleans())
         line = (draw(_PASSING if keep else _DROPPED), draw(_VALUES))
         lines.insert(draw(st.integers(0, 1)) * len(lines), line)
+    if guest == GUARDED or draw(st.integers(0, 9)) == 0:
+        name = draw(st.sampled_from([b"X-aws-ec2-metadata-token", b"x-AWS-EC2-metadata-token"]))
+        lines.insert(draw(st.integers(0, 1)) * len(lines), (name, guest_token(guest)))
     body = mark * draw(st.integers(0, 30)) + draw(_noise(40))
     framing = draw(st.sampled_from(["none", "length", "chunks"]))
     if framing == "none":
@@ -156,15 +165,18 @@ _HOSTILE_BYTES = st.sampled_from(
         *(b"\r\nTransfer-Encoding: chunked\r\n", b"\r\nTransfer-Encoding:\x0bchunked\r\n"),
         *(b"\r\nExpect: 100-continue\r\n", b"\r\nConnection: close\r\n", b"ffffffffffffffff0\r\n"),
         *(b"\r\nUpgrade: h2c\r\nConnection: upgrade\r\n", b"A: b\r\n" * 40, b"x" * 5000),
+        *(b"\r\nX-aws-ec2-metadata-token: x\r\n", b"\r\nX_aws_ec2_metadata_token: x\r\n"),
+        *(b"PUT /latest/api/token HTTP/1.1\r\nHost: h\r\n", b"\r\nVia: x\r\n"),
+        *(b"\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n", b"\r\nForwarded: for=x\r\n"),
         *(b"\r\n" * 40, b" RTSP/1.0\r\n", b" ICE/1.1\r\n", b"1\r\nx\r\n" * 300),
     ]
 )
 
 
 @st.composite
-def _mutated(draw: st.DrawFn, mark: bytes) -> bytes:
+def _mutated(draw: st.DrawFn, guest: int) -> bytes:
     """One or two valid requests with some bytes changed."""
-    wire = b"".join(draw(valid_requests(mark)).wire for _ in range(draw(st.integers(1, 2))))
+    wire = b"".join(draw(valid_requests(guest)).wire for _ in range(draw(st.integers(1, 2))))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(wire)))
         length = draw(st.sampled_from([0, 0, 1, 2, 20]))
@@ -174,15 +186,26 @@ def _mutated(draw: st.DrawFn, mark: bytes) -> bytes:
 
 
 @st.composite
-def _assembled(draw: st.DrawFn, mark: bytes) -> bytes:
+def _assembled(draw: st.DrawFn, guest: int) -> bytes:
     """A request of parts each of which may be bad."""
+    mark = MARKS[guest]
     ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b""])
     line = b"".join(
         (
             draw(st.sampled_from([b"GET", b"POST", b"get", b"CONNECT", b"PRI", b"", b"\r\nGET"])),
             draw(st.sampled_from([b" ", b" ", b"  ", b"\t", b""])),
             draw(
-                st.sampled_from([b"/" + mark, b"//", b"*", b"http://h/" + mark, b"/\xff", b"h:1"])
+                st.sampled_from(
+                    [
+                        b"/" + mark,
+                        b"/latest/api/token",
+                        b"//",
+                        b"*",
+                        b"http://h/" + mark,
+                        b"/\xff",
+                        b"h:1",
+                    ]
+                )
             ),
             draw(st.sampled_from([b" ", b" ", b"\t"])),
             draw(
@@ -196,12 +219,25 @@ def _assembled(draw: st.DrawFn, mark: bytes) -> bytes:
             st.one_of(
                 _DROPPED,
                 st.sampled_from([b"Content-Length", b"Transfer-Encoding", b"Host", b"Connection"]),
+                st.sampled_from(
+                    [b"X-aws-ec2-metadata-token", b"X-aws-ec2-metadata-token-ttl-seconds"]
+                ),
             )
         )
         colon = draw(st.sampled_from([b": ", b": ", b":", b" :", b":\t", b"\0:", b""]))
         value = draw(
             st.sampled_from(
-                [b"chunked", b"gzip, chunked", b"0", b"5", b"+5", b"5, 5", b"close", b"x"]
+                [
+                    guest_token(guest),
+                    b"chunked",
+                    b"gzip, chunked",
+                    b"0",
+                    b"5",
+                    b"+5",
+                    b"5, 5",
+                    b"close",
+                    b"x",
+                ]
             )
         )
         lines.append(name + colon + value)
@@ -213,9 +249,8 @@ def _assembled(draw: st.DrawFn, mark: bytes) -> bytes:
 def conversations(draw: st.DrawFn) -> Conversation:
     """One connection's worth of bytes, by one of the fuzzing guests."""
     guest = draw(st.sampled_from(sorted(MARKS)))
-    mark = MARKS[guest]
-    valid = tuple(draw(st.lists(valid_requests(mark), max_size=3)))
-    hostile = draw(st.one_of(st.just(b""), _mutated(mark), _assembled(mark), _noise(60)))
+    valid = tuple(draw(st.lists(valid_requests(guest), max_size=3)))
+    hostile = draw(st.one_of(st.just(b""), _mutated(guest), _assembled(guest), _noise(60)))
     cuts = tuple(draw(st.lists(st.integers(0, 1 << 16), max_size=8)))
     return Conversation(guest, valid, hostile, cuts, stays=draw(st.integers(0, 24)) == 24)
 

@@ -5,13 +5,14 @@ identity tells its number, so that a mix-up shows at once.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from lab.rig.process import LabError, Process, free_port, wait_for
 from lab.rig.running import Running
 from lab.rig.usage import Usage
+from ovs_metadata.proxy.http.token import KEY_SIZE, MAX_TTL, issue
 
 # The interpreter that runs this has the package installed.
 _COMMAND = ("-m", "ovs_metadata.proxy.main")
@@ -30,8 +31,18 @@ def guest_identity(number: int) -> tuple[bytes, bytes, bytes, bytes]:
     return first, second, third, fourth
 
 
-def _entry(number: int) -> dict[str, str]:
+def guest_token(number: int) -> bytes:
+    """A session token of the guest, that outlives every test."""
+    return issue(bytes.fromhex(_token_key(number)), MAX_TTL, 4e9)
+
+
+def _token_key(number: int) -> str:
+    return f"{number % 256:02x}" * KEY_SIZE
+
+
+def _entry(number: int) -> dict[str, Any]:
     return {
+        "token_key": _token_key(number),
         "port_id": f"port-{number}",
         "instance_id": f"instance-{number}",
         "project_id": f"project-{number}",
@@ -51,6 +62,7 @@ class ProxyProcess(Running):
         nova: str,
         guests: Collection[int],
         addresses: dict[str, int] | None = None,
+        options: Mapping[int, Mapping[str, Any]] | None = None,
         listen: Collection[str] = ("0.0.0.0",),
         **settings: Any,
     ) -> None:
@@ -62,12 +74,15 @@ class ProxyProcess(Running):
             nova: URL of the metadata API.
             guests: the numbers of those who are known by their usual address.
             addresses: further addresses, and the guests behind them.
+            options: metadata options by the guest that has any.
             listen: addresses to listen on, all with the same port.
             settings: of `ovs_metadata.proxy.control.settings`.
         """
         directory.mkdir(parents=True, exist_ok=True)
         known = {guest_address(number): _entry(number) for number in guests}
         known |= {address: _entry(number) for address, number in (addresses or {}).items()}
+        for number, values in (options or {}).items():
+            known[guest_address(number)]["options"] = dict(values)
         self._identities = directory / "identities.json"
         self._identities.write_text(json.dumps({"identities": known, "settings": settings}))
         self._log = directory / "proxy.log"
