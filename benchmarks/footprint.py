@@ -9,17 +9,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from benchmarks.crowd import Crowd
 
 from lab.load.ovsdb_client import OvsdbClient
 from lab.rig.hypervisor import OURS, Hypervisor
 from lab.rig.process import wait_for
+from lab.rig.running import Running
+from lab.rig.southbound import Southbound
 from lab.rig.zookeeper import ZooKeeper
+from lab.upstream.ovn_install import SUITES, install_ovn
+from ovs_metadata.store.record import PortRecord
 
 FLOWS_PER_PORT = 10
 
@@ -102,6 +107,45 @@ def measure(hypervisor: Hypervisor, seconds: float) -> Case:
     return {**found, "all": total}
 
 
+class OwnPorts(Running):
+    """A southbound database with ports of this hypervisor, and some of others.
+
+    Each hundred of the others has 500 logical flows.
+    """
+
+    def __init__(self, hypervisor: Hypervisor, others: int) -> None:
+        self._hypervisor = hypervisor
+        self._others = others
+        root = hypervisor.root / "southbound"
+        self._database = Southbound(root, install_ovn(SUITES[0]).schema("sb"))
+        self._remote = f"unix:{root}/sb.sock"
+        self._here = ""
+
+    def start(self) -> None:
+        """Serve it, and have the hypervisor's OVSDB say where it is."""
+        self._database.start()
+        self._here = self._database.add_chassis(self._hypervisor.prefix)
+        there = self._database.add_chassis("other")
+        for begin in range(0, self._others, 100):
+            number = min(100, self._others - begin)
+            self._database.add_ports([str(uuid4()) for _ in range(number)], there)
+            self._database.add_flows(5 * number)
+        ids = {"system-id": self._hypervisor.prefix, "ovn-remote": self._remote}
+        self._hypervisor.ovs.vsctl(
+            *("set", "open_vswitch", "."),
+            *(f'external_ids:{key}="{value}"' for key, value in ids.items()),
+        )
+
+    def add(self, records: Iterable[PortRecord]) -> None:
+        """Have the hypervisor's ports there."""
+        for record in records:
+            self._database.add_ports([record.port_id], self._here, device_id=record.device_id)
+
+    def stop(self) -> None:
+        """End its server."""
+        self._database.stop()
+
+
 def cases(store: str, ports: list[int], workers: int, seconds: float) -> Iterator[Case]:
     """Start a hypervisor, and measure at each number of ports."""
     with ExitStack() as stack:
@@ -112,13 +156,22 @@ def cases(store: str, ports: list[int], workers: int, seconds: float) -> Iterato
         hypervisor.start("fail_mode=secure")
         if zookeeper is not None:
             stack.enter_context(hypervisor.use_zookeeper(zookeeper))
-        hypervisor.configure(proxy={"workers": workers})
+        southbound = None
+        if store.startswith("ovn"):
+            southbound = OwnPorts(hypervisor, int(store.partition(":")[2] or 0))
+            stack.enter_context(southbound)
+        hypervisor.configure(
+            proxy={"workers": workers}, store={"records": "ovn" if southbound else "store"}
+        )
         client = stack.enter_context(closing(OvsdbClient(hypervisor.ovs.connection, "br-int")))
         crowd = Crowd(hypervisor, client)
         agent = hypervisor.start_agent()
         stack.callback(agent.stop)
         for number in ports:
+            known = crowd.ports
             crowd.grow(number)
+            if southbound is not None:
+                southbound.add(crowd.records[known:])
             wait_for(lambda: _flows(hypervisor) > FLOWS_PER_PORT * crowd.ports, "the flows", 120)
             time.sleep(SETTLING)
             yield measure(hypervisor, seconds)
@@ -159,7 +212,12 @@ def main() -> int:
     """Take the figures and print them."""
     parser = argparse.ArgumentParser(prog="benchmarks.footprint", description=__doc__)
     parser.add_argument("--ports", default="0,50,1000", help="numbers of ports, rising, by commas")
-    parser.add_argument("--stores", default="directory,zookeeper", help="stores, by commas")
+    parser.add_argument(
+        "--stores",
+        default="directory,zookeeper",
+        help="by commas; `ovn` has records from a southbound database, "
+        "`ovn:N` from one with N ports of others",
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0, help="of idling, at each number")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
