@@ -1,9 +1,11 @@
 """The whole path with a real ZooKeeper as the store, and without it for a while."""
 
 import contextlib
+import json
 import os
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from hypervisor_fixtures import Factory, OnZooKeeper
 
 from lab.rig.certificates import Authority
-from lab.rig.process import free_port, wait_for
+from lab.rig.process import free_port, run, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
@@ -23,6 +25,7 @@ from ovs_metadata.store.zookeeper.client import SESSION_TIMEOUT
 def test_guests_are_served_through_an_outage(on_zookeeper: OnZooKeeper) -> None:
     hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
     on_zookeeper.zookeeper.kill()
+    _check_that_the_doctor_sees_the_rest(on_zookeeper)
     late = hypervisor.add_guest("late", record=False)
     ofport = hypervisor.ovs.ofport(late.tap)
     assert guest.identity() == guest.instance_id
@@ -35,6 +38,21 @@ def test_guests_are_served_through_an_outage(on_zookeeper: OnZooKeeper) -> None:
     hypervisor.store.delete(late.port_id)
     wait_for(lambda: not hypervisor.flows_of(ofport), "the late guest's flows to go", 15)
     assert guest.identity() == guest.instance_id
+
+
+def _check_that_the_doctor_sees_the_rest(on_zookeeper: OnZooKeeper) -> None:
+    """It warns of the store, and examines the other hops by what the agent knows."""
+    hypervisor = on_zookeeper.hypervisor
+    inside = ("ip", "netns", "exec", hypervisor.namespace)
+    program = os.fspath(Path(sys.executable).parent / "ovs-metadata")
+    arguments = ("--config", str(hypervisor.config), "doctor", "-f", "json")
+    shown = run(*inside, program, *arguments, on_zookeeper.guest.port_id, check=False, timeout=60)
+    document = json.loads(shown)
+    found = [(each["name"], each["severity"]) for each in document["findings"]]
+    assert found == [("store-unreachable", "warning")]
+    states = {each["hop"]: each["state"] for each in document["hops"]}
+    assert states.pop("store") == "warning"
+    assert set(states.values()) == {"right"}
 
 
 def test_guests_are_served_while_a_partition_outlasts_the_session(

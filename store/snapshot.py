@@ -132,14 +132,19 @@ class Snapshot:
     def _load(self) -> dict[str, CachedNode]:
         try:
             check_directory(self._file.parent, {0, os.geteuid()})
-            with self._file.open("rb") as file:
-                _check_ours(os.fstat(file.fileno()))
-                return parse_snapshot(file.read(MAX_SIZE + 1), self._store)
+            return read_snapshot(self._file, self._store)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             LOG.warning("ignoring snapshot %s: %s", self._file, error)
             return {}
+
+
+def read_snapshot(file: Path, store: str) -> dict[str, CachedNode]:
+    """The nodes in a file; raises OSError, and ValueError when it is not as we write it."""
+    with file.open("rb") as opened:
+        _check_ours(os.fstat(opened.fileno()))
+        return parse_snapshot(opened.read(MAX_SIZE + 1), store)
 
 
 def _check_ours(status: os.stat_result) -> None:

@@ -41,6 +41,7 @@ from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.store import layout, open_store
 from ovs_metadata.store.configuration import ENABLED, ConfigSource
+from ovs_metadata.store.errors import StoreUnavailable
 from ovs_metadata.store.interface import StoreError
 from ovs_metadata.store.store import Store
 
@@ -274,6 +275,19 @@ def test_hops_that_need_the_store(host: Host, monkeypatch: pytest.MonkeyPatch) -
     assert set(skipped(found)) == {
         *(HopName.PORT, HopName.FLOWS, HopName.REQUEST, HopName.NOVA),
     }
+
+
+def test_what_the_agent_keeps_of_the_store_is_examined_while_that_is_away(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "open_configured_store", failing(StoreUnavailable("no answer")))
+    assert skipped(host.diagnosis())
+    monkeypatch.setattr(evidence, "open_snapshot", lambda _file, _url: host.store)
+    found = host.diagnosis()
+    assert (names(found), skipped(found)) == (["store-unreachable"], {})
+    assert found.verdict == "warnings"
+    # Of a store that the operator names the agent keeps nothing.
+    assert skipped(host.diagnosis(store_url="zookeeper://elsewhere"))
 
 
 def test_a_store_that_fails_in_the_midst(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

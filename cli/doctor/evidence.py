@@ -1,11 +1,11 @@
 """What one run of the doctor reads, each thing once, when a hop first needs it. Blocking."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent, read_agent_at_rest
-from ovs_metadata.cli.doctor.configuration import is_enabled
+from ovs_metadata.cli.doctor.configuration import is_enabled, read_documents
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts, read_switch
 from ovs_metadata.cli.doctor.port import PortsFacts, read_ports
 from ovs_metadata.cli.doctor.report import CannotTell
@@ -15,7 +15,10 @@ from ovs_metadata.host.config import Config
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.snapshot_nodes import open_snapshot
 from ovs_metadata.store.store import Store
+
+NO_STORE = "the store cannot be asked"
 
 STORE_TIMEOUT = 5.0
 """Seconds the store may take to answer."""
@@ -44,8 +47,13 @@ class Evidence(contextlib.ExitStack):
 
     @property
     def opened_store(self) -> Store | None:
-        """The store, open; None if it cannot be read."""
+        """The store, open; None if it does not answer, or cannot be used."""
         return self._opened[0]
+
+    @cached_property
+    def readable_store(self) -> Store | None:
+        """The store, or what the agent keeps of it while it does not answer; None if neither is."""
+        return self.opened_store or self._kept
 
     @property
     def store(self) -> StoreFacts:
@@ -71,10 +79,24 @@ class Evidence(contextlib.ExitStack):
                 self.config, url=self.options.store_url, wait=STORE_TIMEOUT
             )
         except StoreError as error:
-            return None, failed(error, url)
+            facts = failed(error, url)
+            if self._kept is not None:
+                facts = replace(facts, documents=read_documents(self._kept, self.config.host))
+            return None, facts
         self.enter_context(contextlib.closing(store))
         facts = read_store(store, self.config.host, url)
         return (None if facts.problem else store), facts
+
+    @cached_property
+    def _kept(self) -> Store | None:
+        """What the agent has followed of the configured store, from its snapshot."""
+        directory = self.config.store.snapshot_dir
+        if directory is None or self.options.store_url is not None:
+            return None
+        try:
+            return open_snapshot(directory / "agent.snapshot", self.config.store_url)
+        except StoreError:
+            return None
 
     @cached_property
     def agent(self) -> AgentFacts:
@@ -98,9 +120,9 @@ class Evidence(contextlib.ExitStack):
         Raises:
             CannotTell: there is no bridge, or the store cannot be read.
         """
-        bridge, store = self.switch.bridge, self.opened_store
+        bridge, store = self.switch.bridge, self.readable_store
         if bridge is None or store is None:
-            raise CannotTell("there is no bridge" if bridge is None else self.store.problem)
+            raise CannotTell("there is no bridge" if bridge is None else NO_STORE)
         try:
             return read_ports(self.config, self.switch, store, self.options.selector, self.agent)
         except StoreError as error:

@@ -15,7 +15,7 @@ from ovs_metadata.cli.doctor import (
     store,
 )
 from ovs_metadata.cli.doctor.advice import Shell
-from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
+from ovs_metadata.cli.doctor.evidence import NO_STORE, DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.run import Hop, Need, run
 from ovs_metadata.host.config import OVN, Config, ConfigError
@@ -27,11 +27,6 @@ ENABLED = Need(
     HopName.CONFIGURATION, frozenset({configuration.DISABLED}), "the service is not enabled"
 )
 SWITCH = Need(HopName.OPEN_VSWITCH, frozenset(open_vswitch.FAULTS), "Open vSwitch cannot be asked")
-STORE = Need(
-    HopName.STORE,
-    frozenset({store.STORE_UNREACHABLE, store.STORE_UNUSABLE}),
-    "the store cannot be asked",
-)
 SOUTHBOUND = Need(
     HopName.SOUTHBOUND,
     frozenset({southbound.SOUTHBOUND_UNKNOWN, southbound.SOUTHBOUND_UNREACHABLE}),
@@ -46,6 +41,8 @@ METADATA_PORT = Need(
 
 def _nova(evidence: Evidence, _explained: bool) -> HopReport:
     deployment = evidence.store.documents.deployment
+    if evidence.readable_store is None:
+        raise CannotTell(NO_STORE)
     if deployment is None or deployment.settings is None:
         raise CannotTell("the deployment's configuration is unusable")
     admin = evidence.agent.admin
@@ -127,24 +124,24 @@ HOPS: Sequence[Hop[Evidence]] = (
         HopName.PORT,
         tuple(port.FAULTS),
         lambda seen, _: port.examine(seen.ports),
-        needs=(ENABLED, SWITCH, STORE, SOUTHBOUND),
+        needs=(ENABLED, SWITCH, SOUTHBOUND),
     ),
     Hop(
         HopName.FLOWS,
         tuple(flows.FAULTS),
         _flows,
-        needs=(ENABLED, SWITCH, STORE, SOUTHBOUND, METADATA_PORT),
+        needs=(ENABLED, SWITCH, SOUTHBOUND, METADATA_PORT),
     ),
     Hop(
         HopName.REQUEST,
         tuple(request.FAULTS),
         _request,
-        needs=(ENABLED, SWITCH, STORE, SOUTHBOUND),
+        needs=(ENABLED, SWITCH, SOUTHBOUND),
         # Not by the port's: a request is sent for one that is well.
         explained_by=tuple(name for name in HopName if name not in {HopName.PORT, HopName.REQUEST}),
         unexplained=(request.WRONG_INSTANCE,),
     ),
-    Hop(HopName.NOVA, tuple(nova.FAULTS), _nova, needs=(ENABLED, STORE)),
+    Hop(HopName.NOVA, tuple(nova.FAULTS), _nova, needs=(ENABLED,)),
 )
 
 FAULTS: tuple[Fault, ...] = tuple(fault for hop in HOPS for fault in hop.faults)
