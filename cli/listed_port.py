@@ -13,9 +13,11 @@ from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortSt
 from ovs_metadata.store.record import PortRecord
 
 COLUMNS = [
-    *("port", "instance", "fixed IPs", "ofport", "port address"),
-    *("requests", "last answer", "when"),
+    *("port", "fixed IPs", "ofport", "requests", "last answer"),
+    *("when", "instance", "port address"),
 ]
+"""In the order in which a narrow terminal leaves them out, the last one first."""
+
 LONG = ["project", "MAC", "network", "revision"]
 
 
@@ -46,9 +48,10 @@ class ListedPort:
         record = record_in(self.state)
         cells: list[str | Sequence[str]] = [
             self.port_id,
-            record.device_id if record else self._why_no_record,
-            record.fixed_ips if record else "",
-            *self._cells_here(),
+            record.fixed_ips if record else self._why_no_record,
+            *self._activity(),
+            record.device_id if record else "",
+            self._address,
         ]
         if not show_all:
             return cells
@@ -57,13 +60,13 @@ class ListedPort:
         revision = str(record.revision_number)
         return [*cells, record.project_id, record.mac_address, record.network_id, revision]
 
-    def _cells_here(self) -> list[str]:
+    def _activity(self) -> list[str]:
+        """Its ofport, requests, last answer and when that was."""
         here = self.here
         if here is None:
-            return [""] * 5
+            return [""] * 4
         return [
             self._where,
-            self._address,
             str(here["requests"]),
             f"pending: {here['reason']}" if here["reason"] else last_response(here),
             here["last_time"] or "",

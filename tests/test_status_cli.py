@@ -281,6 +281,18 @@ def test_port_list_joins_records_and_what_the_agent_knows(command: Command) -> N
     assert record(2).mac_address in wide
 
 
+def test_port_list_at_80_columns_has_what_an_operator_asks_first(command: Command) -> None:
+    command.store.put(record(2))
+    with agent(command.listen):
+        head, _, *rows = command("port", "list", "--max-width", "80").stdout.splitlines()
+    assert head.split("  ")[0] == "port"
+    for column in ("fixed IPs", "ofport", "requests", "last answer"):
+        assert column in head
+    (mine,) = (line for line in rows if line.startswith(record(2).port_id))
+    assert record(2).fixed_ips[0] in mine
+    assert "not shown: when, instance, port address" in rows[-1]
+
+
 def test_port_list_has_the_interfaces_that_are_refused(command: Command) -> None:
     why = "2 interfaces claim port 7"
     with agent(command.listen, refused={"tap-b": why, "tap-a": why}):
