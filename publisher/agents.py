@@ -74,9 +74,14 @@ def due(
         state_of(each)
         for each in announced
         if each.alive
-        and len(each.name) <= MAX_HOST
+        and _is_host(each.name)
         and not (each.name in heartbeats and heartbeats[each.name] > recent)
     ]
+
+
+def _is_host(name: str) -> bool:
+    """Whether every database of Neutron takes the name; one that is refused would end the turn."""
+    return len(name) <= MAX_HOST and name.isascii() and name.isprintable()
 
 
 class AgentReporter(Repeated):

@@ -70,8 +70,10 @@ def test_an_announcement_of_any_content_fits_neutrons_database(
         (announced("one", alive=False), None, False),
         (announced("one", alive=False), 11.0, False),
         (announced("o" * 256), None, False),
+        (announced("hyperviseur-é"), None, False),
+        (announced("one\0"), None, False),
     ],
-    ids=["new", "due", "just reported", "dead", "dead and known", "no host for Neutron"],
+    ids=["new", "due", "just reported", "dead", "dead and known", "long", "not ASCII", "control"],
 )
 def test_agents_that_are_alive_are_reported_unless_just_now(
     agent: Announced, age: float | None, *, reported: bool
