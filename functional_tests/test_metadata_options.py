@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor, serve_guest
@@ -308,19 +309,36 @@ def test_options_of_a_network_and_a_project_guard_their_ports_within_a_second(
             "tokens": "deployment",
             "endpoint": "deployment",
         }
-        of_port = ("port", "show", guest.port_id, "--format", "json")
-        program = str(Path(sys.executable).parent / "ovs-metadata")
-        page = run(program, "--config", str(cloud.config), *of_port)
         line = f"proxied = refuse, decided by network {record.network_id}, by its tag"
-        assert line in json.loads(page)["metadata options"]
+        assert line in _command(cloud, "port", "show", guest.port_id)["metadata options"]
+
+        tags = ("metadata:tokens=required", "metadata:hopp=1")
+        cloud.store.put_network(replace(network, tags=tags, revision_number=2))
+        wait_for(lambda: guest.curl(ASK)[0] == 401, "the network's next option")
+        findings = {
+            each["name"]: each["why"]
+            for each in _command(cloud, "doctor", guest.port_id)["findings"]
+        }
+        decided = f"decided by network {record.network_id}, by its tag"
+        assert findings["refused-by-option"] == f"refused by option tokens = required, {decided}"
+        assert findings["tag-without-effect"] == "metadata:hopp=1"
+
         # Of a shared network only ports of its own project count.
-        cloud.store.put_network(replace(network, project_id="another", revision_number=2))
-        _wait_for_flows(cloud, guest, 0)
+        cloud.store.put_network(replace(network, project_id="another", revision_number=3))
+        wait_for(lambda: guest.curl(ASK)[0] == 200, "the end of the network's options")
     finally:
         change(cloud.store, path, lambda _: {})
-        cloud.store.put_network(replace(network, tags=(), revision_number=3))
+        cloud.store.put_network(replace(network, tags=(), revision_number=4))
         wait_for(lambda: _shown(guest).get("hosts") == "any", "the defaults")
         _wait_for_flows(cloud, guest, 0)
+
+
+def _command(cloud: Hypervisor, *arguments: str) -> Any:
+    """What `ovs-metadata` prints on the host, as JSON."""
+    program = str(Path(sys.executable).parent / "ovs-metadata")
+    in_host = ("nsenter", f"--net=/run/netns/{cloud.namespace}")
+    command = (*in_host, program, "--config", str(cloud.config), *arguments, "--format", "json")
+    return json.loads(run(*command, check=False, timeout=60))
 
 
 Ask = Callable[..., tuple[int, str]]

@@ -244,8 +244,13 @@ class PortsFacts:
 
     @property
     def well(self) -> tuple[PortFacts, ...]:
-        """Those with which nothing is wrong."""
-        return tuple(port for port in self.chosen if not check_one(port))
+        """Those that can be tried out: nothing else is wrong with them than a mistyped tag."""
+        return tuple(
+            port
+            for port in self.chosen
+            # Without its effect, a tag leaves the port as it is.
+            if all(finding.fault is TAG_WITHOUT_EFFECT for finding in check_one(port))
+        )
 
     @property
     def to_try(self) -> tuple[ServedPort, ...]:
