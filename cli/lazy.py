@@ -64,4 +64,7 @@ class Program(LazyGroup):
         except click.ClickException as error:
             # Click declares it final, and prints it from the exception.
             error.message = printable(error.message, sys.stderr.encoding)  # type: ignore[misc]
+            help_instead = isinstance(error, click.exceptions.NoArgsIsHelpError)
+            if isinstance(error, click.UsageError) and not help_instead:
+                error.ctx = None  # or it would be printed below two lines about help
             raise

@@ -584,3 +584,19 @@ def test_the_last_request_of_the_instance_is_in_the_report() -> None:
     silent = port_facts(agent_view=AGENT_VIEW | {"requests": 0})
     assert "no request of the instance since the agent started" in port.last_request(silent)
     assert "is unknown" in port.last_request(port_facts(agent_view=None))
+
+
+def test_the_worst_comes_first_and_what_the_whole_host_has_before_what_a_port_has() -> None:
+    def at(hop: HopName, *found: Finding) -> HopReport:
+        return HopReport(hop, found)
+
+    of_port = Finding(port.LINK_DOWN, "device tap1 is down", "p1")
+    hops = (
+        at(HopName.CONFIGURATION, Finding(configuration.FILE_CHANGED, "workers")),
+        at(HopName.PORT, of_port, replace(of_port, lesser=True, subject="p2")),
+        at(HopName.FLOWS, of_port),
+        at(HopName.NOVA, Finding(nova.NOVA_UNREACHABLE, "refused", "http://nova")),
+    )
+    found = Diagnosis("host", "", hops).findings
+    assert names(found) == ["nova-unreachable", "link-down", "file-changed", "link-down"]
+    assert [each.subject for each in found] == ["http://nova", "p1", "", "p2"]

@@ -268,7 +268,9 @@ def examine(
     except (OSError, vswitchd.VswitchdError) as error:
         return HopReport(HopName.FLOWS, skipped=str(error))
     count = sum(len(group.flows) for group in facts.groups)
-    return HopReport(HopName.FLOWS, tuple(check(facts)), f"{count} are as they should be")
+    return HopReport(
+        HopName.FLOWS, tuple(check(facts)), f"{count_of(count, 'flow')} as they should be"
+    )
 
 
 def with_refusal(report: HopReport, refusal: str, limits: Sequence[TableLimit]) -> HopReport:

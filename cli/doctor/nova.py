@@ -36,6 +36,7 @@ from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopR
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.endpoint import Endpoint
 from ovs_metadata.proxy.nova.tls import tls_context
+from ovs_metadata.quantities import count_of
 from ovs_metadata.utc import utc
 
 FAULTS = Faults(HopName.NOVA)
@@ -477,7 +478,7 @@ def _of_endpoint(seen: EndpointFacts) -> Iterator[Finding]:
     else:
         yield from _of_statuses(seen)
     if seen.expires_in is not None and seen.expires_in < SOON:
-        why = f"it is valid for another {seen.expires_in / 3600:.0f} hours"
+        why = f"it is valid for another {count_of(round(seen.expires_in / 3600), 'hour')}"
         yield Finding(NOVA_CERTIFICATE_EXPIRES, why, seen.url)
 
 

@@ -399,7 +399,8 @@ def examine(facts: PortsFacts) -> HopReport:
     """Report on interfaces and records."""
     seen = ", ".join(map(_described, facts.chosen))
     if not facts.selector:
-        seen = f"{len(facts.well)} of {len(facts.chosen)} ports of instances are as they should be"
+        ports = count_of(len(facts.chosen), "instance port")
+        seen = f"{ports}, {len(facts.well)} as it should be"
     named = facts.chosen[:MAX_NAMED] if facts.selector else ()
     besides = tuple(map(last_request, named))
     return HopReport(HopName.PORT, tuple(check(facts)), seen, besides=besides)

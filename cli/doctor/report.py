@@ -42,6 +42,10 @@ class HopName(StrEnum):
     NOVA = "Nova"
 
 
+_OF_PORTS = frozenset({HopName.PORT, HopName.FLOWS, HopName.REQUEST})
+"""Hops whose faults are mostly of one port, and often follow from those of other hops."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that can be wrong: its name, where, how bad, what it is, and what to do."""
@@ -169,12 +173,12 @@ class Diagnosis:
 
     @property
     def findings(self) -> list[Finding]:
-        """All findings, in the order of hops, the worst first within each; each once."""
+        """All findings, each once: the worst first, of those the host's own before its ports'."""
         once: dict[tuple[str, str], Finding] = {}
         for hop in self.hops:
-            for each in sorted(hop.findings, key=lambda each: -each.severity):
+            for each in hop.findings:
                 once.setdefault((each.fault.name, each.subject or each.why), each)
-        return list(once.values())
+        return sorted(once.values(), key=lambda each: (-each.severity, each.fault.hop in _OF_PORTS))
 
     @property
     def exit_status(self) -> int:

@@ -21,6 +21,7 @@ from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import ServedPort
 from ovs_metadata.metadata_options import DEFAULT_OPTIONS, EffectiveOptions
 from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION, ProxyError
+from ovs_metadata.quantities import count_of
 from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 MAX_ASKED = 8
@@ -144,7 +145,7 @@ def examine(
             how = f"with status {status}" if status else "not at all"
             answered.setdefault(how, []).append(port.interface)
     if ports[MAX_ASKED:]:
-        unasked.append(f"not sent for {len(ports) - MAX_ASKED} more ports")
+        unasked.append(f"not sent for {count_of(len(ports) - MAX_ASKED, 'more port')}")
     asked = [f"sent in by {', '.join(by)}, answered {how}" for how, by in answered.items()]
     seen = "; ".join([*asked, *unasked])
     return HopReport(HopName.REQUEST, tuple(found), seen, skipped=seen if unasked else "")
