@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 from broken_worker_support import LOOK_AROUND
+from package_fixtures import package
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import OURS
 from lab.rig.machine import Machine
 from lab.rig.machine_hypervisor import START_OVSDB, hypervisor_commands
-from lab.rig.process import LabError, run, wait_for
+from lab.rig.process import LabError, wait_for
 from ovs_metadata.host.address import PORT_NETWORK_IPV4, PORT_NETWORK_IPV6
+
+__all__ = ["package"]
 
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = "ovs-metadata-agent.service"
@@ -47,13 +50,6 @@ RECORD = (
     *("--project", GUEST.project_id, "--mac", GUEST.mac, "--fixed-ip", GUEST.ip),
     *("--network", GUEST.network_id),
 )
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built package."""
-    into = tmp_path_factory.mktemp("package")
-    return Path(run(ROOT / "tools" / "build-deb", into, timeout=900).strip())
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What the packages of the agent hold, for those who build and inspect them."""
