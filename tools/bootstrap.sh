@@ -60,17 +60,19 @@ install_by_hash() {
             --require-hashes -r "$1"
 }
 
-# need_python: make .venv with this project, its dependencies and its development tools in it.
+# need_python [INTERPRETER [FILE]]: make $VENV with this project and what a file of constraints has: its
+# dependencies and development tools.
 need_python() {
-    local stamp=$VENV/.complete wanted
-    wanted=$(python3 -VV; cat "$ROOT/pyproject.toml" "$ROOT/setup.py" "$ROOT/constraints-dev.txt")
+    local interpreter=${1:-python3} file=$ROOT/${2:-constraints-dev.txt} stamp=$VENV/.complete wanted
+    wanted=$("$interpreter" -VV; cat "$ROOT/pyproject.toml" "$ROOT/setup.py" "$file")
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     say "Making the virtual environment"
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "needs Python 3.11 or later, this is $(python3 -V)"
+    "$interpreter" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "needs Python 3.11 or later, this is $("$interpreter" -V)"
     if ! {
-        { [ "$("$PYTHON" -VV 2>/dev/null)" = "$(python3 -VV)" ] || python3 -m venv --clear "$VENV"; } &&
-            install_by_hash "$ROOT/constraints-dev.txt" &&
+        { [ "$("$PYTHON" -VV 2>/dev/null)" = "$("$interpreter" -VV)" ] ||
+            "$interpreter" -m venv --clear "$VENV"; } &&
+            install_by_hash "$file" &&
             "$PYTHON" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
                 --editable "$ROOT" && "$PYTHON" -m pip check &&
             # By these entry points the real Neutron finds the plugin of this tree. Not every

@@ -1,6 +1,7 @@
 """Tests of what runs in Neutron's server, on each Python that Neutron's releases run on.
 
     python -m lab.neutron_pythons [ARG...]     # those that this machine has; ARGs are pytest's
+    python -m lab.neutron_pythons --find 3.12  # prints where that one is, or fails
 
 Each Python gets the libraries of one release of Neutron, once, in the cache, and a virtual
 environment below build/ that has them and the tree. The tests are those that import only
@@ -136,6 +137,10 @@ def _libraries(version: str, python: Path, release: Release) -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """Run them all; the exit status."""
+    if arguments[:1] == ["--find"]:
+        places = interpreters(arguments[1:2], os.environ)
+        print(*places.values())
+        return int(not places)
     found = interpreters(RELEASES, os.environ)
     for version in RELEASES.keys() - found.keys():
         tell(f"Python {version}: not on this machine, not tested")
