@@ -21,7 +21,7 @@ from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort, RefusedInter
 from ovs_metadata.cli.listing import Listing, listing_options, record_options
 from ovs_metadata.cli.port_status import record_in
 from ovs_metadata.host.config import OVN, Config
-from ovs_metadata.host.records import read_records
+from ovs_metadata.host.records import read_records, read_records_here
 from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound
 from ovs_metadata.store.record import MAX_DOCUMENT, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
@@ -165,7 +165,8 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
     with cli.open_store() as store:
         found: dict[str, PortState] = {}
         if _from_ovn(cli):
-            found = _states(cli, store, _plugged(cli.load_config()))
+            config = cli.load_config()
+            found = read_records_here(config, store, _plugged(config))
         elif not here:
             found = dict(store.records())
         found |= _states(cli, store, ports_here.keys() - found.keys())

@@ -97,6 +97,49 @@ def test_first_light_without_a_record_in_the_store(ovn: OvnRecords, guest: Guest
     assert hop["seen"] == f"{ovn.central.southbound}, as chassis {ovn.hypervisor.prefix}"
 
 
+def test_sub_ports_of_a_trunk_are_served_in_their_vlan(ovn: OvnRecords) -> None:
+    """The instance is a bridge, whose port of VLAN 42 is the guest of the sub-port."""
+    hypervisor, vsctl = ovn.hypervisor, ovn.hypervisor.ovs.vsctl
+    parent, guest = (
+        hypervisor.add_guest(name, plug=False, record=False) for name in ("parent", "vlan42")
+    )
+    ovn.central.add_port(parent)
+    host = ("ip", "-n", hypervisor.namespace, "link")
+    run(*host, "add", "vm-nic", "type", "veth", "peer", "vm-tap")
+    for device in ("vm-nic", "vm-tap"):
+        run(*host, "set", device, "up")
+    hypervisor.ovs.add_bridge("vm")
+    vsctl("add-port", "vm", "vm-nic", "--", "add-port", "vm", guest.tap, "tag=42")
+    try:
+        vsctl(
+            *("add-port", hypervisor.bridge, "vm-tap", "--", "set", "interface", "vm-tap"),
+            f"external_ids:iface-id={parent.port_id}",
+            f"external_ids:vm-uuid={parent.instance_id}",
+        )
+        ofport = hypervisor.ovs.ofport("vm-tap")
+        wait_for(lambda: hypervisor.flows_of(ofport), "the parent's flows")
+        assert guest.identity("--max-time", "1") is None
+
+        ovn.central.add_sub_port(guest, parent, 42)
+        for ipv6 in (False, True):
+            wait_for(
+                lambda ipv6=ipv6: (
+                    guest.identity("--max-time", "2", ipv6=ipv6)  # type: ignore[misc]
+                    == parent.instance_id
+                ),
+                "the sub-port to be served",
+            )
+        here = ovn.listed(guest)["here"]
+        assert (here["ofport"], here["vlan"]) == (ofport, 42)
+        assert ovn.doctor(guest.port_id)["verdict"] == "healthy"
+
+        ovn.central.nbctl("lsp-del", guest.port_id)
+        wait_for(lambda: guest.identity("--max-time", "1") is None, "the sub-port to be gone")
+    finally:
+        vsctl("--if-exists", "del-port", "vm-tap", "--", "del-br", "vm")
+        run(*host, "del", "vm-nic")
+
+
 def _entries(ovn: OvnRecords) -> dict[str, str]:
     """What Neutron reads of the agents of this chassis."""
     text = ovn.central.sbctl(

@@ -1,5 +1,6 @@
 """The record that a row of OVN's Port_Binding makes, whatever is written there."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.host.join import HostPorts, Interface, join_ports
-from ovs_metadata.host.southbound.binding import BINDINGS, KEYS, PortBinding, state_of
+from ovs_metadata.host.southbound.binding import (
+    BINDINGS,
+    KEYS,
+    PortBinding,
+    state_of,
+    sub_ports_of,
+)
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import PortRecord, SubPort
 
 PORT = "5f0b1cd8-6c5a-4a4c-9a77-3c1d2e4f5a6b"
 PARENT = "5f0b1cd8-6c5a-4a4c-9a77-3c1d2e4f5a6c"
@@ -78,11 +85,25 @@ def test_a_disabled_port_is_not_served() -> None:
     assert join_ports([Interface("tap", 5, PORT)], {PORT: state}) == HostPorts()
 
 
-def test_a_subport_names_its_parent() -> None:
-    state = state_of(
-        PORT, replace(with_ids(device_owner="trunk:subport", device_id=""), parent_port=PARENT)
-    )
+@pytest.mark.parametrize("owner", ["trunk:subport", "", None])
+def test_a_subport_names_its_parent(owner: str | None) -> None:
+    state = state_of(PORT, replace(with_ids(device_owner=owner, device_id=""), parent_port=PARENT))
     assert state == replace(RECORD, device_owner="trunk:subport", device_id=PARENT)
+
+
+def test_sub_ports_are_those_of_one_tag_each() -> None:
+    one, two = SubPort(42, PORT), SubPort(43, PARENT)
+    assert sub_ports_of([two, one]) == (one, two)
+    assert sub_ports_of([one, two, (42, PARENT)]) == (two,), "one is being replaced"
+    assert sub_ports_of([(4095, PORT), (44, "no-port")]) == ()
+    state = state_of(PORT, replace(BINDING, sub_ports=(one,)))
+    assert state == replace(RECORD, sub_ports=(one,))
+
+
+def test_a_snapshot_of_an_earlier_release_has_no_sub_ports() -> None:
+    document = json.loads(BINDING.to_json())
+    del document["sub_ports"]
+    assert PortBinding.from_json(json.dumps(document).encode()) == BINDING
 
 
 @pytest.mark.parametrize(
@@ -205,7 +226,10 @@ def test_a_snapshot_has_the_same_state(binding: PortBinding) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{}", b"[]", b"null", BINDING.to_json().replace(b'"this"', b'"both"')],
+    [
+        *(b"", b"{}", b"[]", b"null", BINDING.to_json().replace(b'"this"', b'"both"')),
+        BINDING.to_json().replace(b'"sub_ports": []', b'"sub_ports": [[42]]'),
+    ],
 )
 def test_a_snapshot_that_we_have_not_written_serves_no_port(data: bytes) -> None:
     state, _content = BINDINGS.state_of(PORT, data)

@@ -25,7 +25,7 @@ from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY
 from ovs_metadata.host.southbound.replica import PRESENCE_TABLES, TABLES
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import BoundElsewhere, PortState
-from ovs_metadata.store.record import PortRecord
+from ovs_metadata.store.record import PortRecord, SubPort
 from ovs_metadata.store.snapshot import Snapshot
 
 HERE, THERE = "hv1", "hv2"
@@ -54,14 +54,15 @@ class Southbound(PlayedOvsdb):
     def location(self) -> Location:
         return Location(self.remote, HERE)
 
-    def add_port(self, port_id: str, chassis: str = "") -> str:
+    def add_port(self, port_id: str, chassis: str = "", parent: str = "", tag: int = 0) -> str:
         return self.add(
             "Port_Binding",
             logical_port=port_id,
             external_ids=_ids("instance"),
             mac=["set", ["fa:16:3e:00:00:01 10.0.0.5"]],
             chassis=["uuid", chassis] if chassis else NOWHERE,
-            parent_port=["set", []],
+            parent_port=parent or ["set", []],
+            tag=tag or ["set", []],
         )
 
     def asked_for(self) -> list[Any]:
@@ -153,6 +154,29 @@ def test_a_port_is_disabled_by_the_flow_that_drops_its_packets(
     assert followed.last(PORT) == replace(RECORD, admin_state_up=False)
     database.remove("Logical_Flow", flow)
     database.add("Logical_Flow", match=f'inport == "{PORT}"', actions="next;")
+    assert followed.last(PORT) == RECORD
+
+
+def test_a_parent_names_the_sub_ports_that_name_it(
+    database: Southbound, followed: Followed
+) -> None:
+    here = database.add("Chassis", name=HERE)
+    database.add_port(PORT, here)
+    followed.follower.set_ports([PORT])
+    assert followed.last(PORT) == RECORD
+    row = database.add_port(OTHER, here, parent=PORT, tag=42)
+    assert followed.last(PORT) == replace(RECORD, sub_ports=(SubPort(42, OTHER),))
+    database.change("Port_Binding", row, tag=43)
+    assert followed.last(PORT) == replace(RECORD, sub_ports=(SubPort(43, OTHER),))
+    followed.follower.set_ports([PORT, OTHER])
+    sub_port = followed.last(OTHER)
+    assert isinstance(sub_port, PortRecord)
+    assert (sub_port.device_owner, sub_port.device_id) == ("trunk:subport", PORT)
+    database.change("Port_Binding", row, parent_port=["set", []])
+    assert followed.last(PORT) == RECORD
+    database.change("Port_Binding", row, parent_port=PORT)
+    assert followed.last(PORT) == replace(RECORD, sub_ports=(SubPort(43, OTHER),))
+    database.remove("Port_Binding", row)
     assert followed.last(PORT) == RECORD
 
 

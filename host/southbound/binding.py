@@ -6,12 +6,14 @@ which ovn-northd copies. A binding also has a document, by which a snapshot keep
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self
 
 from netaddr import EUI, AddrFormatError
 
+from ovs_metadata.host.address import VLAN_MAX
 from ovs_metadata.store import layout
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.node_type import NodeType
@@ -19,8 +21,10 @@ from ovs_metadata.store.record import (
     COMPUTE,
     MAX_DOCUMENT,
     MAX_FIXED_IPS,
+    MAX_SUB_PORTS,
     SUBPORT,
     PortRecord,
+    SubPort,
     is_port_id,
 )
 from ovs_metadata.untrusted import parse_json
@@ -46,6 +50,7 @@ class PortBinding:
 
     external_ids: those of `KEYS`, without `NEUTRON`. mac: the column, in order. disabled: whether
     OVN drops what comes from the port, which Logical_Flow shows and Port_Binding does not.
+    sub_ports: those whose parent it is, which their rows say.
     """
 
     external_ids: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +58,7 @@ class PortBinding:
     parent_port: str = ""
     chassis: Chassis = ""
     disabled: bool = False
+    sub_ports: tuple[SubPort, ...] = ()
 
     def to_json(self) -> bytes:
         """The document."""
@@ -60,24 +66,51 @@ class PortBinding:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read a document; raises ValueError if it is not as `to_json` writes it."""
-        match parse_json(data, MAX_DOCUMENT):
+        """Read a document; raises ValueError if it is not as `to_json` writes it.
+
+        Those of earlier releases have no sub-ports.
+        """
+        match {"sub_ports": [], **_object(data)}:
             case {
                 "external_ids": dict() as external_ids,
                 "mac": list() as mac,
                 "parent_port": str() as parent_port,
                 "chassis": ("" | "this" | "another") as chassis,
                 "disabled": bool() as disabled,
+                "sub_ports": list() as sub_ports,
             } if all(isinstance(each, str) for each in (*external_ids.values(), *mac)):
-                return cls(external_ids, tuple(mac), parent_port, chassis, disabled)
+                ports = tuple(_sub_port(each) for each in sub_ports)
+                return cls(external_ids, tuple(mac), parent_port, chassis, disabled, ports)
         raise ValueError("it is not the document of a port binding")
+
+
+def _object(data: bytes) -> dict[str, object]:
+    found = parse_json(data, MAX_DOCUMENT)
+    return found if isinstance(found, dict) else {}
+
+
+def _sub_port(value: object) -> SubPort:
+    match value:
+        case [int() as vlan, str() as port_id]:
+            return SubPort(vlan, port_id)
+    raise ValueError("it is not the document of a port binding")
+
+
+def sub_ports_of(children: Iterable[tuple[int, str]]) -> tuple[SubPort, ...]:
+    """The sub-ports of a port, of the tags and names of the rows that name it as their parent.
+
+    Two rows have one tag while Neutron replaces a sub-port, and until it is done neither counts.
+    """
+    found = [SubPort(*each) for each in children if each[0] <= VLAN_MAX and is_port_id(each[1])]
+    times = Counter(each.vlan for each in found)
+    return tuple(sorted(each for each in found if times[each.vlan] == 1)[:MAX_SUB_PORTS])
 
 
 def state_of(port_id: str, binding: PortBinding | None) -> PortState:
     """What is known of a port; None for one that has no binding, and for one of no instance's."""
     if binding is None:
         return None
-    owner = binding.external_ids.get("device_owner")
+    owner = _owner(binding)
     try:
         record = _record(port_id, binding)
     except (MalformedRecord, ValueError) as error:
@@ -88,13 +121,18 @@ def state_of(port_id: str, binding: PortBinding | None) -> PortState:
     return BoundElsewhere(record) if binding.chassis == "another" else record
 
 
+def _owner(binding: PortBinding) -> str | None:
+    """Not every release of Neutron writes the owner again when a port becomes a sub-port."""
+    return SUBPORT if binding.parent_port else binding.external_ids.get("device_owner")
+
+
 def _record(port_id: str, binding: PortBinding) -> PortRecord:
     def value(key: str) -> str:
         if key not in binding.external_ids:
             raise ValueError(f"Port_Binding has no external_ids:{NEUTRON}{key}")
         return binding.external_ids[key]
 
-    owner = value("device_owner")
+    owner = _owner(binding) or value("device_owner")
     revision = binding.external_ids.get("revision_number", "0")
     if not _REVISION.fullmatch(revision):
         raise ValueError(f"external_ids:{NEUTRON}revision_number is no number: {revision[:40]!a}")
@@ -109,6 +147,7 @@ def _record(port_id: str, binding: PortBinding) -> PortRecord:
         network_id=value("network_name").removeprefix(NETWORK),
         revision_number=int(revision),
         admin_state_up=not binding.disabled,
+        sub_ports=binding.sub_ports,
     )
 
 

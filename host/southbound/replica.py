@@ -17,9 +17,10 @@ from uuid import UUID
 
 from ovs_metadata.host.confirming_idl import ConfirmingIdl
 from ovs_metadata.host.python_ovs import SchemaHelper, Stream, jsonrpc
-from ovs_metadata.host.southbound.binding import KEYS, NEUTRON, PortBinding
+from ovs_metadata.host.southbound.binding import KEYS, NEUTRON, PortBinding, sub_ports_of
 from ovs_metadata.host.southbound.location import Location
 from ovs_metadata.host.southbound.presence import ChassisPresence
+from ovs_metadata.store.record import SubPort
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
@@ -34,6 +35,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
         # Not as references, so that the UUID of a chassis that is not followed is there as well.
         "chassis": {"type": {"key": "uuid", "min": 0, "max": 1}},
         "parent_port": {"type": {"key": "string", "min": 0, "max": 1}},
+        "tag": {"type": {"key": "integer", "min": 0, "max": 1}},
     },
     "Logical_Flow": {"match": _TEXT, "actions": _TEXT},
 }
@@ -156,8 +158,17 @@ class SouthboundReplica(ConfirmingIdl):
         rows = {row.logical_port: row for row in self.tables["Port_Binding"].rows.values()}
         ours = self.chassis
         dropped = {row.match for row in self.tables["Logical_Flow"].rows.values()}
+        children: dict[str, list[tuple[int, str]]] = {}
+        for row in rows.values():
+            for parent, tag in zip(row.parent_port, row.tag, strict=False):
+                children.setdefault(parent, []).append((tag, row.logical_port))
         return {
-            port_id: _binding(row, ours, disabled=_OF_PORT.format(port_id) in dropped)
+            port_id: _binding(
+                row,
+                ours,
+                disabled=_OF_PORT.format(port_id) in dropped,
+                sub_ports=sub_ports_of(children.get(port_id, ())),
+            )
             if (row := rows.get(port_id))
             else None
             for port_id in port_ids
@@ -172,10 +183,12 @@ class SouthboundReplica(ConfirmingIdl):
             case "SB_Global" | "Chassis_Private":
                 pass
             case "Port_Binding":
-                self._touched.add(row.logical_port)
+                # What a parent's binding is depends on the rows that name it, or did.
+                before = getattr(updates, "parent_port", [])
+                self._touched |= {row.logical_port, *row.parent_port, *before}
             case "Logical_Flow":
-                before, _, after = _OF_PORT.partition("{}")
-                self._touched.add(row.match.removeprefix(before).removesuffix(after))
+                prefix, _, suffix = _OF_PORT.partition("{}")
+                self._touched.add(row.match.removeprefix(prefix).removesuffix(suffix))
             case _:
                 self._touched = None
 
@@ -228,7 +241,9 @@ class _Write:
         self._on_answer(None)
 
 
-def _binding(row: Any, chassis: UUID | None, *, disabled: bool) -> PortBinding:
+def _binding(
+    row: Any, chassis: UUID | None, *, disabled: bool, sub_ports: tuple[SubPort, ...]
+) -> PortBinding:
     external_ids = row.external_ids
     return PortBinding(
         {key: external_ids[NEUTRON + key] for key in KEYS if NEUTRON + key in external_ids},
@@ -236,4 +251,5 @@ def _binding(row: Any, chassis: UUID | None, *, disabled: bool) -> PortBinding:
         row.parent_port[0] if row.parent_port else "",
         "" if not row.chassis else "this" if row.chassis[0] == chassis else "another",
         disabled,
+        sub_ports,
     )

@@ -111,6 +111,22 @@ class OvnCentral(Running):
             },
         )
 
+    def add_sub_port(self, guest: Guest, parent: Guest, vlan: int) -> None:
+        """Add a guest's port as a sub-port of a trunk, as Neutron's driver does."""
+        self._add_port(
+            guest.network_id,
+            guest.port_id,
+            f"{guest.mac} {guest.ip}",
+            *(parent.port_id, str(vlan)),
+            **{
+                "neutron:cidrs": guest.address,
+                "neutron:device_id": "",
+                "neutron:device_owner": "trunk:subport",
+                "neutron:project_id": guest.project_id,
+                "neutron:revision_number": "1",
+            },
+        )
+
     def add_records(self, records: Sequence[PortRecord]) -> None:
         """Add ports of records to one logical switch, many in a transaction."""
         self.nbctl("--may-exist", "ls-add", "crowd")
@@ -133,11 +149,13 @@ class OvnCentral(Running):
         self._add_port(guest.network_id, port_id, f"{mac} {ip}", **ids)
         self.nbctl("lsp-set-type", port_id, "localport", "--", "lsp-set-port-security", port_id)
 
-    def _add_port(self, network: str, port: str, addresses: str, **external_ids: str) -> None:
+    def _add_port(
+        self, network: str, port: str, addresses: str, *parent_and_tag: str, **external_ids: str
+    ) -> None:
         switch = f"neutron-{network}"
         ids = {"neutron:network_name": switch, **external_ids}
         self.nbctl(
-            *("--may-exist", "ls-add", switch, "--", "lsp-add", switch, port),
+            *("--may-exist", "ls-add", switch, "--", "lsp-add", switch, port, *parent_and_tag),
             *("--", "lsp-set-addresses", port, addresses),
             *("--", "lsp-set-port-security", port, addresses),
             *("--", "set", "logical_switch_port", port),
