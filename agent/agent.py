@@ -146,7 +146,7 @@ class Agent:
             if place is None:
                 continue
             try:
-                listener.listen(place)
+                listener.listen(place, self._config.admin)
             except (OSError, ValueError) as error:
                 LOG.error("the admin listener cannot listen at %s: %s", place, error)
 

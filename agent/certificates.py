@@ -33,6 +33,7 @@ def of_files(config: Config, deployment: Deployment | None) -> Iterator[Certific
     for use, path in (
         ("zookeeper_client", config.store.tls_cert_file),
         ("ovn_client", config.ovn.cert_file),
+        ("admin", config.admin.tls_cert_file),
     ):
         if path:
             yield from _of_text(use, str(path), _read(path))

@@ -23,6 +23,10 @@ _COMMANDS = {
         "Show which hop between this host's instances and Nova is broken, and why.",
     ),
     "flows": ("flows:flows", "Show our flows in the switch, by port, with what each one does."),
+    "hash-password": (
+        "hash_password:hash_password",
+        "Make the line of a user for the file [admin] users_file.",
+    ),
     "migrate": (
         "migrate.command:migrate",
         "Move from Neutron's metadata agent to this one, host by host, and back.",

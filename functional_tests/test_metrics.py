@@ -13,6 +13,7 @@ from lab.rig.guest import Guest
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import run, wait_for
 from ovs_metadata.host.address import PROXY_PORT
+from ovs_metadata.passwords import hashed
 
 ADMIN = "127.0.0.1:9775"
 
@@ -207,6 +208,42 @@ def test_the_admin_listener_can_be_a_unix_socket_or_nothing(lab_hypervisor: Fact
     hypervisor.start_agent()
     assert not path.exists()
     assert ask(hypervisor, "/healthz/live")[0] == 0
+
+
+def test_another_machine_needs_tls_and_a_password_and_guests_reach_nothing(
+    lab_hypervisor: Factory,
+) -> None:
+    hypervisor = lab_hypervisor()
+    hypervisor.start()
+    files = {name: hypervisor.root / name for name in ("server.crt", "server.key", "users")}
+    run(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=cn-1"),
+        *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(files["server.key"])),
+        *("-out", str(files["server.crt"])),
+    )
+    files["users"].touch(0o600)
+    files["users"].write_text(f"prometheus:{hashed('secret', bytes(16))}\n")
+    hypervisor.configure(
+        admin={
+            "listen": "0.0.0.0:9775",
+            "tls_cert_file": str(files["server.crt"]),
+            "tls_key_file": str(files["server.key"]),
+            "users_file": str(files["users"]),
+        }
+    )
+    hypervisor.start_agent()
+    guest = hypervisor.add_guest("guest")
+    url = f"https://{ADMIN}/metrics"
+    curl = ("curl", "--silent", "--max-time", "5", "--cacert", str(files["server.crt"]))
+    inside = ("ip", "netns", "exec", hypervisor.namespace)
+    code = ("--output", "/dev/null", "--write-out", "%{http_code}")
+    assert run(*inside, *curl, *code, url) == "401"
+    assert run(*inside, *curl, *code, "--user", "prometheus:wrong", url) == "401"
+    assert "ovs_metadata_ready" in run(*inside, *curl, "--user", "prometheus:secret", url)
+    assert run(*inside, *curl, url.replace("https", "http"), check=False) == ""
+    for scheme in ("https", "http"):
+        through = f"{scheme}://169.254.169.254:9775/metrics"
+        assert run(*("ip", "netns", "exec", guest.name), *curl, "-k", through, check=False) == ""
 
 
 def test_each_request_is_a_line_of_the_log(two_workers: tuple[Hypervisor, Guest]) -> None:

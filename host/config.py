@@ -146,8 +146,29 @@ _OPTIONS: dict[str, list[Any]] = {
         cfg.StrOpt(
             "listen",
             default="127.0.0.1:9775",
-            help="Where metrics, health and ports are shown, to this host alone, besides "
-            "admin.sock in state_dir: a loopback ADDRESS:PORT, or unix:PATH; empty for nowhere.",
+            help="Where metrics, health and ports are shown besides admin.sock in state_dir: "
+            "ADDRESS:PORT, or unix:PATH; empty for nowhere. An address that is not loopback needs "
+            "TLS, and users or client certificates.",
+        ),
+        cfg.StrOpt(
+            "tls_cert_file",
+            default="",
+            help="Certificate of that ADDRESS:PORT, with its chain. Empty: no TLS.",
+        ),
+        cfg.StrOpt(
+            "tls_key_file", default="", help="Private key of that certificate, without passphrase."
+        ),
+        cfg.StrOpt(
+            "client_ca_file",
+            default="",
+            help="CA certificates, one of which must have signed a client's certificate. Empty: "
+            "clients need none.",
+        ),
+        cfg.StrOpt(
+            "users_file",
+            default="",
+            help="File with a line of ovs-metadata hash-password for each user, readable by its "
+            "owner alone. Clients authenticate by HTTP's Basic scheme. Empty: they do not.",
         ),
     ],
     "flows": [
@@ -230,6 +251,30 @@ class StoreOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminOptions:
+    """How the admin listener's TCP port is guarded; None where nothing is configured."""
+
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    client_ca_file: Path | None = None
+    users_file: Path | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why the options do not go together; empty if they do."""
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            return "tls_cert_file and tls_key_file need each other"
+        if (self.client_ca_file or self.users_file) and not self.tls_cert_file:
+            return "client_ca_file and users_file need tls_cert_file and tls_key_file"
+        return ""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there is TLS, and clients authenticate."""
+        return bool(self.tls_cert_file and (self.client_ca_file or self.users_file))
+
+
+@dataclass(frozen=True, slots=True)
 class OvnOptions:
     """How OVN's southbound database is reached; None where OVSDB says it."""
 
@@ -261,6 +306,7 @@ class Config:
     path: Path | None = None
     records: str = "store"
     ovn: OvnOptions = OvnOptions()
+    admin: AdminOptions = AdminOptions()
 
     @property
     def admin_socket(self) -> Path:
@@ -396,7 +442,8 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
             priority=conf.flows.flow_priority,
         ),
         audit_interval=conf.flows.audit_interval,
-        admin_listen=_admin_listen(conf.admin.listen),
+        admin_listen=_admin_listen(conf.admin.listen, _admin(conf)),
+        admin=_admin(conf),
         path=path,
         records=conf.store.records,
         ovn=OvnOptions(
@@ -436,9 +483,21 @@ def _host(name: str) -> str:
     return name
 
 
-def _admin_listen(text: str) -> Listen | None:
+def _admin(conf: Any) -> AdminOptions:
+    options = AdminOptions(
+        _path(conf.admin.tls_cert_file),
+        _path(conf.admin.tls_key_file),
+        _path(conf.admin.client_ca_file),
+        _path(conf.admin.users_file),
+    )
+    if options.problem:
+        raise _invalid("admin", "tls_cert_file", options.problem)
+    return options
+
+
+def _admin_listen(text: str, options: AdminOptions) -> Listen | None:
     try:
-        return parse_listen(text)
+        return parse_listen(text, guarded=options.guarded)
     except ValueError as error:
         raise _invalid("admin", "listen", str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Where the agent's admin listener may listen: places no guest can reach. Values, no I/O."""
+"""Where the agent's admin listener may listen. Values, no I/O."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 _WANTED = (
-    "must be a loopback address and a port, such as 127.0.0.1:9775 or [::1]:9775, or "
-    "unix:/PATH, or empty for no listener"
+    "must be an address and a port, such as 127.0.0.1:9775 or [::1]:9775, or unix:/PATH, or empty "
+    "for no listener"
 )
 
 _MAX_PATH = 107
@@ -15,8 +15,8 @@ _MAX_PATH = 107
 
 
 @dataclass(frozen=True, slots=True)
-class LoopbackAddress:
-    """A TCP port of the host itself."""
+class ListenAddress:
+    """A TCP port, of the host itself unless the listener is guarded."""
 
     host: str
     port: int
@@ -37,14 +37,15 @@ class UnixSocket:
         return f"unix:{self.path}"
 
 
-Listen: TypeAlias = LoopbackAddress | UnixSocket
+Listen: TypeAlias = ListenAddress | UnixSocket
 
 
-def parse_listen(text: str) -> Listen | None:
-    """Read where to listen; None for an empty text.
+def parse_listen(text: str, *, guarded: bool = False) -> Listen | None:
+    """Read where to listen; None for an empty text. `guarded`: with TLS and authentication.
 
     Raises:
-        ValueError: it is no place to listen, or one that others than this host could reach.
+        ValueError: it is no place to listen, or one that others than this host could reach, and
+            not guarded.
     """
     text = text.strip()
     if not text:
@@ -66,6 +67,9 @@ def parse_listen(text: str) -> Listen | None:
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
     if not colon or "%" in host or bracketed != (address.version == 6) or not 1 <= number <= 65535:
         raise ValueError(f"{text!r} {_WANTED}")
-    if not address.is_loopback:
-        raise ValueError(f"{text!r} {_WANTED}: others than this host could reach {address}")
-    return LoopbackAddress(str(address), number)
+    if not address.is_loopback and not guarded:
+        raise ValueError(
+            f"others than this host could reach {address}: set tls_cert_file and tls_key_file, and "
+            "users_file or client_ca_file, or listen at a loopback address"
+        )
+    return ListenAddress(str(address), number)

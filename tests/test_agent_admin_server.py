@@ -20,7 +20,7 @@ from ovs_metadata.agent.admin import limited_listener
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.health import AgentView
-from ovs_metadata.host.listen import Listen, LoopbackAddress, UnixSocket
+from ovs_metadata.host.listen import Listen, ListenAddress, UnixSocket
 
 SECRET = "signature-5"
 """The signature of the identity that the tests serve."""
@@ -39,7 +39,7 @@ async def listening(listen: Listen, problems: Sequence[str] = ()) -> AsyncIterat
         await listener.close()
 
 
-async def ask(address: LoopbackAddress, path: str, **options: Any) -> HTTPResponse:
+async def ask(address: ListenAddress, path: str, **options: Any) -> HTTPResponse:
     client = AsyncHTTPClient(force_instance=True)
     try:
         return await client.fetch(f"http://{address}{path}", raise_error=False, **options)
@@ -48,11 +48,11 @@ async def ask(address: LoopbackAddress, path: str, **options: Any) -> HTTPRespon
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
-def address(request: pytest.FixtureRequest) -> LoopbackAddress:
-    return LoopbackAddress(request.param, free_port())
+def address(request: pytest.FixtureRequest) -> ListenAddress:
+    return ListenAddress(request.param, free_port())
 
 
-def test_metrics_are_in_the_form_that_is_asked_for(address: LoopbackAddress) -> None:
+def test_metrics_are_in_the_form_that_is_asked_for(address: ListenAddress) -> None:
     @on_loop
     async def check() -> None:
         async with listening(address):
@@ -70,7 +70,7 @@ def test_metrics_are_in_the_form_that_is_asked_for(address: LoopbackAddress) -> 
     check()
 
 
-def test_ready_is_not_alive(address: LoopbackAddress) -> None:
+def test_ready_is_not_alive(address: ListenAddress) -> None:
     @on_loop
     async def check() -> None:
         async with listening(address):
@@ -92,7 +92,7 @@ def test_ready_is_not_alive(address: LoopbackAddress) -> None:
 
 
 def test_answers_hold_no_secret_and_no_request_changes_anything(
-    address: LoopbackAddress,
+    address: ListenAddress,
 ) -> None:
     @on_loop
     async def check() -> None:
@@ -123,7 +123,7 @@ def test_answers_hold_no_secret_and_no_request_changes_anything(
     ],
 )
 def test_a_name_that_is_not_of_this_host_is_refused(host: str, status: int) -> None:
-    address = LoopbackAddress("127.0.0.1", free_port())
+    address = ListenAddress("127.0.0.1", free_port())
 
     @on_loop
     async def check() -> None:
@@ -135,7 +135,7 @@ def test_a_name_that_is_not_of_this_host_is_refused(host: str, status: int) -> N
     check()
 
 
-def test_held_connections_do_not_block_other_clients(address: LoopbackAddress) -> None:
+def test_held_connections_do_not_block_other_clients(address: ListenAddress) -> None:
     held: list[socket.socket] = []
 
     @on_loop
@@ -155,7 +155,7 @@ def test_held_connections_do_not_block_other_clients(address: LoopbackAddress) -
 
 
 def test_one_address_has_a_few_connections() -> None:
-    address = LoopbackAddress("127.0.0.1", free_port())
+    address = ListenAddress("127.0.0.1", free_port())
 
     def connection(source: str) -> socket.socket:
         made = socket.create_connection((address.host, address.port), source_address=(source, 0))
@@ -190,7 +190,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz/live HT"])
 def test_a_connection_that_lasts_too_long_is_closed(
-    monkeypatch: pytest.MonkeyPatch, address: LoopbackAddress, sent: bytes
+    monkeypatch: pytest.MonkeyPatch, address: ListenAddress, sent: bytes
 ) -> None:
     monkeypatch.setattr(limited_listener, "MAX_SECONDS", 0.05)
 
@@ -252,7 +252,7 @@ def test_running_out_of_descriptors_is_logged_once_and_waited_out(
 def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limited_listener, "AT_ONCE", 2)
     monkeypatch.setattr(limited_listener, "PER_SECOND", 1e-6)
-    address = LoopbackAddress("127.0.0.1", free_port())
+    address = ListenAddress("127.0.0.1", free_port())
 
     @on_loop
     async def check() -> None:
@@ -265,7 +265,7 @@ def test_too_many_connections_in_a_short_time_wait(monkeypatch: pytest.MonkeyPat
     check()
 
 
-def test_after_close_no_socket_listens(address: LoopbackAddress) -> None:
+def test_after_close_no_socket_listens(address: ListenAddress) -> None:
     @on_loop
     async def check() -> None:
         async with listening(address):
@@ -277,7 +277,7 @@ def test_after_close_no_socket_listens(address: LoopbackAddress) -> None:
     check()
 
 
-def test_a_place_that_is_taken_is_an_error(address: LoopbackAddress) -> None:
+def test_a_place_that_is_taken_is_an_error(address: ListenAddress) -> None:
     @on_loop
     async def check() -> None:
         async with listening(address):

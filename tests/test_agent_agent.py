@@ -23,7 +23,7 @@ from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.presence import Status
 from ovs_metadata.agent.systemd import Systemd
-from ovs_metadata.host.config import Config, FlowOptions, StoreOptions
+from ovs_metadata.host.config import AdminOptions, Config, FlowOptions, StoreOptions
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.proxy.control.settings import Settings
@@ -207,7 +207,7 @@ class PlayedListener(ClosingSoon):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts, "admin listener")
 
-    def listen(self, place: Listen | None) -> None:
+    def listen(self, place: Listen | None, _options: AdminOptions) -> None:
         if place in self._parts.cannot_listen:
             raise OSError("Address already in use")
         self._parts.listening.append(place)

@@ -27,7 +27,7 @@ from ovs_metadata.cli.doctor.port import TapDevice
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.doctor.store import read_store
 from ovs_metadata.host.config import Config, load
-from ovs_metadata.host.listen import LoopbackAddress
+from ovs_metadata.host.listen import ListenAddress
 from ovs_metadata.host.lock import take_lock
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store import layout, open_store
@@ -162,7 +162,7 @@ def test_another_server_at_the_tcp_port_is_not_asked(config: Config) -> None:
         socket.create_server(("127.0.0.1", 0)) as poser,
     ):
         poser.setblocking(False)
-        asked = replace(config, admin_listen=LoopbackAddress(*poser.getsockname()))
+        asked = replace(config, admin_listen=ListenAddress(*poser.getsockname()))
         admin = read_agent(asked).admin
         with pytest.raises(BlockingIOError):
             poser.accept()

@@ -7,7 +7,7 @@ import pytest
 
 from ovs_metadata.host import config
 from ovs_metadata.host.config import Config, ConfigError, FlowOptions, StoreOptions
-from ovs_metadata.host.listen import LoopbackAddress, UnixSocket
+from ovs_metadata.host.listen import ListenAddress, UnixSocket
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_an_empty_file_gives_the_defaults(path: Path) -> None:
         controller="os-ken",
         flows=FlowOptions(table_base=200, priority=20000),
         audit_interval=30,
-        admin_listen=LoopbackAddress("127.0.0.1", 9775),
+        admin_listen=ListenAddress("127.0.0.1", 9775),
         path=path,
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ovs_metadata.host.listen import LoopbackAddress, UnixSocket, parse_listen
+from ovs_metadata.host.listen import ListenAddress, UnixSocket, parse_listen
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from ovs_metadata.host.listen import LoopbackAddress, UnixSocket, parse_listen
     ],
 )
 def test_a_loopback_address(text: str, host: str, port: int) -> None:
-    assert parse_listen(text) == LoopbackAddress(host, port)
+    assert parse_listen(text) == ListenAddress(host, port)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:9775", "[::1]:9775", "unix:/run/ovs-metadata/admin"])
@@ -38,8 +38,10 @@ def test_nowhere(text: str) -> None:
     "text", ["0.0.0.0:9775", "[::]:9775", "169.254.169.254:80", "10.0.0.1:80", "[fe80::1]:80"]
 )
 def test_what_others_could_reach_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="others than this host could reach"):
+    with pytest.raises(ValueError, match=r"others than this host could reach .* set tls_cert_file"):
         parse_listen(text)
+    place = parse_listen(text, guarded=True)
+    assert str(place) == text
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ On the event loop.
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
 from ovs_metadata.agent.allowance import Allowance
 from ovs_metadata.problem_log import ProblemLog
@@ -50,13 +51,27 @@ class _WatchedStream(IOStream):
         self.forget()
 
 
+class _WatchedTlsStream(_WatchedStream, SSLIOStream):
+    """The same over TLS."""
+
+
 class LimitedListener:
     """Accepts the connections of one listening socket, from `open` to `close`."""
 
     def __init__(
-        self, listener: socket.socket, on_connection: Callable[[IOStream, Any], object]
+        self,
+        listener: socket.socket,
+        on_connection: Callable[[IOStream, Any], object],
+        context: Callable[[], ssl.SSLContext | None] = lambda: None,
     ) -> None:
-        """Make it; `let_in` serves a connection, given the stream and the peer's address."""
+        """Make it.
+
+        Args:
+            listener: the listening socket.
+            on_connection: serves a connection, given the stream and the peer's address.
+            context: returns the TLS of the next connection; None without TLS.
+        """
+        self._context = context
         self._listener = listener
         self._let_in = on_connection
         self._loop = asyncio.get_running_loop()
@@ -96,11 +111,23 @@ class LimitedListener:
         self._problem.found()
         peer = address[0] if isinstance(address, tuple) else ""
         self._make_room(peer)
-        stream = _WatchedStream(connection)
+        try:
+            stream = self._stream(connection)
+        except OSError:  # the peer has gone already
+            connection.close()
+            return
         timer = self._loop.call_later(MAX_SECONDS, stream.close)
         self._streams[stream] = (peer, timer)
         stream.forget = lambda: self._forget(stream)
         self._let_in(stream, address)
+
+    def _stream(self, connection: socket.socket) -> _WatchedStream:
+        context = self._context()
+        if context is None:
+            return _WatchedStream(connection)
+        connection.setblocking(False)
+        wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return _WatchedTlsStream(wrapped, ssl_options=context)
 
     def _make_room(self, peer: str) -> None:
         """Close the oldest connections, of this peer or of all, if there are too many."""

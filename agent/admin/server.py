@@ -1,7 +1,8 @@
 """The admin listener: metrics, health and ports over HTTP, for this host's own eyes.
 
 It listens in the host's network namespace, on a UNIX socket for our commands and on loopback for
-others, so that no guest can reach it: theirs end in a namespace of its own. Nothing can be changed
+others, so that no guest can reach it: theirs end in a namespace of its own. At another address it
+needs TLS, and users or client certificates. Nothing can be changed
 through it, and it tells no secret and no signature. It runs on the agent's event loop, from the
 first `listen` to `close`.
 
@@ -30,11 +31,13 @@ from tornado.web import Application, RequestHandler
 
 from ovs_metadata import __version__
 from ovs_metadata.agent.admin import page
+from ovs_metadata.agent.admin.access import Access, Admission
 from ovs_metadata.agent.admin.limited_listener import LimitedListener
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import HostStatus, health_document
 from ovs_metadata.agent.health import AgentView
+from ovs_metadata.host.config import AdminOptions
 from ovs_metadata.host.listen import Listen, UnixSocket
 
 LOG = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ class AdminListener:
         self._status = HostStatus(statistics, view)
         registry = make_registry(statistics, self._status.view)
         status = {"status": self._status}
-        application = Application(
+        self._application = Application(
             [
                 ("/metrics", _Metrics, {"registry": registry}),
                 ("/healthz", _Health, status),
@@ -75,29 +78,37 @@ class AdminListener:
         self._limited: list[LimitedListener] = []
         self._paths: list[Path] = []
         self._server = HTTPServer(
-            application,
+            self._application,
             max_header_size=_MAX_REQUEST,
             max_body_size=_MAX_REQUEST,
             no_keep_alive=True,  # so that as many requests come as connections are let in
             idle_connection_timeout=_IDLE_TIMEOUT,
         )
 
-    def listen(self, place: Listen) -> None:
-        """Listen at this place, too.
+    def listen(self, place: Listen, options: AdminOptions | None = None) -> None:
+        """Listen at this place, too. `options`: how its TCP port is guarded.
 
         Raises:
             OSError: it cannot, the port being taken for example.
-            ValueError: something else than a socket is there.
+            ValueError: something else than a socket is there, or a file cannot be used.
         """
+        context = None
         if isinstance(place, UnixSocket):
             listeners = [bind_unix_socket(str(place.path), mode=_SOCKET_MODE)]
             self._paths.append(place.path)
         else:
+            if options and options.tls_cert_file:
+                self._access = self._application.settings["access"] = Access(options)
+                context = self._access.context
+                # A line for each connection that does not speak TLS would be noise.
+                logging.getLogger("tornado.general").setLevel(logging.ERROR)
             listeners = bind_sockets(place.port, place.host)
         if not self._limited:
             self._status.start()
         for each in listeners:
-            self._limited.append(LimitedListener(each, self._server.handle_stream))
+            self._limited.append(
+                LimitedListener(each, self._server.handle_stream, context or (lambda: None))
+            )
             self._limited[-1].open()
         LOG.info("the admin listener listens at %s", place)
 
@@ -127,10 +138,26 @@ def is_own_name(host: str, name: str) -> bool:
 
 
 class _AdminHandler(RequestHandler):
-    def prepare(self) -> None:
-        if not is_own_name(self.request.host, self.settings["own_name"]()):
+    async def prepare(self) -> None:
+        access: Access | None = self.settings.get("access")
+        if self.request.protocol == "https" and access and access.authenticates:
+            # Who has proved who it is may use any name: no web page can do that.
+            await self._authenticate(access)
+        elif not is_own_name(self.request.host, self.settings["own_name"]()):
             self.set_status(403)
             self.finish("Use localhost or an address of this host.\n")
+
+    async def _authenticate(self, access: Access) -> None:
+        found = await access.admission(self.request.headers.get("Authorization", ""))
+        if found is Admission.ADMITTED:
+            return
+        self.set_status(found.value)
+        if found is Admission.REFUSED:
+            self.set_header("WWW-Authenticate", 'Basic realm="ovs-metadata", charset="UTF-8"')
+            self.finish("A user of [admin] users_file and its password are needed.\n")
+        else:
+            self.set_header("Retry-After", "1")
+            self.finish("Too many passwords are being checked.\n")
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "ovs-metadata-agent")
@@ -213,8 +240,8 @@ class _Page(_AdminHandler):
 
 
 class _Nothing(_AdminHandler):
-    def prepare(self) -> None:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         if not self._finished:
             self.send_error(404)
 

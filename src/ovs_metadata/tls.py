@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -63,6 +64,41 @@ def client_context(authorities: str | None, pair: Pair | None = None) -> ssl.SSL
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if pair is not None:
         _load(context, pair)
+    return context
+
+
+def server_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContext:
+    """Return the context of a server; it speaks TLS 1.2 and 1.3.
+
+    Args:
+        certificate: file with its certificate and the chain.
+        key: file with the private key, without passphrase.
+        clients: file with the authorities that must have signed a client's certificate; None: no
+            client needs one.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file cannot be used; the message names it.
+    """
+
+    def no_passphrase() -> str:
+        raise ValueError(f"{key} is encrypted: store it without a passphrase")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for path in (certificate, key, *([clients] if clients else [])):
+        path.read_bytes()  # for an error that names the file
+    try:
+        context.load_cert_chain(certificate, key, password=no_passphrase)
+    except ssl.SSLError as error:
+        raise ValueError(f"{certificate} and {key} are no pair: {_reason(error)}") from None
+    if clients:
+        try:
+            context.load_verify_locations(clients)
+        except ssl.SSLError as error:
+            raise ValueError(f"{clients} has no usable certificate: {_reason(error)}") from None
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
