@@ -17,7 +17,8 @@ from lab.rig.process import free_port, run, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from ovs_metadata.store import open_store
 from ovs_metadata.store.errors import StoreError
-from ovs_metadata.store.layout import port_path
+from ovs_metadata.store.layout import network_path, port_path
+from ovs_metadata.store.network import NetworkOptions
 from ovs_metadata.store.security import read_security
 from ovs_metadata.store.zookeeper.client import SESSION_TIMEOUT
 
@@ -82,11 +83,11 @@ def test_guests_are_served_while_a_partition_outlasts_the_session(
     assert guest.identity() == guest.instance_id
 
 
-def _wait_for_snapshot(file: Path, port_id: str) -> None:
-    def has_port() -> bool:
-        return file.exists() and port_path(port_id) in file.read_text()
+def _wait_for_snapshot(file: Path, *nodes: str) -> None:
+    def has_them() -> bool:
+        return file.exists() and all(node in file.read_text() for node in nodes)
 
-    wait_for(has_port, f"{file} to have port {port_id}")
+    wait_for(has_them, f"{file} to have {nodes}")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -95,14 +96,24 @@ def test_guests_are_served_by_an_agent_restarted_during_an_outage(
 ) -> None:
     hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
     ofport = hypervisor.ovs.ofport(guest.tap)
+    record = hypervisor.store.get(guest.port_id)
+    tags = ("metadata:hop-limit=1", "metadata:proxied=refuse")
+    hypervisor.store.put_network(NetworkOptions(record.network_id, record.project_id, tags, 1))
+
+    def guarded() -> bool:
+        return guest.curl("/latest", "-H", "Via: x")[0] == 403
+
+    wait_for(guarded, "the options of the network")
+    nodes = port_path(guest.port_id), network_path(record.network_id)
     for name in ("agent", "flows"):
-        _wait_for_snapshot(hypervisor.root / "snapshots" / f"{name}.snapshot", guest.port_id)
+        _wait_for_snapshot(hypervisor.root / "snapshots" / f"{name}.snapshot", *nodes)
 
     on_zookeeper.zookeeper.kill()
     hypervisor.processes["agent"].stop()
     hypervisor.start_agent()
     wait_for(lambda: guest.identity() == guest.instance_id, "the guest to be served", 20)
-    assert hypervisor.flows_of(ofport)
+    assert guarded()
+    assert any("nw_ttl:1," in flow for flow in hypervisor.flows_of(ofport))
     late = hypervisor.add_guest("late", record=False)
     assert late.identity("--max-time", "1") is None
 
