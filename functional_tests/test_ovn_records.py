@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from lab.rig.process import LabError, run, wait_for
 from lab.rig.relay import Relay
 from lab.upstream.ovn import OvnCentral, OvnController
 from lab.upstream.ovn_install import SUITES, install_ovn
+from ovs_metadata.host.option_policy import OPTION_KEYS
 from ovs_metadata.host.southbound.presence import ID_KEY, NUMBER_KEY, SPREAD
+from ovs_metadata.store.documents import change
+from ovs_metadata.store.layout import config_project_path
+from ovs_metadata.store.network import NetworkOptions
 
 
 class OvnRecords:
@@ -201,6 +206,28 @@ def _following(ovn: OvnRecords) -> str:
     log = ovn.hypervisor.processes["agent"].log.read_text()
     found = [line for line in log.splitlines() if "following OVN's southbound database" in line]
     return [line for line in found if "controller:" not in line][-1]
+
+
+def test_the_store_has_the_options_of_projects_and_networks(ovn: OvnRecords, guest: Guest) -> None:
+    store, row = ovn.hypervisor.store, ovn.listed(guest)
+    project = config_project_path(guest.project_id)
+    tags = ("metadata:proxied=refuse",)
+    network = NetworkOptions(row["network_id"], guest.project_id, tags, 1)
+
+    def statuses() -> tuple[int, int]:
+        headers = ("Host: evil.example", "Via: x")
+        first, second = (guest.curl("/latest", "-H", header)[0] for header in headers)
+        return first, second
+
+    assert statuses() == (200, 200)
+    store.put_network(network)
+    change(store, project, lambda _: {OPTION_KEYS["hosts"]: "literal"})
+    try:
+        wait_for(lambda: statuses() == (403, 403), "the options")
+    finally:
+        change(store, project, lambda _: {})
+        store.put_network(replace(network, tags=(), revision_number=2))
+    wait_for(lambda: statuses() == (200, 200), "the end of the options")
 
 
 def test_a_disabled_port_is_not_served(ovn: OvnRecords, guest: Guest) -> None:
