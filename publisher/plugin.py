@@ -50,6 +50,9 @@ LOG = logging.getLogger(__name__)
 
 PLUGIN_TYPE = "ovs_metadata"
 
+AGENT_DOWN_TIME = 75
+"""Neutron's default, in seconds."""
+
 AFTER_DRIVERS = priority_group.PRIORITY_DEFAULT + 1
 """When we hear of a trunk: once the driver of OVN has made its ports sub-ports."""
 
@@ -82,7 +85,8 @@ class OvsMetadataPlugin(base.ServicePluginBase):  # type: ignore[misc] # Neutron
             registry.subscribe(self.subports_changed, resources.SUBPORTS, event, AFTER_DRIVERS)
             registry.subscribe(self.trunk_changed, resources.TRUNK, event, AFTER_DRIVERS)
         self._tags = TagWatch(self.tags_changed)
-        down_time = cfg.CONF.agent_down_time
+        # A core plugin without agents may not have the option.
+        down_time = getattr(cfg.CONF, "agent_down_time", AGENT_DOWN_TIME)
         for each in workers(opener, settings.reconcile_interval, down_time):
             self.add_worker(each)
 
@@ -246,7 +250,8 @@ class DatabaseAgents:
 class StoreWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron ships no types
     """Repeats work with the store in the process in which Neutron starts it, after the fork."""
 
-    def __init__(self, desc: str, make: Callable[[], Repeated]) -> None:
+    def __init__(self, desc: str, make: Callable[[], Repeated | None]) -> None:
+        """Make it; `make` is called in that process, and returns None if there is nothing to do."""
         # 0: a thread of the process that has all such workers.
         super().__init__(worker_process_count=0, desc=f"ovs_metadata {desc}")
         self._make = make
@@ -256,7 +261,8 @@ class StoreWorker(worker.BaseWorker):  # type: ignore[misc] # Neutron ships no t
         """Begin."""
         super().start(desc=self.desc)
         self._repeated = self._make()
-        self._repeated.start()
+        if self._repeated is not None:
+            self._repeated.start()
 
     def stop(self) -> None:
         """Have it end soon."""
@@ -276,9 +282,15 @@ def workers(
     opener: Callable[[], Store], reconcile_interval: float, agent_down_time: float
 ) -> list[StoreWorker]:
     """What one process of the server does; an interval of 0 leaves the reconciliation out."""
-    agents = partial(AgentReporter, opener, DatabaseAgents(), agent_down_time, FAILURES)
+
+    def reporter() -> AgentReporter | None:
+        if not hasattr(directory.get_plugin(), "create_or_update_agent"):
+            LOG.info("the core plugin has no list of agents that could show ours")
+            return None
+        return AgentReporter(opener, DatabaseAgents(), agent_down_time, FAILURES)
+
     reconciler = partial(Reconciler, opener, DatabasePorts(), reconcile_interval, FAILURES)
     return [
-        StoreWorker("agents", agents),
+        StoreWorker("agents", reporter),
         *([StoreWorker("reconciliation", reconciler)] if reconcile_interval else []),
     ]

@@ -5,6 +5,7 @@ The plugin in a real Neutron is the functional tests' business.
 
 import contextlib
 import importlib
+import logging
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -193,6 +194,14 @@ def workers(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dic
     url = f"directory:{tmp_path / 'store'}"
     made = plugin.workers(lambda: open_store(url), 3600, 3600)
     return {each.desc.removeprefix("ovs_metadata "): each for each in made}
+
+
+def test_a_core_plugin_without_agents_shows_none(
+    workers: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    vars(sys.modules["neutron_lib.plugins.directory"])["get_plugin"] = object
+    with caplog.at_level(logging.INFO), Started(workers["agents"]):
+        assert "the core plugin has no list of agents" in caplog.text
 
 
 def test_an_interval_of_0_leaves_the_reconciliation_out(plugin: Any) -> None:
