@@ -150,6 +150,10 @@ class OptionFollower:
         # Not under the lock: the store may be calling us.
         self._follower.set_ports(paths)
 
+    def follows(self, record: PortState) -> bool:
+        """Whether the documents of this port are followed."""
+        return _paths([record]) <= self._paths
+
     def documents(self) -> OptionDocuments:
         """Return what has been read."""
         with self._lock:

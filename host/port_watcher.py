@@ -192,11 +192,18 @@ class PortWatcher:
             # have decided otherwise, and been first.
             self._follower.set_ports(wanted)
 
-    def _follow_options(self) -> None:
-        """Follow the options of the present records' networks and projects."""
+    def _follow_options(self, reported: tuple[PortState, ...] | None = None) -> None:
+        """Follow the options of the present records' networks and projects.
+
+        Args:
+            reported: all that is new since; None: anything may be. To look at every record for each
+                report would take long on a host with many ports.
+        """
         if self._options is None:
             return
         with self._following_options:
+            if reported is not None and all(map(self._options.follows, reported)):
+                return
             with self._lock:
                 records = list(self._records.values())
             self._options.follow(records)
@@ -213,7 +220,7 @@ class PortWatcher:
                 self._agreed = None
         if known and before != sub_port_ids([record]):
             self._follow_records()
-        self._follow_options()
+        self._follow_options((record,))
         self._on_change()
 
     def _complain(self, host_ports: HostPorts) -> None:

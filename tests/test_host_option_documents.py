@@ -204,6 +204,9 @@ def test_only_the_documents_of_this_hosts_ports_are_followed() -> None:
     follower.follow([RECORD])
     follower.follow([RECORD, replace(RECORD, port_id=NETWORK)])
     assert store.followed == [{PROJECT_PATH, NETWORK_PATH}]
+    assert follower.follows(RECORD)
+    assert follower.follows(None)
+    assert not follower.follows(replace(RECORD, project_id="p2"))
     follower.follow([])
     assert store.followed[1:] == [set()]
     store.tell(PROJECT_PATH, None)  # it was on its way

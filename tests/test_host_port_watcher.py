@@ -210,5 +210,11 @@ def test_a_port_is_decided_once_its_options_are_known(monkeypatch: pytest.Monkey
     network = NetworkOptions(RECORD.network_id, "project", ("metadata:hop-limit=1",), 1)
     documents.tell_document(network_path(RECORD.network_id), network.to_json())
     assert host.watcher.state().host_ports.served[5].options.options.hop_limit == 1
+    documents.followed.clear()
+    host.store.tell(RECORD.port_id, replace(RECORD, revision_number=2))
+    assert documents.followed == set()  # nothing is new, so nothing is looked at
     host.shows()
     assert documents.followed == set()
+    host.shows(TAP)
+    host.store.tell(RECORD.port_id, RECORD)
+    assert documents.followed == paths
