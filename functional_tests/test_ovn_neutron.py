@@ -4,13 +4,14 @@ The agent takes its records from OVN's southbound database, and then from the st
 Neutron's service plugin writes them. Its configuration is in the store, a ZooKeeper, either way.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from ovn_fixtures import OvnHypervisor, listed, ovn_hypervisor, wait_until_not_served
+from ovn_fixtures import OvnHypervisor, cli, listed, ovn_hypervisor, wait_until_not_served
 
 from lab.rig.dhcp import ask_for_address, forget_address
 from lab.rig.guest import Guest
@@ -158,6 +159,30 @@ def test_a_guest_is_served_by_what_neutron_writes(cloud: Cloud, records: str) ->
 
     cloud.call("DELETE", f"ports/{guest.port_id}")
     wait_until_not_served(hypervisor, guest)
+
+
+def test_a_trunks_sub_ports_come_and_go(cloud: Cloud, records: str) -> None:
+    guest = cloud.boot(f"trunk-{records}")
+    sub_port = cloud.make("port", network_id=cloud.network)
+    entry = {"port_id": sub_port["id"], "segmentation_type": "vlan", "segmentation_id": 42}
+    trunk = cloud.make("trunk", port_id=guest.port_id, sub_ports=[entry])
+
+    def place() -> tuple[object, ...] | None:
+        """Where the sub-port is served, and for which instance."""
+        for each in json.loads(cli(cloud.ovn.hypervisor, "port", "list", "--format", "json")):
+            here = each.get("here", {})
+            if each["port_id"] == sub_port["id"] and here.get("state") == "served":
+                return here["ofport"], here["vlan"], here["instance_id"]
+        return None
+
+    ofport = cloud.ovn.hypervisor.ovs.ofport(guest.tap)
+    wait_for(lambda: place() == (ofport, 42, guest.instance_id), "the sub-port to be served", 30)
+    cloud.call("PUT", f"trunks/{trunk['id']}/remove_subports", {"sub_ports": [entry]})
+    wait_for(lambda: place() is None, "the sub-port to leave", 30)
+    cloud.call("PUT", f"trunks/{trunk['id']}/add_subports", {"sub_ports": [entry]})
+    wait_for(place, "the sub-port to be served again", 30)
+    cloud.call("DELETE", f"trunks/{trunk['id']}")
+    wait_for(lambda: place() is None, "the sub-port to leave with its trunk", 30)
 
 
 def test_neutrons_list_of_agents_shows_ours_alive_and_dead(cloud: Cloud, records: str) -> None:

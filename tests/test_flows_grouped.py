@@ -9,7 +9,9 @@ from ovs_metadata.flows.grouped import GroupedFlows, groups_of
 from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.pipeline import Pipeline, Port, pipeline
 from ovs_metadata.flows.switch import SwitchFlows
+from ovs_metadata.flows.tables import place_of_cookie
 from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.host.address import place_of
 from ovs_metadata.host.config import FlowOptions
 
 OPTIONS = FlowOptions()
@@ -92,3 +94,32 @@ def test_flows_without_groups_are_one_group() -> None:
     flows = pipeline(OPTIONS, 1, [Port(2, "fa:16:3e:00:00:01")])
     assert groups_of(flows) == {None: flows}
     assert not groups_of(GroupedFlows({}))
+
+
+def test_flows_of_a_trunk_stay_while_their_parent_is_undecided() -> None:
+    """Its record names the sub-ports: until it has been read, any may be there."""
+    bridge, kept, mac = Bridge(), Pipeline(), "fa:16:3e:00:00:01"
+    others = [Port(3, mac), Port(3, mac, vlan=42)]
+    everything = kept.flows(OPTIONS, 1, [Port(2, mac), Port(2, mac, vlan=42), *others])
+    bridge.want(everything)
+    bridge.known.undecided = {2}
+    bridge.want(kept.flows(OPTIONS, 1, []))
+    assert {place_of_cookie(flow.cookie) for flow in bridge.flows.values()} == {
+        *(0, 2),
+        place_of(2, 42),
+    }
+    assert bridge.known._meters == meters_used(bridge.flows.values())
+    bridge.known.undecided = {place_of(2, 42)}
+    bridge.want(kept.flows(OPTIONS, 1, [Port(2, mac)]))
+    assert place_of(2, 42) in {place_of_cookie(flow.cookie) for flow in bridge.flows.values()}
+    bridge.known.undecided = ()
+    bridge.want(kept.flows(OPTIONS, 1, [Port(2, mac)]))
+    assert {place_of_cookie(flow.cookie) for flow in bridge.flows.values()} == {0, 2}
+
+
+def test_a_meter_stays_while_any_port_behind_its_interface_uses_it() -> None:
+    bridge, kept, mac = Bridge(), Pipeline(), "fa:16:3e:00:00:01"
+    parent, sub_port = Port(2, mac), Port(2, mac, vlan=42)
+    for ports_now in ([parent, sub_port], [parent], [sub_port], []):
+        bridge.want(kept.flows(OPTIONS, 1, ports_now))
+        assert bridge.known._meters == meters_used(bridge.flows.values())
