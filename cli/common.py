@@ -8,8 +8,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import click
 
@@ -20,6 +21,8 @@ from ovs_metadata.store.errors import RecordNotFound, StoreError, StoreUnavailab
 from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import DirectoryLocation, parse_store_url
 from ovs_metadata.untrusted import printable
+
+T = TypeVar("T")
 
 FAILURE = 1
 UNREACHABLE = 3
@@ -104,6 +107,16 @@ def waiting(message: str) -> Iterator[None]:
 def counted(number: int, noun: str) -> str:
     """A number and its noun: 1 key, 2 keys."""
     return f"{number} {noun if number == 1 else noun + 's'}"
+
+
+def only_one(found: Sequence[T], selector: str, title: Callable[[T], str]) -> T:
+    """What a selector chose; several things are an error of usage, which names them."""
+    if len(found) > 1:
+        titles = "; ".join(map(title, found))
+        raise click.BadParameter(
+            f"{selector!r} may be any of: {titles}. Name one of them.", param_hint="PORT"
+        )
+    return found[0]
 
 
 def echo(*lines: str, err: bool = False, state: str = "", color: str = "") -> None:

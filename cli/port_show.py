@@ -5,7 +5,14 @@ from collections.abc import Iterable, Sequence
 import click
 
 from ovs_metadata.agent.response_class import last_response
-from ovs_metadata.cli.common import FAILURE, NOT_FOUND, UNREACHABLE, CliContext, CommandError
+from ovs_metadata.cli.common import (
+    FAILURE,
+    NOT_FOUND,
+    UNREACHABLE,
+    CliContext,
+    CommandError,
+    only_one,
+)
 from ovs_metadata.cli.doctor import flows, port
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.port import PortFacts, PortsFacts
@@ -50,13 +57,8 @@ def show_port(context: click.Context, selector: str, listing: Listing) -> None:
 
 def _only(facts: PortsFacts, selector: str) -> PortFacts:
     """The one port that is meant."""
-    if len(facts.chosen) > 1:
-        titles = "; ".join(each.status.title for each in facts.chosen)
-        raise click.BadParameter(
-            f"{selector!r} may be any of: {titles}. Name one of them.", param_hint="PORT"
-        )
     if facts.chosen:
-        return facts.chosen[0]
+        return only_one(facts.chosen, selector, lambda each: each.status.title)
     (finding, *_) = port.check(facts)
     raise CommandError(f"{finding.why}. {finding.remedy}", NOT_FOUND)
 

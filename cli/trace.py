@@ -14,6 +14,7 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
+    only_one,
     output_format,
     print_json,
 )
@@ -73,7 +74,7 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     """
     cli: CliContext = context.obj
     host = look(cli)
-    port_status = _only(host, port)
+    port_status = only_one(host.chosen(port), port, lambda each: each.title)
     if version is None:
         version = "6" if port_status.record and not port_status.record.primary_fixed_ip(4) else "4"
     (family,) = (each for each in FAMILIES if str(each.version) == version)
@@ -88,17 +89,6 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     else:
         _print(port_status, ways, trace_context)
     context.exit(0 if right else FAILURE)
-
-
-def _only(host: Host, selector: str) -> PortStatus:
-    found = host.chosen(selector)
-    if len(found) > 1:
-        titles = "; ".join(each.title for each in found)
-        raise click.BadParameter(
-            f"{selector!r} may be any of: {titles}. Name one of them.",
-            param_hint="PORT",
-        )
-    return found[0]
 
 
 def _ways(host: Host, port_status: PortStatus, family: Family) -> tuple[TraceContext, list[Way]]:

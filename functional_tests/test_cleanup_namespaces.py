@@ -3,22 +3,20 @@
 The namespaces' names are in a directory of the test's own, so that no other is ever touched.
 """
 
-import json
 import socket
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cleanup_support import DIFFERENT, results
+from cleanup_support import cleanup as run_cleanup
 from pyroute2 import netns
 
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import Process, run, wait_for
-
-DIFFERENT = 5
 
 Make = Callable[[], Path]
 
@@ -76,27 +74,7 @@ def is_namespace(path: Path) -> bool:
 def cleanup(
     bridge: Hypervisor, directory: Path, *arguments: str, status: int = 0
 ) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).parent / "ovs-metadata"
-    done = subprocess.run(
-        [
-            *(str(command), "--config", str(bridge.config), "cleanup", "dhcp-namespaces"),
-            *("--directory", str(directory), "--format", "json", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
-    return done
-
-
-def results(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
-    """The report of each namespace, and its reason."""
-    return {
-        each["name"]: (each["result"], each["detail"])
-        for each in json.loads(done.stdout)["namespaces"]
-    }
+    return run_cleanup(bridge, "dhcp-namespaces", directory, *arguments, status=status)
 
 
 def test_a_stale_one_is_listed_and_then_removed(

@@ -3,21 +3,19 @@
 The namespaces' names are in a directory of the test, so that no other is ever removed.
 """
 
-import json
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cleanup_support import DIFFERENT, results
+from cleanup_support import cleanup as run_cleanup
 from hypervisor_fixtures import Factory
 
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import Process, run, wait_for
-
-DIFFERENT = 5
 
 HAPROXY = """\
 defaults
@@ -85,27 +83,10 @@ def cleanup(
     bridge: Hypervisor, directory: Path, *arguments: str, status: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run the command where the taps are, and all names of namespaces."""
-    done = subprocess.run(
-        [
-            *("nsenter", f"--net=/run/netns/{bridge.namespace}"),
-            *(str(Path(sys.executable).parent / "ovs-metadata"), "--config", str(bridge.config)),
-            *("cleanup", "ovn-namespaces", "--directory", str(directory), "--format", "json"),
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    within = ("nsenter", f"--net=/run/netns/{bridge.namespace}")
+    return run_cleanup(
+        bridge, "ovn-namespaces", directory, *arguments, status=status, within=within
     )
-    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
-    return done
-
-
-def results(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
-    return {
-        each["name"]: (each["result"], each["detail"])
-        for each in json.loads(done.stdout)["namespaces"]
-    }
 
 
 def _ports(bridge: Hypervisor) -> list[str]:

@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_support import NOWHERE
 
 from lab.rig.process import until
 from ovs_metadata.agent import agent as module
@@ -23,7 +25,7 @@ from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.presence import Status
 from ovs_metadata.agent.systemd import Systemd
-from ovs_metadata.host.config import AdminOptions, Config, FlowOptions, StoreOptions
+from ovs_metadata.host.config import AdminOptions, Config
 from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.proxy.control.settings import Settings
@@ -36,23 +38,7 @@ DISABLED = Deployment(enabled=False, secret=b"", settings=Settings())
 STATE_DIR = Path("/nowhere/state")
 ELSEWHERE = UnixSocket(Path("/nowhere/metrics.sock"))
 
-CONFIG = Config(
-    bridge="br-int",
-    ovsdb_connection="unix:/nowhere",
-    rundir=Path("/nowhere"),
-    store_url="directory:/nowhere",
-    store=StoreOptions(),
-    host="hv1",
-    namespace="ovs-metadata",
-    state_dir=STATE_DIR,
-    debug=False,
-    workers=2,
-    proxy_user="nobody",
-    controller="child",
-    flows=FlowOptions(),
-    audit_interval=30,
-    admin_listen=ELSEWHERE,
-)
+CONFIG = replace(NOWHERE, state_dir=STATE_DIR, controller="child", admin_listen=ELSEWHERE)
 
 
 class PlayedSystemd(Systemd):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from agent_support import NOWHERE
 
 from lab.rig.process import until
 from ovs_metadata.agent import service as module
@@ -17,7 +18,7 @@ from ovs_metadata.agent.service import FLOWS_STOP_TIMEOUT, Service
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.address import IpVersion
-from ovs_metadata.host.config import Config, FlowOptions, StoreOptions
+from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Bridge, OvsdbUnreachable
 from ovs_metadata.host.port_watcher import HostState
@@ -38,23 +39,6 @@ RECORD = PortRecord(
     revision_number=1,
 )
 DEPLOYMENT = Deployment(enabled=True, secret=b"secret", settings=Settings())
-CONFIG = Config(
-    bridge="br-int",
-    ovsdb_connection="unix:/nowhere",
-    rundir=Path("/nowhere"),
-    store_url="directory:/nowhere",
-    store=StoreOptions(),
-    host="hv1",
-    namespace="ovs-metadata",
-    state_dir=Path("/nowhere"),
-    debug=False,
-    workers=2,
-    proxy_user="nobody",
-    controller="external",
-    flows=FlowOptions(),
-    audit_interval=30,
-    admin_listen=None,
-)
 
 
 def at(*ofports: int) -> HostPorts:
@@ -68,7 +52,7 @@ ALL = {"probe", "plumbing", "watcher"}
 class Parts:
     """All around a service: they note what it does, in order, and do what a test wants."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: Config = CONFIG) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: Config = NOWHERE) -> None:
         self.events: list[str] = []
         self.ended: set[str] = set()
         self.host_ports = at()
@@ -116,7 +100,7 @@ class Parts:
         return PlayedWatcher(self)
 
     def _revalidated(self, rundir: Path) -> asyncio.Future[None]:
-        assert rundir == CONFIG.rundir
+        assert rundir == NOWHERE.rundir
         self.revalidations.append(asyncio.get_running_loop().create_future())
         return self.revalidations[-1]
 
@@ -409,7 +393,7 @@ def test_at_the_end_the_workers_finish_before_what_they_need(parts: Parts) -> No
 
 
 def test_a_restart_leaves_the_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = Parts(monkeypatch, dataclasses.replace(CONFIG, controller="child"))
+    parts = Parts(monkeypatch, dataclasses.replace(NOWHERE, controller="child"))
 
     async def scenario(_service: Service) -> None:
         await until(lambda: parts.children)
@@ -424,7 +408,7 @@ def test_a_restart_leaves_the_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_serving_ends_for_good_with_the_hooks_before_the_workers(
     monkeypatch: pytest.MonkeyPatch, controller: str
 ) -> None:
-    parts = Parts(monkeypatch, dataclasses.replace(CONFIG, controller=controller))
+    parts = Parts(monkeypatch, dataclasses.replace(NOWHERE, controller=controller))
 
     async def scenario(_service: Service) -> None:
         await until(lambda: parts.children or controller == "external")
@@ -439,7 +423,7 @@ def test_serving_ends_for_good_with_the_hooks_before_the_workers(
 def test_hooks_that_cannot_be_removed_do_not_keep_the_service(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parts = Parts(monkeypatch, dataclasses.replace(CONFIG, controller="child"))
+    parts = Parts(monkeypatch, dataclasses.replace(NOWHERE, controller="child"))
     parts.refusing_hooks = ConnectionRefusedError("no switch")
 
     async def scenario(_service: Service) -> None:
@@ -456,7 +440,7 @@ def test_hooks_that_cannot_be_removed_do_not_keep_the_service(
 def test_the_flow_controller_is_a_child_with_the_agents_configuration(
     monkeypatch: pytest.MonkeyPatch, path: Path | None
 ) -> None:
-    parts = Parts(monkeypatch, dataclasses.replace(CONFIG, controller="child", path=path))
+    parts = Parts(monkeypatch, dataclasses.replace(NOWHERE, controller="child", path=path))
 
     async def scenario(service: Service) -> None:
         await until(service.children)

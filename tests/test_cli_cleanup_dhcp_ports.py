@@ -102,6 +102,13 @@ def test_an_agent_does_not_create_ports_of_another_again(
     assert bool(recreating([agent], [{**PORT, **port}])) is refused
 
 
+REASONS = {
+    Loss.NO_GATEWAY: "has no gateway",
+    Loss.NO_ROUTER: "which is no router of Neutron's",
+    Loss.HOST_ROUTE: "has a host route that leads to",
+}
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -137,6 +144,7 @@ def test_whose_way_to_the_service_ends(values: dict[str, Any], kind: Loss | None
     for loss in losses:
         assert "s1" in loss.message
         assert "10.0.0.0/24" in loss.message
+        assert REASONS[loss.kind] in loss.message
 
 
 def test_a_subnet_of_two_ports_is_reported_once() -> None:

@@ -153,3 +153,18 @@ def test_a_device_that_is_not_here(rig: Rig, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(NotPossible, match="device tap9 cannot be listened on: No such device"):
         ask(rig.config, 5, "tap9", 1.0)
     assert tap.is_closed
+
+
+def test_the_kernel_lets_in_what_is_for_the_doctor_and_nothing_else() -> None:
+    def frame(ethertype: int, destination: str) -> bytes:
+        head = bytes(12) + ethertype.to_bytes(2, "big") + bytes(16)
+        return head + socket.inet_aton(destination) + b"rest"
+
+    ours = frame(0x0800, guest_request.SOURCE_ADDRESS)
+    others = (frame(0x0806, guest_request.SOURCE_ADDRESS), frame(0x0800, "10.0.0.5"), bytes(20))
+    device, tap = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with device, tap:
+        guest_request._let_only_ours_in(tap)
+        for sent in (*others, ours):
+            device.send(sent)
+        assert tap.recv(2000) == ours

@@ -6,12 +6,12 @@ about with a real server, with which everything else is tested.
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from kazoo.exceptions import NodeExistsError, NoNodeError
+from played_zookeeper import Late, Result
 
 from lab.rig.process import wait_for
 from ovs_metadata.store.errors import StoreUnavailable
@@ -24,19 +24,6 @@ from ovs_metadata.store.zookeeper.session import ZooKeeperSession
 LOCK = "/locks/sync"
 AGENT = "/agents/host-1"
 SESSION, OTHER_SESSION = 77, 78
-
-
-class Late(Exception):
-    """The answer has not come in time."""
-
-
-class Result:
-    def __init__(self, act: Callable[[], Any]) -> None:
-        self._act = act
-
-    def get(self, timeout: float) -> Any:
-        assert timeout
-        return self._act()
 
 
 class Client:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from contracts.store_support import StateRecorder, record
 from kazoo.exceptions import ConnectionLoss, NoNodeError, ZookeeperError
+from played_zookeeper import Late, Result
 
 from lab.rig.process import wait_for
 from ovs_metadata.store.layout import VERSION_NODE, port_path, version_content
@@ -23,19 +24,6 @@ from ovs_metadata.store.zookeeper.watches import NoWatcherError, RemoveWatches
 
 ROOT = "/some/where"
 FIRST, SECOND, THIRD = record(1), record(2), record(3)
-
-
-class Late(Exception):
-    """The answer has not come in time."""
-
-
-class Result:
-    def __init__(self, act: Callable[[], Any]) -> None:
-        self._act = act
-
-    def get(self, timeout: float) -> Any:
-        assert timeout
-        return self._act()
 
 
 class Client:
