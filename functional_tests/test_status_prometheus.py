@@ -1,16 +1,27 @@
 """Alert rules and dashboard with Prometheus' own programs, beside a real agent."""
 
+import itertools
 import json
+import os
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypervisor_fixtures import Factory
 
-from docs.monitoring import ALERTS, ALERTS_TEST, dashboard_queries, filled_in
+from docs.monitoring import ALERTS, ALERTS_TEST, dashboard_queries, filled_in, panels
 from lab.rig.hypervisor import Hypervisor
-from lab.rig.process import run, wait_for
+from lab.rig.process import Process, free_port, run, wait_for
+from ovs_metadata.agent.admin.metrics import make_registry
+from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.agent.certificates import Certificate
+from ovs_metadata.agent.child_process import Child
+from ovs_metadata.agent.health import AgentView
+from ovs_metadata.flows.controller_report import ControllerReport
+from ovs_metadata.proxy.nova.health import EndpointHealth
 
 PROMETHEUS = "127.0.0.1:9090"
 
@@ -125,3 +136,92 @@ def test_a_real_prometheus_and_a_real_agent(watched: Hypervisor) -> None:
         "the alert about the agent",
         20,
     )
+
+
+HYPERVISORS, MINUTES = 200, 6
+
+MOST_LINES = 50
+"""Lines of a panel that can still be told apart, more or less."""
+
+
+def recorded(end: float) -> Iterator[str]:
+    """OpenMetrics of 200 hypervisors in trouble, over some minutes; each tenth counts faults."""
+    for family in make_registry(_troubled(), lambda: TROUBLE).collect():
+        kind = family.type if family.type in {"counter", "histogram", "info"} else "gauge"
+        yield f"# TYPE {family.name} {kind}"
+        for host, sample in itertools.product(range(HYPERVISORS), family.samples):
+            if sample.name.endswith("_created"):
+                continue
+            own = {"job": "ovs-metadata", "instance": f"cn-{host}"}
+            labels = ",".join(f'{name}="{value}"' for name, value in (sample.labels | own).items())
+            for minute in range(MINUTES):
+                grown = minute if kind in {"counter", "histogram"} else 0
+                value = sample.value + grown * (host % 10 == 0 or "request" in family.name)
+                moment = end - 60 * (MINUTES - 1 - minute)
+                yield f"{sample.name}{{{labels}}} {value} {moment}"
+    yield "# EOF"
+
+
+TROUBLE = AgentView(
+    "cn-1",
+    "br-int",
+    enabled=True,
+    generation="0123",
+    generation_wanted="4567",
+    children=(Child("flow controller", os.getpid(), running=True),),
+    serves={4: True, 6: False},
+    network=("there is no bridge",),
+    store_disconnected=61.0,
+    certificates=(Certificate("nova", "https://nova", 2.0e9),),
+    configuration_problems=("a key is unknown",),
+    controller=ControllerReport(wanted=24, missing=1, unexpected=1),
+)
+
+
+def _troubled() -> HostStatistics:
+    statistics = HostStatistics()
+    statistics.refused = {"tap1": "claimed twice"}
+    failing = EndpointHealth("http://nova-1", healthy=False, since=5.0, last_error="refused")
+    well = EndpointHealth("http://nova-2", healthy=True, since=5.0, last_error="")
+    statistics.workers = {0: WorkerState(3, (failing, well)), 1: WorkerState(3, (failing, well))}
+    return statistics
+
+
+def test_the_dashboard_reads_at_200_hypervisors(tmp_path: Path) -> None:
+    end = int(time.time()) - 60
+    data, blocks = tmp_path / "recorded", tmp_path / "blocks"
+    data.write_text("\n".join([*recorded(end), ""]))
+    promtool("tsdb", "create-blocks-from", "openmetrics", data, blocks)
+    (tmp_path / "prometheus.yml").write_text("{}")
+    place = f"127.0.0.1:{free_port()}"
+    server = Process(
+        [
+            *("prometheus", f"--config.file={tmp_path}/prometheus.yml"),
+            *(f"--storage.tsdb.path={blocks}", f"--web.listen-address={place}"),
+        ],
+        tmp_path / "prometheus.log",
+    )
+    try:
+        wait_for(lambda: _asked(place, "vector(1)", end), "Prometheus", 30)
+        for panel in panels():
+            lines = 0
+            for query in (each["expr"] for each in panel["targets"]):
+                wide = filled_in(query).replace("[1m]", "[5m]")
+                found = _asked(place, wide, end)
+                assert found, f"{panel['title']}: {query} is empty"
+                lines += len(found)
+            if panel["type"] in {"timeseries", "state-timeline", "stat"}:
+                assert lines <= MOST_LINES, panel["title"]
+    finally:
+        server.stop()
+
+
+def _asked(place: str, query: str, moment: float) -> list[Any]:
+    words = ("--data-urlencode", f"query={query}", "--data", f"time={moment}")
+    output = run(
+        *("curl", "--silent", "--max-time", "20", *words, f"http://{place}/api/v1/query"),
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(output) if output.startswith("{") else {"status": "none"}
+    assert answer["status"] != "error", answer
+    return list(answer["data"]["result"]) if answer["status"] == "success" else []
