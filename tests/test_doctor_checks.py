@@ -38,6 +38,7 @@ from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface, join_ports
+from ovs_metadata.host.option_documents import NO_DOCUMENTS, OptionDocuments
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.proxy.control.settings import Settings
@@ -267,10 +268,14 @@ TWIN = replace(TAP, name="tap2", ofport=6)
 
 
 def port_facts(
-    interface: Interface = TAP, state: PortState = RECORD, *beside: Interface, **changes: Any
+    interface: Interface = TAP,
+    state: PortState = RECORD,
+    *beside: Interface,
+    documents: OptionDocuments = NO_DOCUMENTS,
+    **changes: Any,
 ) -> PortFacts:
     interfaces, records = [interface, *beside], {RECORD.port_id: state}
-    host_ports = join_ports(interfaces, records)
+    host_ports = join_ports(interfaces, records, documents=documents)
     (status,) = (
         each
         for each in port_statuses(interfaces, records, host_ports)
@@ -295,6 +300,7 @@ def port_facts(
         (port_facts(TAP, RECORD, TWIN, rivals=("tap2",)), ["iface-id-twice"]),
         (port_facts(replace(TAP, ofport=43518)), ["ofport-unservable"]),
         (port_facts(replace(TAP, tag=4095)), ["dead-vlan"]),
+        (port_facts(documents=OptionDocuments({})), ["options-unusable"]),
         (port_facts(link="is down"), ["link-down"]),
         (port_facts(closed=("receive",)), ["port-closed"]),
         (port_facts(mtu=1279), ["mtu-too-small"]),

@@ -20,7 +20,7 @@ from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named
 from ovs_metadata.flows.port_states import OpenFlowPort, in_words
 from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, why_unservable
 from ovs_metadata.host.config import OVN, Config
-from ovs_metadata.host.join import DEAD_VLAN, Interface, ServedPort
+from ovs_metadata.host.join import DEAD_VLAN, NO_OPTIONS, Interface, ServedPort
 from ovs_metadata.host.records import read_records
 from ovs_metadata.proxy.accounting.report import ANSWERED
 from ovs_metadata.quantities import count_of
@@ -88,6 +88,13 @@ OFPORT_MOVING = FAULTS.error(
     "The interface is about to get another OpenFlow number.",
     "Run the doctor again in a moment. If the finding remains, the log of ovs-vswitchd gives the "
     "cause.",
+)
+OPTIONS_UNUSABLE = FAULTS.error(
+    "options-unusable",
+    "The store's metadata options of the port's project or network cannot be used.",
+    "mn-conf project-list names a project whose options cannot be read: clear them with mn-conf "
+    "project-clear, and set them again. Options of networks are renewed by ovs-metadata port sync "
+    "--from-neutron.",
 )
 ON_DEAD_VLAN = FAULTS.error(
     "dead-vlan",
@@ -578,6 +585,9 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         return
     if record is None:
         yield replace(finding(RECORD_MISSING), advice=_renewal(RECORD_MISSING, port))
+        return
+    if port.status.reason == NO_OPTIONS:
+        yield finding(OPTIONS_UNUSABLE)
         return
     if port.status.served is None:
         wanted = interface.ofport_request
