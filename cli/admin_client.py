@@ -33,7 +33,7 @@ _PORT = {
     **dict.fromkeys(("port_id", "state"), str),
     "addresses": [str],
     "requests": int,
-    **dict.fromkeys(("reason", "last_time"), str | None),
+    **dict.fromkeys(("reason", "last_time", "last_source"), str | None),
 }
 _HEALTH = {"state": str, "problems": [str]}
 _SHAPES = {

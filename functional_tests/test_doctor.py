@@ -101,6 +101,9 @@ def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
         wait_for(
             lambda: not healthy.doctor(silent.port_id).document["findings"], "it to be counted"
         )
+        hops = {each["hop"]: each for each in healthy.doctor(silent.port_id).document["hops"]}
+        (line,) = hops["port"]["besides"]
+        assert f" from {silent.ip}, answered 200" in line
     finally:
         # It has the address of the other guest, which tests name.
         silent.unplug(healthy.hypervisor.ovs)
@@ -125,7 +128,7 @@ def test_for_people_it_fits_on_a_screen(healthy: Ward) -> None:
     lines = done.stdout.rstrip().splitlines()
     assert lines[0].endswith(": healthy")
     assert len(lines) == 1 + len(HOPS) + 1
-    assert "the instance asked last" in lines[-1] or "no request of the instance" in lines[-1]
+    assert "asked last" in lines[-1] or "no request of the instance" in lines[-1]
     assert max(map(len, lines)) <= 100
 
 

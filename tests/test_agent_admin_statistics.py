@@ -29,7 +29,7 @@ def report(*requests: tuple[str, int, str], connections: int = 0) -> Report:
     """A worker's report of requests, each of a port, with a status and a cause."""
     statistics = Statistics()
     for port_id, status, cause in requests:
-        statistics.request_done(port_id, status, cause, 0.02, 0.01)
+        statistics.request_done(port_id, status, cause, 0.02, 0.01, source="10.0.0.7")
     endpoint = EndpointHealth("http://nova", healthy=True, since=5.0, last_error="")
     return Report(counts=statistics.take(), connections=connections, endpoints=(endpoint,))
 
@@ -129,6 +129,7 @@ def test_a_port_has_its_requests_and_its_last_answer(statistics: HostStatistics)
         "requests": 3,
         "last_status": 503,
         "last_cause": "no_endpoint",
+        "last_source": "10.0.0.7",
     }
     assert pending == {
         "port_id": "port-6",
@@ -142,6 +143,7 @@ def test_a_port_has_its_requests_and_its_last_answer(statistics: HostStatistics)
         "last_status": None,
         "last_cause": None,
         "last_time": None,
+        "last_source": None,
     }
     assert samples(statistics)["ports{state=served}"] == 1
     assert samples(statistics)["ports{state=pending}"] == 1

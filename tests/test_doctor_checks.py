@@ -585,8 +585,10 @@ def test_the_last_request_of_the_instance_is_in_the_report() -> None:
     view = {"requests": 3, "last_status": 503, "last_cause": "no_endpoint", "last_time": "noon"}
     asked = port_facts(agent_view=AGENT_VIEW | view)
     assert port.last_request(asked) == (
-        "tap1: the instance asked last at noon, answered 503 (no_endpoint); 3 requests in all"
+        "tap1: asked last at noon, answered 503 (no_endpoint); 3 requests"
     )
+    known = port_facts(agent_view=AGENT_VIEW | view | {"last_source": "10.0.0.5"})
+    assert "asked last at noon from 10.0.0.5, answered 503" in port.last_request(known)
     silent = port_facts(agent_view=AGENT_VIEW | {"requests": 0})
     assert "no request of the instance since the agent started" in port.last_request(silent)
     assert "is unknown" in port.last_request(port_facts(agent_view=None))
@@ -606,3 +608,21 @@ def test_the_worst_comes_first_and_what_the_whole_host_has_before_what_a_port_ha
     found = Diagnosis("host", "", hops).findings
     assert names(found) == ["nova-unreachable", "link-down", "file-changed", "link-down"]
     assert [each.subject for each in found] == ["http://nova", "p1", "", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (RECORD.fixed_ips[0], []),
+        ("fe80::1", []),
+        (None, []),
+        ("169.254.7.7", ["source-not-in-record"]),
+        ("nonsense", ["source-not-in-record"]),
+    ],
+)
+def test_the_address_that_the_instance_asks_from_is_compared_with_the_record(
+    source: str | None, expected: list[str]
+) -> None:
+    found = list(port._of_source(port_facts(agent_view=AGENT_VIEW | {"last_source": source})))
+    assert names(found) == expected
+    assert all(each.severity is Severity.NOTE for each in found)

@@ -208,7 +208,13 @@ def test_requests_are_counted_by_status_and_cause_and_by_port() -> None:
     tell(observer, status=404)
     tell(observer, port_id="port-6", status=503, cause="NO_ENDPOINT")
     tell(observer, port_id="", status=404, cause="NO_INTERFACE")
-    tell(observer, port_id="port-5", status=0, cause="GUEST_GONE", first_byte=0.0)
+    gone: dict[str, Any] = {
+        "status": 0,
+        "cause": "GUEST_GONE",
+        "first_byte": 0.0,
+        "peer": "10.0.0.9",
+    }
+    tell(observer, port_id="port-5", **gone)
     observer.connection_opened()
     observer.connection_opened()
     observer.connection_refused("PORT_LIMIT")
@@ -222,8 +228,8 @@ def test_requests_are_counted_by_status_and_cause_and_by_port() -> None:
         (0, "guest_gone"): 1,
     }
     assert counts.ports == {
-        "port-5": PortActivity(3, 0, "guest_gone"),
-        "port-6": PortActivity(1, 503, "no_endpoint"),
+        "port-5": PortActivity(3, 0, "guest_gone", "10.0.0.9"),
+        "port-6": PortActivity(1, 503, "no_endpoint", "10.0.0.5"),
     }
     assert (counts.accepted, counts.refused) == (2, {"port_limit": 1})
     assert sum(counts.duration.counts) == 5

@@ -101,6 +101,7 @@ class _PortTotals:
     status: int
     cause: str
     reported: float  # seconds since the epoch
+    source: str
 
 
 class HostStatistics:
@@ -167,7 +168,9 @@ class HostStatistics:
                 continue  # the port has left, or a compromised worker invents one
             before = self._activity.get(port_id)
             total = activity.requests + (before.requests if before else 0)
-            self._activity[port_id] = _PortTotals(total, activity.status, activity.cause, now)
+            self._activity[port_id] = _PortTotals(
+                total, activity.status, activity.cause, now, activity.source
+            )
 
     def report_refused(self) -> None:
         """Count an invalid report."""
@@ -202,4 +205,5 @@ class HostStatistics:
             "last_status": last.status if last else None,
             "last_cause": last.cause if last else None,
             "last_time": utc(last.reported) if last else None,
+            "last_source": last.source or None if last else None,
         }

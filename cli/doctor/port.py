@@ -173,6 +173,12 @@ TAG_WITHOUT_EFFECT = FAULTS.warning(
     "Correct the tag in Neutron: metadata:KEY=VALUE. docs/metadata-options.md has the options and "
     "their values.",
 )
+SOURCE_NOT_IN_RECORD = FAULTS.note(
+    "source-not-in-record",
+    "The instance asks from an address that its record does not have.",
+    "Nothing, if that is right: an allowed address pair, or a network inside the instance. The "
+    "answer is the same, and Nova gets the record's address.",
+)
 GUEST_NEVER_ASKED = FAULTS.note(
     "guest-never-asked",
     "No request from the instance has reached the switch since its flows were installed.",
@@ -410,7 +416,18 @@ def examine(facts: PortsFacts) -> HopReport:
         seen = f"{ports}, {len(facts.well)} as it should be"
     named = facts.chosen[:MAX_NAMED] if facts.selector else ()
     besides = tuple(map(last_request, named))
-    return HopReport(HopName.PORT, tuple(check(facts)), seen, besides=besides)
+    found = (*check(facts), *itertools.chain.from_iterable(map(_of_source, named)))
+    return HopReport(HopName.PORT, found, seen, besides=besides)
+
+
+def _of_source(port: PortFacts) -> Iterator[Finding]:
+    """The address that the instance asks from, if its record has another; any is served."""
+    source = (port.agent_view or {}).get("last_source")
+    if not source or port.record is None or source.startswith("fe80:"):
+        return
+    if canonical_address(source) not in port.record.fixed_ips:
+        why = f"it asked last from {source}, its record has {', '.join(port.record.fixed_ips)}"
+        yield Finding(SOURCE_NOT_IN_RECORD, why, port.title)
 
 
 def last_request(port: PortFacts) -> str:
@@ -421,10 +438,11 @@ def last_request(port: PortFacts) -> str:
         return f"{name}: the instance's last request is unknown"
     if not view["requests"]:
         return f"{name}: the proxy got no request of the instance since the agent started"
+    source = f" from {view['last_source']}" if view.get("last_source") else ""
     cause = "" if view["last_cause"] == ANSWERED else f" ({view['last_cause']})"
     return (
-        f"{name}: the instance asked last at {view['last_time']}, answered {view['last_status']}"
-        f"{cause}; {count_of(view['requests'], 'request')} in all"
+        f"{name}: asked last at {view['last_time']}{source}, answered "
+        f"{view['last_status']}{cause}; {count_of(view['requests'], 'request')}"
     )
 
 

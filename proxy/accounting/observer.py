@@ -82,7 +82,9 @@ class Observer:
         waited = first_byte - outcome.started if first_byte else None
         # What the doctor asks is no request of the guest whose port it uses.
         port_id = "" if outcome.peer == DOCTOR_IPV4 else outcome.port_id
-        self.statistics.request_done(port_id, outcome.status, why, duration, waited)
+        self.statistics.request_done(
+            port_id, outcome.status, why, duration, waited, source=outcome.peer
+        )
         template = self._template
         if template:
             self._writer.write(

@@ -7,6 +7,7 @@ another worker replaces this one; connections and endpoints are the present ones
     {"requests": [[status, cause, count], …],
      "duration": [[count per bucket …], sum], "first_byte": [[…], sum],
      "ports": {port id: [count, last status, last cause], …},
+     "sources": {port id: the address that asked last, …},
      "accepted": n, "refused": {cause: n}, "lines_dropped": n,
      "agent_silent": seconds,
      "connections": n, "endpoints": [[url, healthy, since, last error], …],
@@ -73,6 +74,7 @@ _MAX_SUM = 2.0**53
 _MAX_REQUESTS = 4096
 _MAX_ENDPOINTS = 64
 _MAX_TEXT = 512
+_MAX_ADDRESS = 64
 
 
 _Key = TypeVar("_Key")
@@ -96,11 +98,12 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class PortActivity:
-    """The requests of a port, and its last response."""
+    """The requests of a port, and its last response. source: the address that it went to."""
 
     requests: int
     status: int
     cause: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,7 @@ def encode(report: Report) -> bytes:
             port_id: [port.requests, port.status, port.cause]
             for port_id, port in counts.ports.items()
         },
+        "sources": {port_id: port.source for port_id, port in counts.ports.items()},
         "accepted": counts.accepted,
         "refused": counts.refused,
         "lines_dropped": report.lines_dropped,
@@ -179,6 +183,7 @@ def decode(line: bytes) -> Report:
 def _report(data: dict[str, Any]) -> Report:
     requests = _at_most(_MAX_REQUESTS, data["requests"])
     ports = _at_most(MAX_PORTS, data["ports"].items())
+    sources = data.get("sources", {})  # a worker of an earlier release has none
     endpoints = _at_most(_MAX_ENDPOINTS, data["endpoints"])
     # A worker of an earlier release has none.
     ends = [*_at_most(_MAX_ENDPOINTS, data.get("certificates", [])), *[None] * len(endpoints)]
@@ -192,7 +197,8 @@ def _report(data: dict[str, Any]) -> Report:
         first_byte=_histogram(data["first_byte"]),
         ports={
             _text(port_id): PortActivity(
-                _number(count), _number(status, 999), _one_of(CAUSES, cause)
+                *(_number(count), _number(status, 999), _one_of(CAUSES, cause)),
+                _text(sources.get(port_id, ""))[:_MAX_ADDRESS],
             )
             for port_id, (count, status, cause) in ports
         },

@@ -16,15 +16,22 @@ class Statistics:
         self._requests: dict[tuple[int, str], int] = {}
         self._duration = _Durations()
         self._first_byte = _Durations()
-        self._ports: dict[str, tuple[int, int, str]] = {}
+        self._ports: dict[str, tuple[int, int, str, str]] = {}
         self._refused: dict[str, int] = {}
         self.accepted = 0
         """Connections accepted since the last `take`."""
 
     def request_done(
-        self, port_id: str, status: int, cause: str, duration: float, first_byte: float | None
+        self,
+        port_id: str,
+        status: int,
+        cause: str,
+        duration: float,
+        first_byte: float | None,
+        *,
+        source: str = "",
     ) -> None:
-        """Count a request; `port_id` is empty if the port is unknown."""
+        """Count a request; `port_id` is empty if the port is unknown. source: who asked."""
         key = status, cause
         requests = self._requests
         requests[key] = requests.get(key, 0) + 1
@@ -33,7 +40,7 @@ class Statistics:
             self._first_byte.add(first_byte)
         if port_id:
             before = self._ports.get(port_id)
-            self._ports[port_id] = (before[0] + 1 if before else 1), status, cause
+            self._ports[port_id] = (before[0] + 1 if before else 1), status, cause, source
 
     def connection_refused(self, cause: str) -> None:
         """Count a connection that was refused for one of `report.REFUSALS`."""
