@@ -27,6 +27,8 @@ def host(two_workers: tuple[Hypervisor, Guest]) -> tuple[Hypervisor, Guest]:
     assert guest.identity() == guest.instance_id
     assert guest.curl("/nothing")[0] == 404
     wait_for(lambda: agent_status(hypervisor).get("requests") == 3, "the workers' reports", 15)
+    # The flow controller reports once a second, and the case before may have taken its bridge away.
+    wait_for(lambda: agent_status(hypervisor).get("ready"), "the host to be ready", 15)
     return hypervisor, guest
 
 

@@ -141,7 +141,7 @@ def test_a_real_prometheus_and_a_real_agent(watched: Hypervisor) -> None:
 HYPERVISORS, MINUTES = 200, 6
 
 MOST_LINES = 50
-"""Lines of a panel that can still be told apart, more or less."""
+"""Lines that a reader can distinguish in one panel, more or less."""
 
 
 def recorded(end: float) -> Iterator[str]:
