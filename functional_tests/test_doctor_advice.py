@@ -7,6 +7,7 @@ systemd: `systemctl` ends the agent and starts it, as the unit does.
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,7 +130,34 @@ def made(patient: Ward, case: Case) -> Iterator[None]:
         yield
 
 
-CASES = [*doctor_faults_deployment.CASES, *doctor_faults_host.CASES, *doctor_faults_port.CASES]
+@contextlib.contextmanager
+def no_agent(patient: Ward) -> Iterator[None]:
+    """It has ended; the advice starts it."""
+    patient.hypervisor.processes["agent"].stop()
+    yield
+
+
+@contextlib.contextmanager
+def changed_file(patient: Ward) -> Iterator[None]:
+    """The file says something else than when the agent has read it."""
+    hypervisor = patient.hypervisor
+    before = hypervisor.config.read_text()
+    hypervisor.config.write_text(before.replace("workers = 1", "workers = 2"))
+    try:
+        yield
+    finally:
+        hypervisor.config.write_text(before)
+        hypervisor.processes["agent"].stop()
+        hypervisor.start_agent()
+
+
+CASES = [
+    *(*doctor_faults_deployment.CASES, *doctor_faults_host.CASES, *doctor_faults_port.CASES),
+    Case("agent-not-running", no_agent),
+    Case("file-changed", changed_file, status=1),
+]
+
+PAGE = Path(__file__).parent.parent / "docs" / "troubleshooting.md"
 
 
 @pytest.mark.parametrize(
@@ -148,3 +176,13 @@ def test_advice_that_is_followed_to_the_letter_cures(patient: Ward, case: Case) 
 def test_every_fault_is_cured_here_or_has_another_owner() -> None:
     known = {fault.name for fault in FAULTS}
     assert {case.name for case in CASES} | ELSEWHERE.keys() <= known
+
+
+def test_the_page_has_what_is_cured_here_and_who_cures_the_rest() -> None:
+    rows = re.findall(r"^\| \[`([a-z0-9-]+)`\]\(#[a-z0-9-]+\) \| (.*) \|$", PAGE.read_text(), re.M)
+    cured = {case.name for case in CASES} - ELSEWHERE.keys()
+    assert [name for name, _ in rows] == [fault.name for fault in FAULTS]
+    assert {name for name, by in rows if by == "yes"} == cured
+    assert {name: by for name, by in rows if name in ELSEWHERE} == {
+        name: f"no: {who}" for name, who in ELSEWHERE.items()
+    }
