@@ -115,8 +115,8 @@ def run_tests(version: str, python: Path, arguments: Sequence[str]) -> tuple[int
         text=True,
         check=False,
         timeout=1200,
-        # Byte code of several Pythons is written at a time.
-        env={**os.environ, "PYTHONPYCACHEPREFIX": str(environment / "pycache")},
+        # Byte code of several Pythons is written at a time; that of the libraries is kept.
+        env={**os.environ, "PYTHONPYCACHEPREFIX": str(libraries / "pycache")},
     )
     return result.returncode, result.stdout + result.stderr
 

@@ -64,6 +64,8 @@ mkdir -p "$root/sys/fs/cgroup/$cgroups"
 mount "$@" "$root/sys/fs/cgroup/$cgroups"
 # What this machine would start is none of the new one's business.
 rm -rf "$root/etc/systemd/system" "$root/etc/machine-id" "$root/usr/sbin/policy-rc.d"
+# A package with manual pages would have man-db read those of this whole machine again.
+rm -f "$root/var/lib/man-db/auto-update"
 mkdir "$root/etc/systemd/system"
 for each in modules-load remount-fs sysctl update-utmp; do
     ln -s /dev/null "$root/etc/systemd/system/systemd-$each.service"
