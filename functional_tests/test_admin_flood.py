@@ -107,7 +107,7 @@ def test_the_agent_goes_on_with_its_work(lab_hypervisor: Factory) -> None:
             run(
                 *("ip", "netns", "exec", hypervisor.namespace),
                 *(Path(sys.executable).parent / "ovs-metadata", "--config", hypervisor.config),
-                *("status", "--format", "json"),
+                *("status", "--wait", "30", "--format", "json"),
             )
         )
         assert status["agent"]["pid"] == agent.pid
