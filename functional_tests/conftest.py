@@ -37,15 +37,18 @@ __all__ = [
 
 pytest_plugins = ["lab.rig.durations", "lab.rig.pytest_plugin"]
 
-collect_ignore = [] if previous_release.is_in_history() else ["test_previous_release.py"]
+SYSTEM_TESTS = ["test_container.py"]
+"""They take minutes, and are run by `tools/test system …`, which names them."""
+
+_LEFT_OUT = [] if previous_release.is_in_history() else ["test_previous_release.py"]
+
+collect_ignore = [*_LEFT_OUT, *([] if "OVS_METADATA_SYSTEM" in os.environ else SYSTEM_TESTS)]
 
 
 def pytest_report_header() -> list[str]:
     """Say what this run leaves out."""
     commit = previous_release.PREVIOUS[:7]
-    return [
-        f"left out: {name} needs commit {commit} (git fetch --unshallow)" for name in collect_ignore
-    ]
+    return [f"left out: {name} needs commit {commit} (git fetch --unshallow)" for name in _LEFT_OUT]
 
 
 @pytest.fixture(scope="session")
