@@ -32,7 +32,8 @@ CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 NAVIGATION: dict[str, Sequence[str]] = {
     "Get started": (
         *("README.md", "docs/index.md", "docs/quickstart.md", "docs/first-hour.md"),
-        *("docs/install.md", "docs/containers.md", "devstack/README.md", "docs/faq.md"),
+        *("docs/install.md", "docs/containers.md", "docs/ansible.md", "devstack/README.md"),
+        "docs/faq.md",
     ),
     "Guides": (
         *("docs/configuration.md", "docs/publisher.md", "docs/store.md", "docs/migration.md"),
