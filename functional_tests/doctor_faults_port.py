@@ -71,6 +71,10 @@ def full_table(patient: Ward) -> Iterator[None]:
         yield
     finally:
         ovs.vsctl("clear", "flow_table", row, "flow_limit")
+        # The next fault may stop the flow controller, which then could not report that all is well.
+        wait_for(
+            lambda: "flows-refused" not in patient.doctor("--no-request").names, "acceptance", 20
+        )
 
 
 def no_good_for_guests(kind: type) -> Injection:
