@@ -14,6 +14,7 @@ import pytest
 from lab.rig.process import LabError, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.neutron import HOSTS, ApiServer, Neutron
+from lab.upstream.neutron_install import NEWEST, Release
 from ovs_metadata.publisher.comparison import content
 from ovs_metadata.publisher.ports import is_compute_port, of_trunk, record_of
 from ovs_metadata.store import open_store
@@ -101,15 +102,14 @@ class Deployment:
         self.wait_until_right(60)
 
 
-@pytest.fixture(scope="module")
-def running_neutron(zookeeper: ZooKeeper) -> Iterator[Deployment]:
+@contextlib.contextmanager
+def deployed(url: str, release: Release) -> Iterator[Deployment]:
     """A Neutron whose reconciliation runs every 2 s where a test starts it, as the agents' reports.
 
-    An agent is dead after 6 s without one.
+    An agent is dead after 6 s without one. The records are below `url` in ZooKeeper.
     """
-    url = f"{zookeeper.url}/neutron"
     with (
-        Neutron(url, reconcile_interval=2, agent_down_time=6) as neutron,
+        Neutron(url, reconcile_interval=2, agent_down_time=6, release=release) as neutron,
         contextlib.closing(open_store(url)) as store,
     ):
         api = neutron.start_api()
@@ -126,6 +126,13 @@ def running_neutron(zookeeper: ZooKeeper) -> Iterator[Deployment]:
         yield Deployment(neutron, api, store, url, network_id, subnet_id)
 
 
+@pytest.fixture(scope="module")
+def running_neutron(zookeeper: ZooKeeper) -> Iterator[Deployment]:
+    """The newest Neutron."""
+    with deployed(f"{zookeeper.url}/neutron", NEWEST) as running:
+        yield running
+
+
 @pytest.fixture
 def deployment(running_neutron: Deployment, request: pytest.FixtureRequest) -> Iterator[Deployment]:
     """That Neutron without any port of an instance; what it logged is shown after a failure."""
@@ -136,4 +143,4 @@ def deployment(running_neutron: Deployment, request: pytest.FixtureRequest) -> I
     running_neutron.clean_up()
 
 
-__all__ = ["HOSTS", "Deployment", "deployment", "running_neutron"]
+__all__ = ["HOSTS", "Deployment", "deployed", "deployment", "running_neutron"]

@@ -12,7 +12,13 @@ import pytest
 
 import ovs_metadata
 from lab.rig.process import run
-from lab.upstream import neutron_install
+from lab.upstream.neutron_install import (
+    NEWEST,
+    OLDEST,
+    Release,
+    install_neutron,
+    missing_python,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ovs_metadata"
@@ -117,11 +123,14 @@ def test_manual_pages_and_completions_are_made_with_what_the_sdist_holds(
     assert {path.name for path in (tmp_path / "completions" / "bash").iterdir()} == COMMANDS
 
 
+@pytest.mark.parametrize("release", [NEWEST, OLDEST], ids=["newest", "oldest"])
 def test_it_installs_into_neutrons_environment_and_changes_nothing_there(
-    built: tuple[Path, Path], tmp_path: Path
+    built: tuple[Path, Path], tmp_path: Path, release: Release
 ) -> None:
     """Publishing needs the service plugin in Neutron's own environment."""
-    python = neutron_install.install_neutron().program("python")
+    if missing_python(release):
+        pytest.skip(f"no Python {release.python}, in PATH or pyenv")
+    python = install_neutron(release).program("python")
     before = {
         each["name"].lower().replace("_", "-"): each["version"]
         for each in json.loads(run(python, "-m", "pip", "list", "--format=json"))

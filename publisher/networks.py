@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 Network = Mapping[str, Any]
 
-FIELDS = ("id", "project_id", "revision_number", "tags")
+FIELDS = ("id", "project_id", "tenant_id", "revision_number", "tags")
 """The fields to request from Neutron."""
 
 
@@ -65,7 +65,7 @@ def options_of(network: Network) -> NetworkOptions:
             raise ValueError(  # noqa: TRY004, TRY301 - one error for all faults of Neutron's
                 "no revision_number: its service plugin `revisions` must be loaded"
             )
-        project_id = network.get("project_id") or ""
+        project_id = network.get("project_id") or network.get("tenant_id") or ""
         return NetworkOptions(network_id.lower(), str(project_id), _tags(network), revision)
     except ValueError as error:
         raise StoreError(f"Neutron's network {network_id[:60]!a} has {error}") from None

@@ -30,6 +30,7 @@ Port = Mapping[str, Any]
 FIELDS = (
     "id",
     "project_id",
+    "tenant_id",  # its name between the plugins of Neutron 2023.1
     "device_id",
     "device_owner",
     "mac_address",
@@ -99,7 +100,7 @@ def record_of(port: Port) -> PortRecord:
     try:
         return PortRecord(
             port_id=port["id"],
-            project_id=port["project_id"],
+            project_id=project_of(port),
             device_id=port["device_id"],
             device_owner=port["device_owner"],
             mac_address=port["mac_address"],
@@ -117,6 +118,16 @@ def record_of(port: Port) -> PortRecord:
             str(port.get("id")),
             "fixed_ips or trunk_details of Neutron's port is not as Neutron has it",
         ) from None
+
+
+def project_of(document: Mapping[str, Any]) -> Any:
+    """The project of a port or a network; KeyError if it names none.
+
+    Between its plugins Neutron 2023.1 has it by its older name only.
+    """
+    if "project_id" not in document and "tenant_id" in document:
+        return document["tenant_id"]
+    return document["project_id"]
 
 
 def _sub_ports(port: Port) -> tuple[SubPort, ...]:

@@ -65,6 +65,13 @@ def test_the_record_of_a_compute_port() -> None:
     assert change_of(port()) == Change(PORT_ID, 3, RECORD)
 
 
+def test_the_project_of_an_older_neutrons_port_is_its_tenant() -> None:
+    """Neutron 2023.1 gives a trunk's sub-port, and a port with other tags, to plugins so."""
+    older = {**port(), "tenant_id": "project-1"}
+    del older["project_id"]
+    assert record_of(older) == RECORD
+
+
 def test_the_record_of_a_disabled_port_has_that_state() -> None:
     assert record_of(port(admin_state_up=False)) == replace(RECORD, admin_state_up=False)
 

@@ -57,9 +57,13 @@ class Installer:
         if status:
             raise LabError(f"installing {self._what}: {words[0]} exited {status}; see {self._log}")
 
-    def make_venv(self, venv: Path, *requirements: str) -> None:
-        """Make a virtual environment with these in it; raises as `run` does."""
-        self.run(sys.executable, "-m", "venv", venv)
+    def make_venv(self, venv: Path, *requirements: str, python: Path | None = None) -> None:
+        """Make a virtual environment with these in it, of our Python if no other is given.
+
+        Raises:
+            LabError: it failed; names the log.
+        """
+        self.run(python or sys.executable, "-m", "venv", venv)
         self.run(venv / "bin/pip", "install", *requirements)
 
     def done(self) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 from lab.rig.process import LabError, Process, wait_for
 from lab.rig.running import Running
 from lab.upstream import neutron_install
+from lab.upstream.neutron_install import NEWEST, Release
 from lab.upstream.ovn import OvnCentral
 
 START_TIMEOUT = 120.0
@@ -111,6 +112,7 @@ class Neutron(Running):
         reconcile_interval: seconds, 0 for no reconciliation.
         agent_down_time: seconds after which an agent that says nothing is dead.
         ovn: the OVN of an ML2/OVN cloud; without it, it is one of ML2/OVS.
+        release: which Neutron.
     """
 
     def __init__(
@@ -120,17 +122,19 @@ class Neutron(Running):
         reconcile_interval: int = 300,
         agent_down_time: int = 75,
         ovn: OvnCentral | None = None,
+        release: Release = NEWEST,
     ) -> None:
         self._store_url = store_url
         self._reconcile_interval = reconcile_interval
         self._agent_down_time = agent_down_time
         self._ovn = ovn
+        self._release = release
         self._root = Path()
         self._processes: list[Process] = []
 
     def start(self) -> None:
         """Install if need be, and write the configuration and an empty database."""
-        self._installation = neutron_install.install_neutron()
+        self._installation = neutron_install.install_neutron(self._release)
         self._root = Path(tempfile.mkdtemp(prefix="ovs-metadata-neutron-"))
         self._installation.copy_database(self._root)
         if self._ovn is None:
@@ -152,11 +156,10 @@ class Neutron(Running):
         # Neutron reads the same sys.argv as gunicorn, so gunicorn's options must be elsewhere.
         config = self._root / f"{name}.conf.py"
         config.write_text(
-            'wsgi_app = "neutron.wsgi.api:application"\n'
+            f'wsgi_app = "{self._release.application}"\n'
             'bind = "127.0.0.1:0"\n'
             f"workers = {workers}\n"
-            'worker_class = "gthread"\n'
-            "threads = 4\n"
+            f"{self._release.worker}"
             # Longer than a start on a busy machine takes.
             "timeout = 120\n"
             "graceful_timeout = 5\n"
