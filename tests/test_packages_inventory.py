@@ -1,11 +1,14 @@
 """The list of what a package holds, and its bill of materials."""
 
+import json
 import re
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
 from packages.inventory import PROJECT, Library, bill_of_materials, library, package_list
@@ -83,6 +86,15 @@ def test_a_bill_of_materials_has_every_library_and_what_depends_on_it() -> None:
     graph = {each["ref"]: each["dependsOn"] for each in document["dependencies"]}
     one, two = "pkg:pypi/one@1.0", "pkg:pypi/two@1.0"
     assert graph == {one: [two], two: [], f"pkg:pypi/{PROJECT}@1.0": [one, two]}
+
+
+def test_a_bill_of_materials_is_what_cyclonedx_allows() -> None:
+    libraries = sorted(map(library, distributions()), key=lambda each: each.name)
+    assert {each.is_expression for each in libraries} == {True, False}
+    text = json.dumps(bill_of_materials(libraries, BUILT))
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    assert validator.validate_str(text) is None
+    assert validator.validate_str(text.replace('"library"', '"book"')) is not None
 
 
 def test_a_bill_of_materials_is_named_by_its_content() -> None:

@@ -49,6 +49,13 @@ def test_debians_changelog_has_the_same_releases() -> None:
     ]
 
 
+def test_the_spec_of_the_rpm_has_this_version() -> None:
+    spec = (ROOT / "packaging" / "rpm" / "ovs-metadata-agent.spec").read_text()
+    assert re.findall(r"^Version: +(\S+)$", spec, re.MULTILINE) == [__version__]
+    newest = spec.partition("%changelog\n")[2].partition("\n")[0]
+    assert newest.endswith(f" - {__version__}-1")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_name_files_of_this_version(page: Path) -> None:
     named = re.findall(rf"{NAME}[-_](\d+\.\d+\.\d+)", page.read_text())
