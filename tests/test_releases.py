@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")})
 NAME = r"ovs[-_]metadata[-_]agent"
 _COMMAND = re.compile(
-    rf"\b(?:pip|pip3|pipx|uv|apt|apt-get|aptitude|dnf|yum|podman|docker)\b[^\n`]*"
-    rf"\b(?:install|add|download|pull|run)\b[^\n`]*?(?P<what>\S*{NAME}\S*)"
+    r"\b(?:(?:pip|pip3|pipx|uv|apt|apt-get|aptitude|dnf|yum)\b[^\n`]*\b(?:install|add|download)"
+    rf"|(?:podman|docker)[ ]pull)\b[^\n`]*?(?P<what>\S*{NAME}\S*)"
 )
 
 
@@ -86,6 +86,7 @@ def test_a_name_that_an_index_would_have_to_know_is_found(command: str) -> None:
         "apt-get install ./ovs-metadata-agent_0.2.0_amd64.deb",
         "pip install './ovs_metadata_agent-0.2.0-py3-none-any.whl[agent]'",
         "podman run localhost/ovs-metadata-agent",
+        "podman healthcheck run ovs-metadata-agent",
         "systemctl enable --now ovs-metadata-agent",
     ],
 )
