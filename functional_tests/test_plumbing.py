@@ -119,7 +119,8 @@ def test_ipv6_that_cannot_be_listened_on_is_a_problem_and_ipv4_is_served(
         wait_for(lambda: guest.curl("/")[0] == 200, "an answer over IPv4", PATIENCE)
         found = health(echoing)
         assert not found["ready"]
-        assert ["IPv6: [Errno 98]" in problem for problem in found["problems"]] == [True]
+        # Others may follow: the agent has just started, and its children have not reported yet.
+        assert "IPv6: [Errno 98]" in found["problems"][0]
         assert (metric(echoing, "4"), metric(echoing, "6")) == ("1.0", "0.0")
     wait_until_ready(echoing)
     assert_served(guest)
