@@ -60,10 +60,10 @@ install_by_hash() {
             --require-hashes -r "$1"
 }
 
-# need_python [INTERPRETER [FILE]]: make $VENV with this project and what a file of constraints has: its
+# need_python INTERPRETER FILE: make $VENV with this project and what a file of constraints has: its
 # dependencies and development tools.
 need_python() {
-    local interpreter=${1:-python3} file=$ROOT/${2:-constraints-dev.txt} stamp=$VENV/.complete wanted
+    local interpreter=$1 file=$ROOT/$2 stamp=$VENV/.complete wanted
     wanted=$("$interpreter" -VV; cat "$ROOT/pyproject.toml" "$ROOT/setup.py" "$file")
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     say "Making the virtual environment"
