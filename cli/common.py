@@ -104,11 +104,6 @@ def waiting(message: str) -> Iterator[None]:
         timer.cancel()
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and its noun: 1 key, 2 keys."""
-    return f"{number} {noun if number == 1 else noun + 's'}"
-
-
 def only_one(found: Sequence[T], selector: str, title: Callable[[T], str]) -> T:
     """What a selector chose; several things are an error of usage, which names them."""
     if len(found) > 1:

@@ -24,7 +24,6 @@ from ovs_metadata.agent.config.schema import SHARED_SECRET, Key, known_keys, sho
 from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
-    counted,
     echo,
     echo_text,
     print_json,
@@ -55,6 +54,7 @@ from ovs_metadata.cli.mn_conf.target import (
     template_option,
     warn,
 )
+from ovs_metadata.quantities import count_of
 from ovs_metadata.store.configuration import ConfigSource, read_source, read_sources
 from ovs_metadata.store.documents import Values, below, nested
 from ovs_metadata.store.store import Store
@@ -173,7 +173,7 @@ def set_values(
     check(given, force=force)
     with opened(cli) as store:
         _change(store, target, lambda values: {**values, **given}, replace_all=clear)
-    echo(f"{counted(len(given), 'key')} set for {target.users}")
+    echo(f"{count_of(len(given), 'key')} set for {target.users}")
 
 
 @main.command("unset")
@@ -198,7 +198,7 @@ def unset(cli: CliContext, *, key: str, host: str | None, template: str | None) 
             raise CommandError(no_such_key(key), NO_SUCH_KEY)
         warn(f"{key} was not set for {target.name}")
         return
-    echo(f"{counted(len(removed), 'key')} removed for {target.users}")
+    echo(f"{count_of(len(removed), 'key')} removed for {target.users}")
 
 
 @main.command("get")
@@ -271,7 +271,7 @@ def import_file(
 
     with opened(cli) as store:
         _change(store, target, merged)
-    echo(f"{counted(len(imported), 'key')} imported for {target.users}:")
+    echo(f"{count_of(len(imported), 'key')} imported for {target.users}:")
     echo_text(render(_shown(imported, secrets=False)))
     skipped = [name for name in given if name not in imported]
     if skipped:

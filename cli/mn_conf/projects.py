@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ovs_metadata.cli.common import CliContext, CommandError, counted, echo, print_json
+from ovs_metadata.cli.common import CliContext, CommandError, echo, print_json
 from ovs_metadata.cli.mn_conf.input import check, parsed, standard_input
 from ovs_metadata.cli.mn_conf.target import (
     NO_SUCH_KEY,
@@ -19,6 +19,7 @@ from ovs_metadata.cli.mn_conf.target import (
 )
 from ovs_metadata.cli.tables import print_table
 from ovs_metadata.host.option_policy import OPTION_KEYS
+from ovs_metadata.quantities import count_of
 from ovs_metadata.store import layout
 from ovs_metadata.store.documents import MalformedDocument, Values, decode, encode, replace
 
@@ -54,7 +55,7 @@ def project_set(cli: CliContext, *, project: str, text: tuple[str, ...]) -> None
         replace(store, path, changed)
     if not _KEYSTONE_ID.fullmatch(project):
         warn(f"{project} is no ID that Keystone makes: ports have their project's ID, not its name")
-    echo(f"{counted(len(given), 'key')} set for the ports of project {project}")
+    echo(f"{count_of(len(given), 'key')} set for the ports of project {project}")
 
 
 @click.command("project-clear", cls=Verb)
