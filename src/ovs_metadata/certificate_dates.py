@@ -3,12 +3,13 @@
 Python's ssl shows that only of certificates that it has verified.
 """
 
-import calendar
 import re
 import ssl
-import time
+from datetime import UTC, datetime
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
 
 _SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
 """Tags of ASN.1; that of the version is the context's own, [0]."""
@@ -63,4 +64,9 @@ def _time(tag: int, text: str) -> float:
         text = ("19" if text >= "5" else "20") + text
     elif tag != _GENERALIZED_TIME:
         raise ValueError("it has no date")
-    return float(calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ")))
+    match = _DATE.fullmatch(text)
+    if not match:
+        raise ValueError("it has no date")
+    # Not by strptime, which imports a module at its first use: a worker can read no file by then.
+    year, month, day, hour, minute, second = map(int, match.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
