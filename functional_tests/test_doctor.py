@@ -90,6 +90,12 @@ def test_it_leaves_no_flow(healthy: Ward) -> None:
     assert healthy.hypervisor.static_flows() == before
 
 
+def _last_request(ward: Ward, guest: Guest) -> str:
+    hops = {each["hop"]: each for each in ward.doctor(guest.port_id).document["hops"]}
+    (line,) = hops["port"]["besides"]
+    return str(line)
+
+
 def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
     silent = healthy.hypervisor.add_guest("silent")
     try:
@@ -101,9 +107,11 @@ def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
         wait_for(
             lambda: not healthy.doctor(silent.port_id).document["findings"], "it to be counted"
         )
-        hops = {each["hop"]: each for each in healthy.doctor(silent.port_id).document["hops"]}
-        (line,) = hops["port"]["besides"]
-        assert f" from {silent.ip}, answered 200" in line
+        # The worker reports it within a second, later than the switch counts its packets.
+        wait_for(
+            lambda: f" from {silent.ip}, answered 200" in _last_request(healthy, silent),
+            "the last request to be reported",
+        )
     finally:
         # It has the address of the other guest, which tests name.
         silent.unplug(healthy.hypervisor.ovs)

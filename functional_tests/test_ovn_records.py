@@ -295,5 +295,5 @@ def test_the_southbound_database_is_away(ovn: OvnRecords, guest: Guest) -> None:
 
 def test_records_are_not_written_where_no_agent_reads_them(ovn: OvnRecords, guest: Guest) -> None:
     with pytest.raises(LabError, match="Neutron writes them there"):
-        ovn.cli("port", "delete", guest.port_id)
+        cli(ovn.hypervisor, "port", "delete", guest.port_id)
     assert guest.identity() == guest.instance_id

@@ -6,6 +6,7 @@ ovs-vswitchd process, from `start` to `stop`; each can be killed and started aga
 
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,13 @@ class OpenVSwitch:
             self.root / "ovsdb-server.log",
             self.env,
         )
-        wait_for(self.socket.exists, "ovsdb-server's socket")
+        wait_for(self._takes_connections, "ovsdb-server to take connections")
         return self._ovsdb
+
+    def _takes_connections(self) -> bool:
+        """Whether ovsdb-server listens: its socket is there before."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(self.socket)) == 0
 
     def start_vswitchd(self) -> None:
         """Start ovs-vswitchd and wait until it has read the database."""
