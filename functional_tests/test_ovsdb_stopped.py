@@ -21,7 +21,7 @@ def test_unanswered_changes_are_given_up_and_then_the_connection(
     def change(_transaction: Any, bridge: Any, _tables: Any) -> None:
         bridge.addvalue("protocols", "OpenFlow13")
 
-    ovsdb = Ovsdb(database.connection, "br-int", lambda _bridge: None, timeout=0.3)
+    ovsdb = Ovsdb(database.connection, "br-int", lambda _bridge: None, timeout=2)
     os.kill(database.ovsdb_pid, signal.SIGSTOP)
     # One is on its way, the next waits for it, and for the last there is no room.
     for _ in range(3):
