@@ -16,8 +16,8 @@ from ovs_metadata.store.record import PortRecord
 
 AT_ONCE = 50
 """Ports that are there at the same time."""
-EARLY, LATE = 200, 2000
-"""Ports there have been when memory is compared: by the first, all that is used is loaded."""
+EARLY, LATE = 1000, 2000
+"""Ports there have been when memory is compared: by the first, bounded caches are full."""
 ALLOWED = 1.1
 """What a process may have grown by: allocators never give everything back."""
 

@@ -92,7 +92,9 @@ def follow(patient: Ward, command: str, bin_directory: Path) -> None:
     done = subprocess.run(
         inside, env={**os.environ, "PATH": path}, text=True, capture_output=True, check=False
     )
-    assert done.returncode == 0, f"{command}: {done.stderr}"
+    # The agent ends a controller that stands still, and may have been faster than the advice.
+    replaced = command.startswith("kill -CONT") and "No such process" in done.stderr
+    assert done.returncode == 0 or replaced, f"{command}: {done.stderr}"
 
 
 def first_commands(found: Result, followed: set[str]) -> list[str]:

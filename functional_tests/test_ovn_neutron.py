@@ -176,13 +176,13 @@ def test_a_trunks_sub_ports_come_and_go(cloud: Cloud, records: str) -> None:
         return None
 
     ofport = cloud.ovn.hypervisor.ovs.ofport(guest.tap)
-    wait_for(lambda: place() == (ofport, 42, guest.instance_id), "the sub-port to be served", 30)
+    wait_for(lambda: place() == (ofport, 42, guest.instance_id), "the sub-port to be served", 60)
     cloud.call("PUT", f"trunks/{trunk['id']}/remove_subports", {"sub_ports": [entry]})
-    wait_for(lambda: place() is None, "the sub-port to leave", 30)
+    wait_for(lambda: place() is None, "the sub-port to leave", 60)
     cloud.call("PUT", f"trunks/{trunk['id']}/add_subports", {"sub_ports": [entry]})
-    wait_for(place, "the sub-port to be served again", 30)
+    wait_for(place, "the sub-port to be served again", 60)
     cloud.call("DELETE", f"trunks/{trunk['id']}")
-    wait_for(lambda: place() is None, "the sub-port to leave with its trunk", 30)
+    wait_for(lambda: place() is None, "the sub-port to leave with its trunk", 60)
 
 
 def test_neutrons_list_of_agents_shows_ours_alive_and_dead(cloud: Cloud, records: str) -> None:

@@ -63,7 +63,7 @@ class OptionDocuments:
 NO_DOCUMENTS = OptionDocuments()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # a host has ports of some networks; each entry is some KB with its names
 def paths_of(project_id: str, network_id: str) -> tuple[str, ...]:
     """Return the paths of the documents that set options of a port, the farthest first."""
     network = layout.network_path(network_id)

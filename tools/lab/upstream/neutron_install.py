@@ -108,7 +108,11 @@ def _interpreters(version: str) -> dict[str, Path]:
 
 
 def database_config(directory: Path) -> str:
-    """The part of neutron.conf that names the database and what else lies in `directory`."""
+    """The part of neutron.conf that names the database and what else lies in `directory`.
+
+    Under ML2/OVN a request may have the database's lock and wait for an event's handler, which
+    waits for that lock. The lock's time limit ends this, and so it is short.
+    """
     return f"""\
 [DEFAULT]
 core_plugin = ml2
@@ -116,7 +120,7 @@ transport_url = fake://
 state_path = {directory}
 
 [database]
-connection = sqlite:///{directory / DATABASE}?timeout=5
+connection = sqlite:///{directory / DATABASE}?timeout=2
 sqlite_synchronous = false
 
 [oslo_concurrency]
