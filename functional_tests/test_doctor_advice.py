@@ -92,7 +92,7 @@ def follow(patient: Ward, command: str, bin_directory: Path) -> None:
     done = subprocess.run(
         inside, env={**os.environ, "PATH": path}, text=True, capture_output=True, check=False
     )
-    # The agent ends a controller that stands still, and may have been faster than the advice.
+    # The agent ends a controller that has stopped, and may have been faster than the advice.
     replaced = command.startswith("kill -CONT") and "No such process" in done.stderr
     assert done.returncode == 0 or replaced, f"{command}: {done.stderr}"
 
