@@ -278,11 +278,24 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         LOG.error("bridge %s refused a message: %s", self._config.bridge, why)
         self._refused += 1
         self._refusal = why
+        if message.data and message.data[1:2] == bytes([wire.PACKET_OUT]):
+            return  # no flow is missing
         self._refusing = True
         if not self._flows.doubtful:
             self._flows.doubtful = True
             hub.spawn_after(self._after_error, self._ask_for_dump)
             self._after_error = min(2 * self._after_error, self._config.audit_interval)
+
+    @_on(ofp_event.EventOFPBarrierReply, handler.MAIN_DISPATCHER)
+    def _barrier_passed(self, event: Any) -> None:
+        """All that was sent before the barrier is carried out; refusals have arrived before."""
+        if event.msg.datapath is self._switch and self._has_all_flows():
+            self._after_error = FIRST_AFTER_ERROR
+            self._refusing = False
+
+    def _has_all_flows(self) -> bool:
+        """Whether the switch has been sent all flows, and refused none since the last dump."""
+        return self._flows.known and not self._flows.doubtful
 
     # What is sent.
 
@@ -344,9 +357,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
                 "bridge %s: %d flows sent, %d deletions",
                 *(self._config.bridge, len(changes.add), len(changes.delete)),
             )
-        elif self._flows.known and not self._flows.doubtful:
-            self._after_error = FIRST_AFTER_ERROR
-            self._refusing = False
+        if self._refusing and self._has_all_flows():
+            switch.send(wire.barrier_message())
 
     def _audit(self) -> None:
         """Compare with the switch from time to time, also without a report of it."""

@@ -245,9 +245,16 @@ class Played:
         message = SimpleNamespace(datapath=switch, buf=bytes(wire.HEADER.size) + fixed + match)
         self.app._flow_removed(SimpleNamespace(msg=message))
 
-    def refuses(self, switch: Switch) -> None:
-        message = SimpleNamespace(datapath=switch, type=5, code=1, data=b"\x04")
+    def refuses(self, switch: Switch, message_type: int = wire.FLOW_MOD) -> None:
+        refused = bytes([wire.VERSION, message_type])
+        message = SimpleNamespace(datapath=switch, type=5, code=1, data=refused)
         self.app._error_arrived(SimpleNamespace(msg=message))
+
+    def carries_out(self, switch: Switch) -> None:
+        """The switch has carried out what it was sent, and answers the barrier at the end."""
+        assert switch.take()[-1] == wire.barrier_message()
+        message = SimpleNamespace(datapath=switch)
+        self.app._barrier_passed(SimpleNamespace(msg=message))
 
     def desired(self) -> dict[FlowKey, Flow]:
         ports = [
@@ -703,6 +710,7 @@ def test_so_does_a_switch_that_has_what_it_should(played: Played) -> None:
     played.app._ask_for_dump()
     played.dump(switch, *map(dumped, played.desired().values()))
     played.work()
+    played.carries_out(switch)
     assert refusals(played, switch, 1) == [FIRST_AFTER_ERROR]
 
 
@@ -916,7 +924,58 @@ def test_a_switch_refuses_until_it_has_all_flows(played: Played) -> None:
     played.app._ask_for_dump()
     played.dump(switch, *map(dumped, played.desired().values()))
     played.work()
+    assert played.app.report().refusing
+    played.carries_out(switch)
     assert (played.app.report().refused, played.app.report().refusing) == (1, False)
+
+
+def test_a_switch_that_accepts_what_it_had_refused_does_not_refuse_any_longer(
+    played: Played,
+) -> None:
+    switch = played.in_order()
+    played.refuses(switch)
+    played.hub.run_later()
+    played.dump(switch)
+    played.work()
+    assert keys(switch.sent, OVS.OFPFC_ADD)
+    assert played.app.report().refusing
+    played.carries_out(switch)
+    assert not played.app.report().refusing
+    assert refusals(played, switch, 1) == [FIRST_AFTER_ERROR]
+
+
+def test_a_switch_that_refuses_again_still_refuses_although_others_are_accepted(
+    played: Played,
+) -> None:
+    switch = played.in_order()
+    refusals(played, switch, 1)
+    played.refuses(switch)
+    played.carries_out(switch)
+    assert played.app.report().refusing
+    # The flows of a port that comes meanwhile are accepted: those refused are not there yet.
+    played.watcher.serves(served(2), served(3))
+    played.app._wake.set()
+    played.work()
+    assert keys(switch.take(), OVS.OFPFC_ADD)
+    assert played.app.report().refusing
+
+
+def test_a_refused_frame_leaves_no_flow_missing(played: Played) -> None:
+    switch = played.in_order()
+    played.refuses(switch, wire.PACKET_OUT)
+    found = played.app.report()
+    assert (found.refused, found.refusing) == (1, False)
+    assert not played.hub.later
+
+
+def test_a_switch_that_refuses_nothing_is_asked_for_no_barrier(played: Played) -> None:
+    switch = played.in_order()
+    played.watcher.serves(served(2), served(3))
+    played.app._wake.set()
+    played.work()
+    sent = switch.take()
+    assert keys(sent, OVS.OFPFC_ADD)
+    assert wire.barrier_message() not in sent
 
 
 @pytest.mark.parametrize(
