@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
@@ -26,6 +27,7 @@ from ovs_metadata.agent.admin.history import (
 )
 from ovs_metadata.agent.admin.statistics import HostStatistics, Totals
 from ovs_metadata.agent.admin.status import HostStatus
+from ovs_metadata.agent.certificates import Certificate
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.agent.last_errors import MAX_ERRORS
@@ -36,6 +38,7 @@ from ovs_metadata.proxy.accounting.statistics import Statistics
 from ovs_metadata.proxy.control.identity import Pending
 from ovs_metadata.proxy.nova.health import EndpointHealth
 from ovs_metadata.quantities import count_of, shown_seconds
+from ovs_metadata.utc import utc
 
 HOSTILE = "<script>alert('\"&')</script>"
 
@@ -291,8 +294,12 @@ class Reader(HTMLParser):
 
 def troubled() -> HostStatus:
     """A host with hostile texts in everything that others choose."""
-    about = AgentView(HOSTILE, HOSTILE, False, HOSTILE, (Child(HOSTILE, 7, running=False),))
+    about = AgentView(
+        *(HOSTILE, HOSTILE, False, HOSTILE, (Child(HOSTILE, 7, running=False),)),
+        certificates=(Certificate(HOSTILE, HOSTILE, 1.0),),
+    )
     status = host(about, problems=(HOSTILE,))
+    status.statistics.controller = ControllerReport(refusal=HOSTILE)
     bad = EndpointHealth(HOSTILE, healthy=False, since=1.0, last_error=HOSTILE)
     status.sample()
     status.statistics.report(0, report((503, "no_endpoint", 0.1), endpoints=(bad,)))
@@ -304,7 +311,7 @@ def troubled() -> HostStatus:
 def test_nothing_on_the_page_can_be_more_than_text() -> None:
     text = page(troubled())
     assert "<script" not in text
-    assert text.count("&lt;script&gt;alert") >= 9
+    assert text.count("&lt;script&gt;alert") >= 12
     read = Reader(text)
     assert read.open == []
 
@@ -335,6 +342,55 @@ def test_the_page_can_be_read_without_seeing_it() -> None:
         if tag == "section":
             assert attributes["aria-labelledby"] in ids
     assert ("html", {"lang": "en"}) in read.elements
+
+
+def rows(text: str, table: str) -> list[list[str]]:
+    """The cells of a table's body."""
+    (body,) = re.findall(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    return [
+        re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+        for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+    ]
+
+
+def test_the_page_has_the_certificates_the_first_to_expire_first() -> None:
+    day = 24 * 3600.0
+    later, soon, over = (time.time() + days * day for days in (400, 3, -1))
+    status = host(
+        AgentView(
+            "cn-1",
+            "br-int",
+            True,
+            certificates=(
+                Certificate("zookeeper_client", "/etc/zk.pem", later),
+                Certificate("nova", "https://nova", soon),
+                Certificate("admin", "/etc/admin.pem", over),
+            ),
+        )
+    )
+    text = page(status)
+    assert rows(text, "certificates") == [
+        ["admin", "/etc/admin.pem", f"✘ expired on {utc(over)}"],
+        ["nova", "https://nova", f"! expires on {utc(soon)}"],
+        ["zookeeper client", "/etc/zk.pem", utc(later)],
+    ]
+    assert 'id="certificates"' not in page(host())
+
+
+def test_the_page_has_what_the_flow_controller_reports() -> None:
+    status = host()
+    assert 'id="flows"' not in page(status)
+    status.statistics.controller = ControllerReport(
+        connected=True,
+        decided=True,
+        wanted=24,
+        missing=3,
+        unexpected=2,
+        repaired=5,
+        refused=7,
+        refusal="OFPFMFC_TABLE_FULL",
+    )
+    assert rows(page(status), "flows") == [["24", "3", "2", "5", "7", "OFPFMFC_TABLE_FULL"]]
 
 
 def test_the_page_reloads_itself_unless_asked_not_to() -> None:

@@ -16,11 +16,14 @@ from tornado.template import Loader
 from ovs_metadata.agent.admin import chart
 from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
+from ovs_metadata.agent.certificates import Certificate
+from ovs_metadata.agent.health import SOON, AgentView
 from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.host.address import ofport_at, place_of_address
 from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.untrusted import escaped
+from ovs_metadata.utc import utc
 
 REFRESH = 5
 """Seconds after which the page reloads."""
@@ -77,6 +80,15 @@ class PortRow(NamedTuple):
     last_time: str
 
 
+class CertificateRow(NamedTuple):
+    """A certificate as the page shows it."""
+
+    use: str
+    place: str
+    expires: str
+    tone: str
+
+
 def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
     """Return the page in UTF-8; `refreshed`: whether it reloads itself."""
     intervals = status.history.intervals()
@@ -93,6 +105,7 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
         failures=_printable(failure_rows(intervals)),
         ports=_printable(ports[:MAX_PORTS]),
         more_ports=len(ports[MAX_PORTS:]),
+        certificates=_printable(certificate_rows(status.view())),
     )
 
 
@@ -116,6 +129,23 @@ def failure_rows(intervals: list[Interval]) -> list[FailureRow]:
     for each in intervals:
         found.update({key: count for key, count in each.requests.items() if is_failure(*key)})
     return [FailureRow(*key, count) for key, count in found.most_common()]
+
+
+def certificate_rows(view: AgentView) -> list[CertificateRow]:
+    """The certificates, the first to expire first."""
+    return [
+        _certificate_row(each, view.time)
+        for each in sorted(view.certificates, key=lambda each: each.until)
+    ]
+
+
+def _certificate_row(certificate: Certificate, now: float) -> CertificateRow:
+    use, until = certificate.use.replace("_", " "), utc(certificate.until)
+    if certificate.until <= now:
+        return CertificateRow(use, certificate.place, f"✘ expired on {until}", "bad")
+    if certificate.until < now + SOON:
+        return CertificateRow(use, certificate.place, f"! expires on {until}", "doubt")
+    return CertificateRow(use, certificate.place, until, "good")
 
 
 def port_rows(ports: list[dict[str, Any]]) -> list[PortRow]:
