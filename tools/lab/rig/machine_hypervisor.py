@@ -3,7 +3,7 @@
 from lab.rig.guest import Guest
 
 START_OVSDB = """
-systemd-run --quiet --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
+systemd-run --quiet --collect --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
     /run/openvswitch/conf.db
 """
 """The command that starts Open vSwitch's database, which is there."""
@@ -16,7 +16,8 @@ set -eu
 mkdir -p /run/openvswitch /etc/openvswitch
 ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
 {START_OVSDB}
-systemd-run --quiet --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock --disable-system
+systemd-run --quiet --collect --unit=vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock \\
+    --disable-system
 ovs-vsctl --retry --no-wait init
 ovs-vsctl --timeout=20 add-br br-int -- set bridge br-int datapath_type=netdev
 ip netns add {guest.name}
