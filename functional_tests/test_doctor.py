@@ -90,8 +90,8 @@ def test_it_leaves_no_flow(healthy: Ward) -> None:
     assert healthy.hypervisor.static_flows() == before
 
 
-def _last_request(ward: Ward, guest: Guest) -> str:
-    hops = {each["hop"]: each for each in ward.doctor(guest.port_id).document["hops"]}
+def _last_request(ward: Ward, *port: str) -> str:
+    hops = {each["hop"]: each for each in ward.doctor(*port).document["hops"]}
     (line,) = hops["port"]["besides"]
     return str(line)
 
@@ -109,9 +109,10 @@ def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
         )
         # The worker reports it within a second, later than the switch counts its packets.
         wait_for(
-            lambda: f" from {silent.ip}, answered 200" in _last_request(healthy, silent),
+            lambda: f" from {silent.ip}, answered 200" in _last_request(healthy, silent.port_id),
             "the last request to be reported",
         )
+        assert "asked last at" in _last_request(healthy), "one guest's, of all"
     finally:
         # It has the address of the other guest, which tests name.
         silent.unplug(healthy.hypervisor.ovs)

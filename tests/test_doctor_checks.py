@@ -581,19 +581,6 @@ def test_how_far_an_instance_is_that_never_asked(questions: int, words: str) -> 
     assert found.remedy != port.GUEST_NEVER_ASKED.remedy
 
 
-def test_the_last_request_of_the_instance_is_in_the_report() -> None:
-    view = {"requests": 3, "last_status": 503, "last_cause": "no_endpoint", "last_time": "noon"}
-    asked = port_facts(agent_view=AGENT_VIEW | view)
-    assert port.last_request(asked) == (
-        "tap1: asked last at noon, answered 503 (no_endpoint); 3 requests"
-    )
-    known = port_facts(agent_view=AGENT_VIEW | view | {"last_source": "10.0.0.5"})
-    assert "asked last at noon from 10.0.0.5, answered 503" in port.last_request(known)
-    silent = port_facts(agent_view=AGENT_VIEW | {"requests": 0})
-    assert "no request of the instance since the agent started" in port.last_request(silent)
-    assert "is unknown" in port.last_request(port_facts(agent_view=None))
-
-
 def test_the_worst_comes_first_and_what_the_whole_host_has_before_what_a_port_has() -> None:
     def at(hop: HopName, *found: Finding) -> HopReport:
         return HopReport(hop, found)

@@ -12,6 +12,7 @@ from ovs_metadata.agent.network.netlink import IPRoute
 from ovs_metadata.cli.doctor.advice import Advice, Command, from_neutron, open_port, vsctl
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.elsewhere import OtherInterface
+from ovs_metadata.cli.doctor.last_request import last_of_all, last_request
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
@@ -22,7 +23,6 @@ from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, why_unservable
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, NO_OPTIONS, Interface, ServedPort
 from ovs_metadata.host.records import read_records
-from ovs_metadata.proxy.accounting.report import ANSWERED
 from ovs_metadata.quantities import count_of
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import COMPUTE, PortRecord, is_port_id
@@ -415,7 +415,8 @@ def examine(facts: PortsFacts) -> HopReport:
         ports = count_of(len(facts.chosen), "instance port")
         seen = f"{ports}, {len(facts.well)} as it should be"
     named = facts.chosen[:MAX_NAMED] if facts.selector else ()
-    besides = tuple(map(last_request, named))
+    views = [(each.interface.name, each.agent_view) for each in named or facts.chosen]
+    besides = tuple(itertools.starmap(last_request, views)) if named else last_of_all(views)
     found = (*check(facts), *itertools.chain.from_iterable(map(_of_source, named)))
     return HopReport(HopName.PORT, found, seen, besides=besides)
 
@@ -428,22 +429,6 @@ def _of_source(port: PortFacts) -> Iterator[Finding]:
     if canonical_address(source) not in port.record.fixed_ips:
         why = f"it asked last from {source}, its record has {', '.join(port.record.fixed_ips)}"
         yield Finding(SOURCE_NOT_IN_RECORD, why, port.title)
-
-
-def last_request(port: PortFacts) -> str:
-    """When the instance asked last and what it was answered, as far as the agent knows."""
-    view = port.agent_view
-    name = port.interface.name
-    if view is None:
-        return f"{name}: the instance's last request is unknown"
-    if not view["requests"]:
-        return f"{name}: the proxy got no request of the instance since the agent started"
-    source = f" from {view['last_source']}" if view.get("last_source") else ""
-    cause = "" if view["last_cause"] == ANSWERED else f" ({view['last_cause']})"
-    return (
-        f"{name}: asked last at {view['last_time']}{source}, answered "
-        f"{view['last_status']}{cause}; {count_of(view['requests'], 'request')}"
-    )
 
 
 def _described(port: PortFacts) -> str:
