@@ -3,6 +3,7 @@
 import contextlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -44,22 +45,22 @@ WAIT_INTERVAL = 0.5
 """Seconds between two questions to the agent with --wait."""
 
 
+_seconds = partial(click.option, is_flag=False, metavar="[SECONDS]")
+"""An option that has a number of seconds or, given alone, its `flag_value`."""
+
+
 @click.command()
 @output_format
-@click.option(
+@_seconds(
     "--watch",
     type=click.FloatRange(min=1.0),
-    is_flag=False,
     flag_value=WATCH_INTERVAL,
-    metavar="[SECONDS]",
     help=f"Show it again every SECONDS ({WATCH_INTERVAL:g} if none are given), until interrupted.",
 )
-@click.option(
+@_seconds(
     "--wait",
     type=click.FloatRange(min=0.0),
-    is_flag=False,
     flag_value=WAIT_LIMIT,
-    metavar="[SECONDS]",
     help=f"Wait until the host is ready, SECONDS at most ({WAIT_LIMIT:g} if none are given), and "
     "show it then.",
 )
