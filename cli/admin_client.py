@@ -38,7 +38,8 @@ _PORT = {
 _HEALTH = {"state": str, "problems": [str]}
 _SHAPES = {
     "/status": {
-        **dict.fromkeys(("host", "version", "started", "generation"), str),
+        **dict.fromkeys(("host", "version", "started"), str),
+        **dict.fromkeys(("generation", "generation_wanted"), str),
         **dict.fromkeys(("pid", "workers", "connections", "requests"), int),
         **_HEALTH,
         **dict.fromkeys(("serving", "ready"), bool),

@@ -95,7 +95,7 @@ def forget(cli: CliContext, host: str) -> None:
 
 
 def _described(store: Store, announced: Announced) -> dict[str, Any]:
-    """What an agent announces, whether it is alive, and whether its configuration is current."""
+    """What an agent announces, whether it is alive, and which configuration it should have."""
     status = read_announcement(announced.data) or AgentStatus(last_error="not understood")
     try:
         wanted = config_digest(effective(read_sources(store, announced.name)).values)
@@ -107,19 +107,21 @@ def _described(store: Store, announced: Announced) -> dict[str, Any]:
         "host": announced.name,
         "alive": announced.alive,
         "changed": utc(announced.changed),
+        "generation_wanted": wanted,
         "up_to_date": bool(wanted) and status.generation == wanted,
     }
 
 
 def _row(agent: dict[str, Any]) -> list[str | Sequence[str]]:
     configuration = agent["generation"] or "none"
+    wanted = agent["generation_wanted"] or "not known"
     return [
         agent["host"],
         "yes" if agent["alive"] else f"no, last seen {agent['changed']}",
         "yes" if agent["enabled"] else "no",
         str(agent["ports_served"]),
         agent["problems"],
-        configuration if agent["up_to_date"] else f"{configuration}, not the current one",
+        configuration if agent["up_to_date"] else f"{configuration}, wanted is {wanted}",
         agent["last_error"],
         agent["version"],
         agent["bridge"],

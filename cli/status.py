@@ -328,7 +328,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     ofport = report["metadata_ofport"]
     lines = [
         ("agent", _agent(agent, report["agent_pid"])),
-        ("configuration", enabled + (f", generation {agent['generation']}" if agent else "")),
+        ("configuration", enabled + (f", {_generation(agent)}" if agent else "")),
         ("metadata port", f"ofport {ofport}" if ofport else "not there"),
         ("ports", _ports(report["ports"], running=agent is not None)),
     ]
@@ -352,6 +352,12 @@ def _agent(agent: dict[str, Any] | None, pid: int | None) -> str:
     if agent:
         return f"{agent['version']}, pid {pid}, since {agent['started']}"
     return f"pid {pid}, which does not report its state" if pid else "does not answer"
+
+
+def _generation(agent: dict[str, Any]) -> str:
+    applied, wanted = agent["generation"], agent["generation_wanted"]
+    found = f"generation {applied or 'none'}"
+    return found if wanted in {"", applied} else f"{found}, wanted is {wanted}"
 
 
 def _store(disconnected: float | None) -> str:

@@ -67,7 +67,8 @@ def test_the_living_and_the_dead(url: str, store: Store, monkeypatch: pytest.Mon
     assert not found["b"]["alive"]
     assert not found["b"]["up_to_date"]
     shown = _run(url, "list").stdout
-    assert "not the current one" in shown
+    assert f"0, wanted is {found['b']['generation_wanted']}" in shown
+    assert found["a"]["generation"] == found["b"]["generation_wanted"]
     assert "oh" in shown
     monkeypatch.setattr(agents, "SHOWN_FOR", -60.0)
     assert list(_listed(url)) == ["a"]
@@ -94,7 +95,7 @@ def test_what_is_wrong_with_one_host_hides_no_other(url: str, store: Store, spoi
         "a": False,
         "b": False,
     }
-    assert "12" in _run(url, "list").stdout
+    assert "none, wanted is " in _run(url, "list").stdout
 
 
 def test_a_name_that_no_host_can_have_hides_no_other(url: str, store: Store) -> None:
@@ -102,6 +103,7 @@ def test_a_name_that_no_host_can_have_hides_no_other(url: str, store: Store) -> 
     strange = f"{AGENTS}/\x7fhost"
     assert store.write_document(strange, _announcement("\x7fhost"), None)
     assert [each["up_to_date"] for each in _listed(url).values()] == [True, False]
+    assert "wanted is not known" in _run(url, "list").stdout
 
 
 def test_only_dead_agents_can_be_forgotten(url: str, store: Store) -> None:

@@ -142,7 +142,7 @@ def test_the_document_tells_what_there_is() -> None:
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),
     )
-    status = host(AgentView("cn-1", "br-int", True, "abc", children))
+    status = host(AgentView("cn-1", "br-int", True, "abc", children, generation_wanted="def"))
     well = EndpointHealth("http://a", healthy=True, since=10.0, last_error="")
     failing = EndpointHealth("http://a", healthy=False, since=20.0, last_error="refused")
     status.sample()
@@ -155,7 +155,8 @@ def test_the_document_tells_what_there_is() -> None:
     assert found["ports"] == {"served": 1, "pending": 1, "refused": 1}
     assert found["controller"]["wanted"] == 24
     assert found["refused"] == [{"interface": "tap9", "reason": "claimed twice"}]
-    assert (found["host"], found["bridge"], found["generation"]) == ("cn-1", "br-int", "abc")
+    assert (found["host"], found["bridge"]) == ("cn-1", "br-int")
+    assert (found["generation"], found["generation_wanted"]) == ("abc", "def")
     assert (found["state"], found["enabled"], found["workers"]) == ("ready", True, 2)
     assert (found["connections"], found["requests"]) == (4, 2)
     assert found["children"][1] == {

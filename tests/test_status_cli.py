@@ -73,6 +73,7 @@ def agent(
     refused: Mapping[str, str] | None = None,
     lost: float = 0.0,
     failing: tuple[str, ...] = ("http://nova-2:8775",),
+    wanted: str = "abc",
 ) -> Iterator[None]:
     """The admin listener of an agent that serves one port, has one pending, and a Nova failing."""
     statistics = HostStatistics()
@@ -98,7 +99,10 @@ def agent(
         Child("proxy worker 0", 8, running=False),
     )
     about = AgentView(
-        *(host, "br-int", True, "abc", children), store_disconnected=lost, network=problems
+        *(host, "br-int", True, "abc", children),
+        store_disconnected=lost,
+        network=problems,
+        generation_wanted=wanted,
     )
     with answering(listen, statistics, lambda: about):
         yield
@@ -164,6 +168,17 @@ class Clock:
 
 def interrupt() -> NoReturn:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [("abc", "enabled, generation abc\n"), ("def", "enabled, generation abc, wanted is def\n")],
+)
+def test_status_names_the_configuration_that_is_wanted(
+    command: Command, wanted: str, shown: str
+) -> None:
+    with agent(command.listen, wanted=wanted):
+        assert shown in command("status").stdout
 
 
 def test_status_waits_until_the_host_is_ready(

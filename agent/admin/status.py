@@ -91,6 +91,7 @@ class HostStatus:
             "enabled": view.enabled,
             "ip_versions": {str(version): served for version, served in view.serves.items()},
             "generation": view.generation,
+            "generation_wanted": view.generation_wanted,
             "store_disconnected": view.store_disconnected,
             "file": [{"name": name, "value": value} for name, value in view.file.items()],
             "children": [

@@ -116,7 +116,8 @@ def _diagnosed(agent: Mapping[str, Any]) -> HostDiagnosis:
             HostFinding("agent-not-ready", Severity.ERROR, text) for text in agent["problems"]
         ]
     if not agent["up_to_date"]:
-        why = f"applied is {agent['generation'] or 'none'}"
+        applied, wanted = agent["generation"], agent["generation_wanted"]
+        why = f"wanted is {wanted or 'not known'}, applied is {applied or 'none'}"
         findings.append(HostFinding(AGENT_BEHIND.name, AGENT_BEHIND.severity, why))
     ordered = sorted(findings, key=lambda each: -each.severity)
     return HostDiagnosis(host, served, disabled=not agent["enabled"], findings=tuple(ordered))

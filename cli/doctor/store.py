@@ -130,5 +130,5 @@ def check(store: StoreFacts, agent: AgentFacts) -> Iterator[Finding]:
     elif deployment and deployment.settings and not deployment.ignored:
         wanted, applied = deployment.config_digest, store.announced_digest
         if wanted != applied:
-            why = f"current is {wanted}, applied is {applied or 'none'}"
+            why = f"wanted is {wanted}, applied is {applied or 'none'}"
             yield Finding(AGENT_BEHIND, why)
