@@ -15,11 +15,13 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
+    only_one,
 )
 from ovs_metadata.cli.lazy import LazyGroup
 from ovs_metadata.cli.listed_port import COLUMNS, LONG, ListedPort, RefusedInterface
 from ovs_metadata.cli.listing import Listing, listing_options, record_options
-from ovs_metadata.cli.port_status import record_in
+from ovs_metadata.cli.named_records import records_named
+from ovs_metadata.cli.port_status import canonical_address, chosen, record_in
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.records import read_records, read_records_here
 from ovs_metadata.store.interface import MalformedRecord, PortState, RecordNotFound
@@ -28,13 +30,10 @@ from ovs_metadata.store.store import Store
 
 
 def _port_id(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """A port's id in canonical form."""
+    """A port's id in canonical form, of a record that need not exist."""
     if value is not None and not is_port_id(value.lower()):
         raise click.BadParameter(f"{value!r} is not a UUID.")
     return value and value.lower()
-
-
-port_id_argument = click.argument("port_id", metavar="PORT_ID", callback=_port_id)
 
 
 @click.group(
@@ -123,12 +122,16 @@ def set_port(
 
 
 @port.command("get")
-@port_id_argument
+@click.argument("selector", metavar="PORT")
 @record_options
 @click.pass_obj
-def get_port(cli: CliContext, port_id: str, listing: Listing) -> None:
-    """Show the record of a port."""
+def get_port(cli: CliContext, selector: str, listing: Listing) -> None:
+    """Show the record of a port.
+
+    PORT is a port UUID, an instance UUID, a fixed IP, or the name of an interface of this host.
+    """
     with cli.open_store() as store:
+        port_id = _named(cli, store, selector)
         state = _states(cli, store, [port_id])[port_id]
         if isinstance(state, MalformedRecord):
             raise state
@@ -187,12 +190,16 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
 
 
 @port.command("delete")
-@port_id_argument
+@click.argument("selector", metavar="PORT")
 @click.pass_obj
-def delete_port(cli: CliContext, port_id: str) -> None:
-    """Delete the record of a port; its instance gets no metadata any more."""
+def delete_port(cli: CliContext, selector: str) -> None:
+    """Delete the record of a port; its instance gets no metadata any more.
+
+    PORT is a port UUID, an instance UUID, a fixed IP, or the name of an interface of this host.
+    """
     refuse_to_write(cli)
     with cli.open_store() as store:
+        port_id = _named(cli, store, selector)
         if not store.delete(port_id):
             raise RecordNotFound(port_id)
 
@@ -216,6 +223,29 @@ def _plugged(config: Config) -> set[str]:
     from ovs_metadata.cli.host_view import bridge_of  # noqa: PLC0415 - loads python-ovs
 
     return {each.port_id for each in bridge_of(config).interfaces if each.port_id is not None}
+
+
+def _named(cli: CliContext, store: Store, selector: str) -> str:
+    """The ID of the one port that a selector names; raises StoreError."""
+    port_id = selector.lower()
+    if is_port_id(port_id) and _states(cli, store, [port_id])[port_id] is not None:
+        return port_id
+    if _from_ovn(cli) or not (is_port_id(port_id) or canonical_address(selector)):
+        found = _named_here(cli, store, selector)
+    else:
+        found = [each.port_id for each in records_named(store, selector)]
+    if not found:
+        raise RecordNotFound(selector)
+    return only_one(found, selector, str)
+
+
+def _named_here(cli: CliContext, store: Store, selector: str) -> list[str]:
+    """The ports on the bridge that a selector names; what cannot be read ends the command."""
+    from ovs_metadata.cli.host_view import bridge_of, read_host  # noqa: PLC0415 - loads python-ovs
+
+    config = cli.load_config()
+    host = read_host(config, bridge_of(config), store)
+    return [each.port_id for each in chosen(host.port_statuses, selector) if each.port_id]
 
 
 def _states(cli: CliContext, store: Store, port_ids: Collection[str]) -> dict[str, PortState]:

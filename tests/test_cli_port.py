@@ -4,13 +4,17 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click.testing
 import pytest
 from contracts.store_support import record
 
+from ovs_metadata.cli import host_view
 from ovs_metadata.cli.main import main
+from ovs_metadata.host.join import Interface
+from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import RecordNotFound
 from ovs_metadata.store.layout import VERSION_NODE, port_path
@@ -116,7 +120,6 @@ def test_set_refuses_a_bad_document(
     ("arguments", "reason"),
     [
         (["port", "set", "tap0"], "'tap0' is not a UUID"),
-        (["port", "get", "tap0"], "'tap0' is not a UUID"),
         (["port", "set", PORT, "--project", "p"], "Missing --instance, --mac, --network"),
         (["port", "set", "--project", "p"], "Missing PORT_ID, --instance"),
         ([*SET, "--mac", "nonsense"], "mac_address is not a MAC address: 'nonsense'"),
@@ -146,6 +149,38 @@ def test_get_prints_a_document_that_set_accepts(command: Command) -> None:
     command.store.delete(PORT)
     command("port", "set", "--json", "-", stdin=document)
     assert command.store.get(PORT) == record()
+
+
+@pytest.mark.parametrize("word", [record().device_id.upper(), "10.0.0.5", "2001:DB8::0:5"])
+def test_get_and_delete_take_an_instance_and_an_address(command: Command, word: str) -> None:
+    command.store.put(record())
+    command.store.put(replace(record(2), fixed_ips=("10.0.0.6",)))
+    assert json.loads(command("port", "get", word, "-f", "json").stdout)["port_id"] == PORT
+    command("port", "delete", word)
+    assert list(command.store.port_ids()) == [record(2).port_id]
+    assert word in one_line(command("port", "get", word, exit_code=4))
+
+
+def test_what_names_several_ports_shows_and_deletes_none(command: Command) -> None:
+    ports = [replace(record(number), fixed_ips=("10.0.0.5",)) for number in (1, 2)]
+    for each in ports:
+        command.store.put(each)
+    for verb in ("get", "delete"):
+        refused = command("port", verb, "10.0.0.5", exit_code=2).stderr
+        assert all(each.port_id in refused for each in ports)
+    assert len(list(command.store.port_ids())) == 2
+
+
+def test_get_takes_an_interface_of_this_host(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugged = Interface("tap1", 5, PORT)
+    bridge = Bridge("br-int", interfaces=(plugged, Interface("tap2", 6, record(2).port_id)))
+    monkeypatch.setattr(host_view, "read_bridge", lambda _config: bridge)
+    command.store.put(record())
+    assert json.loads(command("port", "get", "tap1", "-f", "json").stdout)["port_id"] == PORT
+    assert record(2).port_id in one_line(command("port", "get", "tap2", exit_code=4))
+    assert "tap3" in one_line(command("port", "get", "tap3", exit_code=4))
 
 
 def test_an_absent_record_has_an_exit_status_of_its_own(command: Command) -> None:

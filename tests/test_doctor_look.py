@@ -26,6 +26,7 @@ from ovs_metadata.cli.doctor.nova import Asker, AskStep, no_instance, read_endpo
 from ovs_metadata.cli.doctor.port import TapDevice
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.doctor.store import read_store
+from ovs_metadata.cli.named_records import records_named
 from ovs_metadata.host.config import Config, load
 from ovs_metadata.host.listen import ListenAddress
 from ovs_metadata.host.lock import take_lock
@@ -137,9 +138,9 @@ def test_records_are_found_however_their_address_is_spelt(tmp_path: Path, word: 
     with contextlib.closing(open_store(f"directory:{tmp_path}/store")) as store:
         stored = replace(record(2), fixed_ips=("2001:db8::5",))
         store.put(stored)
-        assert port.records_named(store, word) == [stored]
-        assert port.records_named(store, "2001:db8::6") == []
-        assert port.records_named(store, "tap5") == []
+        assert records_named(store, word) == [stored]
+        assert records_named(store, "2001:db8::6") == []
+        assert records_named(store, "tap5") == []
 
 
 def test_an_agent_that_is_not_there(tmp_path: Path) -> None:

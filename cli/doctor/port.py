@@ -17,6 +17,7 @@ from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
+from ovs_metadata.cli.named_records import records_named
 from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named, record_in
 from ovs_metadata.flows.port_states import OpenFlowPort, in_words
 from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, why_unservable
@@ -386,26 +387,6 @@ def _elsewhere(config: Config, store: Store, selector: str) -> list[PortRecord]:
     port_id = selector.lower()
     states = read_records(config, store, [port_id] if is_port_id(port_id) else [])
     return [record for record in map(record_in, states.values()) if record]
-
-
-def records_named(store: Store, selector: str) -> list[PortRecord]:
-    """The records that a port's or an instance's UUID, or a fixed IP names.
-
-    Only a port's is found at once; for others all records are read. Raises StoreError.
-    """
-    lower, address = selector.lower(), canonical_address(selector)
-    try:
-        direct = store.state(lower)
-    except ValueError:  # it is no UUID
-        direct = None
-    if isinstance(direct, PortRecord):
-        return [direct]
-    return [
-        record
-        for _, record in store.records()
-        if isinstance(record, PortRecord)
-        and (record.device_id.lower() == lower or address in record.fixed_ips)
-    ]
 
 
 def examine(facts: PortsFacts) -> HopReport:
