@@ -41,6 +41,11 @@ class Cloud:
         """Run the command on the host; returns what it printed."""
         return run(*migrate_command(self.hypervisor, *arguments), timeout=120)
 
+    def warnings_of(self, *arguments: str | Path) -> str:
+        """Run the command on the host; returns what it printed on standard error."""
+        words = migrate_command(self.hypervisor, *arguments)
+        return run("sh", "-c", 'exec "$@" 2>&1 >/dev/null', "sh", *words, timeout=120)
+
     def connections_of_neutron(self) -> int:
         """How many connections Neutron's haproxy has been sent: PassiveOpens of proc_net_snmp."""
         text = Path(f"/proc/{self.haproxy()}/net/snmp").read_text()

@@ -24,6 +24,7 @@ from lab.rig.hypervisor import SECRET
 from lab.rig.process import LabError, Process, run, stopped_process, wait_for
 from lab.upstream.neutron_metadata_agent import NeutronMetadataAgent, NeutronPort
 from ovs_metadata.agent.config.schema import MASK
+from ovs_metadata.cli.migrate.switchover import Unguarded
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MAC, SERVICE_IPV4, SERVICE_PORT
 from ovs_metadata.store.layout import AGENTS
 
@@ -178,7 +179,9 @@ def _asked(service: Process) -> int:
 def test_back_where_the_agent_was_killed(cloud: Cloud) -> None:
     hypervisor = cloud.hypervisor
     hypervisor.deploy(nova_metadata_url=hypervisor.nova, shared_secret=SECRET)
-    cloud.migrate("enable")
+    hypervisor.put(cloud.guest, tags=["metadata:hosts=literal"])
+    warnings = cloud.warnings_of("enable")
+    assert f"ports {cloud.guest.port_id} {Unguarded.ENABLED.value}. " in warnings
     hypervisor.processes["agent"].kill(signal.SIGKILL)
     hypervisor.processes["agent"].wait()
     assert cloud.guest.identity("--max-time", "1") is None
