@@ -99,12 +99,14 @@ def interface(*settings: str) -> Injection:
     @contextlib.contextmanager
     def inject(patient: Ward) -> Iterator[None]:
         hypervisor, guest = patient.hypervisor, patient.guest
-        before = f'external_ids={{iface-id="{guest.port_id}",vm-uuid="{guest.instance_id}"}}'
+        before = (
+            f'iface-id="{guest.port_id}",vm-uuid="{guest.instance_id}",attached-mac="{guest.mac}"'
+        )
         hypervisor.ovs.vsctl("set", "interface", guest.tap, *settings)
         try:
             yield
         finally:
-            hypervisor.ovs.vsctl("set", "interface", guest.tap, before)
+            hypervisor.ovs.vsctl("set", "interface", guest.tap, f"external_ids={{{before}}}")
 
     return inject
 
@@ -349,8 +351,8 @@ CASES = [
     Case("iface-id-twice", rival),
     Case("ofport-missing", no_device),
     Case("ofport-unservable", number_of_the_service),
-    Case("record-of-other-instance", interface(f'external_ids:vm-uuid="{OTHER_UUID}"')),
-    Case("record-of-other-mac", interface('external_ids:attached-mac="fa:16:3e:99:99:99"')),
+    Case("record-of-other-instance", record_with(device_id=OTHER_UUID)),
+    Case("record-of-other-mac", record_with(mac_address="fa:16:3e:99:99:99")),
     Case("record-missing", no_record),
     Case("record-missing", no_record, word=""),
     Case("record-missing", record_with(device_owner="trunk:subport", device_id=OTHER_UUID)),

@@ -21,6 +21,9 @@ from doctor_support import Case, Result, Ward, patient
 
 from lab.rig.hypervisor import Hypervisor
 from lab.rig.process import LabError, wait_for
+from lab.stand_ins.neutron_port import make_port
+from lab.stand_ins.neutron_ports_stand_in import NeutronPorts
+from ovs_metadata.agent.network.namespaces import inside_namespace
 from ovs_metadata.cli.doctor.hops import FAULTS
 
 __all__ = ["patient"]
@@ -41,10 +44,6 @@ ELSEWHERE = {
     "port-not-here": "Nova plugs the port",
     "ofport-missing": "Nova plugs the port",
     "record-without-address": "Neutron gives the port an address",
-    "record-missing": "Neutron has the record",
-    "record-malformed": "Neutron has the record",
-    "record-of-other-instance": "Neutron has the record",
-    "record-of-other-mac": "Neutron has the record",
     "instance-unknown-to-nova": "Neutron has the record",
     "nova-silent": "Nova",
     "nova-fails": "Nova",
@@ -122,6 +121,27 @@ def cure(patient: Ward, word: str) -> list[str]:
             return followed
         found = patient.doctor(*([word] if word else []))
     raise AssertionError(f"after {followed} the doctor finds {found.names}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def neutron(patient: Ward) -> Iterator[None]:
+    """A Neutron that has the guest's port; the credentials for it are in the environment."""
+    guest = patient.guest
+    port = make_port(
+        1,
+        id=guest.port_id,
+        device_id=guest.instance_id,
+        project_id=guest.project_id,
+        mac_address=guest.mac,
+        fixed_ips=[{"subnet_id": guest.network_id, "ip_address": guest.ip}],
+        network_id=guest.network_id,
+    )
+    with inside_namespace(patient.hypervisor.namespace):
+        made = NeutronPorts([port])
+    with made as api, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OS_AUTH_TYPE", "none")
+        environment.setenv("OS_NETWORK_ENDPOINT_OVERRIDE", api.url)
+        yield
 
 
 @contextlib.contextmanager
