@@ -19,7 +19,6 @@ from ovs_metadata.host.confirming_idl import ConfirmingIdl
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb_schema import schema_helper
 from ovs_metadata.host.python_ovs import (
-    ROW_CREATE,
     ROW_DELETE,
     command,
     connection,
@@ -36,6 +35,8 @@ COLUMNS = {
 }
 """What is followed, by table."""
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds that `close` waits for a change that OVSDB has not answered."""
 
 METADATA_PORT_OWNER = ("ovs-metadata", "metadata-port")
 """external_ids entry of the Port row of our metadata port; a port without it is not ours."""
@@ -151,12 +152,12 @@ class Ovsdb:
         return left if left is None else frozenset(left)
 
     def close(self) -> None:
-        """Stop the thread and drop the connection."""
+        """Stop the thread and drop the connection; `on_change` is not called afterwards."""
         self.idl.on_change = None
         # What waits there while OVSDB does not answer would have `stop` wait for ever.
         while self._connection.txns.get_nowait() is not None:
             pass
-        self._connection.stop(timeout=5)
+        self._connection.stop(timeout=CLOSE_TIMEOUT)
 
     def confirm(self, on_confirmed: Callable[[], None]) -> None:
         """Call back once `on_change` has seen everything committed before this call.
@@ -242,23 +243,18 @@ class _Replica(ConfirmingIdl):
         self._left: set[int] | None = None  # None: the contents are new as a whole
         self._seen_seqno: int | None = None
         self._ports: list[Any] | None = None
-        self._read: dict[UUID, tuple[Interface, ...]] = {}
+        self._read: dict[UUID, tuple[Interface | MetadataPort, ...]] = {}
         self._port_of: dict[UUID, UUID] = {}
 
     def interfaces_of(self, bridge: Any) -> list[Interface | MetadataPort]:
         """The interfaces of a Bridge row; those of ports that are not there are forgotten."""
-        ports = self._ports or self._ports_of(bridge)
-        # Not during our own write, which the replica shows although OVSDB may yet refuse it.
-        self._ports = ports if self.txn is None else None
+        if self._ports is None:
+            self._ports = self._ports_of(bridge)
         before, self._read = self._read, {}
         found: list[Interface | MetadataPort] = []
-        for port in ports:
+        for port in self._ports:
             interfaces = before.get(port.uuid)
             if interfaces is None:
-                if port.name == METADATA_PORT:
-                    # Never kept, for the same reason.
-                    found.append(_metadata_port(port))
-                    continue
                 interfaces = _interfaces(port)
                 self._port_of |= {row.uuid: port.uuid for row in port.interfaces}
             self._read[port.uuid] = interfaces
@@ -274,8 +270,6 @@ class _Replica(ConfirmingIdl):
         By `bridge.ports`, python-ovs sorts the rows by comparing them one by one, which for a
         thousand takes longer than all the rest.
         """
-        if self.txn is not None:
-            return list(bridge.ports)  # it has what is about to be written, too
         rows = self.tables["Port"].rows
         names = sorted((atom.value for atom in bridge._data["ports"].values), key=_as_number)
         return [rows[uuid] for uuid in names if uuid in rows]
@@ -290,8 +284,8 @@ class _Replica(ConfirmingIdl):
         super().notify(event, row, updates)
         if row._table.name == "Bridge":
             self._ports = None
-        if row._table.name == "Interface" and event != ROW_CREATE and self._left is not None:
-            # Of an update `updates` has what it changed, as it was.
+        if row._table.name == "Interface" and self._left is not None:
+            # Of an update `updates` has what it changed, as it was; of a new row there is none.
             self._left |= set(getattr(row if event == ROW_DELETE else updates, "ofport", ()))
         port = row.uuid if row._table.name == "Port" else self._port_of.get(row.uuid)
         if event == ROW_DELETE:
@@ -304,9 +298,8 @@ class _Replica(ConfirmingIdl):
         if self.state != self.IDL_S_MONITORING:
             self._left = None  # what changes until there is a connection again is not notified
         # Not by `changed`: an exception above may have hidden a change from the last call.
-        new = self.change_seqno != self._seen_seqno or self._left is None
-        if self.on_change and new and self.state == self.IDL_S_MONITORING:
-            seqno = self.change_seqno
+        seqno = self.change_seqno
+        if self.on_change and seqno != self._seen_seqno and self.state == self.IDL_S_MONITORING:
             self.on_change()
             self._seen_seqno = seqno
         self.confirm_wanted()
@@ -338,8 +331,10 @@ class _Command(command.BaseCommand):  # type: ignore[misc]
 _as_number = attrgetter("int")
 
 
-def _interfaces(port: Any) -> tuple[Interface, ...]:
+def _interfaces(port: Any) -> tuple[Interface | MetadataPort, ...]:
     """The interfaces of a Port row."""
+    if port.name == METADATA_PORT:
+        return (_metadata_port(port),)
     tag = _optional(port.tag)
     return tuple(_interface(row, tag) for row in port.interfaces)
 

@@ -18,6 +18,7 @@ import pytest
 from ovs.db import types
 from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
+from ovsdbapp.backend.ovs_idl.connection import Connection
 
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb import COLUMNS, Bridge, MetadataPort, Ovsdb, OvsdbUnreachable, _Replica
@@ -190,6 +191,27 @@ def test_a_connection_that_tells_no_contents_is_closed(tmp_path: Path) -> None:
             while connection.recv(4096):
                 pass
     assert len(connections) == 2, kept  # one for the schema, one for the contents
+
+
+def test_a_connection_that_fails_for_another_reason_is_closed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_connection: object) -> None:
+        raise TypeError("no contents")
+
+    closed: list[_Replica] = []
+
+    def close(replica: _Replica) -> None:
+        closed.append(replica)
+
+    monkeypatch.setattr(Connection, "start", fail)
+    monkeypatch.setattr(_Replica, "close", close)
+    with (
+        server(tmp_path / "db.sock", schema_only) as target,
+        pytest.raises(OvsdbUnreachable, match=r"is unreachable: no contents$"),
+    ):
+        Ovsdb(target, "br-int", lambda _bridge: None)
+    assert len(closed) == 1
 
 
 def test_no_server(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from played_ovsdb import PlayedOvsdb
 
 from lab.rig.process import wait_for
+from ovs_metadata.host import ovsdb
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import load
 from ovs_metadata.host.join import Interface
@@ -203,9 +205,9 @@ def test_changes_are_reported_before_they_are_confirmed(
 
 
 def test_the_numbers_that_ports_have_left(switch: OpenVSwitch, followed: Followed) -> None:
+    assert followed.ovsdb.take_left() is None  # of the time before, nothing is known
     one, two = switch.plug("tap1", 5), switch.plug("tap2", 6)
     followed.bridge()
-    assert followed.ovsdb.take_left() is None  # of the time before, nothing is known
     assert followed.ovsdb.take_left() == frozenset()
     switch.change("Interface", one[1], ofport=7)
     followed.bridge()
@@ -230,6 +232,7 @@ def test_a_number_that_was_left_is_reported_although_the_bridge_is_the_same(
     assert followed.bridge() == before
     assert followed.ovsdb.take_left() == frozenset({5})
     assert len(followed.seen) > reports
+    assert list(followed.ovsdb.idl._port_of) == [UUID(again)]
     # Of another bridge's row nothing is reported.
     reports = len(followed.seen)
     switch.add_bridge("br-new")
@@ -247,6 +250,19 @@ def test_a_reconnection_shows_what_has_changed(switch: OpenVSwitch, followed: Fo
     switch.unplug(*one)
     switch.serve()
     assert followed.bridge().interfaces == (Interface("tap2", 6),)
+    assert followed.ovsdb.take_left() is None
+
+
+def test_a_reconnection_is_reported_although_the_bridge_is_the_same(
+    switch: OpenVSwitch, followed: Followed
+) -> None:
+    """Numbers may have been another's while there was no connection."""
+    before = followed.bridge()
+    reports = len(followed.seen)
+    followed.ovsdb.take_left()
+    switch.hang_up()
+    wait_for(lambda: len(followed.seen) > reports, "the report")
+    assert followed.bridge() == before
     assert followed.ovsdb.take_left() is None
 
 
@@ -348,6 +364,50 @@ def test_a_change_that_ovsdb_does_not_take_in_time_is_refused(
         patched.setattr(followed.ovsdb._connection.txns, "put", put)
         with pytest.raises(OvsdbRefused, match="OVSDB refused a change"):
             followed.ovsdb.transact(lambda *_: None)
+
+
+def test_requests_for_a_confirmation_do_not_block(followed: Followed) -> None:
+    """One waits in the queue to the thread; the others need no place there."""
+    confirmed = [threading.Event() for _ in range(4)]
+    with followed.ovsdb._connection.lock:  # the thread does nothing meanwhile
+        for each in confirmed:
+            followed.ovsdb.confirm(each.set)
+    assert all(each.wait(10) for each in confirmed)
+
+
+def test_close_does_not_wait_for_an_ovsdb_that_does_not_answer(
+    switch: OpenVSwitch, followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ovsdb, "CLOSE_TIMEOUT", 0.01)
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(operations: list[Any]) -> list[Any]:
+        asked.set()
+        assert may_answer.wait(60)
+        switch.plug("tap1", 5)
+        return [{} for _ in operations]
+
+    def write(_transaction: Any, bridge: Any, _tables: Any) -> None:
+        bridge.datapath_id = "0000000000000002"
+
+    switch.answer = answer
+    writing = threading.Thread(target=followed.ovsdb.transact, args=[write])
+    closing = threading.Thread(target=followed.close)
+    reports = len(followed.seen)
+    thread = followed.ovsdb._connection.thread
+    try:
+        writing.start()
+        assert asked.wait(10)
+        followed.ovsdb.confirm(lambda: None)  # it waits in the queue to the thread
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+    finally:
+        may_answer.set()
+        for each in (writing, closing, thread):
+            each.join(20)
+    # The port came before the answer, and is not reported.
+    assert len(followed.seen) == reports
 
 
 class NoRecords:
