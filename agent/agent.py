@@ -24,13 +24,13 @@ from ovs_metadata.agent.health import AgentView, HostHealth, health
 from ovs_metadata.agent.health_state import HealthState
 from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
-from ovs_metadata.agent.ovsdb_lock import OvsdbLock
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.agent.presence import Presence, Status, bounded
 from ovs_metadata.agent.service import Service
 from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
 from ovs_metadata.host.config import Config, as_text
 from ovs_metadata.host.listen import UnixSocket
-from ovs_metadata.host.ovsdb import OvsdbUnreachable
+from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.logs import standard_error
 from ovs_metadata.store.interface import StoreError
@@ -73,7 +73,7 @@ class Agent:
         self._live: LiveDeployment | None = None
         self._store: Store | None = None
         self._statistics = HostStatistics()
-        self._lock = OvsdbLock(config.ovsdb_connection, self._changed.set)
+        self._ovsdb = OvsdbSession(config.ovsdb_connection, COLUMNS, self._changed.set)
         self._idle_because = ""
         self._certificates: tuple[Certificate, ...] = ()
 
@@ -105,8 +105,8 @@ class Agent:
             flushing.start()
             opened.callback(flushing.stop)
             self._open_admin_listener(opened)
-            self._lock.start()
-            opened.callback(self._lock.close)
+            self._ovsdb.start()
+            opened.callback(self._ovsdb.close)
             store = await asyncio.to_thread(
                 open_configured_store, self._config, wait=None, on_fatal=fail, snapshot="agent"
             )
@@ -199,14 +199,14 @@ class Agent:
     async def _follow(self, store: Store, live: LiveDeployment) -> None:
         """Do what the configuration says, whenever something has changed."""
         self._systemd.ready()
-        await self._lock.answered(LOCK_TIMEOUT)
+        await self._ovsdb.lock_answered(LOCK_TIMEOUT)
         while not self._ending:
             self._changed.clear()
             deployment = await asyncio.to_thread(live.refresh)
             self._certificates = tuple(
                 await asyncio.to_thread(lambda: list(of_files(self._config, live.current)))
             )
-            if self._lock.taken:
+            if self._ovsdb.lock_taken:
                 await self._stop_serving()
                 self._idle(ANOTHER_AGENT, logging.ERROR)
             elif deployment is None:
@@ -230,6 +230,7 @@ class Agent:
             self._config,
             store=store,
             systemd=self._systemd,
+            ovsdb=self._ovsdb,
             deployment=deployment,
             statistics=self._statistics,
             on_end=self._changed.set,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ovs_metadata.agent.allowance import Allowance
-from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 
 PER_SECOND = 2000.0
 AT_ONCE = 500
@@ -44,13 +44,13 @@ class Confirmer:
 
     Args:
         sources: what is to be up to date.
-        probe: of the same OVSDB, started.
+        ovsdb: the session with the same OVSDB, started.
         apply: takes over what the sources say, if that has changed.
     """
 
-    def __init__(self, sources: Sources, probe: OvsdbProbe, apply: Callable[[], None]) -> None:
+    def __init__(self, sources: Sources, ovsdb: OvsdbSession, apply: Callable[[], None]) -> None:
         self._sources = sources
-        self._probe = probe
+        self._ovsdb = ovsdb
         self._apply = apply
         self._now = asyncio.get_running_loop().time
         self._allowance = Allowance(AT_ONCE, PER_SECOND, self._now())
@@ -82,9 +82,9 @@ class Confirmer:
                 return
             self._allowance.spend(DEARER_PRICE - PRICE, self._now())
             if changed:
-                self._probe.seen()
+                self._ovsdb.seen()
                 self._sources.confirm(from_thread)
             else:
                 self._sources.confirm_store(from_thread)
 
-        self._probe.ask(answered)
+        self._ovsdb.ask(answered)

@@ -30,7 +30,7 @@ from ovs_metadata.agent.identities import Identities, addresses_of
 from ovs_metadata.agent.network.connections import guests_connections
 from ovs_metadata.agent.network.host_plumbing import HostPlumbing
 from ovs_metadata.agent.network.reconciler import NetworkReconciler
-from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.agent.revalidation import revalidated
 from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Systemd
@@ -38,7 +38,7 @@ from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.withdrawal import withdraw_hooks
 from ovs_metadata.host.address import IpVersion, ofport_at
 from ovs_metadata.host.config import Config
-from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
+from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
 from ovs_metadata.host.records import AGENT, followed_records
 from ovs_metadata.store.store import Store
@@ -58,6 +58,7 @@ class Service:
         *,
         store: Store,
         systemd: Systemd,
+        ovsdb: OvsdbSession,
         deployment: Deployment,
         statistics: HostStatistics,
         on_end: Callable[[], None],
@@ -67,6 +68,7 @@ class Service:
         self._store = store
         self._records = followed_records(config, store, AGENT)
         self._systemd = systemd
+        self._ovsdb = ovsdb
         self._deployment = deployment
         self._identities = Identities()
         self._stale = StaleNumbers()
@@ -168,15 +170,13 @@ class Service:
             loop.call_soon_threadsafe(changed)
 
         watcher = await self._watch(wake)
-        probe = OvsdbProbe(self._config.ovsdb_connection, COLUMNS)
-        probe.start()
 
         def apply() -> None:
             # A change wakes this loop before the confirmation of that change does.
             if self._changed.is_set():
                 self._update_workers(watcher)
 
-        self._confirmer = Confirmer(watcher, probe, apply)
+        self._confirmer = Confirmer(watcher, self._ovsdb, apply)
         config = self._config
         host = HostPlumbing(watcher.ovsdb, self._systemd, config.namespace, config.workers)
         reconciler = self._reconciler = NetworkReconciler(
@@ -201,7 +201,7 @@ class Service:
             # While workers finish their requests, they still get changes.
             await self._workers.stop()
             await _cancel(updating, freshening, *flows)
-            probe.close()
+            self._ovsdb.drop_question()
             host.close()
             await asyncio.to_thread(watcher.close)
 

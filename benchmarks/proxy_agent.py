@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.confirmer import Confirmer
-from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.ovsdb import COLUMNS, Ovsdb
 from ovs_metadata.proxy.control.feed import FullState, decode_full_state
@@ -41,9 +41,9 @@ async def serve(snapshot: FullState, listener: socket.socket, connection: str) -
     end = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, end.set)
     ovsdb = Ovsdb(connection, "br-int", lambda _bridge: None)
-    probe = OvsdbProbe(connection, COLUMNS)
-    probe.start()
-    confirmer = Confirmer(_Ovsdb(ovsdb), probe, lambda: None)
+    session = OvsdbSession(connection, COLUMNS, lambda: None)
+    session.start()
+    confirmer = Confirmer(_Ovsdb(ovsdb), session, lambda: None)
     statistics = HostStatistics()
     workers = Workers("nobody", snapshot.settings, statistics, confirm=confirmer.confirm)
     workers.update(snapshot.identities)
@@ -55,7 +55,7 @@ async def serve(snapshot: FullState, listener: socket.socket, connection: str) -
         await end.wait()
     finally:
         await workers.stop()
-        probe.close()
+        session.close()
         ovsdb.close()
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from lab.load.ovsdb_client import NewPort, OvsdbClient
 from lab.rig.openvswitch import OpenVSwitch
 from lab.rig.process import run, wait_for
-from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.host.ovsdb import COLUMNS, Bridge, Ovsdb
 
 ROUNDS = 100
@@ -202,7 +202,7 @@ def test_after_a_reconnection_it_follows_the_new_contents(database: OpenVSwitch)
 class Question:
     """Asks a probe from the event loop."""
 
-    def __init__(self, probe: OvsdbProbe) -> None:
+    def __init__(self, probe: OvsdbSession) -> None:
         self.probe = probe
 
     async def __call__(self) -> bool:
@@ -221,7 +221,7 @@ class Question:
 
 @contextlib.asynccontextmanager
 async def probing(database: OpenVSwitch) -> AsyncIterator[Question]:
-    probe = OvsdbProbe(database.connection, COLUMNS)
+    probe = OvsdbSession(database.connection, COLUMNS, lambda: None)
     probe.start()
     try:
         yield Question(probe)

@@ -81,7 +81,7 @@ class Parts:
             "WorldReadableSecretCheck": lambda *_: Closing(self, "secret check"),
             "Presence": self._presence,
             "AdminListener": self._listener,
-            "OvsdbLock": lambda *_: PlayedLock(self),
+            "OvsdbSession": lambda *_: PlayedSession(self),
             "Service": lambda _config, **parts: PlayedService(self, **parts),
         }.items():
             monkeypatch.setattr(module, name, part)
@@ -169,23 +169,23 @@ class PlayedLive(Closing):
         return self._parts.deployment
 
 
-class PlayedLock:
-    """The lock in OVSDB: `taken` by another agent, or not."""
+class PlayedSession:
+    """The lock in OVSDB: taken by another agent, or not."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     @property
-    def taken(self) -> bool:
+    def lock_taken(self) -> bool:
         return self._parts.lock_is_taken
 
     def start(self) -> None:
         pass
 
     def close(self) -> None:
-        self._parts.events.append("lock ends")
+        self._parts.events.append("session ends")
 
-    async def answered(self, timeout: float) -> None:
+    async def lock_answered(self, timeout: float) -> None:
         assert timeout
 
 
@@ -241,7 +241,7 @@ class PlayedService:
         return {4: True}
 
 
-CLOSED = ("presence ends", "secret check ends", "configuration ends", "store ends", "lock ends")
+CLOSED = ("presence ends", "secret check ends", "configuration ends", "store ends", "session ends")
 """What ends after the service, in order, and before the admin listener."""
 
 

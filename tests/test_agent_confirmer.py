@@ -7,14 +7,14 @@ import pytest
 
 from ovs_metadata.agent import confirmer as module
 from ovs_metadata.agent.confirmer import Confirmer
-from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 
 
-class Probe(OvsdbProbe):
+class Probe(OvsdbSession):
     """Says whether something has changed."""
 
     def __init__(self, log: list[str], *, changed: bool) -> None:
-        super().__init__("", {})
+        super().__init__("", {}, lambda: None)
         self._log = log
         self.changed = changed
 

@@ -14,6 +14,7 @@ from lab.rig.process import until
 from ovs_metadata.agent import service as module
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.config.deployment import Deployment
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.agent.service import FLOWS_STOP_TIMEOUT, Service
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
@@ -45,7 +46,7 @@ def at(*ofports: int) -> HostPorts:
     return HostPorts(served={number: ServedPort(number, "tap1", RECORD) for number in ofports})
 
 
-ALL = {"probe", "plumbing", "watcher"}
+ALL = {"question", "plumbing", "watcher"}
 """What ends after the workers."""
 
 
@@ -68,7 +69,6 @@ class Parts:
         self.reconciler: PlayedReconciler | None = None
         for name, part in {
             "PortWatcher": self._watcher,
-            "OvsdbProbe": lambda *_: PlayedProbe(self),
             "HostPlumbing": lambda *_: PlayedPlumbing(self),
             "NetworkReconciler": lambda *_: PlayedReconciler(self),
             "Workers": lambda *arguments, **_: PlayedWorkers(self, *arguments),
@@ -85,6 +85,7 @@ class Parts:
             self._config,
             store=cast(Store, None),
             systemd=Systemd("", {}),
+            ovsdb=PlayedSession(self),
             deployment=DEPLOYMENT,
             statistics=self.statistics,
             on_end=lambda: self.events.append("the end"),
@@ -146,18 +147,16 @@ class PlayedProcess:
     returncode = None
 
 
-class PlayedProbe:
+class PlayedSession(OvsdbSession):
     def __init__(self, parts: Parts) -> None:
+        super().__init__("", {}, lambda: None)
         self._parts = parts
-
-    def start(self) -> None:
-        self._parts.events.append("probe starts")
 
     def ask(self, on_answer: Callable[[bool], None]) -> None:
         on_answer(False)  # nothing has changed
 
-    def close(self) -> None:
-        self._parts.ends("probe")
+    def drop_question(self) -> None:
+        self._parts.ends("question")
 
 
 class PlayedPlumbing:
@@ -387,7 +386,7 @@ def test_a_confirmation_comes_after_what_had_changed_before_it(parts: Parts) -> 
 
 def test_at_the_end_the_workers_finish_before_what_they_need(parts: Parts) -> None:
     serve(parts, nothing)
-    assert parts.events == [*("probe starts", "reconciler ends", "workers end", "the end")]
+    assert parts.events == ["reconciler ends", "workers end", "the end"]
     assert parts.ended == ALL
     assert "169.254.0.9" in parts.tables[-1]
 
@@ -414,7 +413,7 @@ def test_serving_ends_for_good_with_the_hooks_before_the_workers(
         await until(lambda: parts.children or controller == "external")
 
     serve(parts, scenario, for_good=True)
-    ending = parts.events[1:]
+    ending = parts.events
     ours = ["flows end", "hooks are removed"] if controller == "child" else []
     assert ending == [*("reconciler ends", *ours, "workers end", "the end")]
     assert parts.ended == ALL
@@ -484,7 +483,7 @@ def test_a_part_that_fails_ends_the_others_and_its_reason_is_kept(parts: Parts) 
             service.check()
 
     serve(parts, scenario)
-    assert parts.events[1:] == [*("reconciler ends", "workers end", "the end")]
+    assert parts.events == [*("reconciler ends", "workers end", "the end")]
     assert parts.ended == ALL
 
 

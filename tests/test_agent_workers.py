@@ -14,7 +14,7 @@ from ovs_metadata.agent import heartbeat, worker_feed
 from ovs_metadata.agent import workers as agent_workers
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.confirmer import Confirmer
-from ovs_metadata.agent.ovsdb_probe import OvsdbProbe
+from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.agent.worker_feed import WorkerFeed
 from ovs_metadata.agent.workers import Confirm, Workers
 from ovs_metadata.proxy.accounting.report import Report, encode
@@ -275,7 +275,7 @@ def test_a_worker_gets_the_changes_and_then_the_confirmation(
     begun: list[int] = []
     started: list[Workers] = []
 
-    class Probe(OvsdbProbe):
+    class Probe(OvsdbSession):
         def ask(self, on_answer: Callable[[bool], None]) -> None:
             on_answer(False)
 
@@ -284,7 +284,7 @@ def test_a_worker_gets_the_changes_and_then_the_confirmation(
         started[0].update({"169.254.0.5": Pending(f"port-{len(begun)}", "it is another's")})
 
     def confirm(on_confirmed: Callable[[], None]) -> None:
-        Confirmer(_OnlyOvsdb(), Probe("", {}), apply).confirm(on_confirmed)
+        Confirmer(_OnlyOvsdb(), Probe("", {}, lambda: None), apply).confirm(on_confirmed)
 
     def enough(_statistics: HostStatistics, workers: Workers) -> bool:
         started[:] = [workers]
