@@ -14,7 +14,7 @@ from tornado.ioloop import PeriodicCallback
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import with_workers
-from ovs_metadata.agent.certificates import Certificate, of_files
+from ovs_metadata.agent.certificates import Certificate, CertificateFiles
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
@@ -200,12 +200,11 @@ class Agent:
         """Do what the configuration says, whenever something has changed."""
         self._systemd.ready()
         await self._ovsdb.lock_answered(LOCK_TIMEOUT)
+        files = CertificateFiles(self._config)
         while not self._ending:
             self._changed.clear()
             deployment = await asyncio.to_thread(live.refresh)
-            self._certificates = tuple(
-                await asyncio.to_thread(lambda: list(of_files(self._config, live.current)))
-            )
+            self._certificates = await asyncio.to_thread(files.read, live.current)
             if self._ovsdb.lock_taken:
                 await self._stop_serving()
                 self._idle(ANOTHER_AGENT, logging.ERROR)

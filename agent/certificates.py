@@ -1,11 +1,12 @@
 """The certificates that this host depends on, and when they expire."""
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ovs_metadata.agent.admin.statistics import WorkerState
+from ovs_metadata.agent.changed_files import FileReader
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.certificate_dates import pem_not_after
 from ovs_metadata.host.config import Config
@@ -24,25 +25,44 @@ class Certificate:
     """When it expires, in seconds since the epoch."""
 
 
-def of_files(config: Config, deployment: Deployment | None) -> Iterator[Certificate]:
-    """Read the certificates in files of the configuration. One that cannot be read is left out."""
+Ends = tuple[float, ...]
+"""When the certificates of a text expire."""
+
+
+class CertificateFiles:
+    """The certificates in files of the configuration. One that cannot be read is left out."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._ends = FileReader(lambda path: _ends(_read(path)))
+
+    def read(self, deployment: Deployment | None) -> tuple[Certificate, ...]:
+        """Return them as they are now. Blocks on files that have changed."""
+        return tuple(_of_files(self._config, deployment, self._ends))
+
+
+def _of_files(
+    config: Config, deployment: Deployment | None, ends: Callable[[Path], Ends]
+) -> Iterator[Certificate]:
     if deployment:
         made = deployment.settings
-        yield from _of_text("nova_client", "nova_client_cert_file", made.nova_client_certificate)
-        yield from _of_authorities("nova_ca", "nova_ca_file", made.nova_ca)
+        yield from _of_chain(
+            "nova_client", "nova_client_cert_file", _ends_of_setting(made.nova_client_certificate)
+        )
+        yield from _of_authorities("nova_ca", "nova_ca_file", _ends_of_setting(made.nova_ca))
     for use, path in (
         ("zookeeper_client", config.store.tls_cert_file),
         ("ovn_client", config.ovn.cert_file),
         ("admin", config.admin.tls_cert_file),
     ):
         if path:
-            yield from _of_text(use, str(path), _read(path))
+            yield from _of_chain(use, str(path), ends(path))
     for use, path in (
         ("zookeeper_ca", config.store.tls_ca_file),
         ("ovn_ca", config.ovn.ca_file),
     ):
         if path:
-            yield from _of_authorities(use, str(path), _read(path))
+            yield from _of_authorities(use, str(path), ends(path))
 
 
 def of_endpoints(workers: Iterable[WorkerState]) -> Iterator[Certificate]:
@@ -57,20 +77,27 @@ def of_endpoints(workers: Iterable[WorkerState]) -> Iterator[Certificate]:
         yield Certificate("nova", url, until)
 
 
-def _of_text(use: str, place: str, text: str) -> Iterator[Certificate]:
+def _of_chain(use: str, place: str, ends: Ends) -> Iterator[Certificate]:
     """The first of a chain to expire."""
-    with contextlib.suppress(ValueError):
-        ends = pem_not_after(text)
-        if ends:
-            yield Certificate(use, place, min(ends))
+    if ends:
+        yield Certificate(use, place, min(ends))
 
 
-def _of_authorities(use: str, place: str, text: str) -> Iterator[Certificate]:
+def _of_authorities(use: str, place: str, ends: Ends) -> Iterator[Certificate]:
     """The last to expire: a bundle may have old authorities beside their successors."""
-    with contextlib.suppress(ValueError):
-        ends = pem_not_after(text)
-        if ends:
-            yield Certificate(use, place, max(ends))
+    if ends:
+        yield Certificate(use, place, max(ends))
+
+
+def _ends(text: str) -> Ends:
+    try:
+        return tuple(pem_not_after(text))
+    except ValueError:
+        return ()
+
+
+_ends_of_setting = lru_cache(maxsize=2)(_ends)
+"""The settings keep those texts anyway."""
 
 
 def _read(path: Path) -> str:

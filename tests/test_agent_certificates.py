@@ -1,12 +1,15 @@
 """Which certificates this host depends on, and until when."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tls_support import Authority
 
+from ovs_metadata.agent import certificates
 from ovs_metadata.agent.admin.statistics import WorkerState
-from ovs_metadata.agent.certificates import Certificate, of_endpoints, of_files
+from ovs_metadata.agent.certificates import Certificate, CertificateFiles, of_endpoints
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.certificate_dates import pem_not_after
 from ovs_metadata.host import config
@@ -23,13 +26,42 @@ def test_certificates_are_those_of_the_files_that_are_configured(tmp_path: Path)
         nova_client_key=client.key,
     )
     local = config.load(_file(tmp_path))
-    found = {each.use: each for each in of_files(local, Deployment(True, b"", settings))}
+    files = CertificateFiles(local)
+    found = {each.use: each for each in files.read(Deployment(True, b"", settings))}
     assert found.keys() == {"nova_client", "nova_ca", "zookeeper_client"}
     (until,) = pem_not_after(client.certificate)
     assert found["nova_client"] == Certificate("nova_client", "nova_client_cert_file", until)
     assert found["zookeeper_client"].place == str(tmp_path / "client.pem")
     (tmp_path / "client.pem").write_text("nonsense")
-    assert [each.use for each in of_files(local, None)] == []
+    assert [each.use for each in files.read(None)] == []
+
+
+def test_a_file_is_read_again_when_it_has_changed_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return path.read_text()
+
+    monkeypatch.setattr(certificates, "_read", counted)
+    path = tmp_path / "client.pem"
+    (tmp_path / "missing.pem").touch()
+    one, two = (Authority(tmp_path, name).certificate for name in ("one", "two"))
+    path.write_text(one)
+    for each in (path, tmp_path / "missing.pem"):
+        os.utime(each, (1000, 1000))
+    files = CertificateFiles(config.load(_file(tmp_path)))
+    before = files.read(None)
+    assert [each.use for each in before] == ["zookeeper_client"]
+    assert files.read(None) == before
+    assert len(read) == 2
+    path.write_text(one + two)
+    os.utime(path, (1000, 1000))
+    files.read(None)
+    files.read(None)
+    assert len(read) == 3
 
 
 def _file(directory: Path) -> Path:

@@ -157,6 +157,32 @@ def test_the_content_of_files_is_what_workers_get(live: Live, tmp_path: Path) ->
     assert refreshed.settings.nova_ca == two.read_text(), "a renewed file counts by itself"
 
 
+def test_a_file_that_has_not_changed_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return read_file(path)
+
+    monkeypatch.setattr("ovs_metadata.agent.config.live.read_file", counted)
+    authority = Authority(tmp_path / "one").certificate
+    os.utime(authority, (1000, 1000))
+    store = open_store(f"directory:{tmp_path}/store")
+    live = Live(store)
+    try:
+        live.set(DEFAULT, enabled=True, nova_ca_file=str(authority))
+        live.until(lambda found: bool(found.settings.nova_ca))
+        before = len(read)
+        assert before
+        assert live.live.refresh()
+        assert len(read) == before
+    finally:
+        live.live.close()
+        store.close()
+
+
 def test_a_file_of_something_else_is_refused_by_its_key(
     live: Live, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ovs_metadata.agent.allowance import Allowance
+from ovs_metadata.agent.changed_files import Signature, signature
 from ovs_metadata.host.config import AdminOptions
 from ovs_metadata.passwords import hashed, is_hashed, matches
 from ovs_metadata.problem_log import ProblemLog
@@ -123,16 +124,8 @@ class _Files(Generic[T]):
                 self._problem.found()
         return self._content
 
-    def _signature(self) -> list[tuple[int, int, int] | None]:
-        return [_stat(path) for path in self._paths]
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    def _signature(self) -> list[Signature | None]:
+        return [signature(path) for path in self._paths]
 
 
 def _context(options: AdminOptions) -> ssl.SSLContext:

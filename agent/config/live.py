@@ -8,11 +8,13 @@ import itertools
 import logging
 from collections.abc import Callable, Collection, Sequence
 
+from ovs_metadata.agent.changed_files import FileReader
 from ovs_metadata.agent.config.deployment import (
     Deployment,
     DeploymentError,
     make_deployment,
     proxy_settings,
+    read_file,
 )
 from ovs_metadata.agent.config.effective import SCHEMA, Effective, config_digest, effective
 from ovs_metadata.agent.config.schema import ENABLED, SHARED_SECRET, known_keys
@@ -43,6 +45,7 @@ class LiveDeployment:
         self.enabled_by = SCHEMA
         """The source whose value of `enabled` counts."""
         self._values: Values | None = None
+        self._read = FileReader(read_file)
         self._problems = ProblemLog(
             LOG,
             "configuration: %s; the agent keeps the values it has",
@@ -68,7 +71,7 @@ class LiveDeployment:
         settings: Settings | None = None
         unusable = ""
         try:
-            settings = proxy_settings(found.values)
+            settings = proxy_settings(found.values, self._read)
         except DeploymentError as error:
             unusable = str(error)
             problems.append(unusable)
