@@ -1,10 +1,12 @@
 """The admin listener for other machines: over TLS, for users or by client certificates."""
 
+import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tls_support import Authority
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from lab.rig.process import free_port
-from ovs_metadata.agent.admin import access
+from ovs_metadata.agent.admin import access, limited_listener
 from ovs_metadata.agent.admin.access import read_users
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
@@ -168,6 +170,93 @@ def test_a_file_of_users_is_for_its_owner_alone(site: Site) -> None:
     os.chmod(path, 0o640)
     with pytest.raises(ValueError, match="readable by its owner alone"):
         read_users(path)
+
+
+class Crowd:
+    """TCP connections to a listener, from addresses of loopback, that begin no handshake."""
+
+    def __init__(self, address: ListenAddress) -> None:
+        self._place = (address.host, address.port)
+        self.connections: list[socket.socket] = []
+
+    def connect(self, source: str) -> socket.socket:
+        made = socket.create_connection(self._place, source_address=(source, 0))
+        made.setblocking(False)
+        self.connections.append(made)
+        return made
+
+    async def closed(self, connection: socket.socket) -> None:
+        """Wait until the listener closes it."""
+        async with asyncio.timeout(30):
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(connection, 1) == b""
+
+    def close(self) -> None:
+        for each in self.connections:
+            each.close()
+
+
+@pytest.fixture
+def crowd(site: Site) -> Iterator[Crowd]:
+    made = Crowd(site.address)
+    yield made
+    made.close()
+
+
+def test_handshakes_displace_each_other_and_no_connection_after_its_own(
+    site: Site, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_listener, "PER_SECOND", 10_000.0)
+    monkeypatch.setattr(limited_listener, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(limited_listener, "MAX_HANDSHAKES", 4)
+    context = ssl.create_default_context(cadata=site.authority.certificate)
+
+    @on_loop
+    async def check() -> None:
+        async with site.listening(users_file=site.users()):
+            reader, writer = await asyncio.open_connection(
+                site.address.host, site.address.port, ssl=context
+            )
+            silent = [crowd.connect(f"127.0.0.{2 + number}") for number in range(8)]
+            for each in silent[:4]:
+                await crowd.closed(each)
+            writer.write(b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+            writer.close()
+            assert (await site.ask("secret")).code == 200
+
+    check()
+
+
+def test_a_handshake_that_lasts_too_long_is_ended(
+    site: Site, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_listener, "MAX_SECONDS", 3600.0)
+    monkeypatch.setattr(limited_listener, "HANDSHAKE_SECONDS", 0.05)
+
+    @on_loop
+    async def check() -> None:
+        async with site.listening(users_file=site.users()):
+            await crowd.closed(crowd.connect("127.0.0.2"))
+
+    check()
+
+
+def test_one_peer_does_not_take_the_handshakes_of_all(
+    site: Site, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_listener, "PER_SECOND", 1e-6)
+    monkeypatch.setattr(limited_listener, "PEER_PER_SECOND", 1e-6)
+
+    @on_loop
+    async def check() -> None:
+        async with site.listening(users_file=site.users()):
+            for _ in range(limited_listener.AT_ONCE + 16):
+                crowd.connect("127.0.0.2")
+            assert (await site.ask("secret")).code == 200
+            await crowd.closed(crowd.connections[-1])
+
+    check()
 
 
 @pytest.mark.parametrize(
