@@ -7,11 +7,12 @@ import json
 import socket
 import stat
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from proxy_support import identity, on_loop
+from proxy_support import identity, on_loop, until
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.simple_httpclient import HTTPTimeoutError
 
@@ -210,7 +211,8 @@ class NoDescriptors:
     """A listening socket of a process that has no descriptor for a connection."""
 
     def __init__(self) -> None:
-        self.tried = 0
+        self.tried: list[float] = []
+        """When, by the event loop's clock."""
         self.socket, self.other = socket.socketpair()
         self.other.send(b"x")  # so that it can always be read
 
@@ -218,7 +220,7 @@ class NoDescriptors:
         return self.socket.fileno()
 
     def accept(self) -> None:
-        self.tried += 1
+        self.tried.append(asyncio.get_running_loop().time())
         raise OSError(errno.EMFILE, "Too many open files")
 
     def close(self) -> None:
@@ -234,16 +236,14 @@ def test_running_out_of_descriptors_is_logged_once_and_waited_out(
 
     @on_loop
     async def check() -> None:
-        turns = 0
         guarded = limited_listener.LimitedListener(listener, lambda *_: None)  # type: ignore[arg-type]
         guarded.open()
-        while listener.tried < 3:
-            turns += 1
-            await asyncio.sleep(0.001)
+        await until(lambda: len(listener.tried) >= 3)
         guarded.close()
-        assert turns > 3
 
     check()
+    pauses = [later - earlier for earlier, later in pairwise(listener.tried)]
+    assert min(pauses) > limited_listener.PAUSE / 2
     assert (
         caplog.text.count("accepts no connections at present: [Errno 24] Too many open files") == 1
     )
