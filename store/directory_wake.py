@@ -55,16 +55,26 @@ class DirectoryWake:
     def watch(self, directories: Iterable[str]) -> None:
         """Watch these directories too: the nearest above, where there is none."""
         for each in directories:
-            self._watch(each)
+            if not self._watch(each):
+                self._watch_above(each)
 
-    def _watch(self, directory: str) -> None:
+    def _watch_above(self, directory: str) -> None:
+        above = os.path.dirname(directory)
+        if not self._watch(above):
+            self._watch_above(above)
+        # It may have appeared before the one above was watched, which does not report it then.
+        self._watch(directory)
+
+    def _watch(self, directory: str) -> bool:
+        """Watch it if it is there; returns whether no other is to be watched in its place."""
         try:
             if self._inotify is not None:
                 self._inotify.watch(directory)
         except (FileNotFoundError, NotADirectoryError):
-            self._watch(os.path.dirname(directory))
+            return False
         except OSError:
             self._give_up()
+        return True
 
     def changes(self) -> list[tuple[str, str]]:
         """See `Inotify.changes`."""

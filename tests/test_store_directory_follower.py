@@ -13,6 +13,7 @@ from contracts.store_support import Followed, record
 from lab.rig.process import wait_for
 from ovs_metadata.store import directory_follower, directory_wake, open_store
 from ovs_metadata.store.directory import DirectoryNodes
+from ovs_metadata.store.inotify import Inotify
 from ovs_metadata.store.layout import port_path
 from ovs_metadata.store.store import Store
 
@@ -62,6 +63,25 @@ def test_directories_are_watched_as_they_come_go_and_come_back(store: Store, roo
     following.received.wait_for(PORT, record(revision=2))
     store.put(record(revision=3))
     following.received.wait_for(PORT, record(revision=3))
+
+
+def test_a_directory_is_watched_that_appears_while_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the attempt to watch it and before the next above is watched, which reports nothing."""
+    directory = tmp_path / "new" / "newer"
+    watch = Inotify.watch
+
+    def watch_late(self: Inotify, path: str) -> None:
+        if path == str(tmp_path):
+            directory.mkdir(parents=True)
+        watch(self, path)
+
+    monkeypatch.setattr(Inotify, "watch", watch_late)
+    with contextlib.closing(directory_wake.DirectoryWake()) as wake:
+        wake.watch([str(directory)])
+        (directory / "file").touch()
+        assert (str(directory), "file") in wake.changes()
 
 
 def test_a_change_costs_a_look_at_what_changed(
