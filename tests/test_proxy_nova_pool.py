@@ -275,30 +275,15 @@ async def test_https_is_spoken_and_the_certificate_verified(
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    served = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                served += 1
-                writer.write(OK)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        async with running_proxy(f"https://localhost:{port}") as proxy:
-            if trusted:
-                guest = await proxy.guest()
-                assert await guest.get() == OK
-                assert await guest.get() == OK
-            else:
-                failed = render_error(ProxyError.NO_ENDPOINT, retry_after=1)
-                assert await proxy.exchange(GET) == failed
-    finally:
-        server.close()
-    assert served == (2 if trusted else 0)
+    async with (
+        running_nova(answers(OK), tls=context, name="localhost") as nova,
+        running_proxy(nova.url) as proxy,
+    ):
+        if trusted:
+            guest = await proxy.guest()
+            assert await guest.get() == OK
+            assert await guest.get() == OK
+        else:
+            failed = render_error(ProxyError.NO_ENDPOINT, retry_after=1)
+            assert await proxy.exchange(GET) == failed
+    assert len(nova.requests) == (2 if trusted else 0)
