@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from package_support import ROOT, built_package
+from package_fixtures import ROOT, package
 
 from lab.rig.guest import Guest
 from lab.rig.machine import Machine
-from lab.rig.machine_hypervisor import hypervisor_commands
+from lab.rig.machine_hypervisor import hypervisor_commands, port_set_arguments
 from lab.upstream.ansible_install import ansible_programs
+
+__all__ = ["package"]
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -39,12 +41,7 @@ INVENTORY = """
 localhost ansible_connection=local ansible_python_interpreter=/usr/bin/python3
 """
 
-RECORD = (
-    *("--store", "directory:/var/lib/ovs-metadata/store", "port", "set"),
-    *(GUEST.port_id, "--instance", GUEST.instance_id),
-    *("--project", GUEST.project_id, "--mac", GUEST.mac, "--fixed-ip", GUEST.ip),
-    *("--network", GUEST.network_id),
-)
+RECORD = ("--store", "directory:/var/lib/ovs-metadata/store", *port_set_arguments(GUEST))
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +73,8 @@ def test_it_passes_the_linter(programs: Path) -> None:
 
 
 def test_a_host_is_set_up_verified_and_taken_back(
-    machine: Machine, programs: Path, tmp_path: Path
+    machine: Machine, programs: Path, package: Path
 ) -> None:
-    package = built_package(tmp_path)
     copied = machine.path("/run/play") / package.name
     copied.write_bytes(package.read_bytes())
 

@@ -11,15 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from package_support import ROOT, built_package
+from package_fixtures import ROOT, package
 
 from lab.rig.cgroups import MOUNTS, hierarchies
 from lab.rig.guest import Guest
 from lab.rig.machine import Machine
-from lab.rig.machine_hypervisor import hypervisor_commands
+from lab.rig.machine_hypervisor import hypervisor_commands, port_set_arguments
 from lab.rig.process import LabError, run, wait_for
+
+__all__ = ["package"]
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -51,15 +54,11 @@ mkdir -p /etc/ovs-metadata /etc/containers
 cp {ROOT}/packaging/agent.conf /etc/ovs-metadata/
 """
 
-RECORD = (
-    *("ovs-metadata", "port", "set", GUEST.port_id, "--instance", GUEST.instance_id),
-    *("--project", GUEST.project_id, "--mac", GUEST.mac, "--fixed-ip", GUEST.ip),
-    *("--network", GUEST.network_id),
-)
+RECORD = ("ovs-metadata", *port_set_arguments(GUEST))
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A hypervisor with podman and the image, and no agent."""
     directory = tmp_path_factory.mktemp("container")
     version_2 = [each for each in hierarchies(MOUNTS.read_text()) if each.below == "."]
@@ -70,7 +69,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         engine = directory / "podman"
         engine.write_text(f'#!/bin/sh\nexec {" ".join(booted.command("podman"))} "$@"\n')
         engine.chmod(0o755)
-        package = built_package(directory)
         environment = {**os.environ, "ENGINE": str(engine)}
         subprocess.run([CONTAINER / "build", package], env=environment, check=True, timeout=1200)
         yield booted

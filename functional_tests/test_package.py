@@ -13,18 +13,17 @@ from pathlib import Path
 
 import pytest
 from broken_worker_support import LOOK_AROUND
-from package_fixtures import package
+from package_fixtures import ROOT, package
 
 from lab.rig.guest import Guest
 from lab.rig.hypervisor import OURS
 from lab.rig.machine import Machine
-from lab.rig.machine_hypervisor import START_OVSDB, hypervisor_commands
+from lab.rig.machine_hypervisor import START_OVSDB, hypervisor_commands, port_set_arguments
 from lab.rig.process import LabError, wait_for
 from ovs_metadata.host.address import PORT_NETWORK_IPV4, PORT_NETWORK_IPV6
 
 __all__ = ["package"]
 
-ROOT = Path(__file__).resolve().parents[1]
 UNIT = "ovs-metadata-agent.service"
 PACKAGE = "ovs-metadata-agent"
 COMMANDS = (
@@ -45,11 +44,7 @@ systemd-run --quiet --unit=nova --setenv=PYTHONPATH={ROOT}/tools \\
     /usr/bin/python3 -B -m lab.stand_ins.echo_service 127.0.0.1 8775
 """
 
-RECORD = (
-    *("ovs-metadata", "port", "set", GUEST.port_id, "--instance", GUEST.instance_id),
-    *("--project", GUEST.project_id, "--mac", GUEST.mac, "--fixed-ip", GUEST.ip),
-    *("--network", GUEST.network_id),
-)
+RECORD = ("ovs-metadata", *port_set_arguments(GUEST))
 
 
 @pytest.fixture

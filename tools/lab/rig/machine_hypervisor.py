@@ -9,6 +9,15 @@ systemd-run --quiet --collect --unit=ovsdb ovsdb-server --remote=punix:/run/open
 """The command that starts Open vSwitch's database, which is there."""
 
 
+def port_set_arguments(guest: Guest) -> tuple[str, ...]:
+    """The arguments of `ovs-metadata` that write the guest's record."""
+    return (
+        *("port", "set", guest.port_id, "--instance", guest.instance_id),
+        *("--project", guest.project_id, "--mac", guest.mac, "--fixed-ip", guest.ip),
+        *("--network", guest.network_id),
+    )
+
+
 def hypervisor_commands(guest: Guest) -> str:
     """The commands, for `sh` in the machine, that start Open vSwitch and plug the guest in."""
     return f"""
