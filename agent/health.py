@@ -182,7 +182,10 @@ def _problems(view: AgentView) -> Iterator[Problem]:
         if each.until < view.time + SOON:
             verb = "expires" if each.until > view.time else "expired"
             text = f"the certificate {each.use} ({each.place}) {verb} on {utc(each.until)}"
-            yield Problem("nova-certificate-expires", ProblemLevel.WARNING, text)
+            code = "certificate-expires"
+            if each.use.startswith("nova"):
+                code = "nova-certificate-expires"
+            yield Problem(code, ProblemLevel.WARNING, text)
     for problem in view.configuration_problems:
         text = f"configuration: {problem}; the agent keeps the values it has"
         yield Problem("value-ignored", ProblemLevel.WARNING, text)

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "nova-fails": "Nova",
     "secret-unchecked": "Nova",
     "nova-certificate-expires": "Nova",
+    "certificate-expires": "the authority",
     "nova-certificate-dates": "Nova, or the clock",
     "no-answer-from-nova": "Nova",
     "answered-with-error": "Nova",

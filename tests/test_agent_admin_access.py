@@ -16,7 +16,7 @@ from tls_support import Authority
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from lab.rig.process import free_port
-from ovs_metadata.agent.admin import access, limited_listener
+from ovs_metadata.agent.admin import access, limited_listener, server
 from ovs_metadata.agent.admin.access import read_users
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
@@ -232,6 +232,7 @@ def test_a_handshake_that_lasts_too_long_is_ended(
     site: Site, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limited_listener, "MAX_SECONDS", 3600.0)
+    monkeypatch.setattr(server, "_IDLE_TIMEOUT", 3600.0)
     monkeypatch.setattr(limited_listener, "HANDSHAKE_SECONDS", 0.05)
 
     @on_loop

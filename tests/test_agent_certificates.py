@@ -5,12 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 from tls_support import Authority
 
 from ovs_metadata.agent import certificates
-from ovs_metadata.agent.admin.statistics import WorkerState
+from ovs_metadata.agent.admin.metrics import make_registry
+from ovs_metadata.agent.admin.page import render
+from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
+from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.certificates import Certificate, CertificateFiles, of_endpoints
 from ovs_metadata.agent.config.deployment import Deployment
+from ovs_metadata.agent.health import AgentView, ProblemLevel
 from ovs_metadata.certificate_dates import pem_not_after
 from ovs_metadata.host import config
 from ovs_metadata.proxy.control.settings import Settings
@@ -34,6 +39,37 @@ def test_certificates_are_those_of_the_files_that_are_configured(tmp_path: Path)
     assert found["zookeeper_client"].place == str(tmp_path / "client.pem")
     (tmp_path / "client.pem").write_text("nonsense")
     assert [each.use for each in files.read(None)] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "use"),
+    [
+        ("[store]\ntls_ca_file = {}", "zookeeper_ca"),
+        ("[ovn]\nca_file = {}", "ovn_ca"),
+        (
+            "[admin]\ntls_cert_file = {0}\ntls_key_file = {0}\nusers_file = {0}",
+            "admin",
+        ),
+    ],
+)
+def test_each_file_shows_in_metrics_health_and_page_by_its_use(
+    options: str, use: str, tmp_path: Path
+) -> None:
+    Authority(tmp_path)  # for a day, which is soon over
+    path = tmp_path / "authority.pem"
+    local = tmp_path / "agent.conf"
+    local.write_text(options.format(path) + "\n")
+    view = AgentView(
+        "cn-1", "br-int", True, certificates=CertificateFiles(config.load(local)).read(None)
+    )
+    status = HostStatus(HostStatistics(), lambda: view)
+    (found,) = status.health().findings
+    assert (found.code, found.level) == ("certificate-expires", ProblemLevel.WARNING)
+    assert f"the certificate {use} ({path}) expires" in found.text
+    labels = f'place="{path}",use="{use}"'
+    metrics = generate_latest(make_registry(status.statistics, status.view)).decode()
+    assert f"certificate_not_after_timestamp_seconds{{{labels}}}" in metrics
+    assert f"<td>{use.replace('_', ' ')}</td><td>{path}</td>" in render(status).decode()
 
 
 def test_a_file_is_read_again_when_it_has_changed_and_only_then(

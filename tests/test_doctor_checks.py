@@ -176,6 +176,7 @@ def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
         ({"admin": AdminFacts(unreachable="refused")}, ["admin-unreachable"]),
         ({"admin": AdminFacts(ready=False, problems=("no bridge",))}, ["agent-not-ready"]),
         ({"admin": None}, []),
+        ({"admin": AdminFacts(expiring=("zookeeper_ca",))}, ["certificate-expires"]),
         ({"workers": ()}, ["workers-missing"]),
         ({"workers": (ProcessFacts(12, stopped=True),)}, ["worker-stuck"]),
         ({"controller": None}, ["controller-not-running"]),

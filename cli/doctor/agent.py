@@ -71,6 +71,12 @@ CONTROLLER_STUCK = FAULTS.error(
     "The agent kills it after 20 s and starts another. Continue an external one with kill -CONT "
     "PID. Find out what stopped it.",
 )
+CERTIFICATE_EXPIRES = FAULTS.warning(
+    "certificate-expires",
+    "A certificate of this host, for the store or the admin listener, expires soon or has expired.",
+    "Renew the file, and restart the agent: it reads the store's certificates at its start. A "
+    "restart does not interrupt guests.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class AdminFacts:
     enabled: whether the service is enabled in the agent; None if the agent does not know yet.
     file: the values of the configuration file that the agent uses. endpoints: Nova's, as the
     workers see them. refusal: what the bridge refuses of the flow controller's, and why.
+    expiring: certificates that expire soon, but for Nova's.
     """
 
     unreachable: str = ""
@@ -102,6 +109,7 @@ class AdminFacts:
     file: Mapping[str, str] = field(default_factory=dict)
     endpoints: Sequence[Mapping[str, Any]] = ()
     refusal: str = ""
+    expiring: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,9 @@ def read_admin(place: Path) -> AdminFacts:
             refusal=next(
                 (each["text"] for each in status["findings"] if each["code"] == "flows-refused"), ""
             ),
+            expiring=tuple(
+                each["text"] for each in own if each["code"] == CERTIFICATE_EXPIRES.name
+            ),
         )
     except AgentTimedOut as error:
         return AdminFacts(silent=str(error))
@@ -302,7 +313,9 @@ def _check_admin(
         why = f"pid {agent.pid} is there, but {admin.silent}"
         text = "Restart it. A restart does not interrupt guests."
         yield Finding(AGENT_STUCK, why, advice=Advice(text, (restart_agent(),)))
-    elif enabled and (admin.problems or admin.not_ready):
+    for why in admin.expiring:
+        yield Finding(CERTIFICATE_EXPIRES, why)
+    if enabled and (admin.problems or admin.not_ready):
         # A child that is stopped is a finding of its own.
         stopped = [each.pid for each in (facts.controller, *facts.workers) if each and each.stopped]
         hanging = tuple(f"pid {pid}, hangs" for pid in stopped)
