@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-segments clean
+.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-instructions bench-segments clean
 
 demo:
 	tools/demo
@@ -65,6 +65,10 @@ bench-datapath:
 # What one guest's flood costs Open vSwitch and the guest beside it.
 bench-flood:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.flood $(ARGS)
+
+# Instructions of a worker for a relayed request, beside another commit: benchmarks/README.md.
+bench-instructions:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.instructions $(ARGS)
 
 # What a request costs by the address that it comes from: benchmarks/README.md.
 bench-sources:

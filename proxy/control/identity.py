@@ -132,7 +132,9 @@ class IdentityTable:
         as it knows the record of the parent port.
         """
         entry = self._entries.get(address)
-        return _UNKNOWN_SUB_PORT if entry is None and _is_sub_ports(address) else entry
+        if entry is None and _is_sub_ports(address):
+            return _UNKNOWN_SUB_PORT
+        return entry
 
     def __len__(self) -> int:
         """Return the number of addresses."""

@@ -133,16 +133,16 @@ def sort_request_headers(headers: HeaderList) -> RequestHeaders:
         if folded not in _REQUEST_SPECIAL:
             if not folded.startswith(_IDENTITY_PREFIXES):
                 passed += (name, b": ", value, b"\r\n")
-        elif folded in _GUARDS:
-            guards.append((name, value))
-            passed += (name, b": ", value, b"\r\n") if folded == b"via" else ()
-        elif name.lower() != folded:
+        elif name.lower() != folded and folded not in _GUARDS:
             continue  # disguised: the parser did not act on it, and Nova must not either
         elif folded == b"host":
             hosts += 1
             host = value
         elif folded == b"connection":
             connection |= connection_options(value)
+        elif folded in _GUARDS:
+            guards.append((name, value))
+            passed += (name, b": ", value, b"\r\n") if folded == b"via" else ()
         elif folded == b"content-length":
             content_length = value
             passed += (name, b": ", value, b"\r\n")
