@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-instructions bench-segments clean
+.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-instructions bench-segments bench-change clean
 
 demo:
 	tools/demo
@@ -34,6 +34,10 @@ mutants:
 # How the controller and the agent fare with up to 4,000 ports: benchmarks/README.md.
 bench-flows:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.flows $(ARGS)
+
+# How many calls one change of a port takes in the join of all ports: benchmarks/README.md.
+bench-change:
+	.venv/bin/python -m benchmarks.change
 
 # Memory and idle CPU of agent, controller and workers: benchmarks/README.md. ARGS are options:
 # make bench-footprint ARGS="--json after.json --before before.json"

@@ -1,12 +1,13 @@
 """Which ports are served: the join of the bridge's interfaces and the store's port records.
 
 Pure functions on values. Both the flow controller and the agent decide by `join_ports`, each
-from its own view of OVSDB and the store.
+from its own view of OVSDB and the store. `incremental_join` has the same result sooner.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from uuid import UUID
 
 from ovs_metadata.host.address import ofport_at, place_of, why_unservable
@@ -152,7 +153,8 @@ def join_ports(
     served: dict[int, ServedPort] = {}
     pending: dict[int, str] = {}
     refused: dict[str, str] = {}
-    interfaces = list(interfaces)
+    # So that of two interfaces with one number always the same one gets it.
+    interfaces = sorted(interfaces, key=attrgetter("name"))
     moving = _being_renumbered(interfaces)
     interfaces = with_sub_ports(interfaces, records)
     claimed = [

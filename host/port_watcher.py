@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ovs_metadata.host.join import HostPorts, is_instances, join_ports
+from ovs_metadata.host.incremental_join import IncrementalJoin
+from ovs_metadata.host.join import HostPorts, is_instances
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, Documents, OptionFollower
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
 from ovs_metadata.host.records import Records
@@ -67,6 +68,7 @@ class PortWatcher:
         self._followed: frozenset[str] = frozenset()
         self._records: dict[str, PortState] = {}
         self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
+        self._join = IncrementalJoin()
         self._unserved = ProblemLog(LOG, "interface %s")
         self._had_bridge: bool | None = None
         # Held while the followed documents change, so that the last change is the newest.
@@ -149,7 +151,7 @@ class PortWatcher:
             records = dict(self._records)
         interfaces = bridge.interfaces if bridge else ()
         documents = self._options.documents() if self._options else NO_DOCUMENTS
-        host_ports = join_ports(interfaces, records, self.policy, documents)
+        host_ports = self._join.join(interfaces, records, self.policy, documents)
         self._complain(host_ports)
         return HostState(bridge, host_ports)
 
