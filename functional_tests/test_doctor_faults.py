@@ -56,7 +56,7 @@ ELSEWHERE = {
     *("agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"),
     *("port-disabled", "secret-world-readable", "nova-fails-for-workers", "workers-missing"),
     *("meter-taken", "no-meters", "refused-by-option", "tag-without-effect"),
-    *("options-unusable", "source-not-in-record"),
+    *("options-unusable", "source-not-in-record", "certificate-expires"),
     *("southbound-unknown", "southbound-unreachable", "chassis-unknown", "bound-elsewhere"),
 }
 """Made in test_southbound.py, test_ovn_records.py, test_doctor.py, test_doctor_ports.py,
