@@ -60,7 +60,6 @@ def test_guests_are_served_while_a_partition_outlasts_the_session(
     on_zookeeper: OnZooKeeper,
 ) -> None:
     hypervisor, guest = on_zookeeper.hypervisor, on_zookeeper.guest
-    log = hypervisor.processes["agent"].log
     pid = on_zookeeper.zookeeper.pid
     assert pid
     # A server that is stopped is one behind a network that swallows all it is sent.
@@ -72,11 +71,9 @@ def test_guests_are_served_while_a_partition_outlasts_the_session(
         late = hypervisor.add_guest("late", record=False)
     finally:
         os.kill(pid, signal.SIGCONT)
-    # Both the agent and the flow controller have to begin again.
-    wait_for(
-        lambda: log.read_text().count("ession has expired") >= 2, "the sessions to be over", 40
-    )
-    # The lab's own was over, too.
+    # Agent and flow controller begin new sessions, unless the server reads what they had sent
+    # before it looks at the clock. The late guest is served either way.
+    # The lab's own may be over, too.
     hypervisor.close_store()
     hypervisor.put(late)
     wait_for(lambda: late.identity("--max-time", "1") == late.instance_id, "the late guest", 30)

@@ -20,6 +20,9 @@ from ovs_metadata.quantities import count_of
 
 PROC = Path("/proc")
 
+LOOKS = 3
+"""How often the list of locks is read before it is believed that a lock is not held."""
+
 _FOUND_BY_OTHERS = {"no-answer-from-nova", "store-unreachable", "flows-refused"}
 """Codes of what the agent reports and the doctor's other hops find by themselves."""
 
@@ -170,13 +173,16 @@ def _holder(lock: Path) -> ProcessFacts | None:
         wanted = lock.stat()
     except FileNotFoundError:
         return None
-    for line in (PROC / "locks").read_text().splitlines():
-        # "1: FLOCK  ADVISORY  WRITE 2052 fe:00:2195525 0 EOF", see proc(5).
-        words = line.split()
-        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(wanted.st_ino):
-            process = read_process(int(words[4]))
-            if process and _has_open(process.pid, wanted):
-                return process
+    # The kernel gives the list page by page. While other locks come and go, a page may begin behind
+    # the one that is looked for, and so a list that lacks it is read again.
+    for _ in range(LOOKS):
+        for line in (PROC / "locks").read_text().splitlines():
+            # "1: FLOCK  ADVISORY  WRITE 2052 fe:00:2195525 0 EOF", see proc(5).
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(wanted.st_ino):
+                process = read_process(int(words[4]))
+                if process and _has_open(process.pid, wanted):
+                    return process
     return None
 
 
