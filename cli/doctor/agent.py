@@ -176,13 +176,21 @@ def _holder(lock: Path) -> ProcessFacts | None:
     # The kernel gives the list page by page. While other locks come and go, a page may begin behind
     # the one that is looked for, and so a list that lacks it is read again.
     for _ in range(LOOKS):
-        for line in (PROC / "locks").read_text().splitlines():
-            # "1: FLOCK  ADVISORY  WRITE 2052 fe:00:2195525 0 EOF", see proc(5).
-            words = line.split()
-            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(wanted.st_ino):
-                process = read_process(int(words[4]))
-                if process and _has_open(process.pid, wanted):
-                    return process
+        process = _holder_by((PROC / "locks").read_text(), wanted)
+        if process:
+            return process
+    return None
+
+
+def _holder_by(locks: str, wanted: os.stat_result) -> ProcessFacts | None:
+    """The process that holds the lock of a file, by one list of locks."""
+    for line in locks.splitlines():
+        # "1: FLOCK  ADVISORY  WRITE 2052 fe:00:2195525 0 EOF", see proc(5).
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(wanted.st_ino):
+            process = read_process(int(words[4]))
+            if process and _has_open(process.pid, wanted):
+                return process
     return None
 
 
