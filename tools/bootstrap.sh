@@ -90,6 +90,10 @@ compile_tree() {
     "$PYTHON" -m compileall -q agent cli flows host proxy publisher store src tools
 }
 
+# git reads no checkout of another user, such as that of a container of CI, or a user's after `su`. Root already runs
+# the programs of this one.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$ROOT
+
 # Without byte code each of the processes that tests start would compile all that it imports.
 unset PYTHONDONTWRITEBYTECODE
 
