@@ -17,7 +17,7 @@ from ovs_metadata.store.record import PortRecord
 
 PORTS = (50, 4000)
 
-Join = Callable[[list[Interface], dict[str, PortState], OptionDocuments], HostPorts]
+Join = Callable[[dict[str, Interface], dict[str, PortState], OptionDocuments], HostPorts]
 
 
 def main() -> None:
@@ -30,10 +30,10 @@ def main() -> None:
 
 
 def full_join(
-    interfaces: list[Interface], records: dict[str, PortState], documents: OptionDocuments
+    interfaces: dict[str, Interface], records: dict[str, PortState], documents: OptionDocuments
 ) -> HostPorts:
     """Join all ports."""
-    return join_ports(interfaces, records, DEFAULT_POLICY, documents)
+    return join_ports(interfaces.values(), records, DEFAULT_POLICY, documents)
 
 
 def incremental_join() -> Join:
@@ -47,7 +47,10 @@ def incremental_join() -> Join:
 def calls_of_changes(ports: int, join: Join | None = None) -> dict[str, int]:
     """The calls by what changes of a port, on a host with so many; it is alone on its network."""
     join = join or incremental_join()
-    interfaces = [Interface(f"tap{number}", number, _id(number)) for number in range(1, ports + 1)]
+    interfaces = {
+        f"tap{number}": Interface(f"tap{number}", number, _id(number))
+        for number in range(1, ports + 1)
+    }
     records: dict[str, PortState] = {
         _id(number): _record(number, revision=1) for number in range(1, ports + 1)
     }
@@ -61,7 +64,7 @@ def calls_of_changes(ports: int, join: Join | None = None) -> dict[str, int]:
     counts = {}
     records = records | {_id(1): _record(1, revision=2)}
     counts["its record"] = _calls(lambda: join(interfaces, records, OptionDocuments(read)))
-    interfaces = [replace(interfaces[0], ofport=ports + 1), *interfaces[1:]]
+    interfaces = interfaces | {"tap1": replace(interfaces["tap1"], ofport=ports + 1)}
     counts["its number"] = _calls(lambda: join(interfaces, records, OptionDocuments(read)))
     read = read | {network[-1]: DocumentLevel(Level("network", (("hop_limit", 2),)))}
     counts["its network's options"] = _calls(

@@ -4,6 +4,9 @@ What `join_ports` says of a port depends on few others: on those that claim the 
 same Neutron port, and on the other ports of its trunk. After a change it joins the changed ports
 and all that these are linked with, at any distance, once as they were and once as they are. The
 first result leaves the whole, and the second enters it.
+
+The mappings of the result are `SharedMap`s: `changed_keys` of the last result and this one gives
+the changed ports.
 """
 
 from collections import defaultdict
@@ -13,6 +16,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, OptionDocuments, paths_of
+from ovs_metadata.host.shared_map import SharedMap, changed_keys
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.store.record import SUBPORT, PortRecord
 
@@ -48,8 +52,11 @@ class _Sources:
         ):
             return {*before.items(), *self.items()}
         return {
-            *(_Item("interface", name) for name in _changed(before.interfaces, self.interfaces)),
-            *(_Item("record", name) for name in _changed(before.records, self.records)),
+            *(
+                _Item("interface", each)
+                for each in changed_keys(before.interfaces, self.interfaces)
+            ),
+            *(_Item("record", each) for each in changed_keys(before.records, self.records)),
         }
 
     def links(self, item: _Item) -> Iterator[str | int]:
@@ -91,27 +98,28 @@ class _Sources:
 class IncrementalJoin:
     """Joins the ports of one host, one time after the other. For one thread at a time.
 
-    A value that is the same object as at the last time counts as unchanged.
+    A value that is the same object as at the last time counts as unchanged. The sources had better
+    be `SharedMap`s: others are compared as a whole to find the changes.
     """
 
     def __init__(self) -> None:
         self._sources = _Sources()
         self._linked: dict[str | int, set[_Item]] = defaultdict(set)
         self._readers: dict[str, set[_Item]] = defaultdict(set)
-        self._joined = HostPorts()
+        self._joined = _with_changes(HostPorts(), HostPorts(), HostPorts())
 
     def join(
         self,
-        interfaces: Iterable[Interface],
+        interfaces: Mapping[str, Interface],
         records: Records,
         policy: OptionPolicy | None = DEFAULT_POLICY,
         documents: OptionDocuments = NO_DOCUMENTS,
     ) -> HostPorts:
-        """See `join_ports`. The interfaces have different names; the caller keeps all as it is."""
-        before = self._sources
-        now = _Sources({each.name: each for each in interfaces}, records, policy, documents)
+        """See `join_ports`. The interfaces are by name; the caller keeps all as it is."""
+        before, now = self._sources, _Sources(interfaces, records, policy, documents)
+        self._sources = now
         changed = now.changed_since(before)
-        for path in _changed(before.documents.read or {}, documents.read or {}):
+        for path in changed_keys(before.documents.read or {}, documents.read or {}):
             changed |= self._readers.get(path, set())
         if not changed:
             return self._joined
@@ -123,16 +131,7 @@ class IncrementalJoin:
             _note(self._linked, now.links(item), item)
             _note(self._readers, now.paths(item), item)
         concerned = self._with_linked(concerned, now.links)
-        gone, come = before.join(concerned), now.join(concerned)
-        whole = self._joined
-        self._sources = now
-        self._joined = HostPorts(
-            _replaced(whole.served, gone.served, come.served),
-            _replaced(whole.pending, gone.pending, come.pending),
-            (whole.undecided - gone.undecided) | come.undecided,
-            _replaced(whole.refused, gone.refused, come.refused),
-            _replaced(whole.pending_reasons, gone.pending_reasons, come.pending_reasons),
-        )
+        self._joined = _with_changes(self._joined, before.join(concerned), now.join(concerned))
         return self._joined
 
     def _with_linked(
@@ -149,21 +148,19 @@ class IncrementalJoin:
         return found
 
 
-def _changed(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
-    """The keys whose values are not the same object. It looks at all, but calls no Python."""
-    yield from before.keys() - after.keys()
-    yield from [
-        key for key, value in after.items() if key not in before or before[key] is not value
-    ]
+def _with_changes(whole: HostPorts, gone: HostPorts, come: HostPorts) -> HostPorts:
+    return HostPorts(
+        _replaced(whole.served, gone.served, come.served),
+        _replaced(whole.pending, gone.pending, come.pending),
+        (whole.undecided - gone.undecided) | come.undecided,
+        _replaced(whole.refused, gone.refused, come.refused),
+        _replaced(whole.pending_reasons, gone.pending_reasons, come.pending_reasons),
+    )
 
 
 def _replaced(whole: Mapping[K, V], gone: Mapping[K, V], come: Mapping[K, V]) -> Mapping[K, V]:
-    if not gone and not come:
-        return whole
-    result = dict(whole)
-    for key in gone:
-        del result[key]
-    return result | dict(come)
+    shared = whole if isinstance(whole, SharedMap) else SharedMap(whole)
+    return shared.with_changes(come, gone)
 
 
 def _note(items: dict[K, set[_Item]], keys: Iterable[K], item: _Item) -> None:

@@ -149,7 +149,7 @@ class PortWatcher:
         with self._lock:
             bridge = self._bridge
             records = dict(self._records)
-        interfaces = bridge.interfaces if bridge else ()
+        interfaces = {each.name: each for each in bridge.interfaces} if bridge else {}
         documents = self._options.documents() if self._options else NO_DOCUMENTS
         host_ports = self._join.join(interfaces, records, self.policy, documents)
         self._complain(host_ports)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_metadata.host.incremental_join import IncrementalJoin
-from ovs_metadata.host.join import DEAD_VLAN, Interface, join_ports
+from ovs_metadata.host.join import DEAD_VLAN, HostPorts, Interface, join_ports
 from ovs_metadata.host.option_documents import DocumentLevel, OptionDocuments, paths_of
+from ovs_metadata.host.shared_map import SharedMap, changed_keys
 from ovs_metadata.metadata_options import DEFAULT_POLICY, Level, MetadataOptions, OptionPolicy
 from ovs_metadata.store.interface import BoundElsewhere, PortState
 from ovs_metadata.store.record import MalformedRecord, PortRecord, SubPort
@@ -30,7 +31,9 @@ LEVELS = [
 ]
 POLICIES = [None, DEFAULT_POLICY, OptionPolicy(options=MetadataOptions(hop_limit=2))]
 
-Sources = tuple[list[Interface], dict[str, PortState], OptionPolicy | None, OptionDocuments]
+Sources = tuple[
+    SharedMap[str, Interface], SharedMap[str, PortState], OptionPolicy | None, OptionDocuments
+]
 
 
 def record_of(port_id: str, owner: str = "compute:nova", device: str = "instance") -> PortRecord:
@@ -83,37 +86,48 @@ def a_state(random: Random, port_id: str) -> PortState:
 def test_after_any_changes_the_result_is_that_of_the_full_join(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - no secret
     join = IncrementalJoin()
-    bridge: dict[str, Interface] = {}
-    records: dict[str, PortState] = {}
-    read: dict[str, DocumentLevel] = {}
+    joined = HostPorts()
+    bridge: SharedMap[str, Interface] = SharedMap()
+    records: SharedMap[str, PortState] = SharedMap()
+    read: SharedMap[str, DocumentLevel] = SharedMap()
     policy: OptionPolicy | None = DEFAULT_POLICY
     history: list[Sources] = []
     for _ in range(30):
         kind = random.randrange(9)
         if kind < 3:
             name = random.choice("abcd")
-            bridge[name] = an_interface(random, name)
+            bridge = bridge.with_changes({name: an_interface(random, name)})
         elif kind < 6:
             port_id = random.choice(PORTS)
-            records[port_id] = a_state(random, port_id)
+            records = records.with_changes({port_id: a_state(random, port_id)})
         elif kind == 6:
-            read[random.choice(PATHS)] = random.choice(LEVELS)
+            read = read.with_changes({random.choice(PATHS): random.choice(LEVELS)})
         elif kind == 7:
-            for each in (bridge, records, read):
-                each.pop(random.choice([*"abcd", *PORTS, *PATHS]), None)
+            gone = [random.choice([*"abcd", *PORTS, *PATHS])]
+            bridge, records, read = (
+                bridge.with_changes({}, gone),
+                records.with_changes({}, gone),
+                read.with_changes({}, gone),
+            )
         elif random.random() < 0.2:
             policy = random.choice(POLICIES)
-        shown = random.sample(list(bridge.values()), len(bridge))
-        documents = OptionDocuments(dict(read) if random.random() < 0.95 else None)
-        history.append((shown, dict(records), policy, documents))
+        documents = OptionDocuments(read if random.random() < 0.95 else None)
+        history.append((bridge, records, policy, documents))
         # Now and then back to an earlier state.
         sources = random.choice(history) if random.random() < 0.1 else history[-1]
-        assert join.join(*sources) == join_ports(*sources)
+        shown = random.sample(list(sources[0].values()), len(sources[0]))
+        before, joined = joined, join.join(*sources)
+        assert joined == join_ports(shown, *sources[1:])
+        # Those who know the last result find what has changed.
+        for name in ("served", "pending", "refused", "pending_reasons"):
+            was, now = getattr(before, name), getattr(joined, name)
+            differing = {key for key in {*was, *now} if was.get(key) != now.get(key)}
+            assert changed_keys(was, now) == differing
 
 
 def test_what_has_not_changed_stays_the_same_object() -> None:
     join = IncrementalJoin()
-    taps = [Interface(name, number, PORTS[number]) for number, name in enumerate("ab", 1)]
+    taps = {name: Interface(name, number, PORTS[number]) for number, name in enumerate("ab", 1)}
     records: dict[str, PortState] = {each: record_of(each) for each in PORTS}
     before = join.join(taps, dict(records))
     assert join.join(taps, dict(records)) is before
