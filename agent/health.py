@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 FLOW_CONTROLLER = "flow controller"
 """The name of that child."""
 
+
+def worker_name(number: int) -> str:
+    """Return the name of a proxy worker, which is a child too."""
+    return f"proxy worker {number}"
+
+
 BRIEFLY = 10.0
 """Seconds for which a lost connection to the store is no problem."""
 
@@ -172,7 +178,9 @@ def _problems(view: AgentView) -> Iterator[Problem]:
         return
     for text in view.network:
         yield Problem("agent-not-ready", ProblemLevel.ERROR, text)
-    if view.workers_serving < view.workers_wanted:
+    # A worker that hangs is a problem of its own.
+    hanging = sum(child.hangs and child.name != FLOW_CONTROLLER for child in view.children)
+    if view.workers_serving + hanging < view.workers_wanted:
         text = f"{view.workers_serving} of {view.workers_wanted} proxy workers are serving"
         yield Problem("workers-missing", ProblemLevel.ERROR, text)
     yield from _of_children(view)
@@ -230,7 +238,7 @@ def _of_controller(view: AgentView) -> Iterator[Problem]:
 
 
 def _of_endpoints(view: AgentView) -> Iterator[Problem]:
-    if not view.endpoints:
+    if not view.workers_serving:
         return  # without a worker that reports them
     if any(each.healthy_for for each in view.endpoints):
         for each in view.endpoints:
@@ -242,11 +250,13 @@ def _of_endpoints(view: AgentView) -> Iterator[Problem]:
                 )
         return
     urls = ", ".join(each.url for each in view.endpoints)
-    if all(each.tried_by for each in view.endpoints):
+    if view.endpoints and all(each.tried_by for each in view.endpoints):
         yield Problem(
             "no-answer-from-nova", ProblemLevel.ERROR, f"no Nova endpoint answers: {urls}"
         )
     else:
         yield Problem(
-            "no-answer-from-nova", ProblemLevel.NEW, f"no Nova endpoint has answered yet: {urls}"
+            "no-answer-from-nova",
+            ProblemLevel.NEW,
+            f"no Nova endpoint has answered yet: {urls or 'no worker has reported any'}",
         )

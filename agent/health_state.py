@@ -1,6 +1,8 @@
-"""The states of a host's health. A value, which commands know too."""
+"""The states of a host's health and of its processes. Values, which commands know too."""
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 
 class HealthState(Enum):
@@ -14,3 +16,20 @@ class HealthState(Enum):
     """It does not serve its instances, all or some."""
     DISABLED = "disabled"
     """It does not serve, and the deployment's configuration wants that."""
+
+
+class ChildState(Enum):
+    """The state of a child process of the agent in one word."""
+
+    RUNNING = "running"
+    HANGS = "hangs"
+    """It runs, and sends no heartbeats."""
+    ENDED = "ended"
+    """The agent is about to start it again."""
+
+
+def child_state(child: Mapping[str, Any]) -> ChildState:
+    """Return the state of one of the `children` in the admin listener's /status."""
+    if not child["running"]:
+        return ChildState.ENDED
+    return ChildState.HANGS if child["still"] else ChildState.RUNNING

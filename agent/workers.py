@@ -24,6 +24,7 @@ from ovs_metadata.agent.child_process import (
     start_child,
     workers_environment,
 )
+from ovs_metadata.agent.health import worker_name
 from ovs_metadata.agent.heartbeat import Heartbeat
 from ovs_metadata.agent.identities import changes
 from ovs_metadata.agent.network.listeners import Listeners
@@ -77,7 +78,7 @@ class Workers:
         """The worker processes, also those that exited and are not restarted yet."""
         feeds = sorted(self._feeds.items())
         return [
-            child(f"proxy worker {number}", each.process, self._heartbeats[number])
+            child(worker_name(number), each.process, self._heartbeats[number])
             for number, each in feeds
         ]
 
@@ -97,7 +98,7 @@ class Workers:
         for number in range(len(self._listeners)):
             start = functools.partial(self._spawn, number)
             heartbeat = self._heartbeats[number] = Heartbeat(functools.partial(self._hung, number))
-            task = keep_running(f"proxy worker {number}", start, self._stop_timeout, heartbeat)
+            task = keep_running(worker_name(number), start, self._stop_timeout, heartbeat)
             self._tasks.append(asyncio.create_task(task))
 
     def _hung(self, number: int) -> None:
@@ -175,7 +176,7 @@ class Workers:
         descriptors = [listener.fileno() for listener in group]
         with theirs:
             process = await start_child(
-                f"proxy worker {number}",
+                worker_name(number),
                 *(*PYTHON, "-m", "ovs_metadata.proxy.main"),
                 *("--user", self._user, "--feed-fd", str(theirs.fileno())),
                 *("--listen-fd", ",".join(map(str, descriptors))),

@@ -46,7 +46,7 @@ _SHAPES = {
         "warnings": [str],
         "findings": [dict.fromkeys(("code", "level", "text"), str)],
         "enabled": bool | None,
-        "children": [{"name": str, "running": bool}],
+        "children": [{"name": str, "running": bool, "still": bool}],
         "file": [{"name": str, "value": str}],
         "store_disconnected": int | float | None,
         "ports": _COUNTS,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.agent.health_state import HealthState
+from ovs_metadata.agent.health_state import ChildState, HealthState, child_state
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.common import (
     FAILURE,
@@ -334,12 +334,9 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if not agent:
         return lines
-    ended = [child["name"] for child in agent["children"] if not child["running"]]
-    running = [child["name"] for child in agent["children"] if child["running"]]
-    children = ", ".join([*running, *(f"{name} (ended)" for name in ended)])
     lines += [
         ("store", _store(agent["store_disconnected"])),
-        ("children", children or "none"),
+        ("children", ", ".join(map(_child, agent["children"])) or "none"),
         ("workers", f"{agent['workers']} serving, {count_of(agent['connections'], 'connection')}"),
         ("requests", _requests(agent)),
     ]
@@ -358,6 +355,11 @@ def _generation(agent: dict[str, Any]) -> str:
     applied, wanted = agent["generation"], agent["generation_wanted"]
     found = f"generation {applied or 'none'}"
     return found if wanted in {"", applied} else f"{found}, wanted is {wanted}"
+
+
+def _child(child: dict[str, Any]) -> str:
+    state = child_state(child)
+    return child["name"] if state is ChildState.RUNNING else f"{child['name']} ({state.value})"
 
 
 def _store(disconnected: float | None) -> str:

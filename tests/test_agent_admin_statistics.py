@@ -10,6 +10,7 @@ from proxy_support import identity
 
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
+from ovs_metadata.agent.admin.status import with_workers
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.metadata_options import EffectiveOptions
@@ -36,8 +37,9 @@ def report(*requests: tuple[str, int, str], connections: int = 0) -> Report:
 
 def samples(statistics: HostStatistics, *, ready: bool = True) -> dict[str, float]:
     """All of the samples that Prometheus would get, by name and labels as it writes them."""
+    view = AgentView(network=() if ready else ("no bridge",))
     text = generate_latest(
-        make_registry(statistics, lambda: AgentView(network=() if ready else ("no bridge",)))
+        make_registry(statistics, lambda: with_workers(view, statistics))
     ).decode()
     return {
         sample.name.removeprefix("ovs_metadata_")

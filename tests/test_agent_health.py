@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,19 @@ UNTRIED: dict[str, Any] = {"tried_by": 0, "healthy_for": 0}
             "Nova at http://nova:8775 fails: refused",
         ),
         ({"endpoints": (NOVA, replace(OTHER, **UNTRIED))}, HealthState.READY, "", ""),
+        ({"endpoints": ()}, HealthState.NOT_READY, "no Nova endpoint has answered yet", ""),
+        (
+            {"idle_because": "waiting for the deployment's configuration from the store"},
+            HealthState.NOT_SERVING,
+            "waiting for the deployment's configuration from the store",
+            "",
+        ),
+        (
+            {"children": (CONTROLLER, replace(WORKER, hangs=True)), "workers_serving": 0},
+            HealthState.NOT_SERVING,
+            "proxy worker 0, pid 8, hangs",
+            "",
+        ),
     ],
 )
 def test_what_the_agent_knows_decides_the_state(
@@ -200,7 +214,7 @@ CHILDREN = st.tuples(
             pid=st.just(pid),
             running=st.booleans(),
             hangs=st.booleans(),
-        )
+        ).filter(lambda child: child.running or not child.hangs)
         for name, pid in (("flow controller", 11), ("proxy worker 0", 12))
     )
 )
@@ -272,6 +286,8 @@ def test_no_two_views_of_a_host_contradict_each_other(
     statistics.workers = workers
     statistics.controller = controller
     statistics.table_changed({"169.254.0.5": identity(5)})
+    hanging = {child.name for child in view.children if child.hangs}
+    serving = sum(f"proxy worker {number}" not in hanging for number in workers)
     status = HostStatus(statistics, lambda: view)
     truth = status.health()
 
@@ -283,12 +299,24 @@ def test_no_two_views_of_a_host_contradict_each_other(
     text = generate_latest(make_registry(statistics, status.view)).decode()
     assert f"\novs_metadata_ready {float(truth.ready)}\n" in text
     assert f"\novs_metadata_serving {float(truth.serving)}\n" in text
+    assert f"\novs_metadata_workers {float(serving)}\n" in text
+    tried = {
+        each.url
+        for worker in workers.values()
+        for each in worker.endpoints
+        if each.healthy is not None
+    }
+    assert set(re.findall(r'endpoint_healthy{endpoint="([^"]+)"', text)) == tried
 
     html = page.render(status).decode()
     assert ("✔ serving metadata" in html) == truth.ready
     assert ("✘ not serving metadata" in html) == (truth.state is HealthState.NOT_SERVING)
     for problem in (*truth.problems, *truth.warnings):
         assert problem in html
+    assert f'<dd id="workers">{serving}</dd>' in html
+    assert html.count("✘ hangs") == len(hanging)
+    seen = set(URLS) if workers else set()
+    assert html.count("not tried yet") == len(seen - tried)
 
     with shown.answering(status):
         code, text = shown.run("status", "--format", "json")
@@ -302,6 +330,11 @@ def test_no_two_views_of_a_host_contradict_each_other(
     for problem in truth.problems:
         assert f"problem: {problem}" in words[1]
         assert problem in ports
+    assert f"{serving} serving" in words[1]
+    assert words[1].count("not tried yet") == len(seen - tried)
+    for child in view.children:
+        state = " (ended)" if not child.running else " (hangs)" * child.hangs
+        assert re.search(rf"{child.name}{re.escape(state)}(,|\n)", words[1])
     assert ("This host is" in ports) == (not truth.ready)
 
     assert admin.ready == truth.serving

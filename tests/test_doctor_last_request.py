@@ -18,10 +18,12 @@ def test_the_last_request_of_one_instance() -> None:
     when = "2026-11-28T04:00:00Z"
     failed = view("04:00:00", 503, "no_endpoint")
     assert last_request("tap1", failed) == (
-        f"tap1: asked last at {when}, answered 503 (no_endpoint); 3 requests"
+        f"tap1: asked last at {when}, got 503 no endpoint; 3 requests"
     )
     known = view("04:00:00", last_source="10.0.0.5")
-    assert f"asked last at {when} from 10.0.0.5, answered 200; 3" in last_request("tap1", known)
+    assert f"asked last at {when} from 10.0.0.5, got 200; 3" in last_request("tap1", known)
+    cut = view("04:00:00", 0, "cut_off")
+    assert "got no answer: the worker closed the connection; 3" in last_request("tap1", cut)
     assert "no request of the instance since the agent started" in last_request("tap1", SILENT)
     assert "is unknown" in last_request("tap1", None)
 

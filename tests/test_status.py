@@ -30,6 +30,7 @@ from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.certificates import Certificate
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
+from ovs_metadata.agent.health_state import ChildState, child_state
 from ovs_metadata.agent.last_errors import MAX_ERRORS
 from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.flows.controller_report import ControllerReport
@@ -141,6 +142,7 @@ def test_the_document_tells_what_there_is() -> None:
     children = (
         Child("flow controller", 7, running=True),
         Child("proxy worker 0", 8, running=False),
+        Child("proxy worker 1", 9, running=True, hangs=True),
     )
     status = host(AgentView("cn-1", "br-int", True, "abc", children, generation_wanted="def"))
     well = EndpointHealth("http://a", healthy=True, since=10.0, last_error="")
@@ -157,7 +159,7 @@ def test_the_document_tells_what_there_is() -> None:
     assert found["refused"] == [{"interface": "tap9", "reason": "claimed twice"}]
     assert (found["host"], found["bridge"]) == ("cn-1", "br-int")
     assert (found["generation"], found["generation_wanted"]) == ("abc", "def")
-    assert (found["state"], found["enabled"], found["workers"]) == ("ready", True, 2)
+    assert (found["state"], found["enabled"], found["workers"]) == ("not serving", True, 1)
     assert (found["connections"], found["requests"]) == (4, 2)
     assert found["children"][1] == {
         "name": "proxy worker 0",
@@ -165,6 +167,11 @@ def test_the_document_tells_what_there_is() -> None:
         "running": False,
         "still": False,
     }
+    assert [child_state(each) for each in found["children"]] == [
+        ChildState.RUNNING,
+        ChildState.ENDED,
+        ChildState.HANGS,
+    ]
     assert found["endpoints"] == [
         {
             "url": "http://a",
@@ -424,7 +431,29 @@ def test_ports_that_want_attention_come_first() -> None:
 def test_the_last_answer_in_words() -> None:
     assert last_response({"last_status": None, "last_cause": None}) == "none yet"
     assert last_response({"last_status": 404, "last_cause": "answered"}) == "404"
-    assert last_response({"last_status": 0, "last_cause": "guest_gone"}) == "none guest gone"
+    assert last_response({"last_status": 503, "last_cause": "no_endpoint"}) == "503 no endpoint"
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "words"),
+    [
+        (0, "guest_gone", "no answer: the guest disconnected"),
+        (200, "guest_gone", "200, incomplete: the guest disconnected"),
+        (0, "cut_off", "no answer: the worker closed the connection"),
+        (200, "cut_off", "200, incomplete: the worker closed the connection"),
+    ],
+)
+def test_an_answer_that_is_not_complete_in_words(status: int, cause: str, words: str) -> None:
+    assert last_response({"last_status": status, "last_cause": cause}) == words
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [("", "configuration abc."), ("abc", "configuration abc."), ("def", "abc, wanted is def.")],
+)
+def test_the_page_names_the_configuration_that_is_wanted(wanted: str, shown: str) -> None:
+    view = AgentView("cn-1", "br-int", True, "abc", generation_wanted=wanted)
+    assert shown in " ".join(page(host(view)).split())
 
 
 def luminance(colour: str) -> float:

@@ -57,7 +57,7 @@ class HostCollector(Collector):
         yield _gauge("serving", "1 if this host serves its instances.", found.serving)
         yield from _of_agent(view)
         yield from _counters(self._statistics.totals)
-        yield from _gauges(self._statistics)
+        yield from _gauges(self._statistics, view)
 
 
 def _of_agent(view: AgentView) -> Iterator[Metric]:
@@ -232,8 +232,8 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     )
 
 
-def _gauges(statistics: HostStatistics) -> Iterator[Metric]:
-    yield _gauge("workers", "Proxy workers that serve.", len(statistics.workers))
+def _gauges(statistics: HostStatistics, view: AgentView) -> Iterator[Metric]:
+    yield _gauge("workers", "Proxy workers that serve.", view.workers_serving)
     ports = GaugeMetricFamily(
         PREFIX + "ports",
         "Ports of instances on this host: served, pending until there is a record to trust, or "

@@ -18,8 +18,8 @@ from ovs_metadata.agent.admin.history import Interval
 from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.certificates import Certificate
 from ovs_metadata.agent.health import SOON, AgentView
-from ovs_metadata.agent.health_state import HealthState
-from ovs_metadata.agent.response_class import is_failure, last_response
+from ovs_metadata.agent.health_state import ChildState, HealthState, child_state
+from ovs_metadata.agent.response_class import in_words, is_failure, last_response
 from ovs_metadata.host.address import ofport_at, place_of_address
 from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.untrusted import escaped
@@ -54,6 +54,13 @@ _STATES = {
     HealthState.DISABLED.value: ("–", "disabled", "doubt"),  # noqa: RUF001 - a dash
 }
 """Mark, words and class of each state."""
+
+_CHILDREN_STATES = {
+    ChildState.RUNNING: ("✔ running", "good"),
+    ChildState.HANGS: ("✘ hangs", "bad"),
+    ChildState.ENDED: ("✘ ended, about to be started again", "bad"),
+}
+"""Words and class of each state of a child process."""
 
 
 class FailureRow(NamedTuple):
@@ -97,6 +104,8 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
         status=_printable(status.document()),
         css=_CSS,
         states=_STATES,
+        child_state=child_state,
+        children_states=_CHILDREN_STATES,
         refresh=REFRESH if refreshed else None,
         rate_chart=chart.rate_chart(intervals),
         latency_chart=chart.latency_chart(intervals),
@@ -128,7 +137,9 @@ def failure_rows(intervals: list[Interval]) -> list[FailureRow]:
     found: Counter[tuple[int, str]] = Counter()
     for each in intervals:
         found.update({key: count for key, count in each.requests.items() if is_failure(*key)})
-    return [FailureRow(*key, count) for key, count in found.most_common()]
+    return [
+        FailureRow(status, in_words(cause), count) for (status, cause), count in found.most_common()
+    ]
 
 
 def certificate_rows(view: AgentView) -> list[CertificateRow]:

@@ -36,7 +36,7 @@ from ovs_metadata.agent.admin.limited_listener import LimitedListener
 from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import HostStatus, health_document
-from ovs_metadata.agent.health import AgentView
+from ovs_metadata.agent.health import AgentView, health
 from ovs_metadata.host.config import AdminOptions
 from ovs_metadata.host.listen import Listen, UnixSocket
 
@@ -180,8 +180,9 @@ class _Health(_AdminHandler):
         self._status = status
 
     def get(self) -> None:
-        health = self._status.health()
-        self.set_status(200 if health.ready else 503)
+        view = self._status.view()
+        found = health(view)
+        self.set_status(200 if found.ready else 503)
         statistics = self._status.statistics
         workers = statistics.workers
         endpoints: list[dict[str, Any]] = [
@@ -197,9 +198,9 @@ class _Health(_AdminHandler):
         self.write(
             {
                 "alive": True,
-                **health_document(health),
+                **health_document(found),
                 "version": __version__,
-                "workers": len(workers),
+                "workers": view.workers_serving,
                 "ports": statistics.ports_by_state(),
                 "endpoints": endpoints,
             }

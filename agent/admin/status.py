@@ -17,7 +17,7 @@ import ovs_metadata
 from ovs_metadata.agent.admin.history import INTERVAL, History, Interval, sample
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.certificates import of_endpoints
-from ovs_metadata.agent.health import AgentView, EndpointView, HostHealth, health
+from ovs_metadata.agent.health import AgentView, EndpointView, HostHealth, health, worker_name
 from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.proxy.nova.health import EndpointHealth
 from ovs_metadata.utc import utc
@@ -149,9 +149,10 @@ def health_document(found: HostHealth) -> dict[str, Any]:
 def with_workers(view: AgentView, statistics: HostStatistics) -> AgentView:
     """Return the agent's view with what workers and flow controller report."""
     workers = statistics.workers.values()
+    hanging = {child.name for child in view.children if child.hangs}
     return replace(
         view,
-        workers_serving=len(workers),
+        workers_serving=sum(worker_name(number) not in hanging for number in statistics.workers),
         endpoints=endpoints(workers),
         controller=statistics.controller,
         certificates=(*view.certificates, *of_endpoints(workers)),

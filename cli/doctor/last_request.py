@@ -6,8 +6,7 @@ Pure. A view is what the agent knows of a port: one of the admin listener's /por
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ovs_metadata.agent.response_class import is_failure
-from ovs_metadata.proxy.accounting.report import ANSWERED
+from ovs_metadata.agent.response_class import is_failure, last_response
 from ovs_metadata.quantities import count_of
 
 View = Mapping[str, Any]
@@ -20,10 +19,9 @@ def last_request(name: str, view: View | None) -> str:
     if not view["requests"]:
         return f"{name}: the proxy got no request of the instance since the agent started"
     source = f" from {view['last_source']}" if view.get("last_source") else ""
-    cause = "" if view["last_cause"] == ANSWERED else f" ({view['last_cause']})"
     return (
-        f"{name}: asked last at {view['last_time']}{source}, answered "
-        f"{view['last_status']}{cause}; {count_of(view['requests'], 'request')}"
+        f"{name}: asked last at {view['last_time']}{source}, got {last_response(view)}; "
+        f"{count_of(view['requests'], 'request')}"
     )
 
 
