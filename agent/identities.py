@@ -6,51 +6,119 @@ that makes them.
 
 import hashlib
 import hmac
-from collections.abc import Container, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from ovs_metadata.host.address import IpVersion, ofport_at, port_address, why_unservable
 from ovs_metadata.host.join import HostPorts, ServedPort
+from ovs_metadata.host.shared_map import SharedMap, changed_keys
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 
 _VERSIONS: tuple[IpVersion, ...] = (4, 6)
 """Both port addresses of a place belong to the same instance."""
 
+NONE_STALE: frozenset[int] = frozenset()
 
-class Identities:
-    """Makes identity tables of one host, one after the other.
 
-    Few of many ports change at a time, so an entry is made once, and kept for the next table.
+@dataclass(frozen=True, slots=True)
+class _MadeOf:
+    """What a table is made of.
+
+    host_ports: the ports of this host. secret: Nova's metadata_proxy_shared_secret. stale: ofports
+    without an identity for now, None for all; see `StaleNumbers`.
     """
 
+    host_ports: HostPorts
+    secret: bytes = b""
+    stale: frozenset[int] | None = NONE_STALE
+
+    def places(self) -> Iterator[int]:
+        """All places in the table."""
+        yield from self.host_ports.pending
+        yield from self.host_ports.served
+
+    def entry(self, place: int) -> Entry | None:
+        """The entry of a place; None: it is not in the table."""
+        port = self.host_ports.served.get(place)
+        if port is not None:
+            is_stale = self.stale is None or port.ofport in self.stale
+            return _stale(port) if is_stale else _entry(port, self.secret)
+        port_id = self.host_ports.pending.get(place)
+        if port_id is not None:
+            return Pending(port_id, self.host_ports.pending_reasons[place])
+        return None
+
+    def table(self, places: Iterable[int]) -> dict[str, Entry]:
+        """The part of the table that has these places."""
+        entries = ((place, self.entry(place)) for place in places)
+        return {
+            address: entry
+            for place, entry in entries
+            if entry is not None
+            for address in addresses_of(place)
+        }
+
+
+def identity_table(
+    host_ports: HostPorts, secret: bytes, stale: frozenset[int] | None = NONE_STALE
+) -> dict[str, Entry]:
+    """Port address → identity.
+
+    Args:
+        host_ports: the ports of this host.
+        secret: Nova's metadata_proxy_shared_secret.
+        stale: ofports without an identity for now, None for all; see `StaleNumbers`.
+    """
+    made_of = _MadeOf(host_ports, secret, stale)
+    return made_of.table(made_of.places())
+
+
+class Identities:
+    """Makes the identity tables of one host, one after the other: only what has changed."""
+
     def __init__(self) -> None:
-        self._kept: dict[int, _Kept] = {}
+        self._made_of = _MadeOf(HostPorts())
+        self._table: SharedMap[str, Entry] = SharedMap()
+        self._places: dict[int, set[int]] = {}
+        """Those in the table, by ofport: an interface's own, and its sub-ports'."""
 
     def table(
-        self, host_ports: HostPorts, secret: bytes, stale: Container[int] = ()
-    ) -> dict[str, Entry]:
-        """Port address → identity.
+        self, host_ports: HostPorts, secret: bytes, stale: frozenset[int] | None = NONE_STALE
+    ) -> SharedMap[str, Entry]:
+        """See `identity_table`."""
+        now = _MadeOf(host_ports, secret, stale)
+        changed = self._changed_places(now)
+        self._made_of = now
+        for place in changed:
+            self._note(place, present=place in host_ports.served or place in host_ports.pending)
+        addresses = (address for place in changed for address in addresses_of(place))
+        self._table = self._table.with_changes(now.table(changed), gone=addresses)
+        return self._table
 
-        Args:
-            host_ports: the ports of this host.
-            secret: Nova's metadata_proxy_shared_secret.
-            stale: ofports without an identity for now; see `StaleNumbers`.
-        """
-        before, self._kept = self._kept, {}
-        table: dict[str, Entry] = {}
-        for place, port_id in host_ports.pending.items():
-            entry = Pending(port_id, host_ports.pending_reasons[place])
-            table |= dict.fromkeys(addresses_of(place), entry)
-        for place, port in host_ports.served.items():
-            is_stale = port.ofport in stale
-            kept = before.get(place)
-            if kept is None or (kept.port, kept.secret, kept.is_stale) != (port, secret, is_stale):
-                made = _stale(port) if is_stale else _entry(port, secret)
-                kept = _Kept(port, secret, is_stale, addresses_of(place), made)
-            self._kept[place] = kept
-            for address in kept.addresses:
-                table[address] = kept.entry
-        return table
+    def addresses_at(self, ofports: Iterable[int]) -> set[str]:
+        """The addresses in the table that belong to these ofports."""
+        places = (place for ofport in ofports for place in self._places.get(ofport, ()))
+        return {address for place in places for address in addresses_of(place)}
+
+    def _changed_places(self, now: _MadeOf) -> set[int]:
+        before = self._made_of
+        if before.secret != now.secret or before.stale is None or now.stale is None:
+            return {*before.places(), *now.places()}
+        return {
+            *changed_keys(before.host_ports.served, now.host_ports.served),
+            *changed_keys(before.host_ports.pending, now.host_ports.pending),
+            *changed_keys(before.host_ports.pending_reasons, now.host_ports.pending_reasons),
+            *(place for each in before.stale ^ now.stale for place in self._places.get(each, ())),
+        }
+
+    def _note(self, place: int, *, present: bool) -> None:
+        places = self._places.setdefault(ofport_at(place), set())
+        if present:
+            places.add(place)
+        else:
+            places.discard(place)
+        if not places:
+            del self._places[ofport_at(place)]
 
 
 def addresses_of(place: int) -> tuple[str, ...]:
@@ -58,11 +126,6 @@ def addresses_of(place: int) -> tuple[str, ...]:
     if why_unservable(ofport_at(place)):
         return ()
     return tuple(port_address(place, version) for version in _VERSIONS)
-
-
-def identity_table(host_ports: HostPorts, secret: bytes) -> dict[str, Entry]:
-    """The identity table of a host that is looked at once; see `Identities.table`."""
-    return Identities().table(host_ports, secret)
 
 
 def token_key(secret: bytes, instance_id: str) -> str:
@@ -76,28 +139,16 @@ def token_key(secret: bytes, instance_id: str) -> str:
 
 def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:
     """The changes that turn one identity table into another; None removes an address."""
-    gone: dict[str, Entry | None] = {address: None for address in before if address not in after}
-    # Most are the same object. Of thousands, to compare each field of each takes the longest.
-    return gone | {
-        address: entry
-        for address, entry in after.items()
-        if (earlier := before.get(address)) is not entry and earlier != entry
+    return {
+        address: after.get(address)
+        for address in changed_keys(before, after)
+        if before.get(address) != after.get(address)
     }
 
 
 def signature(secret: bytes, instance_id: str) -> str:
     """X-Instance-ID-Signature, as Nova's metadata handler computes it: hex HMAC-SHA256."""
     return hmac.new(secret, instance_id.encode(), hashlib.sha256).hexdigest()
-
-
-class _Kept(NamedTuple):
-    """An entry, all that it is made of, and where it is in the table."""
-
-    port: ServedPort
-    secret: bytes
-    is_stale: bool
-    addresses: tuple[str, ...]
-    entry: Entry
 
 
 def _stale(port: ServedPort) -> Pending:

@@ -26,7 +26,7 @@ from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.confirmer import Confirmer
 from ovs_metadata.agent.health import FLOW_CONTROLLER
 from ovs_metadata.agent.heartbeat import Heartbeat, heartbeat_pipe
-from ovs_metadata.agent.identities import Identities, addresses_of
+from ovs_metadata.agent.identities import NONE_STALE, Identities
 from ovs_metadata.agent.network.connections import guests_connections
 from ovs_metadata.agent.network.host_plumbing import HostPlumbing
 from ovs_metadata.agent.network.reconciler import NetworkReconciler
@@ -36,7 +36,7 @@ from ovs_metadata.agent.stale_numbers import StaleNumbers
 from ovs_metadata.agent.systemd import Systemd
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.flows.withdrawal import withdraw_hooks
-from ovs_metadata.host.address import IpVersion, ofport_at
+from ovs_metadata.host.address import IpVersion
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.host.port_watcher import PortWatcher
@@ -155,7 +155,6 @@ class Service:
         if (deployment.secret, deployment.options) != (before.secret, before.options):
             self._changed.set()
         self._deployment = deployment
-        self._identities = Identities()
 
     async def _run(self) -> None:
         """Serve until cancelled."""
@@ -249,17 +248,15 @@ class Service:
         watcher.policy = self._deployment.options
         host_ports = watcher.state().host_ports
         self._stale.left(watcher.take_left())
-        if self._stale:
+        stale = self._stale.ofports
+        if stale != NONE_STALE:
             self._is_stale.set()
-        table = self._identities.table(host_ports, self._deployment.secret, self._stale)
+        table = self._identities.table(host_ports, self._deployment.secret, stale)
         fresh = self._stale.take_fresh()
         if fresh:
             # Connections from these ofports may belong to another port, so they are closed.
-            places = (*host_ports.pending, *host_ports.served)
-            behind = [place for place in places if ofport_at(place) in fresh]
-            closed = {address for place in behind for address in addresses_of(place)}
-            others = {address: each for address, each in table.items() if address not in closed}
-            self._workers.update(others)
+            closed = self._identities.addresses_at(fresh)
+            self._workers.update(table.with_changes({}, gone=closed))
         self._workers.update(table)
         self._statistics.refused = host_ports.refused
 

@@ -21,13 +21,10 @@ class StaleNumbers:
         self._rounds = 0
         self._fresh: set[int] = set()
 
-    def __contains__(self, ofport: object) -> bool:
-        """Whether a port with this ofport has no identity for now."""
-        return self._all >= 0 or ofport in self._left
-
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return self._all >= 0 or bool(self._left)
+    @property
+    def ofports(self) -> frozenset[int] | None:
+        """The ofports whose ports have no identity for now; None: all."""
+        return None if self._all >= 0 else frozenset(self._left)
 
     def left(self, ofports: Collection[int] | None) -> None:
         """Note ofports that a port has left; None: any of them."""

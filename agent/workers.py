@@ -117,14 +117,14 @@ class Workers:
         self._tasks = []
 
     def update(self, table: Mapping[str, Entry]) -> None:
-        """Send the changes of the identity table to all workers."""
+        """Send the changes of the identity table to all workers. The caller keeps it as it is."""
         changed = changes(self._table, table)
         if not changed:
             return
         messages = b"".join(
             feed.encode(feed.IdentityChange(address, entry)) for address, entry in changed.items()
         )
-        self._table = dict(table)
+        self._table = table
         self._statistics.table_changed(self._table)
         for each in self._feeds.values():
             # The successor of an exited worker gets a snapshot.

@@ -5,6 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.identities import (
     Identities,
     addresses_of,
@@ -13,8 +14,9 @@ from ovs_metadata.agent.identities import (
     signature,
     token_key,
 )
-from ovs_metadata.host.address import place_of
+from ovs_metadata.host.address import ofport_at, place_of
 from ovs_metadata.host.join import HostPorts, ServedPort
+from ovs_metadata.host.shared_map import SharedMap
 from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
 from ovs_metadata.store.record import PortRecord
@@ -105,9 +107,10 @@ def test_a_disagreement_is_never_an_identity() -> None:
 
 
 def test_a_stale_number_has_no_identity() -> None:
-    stale = _with_stale({5})
-    assert {type(entry) for entry in stale.values()} == {Pending}
-    assert _with_stale({6}) == identity_table(_served(), SECRET)
+    for numbers in (frozenset({5}), None):
+        stale = identity_table(_served(), SECRET, numbers)
+        assert {type(entry) for entry in stale.values()} == {Pending}
+    assert identity_table(_served(), SECRET, frozenset({6})) == identity_table(_served(), SECRET)
 
 
 def test_a_sub_port_has_addresses_of_its_own_and_is_stale_with_its_interface() -> None:
@@ -116,12 +119,8 @@ def test_a_sub_port_has_addresses_of_its_own_and_is_stale_with_its_interface() -
     table = identity_table(ports, SECRET)
     assert set(table) == {"240.100.0.5", "fe80::a9fe:64:5"}
     assert all(isinstance(entry, Identity) for entry in table.values())
-    stale = Identities().table(ports, SECRET, {5})
+    stale = identity_table(ports, SECRET, frozenset({5}))
     assert all(isinstance(entry, Pending) for entry in stale.values())
-
-
-def _with_stale(numbers: set[int]) -> dict[str, Entry]:
-    return Identities().table(_served(), SECRET, numbers)
 
 
 def test_a_port_without_an_address_is_no_identity() -> None:
@@ -156,38 +155,54 @@ _PORTS = st.builds(
     st.sampled_from(["tap1", "tap2"]),
     st.sampled_from([RECORD, dataclasses.replace(RECORD, device_id=PORT, revision_number=2)]),
     st.sampled_from([None, INSTANCE, PORT]),
+    vlan=st.sampled_from([0, 0, 7]),
 )
 _HOSTS = st.tuples(
-    st.lists(_PORTS, max_size=5, unique_by=lambda port: port.ofport),
-    st.sets(st.integers(6, 8)),
-    st.sampled_from([SECRET, b"another"]),
-    st.frozensets(st.integers(1, 5), max_size=2),
+    st.lists(_PORTS, max_size=5, unique_by=lambda port: port.place),
+    st.dictionaries(st.integers(4, 8), st.sampled_from([PORT, INSTANCE])),
+    st.sampled_from(["no record", "no options"]),
+    st.sampled_from([SECRET, SECRET, SECRET, b"another"]),
+    st.one_of(st.none(), st.frozensets(st.integers(1, 5), max_size=2)),
 )
 
 
 @given(st.lists(_HOSTS, min_size=1, max_size=8))
 def test_tables_made_one_after_the_other_are_those_of_a_single_look(
-    hosts: list[tuple[list[ServedPort], set[int], bytes, frozenset[int]]],
+    hosts: list[tuple[list[ServedPort], dict[int, str], str, bytes, frozenset[int] | None]],
 ) -> None:
-    """And so are the changes between them, there and back."""
+    """And so are the changes between them, there and back, for workers and statistics."""
     kept = Identities()
+    statistics = HostStatistics()
+    sent: SharedMap[str, Entry] = SharedMap()
     workers: dict[str, Entry] = {}
-    for served, pending, secret, stale in [*hosts, *reversed(hosts)]:
-        host_ports = HostPorts(
-            served={port.ofport: port for port in served},
-            pending=dict.fromkeys(pending, PORT),
-            pending_reasons=dict.fromkeys(pending, "no record"),
-        )
+    by_place: SharedMap[int, ServedPort] = SharedMap()
+    pending: SharedMap[int, str] = SharedMap()
+    reasons: SharedMap[int, str] = SharedMap()
+    for served, without, reason, secret, stale in [*hosts, *reversed(hosts)]:
+        by_place = by_place.with_changes({port.place: port for port in served}, gone=by_place)
+        pending = pending.with_changes(without, gone=pending)
+        reasons = reasons.with_changes(dict.fromkeys(without, reason), gone=reasons)
+        host_ports = HostPorts(by_place, pending, pending_reasons=reasons)
         table = kept.table(host_ports, secret, stale)
-        assert table == Identities().table(host_ports, secret, stale)
-        for address, entry in changes(workers, table).items():
+        assert table == identity_table(host_ports, secret, stale)
+        ofports = {1, 5, 6}
+        of_these = {place for place in (*by_place, *pending) if ofport_at(place) in ofports}
+        assert kept.addresses_at(ofports) == {
+            address for place in of_these for address in addresses_of(place)
+        }
+        for address, entry in changes(sent, table).items():
             if entry is None:
                 del workers[address]
             else:
                 workers[address] = entry
+        sent = table
         assert workers == table
-        assert kept.table(host_ports, secret, stale) == table
-        assert changes(workers, table) == {}
+        assert kept.table(host_ports, secret, stale) is table
+        statistics.table_changed(table)
+        single = HostStatistics()
+        single.table_changed(dict(table))
+        assert statistics.ports() == single.ports()
+        assert statistics.ports_by_state() == single.ports_by_state()
 
 
 def test_a_number_that_no_instance_can_have_has_no_address() -> None:

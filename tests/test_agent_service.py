@@ -371,6 +371,20 @@ def test_workers_get_settings_that_differ_and_signatures_of_another_secret(parts
     serve(parts, scenario)
 
 
+def test_an_identity_is_not_made_again_for_another_port_or_the_same_secret(parts: Parts) -> None:
+    async def scenario(service: Service) -> None:
+        await fresh(parts)
+        parts.changed(at(5))
+        await parts.tables_sent(3)
+        service.apply(dataclasses.replace(DEPLOYMENT, settings=Settings(rate_limit=5)))
+        number = len(parts.tables)
+        parts.changed(HostPorts(served={**parts.host_ports.served, **at(6).served}))
+        await parts.tables_sent(number + 1)
+        assert parts.tables[-1]["169.254.0.5"] is parts.tables[-2]["169.254.0.5"]
+
+    serve(parts, scenario)
+
+
 def test_a_confirmation_comes_after_what_had_changed_before_it(parts: Parts) -> None:
     async def scenario(service: Service) -> None:
         await fresh(parts)

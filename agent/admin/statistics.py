@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ovs_metadata.flows.controller_report import ControllerReport, parse_report
+from ovs_metadata.host.shared_map import changed_keys
 from ovs_metadata.proxy.accounting.report import (
     ANSWERED,
     OTHER,
@@ -115,18 +116,37 @@ class HostStatistics:
         """The last report of the flow controller that runs; None before its first."""
         self.refused: Mapping[str, str] = {}
         """Interfaces that are refused, each with the reason in words for an operator."""
-        self._ports: dict[str, Entry] = {}
-        self._addresses: dict[str, list[str]] = {}
+        self._table: Mapping[str, Entry] = {}
+        self._ports: dict[str, dict[str, Entry]] = {}
+        """The part of the table that belongs to each port."""
+        self._served: set[str] = set()
         self._activity: dict[str, _PortTotals] = {}
 
     def table_changed(self, table: Mapping[str, Entry]) -> None:
-        """Take over the ports of the identity table; those no longer in it are forgotten."""
-        self._ports = {entry.port_id: entry for entry in table.values()}
-        self._addresses = {port_id: [] for port_id in self._ports}
-        for address, entry in table.items():
-            self._addresses[entry.port_id].append(address)
-        for port_id in [known for known in self._activity if known not in self._ports]:
-            del self._activity[port_id]
+        """Take over the ports of the identity table; those no longer in it are forgotten.
+
+        The caller keeps the table as it is.
+        """
+        before, self._table = self._table, table
+        changed = changed_keys(before, table)
+        concerned = set()
+        for address in changed & before.keys():
+            port_id = before[address].port_id
+            self._ports[port_id].pop(address)
+            concerned.add(port_id)
+        for address in changed & table.keys():
+            port_id = table[address].port_id
+            self._ports.setdefault(port_id, {})[address] = table[address]
+            concerned.add(port_id)
+        for port_id in concerned:
+            entries = self._ports[port_id]
+            if any(isinstance(each, Identity) for each in entries.values()):
+                self._served.add(port_id)
+            else:
+                self._served.discard(port_id)
+            if not entries:
+                del self._ports[port_id]
+                self._activity.pop(port_id, None)
 
     def controller_starts(self) -> None:
         """Another flow controller starts, and has not reported yet."""
@@ -178,10 +198,9 @@ class HostStatistics:
 
     def ports_by_state(self) -> dict[str, int]:
         """How many ports are served, pending, and refused."""
-        served = sum(isinstance(entry, Identity) for entry in self._ports.values())
         return {
-            "served": served,
-            "pending": len(self._ports) - served,
+            "served": len(self._served),
+            "pending": len(self._ports) - len(self._served),
             "refused": len(self.refused),
         }
 
@@ -190,8 +209,10 @@ class HostStatistics:
         return [self._port(port_id) for port_id in sorted(self._ports)]
 
     def _port(self, port_id: str) -> dict[str, Any]:
-        entry = self._ports[port_id]
-        identity = entry if isinstance(entry, Identity) else None
+        by_address = dict(sorted(self._ports[port_id].items()))
+        entries = by_address.values()
+        identity = next((each for each in entries if isinstance(each, Identity)), None)
+        entry = identity or next(iter(entries))
         last = self._activity.get(port_id)
         return {
             "port_id": port_id,
@@ -200,7 +221,7 @@ class HostStatistics:
             "state": "served" if identity else "pending",
             "reason": entry.reason if isinstance(entry, Pending) else None,
             "metadata_options": None if identity is None else identity.options.shown(),
-            "addresses": sorted(self._addresses[port_id]),
+            "addresses": list(by_address),
             "requests": last.requests if last else 0,
             "last_status": last.status if last else None,
             "last_cause": last.cause if last else None,

@@ -11,13 +11,14 @@
 
 import sys
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from ovs_metadata.agent import main, workers
 from ovs_metadata.agent.identities import Identities
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Ovsdb
 from ovs_metadata.host.port_watcher import PortWatcher
+from ovs_metadata.host.shared_map import SharedMap
 from ovs_metadata.proxy.control.identity import Entry, Identity
 
 LATE, VERY_LATE = 0.1, 0.5
@@ -45,12 +46,12 @@ def _without_updates() -> None:
     table = Identities.table
 
     def frozen(
-        identities: Identities, host_ports: HostPorts, secret: bytes, stale: Container[int] = ()
-    ) -> dict[str, Entry]:
+        identities: Identities, host_ports: HostPorts, secret: bytes, stale: frozenset[int] | None
+    ) -> SharedMap[str, Entry]:
         for address, entry in table(identities, host_ports, secret, stale).items():
             if not isinstance(known.get(address), Identity):
                 known[address] = entry
-        return dict(known)
+        return SharedMap(known)
 
     Identities.table = frozen  # type: ignore[method-assign,assignment]
 
