@@ -17,11 +17,10 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
-    output_format,
-    print_json,
 )
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, groups
 from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.cli.listing import Listing, Row, listing_options
 from ovs_metadata.cli.tables import print_rendered, rendered
 from ovs_metadata.flows.desired import desired_flows, hooked_ofport
 from ovs_metadata.flows.dump import dump_flows, meter_room
@@ -31,12 +30,14 @@ from ovs_metadata.untrusted import printable
 
 _STYLES = {"missing": "bold red", "different": "bold red", "unexpected": "bold red"}
 
+COLUMNS = ("interface", "packets", "table", "IP", "what it does", "state", "match")
+
 
 @click.command()
 @click.argument("port", required=False)
-@output_format
+@listing_options
 @click.pass_obj
-def flows(cli: CliContext, port: str | None, output: str) -> None:
+def flows(cli: CliContext, port: str | None, listing: Listing) -> None:
     """Show our flows in the switch, by port, with what each one does.
 
     PORT shows one port only: a port UUID, an instance UUID, an interface name or a fixed IP.
@@ -44,7 +45,8 @@ def flows(cli: CliContext, port: str | None, output: str) -> None:
     A flow is marked when it should be there and is missing, does something different from what it
     should, or is unexpected. Needs root, as the bridge's management socket is root's.
 
-    --format json prints an object: "bridge", "metadata_ofport", "shared" (flows that serve every
+    The other formats, and --column, print the flows, a row each. --format json prints an object:
+    "bridge", "metadata_ofport", "shared" (flows that serve every
     port) and "ports". A port has "port_id", "instance", "interface", "ofport", "vlan" (of a
     sub-port without an interface, otherwise 0), "fixed_ips", "served", "why_not" (null if its
     instance gets metadata) and "flows". A flow has "table", "table_name", "priority", "match" (as
@@ -64,10 +66,24 @@ def flows(cli: CliContext, port: str | None, output: str) -> None:
         if wanted is None or (group.port_status and group.port_status.interface in wanted)
     ]
     names = table_names(host.config.flows.table_base)
-    if output == "json":
-        print_json(_document(host, shown, names))
-    else:
+    if listing.is_report:
         _print(host, shown, names)
+    else:
+        listing.show(COLUMNS, _rows(shown, names), _document(host, shown, names))
+
+
+def _rows(shown: Iterable[Group], names: Mapping[int, str]) -> list[Row]:
+    """The flows, a row each; those that serve every port are of no interface."""
+    return [
+        [
+            group.port_status.interface.title if group.port_status else "",
+            "" if flow.packets is None else str(flow.packets),
+            names.get(flow.key.table, str(flow.key.table)),
+            *(flow.family or "", flow.does, flow.state.value, flow.match),
+        ]
+        for group in shown
+        for flow in group.flows
+    ]
 
 
 def _groups(host: Host) -> list[Group]:

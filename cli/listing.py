@@ -1,8 +1,9 @@
 """Lists and records in the formats that OpenStack's client has: table, json, yaml, value, csv.
 
-The options are those of `openstack … list` and `show`; lists alone are sorted. On a terminal too
-narrow for a table, the least important columns are left out, and a line names them; no word, such
-as a UUID, is broken.
+The options are those of `openstack … list` and `show`; lists alone are sorted. A command whose
+report for people is no table prints that where neither a format nor columns are chosen. On a
+terminal too narrow for a table, the least important columns are left out, and a line names them; no
+word, such as a UUID, is broken.
 """
 
 import csv
@@ -41,6 +42,11 @@ class Listing:
     sort_columns: tuple[str, ...] = ()
     indented: bool = True
     max_width: int | None = None
+
+    @property
+    def is_report(self) -> bool:
+        """Whether a command prints its own report for people, if it has one."""
+        return self.output == "table" and not self.columns and not self.sort_columns
 
     def show(self, columns: Sequence[str], rows: Iterable[Row], documents: Any) -> None:
         """Print a list; the columns are in order of importance.

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,11 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
-    output_format,
-    print_json,
 )
 from ovs_metadata.cli.doctor.agent import AgentFacts, read_agent_at_rest, read_processes
 from ovs_metadata.cli.doctor.agent import check as check_agent
 from ovs_metadata.cli.host_view import Host, bridge_of, look, read_host
+from ovs_metadata.cli.listing import Cell, Listing, record_options
 from ovs_metadata.host.config import Config
 from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.store.configuration import read_sources
@@ -50,7 +49,7 @@ _seconds = partial(click.option, is_flag=False, metavar="[SECONDS]")
 
 
 @click.command()
-@output_format
+@record_options
 @_seconds(
     "--watch",
     type=click.FloatRange(min=1.0),
@@ -65,7 +64,9 @@ _seconds = partial(click.option, is_flag=False, metavar="[SECONDS]")
     "show it then.",
 )
 @click.pass_context
-def status(context: click.Context, output: str, watch: float | None, wait: float | None) -> None:
+def status(
+    context: click.Context, listing: Listing, watch: float | None, wait: float | None
+) -> None:
     """Show the state of this host: agent, ports, requests, Nova's endpoints.
 
     Works with the agent down, and reports that.
@@ -83,9 +84,9 @@ def status(context: click.Context, output: str, watch: float | None, wait: float
         _wait_until_ready(config, wait)
     if watch is None:
         report = _look(config, cli).report()
-        _show(report, output)
+        _show(report, listing)
     else:
-        report = _watch(config, cli, output, watch)
+        report = _watch(config, cli, listing, watch)
     if not report["ready"]:
         context.exit(FAILURE)
 
@@ -101,14 +102,14 @@ def _wait_until_ready(config: Config, seconds: float) -> None:
         time.sleep(min(WAIT_INTERVAL, left))
 
 
-def _watch(config: Config, cli: CliContext, output: str, seconds: float) -> dict[str, Any]:
+def _watch(config: Config, cli: CliContext, listing: Listing, seconds: float) -> dict[str, Any]:
     """Show this host again and again; return the last report when the user interrupts."""
     report: dict[str, Any] = {"ready": False}
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             report = _look(config, cli).report()
-            if output == "json":
-                print_json(report, indented=False)
+            if not listing.is_report:
+                _show(report, replace(listing, indented=False))
             else:
                 click.clear()  # only on a terminal
                 echo(f"{utc(time.time())}, every {shown_seconds(seconds)}; Ctrl+C ends", "")
@@ -117,11 +118,27 @@ def _watch(config: Config, cli: CliContext, output: str, seconds: float) -> dict
     return report
 
 
-def _show(report: dict[str, Any], output: str) -> None:
-    if output == "json":
-        print_json(report)
-    else:
+def _show(report: dict[str, Any], listing: Listing) -> None:
+    if listing.is_report:
         _print(report)
+    else:
+        listing.show_one(_fields(report), report)
+
+
+def _fields(report: dict[str, Any]) -> list[tuple[str, Cell]]:
+    """The report, field by field."""
+    lines: dict[str, list[str]] = {}
+    for name, text in _lines(report):
+        lines.setdefault(name or next(reversed(lines)), []).append(text)
+    not_served = [
+        f"{each['port_id'] or each['interface']}: {each['why_not']}"
+        for each in report["not_served"]
+    ]
+    return [
+        *((name, report[name]) for name in ("host", "bridge", "state", "problems", "warnings")),
+        *((name, each[0] if len(each) == 1 else each) for name, each in lines.items()),
+        ("not served", not_served),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Tables and styled lines for people, drawn by rich; what others wrote is escaped in them.
+"""Styled lines for people, drawn by rich; what others wrote is escaped in them.
 
 Few commands print any, and rich takes longer to import than many a command: so it is not in
 `cli.common`.
@@ -6,28 +6,13 @@ Few commands print any, and rich takes longer to import than many a command: so 
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import click
-from rich import box
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
-from rich.table import Table
-from rich.text import Text
 
-from ovs_metadata.cli.common import printable_lines
 from ovs_metadata.untrusted import printable
-
-
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str | Sequence[str]]]) -> None:
-    """Print a table for people; a cell is one line, or a sequence of them."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # As Text, so that brackets in a value are not taken for markup.
-        table.add_row(*(Text("\n".join(printable_lines(cell))) for cell in row))
-    print_rendered(rendered(table))
 
 
 def print_rendered(lines: Iterable[str]) -> None:

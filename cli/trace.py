@@ -15,10 +15,9 @@ from ovs_metadata.cli.common import (
     CommandError,
     echo,
     only_one,
-    output_format,
-    print_json,
 )
 from ovs_metadata.cli.host_view import Host, look
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.cli.port_status import PortStatus
 from ovs_metadata.cli.verdict import TraceContext, Verdict, named, of_answer, of_request
 from ovs_metadata.flows import vswitchd
@@ -40,6 +39,8 @@ from ovs_metadata.host.address import place_of, why_unservable
 UNKNOWN_MAC = "02:00:00:00:00:01"
 """Sender of the request where there is no record."""
 
+COLUMNS = ("way", "table", "what it does", "match")
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -55,9 +56,9 @@ class Way:
 @click.argument("port")
 @click.option("--ipv4", "version", flag_value="4", help="Ask 169.254.169.254.")
 @click.option("--ipv6", "version", flag_value="6", help="Ask fe80::a9fe:a9fe.")
-@output_format
+@listing_options
 @click.pass_context
-def trace(context: click.Context, port: str, version: str | None, output: str) -> None:
+def trace(context: click.Context, port: str, version: str | None, listing: Listing) -> None:
     """Show where an instance's request would end, and the answer to it.
 
     PORT is a port UUID, an instance UUID, an interface name or a fixed IP. Without --ipv4 or
@@ -65,7 +66,8 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
 
     Exit status: 0 both ways end where they should and the instance gets metadata, 1 otherwise.
 
-    --format json prints an object: the port's "port_id", "instance", "interface", "ofport",
+    The other formats, and --column, print the flows that both meet, a row each. --format json
+    prints an object: the port's "port_id", "instance", "interface", "ofport",
     "vlan" (of a sub-port without an interface, otherwise 0), "fixed_ips", "served" and "why_not"
     (null if its instance gets metadata), "bridge", "family" ("IPv4" or "IPv6"), "right" (the exit
     status is 0), and "request" and "answer". Each of those has "right", "verdict" (in words),
@@ -80,14 +82,20 @@ def trace(context: click.Context, port: str, version: str | None, output: str) -
     (family,) = (each for each in FAMILIES if str(each.version) == version)
     trace_context, ways = _ways(host, port_status, family)
     right = port_status.reason is None and all(way.verdict.right for way in ways)
-    if output == "json":
-        print_json(
-            port_status.document()
-            | {"bridge": host.bridge.name, "family": f"IPv{version}", "right": right}
-            | {way.name: _document(way, trace_context) for way in ways}
-        )
-    else:
+    if listing.is_report:
         _print(port_status, ways, trace_context)
+    else:
+        documents = {way.name: _document(way, trace_context) for way in ways}
+        summary = {"bridge": host.bridge.name, "family": f"IPv{version}", "right": right}
+        steps = [(name, step) for name, each in documents.items() for step in each["steps"]]
+        listing.show(
+            COLUMNS,
+            [
+                [name, str(step["table_name"] or step["table"]), step["does"], step["match"]]
+                for name, step in steps
+            ],
+            port_status.document() | summary | documents,
+        )
     context.exit(0 if right else FAILURE)
 
 

@@ -93,6 +93,23 @@ def test_what_is_not_gone_in_the_end_is_a_failure(
     assert read_restore_file(restore_file) == [port(number) for number in range(5)]
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_no_uuid_of_a_port_is_broken_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    uuid = "40ab441b-c21d-4c9c-b0af-6a8fc48ab733"
+
+    class OfUuids(Neutron):
+        def ports(self) -> list[dict[str, Any]]:
+            return [port(1) | {"id": uuid, "network_id": uuid.replace("4", "5")}]
+
+    monkeypatch.setattr(neutron, "DhcpNeutron", OfUuids)
+    monkeypatch.setenv("COLUMNS", columns)
+    assert uuid in cleanup("dhcp-ports", exit_code=5).stdout.split()
+    values = cleanup("dhcp-ports", "-f", "value", "-c", "network", exit_code=5).stdout
+    assert values == uuid.replace("4", "5") + "\n"
+
+
 def test_the_result_is_reported_although_neutron_is_down_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ovs_metadata.cli.doctor import command
 from ovs_metadata.cli.doctor.advice import Advice, Shell, set_value, vsctl
 from ovs_metadata.cli.doctor.command import SCREEN, _print
 from ovs_metadata.cli.doctor.hops import FAULTS
 from ovs_metadata.cli.doctor.report import Diagnosis, Fault, Finding, HopName, HopReport
+from ovs_metadata.cli.main import main
 from ovs_metadata.host.config import load
 
 PORT = "40ab441b-c21d-4c9c-b0af-6a8fc48ab733"
@@ -104,3 +107,17 @@ def test_whole_lines_without_trailing_blanks_go_into_a_pipe(
     assert lines == [line.rstrip() for line in lines]
     assert f"  to do: {fault.remedy}" in lines
     assert max(map(len, lines)) < 400
+
+
+def test_findings_as_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding(FAULTS[0], WHY, PORT, advice=Advice("Do it.", (vsctl("show"),)))
+    found = Diagnosis("compute-1", "", (HopReport(FAULTS[0].hop, (finding,)),))
+    monkeypatch.setattr(command, "diagnose", lambda *_: found)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+
+    def printed_as(*options: str) -> str:
+        return CliRunner().invoke(main, ["doctor", *options], catch_exceptions=False).stdout
+
+    columns = ("-c", "severity", "-c", "finding", "-c", "commands")
+    assert printed_as("-f", "value", *columns) == f"error {FAULTS[0].name} ovs-vsctl show\n"
+    assert "to do" in printed_as("-f", "csv").splitlines()[0]

@@ -1,5 +1,7 @@
 """`ovs-metadata flows` and `trace`: what they print of a host, and with which exit status."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -295,3 +297,12 @@ def test_a_vswitchd_that_does_not_answer_is_reported(
     result = run("trace", "tap1")
     assert result.exit_code == 3
     assert "ovs-vswitchd does not answer" in result.stderr
+
+
+def test_flows_and_their_trace_as_rows(run: Callable[..., Result]) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("flows", "-f", "csv").stdout)))
+    assert {row["state"] for row in rows} == {"installed"}
+    assert {row["interface"] for row in rows} >= {"", "tap1"}
+    ways = run("trace", "-f", "value", "-c", "way", "tap1").stdout.split()
+    assert ways == sorted(ways, reverse=True)
+    assert set(ways) == {"request", "answer"}

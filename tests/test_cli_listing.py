@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 import pytest
@@ -96,6 +96,34 @@ def test_one_record(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(click.BadParameter, match="there are: port, fixed IPs"):
         Listing(columns=("nonsense",)).show(COLUMNS, ROWS, DOCUMENTS)
+
+
+REPORTS_OF_ACTIONS = {"sync"}
+"""Commands that print what they have done; there is no list to choose columns of."""
+
+
+@pytest.mark.parametrize("program", ["main:main", "mn_conf.command:main"])
+def test_every_command_that_lists_or_shows_has_all_the_options(program: str) -> None:
+    formats = {
+        command.name: {name for each in command.params for name in each.opts}
+        for command in _commands(load(program))
+    }
+    with_formats = {name: opts for name, opts in formats.items() if "--format" in opts}
+    assert with_formats
+    for name in with_formats.keys() - REPORTS_OF_ACTIONS:
+        wanted = {"--column", "--noindent", "--max-width", "--fit-width", "-f", "-c"}
+        assert wanted <= with_formats[name], name
+
+
+def _commands(group: click.Group) -> Iterator[click.Command]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from _commands(command)
+        else:
+            yield command
 
 
 def test_one_record_has_nothing_to_sort() -> None:

@@ -117,3 +117,25 @@ def test_the_example_can_be_followed(mn_conf: MnConf, notation: str) -> None:
 
 def test_a_number_without_a_unit_takes_none(mn_conf: MnConf) -> None:
     assert "must be a number" in mn_conf("set", f'{PREFIX}.rate_limit : "5s"', status=1).output
+
+
+@pytest.mark.parametrize(
+    ("verb", "column", "value"),
+    [
+        ("hosts", "template", "big"),
+        ("template-list", "hosts", "compute-1"),
+        ("project-list", "options", "hop_limit = 3"),
+    ],
+)
+def test_a_verb_that_lists_has_the_formats_of_openstacks_client(
+    mn_conf: MnConf, verb: str, column: str, value: str
+) -> None:
+    mn_conf("set", "-t", "big", f"{ENABLED} : true")
+    mn_conf("template-set", "-t", "big")
+    mn_conf("project-set", "demo", f"{PREFIX}.options.hop_limit : 3")
+    assert value in mn_conf(verb, "-f", "value", "-c", column).stdout.splitlines()
+    assert mn_conf(verb, "-f", "csv").stdout.count(f'"{value}"') == 1
+    assert f"{column}: " in mn_conf(verb, "-f", "yaml", "-c", column).stdout
+    assert mn_conf(verb, "-f", "json", "--noindent").stdout.count("\n") == 1
+    assert mn_conf(verb, "-j").stdout == mn_conf(verb, "-f", "json").stdout
+    assert value in mn_conf(verb, "--sort-column", column, "--max-width", "30").stdout

@@ -216,6 +216,15 @@ def test_status_is_shown_again_until_it_is_interrupted(
     assert clock.pauses == [7.5] * 3
 
 
+def test_status_has_the_formats_of_openstacks_client(command: Command) -> None:
+    with agent(command.listen):
+        assert (
+            command("status", "-f", "value", "-c", "state", "-c", "host").stdout == "ready\ncn-1\n"
+        )
+        assert 'bridge: "br-int"' in command("status", "-f", "yaml").stdout.splitlines()
+        assert command("status", "-c", "bridge").stdout.split()[-1] == "br-int"
+
+
 def test_status_of_a_host_without_a_healthy_nova(command: Command) -> None:
     with agent(command.listen, failing=("http://nova-1:8775", "http://nova-2:8775")):
         text = command("status", status=1).stdout

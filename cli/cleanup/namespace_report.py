@@ -9,8 +9,8 @@ import click
 from ovs_metadata.agent.network.namespaces import NAMESPACES
 from ovs_metadata.cli.cleanup.namespace_contents import Process
 from ovs_metadata.cli.cleanup.report import DIFFERENT, summary
-from ovs_metadata.cli.common import FAILURE, echo, print_json
-from ovs_metadata.cli.tables import print_table
+from ovs_metadata.cli.common import FAILURE, echo
+from ovs_metadata.cli.listing import Listing
 
 directory_option = click.option(
     "--directory",
@@ -41,17 +41,20 @@ def warn_of(opaque: Collection[Process]) -> None:
         )
 
 
-def finish(done: Sequence[CleanedNamespace], counted: str, output: str, *, dry_run: bool) -> None:
+def finish(
+    done: Sequence[CleanedNamespace], counted: str, listing: Listing, *, dry_run: bool
+) -> None:
     """Print the results, and end the command with the exit status that they ask for."""
-    if output == "json":
+    if done or not listing.is_report:
         listed = [
             {"name": each.name, "result": each.result, "detail": each.detail} for each in done
         ]
-        print_json({"dry_run": dry_run, "namespaces": listed})
-    else:
-        if done:
-            rows = ([each.name, each.result, each.detail] for each in done)
-            print_table(["namespace", "result", "why"], rows)
+        listing.show(
+            ["namespace", "result", "why"],
+            ([each.name, each.result, each.detail] for each in done),
+            {"dry_run": dry_run, "namespaces": listed},
+        )
+    if listing.is_report:
         echo(summary(f"{len(done)} {counted}", (each.result for each in done)))
     results = {each.result for each in done}
     if "failed" in results:

@@ -14,7 +14,8 @@ from ovs_metadata.cli.cleanup.namespace_report import (
     finish,
     warn_of,
 )
-from ovs_metadata.cli.common import CliContext, CommandError, echo, output_format
+from ovs_metadata.cli.common import CliContext, CommandError, echo
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable
 
@@ -22,9 +23,9 @@ from ovs_metadata.host.ovsdb import Ovsdb, OvsdbUnreachable
 @click.command("dhcp-namespaces")
 @click.option("--yes", is_flag=True, help="Do it. Without this the command changes nothing.")
 @directory_option
-@output_format
+@listing_options
 @click.pass_obj
-def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path, output: str) -> None:
+def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path, listing: Listing) -> None:
     """Remove the stale qdhcp-… network namespaces of this host.
 
     One in which a process runs, a socket is open, or a network device is plugged into the bridge
@@ -44,7 +45,7 @@ def dhcp_namespaces(cli: CliContext, *, yes: bool, directory: Path, output: str)
     except OSError as error:
         raise CommandError(str(error)) from error
     warn_of(opaque)
-    finish(done, "namespaces of DHCP agents", output, dry_run=not yes)
+    finish(done, "namespaces of DHCP agents", listing, dry_run=not yes)
 
 
 def _plugged(config: Config) -> set[str] | None:

@@ -23,7 +23,8 @@ from ovs_metadata.cli.cleanup.ovn_namespaces import (
     what_goes,
     why_in_use,
 )
-from ovs_metadata.cli.common import CliContext, CommandError, echo, output_format
+from ovs_metadata.cli.common import CliContext, CommandError, echo
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused, OvsdbUnreachable
 
 
@@ -35,10 +36,10 @@ from ovs_metadata.host.ovsdb import Ovsdb, OvsdbRefused, OvsdbUnreachable
     help="Remove them even while an agent is alive that may create them again.",
 )
 @directory_option
-@output_format
+@listing_options
 @click.pass_obj
 def ovn_namespaces(
-    cli: CliContext, *, yes: bool, force: bool, directory: Path, output: str
+    cli: CliContext, *, yes: bool, force: bool, directory: Path, listing: Listing
 ) -> None:
     """Remove the ovnmeta-… network namespaces of this host, with their haproxies and taps.
 
@@ -55,7 +56,7 @@ def ovn_namespaces(
     try:
         paths = find(NAME, directory)
         if not paths:
-            finish([], "namespaces of OVN's metadata agents", output, dry_run=not yes)
+            finish([], "namespaces of OVN's metadata agents", listing, dry_run=not yes)
             return
         _refuse_or_warn(yes=yes and not force)
         warn_of(opaque_processes())
@@ -64,7 +65,7 @@ def ovn_namespaces(
         raise CommandError(str(error)) from error
     with contextlib.closing(ovsdb):
         done = [_dealt_with(path, ovsdb, config.namespace, yes=yes) for path in paths]
-    finish(done, "namespaces of OVN's metadata agents", output, dry_run=not yes)
+    finish(done, "namespaces of OVN's metadata agents", listing, dry_run=not yes)
 
 
 def _refuse_or_warn(*, yes: bool) -> None:

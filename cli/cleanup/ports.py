@@ -31,9 +31,8 @@ from ovs_metadata.cli.common import (
     NOT_FOUND,
     CommandError,
     echo,
-    output_format,
-    print_json,
 )
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.cli.neutron_client import asking_neutron, neutron_options, with_openstacksdk
 from ovs_metadata.publisher.errors import NeutronRefused, NeutronUnavailable
 from ovs_metadata.utc import utc
@@ -88,7 +87,7 @@ class Removal:
     help="Create the missing ports of a restore file again instead.",
 )
 @neutron_options
-@output_format
+@listing_options
 def dhcp_ports(
     *,
     networks: tuple[str, ...],
@@ -99,7 +98,7 @@ def dhcp_ports(
     restore: Path | None,
     os_cloud: str | None,
     os_endpoint: str | None,
-    output: str,
+    listing: Listing,
 ) -> None:
     """Remove Neutron's DHCP ports (network:dhcp), all of them or those chosen.
 
@@ -122,11 +121,11 @@ def dhcp_ports(
     with asking_neutron(os_cloud, os_endpoint):
         try:
             if restore:
-                _restore(restore, connect, output, yes=yes)
+                _restore(restore, connect, listing, yes=yes)
                 return
             neutron = connect()
             removal = _removal(neutron, networks, hosts)
-            _remove(neutron, removal, restore_file, output, yes=yes, force=force)
+            _remove(neutron, removal, restore_file, listing, yes=yes, force=force)
         except RestoreFileError as error:
             raise CommandError(str(error)) from error
 
@@ -158,7 +157,7 @@ def _remove(
     neutron: "DhcpNeutron",
     removal: Removal,
     restore_file: Path | None,
-    output: str,
+    listing: Listing,
     *,
     yes: bool,
     force: bool,
@@ -180,10 +179,8 @@ def _remove(
         done, outage = _each(progress("Removing DHCP ports", ports), delete)
         if outage is None:
             done, outage = _looked_again(neutron, done)
-    if output == "json":
-        print_json(document(done, dry_run=not yes) | _objections(removal, written, refused))
-    else:
-        show(done, f"{len(ports)} DHCP ports")
+    documents = document(done, dry_run=not yes) | _objections(removal, written, refused)
+    show(done, f"{len(ports)} DHCP ports", listing, documents)
     if refused and yes:
         raise CommandError(
             "nothing was removed, since DHCP agents are alive that would create ports again: stop "
@@ -238,7 +235,9 @@ def _looked_again(
     return looked, None
 
 
-def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, yes: bool) -> None:
+def _restore(
+    path: Path, connect: "Callable[[], DhcpNeutron]", listing: Listing, *, yes: bool
+) -> None:
     ports = read_restore_file(path)
     neutron = connect()
     existing = neutron.ports()
@@ -252,10 +251,8 @@ def _restore(path: Path, connect: "Callable[[], DhcpNeutron]", output: str, *, y
         done += made
     else:
         done += [CleanedPort(port, "to be restored") for port in missing]
-    if output == "json":
-        print_json(document(done, dry_run=not yes))
-    else:
-        show(done, f"{len(ports)} DHCP ports in {path}")
+    documents = document(done, dry_run=not yes)
+    show(done, f"{len(ports)} DHCP ports in {path}", listing, documents)
     if outage:
         raise outage
     finish(done, dry_run=not yes)

@@ -14,7 +14,7 @@ from ovs_metadata.cli.common import (
     FAILURE,
     echo,
 )
-from ovs_metadata.cli.tables import print_table
+from ovs_metadata.cli.listing import Listing
 
 DIFFERENT = 5
 """Exit status of a dry run that found something to do."""
@@ -55,23 +55,27 @@ def document(done: Iterable[CleanedPort], *, dry_run: bool) -> dict[str, object]
     }
 
 
-def show(done: Sequence[CleanedPort], counted: str) -> None:
-    """Print a table for people, and how many there are of what."""
-    if done:
-        print_table(
-            ["port", "network", "host", "addresses", "result"],
+def show(
+    done: Sequence[CleanedPort], counted: str, listing: Listing, document: dict[str, object]
+) -> None:
+    """Print the ports, and for people how many there are of what."""
+    if done or not listing.is_report:
+        listing.show(
+            ["port", "result", "host", "addresses", "network"],
             (
                 [
                     each.port["id"],
-                    each.port["network_id"],
+                    f"{each.result}: {each.detail}" if each.detail else each.result,
                     each.port.get(HOST) or "",
                     [fixed["ip_address"] for fixed in each.port.get("fixed_ips", ())],
-                    f"{each.result}: {each.detail}" if each.detail else each.result,
+                    each.port["network_id"],
                 ]
                 for each in done
             ),
+            document,
         )
-    echo(summary(counted, (each.result for each in done)))
+    if listing.is_report:
+        echo(summary(counted, (each.result for each in done)))
 
 
 def summary(counted: str, results: Iterable[str]) -> str:

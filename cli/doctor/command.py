@@ -10,17 +10,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ovs_metadata.cli.agents import announced_agents
-from ovs_metadata.cli.common import (
-    CliContext,
-    CommandError,
-    output_format,
-    print_json,
-)
+from ovs_metadata.cli.common import CliContext, CommandError
 from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.fleet import diagnose_hosts
 from ovs_metadata.cli.doctor.hops import diagnose, unreadable
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
+from ovs_metadata.cli.listing import Cell, Listing, listing_options
 from ovs_metadata.cli.tables import print_rendered, rendered
 from ovs_metadata.host.config import ConfigError, load
 from ovs_metadata.quantities import count_of
@@ -59,10 +55,10 @@ _MARKS = {
     help="Show which hosts of the deployment do not serve, and why, as their agents announce it; "
     "all hosts, or those whose names match, such as 'compute-1*'. From any machine.",
 )
-@output_format
+@listing_options
 @click.pass_context
 def doctor(
-    context: click.Context, port: str, hosts: str | None, output: str, *, request: bool
+    context: click.Context, port: str, hosts: str | None, listing: Listing, *, request: bool
 ) -> None:
     """Show which hop between this host's instances and Nova is broken, why, and what to do.
 
@@ -72,7 +68,8 @@ def doctor(
     Exit status: 0 nothing is wrong, 1 there are warnings, 2 something is broken, 3 it cannot be
     found out.
 
-    --format json prints an object: "host", "subject" (PORT), "verdict" (healthy, warnings or
+    The other formats, and --column, print the findings, a row each. --format json prints an
+    object: "host", "subject" (PORT), "verdict" (healthy, warnings or
     broken), "hops" and "findings". Each hop has "hop", "state" (right, warning, broken or unknown),
     "seen", "skipped", why it is unknown, and "besides", lines that are printed in any case. Each
     finding has "name", "hop", "severity" (note,
@@ -85,7 +82,7 @@ def doctor(
     if hosts is not None:
         if port:
             raise click.UsageError("PORT does not go with --hosts.")
-        context.exit(_show_hosts(cli, hosts, output))
+        context.exit(_show_hosts(cli, hosts, listing))
     if os.geteuid() != 0:
         raise CommandError(
             "must be run as root: it looks into Open vSwitch and network namespaces", CANNOT_TELL
@@ -97,20 +94,40 @@ def doctor(
         found = unreadable(error, port)
     else:
         found = diagnose(config, DiagnosisOptions(port, cli.store, request))
-    if output == "json":
-        print_json(found.document())
-    else:
+    if listing.is_report:
         _print(found)
+    else:
+        listing.show(FINDING_COLUMNS, _rows_of(found), found.document())
     context.exit(found.exit_status)
 
 
-def _show_hosts(cli: CliContext, pattern: str, output: str) -> int:
+FINDING_COLUMNS = ("severity", "finding", "subject", "why", "to do", "commands")
+HOST_COLUMNS = ("host", "severity", "finding", "why")
+
+
+def _rows_of(diagnosis: Diagnosis) -> list[list[Cell]]:
+    """The findings, a row each."""
+    return [
+        [
+            *(each.severity.word, each.fault.name, each.subject, each.why, each.remedy),
+            each.commands(diagnosis.shell),
+        ]
+        for each in diagnosis.findings
+    ]
+
+
+def _show_hosts(cli: CliContext, pattern: str, listing: Listing) -> int:
     """Print what is known of other hosts; returns the exit status."""
     found = diagnose_hosts(announced_agents(cli), pattern)
     if not found.hosts:
         raise CommandError(f"no agent has announced a host like {pattern}", CANNOT_TELL)
-    if output == "json":
-        print_json(found.document())
+    if not listing.is_report:
+        rows = [
+            [host.host, each.severity.word, each.name, each.why]
+            for host in found.hosts
+            for each in host.findings
+        ]
+        listing.show(HOST_COLUMNS, rows, found.document())
         return found.exit_status
     words = {"warnings": "with warnings"}
     counts = [

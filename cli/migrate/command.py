@@ -12,12 +12,11 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
-    output_format,
-    print_json,
 )
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.hops import diagnose
 from ovs_metadata.cli.doctor.report import Diagnosis, Severity
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.cli.migrate.neighbours import (
     ASK_AGAIN_AFTER,
     ask_for_guests,
@@ -103,13 +102,16 @@ def migrate() -> None:
 
 @migrate.command("plan")
 @_source_options
-@output_format
+@listing_options
 @click.pass_obj
-def plan(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, output: str) -> None:
+def plan(
+    cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, listing: Listing
+) -> None:
     """Show what would be configured, and check this host. Changes nothing.
 
     What is configured already is checked, as enable would, and compared with Neutron's file.
-    As long as nothing is, or if a file or endpoint is named, that is checked instead.
+    As long as nothing is, or if a file or endpoint is named, that is checked instead. The formats
+    csv, value and yaml have the checks.
 
     Exit status: 0 this host can be enabled, 1 it cannot, 2 usage, 3 the store cannot be reached.
     """
@@ -118,12 +120,16 @@ def plan(cli: CliContext, *, files: tuple[Path, ...], nova_url: str | None, outp
         checks = _checked(cli, store, values)
         warning = unguarded(served_ports(cli.load_config(), store), Unguarded.PLANNED)
     notes = [*notes, *([warning] if warning else [])]
-    if output == "json":
-        shown = {"configuration": masked(values), "remarks": notes}
-        print_json({**shown, "checks": [check.document() for check in checks]})
-    else:
+    if listing.is_report:
         show_values(values, notes)
         _show_checks(checks)
+    else:
+        shown = {"configuration": masked(values), "remarks": notes}
+        listing.show(
+            ("check", "state", "why"),
+            ([check.name, check.state, check.text] for check in checks),
+            {**shown, "checks": [check.document() for check in checks]},
+        )
     _stop_at_failures(checks)
 
 

@@ -6,18 +6,18 @@ from typing import Any
 
 import click
 
-from ovs_metadata.cli.common import CliContext, CommandError, echo, print_json
+from ovs_metadata.cli.common import CliContext, CommandError, echo
+from ovs_metadata.cli.listing import Listing
 from ovs_metadata.cli.mn_conf.input import check, parsed, standard_input
 from ovs_metadata.cli.mn_conf.target import (
     NO_SUCH_KEY,
     Verb,
     checked_name,
     documents,
-    json_option,
     opened,
+    verb_listing_options,
     warn,
 )
-from ovs_metadata.cli.tables import print_table
 from ovs_metadata.host.option_policy import OPTION_KEYS
 from ovs_metadata.quantities import count_of
 from ovs_metadata.store import layout
@@ -73,9 +73,9 @@ def project_clear(cli: CliContext, *, project: str) -> None:
 
 
 @click.command("project-list", cls=Verb)
-@json_option
+@verb_listing_options
 @click.pass_obj
-def project_list(cli: CliContext, *, as_json: bool) -> None:
+def project_list(cli: CliContext, listing: Listing) -> None:
     """Show the projects whose ports have metadata options of their own."""
     found: dict[str, Values | None] = {}
     with opened(cli) as store:
@@ -85,12 +85,7 @@ def project_list(cli: CliContext, *, as_json: bool) -> None:
             except CommandError as error:
                 warn(error.message)
                 found[project] = None
-    if as_json:
-        print_json(
-            {project: None if each is None else _options(each) for project, each in found.items()}
-        )
-        return
-    print_table(
+    listing.show(
         ["project", "options"],
         (
             [
@@ -101,6 +96,7 @@ def project_list(cli: CliContext, *, as_json: bool) -> None:
             ]
             for project, each in found.items()
         ),
+        {project: None if each is None else _options(each) for project, each in found.items()},
     )
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +18,7 @@ from ovs_metadata.cli.common import (
     CommandError,
     echo,
 )
+from ovs_metadata.cli.listing import Listing, listing_options
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import (
     DEFAULT_TEMPLATE,
@@ -114,6 +117,17 @@ def reading_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def verb_listing_options(command: _Command) -> _Command:
+    """Add the options of a verb that lists, and -j; it gets them as `listing`."""
+
+    @functools.wraps(command)
+    def with_json(*args: Any, listing: Listing, as_json: bool, **options: Any) -> Any:
+        chosen = replace_fields(listing, output="json") if as_json else listing
+        return command(*args, listing=chosen, **options)
+
+    return listing_options(json_option(with_json))  # type: ignore[return-value]
 
 
 def host_of(cli: CliContext, host: str | None) -> str:

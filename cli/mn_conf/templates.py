@@ -1,27 +1,21 @@
 """`mn-conf hosts` and `template-*`: which host uses which template, and who has own values."""
 
-from typing import Any
-
 import click
 
-from ovs_metadata.cli.common import (
-    CliContext,
-    echo,
-    print_json,
-)
+from ovs_metadata.cli.common import CliContext, echo
+from ovs_metadata.cli.listing import Listing
 from ovs_metadata.cli.mn_conf.target import (
     Verb,
     assigned_templates,
     documents,
     host_of,
     host_option,
-    json_option,
     opened,
     target_of,
     unknown_warnings,
+    verb_listing_options,
     warn,
 )
-from ovs_metadata.cli.tables import print_table
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE, assigned_template, host_source_name
 from ovs_metadata.store.documents import MalformedDocument, decode, replace
@@ -29,38 +23,35 @@ from ovs_metadata.store.store import Store
 
 
 @click.command("hosts", cls=Verb)
-@json_option
+@verb_listing_options
 @click.pass_obj
-def hosts(cli: CliContext, *, as_json: bool) -> None:
+def hosts(cli: CliContext, listing: Listing) -> None:
     """Show the hosts that have values of their own, or a template."""
     with opened(cli) as store:
         assigned = assigned_templates(store)
         own = {host: _keys(host, data) for host, data in documents(store, layout.CONFIG_NODES)}
     names = sorted(assigned | own)
-    if as_json:
-        found: list[dict[str, Any]] = [
+    listing.show(
+        ["host", "template", "keys of its own"],
+        (
+            [host, assigned.get(host, DEFAULT_TEMPLATE), _listed(own.get(host, []))]
+            for host in names
+        ),
+        [
             {
                 "host": host,
                 "template": assigned.get(host, DEFAULT_TEMPLATE),
                 "own_keys": own.get(host, []),
             }
             for host in names
-        ]
-        print_json(found)
-        return
-    print_table(
-        ["host", "template", "keys of its own"],
-        (
-            [host, assigned.get(host, DEFAULT_TEMPLATE), _listed(own.get(host, []))]
-            for host in names
-        ),
+        ],
     )
 
 
 @click.command("template-list", cls=Verb)
-@json_option
+@verb_listing_options
 @click.pass_obj
-def template_list(cli: CliContext, *, as_json: bool) -> None:
+def template_list(cli: CliContext, listing: Listing) -> None:
     """Show the templates there are, and the hosts that use them."""
     with opened(cli) as store:
         assigned = assigned_templates(store)
@@ -69,13 +60,11 @@ def template_list(cli: CliContext, *, as_json: bool) -> None:
     users = {
         name: [host for host, template in assigned.items() if template == name] for name in names
     }
-    if as_json:
-        print_json(users)
-        return
     every = "every host"
-    print_table(
+    listing.show(
         ["template", "hosts"],
         ([name, every if name == DEFAULT_TEMPLATE else users[name]] for name in names),
+        users,
     )
 
 
