@@ -331,10 +331,8 @@ def test_through_the_switch_another_guest_is_answered_all_the_time(
     assert done["connected"] > 100, done
     assert set(answers) == {bystander.instance_id}
     # Its port's meter may drop the resets with which it ends. Connections that it left silent then
-    # count until they have been idle for too long; requests that it left without their body have
-    # the port's slots, one after the other.
-    limits = Settings()
-    deadline = DEADLINE + limits.response_timeout + limits.body_timeout
+    # count until they have been idle for too long.
+    deadline = DEADLINE + Settings().idle_timeout
     wait_for(lambda: own_identity(hostile), "the hostile guest to be served again", deadline)
 
 

@@ -18,8 +18,9 @@ from ovs_metadata.proxy.control.confirmation import Confirmations
 from ovs_metadata.proxy.control.identity import Entry, IdentityTable, Pending
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.guest.connection import GuestConnection, GuestContext
-from ovs_metadata.proxy.guest.limits import ConnectionRegistry, PortLimits
+from ovs_metadata.proxy.guest.limits import ConnectionRegistry
 from ovs_metadata.proxy.guest.quarantine import Quarantine
+from ovs_metadata.proxy.guest.slots import Slots
 from ovs_metadata.proxy.guest.state import State
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import OutgoingRequest
@@ -45,12 +46,14 @@ SENT = {
     "a PUT for a token": b"PUT /latest/api/token HTTP/1.1\r\nHost: h\r\n"
     b"X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n",
     "a POST": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi",
-    "a POST's head": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n",
+    "a POST's head, with chunks to come": b"POST / HTTP/1.1\r\nHost: h\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n",
     "a head that expects 100": b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
     b"Expect: 100-continue\r\n\r\n",
     "a request line": b"POST / HTTP/1.1\r\n",
     "a head's end": b"Host: h\r\n\r\n",
-    "a head's end, with a body to come": b"Host: h\r\nContent-Length: 2\r\n\r\n",
+    "a head's end, with chunks to come": b"Host: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunks": b"2\r\nhi\r\n0\r\n\r\n",
     "a body": b"hi",
     "CR": b"\r",
     "LF": b"\n",
@@ -81,7 +84,7 @@ EVENTS = (
     "drain",
     "rate limit",
     "no kept connection",
-    "the rival takes the slot",
+    "the rival takes the slots",
     "the rival is done",
     "confirmed",
     "connected",
@@ -173,7 +176,7 @@ class Pool:
 
 
 class Rival:
-    """Another connection of the port, which takes its slot."""
+    """Another connection of the port, which takes its slots."""
 
     address = ADDRESS
 
@@ -228,7 +231,8 @@ class Rig:
         self.table.subscribe(self.registry.identity_changed)
         self.connection = Recorded(self.context)
         self.transport = Transport(self, ADDRESS)
-        self.rival_of: PortLimits[GuestConnection] | None = None
+        self.rivals: list[Slots[GuestConnection]] = []
+        """The slots that the rival has one of."""
         self.input_ended = False
 
     def _ask(self) -> None:
@@ -277,11 +281,10 @@ class Rig:
             events.append("drain")
         if self.pool.kept:
             events.append("no kept connection")
-        port = connection._port
-        if self.rival_of:
+        if self.rivals:
             events.append("the rival is done")
-        elif not port.in_flight and not port.waiting:
-            events.append("the rival takes the slot")
+        elif connection._port.requests in self._free_slots():
+            events.append("the rival takes the slots")
         if self.asked > self.confirmed or self.later:
             events.append("confirmed")
         if request is not None and request.receiver is not None and connection._exchange:
@@ -341,13 +344,14 @@ class Rig:
             connection._port.rate_delay(monotonic(), *limit)  # now it is used up
         elif event == "no kept connection":
             pool.kept = False
-        elif event == "the rival takes the slot":
-            self.rival_of = connection._port
-            assert self.rival_of.acquire_slot(cast("GuestConnection", Rival()), 1)
+        elif event == "the rival takes the slots":
+            self.rivals = self._free_slots()
+            for slots in self.rivals:
+                assert slots.acquire(cast("GuestConnection", Rival()), 1)
         elif event == "the rival is done":
-            assert self.rival_of is not None
-            self.rival_of.release_slot(1)
-            self.rival_of = None
+            for slots in self.rivals:
+                slots.release(1)
+            self.rivals = []
             self._run_later()
         elif event == "confirmed":
             self._run_later()
@@ -357,6 +361,10 @@ class Rig:
         else:
             self._answer(event)
         self._run_later()
+
+    def _free_slots(self) -> list[Slots[GuestConnection]]:
+        port = self.connection._port
+        return [each for each in (port.requests, port.bodies) if not (each.taken or each.waiting)]
 
     def _run_later(self) -> None:
         due, self.later[:] = list(self.later), []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ovs_metadata.proxy.control.settings import Settings, schema
+from ovs_metadata.proxy.guest.limits import SMALL_BODY
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.server import RECEIVE_BUFFER, SEND_BUFFER
 
@@ -65,7 +66,7 @@ def most_of_a_port(settings: Settings) -> list[tuple[int, int]]:
     return [
         (2 * RECEIVE_BUFFER, 2 * connections),  # socket(7): the kernel doubles what it is given
         (2 * SEND_BUFFER, connections),
-        (settings.max_head + 2 * RECEIVE_BUFFER, connections),
+        (settings.max_head + SMALL_BODY + 2 * RECEIVE_BUFFER, connections),
         (HIGH_WATER + READ, connections),
         (3 * settings.max_body, requests),
         (READ, requests),

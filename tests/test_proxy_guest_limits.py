@@ -156,36 +156,3 @@ def test_a_whole_burst_passes_at_once() -> None:
     assert [port.rate_delay(5.0, 2.0, 28) for _ in range(28)] == [0.0] * 28
     assert port.rate_delay(5.0, 2.0, 28) == pytest.approx(0.5)
     assert port.tat < math.inf
-
-
-def test_slots_go_to_the_connection_that_waits_longest() -> None:
-    port: PortLimits[Connection] = PortLimits("port", at_once)
-    first, second, third, fourth = (Connection("169.254.0.5") for _ in range(4))
-    assert port.acquire_slot(first, limit=1)
-    for waiting in (second, third, fourth):
-        assert not port.acquire_slot(waiting, limit=1)
-    port.leave_queue(third)
-    port.release_slot(1)
-    assert [each.slots for each in (second, third, fourth)] == [1, 0, 0]
-    port.release_slot(1)
-    assert [each.slots for each in (second, third, fourth)] == [1, 0, 1]
-    port.release_slot(1)
-    assert port.acquire_slot(first, limit=1)
-
-
-def test_a_slot_is_granted_after_a_pause_and_is_taken_meanwhile() -> None:
-    due: list[Callable[[], None]] = []
-    port: PortLimits[Connection] = PortLimits("port", due.append)
-    first, second, late = (Connection("169.254.0.5") for _ in range(3))
-    port.acquire_slot(first, limit=1)
-    port.acquire_slot(second, limit=1)
-    port.release_slot(1)
-    assert second.slots == 0
-    assert not port.acquire_slot(late, limit=1)
-    due.pop()()
-    assert (second.slots, late.slots) == (1, 0)
-    # Who has left in the pause leaves the turn free.
-    port.release_slot(1)
-    port.leave_queue(late)
-    due.pop()()
-    assert port.acquire_slot(first, limit=1)

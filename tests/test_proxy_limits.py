@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from proxy_support import (
 from ovs_metadata.proxy.control.identity import Entry, Pending
 from ovs_metadata.proxy.guest import limits as limits_module
 from ovs_metadata.proxy.guest.connection import GuestConnection
+from ovs_metadata.proxy.guest.limits import SMALL_BODY
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -297,40 +299,105 @@ async def test_who_hangs_up_again_and_again_without_a_request_gets_no_new_connec
         assert list(quarantine._until) == [2]
 
 
-HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n"
+def post(body: bytes, *headers: bytes) -> tuple[bytes, bytes]:
+    """Return a request in two parts: its head with a byte of its body, and the rest of the body."""
+    lines = (b"POST / HTTP/1.1", b"Host: h", b"Content-Length: %d" % len(body), *headers, b"", b"")
+    return b"\r\n".join(lines) + body[:1], body[1:]
+
+
+SMALL, LARGE = SMALL_BODY * b"s", (SMALL_BODY + 1) * b"l"
+
+
+@pytest.mark.parametrize(
+    "stalled",
+    [
+        post(SMALL)[0],
+        post(LARGE)[0],
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["small", "large", "chunked"],
+)
+@on_loop
+async def test_whole_requests_and_small_bodies_wait_for_no_body(stalled: bytes) -> None:
+    async with relay(answers(OK), max_requests_per_port=2) as (proxy, nova):
+        for _ in range(5):
+            await (await proxy.guest(2)).send(stalled)
+            await settle(proxy)
+        guest = await proxy.guest(2)
+        assert await guest.get() == OK
+        head, rest = post(SMALL)
+        await guest.send(head)
+        await settle(proxy)
+        await guest.send(rest)
+        assert await guest.answer() == OK
+        assert nova.requests[1].endswith(b"\r\n\r\n" + SMALL)
 
 
 @on_loop
-async def test_a_body_is_read_when_its_request_has_a_slot() -> None:
+async def test_a_large_body_is_read_when_it_has_a_slot() -> None:
     async with relay(answers(OK), max_requests_per_port=1) as (proxy, nova):
         first, second = await proxy.guest(2), await proxy.guest(2)
-        await first.send(HEAD + b"\r\nabc")
+        head, rest = post(LARGE)
+        await first.send(head)
         await settle(proxy)
-        await second.send(HEAD + b"Expect: 100-continue\r\n\r\n")
+        await second.send(post(LARGE, b"Expect: 100-continue")[0][:-1])
         await settle(proxy)
         other = await proxy.guest(3)
-        await other.send(HEAD + b"\r\nabcdef")
+        await other.send(head + rest)
         assert await other.answer() == OK
-        await first.send(b"def")
+        assert proxy.server._registry._ports["port-2"].bodies.waiting
+        await first.send(rest)
         assert await first.answer() == OK
         # Not before that was it asked for its body.
         assert await second.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-        await second.send(b"ghijkl")
+        await second.send(LARGE)
         assert await second.answer() == OK
-        assert [request[-6:] for request in nova.requests] == [b"abcdef", b"abcdef", b"ghijkl"]
+        assert [request[-len(LARGE) :] for request in nova.requests] == 3 * [LARGE]
 
 
 @on_loop
-async def test_a_guest_that_leaves_within_a_body_frees_its_slot() -> None:
+async def test_a_usual_response_that_is_not_read_has_no_slot() -> None:
+    # Twice the largest user data; the buffers of kernel and worker take it.
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 131072\r\n\r\n" + 131072 * b"x"
+    async with relay(answers(response, OK), max_requests_per_port=1) as (proxy, _nova):
+        with socket.socket() as unread:
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            unread.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(unread, ("127.0.0.2", proxy.port))
+            await loop.sock_sendall(unread, GET)
+            await settle(proxy)
+            assert await (await proxy.guest(2)).get() == OK
+
+
+@on_loop
+async def test_a_guest_that_leaves_within_a_large_body_frees_its_slot() -> None:
     async with relay(answers(OK), max_requests_per_port=1, body_timeout=0.3) as (proxy, _nova):
         leaving, slow, last = [await proxy.guest(2) for _ in range(3)]
+        head, rest = post(LARGE)
         for guest in (leaving, slow):
-            await guest.send(HEAD + b"\r\nabc")
+            await guest.send(head)
             await settle(proxy)
-        await last.send(GET)
+        await last.send(head + rest)
         leaving.reset()
         assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
         assert await last.answer() == OK
+
+
+@on_loop
+async def test_a_large_body_keeps_its_slot_until_its_request_is_over() -> None:
+    gate = Gate()
+    async with relay(gate.script, max_requests_per_port=1) as (proxy, _nova):
+        first, second = await proxy.guest(2), await proxy.guest(2)
+        for guest in (first, second):
+            await guest.send(b"".join(post(LARGE)))
+        await until(lambda: gate.asked == 1)
+        await settle(proxy)
+        bodies = proxy.server._registry._ports["port-2"].bodies
+        assert (bodies.taken, len(bodies.waiting)) == (1, 1)
+        gate.open.set()
+        assert [await guest.answer() for guest in (first, second)] == 2 * [OK]
+        await until(lambda: bodies.taken == 0)
 
 
 @on_loop
@@ -371,4 +438,4 @@ async def test_a_lowered_limit_is_effective_although_requests_wait() -> None:
         gate.open.set()
         assert [await guest.answer() for guest in guests] == [OK] * 8
         (port,) = proxy.server._registry._ports.values()
-        await until(lambda: port.in_flight == 0)
+        await until(lambda: port.requests.taken == 0)

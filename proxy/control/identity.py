@@ -5,6 +5,7 @@ every request reads it. It lives as long as the worker and belongs to the event 
 module does no I/O.
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -184,8 +185,11 @@ def _is_sub_ports(address: str) -> bool:
 _SUB_PORTS = (ipaddress.ip_network("240.0.0.0/4"), ipaddress.ip_network("fe80::a9fe:0:0/96"))
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical_address(text: str) -> str:
     """Return an IP address in the spelling of the table's keys, without an IPv6 zone.
+
+    Most are the few port addresses of a host, and what guests ask from.
 
     Raises:
         ValueError: it is no IP address.

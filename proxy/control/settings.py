@@ -129,7 +129,9 @@ class Settings:
         "connections loses one.",
     )
     max_requests_per_port: int = setting(
-        2, "Requests of one port that are in flight at once; the others wait for a slot."
+        2,
+        "Whole requests of one port that are in flight at once, and also bodies above 32 KiB that "
+        "are held at once; the others wait for a slot.",
     )
     turn_pause: float = setting(
         0.002, "Seconds after a request of a port until the next one in the queue gets its slot."

@@ -11,7 +11,6 @@ begins.
 """
 
 import asyncio
-import functools
 import logging
 import math
 from collections.abc import Callable
@@ -26,7 +25,12 @@ from ovs_metadata.proxy.control.identity import Entry, Identity, IdentityTable, 
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.guest.exchange import SAFE_METHODS, Exchange
 from ovs_metadata.proxy.guest.guards import OwnAnswer, own_response
-from ovs_metadata.proxy.guest.limits import ConnectionRegistry, PortLimits, connection_limit
+from ovs_metadata.proxy.guest.limits import (
+    SMALL_BODY,
+    ConnectionRegistry,
+    PortLimits,
+    connection_limit,
+)
 from ovs_metadata.proxy.guest.quarantine import Quarantine
 from ovs_metadata.proxy.guest.state import ANSWERING, READING, TRANSITIONS, State, TransitionError
 from ovs_metadata.proxy.guest.transport import GuestTransport
@@ -52,9 +56,6 @@ _ERROR_AFTER_TIMEOUT = {
     State.CONFIRMING_REQUEST: ProxyError.NOT_CONFIRMED,
     State.CONFIRMING_RESPONSE: ProxyError.NOT_CONFIRMED,
 }
-
-# The local addresses are the bridge's few port addresses.
-_canonical = functools.lru_cache(maxsize=4096)(canonical_address)
 
 
 @dataclass(slots=True)
@@ -103,6 +104,7 @@ class GuestConnection(asyncio.Protocol):
         "_discarded",
         "_exchange",
         "_has_asked",
+        "_has_body_slot",
         "_has_slot",
         "_identity",
         "_input_ended",
@@ -135,7 +137,8 @@ class GuestConnection(asyncio.Protocol):
         """When the present state has lasted too long, in the event loop's time."""
         self._exchange: Exchange | None = None  # the request in hand
         self._identity: Identity | None = None  # that the response is for
-        self._has_slot = False  # of its port
+        self._has_slot = False  # of its port, for the request in hand
+        self._has_body_slot = False  # of its port, for a large body
         self._has_asked = False  # a whole request, ever
         self._input_ended = False
         self._output_full = False
@@ -164,7 +167,7 @@ class GuestConnection(asyncio.Protocol):
         context = self._context
         self._transport = GuestTransport(cast("asyncio.Transport", transport))
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        self.address = _canonical(local[0]) if local else ""
+        self.address = canonical_address(local[0]) if local else ""
         self.peer = canonical_address(peer[0]) if peer else ""
         self._port = context.registry.add(self, context.table.get(self.address))
         if not local or not peer:
@@ -305,10 +308,11 @@ class GuestConnection(asyncio.Protocol):
 
     def slot_granted(self) -> None:
         """Continue: an earlier request of this port is over."""
-        self._has_slot = True
         if self._state is State.THROTTLED:
+            self._has_slot = True
             self._go_on()
         else:
+            self._has_body_slot = True
             self._begin_body()
             self._read_on()
 
@@ -362,7 +366,7 @@ class GuestConnection(asyncio.Protocol):
             if state is State.IDLE:
                 self._enter(State.READING_HEAD, settings.head_timeout)
         elif state in {State.IDLE, State.READING_HEAD}:
-            if self._acquire_slot():
+            if self._may_read_body():
                 self._begin_body()
             else:
                 self._enter(State.THROTTLED_BODY, settings.response_timeout)
@@ -507,7 +511,7 @@ class GuestConnection(asyncio.Protocol):
             return
         self._transport.write(data)
         self._finish(exchange, encoder.status, None)
-        self._release_slot()
+        self._release_slots()
         if not encoder.keep_alive:
             self._close()
         elif self._output_full:
@@ -568,7 +572,7 @@ class GuestConnection(asyncio.Protocol):
                     ended=now,
                 )
             )
-        self._release_slot()
+        self._release_slots()
         self._identity = None
         if self._input_ended:
             transport.write(data)
@@ -590,7 +594,7 @@ class GuestConnection(asyncio.Protocol):
             self._record_abuse()
         exchange = self._exchange
         self._abandon(0 if exchange is None else exchange.encoder.status, cause)
-        self._release_slot()
+        self._release_slots()
         self._identity = None
         self._enter(State.CLOSING, self._context.settings.send_timeout)
 
@@ -634,23 +638,39 @@ class GuestConnection(asyncio.Protocol):
     def _change_port(self, entry: Entry) -> None:
         """Move to the port that the identity table now has for the address."""
         waits = self._state in {State.THROTTLED, State.THROTTLED_BODY}
-        if not self._has_slot and not waits:
+        if not (waits or self._has_slot or self._has_body_slot):
             self._context.registry.remove(self, self._port)
             self._port = self._context.registry.add(self, entry)
 
     def _acquire_slot(self) -> bool:
-        """Take a slot of the port, or join the queue for `slot_granted`."""
+        """Take a slot for the request, or join the queue for `slot_granted`."""
         limit = self._context.settings.max_requests_per_port
-        self._has_slot = self._port.acquire_slot(self, limit)
+        self._has_slot = self._port.requests.acquire(self, limit)
         return self._has_slot
 
-    def _release_slot(self) -> None:
-        """Free the slot for the port's next request, or leave the queue."""
+    def _may_read_body(self) -> bool:
+        """Whether the body may be read; if not, join the queue for `slot_granted`."""
+        head = self._parser.head
+        if head is None or not (head.chunked or head.length > SMALL_BODY):
+            return True
+        limit = self._context.settings.max_requests_per_port
+        self._has_body_slot = self._port.bodies.acquire(self, limit)
+        return self._has_body_slot
+
+    def _release_slots(self) -> None:
+        """Free the slots for the port's next requests, or leave the queue for one."""
+        port, state = self._port, self._state
+        limit = self._context.settings.max_requests_per_port
         if self._has_slot:
             self._has_slot = False
-            self._port.release_slot(self._context.settings.max_requests_per_port)
-        elif self._state in {State.THROTTLED, State.THROTTLED_BODY}:
-            self._port.leave_queue(self)
+            port.requests.release(limit)
+        elif state is State.THROTTLED:
+            port.requests.leave_queue(self)
+        elif state is State.THROTTLED_BODY:
+            port.bodies.leave_queue(self)
+        if self._has_body_slot:
+            self._has_body_slot = False
+            port.bodies.release(limit)
 
     def _delay_reading(self) -> None:
         """Pause reading for as long as the port's reads without a whole request demand."""

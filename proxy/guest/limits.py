@@ -6,14 +6,14 @@ of one port to the same worker, by the agent's program, so the counts here are c
 
 import math
 import resource
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
 from ovs_metadata.proxy.control.identity import Entry
+from ovs_metadata.proxy.guest.slots import Later, Slots, Waiter
 
 
-class Member(Protocol):
+class Member(Waiter, Protocol):
     """A connection, as this module calls it."""
 
     @property
@@ -23,15 +23,11 @@ class Member(Protocol):
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """Act on a change of the entry of the connection's address."""
 
-    def slot_granted(self) -> None:
-        """Begin the request that waited for a slot."""
-
 
 Connection = TypeVar("Connection", bound=Member)
 
-Later: TypeAlias = Callable[[Callable[[], None]], object]
-"""Calls a function after the pause before a slot is granted."""
-
+SMALL_BODY = 32 * 1024
+"""Bytes of a body that is read without a slot: about what the kernel keeps of it anyway."""
 
 _OWN_FILES = 64
 """Descriptors of a worker that are no connections, and a reserve."""
@@ -59,16 +55,19 @@ _MAX_REST = 0.5
 
 
 class PortLimits(Generic[Connection]):
-    """One port's connections, its requests in flight, and its rate of requests."""
+    """One port's connections, its slots, and its rate of requests.
 
-    __slots__ = ("_later", "connections", "in_flight", "name", "read_at", "tat", "waiting")
+    A request has a slot once it is whole, so that no request waits for what a guest has yet to
+    send. A large body has a slot of the other kind, from its first byte to the end of its request.
+    """
+
+    __slots__ = ("bodies", "connections", "name", "read_at", "requests", "tat")
 
     def __init__(self, name: str, later: Later) -> None:
         self.name = name
-        self._later = later
         self.connections: set[Connection] = set()
-        self.in_flight = 0
-        self.waiting: deque[Connection] = deque()
+        self.requests: Slots[Connection] = Slots(later)
+        self.bodies: Slots[Connection] = Slots(later)
         self.tat = -math.inf
         self.read_at = -math.inf
 
@@ -91,40 +90,6 @@ class PortLimits(Generic[Connection]):
         read_at = max(self.read_at, now - FREE_READS * READ_PAUSE) + READ_PAUSE
         self.read_at = min(read_at, now + _MAX_REST)
         return max(0.0, self.read_at - now)
-
-    def acquire_slot(self, connection: Connection, limit: int) -> bool:
-        """Take a slot if fewer than ``limit`` are taken; otherwise queue the connection."""
-        if self.in_flight < limit:
-            self.in_flight += 1
-            return True
-        self.waiting.append(connection)
-        return False
-
-    def release_slot(self, limit: int) -> None:
-        """Free a slot; after a pause, grant it to the first connection in the queue.
-
-        The pause keeps a port that asks as fast as it can from occupying the worker.
-        """
-        if self.waiting and self.in_flight <= limit:
-            self._later(self._grant_slot)
-        else:
-            self.in_flight -= 1
-
-    def _grant_slot(self) -> None:
-        if self.waiting:
-            self.waiting.popleft().slot_granted()
-        else:
-            self.in_flight -= 1
-
-    def admit(self, limit: int) -> None:
-        """Grant the slots that a raised limit adds."""
-        while self.waiting and self.in_flight < limit:
-            self.in_flight += 1
-            self.waiting.popleft().slot_granted()
-
-    def leave_queue(self, connection: Connection) -> None:
-        """Remove a connection from the queue."""
-        self.waiting.remove(connection)
 
 
 class ConnectionRegistry(Generic[Connection]):
@@ -155,15 +120,18 @@ class ConnectionRegistry(Generic[Connection]):
         return max(self._ports.values(), key=lambda port: len(port.connections))
 
     def admit(self, limit: int) -> None:
-        """Apply another limit of a port's requests in flight."""
+        """Apply another number of a port's slots of either kind."""
         for port in list(self._ports.values()):
-            port.admit(limit)
+            port.requests.admit(limit)
+            port.bodies.admit(limit)
 
     def sweep(self, now: float) -> None:
         """Remove ports that have no connection and whose limits have recovered."""
         for name, port in list(self._ports.items()):
             rested = max(port.tat, port.read_at) <= now
-            if rested and not port.connections and not port.in_flight:
+            # A freed slot counts as taken until the end of its pause.
+            used = port.connections or port.requests.taken or port.bodies.taken
+            if rested and not used:
                 del self._ports[name]
 
     def __len__(self) -> int:

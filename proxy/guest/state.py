@@ -25,8 +25,8 @@ class State(enum.Enum):
     READING_HEAD = enum.auto()
     """A head is arriving. Its end ends it, or the head timeout."""
     THROTTLED_BODY = enum.auto()
-    """A head is here and its body is not read: the port's slots are taken. A slot ends it, or the
-    response timeout."""
+    """A head is here and its large body is not read: the port's slots for bodies are taken. A slot
+    ends it, or the response timeout."""
     READING_BODY = enum.auto()
     """A body is arriving. Its end ends it, or the body timeout."""
     AWAITING_IDENTITY_FOR_BODY = enum.auto()
@@ -40,7 +40,7 @@ class State(enum.Enum):
     AWAITING_IDENTITY = enum.auto()
     """The port's identity is pending. The identity ends it, or the pending timeout."""
     THROTTLED = enum.auto()
-    """The port's slots are taken. A slot ends it, or the response timeout."""
+    """The port's slots for requests are taken. A slot ends it, or the response timeout."""
     CONFIRMING_REQUEST = enum.auto()
     """The request asks for a change, so Nova is not asked before the identity is confirmed. The
     confirmation ends it, or its timeout."""

@@ -28,11 +28,11 @@ import sys
 sys.argv[1:3] = []  # -m, and the module
 from ovs_metadata.proxy import main
 from ovs_metadata.proxy.guest import connection
-canonical = connection._canonical
+canonical = connection.canonical_address
 def neighbours(address):
     found = canonical(address)
     return found[:-1] + format(int(found[-1], 16) ^ 1, "x")
-connection._canonical = neighbours
+connection.canonical_address = neighbours
 sys.exit(main.main())
 """
 
