@@ -40,12 +40,14 @@ class SyncResult:
     """The result of a run.
 
     ports: count by action, of a dry run too; removals also if they were refused as too many.
-    refused: ports for which the store has something newer. networks: count by action, of those that
+    refused: ports for which the store has something newer. withheld: removals of ports that the
+    reconciliation leaves to an operator. networks: count by action, of those that
     have a document or should have one.
     """
 
     ports: Counter[Action] = field(default_factory=Counter)
     refused: int = 0
+    withheld: int = 0
     networks: Counter[Action] = field(default_factory=Counter)
 
     @property

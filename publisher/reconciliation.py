@@ -10,14 +10,22 @@ that process.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+import time
 from collections.abc import Callable
 
 from ovs_metadata.publisher.bulk import Source, SyncResult, TooManyRemovals, synchronise
 from ovs_metadata.publisher.comparison import Action
 from ovs_metadata.publisher.paging import PagingIgnored
 from ovs_metadata.publisher.repeated import Repeated
+from ovs_metadata.store import layout
+from ovs_metadata.store.documents import replace
+from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.reconciliation import ReconciliationReport
+from ovs_metadata.store.record import MAX_TEXT
 from ovs_metadata.store.store import Store
+from ovs_metadata.untrusted import escaped
 
 LOG = logging.getLogger(__name__)
 
@@ -57,9 +65,33 @@ def reconcile(source: Source, store: Store, stop: threading.Event) -> SyncResult
         )
         result = refusal.result
         del result.ports[Action.REMOVE]
+        result.withheld = refusal.removals
     if not stop.is_set():
         store.sweep(TOMBSTONE_AGE)
     return result
+
+
+_NAMES = {
+    Action.NONE: "right",
+    Action.ADD: "added",
+    Action.UPDATE: "updated",
+    Action.REMOVE: "removed",
+    Action.LEAVE: "kept",
+}
+"""Actions as a report has them."""
+
+
+def report_of(result: SyncResult, began: float, ended: float, interval: float) -> bytes:
+    """The report of a reconciliation for the store; times are in seconds since the epoch."""
+    ports = {
+        **{name: result.ports[action] for action, name in _NAMES.items()},
+        "refused": result.refused,
+        "withheld": result.withheld,
+    }
+    networks = {name: result.networks[action] for action, name in _NAMES.items()}
+    server = escaped(socket.gethostname())[:MAX_TEXT]
+    duration = max(0.0, ended - began)
+    return ReconciliationReport(server, ended, duration, interval, ports, networks).to_json()
 
 
 class Reconciler(Repeated):
@@ -88,12 +120,15 @@ class Reconciler(Repeated):
             if not held:
                 LOG.debug("another server is reconciling port records")
                 return False
+            began = time.time()
             try:
                 result = reconcile(self._source, store, self.stopping)
             except PagingIgnored as error:
                 # Neutron will be no different in a few seconds.
                 LOG.error("cannot reconcile port records: %s", error)
                 return True
+            if not self.stopping.is_set():
+                _write(store, report_of(result, began, time.time(), self.interval))
         LOG.log(
             logging.WARNING if result.differences else logging.INFO,
             "port records reconciled: %d right, %d added, %d updated, %d removed, %d kept, "
@@ -107,3 +142,11 @@ class Reconciler(Repeated):
                 ", ".join(f"{count} {action.value}" for action, count in result.networks.items()),
             )
         return True
+
+
+def _write(store: Store, report: bytes) -> None:
+    """Write the report; the reconciliation is done, and not repeated for a report that fails."""
+    try:
+        replace(store, layout.RECONCILIATION, lambda _before: report)
+    except StoreError as error:
+        LOG.warning("cannot report the reconciliation in the store: %s", error)

@@ -9,6 +9,7 @@
     /ovs_metadata/v2/config/projects/<project>      metadata options of one project's ports
     /ovs_metadata/v2/agents/<host>                  last status of this agent
     /ovs_metadata/v2/agents/<host>/alive-<session>  ZooKeeper: ephemeral, there while it is alive
+    /ovs_metadata/v2/reconciliation                 Neutron's last comparison of everything, JSON
     /ovs_metadata/v2/locks/<name>                   there while a process holds the lock
 
 Port records and networks are sharded by the first two digits, because ZooKeeper lists a node's
@@ -34,6 +35,7 @@ CONFIG_NODES = f"{ROOT}/config/nodes"
 CONFIG_ASSIGNMENTS = f"{ROOT}/config/assignments"
 CONFIG_PROJECTS = f"{ROOT}/config/projects"
 AGENTS = f"{ROOT}/agents"
+RECONCILIATION = f"{ROOT}/reconciliation"
 
 MAX_NODE = 255
 """Characters of a node's name, as for a file's."""

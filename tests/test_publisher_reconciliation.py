@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,15 +15,18 @@ import pytest
 from lab.rig.process import wait_for
 from lab.stand_ins.neutron_port import make_port
 from ovs_metadata.publisher import reconciliation, repeated
+from ovs_metadata.publisher.bulk import Source
 from ovs_metadata.publisher.comparison import Action
 from ovs_metadata.publisher.networks import Network
 from ovs_metadata.publisher.paging import walk
 from ovs_metadata.publisher.ports import Port, record_of
 from ovs_metadata.publisher.reconciliation import LOCK, Reconciler, reconcile
-from ovs_metadata.store import open_store
+from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.interface import StoreUnavailable
 from ovs_metadata.store.layout import port_path
-from ovs_metadata.store.record import MAX_REVISION
+from ovs_metadata.store.reconciliation import ReconciliationReport, read_report
+from ovs_metadata.store.record import MAX_REVISION, MAX_TEXT
 from ovs_metadata.store.store import Store
 
 Start = Callable[..., Reconciler]
@@ -231,6 +235,66 @@ def test_stopping_ends_it_between_two_ports(store: Store) -> None:
     stop.set()
     reconcile(Ports(make_port(1)), store, stop)
     assert list(store.port_ids()) == []
+
+
+def read(store: Store) -> ReconciliationReport:
+    document = store.read_document(layout.RECONCILIATION)
+    assert document is not None
+    return read_report(document.data)
+
+
+def reconciled(store: Store, source: Source) -> bool:
+    """Have one turn of a server."""
+    return Reconciler(lambda: store, source, 300).turn(store)
+
+
+def test_a_turn_reports_what_it_did(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "ctl-1\n" + "x" * 300)
+    store.put(record_of(make_port(1, device_id="another", revision_number=2)))
+    store.put(record_of(make_port(2)))
+    before = time.time()
+    assert reconciled(store, Ports(make_port(1), make_port(3)))
+    report = read(store)
+    assert report.server == ("ctl-1\\n" + "x" * 300)[:MAX_TEXT]
+    assert before <= report.time <= time.time()
+    assert report.duration <= report.time - before
+    assert report.interval == 300
+    counted = {name: count for name, count in report.ports.items() if count}
+    assert counted == {"added": 1, "updated": 1, "removed": 1}
+    assert report.repaired == 3
+    assert reconciled(store, Ports(make_port(1), make_port(3)))
+    assert (read(store).ports["right"], read(store).repaired) == (2, 0)
+
+
+def test_a_turn_reports_the_removals_that_it_leaves_to_an_operator(store: Store) -> None:
+    ports = [make_port(number) for number in range(11)]
+    reconcile(Ports(*ports), store, threading.Event())
+    assert reconciled(store, Ports(*ports[:5]))
+    assert (read(store).ports["removed"], read(store).ports["withheld"]) == (0, 6)
+
+
+def test_only_a_whole_turn_with_the_lock_is_reported(store: Store) -> None:
+    unpaged = Ports(make_port(1))
+    unpaged.ports = lambda: walk(lambda _marker: unpaged.there)  # type: ignore[method-assign]
+    assert reconciled(store, unpaged)
+    stopped = Reconciler(lambda: store, Ports(make_port(1)), 300)
+    stopped.stop()
+    assert stopped.turn(store)
+    with store.lock(LOCK):
+        assert not reconciled(store, Ports(make_port(1)))
+    assert store.read_document(layout.RECONCILIATION) is None
+
+
+def test_a_report_that_cannot_be_written_leaves_the_turn_done(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_arguments: object) -> bool:
+        raise StoreError("no permission")
+
+    monkeypatch.setattr(store, "write_document", refuse)
+    assert reconciled(store, Ports(make_port(1)))
+    assert "cannot report the reconciliation in the store: no permission" in caplog.text
+    assert list(store.port_ids()) == [make_port(1)["id"]]
 
 
 def test_it_runs_at_the_start_and_at_each_interval(start: Start, store: Store) -> None:
