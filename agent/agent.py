@@ -26,9 +26,10 @@ from ovs_metadata.agent.network import cleanup
 from ovs_metadata.agent.network.cleanup import CleanupError
 from ovs_metadata.agent.ovsdb_session import OvsdbSession
 from ovs_metadata.agent.presence import Presence, Status, bounded
+from ovs_metadata.agent.reconciliation import ReconciliationFollower
 from ovs_metadata.agent.service import Service
 from ovs_metadata.agent.systemd import Systemd, ping_interval, send_pings
-from ovs_metadata.host.config import Config, as_text
+from ovs_metadata.host.config import OVN, Config, as_text
 from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.ovsdb import COLUMNS, OvsdbUnreachable
 from ovs_metadata.host.store import open_configured_store
@@ -76,6 +77,7 @@ class Agent:
         self._ovsdb = OvsdbSession(config.ovsdb_connection, COLUMNS, self._changed.set)
         self._idle_because = ""
         self._certificates: tuple[Certificate, ...] = ()
+        self._reconciliation: ReconciliationFollower | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end the children. The flows stay.
@@ -115,6 +117,10 @@ class Agent:
             live = await asyncio.to_thread(LiveDeployment, store, self._config.host, wake)
             opened.push_async_callback(asyncio.to_thread, live.close)
             self._live = live
+            if self._config.records != OVN:
+                reconciliation = await asyncio.to_thread(ReconciliationFollower, store)
+                opened.push_async_callback(asyncio.to_thread, reconciliation.close)
+                self._reconciliation = reconciliation
             opened.callback(WorldReadableSecretCheck(store, self._config.host).close)
             presence = Presence(self._config, store, lambda: self._status(live))
             opened.push_async_callback(presence.close)
@@ -173,6 +179,7 @@ class Agent:
             certificates=self._certificates,
             configuration_problems=self._live.problems if self._live else (),
             workers_wanted=service.workers_wanted if service else 0,
+            reconciliation=self._reconciliation.report if self._reconciliation else None,
         )
 
     def _disconnected_for(self) -> float | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ovs_metadata.agent.child_process import Child
     from ovs_metadata.flows.controller_report import ControllerReport
     from ovs_metadata.host.address import IpVersion
+    from ovs_metadata.store.reconciliation import ReconciliationReport
 
 FLOW_CONTROLLER = "flow controller"
 """The name of that child."""
@@ -145,6 +146,8 @@ class AgentView:
     """The present time, in seconds since the epoch."""
     configuration_problems: tuple[str, ...] = ()
     """What is wrong in the deployment's configuration; the agent keeps the values it has."""
+    reconciliation: ReconciliationReport | None = None
+    """Neutron's last one; None while it is unknown, or if records do not come from Neutron."""
     controller: ControllerReport | None = None
     """The last report of the agent's flow controller; None before its first."""
 
@@ -200,6 +203,22 @@ def _problems(view: AgentView) -> Iterator[Problem]:
     if view.store_disconnected is not None and view.store_disconnected > BRIEFLY:
         text = f"the agent has no connection to the source of port records: {_NEW}"
         yield Problem("store-unreachable", ProblemLevel.NEW, text)
+    if view.reconciliation and not view.store_disconnected:
+        yield from of_reconciliation(view.reconciliation, view.time)
+
+
+def of_reconciliation(report: ReconciliationReport, now: float) -> Iterator[Problem]:
+    """Yield the problems of Neutron's last reconciliation, which no guest feels by itself."""
+    if report.is_late(now):
+        text = f"no server of Neutron has reconciled port records since {utc(report.time)}"
+        yield Problem("reconciliation-late", ProblemLevel.WARNING, text)
+    withheld = report.ports.get("withheld", 0)
+    if withheld:
+        text = (
+            f"Neutron's server {report.server} has no compute port for {withheld} port records, "
+            "most of all, and has removed none of them"
+        )
+        yield Problem("removals-withheld", ProblemLevel.WARNING, text)
 
 
 def _of_children(view: AgentView) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from doctor_support import Nova, Ward, nothing, without_admin_socket
 
 from ovs_metadata.store import layout, open_store
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
+from ovs_metadata.store.reconciliation import ReconciliationReport
 from ovs_metadata.store.record import PortRecord
 
 OTHER_UUID = "5b1c1c52-7a3e-4a62-9d8c-1f0d2b3c4d5e"
@@ -31,6 +32,7 @@ class StoreCase:
     record: dict[str, object] = field(default_factory=dict)
     deployment: dict[str, object] = field(default_factory=dict)
     vm_uuid: str | None = None
+    reconciliation: ReconciliationReport | None = None
     answers: bool = True
     status: int = 2
 
@@ -43,6 +45,16 @@ class StoreCase:
 
 CASES = [
     StoreCase("agent-behind", deployment={"rate_limit_burst": 77}, status=1),
+    StoreCase(
+        "reconciliation-late",
+        reconciliation=ReconciliationReport("ctl-1", 1000.0, 1.0, 300.0),
+        status=1,
+    ),
+    StoreCase(
+        "removals-withheld",
+        reconciliation=ReconciliationReport("ctl-1", 9.0e10, 1.0, 300.0, {"withheld": 9}),
+        status=1,
+    ),
     StoreCase("agent-sees-otherwise", record={"device_id": OTHER_UUID}, vm_uuid=""),
     StoreCase("wrong-instance", record={"device_id": OTHER_UUID}, vm_uuid="", answers=False),
     # Record and interface contradict each other in the agent's eyes.
@@ -73,6 +85,8 @@ def _copy(patient: Ward, root: Path, case: StoreCase) -> Iterator[Path]:
     document.write_text(json.dumps(values))
     with contextlib.closing(open_store(f"directory:{copy}")) as store:
         record = json.dumps(guest.record(**case.record)).encode()
+        if case.reconciliation:
+            store.write_document(layout.RECONCILIATION, case.reconciliation.to_json(), None)
         store.put(PortRecord.from_json(guest.port_id, record), force=True)
     config = root / "agent.conf"
     text = hypervisor.config.read_text().replace(hypervisor.store_url, f"directory:{copy}")

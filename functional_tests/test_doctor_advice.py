@@ -50,6 +50,8 @@ ELSEWHERE = {
     "secret-unchecked": "Nova",
     "nova-certificate-expires": "Nova",
     "certificate-expires": "the authority",
+    "reconciliation-late": "Neutron's server",
+    "removals-withheld": "Neutron's operator",
     "nova-certificate-dates": "Nova, or the clock",
     "no-answer-from-nova": "Nova",
     "answered-with-error": "Nova",

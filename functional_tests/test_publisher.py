@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from neutron_fixtures import HOSTS, PROJECT, Deployment, deployment, running_neu
 from lab.rig.process import stopped_process, wait_for
 from lab.rig.zookeeper import ZooKeeper
 from lab.upstream.neutron import ApiServer
+from ovs_metadata.agent.reconciliation import ReconciliationFollower
 from ovs_metadata.host.option_documents import read_option_documents
 from ovs_metadata.metadata_options import DEFAULT_POLICY, resolve
 from ovs_metadata.publisher.agents import AGENT_TYPE
@@ -306,6 +308,11 @@ def test_what_a_killed_worker_had_not_published_is_reconciled(
     assert _tags(deployment, changed["id"]) == ("metadata:hop-limit=1",)
     expected = ("metadata:hosts=literal",)
     wait_for(lambda: _network_tags(deployment, deployment.network_id) == expected, "the tag", 60)
+    agents = ReconciliationFollower(deployment.store)
+    wait_for(lambda: agents.report and agents.report.ports.get("right") == 2, "the report", 60)
+    assert agents.report
+    assert agents.report.server == socket.gethostname()
+    agents.close()
     reconciling.kill(signal.SIGTERM)
     assert reconciling.wait() == 0
     deployment.api.call("DELETE", tagged)

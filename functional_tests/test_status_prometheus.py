@@ -22,6 +22,7 @@ from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.store.reconciliation import ReconciliationReport
 
 PROMETHEUS = "127.0.0.1:9090"
 
@@ -175,6 +176,9 @@ TROUBLE = AgentView(
     certificates=(Certificate("nova", "https://nova", 2.0e9),),
     configuration_problems=("a key is unknown",),
     controller=ControllerReport(wanted=24, missing=1, unexpected=1),
+    reconciliation=ReconciliationReport(
+        "ctl-1", 1.0e9, 2.0, 300.0, {"right": 900, "added": 3, "withheld": 7}, {"updated": 1}
+    ),
 )
 
 

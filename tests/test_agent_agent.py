@@ -30,6 +30,7 @@ from ovs_metadata.host.listen import Listen, UnixSocket
 from ovs_metadata.host.ovsdb import OvsdbUnreachable
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.reconciliation import NEVER
 
 UNREPORTED = "the flow controller has not reported yet: new instances get no metadata"
 
@@ -78,6 +79,7 @@ class Parts:
         for name, part in {
             "open_configured_store": self._open_store,
             "LiveDeployment": self._live,
+            "ReconciliationFollower": lambda _store: PlayedReconciliation(self),
             "WorldReadableSecretCheck": lambda *_: Closing(self, "secret check"),
             "Presence": self._presence,
             "AdminListener": self._listener,
@@ -142,6 +144,13 @@ class Closing:
 class ClosingSoon(Closing):
     async def close(self) -> None:  # type: ignore[override]
         super().close()
+
+
+class PlayedReconciliation(Closing):
+    report = NEVER
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts, "reconciliation")
 
 
 class PlayedLive(Closing):
@@ -241,7 +250,10 @@ class PlayedService:
         return {4: True}
 
 
-CLOSED = ("presence ends", "secret check ends", "configuration ends", "store ends", "session ends")
+CLOSED = (
+    *("presence ends", "secret check ends", "reconciliation ends"),
+    *("configuration ends", "store ends", "session ends"),
+)
 """What ends after the service, in order, and before the admin listener."""
 
 

@@ -8,6 +8,7 @@ import pytest
 from contracts.store_support import record
 
 from ovs_metadata.agent.config.effective import Ignored
+from ovs_metadata.agent.health import Problem, ProblemLevel
 from ovs_metadata.cli.doctor import (
     agent,
     configuration,
@@ -56,6 +57,8 @@ DEPLOYMENT = DeploymentFacts(
     settings=Settings(),
 )
 DOCUMENTS = DocumentFacts(DEPLOYMENT)
+LATE = Problem("reconciliation-late", ProblemLevel.WARNING, "none since noon")
+WITHHELD = Problem("removals-withheld", ProblemLevel.WARNING, "9 records")
 STORE = StoreFacts("directory:/s", documents=DOCUMENTS, announced_digest="abc")
 AGENT = AgentFacts(1, ProcessFacts(10), ProcessFacts(11), (ProcessFacts(12),), AdminFacts())
 SWITCH = SwitchFacts(
@@ -142,6 +145,8 @@ def test_a_service_that_the_agent_keeps_disabled_is_disabled_also_while_the_stor
         ({"announced_digest": None}, replace(AGENT, agent=None), []),
         ({"announced_digest": "old"}, AGENT, ["agent-behind"]),
         ({"announced_digest": "old"}, replace(AGENT, agent=ProcessFacts(1, True)), []),
+        ({"reconciliation": (LATE,)}, AGENT, ["reconciliation-late"]),
+        ({"reconciliation": (WITHHELD,)}, replace(AGENT, agent=None), ["removals-withheld"]),
     ],
 )
 def test_store(changes: dict[str, Any], seen: AgentFacts, expected: list[str]) -> None:

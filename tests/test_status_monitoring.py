@@ -20,6 +20,7 @@ from ovs_metadata.agent.health import AgentView
 from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.proxy.accounting.report import CAUSES, REFUSALS
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.store.reconciliation import ACTIONS, ReconciliationReport
 
 DOC = Path(__file__).parents[1] / "docs" / "status.md"
 
@@ -31,6 +32,7 @@ VIEW = AgentView(
     children=(Child("flow controller", os.getpid(), running=True),),
     serves={4: True},
     store_disconnected=0.0,
+    reconciliation=ReconciliationReport("ctl-1", 1000.0, 2.0, 300.0),
 )
 
 OF_PROMETHEUS = {"up"}
@@ -74,6 +76,7 @@ def test_every_metric_and_label_there_is(query: str) -> None:
     known = {
         "cause": CAUSES | REFUSALS,
         "state": {"served", "pending", "refused", "wanted", "missing", "unexpected"},
+        "action": set(ACTIONS),
     }
     for name, matchers in _SELECTOR.findall(query):
         for label, operator, value in _MATCHER.findall(matchers):

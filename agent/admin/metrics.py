@@ -25,6 +25,7 @@ from ovs_metadata.agent.health import AgentView, health
 from ovs_metadata.logs import standard_error
 from ovs_metadata.proxy.accounting.report import BUCKETS, Histogram
 from ovs_metadata.proxy.http.errors import REFUSED_BY_OPTION
+from ovs_metadata.store.reconciliation import ACTIONS, ReconciliationReport
 
 PREFIX = "ovs_metadata_"
 
@@ -122,11 +123,42 @@ def _of_agent(view: AgentView) -> Iterator[Metric]:
     for each in view.certificates:
         certificates.add_metric([each.use, each.place], each.until)
     yield certificates
+    yield from _of_reconciliation(view.reconciliation)
     yield from _of_processes(view)
     configuration = {"generation": view.generation} if view.generation else None
     yield InfoMetricFamily(
         PREFIX + "configuration", "The configuration that the agent has applied.", configuration
     )
+
+
+def _of_reconciliation(report: ReconciliationReport | None) -> Iterator[Metric]:
+    """Neutron's last one. There is no sample without a report, but for a time of 0."""
+    done = report if report and report.time else None
+    yield _known(
+        "reconciliation_timestamp_seconds",
+        "When a server of Neutron last reconciled all port records, in seconds since the epoch; 0 "
+        "if none has reported that, absent if records do not come from Neutron.",
+        report.time if report else None,
+    )
+    yield _known(
+        "reconciliation_interval_seconds",
+        "Seconds from one reconciliation of that server to its next one.",
+        done.interval if done else None,
+    )
+    yield _known(
+        "reconciliation_duration_seconds",
+        "Seconds that the last reconciliation took.",
+        done.duration if done else None,
+    )
+    results = GaugeMetricFamily(
+        PREFIX + "reconciliation_results",
+        "Ports and networks of the last reconciliation, by what it did about their documents.",
+        labels=["resource", "action"],
+    )
+    for resource, counts in (("port", done.ports), ("network", done.networks)) if done else ():
+        for action in ACTIONS:
+            results.add_metric([resource, action], counts.get(action, 0))
+    yield results
 
 
 def _of_processes(view: AgentView) -> Iterator[Metric]:

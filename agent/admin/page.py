@@ -114,6 +114,7 @@ def render(status: HostStatus, *, refreshed: bool = True) -> bytes:
         failures=_printable(failure_rows(intervals)),
         ports=_printable(ports[:MAX_PORTS]),
         more_ports=len(ports[MAX_PORTS:]),
+        reconciles=status.view().reconciliation is not None,
         certificates=_printable(certificate_rows(status.view())),
     )
 

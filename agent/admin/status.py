@@ -20,6 +20,7 @@ from ovs_metadata.agent.certificates import of_endpoints
 from ovs_metadata.agent.health import AgentView, EndpointView, HostHealth, health, worker_name
 from ovs_metadata.agent.last_errors import LastErrors
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.store.reconciliation import NEVER, ReconciliationReport
 from ovs_metadata.utc import utc
 
 RECENT = 60.0
@@ -114,6 +115,7 @@ class HostStatus:
             "certificates": [
                 {**asdict(each), "until": utc(each.until)} for each in view.certificates
             ],
+            "reconciliation": _reconciliation(view.reconciliation),
             "requests": statistics.totals.total,
             "recent": recent(self.history.last(RECENT)),
             "errors": [
@@ -121,6 +123,13 @@ class HostStatus:
                 for error in list(self._errors.errors)
             ],
         }
+
+
+def _reconciliation(report: ReconciliationReport | None) -> dict[str, Any] | None:
+    """Return Neutron's last reconciliation; None if none is known."""
+    if report is None or report == NEVER:
+        return None
+    return {**asdict(report), "time": utc(report.time), "repaired": report.repaired}
 
 
 def refused_ports(statistics: HostStatistics) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from ovs_metadata.cli.doctor.port import PortsFacts, read_ports
 from ovs_metadata.cli.doctor.report import CannotTell
 from ovs_metadata.cli.doctor.southbound import SouthboundFacts, read_southbound
 from ovs_metadata.cli.doctor.store import StoreFacts, failed, read_store
-from ovs_metadata.host.config import Config
+from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.interface import StoreError
@@ -84,7 +84,8 @@ class Evidence(contextlib.ExitStack):
                 facts = replace(facts, documents=read_documents(self._kept, self.config.host))
             return None, facts
         self.enter_context(contextlib.closing(store))
-        facts = read_store(store, self.config.host, url)
+        neutron = self.config.records != OVN
+        facts = read_store(store, self.config.host, url, neutron=neutron)
         return (None if facts.problem else store), facts
 
     @cached_property
