@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ovs_metadata.host.address import IpVersion, ofport_at, port_address, why_unservable
+from ovs_metadata.host.index import Index
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.shared_map import SharedMap, changed_keys
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
@@ -79,7 +80,7 @@ class Identities:
     def __init__(self) -> None:
         self._made_of = _MadeOf(HostPorts())
         self._table: SharedMap[str, Entry] = SharedMap()
-        self._places: dict[int, set[int]] = {}
+        self._places: Index[int, int] = Index()
         """Those in the table, by ofport: an interface's own, and its sub-ports'."""
 
     def table(
@@ -90,14 +91,16 @@ class Identities:
         changed = self._changed_places(now)
         self._made_of = now
         for place in changed:
-            self._note(place, present=place in host_ports.served or place in host_ports.pending)
+            present = place in host_ports.served or place in host_ports.pending
+            note = self._places.add if present else self._places.remove
+            note([ofport_at(place)], place)
         addresses = (address for place in changed for address in addresses_of(place))
         self._table = self._table.with_changes(now.table(changed), gone=addresses)
         return self._table
 
     def addresses_at(self, ofports: Iterable[int]) -> set[str]:
         """The addresses in the table that belong to these ofports."""
-        places = (place for ofport in ofports for place in self._places.get(ofport, ()))
+        places = (place for ofport in ofports for place in self._places.of(ofport))
         return {address for place in places for address in addresses_of(place)}
 
     def _changed_places(self, now: _MadeOf) -> set[int]:
@@ -108,17 +111,8 @@ class Identities:
             *changed_keys(before.host_ports.served, now.host_ports.served),
             *changed_keys(before.host_ports.pending, now.host_ports.pending),
             *changed_keys(before.host_ports.pending_reasons, now.host_ports.pending_reasons),
-            *(place for each in before.stale ^ now.stale for place in self._places.get(each, ())),
+            *(place for each in before.stale ^ now.stale for place in self._places.of(each)),
         }
-
-    def _note(self, place: int, *, present: bool) -> None:
-        places = self._places.setdefault(ofport_at(place), set())
-        if present:
-            places.add(place)
-        else:
-            places.discard(place)
-        if not places:
-            del self._places[ofport_at(place)]
 
 
 def addresses_of(place: int) -> tuple[str, ...]:

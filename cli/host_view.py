@@ -81,7 +81,7 @@ class Host:
         """The name of the interface with this ofport."""
         if ofport == self.metadata_ofport:
             return METADATA_PORT
-        names = (each.name for each in self.bridge.interfaces if each.ofport == ofport)
+        names = (each.name for each in self.bridge.interfaces.values() if each.ofport == ofport)
         return next(names, None)
 
 
@@ -122,12 +122,13 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
 
     All commands read this host's ports here, so that they report the same status of each.
     """
-    port_ids = {each.port_id for each in bridge.interfaces if each.port_id is not None}
+    interfaces = bridge.interfaces.values()
+    port_ids = {each.port_id for each in interfaces if each.port_id is not None}
     read = read_records_here(config, store, port_ids)
     records = with_instances(read, port_ids)
     documents = read_option_documents(store, read.values())
-    host_ports = join_ports(bridge.interfaces, read, _option_policy(config, store), documents)
-    statuses = port_statuses(with_sub_ports(bridge.interfaces, read), records, host_ports)
+    host_ports = join_ports(interfaces, read, _option_policy(config, store), documents)
+    statuses = port_statuses(with_sub_ports(interfaces, read), records, host_ports)
     return Host(config, bridge, host_ports, statuses, records, read)
 
 

@@ -222,7 +222,8 @@ def _plugged(config: Config) -> set[str]:
     """The ports on the bridge; if it cannot be read, that ends the command."""
     from ovs_metadata.cli.host_view import bridge_of  # noqa: PLC0415 - loads python-ovs
 
-    return {each.port_id for each in bridge_of(config).interfaces if each.port_id is not None}
+    interfaces = bridge_of(config).interfaces.values()
+    return {each.port_id for each in interfaces if each.port_id is not None}
 
 
 def _named(cli: CliContext, store: Store, selector: str) -> str:

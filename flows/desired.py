@@ -36,7 +36,7 @@ def metadata_number(bridge: Bridge | None, before: MetadataNumber | None) -> Met
         return None
     if bridge.metadata_ofport is not None:
         return MetadataNumber(bridge.metadata_ofport, bridge.row)
-    taken = (each.ofport for each in bridge.interfaces)
+    taken = (each.ofport for each in bridge.interfaces.values())
     if before is None or before.row != bridge.row or before.ofport in taken:
         return None
     return before

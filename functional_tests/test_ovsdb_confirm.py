@@ -27,7 +27,7 @@ class Seen:
         self.names: frozenset[str] = frozenset()
 
     def __call__(self, bridge: Bridge | None) -> None:
-        self.names = frozenset(each.name for each in bridge.interfaces) if bridge else frozenset()
+        self.names = frozenset(bridge.interfaces) if bridge else frozenset()
 
 
 def confirmed(ovsdb: Ovsdb, seen: Seen, timeout: float = 20.0) -> frozenset[str]:

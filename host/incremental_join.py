@@ -9,11 +9,11 @@ The mappings of the result are `SharedMap`s: `changed_keys` of the last result a
 the changed ports.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
 
+from ovs_metadata.host.index import Index
 from ovs_metadata.host.join import HostPorts, Interface, Records, join_ports
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, OptionDocuments, paths_of
 from ovs_metadata.host.shared_map import SharedMap, changed_keys
@@ -104,8 +104,8 @@ class IncrementalJoin:
 
     def __init__(self) -> None:
         self._sources = _Sources()
-        self._linked: dict[str | int, set[_Item]] = defaultdict(set)
-        self._readers: dict[str, set[_Item]] = defaultdict(set)
+        self._linked: Index[str | int, _Item] = Index()
+        self._readers: Index[str, _Item] = Index()
         self._joined = _with_changes(HostPorts(), HostPorts(), HostPorts())
 
     def join(
@@ -120,16 +120,16 @@ class IncrementalJoin:
         self._sources = now
         changed = now.changed_since(before)
         for path in changed_keys(before.documents.read or {}, documents.read or {}):
-            changed |= self._readers.get(path, set())
+            changed |= self._readers.of(path)
         if not changed:
             return self._joined
         concerned = self._with_linked(changed, before.links)
         for item in changed:
-            _forget(self._linked, before.links(item), item)
-            _forget(self._readers, before.paths(item), item)
+            self._linked.remove(before.links(item), item)
+            self._readers.remove(before.paths(item), item)
         for item in changed:
-            _note(self._linked, now.links(item), item)
-            _note(self._readers, now.paths(item), item)
+            self._linked.add(now.links(item), item)
+            self._readers.add(now.paths(item), item)
         concerned = self._with_linked(concerned, now.links)
         self._joined = _with_changes(self._joined, before.join(concerned), now.join(concerned))
         return self._joined
@@ -142,7 +142,7 @@ class IncrementalJoin:
         ahead = list(found)
         while ahead:
             for link in links(ahead.pop()):
-                more = self._linked.get(link, set()) - found
+                more = self._linked.of(link) - found
                 found |= more
                 ahead += more
         return found
@@ -161,15 +161,3 @@ def _with_changes(whole: HostPorts, gone: HostPorts, come: HostPorts) -> HostPor
 def _replaced(whole: Mapping[K, V], gone: Mapping[K, V], come: Mapping[K, V]) -> Mapping[K, V]:
     shared = whole if isinstance(whole, SharedMap) else SharedMap(whole)
     return shared.with_changes(come, gone)
-
-
-def _note(items: dict[K, set[_Item]], keys: Iterable[K], item: _Item) -> None:
-    for key in keys:
-        items[key].add(item)
-
-
-def _forget(items: dict[K, set[_Item]], keys: Iterable[K], item: _Item) -> None:
-    for key in keys:
-        items[key].discard(item)
-        if not items[key]:
-            del items[key]

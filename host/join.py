@@ -12,6 +12,7 @@ from uuid import UUID
 
 from ovs_metadata.host.address import ofport_at, place_of, why_unservable
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, OptionDocuments
+from ovs_metadata.host.shared_map import SharedMap
 from ovs_metadata.host.trunks import with_instances, with_sub_ports
 from ovs_metadata.metadata_options import (
     DEFAULT_OPTIONS,
@@ -67,6 +68,11 @@ class Interface:
     def title(self) -> str:
         """Its name for operators."""
         return f"{self.name} VLAN {self.vlan}" if self.vlan else self.name
+
+
+def by_name(interfaces: Iterable[Interface]) -> SharedMap[str, Interface]:
+    """The interfaces of a bridge, which all have different names."""
+    return SharedMap({each.name: each for each in interfaces})
 
 
 @dataclass(frozen=True, slots=True)

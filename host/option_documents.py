@@ -6,12 +6,14 @@ and `mn-conf` writes it. A host follows those of its own ports alone, however ma
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
 from ovs_metadata.host.option_policy import OPTION_KEYS
+from ovs_metadata.host.shared_map import SharedMap
 from ovs_metadata.metadata_options import BY_NAME, Level, level_of_tags
 from ovs_metadata.store import layout
 from ovs_metadata.store.documents import MalformedDocument, decode
@@ -135,29 +137,39 @@ class OptionFollower:
     def __init__(self, store: Documents, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._lock = threading.Lock()
-        self._read: dict[str, DocumentLevel] = {}
-        self._paths: frozenset[str] = frozenset()
+        self._read: SharedMap[str, DocumentLevel] = SharedMap()
+        self._records: SharedMap[str, PortState] = SharedMap()
+        self._ports_of: Counter[str] = Counter()  # how many ports need it, by path
         self._follower = store.follow_documents(self._changed)
 
-    def follow(self, records: Collection[PortState]) -> None:
+    def follow(self, records: SharedMap[str, PortState]) -> None:
         """Follow the documents of these ports and no others. One thread at a time calls it."""
-        paths = _paths(records)
+        before, self._records = self._records, records
+        changed = [
+            (_paths([before.get(each)]), _paths([records.get(each)]))
+            for each in records.keys_changed_since(before)
+        ]
+        concerned = frozenset[str]().union(*(then ^ now for then, now in changed))
         with self._lock:
-            if paths == self._paths:
+            count = self._ports_of
+            had = {path for path in concerned if path in count}
+            for then, now in changed:
+                count.update(now)
+                count.subtract(then)
+            gone = {path for path in concerned if not count[path]}
+            for path in gone:
+                del count[path]
+            if had == concerned - gone:
                 return
-            self._paths = paths
-            self._read = {path: each for path, each in self._read.items() if path in paths}
+            self._read = self._read.with_changes({}, gone)
+            paths = frozenset(count)
         # Not under the lock: the store may be calling us.
         self._follower.set_ports(paths)
-
-    def follows(self, record: PortState) -> bool:
-        """Whether the documents of this port are followed."""
-        return _paths([record]) <= self._paths
 
     def documents(self) -> OptionDocuments:
         """Return what has been read."""
         with self._lock:
-            return OptionDocuments(dict(self._read))
+            return OptionDocuments(self._read)
 
     def close(self) -> None:
         """Stop following."""
@@ -173,8 +185,8 @@ class OptionFollower:
             LOG.error("document %s of the store cannot be used, and %s: %s", path, what, error)
             return
         with self._lock:
-            if path in self._paths:
-                self._read[path] = level
+            if path in self._ports_of:
+                self._read = self._read.with_changes({path: level})
         self._on_change()
 
 

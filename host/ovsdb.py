@@ -9,8 +9,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from operator import attrgetter
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
 from ovs_metadata.host.confirming_idl import ConfirmingIdl
 from ovs_metadata.host.join import Interface
 from ovs_metadata.host.ovsdb_schema import schema_helper
+from ovs_metadata.host.port_rows import PortRows
 from ovs_metadata.host.python_ovs import (
     ROW_DELETE,
     command,
@@ -25,6 +25,7 @@ from ovs_metadata.host.python_ovs import (
     exceptions,
     transaction,
 )
+from ovs_metadata.host.shared_map import SharedMap
 
 COLUMNS = {
     "Open_vSwitch": ["bridges"],
@@ -74,7 +75,7 @@ class MetadataPort:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """One bridge as OVSDB shows it; `interfaces` are all but the metadata port's.
+    """One bridge as OVSDB shows it; `interfaces`, by name, are all but the metadata port's.
 
     `protocols` is empty when the bridge speaks all versions of OpenFlow. `table_names` holds the
     numbers and names of Flow_Table. `row` names its row: a bridge deleted and made again has
@@ -85,7 +86,7 @@ class Bridge:
     datapath_id: str | None = None
     protocols: frozenset[str] = frozenset()
     table_names: tuple[tuple[int, str], ...] = ()
-    interfaces: tuple[Interface, ...] = ()
+    interfaces: SharedMap[str, Interface] = field(default_factory=SharedMap)
     metadata_port: MetadataPort | None = None
     row: UUID | None = None
 
@@ -211,9 +212,9 @@ class Ovsdb:
 
     def _read(self) -> Bridge | None:
         row = self._row()
+        interfaces, metadata_port = self.idl.ports_of(row)
         if row is None:
             return None
-        found = self.idl.interfaces_of(row)
         return Bridge(
             name=row.name,
             datapath_id=_optional(row.datapath_id),
@@ -223,18 +224,14 @@ class Ovsdb:
                     (number, each.name[0]) for number, each in row.flow_tables.items() if each.name
                 )
             ),
-            interfaces=tuple(each for each in found if isinstance(each, Interface)),
-            metadata_port=next((each for each in found if isinstance(each, MetadataPort)), None),
+            interfaces=interfaces,
+            metadata_port=metadata_port,
             row=row.uuid,
         )
 
 
 class _Replica(ConfirmingIdl):
-    """The IDL: calls `on_change` once per batch of messages, and confirms what it has seen.
-
-    Rows are slow to read, and of a thousand ports one changes: what was read of a port is kept
-    until its row, or that of an interface of its, changes.
-    """
+    """The IDL: calls `on_change` once per batch of messages, and confirms what it has seen."""
 
     on_change: Callable[[], None] | None = None
 
@@ -242,37 +239,21 @@ class _Replica(ConfirmingIdl):
         super().__init__(target, helper)
         self._left: set[int] | None = None  # None: the contents are new as a whole
         self._seen_seqno: int | None = None
-        self._ports: list[Any] | None = None
-        self._read: dict[UUID, tuple[Interface | MetadataPort, ...]] = {}
-        self._port_of: dict[UUID, UUID] = {}
+        self._ports = PortRows(_interfaces)
+        self._interfaces: SharedMap[str, Interface] = SharedMap()
+        self._metadata_port: MetadataPort | None = None
 
-    def interfaces_of(self, bridge: Any) -> list[Interface | MetadataPort]:
-        """The interfaces of a Bridge row; those of ports that are not there are forgotten."""
-        if self._ports is None:
-            self._ports = self._ports_of(bridge)
-        before, self._read = self._read, {}
-        found: list[Interface | MetadataPort] = []
-        for port in self._ports:
-            interfaces = before.get(port.uuid)
-            if interfaces is None:
-                interfaces = _interfaces(port)
-                self._port_of |= {row.uuid: port.uuid for row in port.interfaces}
-            self._read[port.uuid] = interfaces
-            found += interfaces
-        if len(self._port_of) > len(found):
-            # Rows that have gone while there was no connection are not notified.
-            self._port_of = {row: port for row, port in self._port_of.items() if port in self._read}
-        return found
-
-    def _ports_of(self, bridge: Any) -> list[Any]:
-        """The rows of a Bridge row's ports, in some order that stays the same.
-
-        By `bridge.ports`, python-ovs sorts the rows by comparing them one by one, which for a
-        thousand takes longer than all the rest.
-        """
-        rows = self.tables["Port"].rows
-        names = sorted((atom.value for atom in bridge._data["ports"].values), key=_as_number)
-        return [rows[uuid] for uuid in names if uuid in rows]
+    def ports_of(self, bridge: Any) -> tuple[SharedMap[str, Interface], MetadataPort | None]:
+        """The interfaces of a Bridge row, by name, and the metadata port; None: no bridge."""
+        gone, come = self._ports.changes(bridge, self.tables["Port"].rows)
+        self._interfaces = self._interfaces.with_changes(
+            {each.name: each for each in come if isinstance(each, Interface)},
+            gone=(each.name for each in gone if isinstance(each, Interface)),
+        )
+        if any(isinstance(each, MetadataPort) for each in (*gone, *come)):
+            found = (each for each in come if isinstance(each, MetadataPort))
+            self._metadata_port = next(found, None)
+        return self._interfaces, self._metadata_port
 
     def take_left(self) -> set[int] | None:
         """The numbers that interfaces have left since the last call; None: any may have been."""
@@ -280,18 +261,12 @@ class _Replica(ConfirmingIdl):
         return left
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
-        """Forget what a change is about (called for each row that changes)."""
+        """Note what a change is about (called for each row that changes)."""
         super().notify(event, row, updates)
-        if row._table.name == "Bridge":
-            self._ports = None
+        self._ports.notified(row)
         if row._table.name == "Interface" and self._left is not None:
             # Of an update `updates` has what it changed, as it was; of a new row there is none.
             self._left |= set(getattr(row if event == ROW_DELETE else updates, "ofport", ()))
-        port = row.uuid if row._table.name == "Port" else self._port_of.get(row.uuid)
-        if event == ROW_DELETE:
-            self._port_of.pop(row.uuid, None)
-        if port is not None:
-            self._read.pop(port, None)
 
     def run(self) -> bool:
         changed = bool(super().run())
@@ -326,9 +301,6 @@ class _Command(command.BaseCommand):  # type: ignore[misc]
 
     def run_idl(self, txn: Any) -> None:
         self._write(txn)
-
-
-_as_number = attrgetter("int")
 
 
 def _interfaces(port: Any) -> tuple[Interface | MetadataPort, ...]:

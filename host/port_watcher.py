@@ -7,15 +7,16 @@ many changes there were. Lives from construction to `close`.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ovs_metadata.host.incremental_join import IncrementalJoin
-from ovs_metadata.host.join import HostPorts, is_instances
+from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.option_documents import NO_DOCUMENTS, Documents, OptionFollower
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb
+from ovs_metadata.host.plugged_ports import PluggedPorts
 from ovs_metadata.host.records import Records
-from ovs_metadata.host.trunks import sub_port_ids
+from ovs_metadata.host.shared_map import SharedMap, changed_keys
 from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.problem_log import ProblemLog
 from ovs_metadata.store.interface import MalformedRecord, PortState
@@ -64,12 +65,11 @@ class PortWatcher:
         self._bridge_name = bridge
         self._lock = threading.Lock()
         self._bridge: Bridge | None = None
-        self._plugged: frozenset[str] = frozenset()
-        self._followed: frozenset[str] = frozenset()
-        self._records: dict[str, PortState] = {}
-        self._agreed: bool | None = None  # see `_corroborated`; None: to be found out
+        self._ports = PluggedPorts()
         self._join = IncrementalJoin()
         self._unserved = ProblemLog(LOG, "interface %s")
+        self._complained_of: Mapping[int, ServedPort] = {}
+        self._disagreements: dict[int, str] = {}  # by place
         self._had_bridge: bool | None = None
         # Held while the followed documents change, so that the last change is the newest.
         self._following_options = threading.Lock()
@@ -131,25 +131,13 @@ class PortWatcher:
         a port's instance. Elsewhere OVSDB's vm-uuid agrees with the record or the port is not
         served.
         """
-        return self._follower.confirms_cheaply or not self._corroborated()
-
-    def _corroborated(self) -> bool:
-        """Whether OVSDB itself names the instance of each port that has a record of one."""
         with self._lock:
-            if self._agreed is None:
-                self._agreed = not any(
-                    is_instances(self._records.get(interface.port_id or ""))
-                    for interface in (self._bridge.interfaces if self._bridge else ())
-                    if not interface.vm_uuid
-                )
-            return self._agreed
+            return self._follower.confirms_cheaply or not self._ports.corroborated
 
     def state(self) -> HostState:
         """The present state. Logs what is refused, once for each reason."""
         with self._lock:
-            bridge = self._bridge
-            records = dict(self._records)
-        interfaces = {each.name: each for each in bridge.interfaces} if bridge else {}
+            bridge, interfaces, records = self._bridge, self._ports.interfaces, self._ports.records
         documents = self._options.documents() if self._options else NO_DOCUMENTS
         host_ports = self._join.join(interfaces, records, self.policy, documents)
         self._complain(host_ports)
@@ -163,77 +151,50 @@ class PortWatcher:
             else:
                 LOG.warning("there is no bridge %s: waiting for it", self._bridge_name)
         self._had_bridge = present
-        port_ids = frozenset(
-            interface.port_id
-            for interface in (bridge.interfaces if bridge else ())
-            if interface.port_id is not None
-        )
         with self._lock:
+            before = self._ports.needed
             self._bridge = bridge
-            self._agreed = None
-            self._plugged = port_ids
-        self._follow_records()
-        self._follow_options()
-        self._on_change()
-
-    def _follow_records(self) -> None:
-        """Follow the records of the plugged ports, and of the sub-ports that those name."""
-        wanted = None
-        while True:
-            with self._lock:
-                if wanted is self._followed:
-                    return
-                parents = (self._records.get(port_id) for port_id in self._plugged)
-                wanted = self._followed = self._plugged | sub_port_ids(parents)
-                self._records = {
-                    port_id: record
-                    for port_id, record in self._records.items()
-                    if port_id in wanted
-                }
-            # Without the lock: the follower may be waiting for it. Meanwhile another thread may
-            # have decided otherwise, and been first.
-            self._follower.set_ports(wanted)
-
-    def _follow_options(self, reported: tuple[PortState, ...] | None = None) -> None:
-        """Follow the options of the present records' networks and projects.
-
-        Args:
-            reported: all that is new since; None: anything may be. To look at every record for each
-                report would take long on a host with many ports.
-        """
-        if self._options is None:
-            return
-        with self._following_options:
-            if reported is not None and all(map(self._options.follows, reported)):
-                return
-            with self._lock:
-                records = list(self._records.values())
-            self._options.follow(records)
+            self._ports.plug(bridge.interfaces if bridge else SharedMap())
+            needed = self._ports.needed
+        self._follow(needed if needed is not before else None)
 
     def _record_changed(self, port_id: str, record: PortState) -> None:
         if isinstance(record, MalformedRecord):
             LOG.error("port %s is not served: %s", port_id, record)
         with self._lock:
+            before = self._ports.needed
             # A report of a port that has just left is dropped: it may be old when the port returns.
-            known = port_id in self._followed
-            before = sub_port_ids([self._records.get(port_id)])
-            if known:
-                self._records[port_id] = record
-                self._agreed = None
-        if known and before != sub_port_ids([record]):
-            self._follow_records()
-        self._follow_options((record,))
+            self._ports.report(port_id, record)
+            needed = self._ports.needed
+        self._follow(needed if needed is not before else None)
+
+    def _follow(self, needed: frozenset[str] | None) -> None:
+        """Follow these records, unless they are as before, and the options of the present ones."""
+        while needed is not None:
+            # Without the lock: the follower may be waiting for it. Meanwhile another thread may
+            # have decided otherwise, and been first.
+            self._follower.set_ports(needed)
+            with self._lock:
+                latest = self._ports.needed
+            needed = latest if latest is not needed else None
+        if self._options:
+            with self._following_options:
+                with self._lock:
+                    records = self._ports.records
+                self._options.follow(records)
         self._on_change()
 
     def _complain(self, host_ports: HostPorts) -> None:
-        complaints = {
-            **host_ports.refused,
-            **{
-                port.interface: port.disagreement
-                for port in host_ports.served.values()
-                if port.disagreement
-            },
-        }
+        before, self._complained_of = self._complained_of, host_ports.served
+        for place in changed_keys(before, host_ports.served):
+            port = host_ports.served.get(place)
+            self._disagreements.pop(place, None)
+            if port and port.disagreement:
+                self._disagreements[place] = f"{port.interface} is not served: {port.disagreement}"
+        refused = host_ports.refused.items()
         self._unserved.found(
-            f"{interface} is not served: {reason}" for interface, reason in complaints.items()
+            [
+                *(f"{interface} is not served: {reason}" for interface, reason in refused),
+                *self._disagreements.values(),
+            ]
         )

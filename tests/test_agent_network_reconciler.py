@@ -24,7 +24,7 @@ from ovs_metadata.agent.network.reconciler import (
 )
 from ovs_metadata.agent.workers import Workers
 from ovs_metadata.host.address import IpVersion
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbRefused
 from ovs_metadata.proxy.control.settings import Settings
 
@@ -310,7 +310,7 @@ def test_a_look_is_due_after_what_the_kernel_reports_and_after_some_time(played:
 
 def test_ports_of_instances_are_no_reason_to_look(played: Played) -> None:
     played.look()
-    played.bridge = replace(BRIDGE, interfaces=(Interface("tap1", 5),))
+    played.bridge = replace(BRIDGE, interfaces=by_name((Interface("tap1", 5),)))
     assert not is_due(played)
     for changed in (
         None,

@@ -22,7 +22,7 @@ from ovs_metadata.flows.tables import cookie
 from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.flows.vswitchd import VswitchdError
 from ovs_metadata.host.config import load
-from ovs_metadata.host.join import Interface, Records, join_ports
+from ovs_metadata.host.join import Interface, Records, by_name, join_ports
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 
 ONE = replace(record(1), fixed_ips=("10.0.0.5",))
@@ -104,7 +104,7 @@ def run(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     """Runs a command on a host whose metadata port is as given."""
 
     def run(*arguments: str, metadata_port: MetadataPort | None = USED) -> Result:
-        bridge = Bridge("br-int", interfaces=INTERFACES, metadata_port=metadata_port)
+        bridge = Bridge("br-int", interfaces=by_name(INTERFACES), metadata_port=metadata_port)
         host_ports = join_ports(INTERFACES, RECORDS)
         statuses = port_statuses(INTERFACES, RECORDS, host_ports)
         host = Host(load(), bridge, host_ports, statuses)

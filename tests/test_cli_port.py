@@ -13,7 +13,7 @@ from contracts.store_support import record
 
 from ovs_metadata.cli import host_view
 from ovs_metadata.cli.main import main
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.store.directory import DirectoryNodes
 from ovs_metadata.store.errors import RecordNotFound
@@ -175,7 +175,9 @@ def test_get_takes_an_interface_of_this_host(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugged = Interface("tap1", 5, PORT)
-    bridge = Bridge("br-int", interfaces=(plugged, Interface("tap2", 6, record(2).port_id)))
+    bridge = Bridge(
+        "br-int", interfaces=by_name((plugged, Interface("tap2", 6, record(2).port_id)))
+    )
     monkeypatch.setattr(host_view, "read_bridge", lambda _config: bridge)
     command.store.put(record())
     assert json.loads(command("port", "get", "tap1", "-f", "json").stdout)["port_id"] == PORT

@@ -19,7 +19,7 @@ from ovs_metadata.cli.doctor.metadata_port import NAMESPACE_FIREWALL, NamespaceF
 from ovs_metadata.cli.doctor.nova import NOVA_FIREWALLED, NOVA_UNREACHABLE
 from ovs_metadata.cli.doctor.packet_filter import Ruleset, parse
 from ovs_metadata.cli.doctor.report import Finding
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge
 
 Rules = list[list[dict[str, Any]]]
@@ -169,7 +169,7 @@ def test_nova_on_this_host_is_behind_the_chains_of_input_too() -> None:
 
 @pytest.fixture
 def bridge() -> Bridge:
-    return Bridge("br-int", interfaces=(Interface("tap1", ofport=5, iface_id="any"),))
+    return Bridge("br-int", interfaces=by_name((Interface("tap1", ofport=5, iface_id="any"),)))
 
 
 def found_in_namespace(bridge: Bridge, rules: Ruleset) -> list[Finding]:

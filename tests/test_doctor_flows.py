@@ -20,7 +20,7 @@ from ovs_metadata.flows.dump import DumpedFlow
 from ovs_metadata.flows.meters import MeterRoom, meter_number
 from ovs_metadata.flows.tables import Table, ofport_of
 from ovs_metadata.host.config import load
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.store import open_store
 
@@ -28,7 +28,9 @@ TAPS = tuple(
     Interface(f"tap{number}", ofport=number, iface_id=record(number).port_id, tag=1)
     for number in (5, 6)
 )
-BRIDGE = Bridge("br-int", interfaces=TAPS, metadata_port=MetadataPort(7, ours=True, isolated=True))
+BRIDGE = Bridge(
+    "br-int", interfaces=by_name(TAPS), metadata_port=MetadataPort(7, ours=True, isolated=True)
+)
 TO_PROXY = 200 + Table.ToProxy
 
 

@@ -37,7 +37,7 @@ from ovs_metadata.flows.values import FlowKey, Match
 from ovs_metadata.flows.vswitchd import VswitchdError
 from ovs_metadata.host.address import METADATA_PORT_MAC
 from ovs_metadata.host.config import Config, ConfigError, load
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 from ovs_metadata.store import layout, open_store
 from ovs_metadata.store.configuration import ENABLED, ConfigSource
@@ -132,7 +132,7 @@ def test_without_a_configuration_nothing_else_is_known() -> None:
 RECORD = record()
 TAP = Interface("tap1", ofport=5, iface_id=RECORD.port_id, vm_uuid=RECORD.device_id, tag=1)
 BRIDGE = Bridge(
-    "br-int", interfaces=(TAP,), metadata_port=MetadataPort(7, ours=True, isolated=True)
+    "br-int", interfaces=by_name((TAP,)), metadata_port=MetadataPort(7, ours=True, isolated=True)
 )
 VALUES = {ENABLED: True, SHARED_SECRET: "s"}
 DIGEST = config_digest(effective([ConfigSource("", VALUES)]).values)
@@ -335,7 +335,7 @@ def test_a_document_that_cannot_be_read(host: Host) -> None:
 
 
 def test_a_port_of_another_host_and_an_unknown_one(host: Host) -> None:
-    host.switch = SwitchFacts(bridge=replace(BRIDGE, interfaces=()))
+    host.switch = SwitchFacts(bridge=replace(BRIDGE, interfaces=by_name([])))
     found = host.diagnosis(RECORD.port_id)
     assert names(found) == ["port-not-here"]
     assert skipped(found)[HopName.FLOWS] == "there is no port to look at"
@@ -452,7 +452,7 @@ def test_requests_are_sent_for_eight_ports_at_most(host: Host) -> None:
         host.store.put(made, force=True)
         name = f"tap{number}"
         taps.append(Interface(name, ofport=number, iface_id=made.port_id, tag=1))
-    host.switch = SwitchFacts(bridge=replace(BRIDGE, interfaces=tuple(taps)))
+    host.switch = SwitchFacts(bridge=replace(BRIDGE, interfaces=by_name(taps)))
     host.admin = replace(
         host.admin,
         ports=tuple(

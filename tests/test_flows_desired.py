@@ -7,7 +7,7 @@ import pytest
 from ovs_metadata.flows.desired import MetadataNumber, metadata_number
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort
 
 ROW, OTHER_ROW = uuid4(), uuid4()
@@ -21,13 +21,13 @@ OURS = MetadataPort(4, ours=True, isolated=True)
         (Bridge("br-int", row=ROW, metadata_port=OURS), MetadataNumber(4, ROW)),
         # It is being replaced.
         (Bridge("br-int", row=ROW), BEFORE),
-        (Bridge("br-int", row=ROW, interfaces=(Interface("tap", 2),)), BEFORE),
+        (Bridge("br-int", row=ROW, interfaces=by_name((Interface("tap", 2),))), BEFORE),
         (
             Bridge("br-int", row=ROW, metadata_port=MetadataPort(None, ours=True, isolated=True)),
             BEFORE,
         ),
         # An instance has its number, whether or not it is served.
-        (Bridge("br-int", row=ROW, interfaces=(Interface("tap", 1),)), None),
+        (Bridge("br-int", row=ROW, interfaces=by_name((Interface("tap", 1),))), None),
         # On a new bridge an instance may be given it at any moment.
         (Bridge("br-int", row=OTHER_ROW), None),
         (None, None),

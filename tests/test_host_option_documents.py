@@ -19,8 +19,10 @@ from ovs_metadata.host.option_documents import (
     read_option_documents,
 )
 from ovs_metadata.host.option_policy import OPTION_KEYS
+from ovs_metadata.host.shared_map import SharedMap
 from ovs_metadata.metadata_options import MetadataOptions, OptionPolicy, TenantOptions
 from ovs_metadata.store import layout, open_store
+from ovs_metadata.store.interface import PortState
 from ovs_metadata.store.network import NetworkOptions
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.store import Store
@@ -150,7 +152,7 @@ def test_documents_are_followed_from_and_to_their_absence(
     follower = OptionFollower(store, lambda: None)
     try:
         assert follower.documents().levels(RECORD) is None
-        follower.follow([RECORD, None])
+        follower.follow(SharedMap({PORT: RECORD, NETWORK: None}))
         wait_for(lambda: follower.documents().levels(RECORD) == [], "the documents' absence")
         store.put_network(network("metadata:hop-limit=1"))
         store.write_document(PROJECT_PATH, project(hop_limit=2), None)
@@ -170,7 +172,7 @@ def test_documents_are_followed_from_and_to_their_absence(
         assert read_option_documents(store, [RECORD]).levels(RECORD) is None
         store.put_network(network(revision=2))
         wait_for(lambda: limits() == [2], "the end of the network's option")
-        follower.follow([])
+        follower.follow(SharedMap())
         assert follower.documents().levels(RECORD) is None
     finally:
         follower.close()
@@ -201,16 +203,19 @@ class PlayedStore:
 def test_only_the_documents_of_this_hosts_ports_are_followed() -> None:
     store = PlayedStore()
     follower = OptionFollower(store, lambda: None)
-    follower.follow([RECORD])
-    follower.follow([RECORD, replace(RECORD, port_id=NETWORK)])
+    records: SharedMap[str, PortState] = SharedMap({PORT: RECORD})
+    follower.follow(records)
+    another = replace(RECORD, port_id=NETWORK)
+    follower.follow(records.with_changes({NETWORK: another}))
+    follower.follow(records)  # one of two has left
     assert store.followed == [{PROJECT_PATH, NETWORK_PATH}]
-    assert follower.follows(RECORD)
-    assert follower.follows(None)
-    assert not follower.follows(replace(RECORD, project_id="p2"))
-    follower.follow([])
-    assert store.followed[1:] == [set()]
+    follower.follow(records.with_changes({NETWORK: replace(RECORD, project_id="p2")}))
+    path = layout.config_project_path("p2")
+    assert store.followed[1:] == [{PROJECT_PATH, path, NETWORK_PATH}]
+    follower.follow(SharedMap())
+    assert store.followed[2:] == [set()]
     store.tell(PROJECT_PATH, None)  # it was on its way
-    follower.follow([RECORD])
+    follower.follow(records)
     assert follower.documents().levels(RECORD) is None
 
 

@@ -20,7 +20,7 @@ from ovs.db.data import Atom
 from ovs.db.idl import ROW_CREATE, ROW_DELETE, SchemaHelper
 from ovsdbapp.backend.ovs_idl.connection import Connection
 
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import COLUMNS, Bridge, MetadataPort, Ovsdb, OvsdbUnreachable, _Replica
 
 SCHEMA = {
@@ -54,13 +54,13 @@ def test_interfaces_that_are_gone_are_forgotten() -> None:
     replica.tables["Port"].rows[port.uuid] = port
     for row in (interface, port, bridge):
         replica.notify(ROW_CREATE, row)
-    assert replica.interfaces_of(bridge) == [Interface("tap1", 1, None, None, None)]
+    assert replica.ports_of(bridge) == (by_name([Interface("tap1", 1, None, None, None)]), None)
     _has(bridge)
     for row in (port, interface):
         replica.notify(ROW_DELETE, row)
     replica.notify("update", bridge)
-    assert replica.interfaces_of(bridge) == []
-    assert not replica._port_of
+    assert replica.ports_of(bridge) == (by_name([]), None)
+    assert not replica._ports._port_of
     replica.close()
 
 
@@ -79,8 +79,8 @@ def test_interfaces_that_went_while_there_was_no_connection_are_forgotten() -> N
         replica.tables["Port"].rows[port.uuid] = port
         for row in (interface, port, bridge):
             replica.notify(ROW_CREATE, row)
-        assert replica.interfaces_of(bridge) == [Interface(f"tap{number}", 1)]
-    assert replica._port_of == {interface.uuid: port.uuid}
+        assert replica.ports_of(bridge) == (by_name([Interface(f"tap{number}", 1)]), None)
+    assert replica._ports._port_of == {interface.uuid: port.uuid}
     replica.close()
 
 

@@ -17,7 +17,7 @@ from lab.rig.process import wait_for
 from ovs_metadata.host import ovsdb
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import load
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import (
     ISOLATED_VLAN,
     METADATA_PORT_OWNER,
@@ -180,7 +180,7 @@ def test_the_bridge_is_there_when_the_connection_is(switch: OpenVSwitch) -> None
     with contextlib.closing(Followed(switch)) as followed:
         (bridge,) = followed.seen
     assert bridge is not None
-    assert bridge.interfaces == (Interface("tap1", 5, "port", "instance", 3, 6, "mac"),)
+    assert bridge.interfaces == by_name([Interface("tap1", 5, "port", "instance", 3, 6, "mac")])
     assert (bridge.name, bridge.datapath_id) == ("br-int", "0000000000000001")
     assert bridge.protocols == {"OpenFlow13", "OpenFlow15"}
     assert bridge.table_names == ((7, "ours"),)
@@ -191,17 +191,17 @@ def test_the_bridge_is_there_when_the_connection_is(switch: OpenVSwitch) -> None
 def test_changes_are_reported_before_they_are_confirmed(
     switch: OpenVSwitch, followed: Followed
 ) -> None:
-    assert followed.bridge().interfaces == ()
+    assert followed.bridge().interfaces == {}
     port, interface = switch.plug("tap1", NONE)
-    assert followed.bridge().interfaces == (Interface("tap1", None),)
+    assert followed.bridge().interfaces == by_name([Interface("tap1", None)])
     switch.change("Interface", interface, ofport=5)
-    assert followed.bridge().interfaces == (Interface("tap1", 5),)
+    assert followed.bridge().interfaces == by_name([Interface("tap1", 5)])
     switch.change("Interface", interface, external_ids=["map", [["iface-id", "port"]]])
-    assert followed.bridge().interfaces == (Interface("tap1", 5, "port"),)
+    assert followed.bridge().interfaces == by_name([Interface("tap1", 5, "port")])
     switch.change("Port", port, tag=3)
-    assert followed.bridge().interfaces == (Interface("tap1", 5, "port", None, 3),)
+    assert followed.bridge().interfaces == by_name([Interface("tap1", 5, "port", None, 3)])
     switch.unplug(port, interface)
-    assert followed.bridge().interfaces == ()
+    assert followed.bridge().interfaces == {}
 
 
 def test_the_numbers_that_ports_have_left(switch: OpenVSwitch, followed: Followed) -> None:
@@ -232,7 +232,7 @@ def test_a_number_that_was_left_is_reported_although_the_bridge_is_the_same(
     assert followed.bridge() == before
     assert followed.ovsdb.take_left() == frozenset({5})
     assert len(followed.seen) > reports
-    assert list(followed.ovsdb.idl._port_of) == [UUID(again)]
+    assert list(followed.ovsdb.idl._ports._port_of) == [UUID(again)]
     # Of another bridge's row nothing is reported.
     reports = len(followed.seen)
     switch.add_bridge("br-new")
@@ -249,7 +249,7 @@ def test_a_reconnection_shows_what_has_changed(switch: OpenVSwitch, followed: Fo
     switch.stop()
     switch.unplug(*one)
     switch.serve()
-    assert followed.bridge().interfaces == (Interface("tap2", 6),)
+    assert followed.bridge().interfaces == by_name([Interface("tap2", 6)])
     assert followed.ovsdb.take_left() is None
 
 
@@ -276,7 +276,7 @@ def test_a_confirmation_outlives_a_connection(switch: OpenVSwitch, followed: Fol
         switch.hang_up()
 
     switch.before_echo = lose
-    assert followed.bridge().interfaces == (Interface("tap1", 5),)
+    assert followed.bridge().interfaces == by_name([Interface("tap1", 5)])
     assert len(switch.asked("monitor_cond_since")) == 2
 
 
@@ -320,7 +320,23 @@ def test_the_metadata_port(
         (bridge,) = followed.seen
     assert bridge is not None
     assert bridge.metadata_port == expected
-    assert bridge.interfaces == ()
+    assert bridge.interfaces == {}
+
+
+def test_the_metadata_port_comes_changes_and_goes(switch: OpenVSwitch, followed: Followed) -> None:
+    assert followed.bridge().metadata_port is None
+    port, interface = switch.plug(METADATA_PORT, 9, external_ids=OURS)
+    switch.plug("tap1", 5)
+    assert followed.bridge().metadata_port == MetadataPort(
+        9, ours=False, isolated=False, mtu_request=None
+    )
+    switch.change("Interface", interface, ofport=10)
+    assert followed.bridge().metadata_port == MetadataPort(
+        10, ours=False, isolated=False, mtu_request=None
+    )
+    switch.unplug(port, interface)
+    assert followed.bridge().metadata_port is None
+    assert followed.bridge().interfaces == by_name([Interface("tap1", 5)])
 
 
 def test_a_write_is_one_transaction(switch: OpenVSwitch, followed: Followed) -> None:
@@ -438,7 +454,7 @@ def test_a_watcher_has_what_ovsdb_shows(
     assert "bridge br-int is there" in caplog.text
     bridge = watcher.bridge
     assert bridge is not None
-    assert bridge.interfaces == (Interface("tap1", 5, "p"),)
+    assert bridge.interfaces == by_name([Interface("tap1", 5, "p")])
     assert watcher.take_left() is None
     switch.unplug(*interface)
     wait_for(lambda: watcher.bridge != bridge, "the change")

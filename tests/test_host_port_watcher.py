@@ -9,7 +9,7 @@ import pytest
 
 from ovs_metadata.host import port_watcher
 from ovs_metadata.host.address import place_of
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.option_documents import paths_of
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.host.port_watcher import PortWatcher
@@ -91,7 +91,7 @@ class Host:
         self.ovsdb = cast("FakeOvsdb", self.watcher.ovsdb)
 
     def shows(self, *interfaces: Interface) -> None:
-        self.ovsdb.show(Bridge("br-int", interfaces=interfaces))
+        self.ovsdb.show(Bridge("br-int", interfaces=by_name(interfaces)))
 
     def asked(self) -> list[str]:
         """Who is asked for a confirmation, until it is there."""

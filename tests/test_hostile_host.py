@@ -30,7 +30,7 @@ from ovs_metadata.cli.doctor.agent import ProcessFacts
 from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate import switchover
 from ovs_metadata.flows import dump
-from ovs_metadata.host.join import Interface
+from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbUnreachable
 from ovs_metadata.store import layout
 from ovs_metadata.store.configuration import ENABLED
@@ -92,7 +92,7 @@ def test_why_the_switch_does_not_answer(
         datapath_id=hostile,
         protocols=frozenset({hostile, "OpenFlow13"}),
         table_names=((200, hostile),),
-        interfaces=(Interface(hostile, 5, record().port_id, hostile),),
+        interfaces=by_name((Interface(hostile, 5, record().port_id, hostile),)),
         metadata_port=MetadataPort(7, ours=True, isolated=True),
     )
     there = SimpleNamespace(

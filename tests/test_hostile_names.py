@@ -35,7 +35,7 @@ from ovs_metadata.cli.mn_conf import command as mn_conf
 from ovs_metadata.cli.port_status import port_statuses
 from ovs_metadata.flows.meters import MeterRoom
 from ovs_metadata.host.config import load
-from ovs_metadata.host.join import Interface, join_ports
+from ovs_metadata.host.join import Interface, by_name, join_ports
 from ovs_metadata.host.listen import UnixSocket
 from ovs_metadata.host.lock import take_lock
 from ovs_metadata.host.ovsdb import Bridge
@@ -137,7 +137,7 @@ def _host(commands: Commands) -> Host:
     }
     host_ports = join_ports(interfaces, records)
     config = load(commands.config)
-    bridge = Bridge(f"br{hostile}", interfaces=interfaces)
+    bridge = Bridge(f"br{hostile}", interfaces=by_name(interfaces))
     return Host(config, bridge, host_ports, port_statuses(interfaces, records, host_ports))
 
 

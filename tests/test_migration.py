@@ -37,7 +37,7 @@ from ovs_metadata.cli.migrate.switchover import (
 )
 from ovs_metadata.host import config
 from ovs_metadata.host.address import SERVICE_IPV4, SERVICE_IPV6
-from ovs_metadata.host.join import Interface, ServedPort
+from ovs_metadata.host.join import Interface, ServedPort, by_name
 from ovs_metadata.host.ovsdb import Bridge
 from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
 from ovs_metadata.store import open_store
@@ -293,7 +293,7 @@ def test_a_subport_without_its_parent_has_one_reason_in_plan_and_in_flows(
         Interface("spt2", ofport=6, iface_id=subport.port_id),
         Interface("dhcp", ofport=7, iface_id=record(3).port_id),
     )
-    bridge = Bridge("br-int", interfaces=interfaces)
+    bridge = Bridge("br-int", interfaces=by_name(interfaces))
     with contextlib.closing(open_store(migrate.url)) as store:
         store.put(record(1))
         store.put(subport)

@@ -57,7 +57,7 @@ def _plugged(config: Config) -> set[str] | None:
         return None
     with contextlib.closing(ovsdb):
         bridge = ovsdb.bridge
-    return {interface.name for interface in bridge.interfaces} if bridge else set()
+    return set(bridge.interfaces) if bridge else set()
 
 
 def _dealt_with(

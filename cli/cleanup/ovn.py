@@ -86,7 +86,7 @@ def _refuse_or_warn(*, yes: bool) -> None:
 def _dealt_with(path: Path, ovsdb: Ovsdb, own: str, *, yes: bool) -> CleanedNamespace:
     """Look, and remove it at once if it is stale."""
     name, bridge = path.name, ovsdb.bridge
-    interfaces = bridge.interfaces if bridge else ()
+    interfaces = tuple(bridge.interfaces.values()) if bridge else ()
     try:
         found = contents(path)
         reasons = why_in_use(name, found, interfaces, own)

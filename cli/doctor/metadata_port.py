@@ -251,7 +251,7 @@ def check(
 
 def _of_firewall(bridge: Bridge | None, facts: NamespaceFacts) -> Iterator[Finding]:
     """Rules that drop packets of guests for certain, or else those that may do so."""
-    ofports = [each.ofport or 0 for each in bridge.interfaces] if bridge else []
+    ofports = [each.ofport or 0 for each in bridge.interfaces.values()] if bridge else []
     packets = guests_packets(ofports, facts.versions)
     found = blockers(facts.firewall.rules, packets, came_by=False)
     certain = [each for each in found if each.certain]

@@ -329,14 +329,15 @@ def _port_facts(host: Host, status: PortStatus, openflow: Mapping[int, OpenFlowP
     device = read_device(interface.name)
     link = "" if known.has_link else "has no link, as Open vSwitch sees it"
     link = device.problem if device else link
-    rivals = tuple(_rivals(interface, host.bridge.interfaces))
+    rivals = tuple(_rivals(interface, host.bridge.interfaces.values()))
     return PortFacts(
         status,
         host.records.get(status.port_id) if status.port_id else None,
         rivals=tuple(other.name for other in rivals),
         left_over=tuple(each.name for each in (interface, *rivals) if each.vm_uuid is None),
         spare=_spare(
-            {each.ofport or 0 for each in host.bridge.interfaces} | {host.metadata_ofport or 0}
+            {each.ofport or 0 for each in host.bridge.interfaces.values()}
+            | {host.metadata_ofport or 0}
         ),
         # A device that is down is a finding of its own.
         closed=tuple(each for each in known.closed if each != "up" or not link),
