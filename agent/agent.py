@@ -174,6 +174,7 @@ class Agent:
             serves=service.serves() if service else {},
             file=as_text(self._config),
             store_disconnected=self._disconnected_for(),
+            ovsdb_silent=self._ovsdb.silent_for(),
             idle_because="" if service else self._idle_because or STARTING,
             network=tuple(service.network_problems()) if service else (),
             certificates=self._certificates,

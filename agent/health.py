@@ -32,7 +32,7 @@ def worker_name(number: int) -> str:
 
 
 BRIEFLY = 10.0
-"""Seconds for which a lost connection to the store is no problem."""
+"""Seconds for which a lost connection to the store, or a silent OVSDB, is no problem."""
 
 SOON = 14 * 24 * 3600.0
 """Seconds before its end at which a certificate is worth a warning."""
@@ -132,6 +132,8 @@ class AgentView:
     store_disconnected: float | None = None
     """Seconds for which the store, or the source of port records if it is another, has not been
     connected; 0 while it is."""
+    ovsdb_silent: float = 0.0
+    """Seconds for which ovsdb-server has not answered; 0 if it answers."""
     generation_wanted: str = ""
     """Of the configuration in the store, as far as it is valid."""
     idle_because: str = ""
@@ -179,6 +181,9 @@ def _problems(view: AgentView) -> Iterator[Problem]:
     if view.idle_because:
         yield Problem("agent-not-ready", ProblemLevel.ERROR, view.idle_because)
         return
+    if view.ovsdb_silent > BRIEFLY:
+        text = "OVSDB does not answer the agent, which confirms no identity: guests get 503"
+        yield Problem("ovsdb-unreachable", ProblemLevel.ERROR, text)
     for text in view.network:
         yield Problem("agent-not-ready", ProblemLevel.ERROR, text)
     # A worker that hangs is a problem of its own.

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -30,6 +31,11 @@ DATABASE = "Open_vSwitch"
 
 RECONNECT_INTERVAL = 1.0
 """Seconds between two attempts to connect."""
+
+CHECK_INTERVAL = 5.0
+"""Seconds between two questions whether ovsdb-server answers."""
+
+_CHECK = b'{"method":"echo","params":[],"id":"check"}'
 
 
 class OvsdbSession(asyncio.Protocol):
@@ -53,7 +59,8 @@ class OvsdbSession(asyncio.Protocol):
         self._columns = columns
         self._on_lock_change = on_lock_change
         self._lock_answered = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._silent_since: float | None = None  # by time.monotonic
         self._transport: asyncio.Transport | None = None
         self._lost = asyncio.Event()
         self._decoder = json.JSONDecoder()
@@ -68,20 +75,28 @@ class OvsdbSession(asyncio.Protocol):
     def start(self) -> None:
         """Connect, and ask for the lock, in the background."""
         if self._is_socket:
-            self._task = asyncio.create_task(self._stay_connected())
+            self._silent_since = time.monotonic()
+            self._tasks = [
+                asyncio.create_task(self._stay_connected()),
+                asyncio.create_task(self._check()),
+            ]
         else:
             self._lock_answered.set()
 
     def close(self) -> None:
         """Drop the connection, and with it the lock."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._abort()
 
     async def lock_answered(self, timeout: float) -> None:
         """Wait until it is known who has the lock, or OVSDB cannot be reached, or for `timeout`."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._lock_answered.wait(), timeout)
+
+    def silent_for(self) -> float:
+        """Seconds for which ovsdb-server has not answered; 0 if it answers."""
+        return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
 
     def ask(self, on_answer: Callable[[bool], None]) -> None:
         """Call back with whether something may have changed between the last `seen` and this call.
@@ -115,6 +130,13 @@ class OvsdbSession(asyncio.Protocol):
             self._lock_answered.set()
             await asyncio.sleep(RECONNECT_INTERVAL)
 
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            if self._silent_since is None and self._transport is not None:
+                self._silent_since = time.monotonic()
+                self._transport.write(_CHECK)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the lock, and monitor (called by asyncio)."""
         self._transport = cast("asyncio.Transport", transport)
@@ -129,6 +151,7 @@ class OvsdbSession(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what ovsdb-server sends (called by asyncio)."""
+        self._silent_since = None
         self._text += data.decode(errors="replace")
         while self._text:
             try:
@@ -143,6 +166,8 @@ class OvsdbSession(asyncio.Protocol):
         self._transport = None
         self._monitors = False
         self._changed = True
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
         self._answer()
         self._lost.set()
         LOG.debug("the agent lost its session with OVSDB: %s", exc)

@@ -109,6 +109,21 @@ def test_an_agent_that_does_nothing_does_not_serve(host: tuple[Hypervisor, Guest
     assert found["agent_pid"] == agent.pid
 
 
+def test_a_host_whose_ovsdb_server_does_nothing_does_not_serve(
+    host: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, _ = host
+
+    def state() -> object:
+        return agent_status(hypervisor).get("state")
+
+    with stopped_process(hypervisor.ovs.ovsdb_pid):
+        wait_for(lambda: state() == "not serving", "the agent to notice", 60)
+        (problem,) = agent_status(hypervisor)["problems"]
+        assert "OVSDB does not answer the agent" in problem
+    wait_for(lambda: state() == "ready", "the agent to notice the end", 60)
+
+
 def test_without_an_answer_the_processes_tell(host: tuple[Hypervisor, Guest]) -> None:
     """The agent has to answer; if it does not, workers and controller are looked at."""
     hypervisor, _ = host

@@ -197,6 +197,9 @@ class PlayedSession:
     async def lock_answered(self, timeout: float) -> None:
         assert timeout
 
+    def silent_for(self) -> float:
+        return 0.0
+
 
 class PlayedListener(ClosingSoon):
     def __init__(self, parts: Parts) -> None:

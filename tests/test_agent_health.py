@@ -153,6 +153,13 @@ UNTRIED: dict[str, Any] = {"tried_by": 0, "healthy_for": 0}
             "Nova at http://nova:8775 fails: refused",
         ),
         ({"endpoints": (NOVA, replace(OTHER, **UNTRIED))}, HealthState.READY, "", ""),
+        ({"ovsdb_silent": BRIEFLY}, HealthState.READY, "", ""),
+        (
+            {"ovsdb_silent": BRIEFLY + 1},
+            HealthState.NOT_SERVING,
+            "OVSDB does not answer the agent",
+            "",
+        ),
         ({"endpoints": ()}, HealthState.NOT_READY, "no Nova endpoint has answered yet", ""),
         (
             {"idle_because": "waiting for the deployment's configuration from the store"},
@@ -230,6 +237,7 @@ VIEWS = st.builds(
     idle_because=st.just("") | st.just("waiting for the configuration"),
     network=st.just(()) | st.just(("there is no bridge",)),
     workers_wanted=st.integers(0, 2),
+    ovsdb_silent=st.sampled_from([0.0, 5.0, 61.0]),
 )
 
 
@@ -339,7 +347,7 @@ def test_no_two_views_of_a_host_contradict_each_other(
 
     assert admin.ready == truth.serving
     # Hops of their own find these.
-    others = {"no-answer-from-nova", "store-unreachable", "flows-refused"}
+    others = {"no-answer-from-nova", "store-unreachable", "flows-refused", "ovsdb-unreachable"}
     rest = {each.level.name for each in truth.findings if each.code not in others}
     facts = AgentFacts(0, ProcessFacts(10), ProcessFacts(11), admin=admin)
     found = {each.severity for each in check(facts, "os-ken", enabled=True)}

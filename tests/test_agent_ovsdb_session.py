@@ -69,6 +69,9 @@ class Ovsdb:
         await until(lambda: len(self.received) >= count)
 
 
+NEVER = 3600.0
+"""Seconds; longer than a test."""
+
 Scenario = Callable[[OvsdbSession, Ovsdb], Awaitable[None]]
 
 
@@ -76,6 +79,7 @@ Scenario = Callable[[OvsdbSession, Ovsdb], Awaitable[None]]
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scenario], None]:
     """Plays a scenario with a session that is connected."""
     monkeypatch.setattr(ovsdb_session, "RECONNECT_INTERVAL", 0.01)
+    monkeypatch.setattr(ovsdb_session, "CHECK_INTERVAL", NEVER)
 
     def play(scenario: Scenario) -> None:
         async def run() -> None:
@@ -313,3 +317,44 @@ def test_without_a_connection_anything_may_have_changed(connection: str) -> None
         session.close()
 
     asyncio.run(scenario())
+
+
+def test_it_is_known_since_when_a_server_has_not_answered(
+    played: Callable[[Scenario], None],
+) -> None:
+    async def scenario(session: OvsdbSession, ovsdb: Ovsdb) -> None:
+        assert session.silent_for() > 0
+        ovsdb.says(GRANTED)
+        await until(lambda: session.silent_for() == 0)
+        ovsdb.ends()
+        await until(lambda: session.silent_for() > 0)
+        await ovsdb.got(4)
+        ovsdb.says(GRANTED)
+        await until(lambda: session.silent_for() == 0)
+
+    played(scenario)
+
+
+def test_a_server_that_is_there_and_does_nothing_is_silent(
+    played: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(session: OvsdbSession, ovsdb: Ovsdb) -> None:
+        ovsdb.says(GRANTED)
+        await until(lambda: session.silent_for() > 0)
+        await ovsdb.got(3)
+        first = session.silent_for()
+        await until(lambda: session.silent_for() > first)
+        # One question at a time: no more is written to who does not read.
+        assert [each["id"] for each in ovsdb.received[2:]] == ["check"]
+        ovsdb.says(ovsdb.reply())
+        await ovsdb.got(4)  # it asks again, for it has got the answer
+
+    monkeypatch.setattr(ovsdb_session, "CHECK_INTERVAL", 0.01)
+    played(scenario)
+
+
+def test_a_server_that_is_not_asked_is_never_silent() -> None:
+    session = OvsdbSession("tcp:127.0.0.1:6640", COLUMNS, lambda: None)
+    session.start()
+    assert session.silent_for() == 0
+    session.close()

@@ -104,6 +104,11 @@ def _of_agent(view: AgentView) -> Iterator[Metric]:
         "records come from it; 0 while it is.",
         view.store_disconnected,
     )
+    yield _gauge(
+        "ovsdb_silent_seconds",
+        "Seconds for which ovsdb-server has not answered the agent; 0 if it answers.",
+        view.ovsdb_silent,
+    )
     yield _known(
         "configuration_applied",
         "1 if the agent has applied the configuration in the store as a whole; absent before it "

@@ -94,6 +94,7 @@ class HostStatus:
             "generation": view.generation,
             "generation_wanted": view.generation_wanted,
             "store_disconnected": view.store_disconnected,
+            "ovsdb_silent": view.ovsdb_silent,
             "file": [{"name": name, "value": value} for name, value in view.file.items()],
             "children": [
                 {

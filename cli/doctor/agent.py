@@ -23,7 +23,9 @@ PROC = Path("/proc")
 LOOKS = 3
 """How often the list of locks is read before it is believed that a lock is not held."""
 
-_FOUND_BY_OTHERS = {"no-answer-from-nova", "store-unreachable", "flows-refused"}
+_FOUND_BY_OTHERS = {
+    *("no-answer-from-nova", "store-unreachable", "flows-refused", "ovsdb-unreachable"),
+}
 """Codes of what the agent reports and the doctor's other hops find by themselves."""
 
 _WORKER = b"ovs_metadata.proxy.main"
