@@ -1,6 +1,6 @@
 # The usual names for what is in tools/.
 
-.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-instructions bench-segments bench-change clean
+.PHONY: demo docs test lint unit functional soak fuzz mutants bench-flows bench-proxy bench-boot-storm bench-worst-guest bench-store bench-datapath bench-flood bench-ovn bench-sources bench-footprint bench-instructions bench-segments bench-change bench-start clean
 
 demo:
 	tools/demo
@@ -38,6 +38,11 @@ bench-flows:
 # How many calls one change of a port takes in the join of all ports: benchmarks/README.md.
 bench-change:
 	.venv/bin/python -m benchmarks.change
+
+# How long the agent takes to serve, and commands to print: benchmarks/README.md. ARGS are options:
+# make bench-start ARGS="--rounds 9"
+bench-start:
+	PYTHONPATH=tools .venv/bin/python -m benchmarks.start $(ARGS)
 
 # Memory and idle CPU of agent, controller and workers: benchmarks/README.md. ARGS are options:
 # make bench-footprint ARGS="--json after.json --before before.json"
