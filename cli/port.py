@@ -9,8 +9,10 @@ from typing import Any, BinaryIO
 
 import click
 
+from ovs_metadata.cli import lazy
 from ovs_metadata.cli.admin_client import AgentUnreachable, ask
 from ovs_metadata.cli.common import (
+    FAILURE,
     UNREACHABLE,
     CliContext,
     CommandError,
@@ -39,12 +41,28 @@ def _port_id(_context: click.Context, _parameter: click.Parameter, value: str | 
 @click.group(
     cls=LazyGroup,
     lazy={
-        "show": ("port_show:show_port", "Show all there is to know about one port of this host."),
         "sync": ("port_sync:sync_ports", "Make the records those of Neutron's compute ports."),
     },
 )
 def port() -> None:
     """Port records: which instance a Neutron port belongs to."""
+
+
+@port.command("show")
+@click.argument("selector", metavar="PORT")
+@record_options
+@click.pass_context
+def show_port(context: click.Context, selector: str, listing: Listing) -> None:
+    """Show one port: record, interface, addresses, flows, last answer, and what is wrong.
+
+    PORT is a port UUID, an instance UUID, an interface name or a fixed IP. Needs root. Sends and
+    changes nothing.
+
+    Exit status: 0 nothing is wrong with it, 1 something is, 2 usage, 3 what it takes to tell does
+    not answer, 4 there is no such port.
+    """
+    if not lazy.load("port_show:show_port")(context.obj, selector, listing):
+        context.exit(FAILURE)
 
 
 @port.command("set")

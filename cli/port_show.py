@@ -2,11 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-import click
-
 from ovs_metadata.agent.response_class import last_response
 from ovs_metadata.cli.common import (
-    FAILURE,
     NOT_FOUND,
     UNREACHABLE,
     CliContext,
@@ -18,7 +15,7 @@ from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.port import PortFacts, PortsFacts
 from ovs_metadata.cli.doctor.report import CannotTell, Finding, Severity
 from ovs_metadata.cli.flow_groups import FlowState, Group
-from ovs_metadata.cli.listing import Cell, Listing, record_options
+from ovs_metadata.cli.listing import Cell, Listing
 from ovs_metadata.flows.vswitchd import VswitchdError
 from ovs_metadata.host.address import place_of, port_address, why_unservable
 from ovs_metadata.host.join import Interface
@@ -26,20 +23,17 @@ from ovs_metadata.host.join import Interface
 UNKNOWN = "unknown"
 
 
-@click.command("show")
-@click.argument("selector", metavar="PORT")
-@record_options
-@click.pass_context
-def show_port(context: click.Context, selector: str, listing: Listing) -> None:
-    """Show one port: record, interface, addresses, flows, last answer, and what is wrong.
+def show_port(cli: CliContext, selector: str, listing: Listing) -> bool:
+    """Print one port's page; returns whether nothing is wrong with the port.
 
-    PORT is a port UUID, an instance UUID, an interface name or a fixed IP. Needs root. Sends and
-    changes nothing.
+    Args:
+        cli: the group's options.
+        selector: what the user calls the port.
+        listing: in which format.
 
-    Exit status: 0 nothing is wrong with it, 1 something is, 2 usage, 3 what it takes to tell does
-    not answer, 4 there is no such port.
+    Raises:
+        CommandError: there is no such port, or what it takes to tell does not answer.
     """
-    cli: CliContext = context.obj
     with Evidence(cli.load_config(), DiagnosisOptions(selector, cli.store, False)) as evidence:
         try:
             facts = evidence.ports
@@ -51,8 +45,7 @@ def show_port(context: click.Context, selector: str, listing: Listing) -> None:
     found = [*port.check_one(chosen), *(each for each in findings if each.subject == chosen.title)]
     fields = page(chosen, groups, found, silence)
     listing.show_one(fields, {name: _plain(value) for name, value in fields})
-    if any(each.severity > Severity.NOTE for each in found):
-        context.exit(FAILURE)
+    return not any(each.severity > Severity.NOTE for each in found)
 
 
 def _only(facts: PortsFacts, selector: str) -> PortFacts:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ovs_metadata.cli.doctor import command
+from ovs_metadata.cli.doctor import printed as doctor
 from ovs_metadata.cli.doctor.advice import Advice, Shell, set_value, vsctl
-from ovs_metadata.cli.doctor.command import SCREEN, _print
 from ovs_metadata.cli.doctor.hops import FAULTS
+from ovs_metadata.cli.doctor.printed import SCREEN, _print
 from ovs_metadata.cli.doctor.report import Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.main import main
 from ovs_metadata.host.config import load
@@ -112,7 +112,7 @@ def test_whole_lines_without_trailing_blanks_go_into_a_pipe(
 def test_findings_as_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = Finding(FAULTS[0], WHY, PORT, advice=Advice("Do it.", (vsctl("show"),)))
     found = Diagnosis("compute-1", "", (HopReport(FAULTS[0].hop, (finding,)),))
-    monkeypatch.setattr(command, "diagnose", lambda *_: found)
+    monkeypatch.setattr(doctor, "diagnose", lambda *_: found)
     monkeypatch.setattr("os.geteuid", lambda: 0)
 
     def printed_as(*options: str) -> str:

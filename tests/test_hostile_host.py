@@ -27,8 +27,8 @@ from ovs_metadata.cli.cleanup.namespace_contents import Contents, NamespaceDevic
 from ovs_metadata.cli.doctor import agent, open_vswitch
 from ovs_metadata.cli.doctor import flows as doctor_flows
 from ovs_metadata.cli.doctor.agent import ProcessFacts
-from ovs_metadata.cli.migrate import command as migrate
 from ovs_metadata.cli.migrate import switchover
+from ovs_metadata.cli.migrate import verbs as migrate
 from ovs_metadata.flows import dump
 from ovs_metadata.host.join import Interface, by_name
 from ovs_metadata.host.ovsdb import Bridge, MetadataPort, OvsdbUnreachable

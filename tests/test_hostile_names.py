@@ -25,11 +25,11 @@ from ovs_metadata.agent.admin.status import HostStatus
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.cli import flows, status, trace
-from ovs_metadata.cli.doctor import command as doctor
+from ovs_metadata.cli.doctor import printed as doctor
 from ovs_metadata.cli.doctor.hops import FAULTS
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport
 from ovs_metadata.cli.host_view import Host
-from ovs_metadata.cli.migrate import command as migrate
+from ovs_metadata.cli.migrate import verbs as migrate
 from ovs_metadata.cli.migrate.prerequisites import Check
 from ovs_metadata.cli.mn_conf import command as mn_conf
 from ovs_metadata.cli.port_status import port_statuses

@@ -56,14 +56,20 @@ NEEDLESS = {
         *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS, *_OPTIONS),
         *("openstack", "requests", "pyhocon"),
     ),
-    "ovs_metadata.cli.doctor.command": (
-        *(*_EVENTLET, *_CONTROLLER, *_TESTS, *_OPTIONS),
-        *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
-    ),
-    "ovs_metadata.cli.migrate.command": (
-        *(*_EVENTLET, *_CONTROLLER, *_TESTS, *_OPTIONS),
-        *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
-    ),
+    **{
+        f"ovs_metadata.cli.{command}": (
+            *(*_EVENTLET, *_LIBRARY, *_AGENT[1:], *_TESTS, *_OPTIONS, "rich"),
+            *("ovs", "ovsdbapp", "openstack", "requests", "pyhocon", "ovs_metadata.agent.network"),
+        )
+        for command in ("doctor.command", "migrate.command", "report.command", "agents")
+    },
+    **{
+        f"ovs_metadata.cli.{command}": (
+            *(*_EVENTLET, *_CONTROLLER, *_TESTS, *_OPTIONS),
+            *("tornado", "prometheus_client", "openstack", "pyroute2.ndb", "pyroute2.ipdb"),
+        )
+        for command in ("doctor.printed", "migrate.verbs", "port_show")
+    },
 }
 """Module of each process or command → packages and modules that it must not load."""
 
