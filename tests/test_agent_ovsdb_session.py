@@ -13,7 +13,7 @@ from ovs_metadata.agent import ovsdb_session
 from ovs_metadata.agent.ovsdb_session import LOCK, OvsdbSession
 
 COLUMNS = {"Interface": ("name", "ofport"), "Bridge": ("ports",)}
-UPDATE: dict[str, Any] = {"method": "update", "params": [None, {}], "id": None}
+UPDATE: dict[str, Any] = {"method": "update2", "params": [None, {}], "id": None}
 MONITORED: dict[str, Any] = {"id": "monitor", "result": {}, "error": None}
 GRANTED = {"id": "lock", "result": {"locked": True}, "error": None}
 REFUSED = {"id": "lock", "result": {"locked": False}, "error": None}
@@ -180,10 +180,10 @@ def test_it_monitors_the_columns_that_matter_and_not_what_is_there_at_first(
         del session
         _lock, request = ovsdb.received
         database, _, tables = request["params"]
-        assert (request["method"], database) == ("monitor", "Open_vSwitch")
+        assert (request["method"], database) == ("monitor_cond", "Open_vSwitch")
         assert tables == {
-            "Interface": {"columns": ["name", "ofport"], "select": {"initial": False}},
-            "Bridge": {"columns": ["ports"], "select": {"initial": False}},
+            "Interface": [{"columns": ["name", "ofport"], "select": {"initial": False}}],
+            "Bridge": [{"columns": ["ports"], "select": {"initial": False}}],
         }
 
     played(scenario)
