@@ -35,8 +35,10 @@ class ListenerState(Generic[S]):
         """Follow these keys and no others; returns those that were not followed before."""
         wanted = set(keys)
         with self._lock:
-            added = wanted - self._last.keys()
-            self._last = {key: self._last.get(key, _NOTHING_YET) for key in wanted}
+            added = wanted.difference(self._last)
+            for key in [each for each in self._last if each not in wanted]:
+                del self._last[key]
+            self._last |= dict.fromkeys(added, _NOTHING_YET)
         return added
 
     def keys(self) -> set[str]:
