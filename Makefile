@@ -35,9 +35,10 @@ mutants:
 bench-flows:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.flows $(ARGS)
 
-# How many calls one change of a port takes in the join of all ports: benchmarks/README.md.
+# How many calls one change of a port takes in the join and in the flow controller: benchmarks/README.md.
 bench-change:
 	.venv/bin/python -m benchmarks.change
+	.venv/bin/python -m benchmarks.change_controller
 
 # How long the agent takes to serve, and commands to print: benchmarks/README.md. ARGS are options:
 # make bench-start ARGS="--rounds 9"

@@ -3,6 +3,7 @@
 A count, so that it is the same on any machine. `make bench-change`.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,11 +101,13 @@ def _calls(action: Callable[[], object]) -> int:
         count += event == "call"
 
     before = sys.getprofile()
+    gc.disable()  # another library may have it call functions
     sys.setprofile(called)
     try:
         action()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count
 
 

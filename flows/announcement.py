@@ -8,15 +8,19 @@ section 7.2.6) replaces that MAC, and adds no entry where there is none. Over IP
 from collections.abc import Iterable
 
 from ovs_metadata.flows.family import ETH_IPV6
+from ovs_metadata.flows.flow_message import cookie_of, table_of
+from ovs_metadata.flows.oxm import encode
 from ovs_metadata.flows.tables import place_of_cookie
-from ovs_metadata.flows.values import Flow
+from ovs_metadata.host.address import SERVICE_PORT
+
+_OVER_IPV6, _A_REQUEST = encode("eth_type", ETH_IPV6), encode("tcp_dst", SERVICE_PORT)
+"""Fields of a match."""
 
 
-def places_to_advertise_to(added: Iterable[Flow]) -> list[int]:
-    """The places among whose new flows is the hook for requests over IPv6."""
-    places = []
-    for flow in added:
-        fields = dict(flow.key.match.fields)
-        if flow.key.table == 0 and fields.get("eth_type") == ETH_IPV6 and "tcp_dst" in fields:
-            places.append(place_of_cookie(flow.cookie))
-    return places
+def places_to_advertise_to(added: Iterable[bytes]) -> list[int]:
+    """The places among whose new flows, as messages, is the hook for requests over IPv6."""
+    return [
+        place_of_cookie(cookie_of(message))
+        for message in added
+        if table_of(message) == 0 and _OVER_IPV6 in message and _A_REQUEST in message
+    ]

@@ -23,12 +23,13 @@ from ovs_metadata.flows.announcement import places_to_advertise_to
 from ovs_metadata.flows.bridge import prepare_bridge
 from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.flows.decision import Decision
+from ovs_metadata.flows.flow_message import deletion_message
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.rivalry import Rivalry
 from ovs_metadata.flows.switch import SwitchFlows
 from ovs_metadata.flows.switch_meters import SwitchMeters
-from ovs_metadata.flows.values import FlowKey
+from ovs_metadata.flows.tables import has_our_cookie
 from ovs_metadata.host import config
 from ovs_metadata.host.address import METADATA_PORT_MAC, ofport_at, vlan_at
 from ovs_metadata.host.lock import AlreadyRunning, take_lock
@@ -101,7 +102,6 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._flows = SwitchFlows()
         self._meters = SwitchMeters(self._config.bridge)
         self._flows_are_next = False
-        self._wire_keys: dict[reported.WireKey, FlowKey] = {}
         self._connected: dict[Any, Datapath] = {}
         self._switch: Datapath | None = None
         self._watcher: PortWatcher | None = None
@@ -122,7 +122,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             connected=self._switch is not None,
             decided=flows.desired is not None,
             refusing=self._refusing,
-            wanted=len(flows.desired or ()),
+            wanted=self._decision.number,
             missing=flows.missing,
             unexpected=flows.unexpected,
             repaired=flows.repaired,
@@ -227,16 +227,12 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         if event.msg.datapath is not self._switch:
             return
         self._flows.dump_begins()
-        options, desired = self._config.flows, self._flows.desired or {}
         for stats in event.msg.body:
-            key = reported.our_key(options, stats, self._wire_keys)
-            if key is None:
+            if not has_our_cookie(stats.cookie) or self._flows.dumped(stats.cookie, stats.message):
                 continue
-            flow = desired.get(key)
-            same = flow is not None and reported.same_content(stats, flow)
-            self._flows.dumped(key, stats.cookie, as_desired=same)
+            if reported.our_key(self._config.flows, stats) is not None:
+                self._flows.dumped_other(reported.wire_key(stats), stats.cookie)
         if not openflow.more_to_come(event.msg):
-            self._wire_keys = {}
             self._flows.dump_ended()
             self._wake.set()
 
@@ -247,10 +243,9 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         removed = reported.RemovedFlow(event.msg.buf)
         if removed.reason != wire.REMOVED_BY_DELETE:
             return
-        key = reported.our_key(self._config.flows, removed)
-        if key is None:
+        if reported.our_key(self._config.flows, removed) is None:
             return
-        if self._flows.removed(key):
+        if self._flows.removed(reported.wire_key(removed), removed.cookie):
             self._restore_after(self._rivalry.lost(time.monotonic()))
 
     def _restore_after(self, delay: float) -> None:
@@ -348,8 +343,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         # May wait, and the connection be lost meanwhile: no matter.
         options = self._config.flows
         openflow.send_all(switch, map(meter_wire.add_meter, changes.add_meters))
-        openflow.send_all(switch, (wire.delete_message(options, *each) for each in changes.delete))
-        openflow.send_all(switch, (wire.add_message(options, flow) for flow in changes.add))
+        openflow.send_all(switch, (deletion_message(options, *each) for each in changes.delete))
+        openflow.send_all(switch, changes.add)
         openflow.send_all(switch, map(meter_wire.delete_meter, changes.delete_meters))
         openflow.send_all(switch, map(_advertisement, places_to_advertise_to(changes.add)))
         if changes:
@@ -375,8 +370,6 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
     def _ask_for_flows(self) -> None:
         self._flows_are_next = False
         if self._switch is not None:
-            desired = self._flows.desired or {}
-            self._wire_keys = {reported.wire_key(key): key for key in desired}
             self._switch.send(wire.dump_message())
 
     def _is_management_socket(self, datapath: Datapath) -> bool:

@@ -1,14 +1,12 @@
 """Decides what flows the switch should have, each time the host changes. No I/O of its own."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
-from ovs_metadata.flows.desired import MetadataNumber, desired_flows, metadata_number
+from ovs_metadata.flows.desired import MetadataNumber, metadata_number
+from ovs_metadata.flows.desired_messages import DesiredMessages, Groups
 from ovs_metadata.flows.meters import MeterRoom
-from ovs_metadata.flows.pipeline import Pipeline
-from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import HostPorts
 from ovs_metadata.host.ovsdb import Bridge, OvsdbRefused
 from ovs_metadata.host.port_watcher import HostState
 
@@ -22,13 +20,11 @@ class Decision:
     """
 
     def __init__(self, options: FlowOptions) -> None:
-        self._options = options
-        self._pipeline = Pipeline()
+        self._messages = DesiredMessages(options)
         self._seen: tuple[HostState, MeterRoom] | None = None
         self._prepared = False
         self._metadata: MetadataNumber | None = None
-        self._decided_by: tuple[int | None, HostPorts, MeterRoom] | None = None
-        self.flows: Mapping[FlowKey, Flow] | None = None
+        self.flows: Groups | None = None
         self.undecided: Collection[int] = ()
 
     @property
@@ -36,9 +32,14 @@ class Decision:
         """The bridge as last looked at."""
         return self._seen[0].bridge if self._seen else None
 
+    @property
+    def number(self) -> int:
+        """How many flows those are."""
+        return self._messages.number if self.flows else 0
+
     def disable(self) -> None:
         """Metadata is not wanted: no flows."""
-        self._seen = self._decided_by = self._metadata = None
+        self._seen = self._metadata = None
         self.flows, self.undecided = {}, ()
 
     def look(self, state: HostState, meters: MeterRoom, prepare: Callable[[Bridge], None]) -> bool:
@@ -59,9 +60,7 @@ class Decision:
                 LOG.error("cannot prepare bridge %s: %s; trying again", state.bridge.name, error)
                 self._prepared = False
         self._metadata = metadata_number(state.bridge, self._metadata)
-        decided_by = self._metadata.ofport if self._metadata else None, state.host_ports, meters
-        if decided_by != self._decided_by:
-            self._decided_by = decided_by
-            self.flows = desired_flows(self._options, *decided_by, self._pipeline)
-            self.undecided = state.host_ports.undecided
+        ofport = self._metadata.ofport if self._metadata else None
+        self.flows = self._messages.look(ofport, state.host_ports.served, meters)
+        self.undecided = state.host_ports.undecided
         return self._prepared

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ovs_metadata.flows.meters import MeterRoom
-from ovs_metadata.flows.pipeline import Pipeline, Port
+from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import ofport_of
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
-from ovs_metadata.host.join import HostPorts
+from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.ovsdb import Bridge
 
 
@@ -43,24 +43,22 @@ def metadata_number(bridge: Bridge | None, before: MetadataNumber | None) -> Met
 
 
 def desired_flows(
-    options: FlowOptions,
-    metadata_ofport: int | None,
-    host_ports: HostPorts,
-    meters: MeterRoom,
-    made_by: Pipeline | None = None,
+    options: FlowOptions, metadata_ofport: int | None, host_ports: HostPorts, meters: MeterRoom
 ) -> Mapping[FlowKey, Flow]:
-    """All flows that the bridge should have; `made_by` keeps those of the last call."""
-    ports = (
-        Port(
-            each.ofport,
-            each.record.mac_address,
-            meters.fits(each.ofport),
-            each.options.options.hop_limit,
-            each.vlan,
-        )
-        for each in host_ports.served.values()
+    """All flows that the bridge should have."""
+    ports = (port_of(each, meters) for each in host_ports.served.values())
+    return pipeline(options, metadata_ofport, ports)
+
+
+def port_of(served: ServedPort, meters: MeterRoom) -> Port:
+    """A served port, as the pipeline needs it."""
+    return Port(
+        served.ofport,
+        served.record.mac_address,
+        meters.fits(served.ofport),
+        served.options.options.hop_limit,
+        served.vlan,
     )
-    return (made_by or Pipeline()).flows(options, metadata_ofport, ports)
 
 
 def hooked_ofport(flows: Iterable[tuple[FlowKey, int]]) -> int | None:

@@ -5,7 +5,7 @@ A request of an instance goes 0 → ToProxy → metadata port, and the answer 0 
 Responder and back.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,7 +20,6 @@ from ovs_metadata.flows.family import (
     add_tag,
     in_vlan,
 )
-from ovs_metadata.flows.grouped import GroupedFlows
 from ovs_metadata.flows.meters import meter_number, question_meter_number
 from ovs_metadata.flows.tables import Priority, Table, cookie
 from ovs_metadata.flows.values import (
@@ -63,49 +62,27 @@ class Port:
     vlan: int = 0
 
 
-class Pipeline:
-    """Makes the flows of one host, at each change of it.
-
-    Few of many ports change at a time: a port's flows are made once, and kept for the next call.
-    """
-
-    def __init__(self) -> None:
-        self._made_for: tuple[FlowOptions, int] | None = None
-        self._shared: Mapping[FlowKey, Flow] = {}
-        self._kept: dict[Port, Mapping[FlowKey, Flow]] = {}
-
-    def flows(
-        self, options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
-    ) -> GroupedFlows:
-        """All flows that the switch should have; none while there is no metadata port.
-
-        There are none either for a port with the metadata port's number: for a moment OVSDB may
-        show two ports with one number. Otherwise each port has its own number, or VLAN of it.
-        """
-        if metadata_ofport is None:
-            return GroupedFlows({})
-        if (options, metadata_ofport) != self._made_for:
-            self._made_for, self._kept = (options, metadata_ofport), {}
-            self._shared = {flow.key: flow for flow in _shared_flows(options, metadata_ofport)}
-        before = self._kept
-        self._kept = {
-            port: before.get(port) or _port_flows(options, metadata_ofport, port)
-            for port in ports
-            if port.ofport != metadata_ofport
-        }
-        groups: dict[Hashable, Mapping[FlowKey, Flow]] = {None: self._shared}
-        return GroupedFlows(groups | self._kept)
-
-
 def pipeline(
     options: FlowOptions, metadata_ofport: int | None, ports: Iterable[Port]
 ) -> Mapping[FlowKey, Flow]:
-    """The flows of a host that is looked at once; see `Pipeline.flows`."""
-    return dict(Pipeline().flows(options, metadata_ofport, ports))
+    """All flows that the switch should have; none while there is no metadata port.
+
+    There are none either for a port with the metadata port's number: for a moment OVSDB may show
+    two ports with one number. Otherwise each port has its own number, or VLAN of it.
+    """
+    if metadata_ofport is None:
+        return {}
+    flows = [*shared_flows(options, metadata_ofport)]
+    for port in ports:
+        if port.ofport != metadata_ofport:
+            flows += port_flows(options, metadata_ofport, port)
+    return {flow.key: flow for flow in flows}
 
 
 @lru_cache(maxsize=4)
-def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...]:
+def shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...]:
+    """The flows that all ports need."""
+
     def flow(
         table: Table, match: Match, *actions: Action, note: str, priority: Priority = Priority.Usual
     ) -> Flow:
@@ -169,13 +146,13 @@ def _shared_flows(options: FlowOptions, metadata_ofport: int) -> tuple[Flow, ...
     )
 
 
-def _port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> Mapping[FlowKey, Flow]:
-    """By key, for a mapping is put into another without asking for any hash again."""
-    return {
-        flow.key: flow
+def port_flows(options: FlowOptions, metadata_ofport: int, port: Port) -> list[Flow]:
+    """The flows of one port."""
+    return [
+        flow
         for family in FAMILIES
         for flow in _flows_of_family(options, metadata_ofport, port, family)
-    }
+    ]
 
 
 def _flows_of_family(

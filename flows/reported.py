@@ -5,18 +5,14 @@ most are just as they should be.
 """
 
 import struct
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from ovs_metadata.flows import wire
+from ovs_metadata.flows.flow_message import WireKey
 from ovs_metadata.flows.ours import is_ours, matched_fields
-from ovs_metadata.flows.oxm import decode_match, encode_match
+from ovs_metadata.flows.oxm import decode_match
 from ovs_metadata.flows.tables import has_our_cookie
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
-
-WireKey = tuple[int, int, bytes]
-"""A FlowKey whose match is in wire format: quickly compared with a dump's."""
 
 _REMOVED = struct.Struct("!QHBBIIHHQQ")
 """ofp_flow_removed after the header: cookie, priority, reason, table; seven numbers that no caller
@@ -29,6 +25,8 @@ bytes."""
 
 class RemovedFlow:
     """A flow that the switch reports as removed."""
+
+    __slots__ = ("_message", "cookie", "priority", "reason", "table_id")
 
     def __init__(self, message: bytes) -> None:
         """Read a FLOW_REMOVED, header included."""
@@ -44,6 +42,11 @@ class RemovedFlow:
 
 class DumpedStats:
     """A flow of a dump. Match and instructions are bytes."""
+
+    __slots__ = (
+        *("_entry", "_instructions_at", "_match_at"),
+        *("byte_count", "cookie", "flags", "length", "packet_count", "priority", "table_id"),
+    )
 
     def __init__(self, entry: bytes) -> None:
         values = _STATS.unpack_from(entry)
@@ -70,31 +73,29 @@ class DumpedStats:
         """What it does."""
         return self._entry[self._instructions_at :]
 
+    @property
+    def message(self) -> bytes:
+        """The message that adds the same flow; empty if the switch would not report its removal."""
+        if not self.flags & wire.SEND_FLOW_REM:
+            return b""
+        body = self._entry[self._match_at :]
+        return wire.message_that_adds(self.table_id, self.priority, self.cookie, body)
 
-def our_key(
-    options: FlowOptions,
-    reported: DumpedStats | RemovedFlow,
-    desired: Mapping[WireKey, FlowKey] = MappingProxyType({}),
-) -> FlowKey | None:
-    """The key of a flow that a dump or a FLOW_REMOVED reports; None if the flow is not ours.
 
-    Keys of `desired` flows are looked up and not decoded.
-    """
+def our_key(options: FlowOptions, reported: DumpedStats | RemovedFlow) -> FlowKey | None:
+    """The key of a flow that a dump or a FLOW_REMOVED reports; None if the flow is not ours."""
     if not has_our_cookie(reported.cookie):
         return None
-    encoded = reported.wire_of_match
-    key = desired.get((reported.table_id, reported.priority, encoded))
-    if key is None:
-        match = decode_match(encoded, matched_fields())
-        if match is None:
-            return None
-        key = FlowKey(reported.table_id, reported.priority, match)
+    match = decode_match(reported.wire_of_match, matched_fields())
+    if match is None:
+        return None
+    key = FlowKey(reported.table_id, reported.priority, match)
     return key if is_ours(options, key, reported.cookie) else None
 
 
-def wire_key(key: FlowKey) -> WireKey:
-    """The wire form of a key."""
-    return key.table, key.priority, encode_match(key.match)
+def wire_key(reported: DumpedStats | RemovedFlow) -> WireKey:
+    """What identifies a flow that a dump or a FLOW_REMOVED reports."""
+    return reported.table_id, reported.priority, reported.wire_of_match
 
 
 def same_content(stats: DumpedStats, flow: Flow) -> bool:

@@ -1,18 +1,22 @@
 """What we know of the switch's flows, and what to send to it next. No I/O, no library.
 
 The application passes on what arrives; `changes` returns what to send. One owner, one thread.
+
+Nearly all flows in the switch are as desired, so what is kept is the difference: of each flow in
+doubt, what the switch has in its place. A change costs what it changes.
 """
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
 
-from ovs_metadata.flows.diff import Changes, FlowDeletion, diff
-from ovs_metadata.flows.grouped import Groups, groups_of
-from ovs_metadata.flows.meters import meters_used
-from ovs_metadata.flows.meters import ofport_of as ofport_of_meter
-from ovs_metadata.flows.tables import ofport_of, place_of_cookie
-from ovs_metadata.flows.values import Flow, FlowKey
+from ovs_metadata.flows.desired_messages import Groups
+from ovs_metadata.flows.diff import Changes, Order, There, diff, hooks_first, hooks_last
+from ovs_metadata.flows.flow_message import WireKey, by_key, key_of, messages_in, meter_of
+from ovs_metadata.flows.meters_in_use import MetersInUse
+from ovs_metadata.flows.tables import place_of_cookie
 from ovs_metadata.host.address import ofport_at
+from ovs_metadata.host.shared_map import changed_keys
 
 MANY = 100
 """After this many deletions by others we ask for a dump: it costs less than thousands of single
@@ -27,72 +31,41 @@ class SwitchFlows:
     whose flows are not decided yet; their installed flows stay. `doubtful` means that the switch
     refused a message, and that a dump follows. A dump begins with the meters.
 
-    A change touches ten of thousands of flows. `_unsettled` has the keys whose installed and
-    desired flows may differ.
+    `_compared` are the groups that the switch is compared with, the desired ones of the last
+    `changes`. It has their flows but for those in `_there`, and none besides.
 
     `missing` and `unexpected` are the numbers of flows that differed at the last comparison with a
     dump, and `repaired` is the number of flows that others deleted or added, and that changed back.
     """
 
     def __init__(self) -> None:
-        self._groups: Groups = {}
-        self._desired: dict[FlowKey, Flow] | None = None
-        self._unsettled: set[FlowKey] = set()
+        self.desired: Groups | None = None
         self.undecided: Collection[int] = ()
         self.doubtful = False
+        self.missing = self.unexpected = self.repaired = 0
+        self._compared: Groups = {}
+        self._there: dict[int, dict[WireKey, There]] = {}
+        self._known = False
         self._dumping = False
         self._dump_begun = False
+        self._seen: dict[int, list[int]] = defaultdict(list)
+        self._removed: list[tuple[int, WireKey]] = []
         self._lost = 0
-        self._installed: dict[FlowKey, Flow | int] | None = None
-        self._removed: set[FlowKey] = set()
-        self._meters: set[int] = set()
-        self._meter_users: Counter[int] = Counter()
+        self._lost_keys: set[WireKey] = set()
+        self._meters = MetersInUse()
         self._meter_lost = False
-        self.missing = self.unexpected = self.repaired = 0
-        self._lost_keys: set[FlowKey] = set()
-        self._changed_meanwhile: set[FlowKey] = set()
         self._first_dump = True
         self._comparing = False
 
     @property
-    def desired(self) -> Mapping[FlowKey, Flow] | None:
-        """The flows that the switch should have; None until they are decided."""
-        return self._desired
-
-    @desired.setter
-    def desired(self, flows: Mapping[FlowKey, Flow]) -> None:
-        before, after = self._groups, groups_of(flows)
-        if after is before:
-            return
-        desired = {} if self._desired is None else self._desired
-        unsettled_before = set(self._unsettled) if self._dumping else set()
-        # By identity: a group is the same object while its port stays as it is. What is equal
-        # without being the same is found out when it is compared.
-        for name, group in before.items():
-            if after.get(name) is not group:
-                self._unsettled.update(group)
-                self._meter_users.subtract(meters_used(group.values()))
-                for key in group:
-                    del desired[key]
-        for name, group in after.items():
-            if before.get(name) is not group:
-                self._unsettled.update(group)
-                self._meter_users.update(meters_used(group.values()))
-                desired.update(group)
-        self._groups, self._desired = after, desired
-        if self._dumping:
-            self._changed_meanwhile |= self._unsettled - unsettled_before
-
-    @property
     def known(self) -> bool:
         """Whether both the desired and the installed flows are known."""
-        return not self._dumping and self._installed is not None and self._desired is not None
+        return self._known and self.desired is not None
 
     def connected(self) -> None:
         """A connection was made: the flows of the switch at its other end are unknown."""
-        self._dumping = False
+        self._dumping = self._known = False
         self._first_dump = True
-        self._installed = None
 
     def dump_may_start(self) -> bool:
         """Note that the caller asks for a dump; False if one is under way already.
@@ -101,18 +74,21 @@ class SwitchFlows:
         """
         if self._dumping:
             return False
-        self._dumping = True
+        self._dumping, self._known = True, False
         self._dump_begun = False
         self._lost = 0
         self._meter_lost = False
         self.doubtful = False
-        self._installed = {}
-        self._removed = set()
-        self._changed_meanwhile = set()
+        self._there = {}
+        self._seen.clear()
+        self._removed = []
         return True
 
     def dump_begins(self) -> None:
         """The first part of the dump arrived; it may hold flows that are removed from now on."""
+        if not self._dump_begun and self._first_dump:
+            self._compare_with(self.desired or {})
+            self._there = {}
         self._dump_begun = True
 
     def dump_is_due(self) -> bool:
@@ -131,87 +107,115 @@ class SwitchFlows:
 
     def meters_there(self, numbers: Collection[int]) -> None:
         """The switch has these of our meters, and no others."""
-        self._meters = set(numbers)
+        self._meters.there(numbers)
 
-    def dumped(self, key: FlowKey, cookie: int, *, as_desired: bool) -> None:
-        """The dump holds our flow of this key; `as_desired`: its content is the desired one."""
-        if self._installed is not None:
-            flow = (self._desired or {}).get(key)
-            self._installed[key] = flow if flow is not None and as_desired else cookie
+    def dumped(self, cookie: int, message: bytes) -> bool:
+        """Whether the dump's flow, as the message that adds it, is one that should be there."""
+        place = place_of_cookie(cookie)
+        at = self._compared.get(place, b"").find(message) if message else -1
+        if at >= 0:
+            self._seen[place].append(at)
+        return at >= 0
+
+    def dumped_other(self, key: WireKey, cookie: int) -> None:
+        """The dump holds another of our flows, or a desired one with another content."""
+        self._note(place_of_cookie(cookie), key, cookie)
 
     def dump_ended(self) -> None:
         """The dump is complete."""
-        self._dumping = False
-        for key in self._removed:
-            self._forget(key)
-        self._removed = set()
-        self._unsettled = {*(self._installed or ()), *(self._desired or ())}
+        for place, group in self._compared.items():
+            seen, at = self._seen.get(place, ()), 0
+            for message in messages_in(group):
+                if at not in seen:
+                    self._there.setdefault(place, {}).setdefault(key_of(message), None)
+                at += len(message)
+        for place, key in self._removed:
+            self._note(place, key, None)
+        self._seen.clear()
+        self._removed = []
+        self._dumping, self._known = False, True
         self._comparing = True
 
-    def removed(self, key: FlowKey) -> bool:
+    def removed(self, key: WireKey, cookie: int) -> bool:
         """The switch reports that our flow was deleted, by any program; True if it is desired."""
+        place = place_of_cookie(cookie)
         if self._dumping:
-            self._removed.add(key)  # the dump may still hold it
-        self._unsettled.add(key)
-        flow = (self._desired or {}).get(key)
-        lost = flow is not None
-        self._lost += lost
-        if lost:
-            self._lost_keys.add(key)
-        self._meter_lost |= flow is not None and bool(meters_used([flow]))
-        self._forget(key)
-        return lost
-
-    def _is_undecided(self, cookie: int) -> bool:
-        """Whether the port of a flow is undecided, or its parent, whose record names it."""
-        return not {place_of_cookie(cookie), ofport_of(cookie)}.isdisjoint(self.undecided)
-
-    def _forget(self, key: FlowKey) -> None:
-        if self._installed is not None:
-            self._installed.pop(key, None)
+            self._removed.append((place, key))  # the dump may still hold it
+        else:
+            self._note(place, key, None)
+        lost = by_key((self.desired or {}).get(place, b"")).get(key)
+        if lost is None:
+            return False
+        self._lost += 1
+        self._lost_keys.add(key)
+        self._meter_lost |= meter_of(lost) is not None
+        return True
 
     def changes(self) -> Changes:
         """The messages to send now; they count as carried out."""
-        if self._dumping or self._installed is None or self._desired is None:
+        if not self._known or self.desired is None:
             return Changes()
-        installed, desired = self._installed, self._desired
-        changes = diff(
-            {key: installed[key] for key in self._unsettled if key in installed},
-            {key: desired[key] for key in self._unsettled if key in desired},
-        )
-        delete = tuple(each for each in changes.delete if not self._is_undecided(each.cookie))
-        self._unsettled = {each.key for each in changes.delete} - {each.key for each in delete}
-        for each in delete:
-            del installed[each.key]
-        for flow in changes.add:
-            installed[flow.key] = flow
-        self._count(delete, changes.add)
-        return Changes(delete, changes.add, *self._meter_changes())
-
-    def _count(self, delete: Collection[FlowDeletion], add: Collection[Flow]) -> None:
-        """Count what differs from what was there, but for what we changed ourselves."""
         lost, self._lost_keys = self._lost_keys, set()
-        if not self._comparing:
-            self.repaired += sum(flow.key in lost for flow in add)
-            return
-        ours = self._changed_meanwhile
-        missing = sum(flow.key not in ours for flow in add)
-        unexpected = sum(each.key not in ours for each in delete)
+        restoring = bool(lost) or (self._comparing and not self._first_dump)
+        if self._comparing:
+            self._count_differences()
+            lost = set()
         self._comparing = False
-        if self._first_dump:
-            missing = unexpected = 0
-        self._first_dump = False
-        self.missing, self.unexpected = missing, unexpected
-        self.repaired += missing + unexpected
-
-    def _meter_changes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        self._meter_users = +self._meter_users  # those that a flow uses
-        add = self._meter_users.keys() - self._meters
+        self._compare_with(self.desired)
+        changes = self._difference(hooks_first if restoring else hooks_last)
+        self.repaired += sum(key_of(message) in lost for message in changes.add)
         undecided = set(map(ofport_at, self.undecided))
-        delete = {
-            number
-            for number in self._meters - self._meter_users.keys()
-            if ofport_of_meter(number) not in undecided
-        }
-        self._meters = (self._meters | add) - delete
-        return tuple(sorted(add)), tuple(sorted(delete))
+        add, delete = self._meters.changes(undecided)
+        return replace(changes, add_meters=tuple(add), delete_meters=tuple(delete))
+
+    def _note(self, place: int, key: WireKey, flow: There) -> None:
+        self._there.setdefault(place, {})[key] = flow
+
+    def _is_undecided(self, place: int) -> bool:
+        """Whether the port at a place is undecided, or its parent, whose record names it."""
+        return place in self.undecided or ofport_at(place) in self.undecided
+
+    def _compare_with(self, groups: Groups) -> None:
+        before, self._compared = self._compared, groups
+        if groups is before:
+            return
+        for place in changed_keys(before, groups):
+            was, wanted = by_key(before.get(place, b"")), by_key(groups.get(place, b""))
+            there = self._there.setdefault(place, {})
+            for key, message in was.items():
+                there.setdefault(key, message)
+            for key in wanted:
+                there.setdefault(key, None)
+            self._meters.used_no_longer(was.values())
+            self._meters.used(wanted.values())
+
+    def _difference(self, order: Order) -> Changes:
+        """What the flows in doubt need; those of undecided ports stay in doubt."""
+        doubtful, self._there = self._there, {}
+        there: dict[WireKey, There] = {}
+        desired: dict[WireKey, bytes] = {}
+        for place, flows in doubtful.items():
+            wanted = by_key(self._compared.get(place, b""))
+            undecided = self._is_undecided(place)
+            for key, flow in flows.items():
+                if key in wanted:
+                    desired[key] = wanted[key]
+                elif undecided and flow is not None:
+                    self._note(place, key, flow)
+                    continue
+                there[key] = flow
+        return diff(there, desired, order)
+
+    def _count_differences(self) -> None:
+        """Count the flows that differ from those that the switch had when the dump began."""
+        self.missing = self.unexpected = 0
+        if self._first_dump:
+            self._first_dump = False
+            return
+        for place, there in self._there.items():
+            wanted = by_key(self._compared.get(place, b"")).keys() & there.keys()
+            self.missing += len(wanted)
+            if not self._is_undecided(place):
+                others = (there[key] for key in there.keys() - wanted)
+                self.unexpected += sum(flow is not None for flow in others)
+        self.repaired += self.missing + self.unexpected

@@ -64,7 +64,7 @@ _WHOLE_COOKIE = 2**64 - 1
 _FLOW_STATS, _REPLY_MORE = 1, 1
 """OFPMP_FLOW, and OFPMPF_REPLY_MORE."""
 
-_GOTO_TABLE, _APPLY_ACTIONS, _METER = 1, 4, 6
+_GOTO_TABLE, _APPLY_ACTIONS, METER = 1, 4, 6
 _OUTPUT, _POP_VLAN, _PUSH_MPLS, _POP_MPLS, _SET_NW_TTL, _SET_FIELD = 0, 18, 19, 20, 23, 25
 """Instructions, and actions."""
 
@@ -72,6 +72,8 @@ _WHOLE_PACKET = 0xFFFF
 """OFPCML_NO_BUFFER."""
 
 _FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHxx")
+FLOW_MOD_HEAD = _FLOW_MOD.size
+"""Where the match of a FLOW_MOD begins; the instructions follow it."""
 _MULTIPART = struct.Struct("!HH4x")
 BODY_OF_MULTIPART = HEADER.size + _MULTIPART.size
 """Where the body of a multipart reply begins."""
@@ -97,10 +99,19 @@ def add_message(options: FlowOptions, flow: Flow) -> bytes:
     """
     _check(options, flow.key, flow.cookie)
     body = oxm.encode_match(flow.key.match) + instructions(flow.actions)
-    head = _flow_mod(
-        flow.key, flow.cookie, command=ADD, mask=0, out=0, flags=SEND_FLOW_REM, length=len(body)
+    return message_that_adds(flow.key.table, flow.key.priority, flow.cookie, body)
+
+
+def message_that_adds(table: int, priority: int, cookie: int, body: bytes) -> bytes:
+    """The message that adds a flow whose match and instructions are `body`."""
+    return (
+        _FLOW_MOD.pack(
+            *(VERSION, FLOW_MOD, _FLOW_MOD.size + len(body), 0),
+            *(cookie, 0, table, ADD, 0, 0, priority),
+            *(_NO_BUFFER, 0, 0, SEND_FLOW_REM),
+        )
+        + body
     )
-    return head + body
 
 
 def delete_message(options: FlowOptions, key: FlowKey, cookie: int) -> bytes:
@@ -110,27 +121,13 @@ def delete_message(options: FlowOptions, key: FlowKey, cookie: int) -> bytes:
         ValueError: it is not our flow.
     """
     _check(options, key, cookie)
-    body = oxm.encode_match(key.match)
-    head = _flow_mod(
-        *(key, cookie),
-        command=DELETE_STRICT,
-        mask=_WHOLE_COOKIE,
-        out=_ANY,
-        flags=0,
-        length=len(body),
+    match = oxm.encode_match(key.match)
+    head = _FLOW_MOD.pack(
+        *(VERSION, FLOW_MOD, _FLOW_MOD.size + len(match), 0),
+        *(cookie, _WHOLE_COOKIE, key.table, DELETE_STRICT, 0, 0, key.priority),
+        *(_NO_BUFFER, _ANY, _ANY, 0),
     )
-    return head + body
-
-
-def _flow_mod(
-    key: FlowKey, cookie: int, *, command: int, mask: int, out: int, flags: int, length: int
-) -> bytes:
-    """A FLOW_MOD up to its match."""
-    return _FLOW_MOD.pack(
-        *(VERSION, FLOW_MOD, _FLOW_MOD.size + length, 0),
-        *(cookie, mask, key.table, command, 0, 0, key.priority),
-        *(_NO_BUFFER, out, out, flags),
-    )
+    return head + match
 
 
 def hello_message() -> bytes:
@@ -195,7 +192,7 @@ def instructions(actions: Iterable[Action]) -> bytes:
         _action(each) for each in actions if not isinstance(each, ApplyMeter | GotoTable)
     )
     encoded = b"".join(
-        struct.pack("!HHI", _METER, 8, each.number)
+        struct.pack("!HHI", METER, 8, each.number)
         for each in actions
         if isinstance(each, ApplyMeter)
     )

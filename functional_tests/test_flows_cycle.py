@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 from hypervisor_fixtures import close_hypervisor, make_hypervisor
 
+from lab.flow_changes import changes_between
 from lab.rig.hypervisor import Hypervisor
 from ovs_metadata.flows import meter_wire, wire
 from ovs_metadata.flows.cleanup import remove_flows
 from ovs_metadata.flows.connection import OpenFlowConnection
-from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.dump import dump_flows, dump_meters
 from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.pipeline import Port, pipeline
@@ -62,13 +62,13 @@ class Controller:
         """Have the switch serve these; returns what it then has, as its own tool prints it."""
         options = self._config.flows
         desired = pipeline(options, metadata_ofport, ports)
-        changes = diff(self._installed, desired)
+        deleted, added = changes_between(self._installed, desired)
         before, after = meters_used(self._installed.values()), meters_used(desired.values())
         with OpenFlowConnection(self._config.management_socket) as switch:
             switch.send(
                 *map(meter_wire.add_meter, after - before),
-                *(wire.delete_message(options, *each) for each in changes.delete),
-                *(wire.add_message(options, flow) for flow in changes.add),
+                *(wire.delete_message(options, flow.key, flow.cookie) for flow in deleted),
+                *(wire.add_message(options, flow) for flow in added),
                 *map(meter_wire.delete_meter, before - after),
             )
             switch.send(wire.barrier_message())

@@ -2,8 +2,10 @@
 
 from lab.rig.neighbor_discovery import Advertisement, parse_advertisement
 from ovs_metadata.flows.announcement import places_to_advertise_to
+from ovs_metadata.flows.flow_message import table_of
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.wire import add_message
 from ovs_metadata.host.address import METADATA_PORT_MAC, SERVICE_IPV6, place_of
 from ovs_metadata.host.config import FlowOptions
 
@@ -32,5 +34,6 @@ def test_a_sub_ports_is_in_its_vlan() -> None:
 def test_each_port_with_new_hooks_gets_one_advertisement() -> None:
     mac = "fa:16:3e:00:00:01"
     flows = pipeline(FlowOptions(), 1, [Port(2, mac), Port(2, mac, vlan=42), Port(7, mac)])
-    assert places_to_advertise_to(flows.values()) == [2, place_of(2, 42), 7]
-    assert places_to_advertise_to(flow for key, flow in flows.items() if key.table) == []
+    added = [add_message(FlowOptions(), flow) for flow in flows.values()]
+    assert places_to_advertise_to(added) == [2, place_of(2, 42), 7]
+    assert places_to_advertise_to(each for each in added if table_of(each)) == []

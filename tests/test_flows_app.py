@@ -13,9 +13,11 @@ from uuid import uuid4
 
 import pytest
 
+from lab.flow_changes import message_of
 from ovs_metadata.flows import app, meter_wire, openflow, reported, wire
 from ovs_metadata.flows.app import FIRST_AFTER_ERROR, MetadataFlows
 from ovs_metadata.flows.controller_report import ControllerReport, parse_report
+from ovs_metadata.flows.flow_message import key_of, messages_in, meter_of
 from ovs_metadata.flows.meters import (
     BURST_GIVEN,
     DROP,
@@ -240,7 +242,7 @@ class Played:
         self.app._dump_arrived(SimpleNamespace(msg=message))
 
     def removed(self, switch: Switch, flow: Flow, reason: int = OVS.OFPRR_DELETE) -> None:
-        table, priority, match = reported.wire_key(flow.key)
+        table, priority, match = key_of(message_of(flow))
         fixed = struct.pack("!QHBBIIHHQQ", flow.cookie, priority, reason, table, *[0] * 6)
         message = SimpleNamespace(datapath=switch, buf=bytes(wire.HEADER.size) + fixed + match)
         self.app._flow_removed(SimpleNamespace(msg=message))
@@ -277,8 +279,7 @@ class Played:
 def dumped(flow: Flow, **changes: int) -> reported.DumpedStats:
     """A flow as the switch has it in a dump."""
     stats = reported.DumpedStats(bytes(64))
-    match = reported.wire_key(flow.key)[2]
-    actions = wire.instructions(flow.actions)
+    match, actions = key_of(message_of(flow))[2], wire.instructions(flow.actions)
     stats._entry, stats._match_at, stats._instructions_at = match + actions, 0, len(match)
     stats.table_id, stats.priority = flow.key.table, flow.key.priority
     stats.cookie, stats.flags = flow.cookie, OVS.OFPFF_SEND_FLOW_REM
@@ -521,6 +522,12 @@ def meters_in(sent: Iterable[bytes]) -> list[int]:
     return [struct.unpack_from("!4xI", each, wire.HEADER.size)[0] for each in mods]
 
 
+def meters_wanted(played: Played) -> set[int | None]:
+    """The meters that the desired flows need."""
+    groups = (played.app._flows.desired or {}).values()
+    return {meter_of(message) for group in groups for message in messages_in(group)} - {None}
+
+
 def without_flows(played: Played, *meters: Meter) -> Switch:
     """A switch that has these meters, and has been sent what it lacks."""
     played.has_meters = meters
@@ -554,7 +561,7 @@ def test_a_meter_of_another_program_stays_and_the_port_has_none(
     switch = without_flows(played, Meter(1, PACKETS, ()), theirs)
     both = [question_meter_number(3), meter_number(3)]
     assert meters_in(switch.take()) == both
-    assert meters_used((played.app._flows.desired or {}).values()) == set(both)
+    assert meters_wanted(played) == set(both)
     for _ in range(2):
         played.app._ask_for_dump()
         switch.take()
@@ -569,7 +576,7 @@ def test_a_switch_without_meters_has_flows_without_and_that_is_logged_once(
     played.highest_meter = 0
     switch = without_flows(played)
     assert commands(switch.take()) == ["add flow"]
-    assert not meters_used((played.app._flows.desired or {}).values())
+    assert not meters_wanted(played)
     assert [each.levelname for each in caplog.records] == ["WARNING"]
     assert "has no meters" in caplog.text
 

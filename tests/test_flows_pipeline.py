@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.flow_changes import changes_between
 from ovs_metadata.flows import ofctl
-from ovs_metadata.flows.diff import diff
 from ovs_metadata.flows.ours import is_ours
-from ovs_metadata.flows.pipeline import Pipeline, Port, pipeline
+from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import Table, ofport_of, place_of_cookie, table_names
 from ovs_metadata.flows.values import (
     ApplyMeter,
@@ -104,11 +104,10 @@ def test_a_change_sends_what_its_golden_file_says(
     change: str, golden: Callable[[str, str], None]
 ) -> None:
     before, after = (pipeline(OPTIONS, METADATA_OFPORT, those) for those in CHANGES[change])
-    changes = diff(before, after)
+    deleted, added = changes_between(before, after)
     names = table_names(OPTIONS.table_base)
-    deleted = ofctl.dump((before[each.key] for each in changes.delete), names)
-    added = ofctl.dump(changes.add, names)
-    golden(f"{change}.changes", f"delete\n{deleted}add\n{added}")
+    text = f"delete\n{ofctl.dump(deleted, names)}add\n{ofctl.dump(added, names)}"
+    golden(f"{change}.changes", text)
 
 
 def test_numbers_follow_the_options(golden: Callable[[str, str], None]) -> None:
@@ -219,30 +218,10 @@ def test_a_port_that_goes_takes_just_its_own_flows_along(
     before = pipeline(OPTIONS, METADATA_OFPORT, given_ports)
     remaining = [port for port in given_ports if data.draw(st.booleans())]
     after = pipeline(OPTIONS, METADATA_OFPORT, remaining)
-    changes = diff(before, after)
+    deleted, added = changes_between(before, after)
     gone = {place_of(port.ofport, port.vlan) for port in given_ports if port not in remaining}
-    assert changes.add == ()
-    assert {place_of_cookie(each.cookie) for each in changes.delete} == gone
-
-
-def test_a_ports_flows_are_made_once_and_forgotten_with_it() -> None:
-    kept = Pipeline()
-    before = kept.flows(OPTIONS, METADATA_OFPORT, [ONE, HIGHEST_OFPORT])
-    of_one = {key: flow for key, flow in before.items() if ofport_of(flow.cookie) == ONE.ofport}
-    after = kept.flows(OPTIONS, METADATA_OFPORT, [ONE])
-    assert all(after[key] is flow for key, flow in of_one.items())
-    kept.flows(OPTIONS, METADATA_OFPORT, [HIGHEST_OFPORT])
-    again = kept.flows(OPTIONS, METADATA_OFPORT, [ONE])
-    assert not any(again[key] is flow for key, flow in of_one.items())
-
-
-@given(ports, ports)
-def test_what_was_kept_makes_no_difference(first: list[Port], second: list[Port]) -> None:
-    kept = Pipeline()
-    kept.flows(OPTIONS, METADATA_OFPORT, first)
-    for metadata_ofport in (METADATA_OFPORT, METADATA_OFPORT + 1):
-        flows = kept.flows(OPTIONS, metadata_ofport, second)
-        assert flows == pipeline(OPTIONS, metadata_ofport, second)
+    assert added == []
+    assert {place_of_cookie(each.cookie) for each in deleted} == gone
 
 
 def test_no_golden_file_is_left_of_what_is_gone() -> None:

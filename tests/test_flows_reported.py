@@ -1,13 +1,16 @@
 """What the switch reports of flows: ours are read, and those of others are not."""
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.flow_changes import message_of
 from ovs_metadata.flows import reported, wire
+from ovs_metadata.flows.flow_message import WireKey, key_of
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FIRST_PREFIX, cookie
 from ovs_metadata.flows.values import Flow, FlowKey
@@ -19,8 +22,12 @@ SEND_FLOW_REM = 1
 """OFPFF_SEND_FLOW_REM of OpenFlow 1.3."""
 
 
+def _key(flow: Flow) -> WireKey:
+    return key_of(message_of(flow))
+
+
 def _stats(
-    key: tuple[int, int, bytes], of_cookie: int, instructions: bytes = b"", flags: int = 1
+    key: WireKey, of_cookie: int, instructions: bytes = b"", flags: int = 1
 ) -> reported.DumpedStats:
     """A flow as a dump has it: ofp_flow_stats of OpenFlow 1.3."""
     table, priority, match = key
@@ -31,7 +38,7 @@ def _stats(
     return reported.DumpedStats(head + body)
 
 
-def _removed(key: tuple[int, int, bytes], of_cookie: int) -> reported.RemovedFlow:
+def _removed(key: WireKey, of_cookie: int) -> reported.RemovedFlow:
     """A FLOW_REMOVED of OpenFlow 1.3."""
     table, priority, match = key
     fixed = struct.pack("!QHBBIIHHQQ", of_cookie, priority, 2, table, 1, 2, 0, 0, 6, 7)
@@ -42,19 +49,23 @@ def _removed(key: tuple[int, int, bytes], of_cookie: int) -> reported.RemovedFlo
 
 def _dumped(flow: Flow, flags: int = SEND_FLOW_REM) -> reported.DumpedStats:
     actions = wire.instructions(flow.actions)
-    return _stats(reported.wire_key(flow.key), flow.cookie, actions, flags)
+    return _stats(_key(flow), flow.cookie, actions, flags)
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=lambda flow: flow.note)
 def test_our_flows_are_read_as_they_were_sent(flow: Flow) -> None:
-    assert reported.our_key(OPTIONS, _dumped(flow)) == flow.key
-    assert reported.our_key(OPTIONS, _removed(reported.wire_key(flow.key), flow.cookie)) == flow.key
+    removed = _removed(_key(flow), flow.cookie)
+    for each in (_dumped(flow), removed):
+        assert reported.our_key(OPTIONS, each) == flow.key
+        assert reported.wire_key(each) == _key(flow)
     assert reported.same_content(_dumped(flow), flow)
+    assert _dumped(flow).message == wire.add_message(OPTIONS, flow)
 
 
 def test_a_flow_whose_loss_the_switch_would_not_report_is_not_as_it_should_be() -> None:
     for flow in FLOWS.values():
         assert not reported.same_content(_dumped(flow, flags=0), flow)
+        assert not _dumped(flow, flags=0).message
 
 
 oxm_fields = st.builds(
@@ -98,5 +109,6 @@ def test_the_match_of_a_flow_without_our_cookie_is_not_even_looked_at() -> None:
 def test_a_flow_like_ours_elsewhere_is_not_ours() -> None:
     for key, flow in FLOWS.items():
         moved = FlowKey(key.table + 1 if key.table else 60, key.priority + 1, key.match)
-        assert reported.our_key(OPTIONS, _stats(reported.wire_key(moved), flow.cookie)) is None
+        there = _stats(_key(replace(flow, key=moved)), flow.cookie)
+        assert reported.our_key(OPTIONS, there) is None
     assert cookie()
