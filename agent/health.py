@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ovs_metadata.agent.health_state import HealthState
+from ovs_metadata.quantities import shown_seconds
 from ovs_metadata.utc import utc
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ BRIEFLY = 10.0
 
 SOON = 14 * 24 * 3600.0
 """Seconds before its end at which a certificate is worth a warning."""
+
+LONG_AWAY = 0.5
+"""Seconds without its flows at a time that an instance feels."""
 
 _NEW = "new instances get no metadata"
 
@@ -247,6 +251,12 @@ def _of_controller(view: AgentView) -> Iterator[Problem]:
     if not view.flow_controller_up:
         return  # there is none, or that is a problem already
     report = view.controller
+    if report is not None and report.absence > LONG_AWAY:
+        text = (
+            f"another program deletes our flows on bridge {view.bridge} again and again: they are "
+            f"away for {shown_seconds(report.absence)} each time"
+        )
+        yield Problem("flows-deleted", ProblemLevel.ERROR, text)
     code, why = "agent-not-ready", ""
     if report is None:
         why = "the flow controller has not reported yet"

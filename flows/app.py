@@ -128,6 +128,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             repaired=flows.repaired,
             refused=self._refused,
             refusal=self._refusal,
+            absence=self._rivalry.absence(time.monotonic()),
         )
 
     def start(self) -> None:

@@ -32,6 +32,10 @@ class ControllerReport:
     refusal: str = ""
     """The last of them in words, see `refusals`."""
 
+    absence: float = 0.0
+    """Seconds for which flows are away each time that another program deletes them, again and
+    again; 0 while none does."""
+
     def line(self) -> bytes:
         """Return it as a line, with its newline."""
         return json.dumps(asdict(self)).encode() + b"\n"

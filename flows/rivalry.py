@@ -20,6 +20,10 @@ class Rivalry:
         self._delay = 0.0
         self._due = self._round_ends = self._calm_at = -math.inf
 
+    def absence(self, now: float) -> float:
+        """Seconds for which flows are away each time, as long as a rival deletes them."""
+        return self._delay if now < self._calm_at else 0.0
+
     def lost(self, now: float) -> float:
         """A flow was deleted behind our back: seconds until it is to be put back.
 

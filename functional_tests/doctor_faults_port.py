@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 
@@ -297,8 +298,31 @@ def limited(patient: Ward) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def deleted_again(patient: Ward) -> Iterator[None]:
+    """Another program deletes the guest's flows each time they are there."""
+    hypervisor = patient.hypervisor
+    mine = f"cookie={cookie(hypervisor.ovs.ofport(patient.guest.tap)):#x}/-1,table=200"
+
+    def delete(ended: threading.Event) -> None:
+        while not ended.wait(0.05):
+            hypervisor.ovs.ofctl("del-flows", hypervisor.bridge, mine)
+
+    ended = threading.Event()
+    thread = threading.Thread(target=delete, args=[ended])
+    thread.start()
+    try:
+        wait_for(lambda: "flows-deleted" in patient.doctor("--no-request").names, "the agent", 30)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        wait_for(lambda: "flows-deleted" not in patient.doctor("--no-request").names, "calm", 40)
+
+
 CASES = [
     # Flows.
+    Case("flows-deleted", deleted_again),
     Case("flows-refused", full_table),
     Case("flows-missing", flow("del-flows", HOOK), STOPPED_CONTROLLER),
     Case("flows-different", flow("mod-flows", f"{HOOK} actions=drop"), STOPPED_CONTROLLER),

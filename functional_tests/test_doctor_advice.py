@@ -55,6 +55,7 @@ ELSEWHERE = {
     "nova-certificate-dates": "Nova, or the clock",
     "no-answer-from-nova": "Nova",
     "answered-with-error": "Nova",
+    "flows-deleted": "the program that deletes them",
     "request-unanswered": "a flow that takes the doctor's own packets alone",
 }
 

@@ -102,6 +102,18 @@ UNTRIED: dict[str, Any] = {"tried_by": 0, "healthy_for": 0}
             "bridge br-int refuses messages of the flow controller",
             "",
         ),
+        (
+            {"controller": ControllerReport(connected=True, decided=True, absence=3.2)},
+            HealthState.NOT_SERVING,
+            "deletes our flows on bridge br-int again and again: they are away for 3.2 s each time",
+            "",
+        ),
+        (
+            {"controller": ControllerReport(connected=True, decided=True, absence=0.4)},
+            HealthState.READY,
+            "",
+            "",
+        ),
         ({"certificates": (LATER,), "time": 1000.0}, HealthState.READY, "", ""),
         (
             {"certificates": (SOON_OVER,), "time": 1000.0},
@@ -348,6 +360,7 @@ def test_no_two_views_of_a_host_contradict_each_other(
     assert admin.ready == truth.serving
     # Hops of their own find these.
     others = {"no-answer-from-nova", "store-unreachable", "flows-refused", "ovsdb-unreachable"}
+    others |= {"flows-deleted"}
     rest = {each.level.name for each in truth.findings if each.code not in others}
     facts = AgentFacts(0, ProcessFacts(10), ProcessFacts(11), admin=admin)
     found = {each.severity for each in check(facts, "os-ken", enabled=True)}

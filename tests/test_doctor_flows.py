@@ -146,3 +146,9 @@ def test_another_refusal_and_a_table_without_a_limit_have_no_command() -> None:
         assert found.commands(Shell()) == []
         assert found.remedy == flows.FLOWS_REFUSED.remedy
     assert flows.with_refusal(MISSING, "", []) is MISSING
+
+
+def test_that_flows_are_deleted_again_and_again_is_why_they_are_missing() -> None:
+    assert flows.with_deletion(MISSING, "") is MISSING
+    (found,) = flows.with_deletion(MISSING, "they are away for 3.2 s each time").findings
+    assert (found.fault, found.why) == (flows.FLOWS_DELETED, "they are away for 3.2 s each time")

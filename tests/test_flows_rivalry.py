@@ -33,3 +33,12 @@ def test_after_a_calm_time_flows_are_put_back_at_once_again() -> None:
         now += rivalry.lost(now) + ROUND
     now += rivalry.lost(now) + CALM
     assert rivalry.lost(now) == 0.0
+
+
+def test_how_long_flows_are_away_is_known_while_a_rival_deletes_them() -> None:
+    rivalry, now = Rivalry(), 100.0
+    assert rivalry.absence(now) == 0.0
+    for _ in range(5):
+        now += rivalry.lost(now) + ROUND
+    assert rivalry.absence(now) == pytest.approx(8 * FIRST)
+    assert rivalry.absence(now + CALM) == 0.0

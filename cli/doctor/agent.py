@@ -25,6 +25,7 @@ LOOKS = 3
 
 _FOUND_BY_OTHERS = {
     *("no-answer-from-nova", "store-unreachable", "flows-refused", "ovsdb-unreachable"),
+    "flows-deleted",
 }
 """Codes of what the agent reports and the doctor's other hops find by themselves."""
 
@@ -101,6 +102,7 @@ class AdminFacts:
     enabled: whether the service is enabled in the agent; None if the agent does not know yet.
     file: the values of the configuration file that the agent uses. endpoints: Nova's, as the
     workers see them. refusal: what the bridge refuses of the flow controller's, and why.
+    deletion: that another program keeps deleting our flows.
     expiring: certificates that expire soon, but for Nova's.
     """
 
@@ -114,6 +116,7 @@ class AdminFacts:
     file: Mapping[str, str] = field(default_factory=dict)
     endpoints: Sequence[Mapping[str, Any]] = ()
     refusal: str = ""
+    deletion: str = ""
     expiring: tuple[str, ...] = ()
 
 
@@ -248,9 +251,8 @@ def read_admin(place: Path) -> AdminFacts:
             enabled=status["enabled"],
             file={each["name"]: each["value"] for each in status["file"]},
             endpoints=tuple(status["endpoints"]),
-            refusal=next(
-                (each["text"] for each in status["findings"] if each["code"] == "flows-refused"), ""
-            ),
+            refusal=_text_of(status, "flows-refused"),
+            deletion=_text_of(status, "flows-deleted"),
             expiring=tuple(
                 each["text"] for each in own if each["code"] == CERTIFICATE_EXPIRES.name
             ),
@@ -259,6 +261,11 @@ def read_admin(place: Path) -> AdminFacts:
         return AdminFacts(silent=str(error))
     except AgentUnreachable as error:
         return AdminFacts(unreachable=str(error))
+
+
+def _text_of(status: Mapping[str, Any], code: str) -> str:
+    """What the agent reports under a code; empty if it does not."""
+    return next((each["text"] for each in status["findings"] if each["code"] == code), "")
 
 
 def read_agent_at_rest(

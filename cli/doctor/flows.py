@@ -53,6 +53,13 @@ FLOWS_REFUSED = FAULTS.error(
     "The reason has OpenFlow's name of the error. OFPFMFC_TABLE_FULL: find out which program "
     "fills the table; ovs-vsctl list flow_table has limits on flows.",
 )
+FLOWS_DELETED = FAULTS.error(
+    "flows-deleted",
+    "Another program deletes our flows again and again: instances get no metadata meanwhile.",
+    "Find out what deletes flows of the bridge: a controller (ovs-vsctl get-controller lists "
+    "them), an agent that does not end its start, a script with ovs-ofctl del-flows. Our flows are "
+    "back for good 10 s after it has stopped.",
+)
 FLOWS_MISSING = FAULTS.error(
     "flows-missing",
     "Flows are missing.",
@@ -291,6 +298,14 @@ def with_refusal(report: HopReport, refusal: str, limits: Sequence[TableLimit]) 
         )
     rest = tuple(each for each in report.findings if each.fault is not FLOWS_MISSING)
     return replace(report, findings=(Finding(FLOWS_REFUSED, refusal, advice=advice), *rest))
+
+
+def with_deletion(report: HopReport, deletion: str) -> HopReport:
+    """The report, and that another program deletes what is missing; without that as it is."""
+    if not deletion:
+        return report
+    rest = tuple(each for each in report.findings if each.fault is not FLOWS_MISSING)
+    return replace(report, findings=(Finding(FLOWS_DELETED, deletion), *rest))
 
 
 _TABLE_FULL = in_words(*TABLE_FULL).partition(":")[0]

@@ -15,6 +15,7 @@ from ovs_metadata.cli.doctor import (
     store,
 )
 from ovs_metadata.cli.doctor.advice import Shell
+from ovs_metadata.cli.doctor.agent import AdminFacts
 from ovs_metadata.cli.doctor.evidence import NO_STORE, DiagnosisOptions, Evidence
 from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.run import Hop, Need, run
@@ -70,8 +71,9 @@ def _flows(evidence: Evidence, _explained: bool) -> HopReport:
         raise CannotTell("there is no port to look at")
     patient = evidence.agent.at_work
     report = flows.examine(ports.host, ports.to_try, ports.places, patient=patient)
-    refusal = evidence.agent.admin.refusal if evidence.agent.admin else ""
-    return flows.with_refusal(report, refusal, evidence.switch.elsewhere.limits)
+    admin = evidence.agent.admin or AdminFacts()
+    report = flows.with_deletion(report, admin.deletion)
+    return flows.with_refusal(report, admin.refusal, evidence.switch.elsewhere.limits)
 
 
 def _request(evidence: Evidence, explained: bool) -> HopReport:
