@@ -139,6 +139,34 @@ def test_what_was_taken_in_part_is_finished_first(
     assert taken == b"first line\nsecond line\n"
 
 
+def test_another_line_is_logged_while_the_writer_asks_whether_it_may_write(
+    monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int]
+) -> None:
+    """By another thread, or by a handler of a signal. A poll object refuses a second poll."""
+    reader, output = pipe
+    writer = LineWriter(output)
+    polls: list[float] = []
+
+    class Poll:
+        """Of a reader that is slow at first."""
+
+        def poll(self, timeout: float) -> list[int]:
+            polls.append(timeout)
+            number = len(polls)
+            if number < 4:
+                writer.write(f"{number}\n")
+                writer.flush()
+            assert len(polls) == number  # no second poll meanwhile
+            return [output] if number > 2 else []
+
+    monkeypatch.setattr(writer, "_poll", Poll())
+    writer.write("0\n")
+    writer.flush()
+    assert read_available(reader) == b""
+    writer.close(60)
+    assert read_available(reader) == b"0\n1\n2\n3\n"
+
+
 def test_without_a_reader_lines_are_dropped() -> None:
     reader, output = os.pipe()
     os.close(reader)

@@ -59,7 +59,7 @@ class LineWriter:
         self._poll.register(output, select.POLLOUT)
         self._lines: deque[str] = deque()
         self._begun = b""  # the rest of a chunk that was taken in part
-        self._writing = threading.Lock()
+        self._writing = threading.Lock()  # also while it polls: two may not at once
         self._dropped_reported = 0
         self.dropped = 0
         """Lines that were dropped so far."""
@@ -76,12 +76,12 @@ class LineWriter:
 
     def flush(self) -> None:
         """Write what can be written now."""
-        while self._waits() and self._poll.poll(0):
+        while self._waits():
             # The present writer, a thread or the code that this call interrupted, writes all.
             if not self._writing.acquire(blocking=False):
                 return
             try:
-                if not self._write_some():
+                if not (self._poll.poll(0) and self._write_some()):
                     return
             finally:
                 self._writing.release()
@@ -91,7 +91,11 @@ class LineWriter:
         deadline = time.monotonic() + timeout
         self.flush()
         while self._waits() and (left := deadline - time.monotonic()) > 0:
-            self._poll.poll(left * 1000)
+            if self._writing.acquire(timeout=left):
+                try:
+                    self._poll.poll(left * 1000)
+                finally:
+                    self._writing.release()
             self.flush()
 
     def _waits(self) -> bool:
