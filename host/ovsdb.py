@@ -6,6 +6,8 @@ on that thread. Lives from construction to `close`. Works in processes patched b
 """
 
 import contextlib
+import errno
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -49,6 +51,9 @@ So the only frames that reach the proxy's network stack are those our own flows 
 untagged. Without this a bridge that switches by NORMAL would let any neighbour speak to the proxy
 under any port address.
 """
+
+
+_NEEDED = ": connecting needs root and, where Open vSwitch runs as another user, CAP_DAC_OVERRIDE"
 
 
 class OvsdbUnreachable(Exception):
@@ -131,7 +136,10 @@ class Ovsdb:
             self._start(timeout)
         except Exception as error:
             # python-ovs has no exception of its own for "no answer".
-            raise OvsdbUnreachable(f"OVSDB at {target} is unreachable: {error}") from error
+            what = f"OVSDB at {target} is unreachable: {error}"
+            if os.strerror(errno.EACCES) in str(error):
+                what += _NEEDED
+            raise OvsdbUnreachable(what) from error
         with self._connection.lock:
             self.idl.on_change = self._changed
             self.idl.take_left()

@@ -219,6 +219,18 @@ def test_no_server(tmp_path: Path) -> None:
         Ovsdb(f"unix:{tmp_path}/db.sock", "br-int", lambda _bridge: None)
 
 
+def test_a_socket_that_is_another_users_names_what_connecting_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_target: str, _timeout: float) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Root, which the tests may run as, is refused only without a capability.
+    monkeypatch.setattr("ovs_metadata.host.ovsdb.schema_helper", refused)
+    with pytest.raises(OvsdbUnreachable, match=r"Permission denied: .* root.* CAP_DAC_OVERRIDE"):
+        Ovsdb("unix:/run/db.sock", "br-int", lambda _bridge: None)
+
+
 def test_of_several_servers_each_is_asked(tmp_path: Path) -> None:
     with server(tmp_path / "one.sock", silence) as one:
         target = f"{one},unix:{tmp_path}/two.sock"
