@@ -10,9 +10,7 @@ from ovs_metadata.agent.changed_files import FileReader
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.certificate_dates import pem_not_after
 from ovs_metadata.host.config import Config
-
-MAX_FILE = 1024 * 1024
-"""Bytes that are read of a file."""
+from ovs_metadata.regular_file import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,6 @@ _ends_of_setting = lru_cache(maxsize=2)(_ends)
 
 def _read(path: Path) -> str:
     try:
-        with path.open(encoding="ascii", errors="replace") as file:
-            return file.read(MAX_FILE)
+        return read_regular(path).decode("ascii", "replace")
     except OSError:
         return ""

@@ -7,8 +7,12 @@ import os
 from pathlib import Path
 
 from ovs_metadata.host.python_ovs import UnixctlClient
+from ovs_metadata.regular_file import read_regular
 
 DAEMON = "ovs-vswitchd"
+
+MAX_PID_FILE = 64
+"""Bytes."""
 
 
 class VswitchdError(Exception):
@@ -18,15 +22,15 @@ class VswitchdError(Exception):
 def control_socket(rundir: Path) -> Path:
     """The control socket in Open vSwitch's run directory, see ovs-vswitchd(8), --unixctl.
 
-    Its name has the process id of the pid file. Without that file it is the youngest socket with
+    Its name has the process id of the pid file. Without a usable one it is the youngest socket with
     such a name.
 
     Raises:
         VswitchdError: there is none.
     """
     try:
-        pid = int((rundir / f"{DAEMON}.pid").read_text())
-    except (FileNotFoundError, ValueError):
+        pid = int(read_regular(rundir / f"{DAEMON}.pid", MAX_PID_FILE))
+    except (OSError, ValueError):
         pass
     else:
         path = rundir / f"{DAEMON}.{pid}.ctl"

@@ -15,6 +15,7 @@ from typing import Any
 
 from ovs_metadata.host.listen import Listen, parse_listen
 from ovs_metadata.host.oslo_config import cfg
+from ovs_metadata.regular_file import read_regular
 from ovs_metadata.store import layout
 
 LOG = logging.getLogger(__name__)
@@ -348,7 +349,7 @@ def load(path: str | Path | None = None) -> Config:
     if path is None and not chosen.is_file():
         return _parse(None)
     try:
-        chosen.read_bytes()
+        read_regular(chosen)  # it is opened again by oslo.config
         config = _parse(chosen)
         _refuse_unknown(chosen)
     except OSError as error:
@@ -366,7 +367,7 @@ def _line_of(path: Path, group: str, option: str) -> int | None:
     """The number of the line that sets an option, or without one begins the section."""
     section = ""
     found = None
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_regular(path).decode().splitlines(), 1):
         text = line.strip()
         if text.startswith("["):
             section = text.strip("[]").strip()

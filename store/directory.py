@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ovs_metadata.regular_file import open_regular
 from ovs_metadata.store import layout
 from ovs_metadata.store.directory_announcement import DirectoryAnnouncement, is_alive
 from ovs_metadata.store.directory_follower import DirectoryFollower
@@ -161,7 +162,7 @@ class DirectoryNodes:
     def _node(self, path: str) -> Node | None:
         with self._reported():
             try:
-                with self.file(path).open("rb") as file:
+                with open_regular(self.file(path)) as file:
                     data = file.read(MAX_DOCUMENT + 1)
                     changed = os.fstat(file.fileno()).st_mtime
             except FileNotFoundError:

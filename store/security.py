@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ovs_metadata.regular_file import open_regular, read_regular
 from ovs_metadata.store.errors import StoreError
 from ovs_metadata.tls import Pair, Part, UnusableError, client_context
 
@@ -85,14 +86,15 @@ def make_context(security: Security) -> ssl.SSLContext:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "replace")
+        return read_regular(path).decode("utf-8", "replace")
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
 
 def _credentials(path: Path) -> str:
     _check_readable(path, private=True)
-    content = path.read_bytes()
+    with open_regular(path) as file:
+        content = file.read(MAX_AUTH_FILE + 1)
     try:
         text = content.decode("utf-8").strip()
     except UnicodeDecodeError:
@@ -105,7 +107,7 @@ def _credentials(path: Path) -> str:
 
 def _check_readable(path: Path, *, private: bool = False) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error

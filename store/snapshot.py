@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ovs_metadata.problem_log import ProblemLog
+from ovs_metadata.regular_file import open_regular
 from ovs_metadata.store.files import check_directory, replace_file
 from ovs_metadata.untrusted import parse_json
 
@@ -142,7 +143,7 @@ class Snapshot:
 
 def read_snapshot(file: Path, store: str) -> dict[str, CachedNode]:
     """The nodes in a file; raises OSError, and ValueError when it is not as we write it."""
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         _check_ours(os.fstat(opened.fileno()))
         return parse_snapshot(opened.read(MAX_SIZE + 1), store)
 

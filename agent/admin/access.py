@@ -24,6 +24,7 @@ from ovs_metadata.agent.changed_files import Signature, signature
 from ovs_metadata.host.config import AdminOptions
 from ovs_metadata.passwords import hashed, is_hashed, matches
 from ovs_metadata.problem_log import ProblemLog
+from ovs_metadata.regular_file import open_regular
 from ovs_metadata.tls import server_context
 
 LOG = logging.getLogger(__name__)
@@ -143,10 +144,10 @@ def read_users(path: Path | None) -> Mapping[str, str]:
     """
     if path is None:
         return {}
-    with path.open(encoding="utf-8") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_mode & 0o077:
             raise ValueError(f"{path} must be readable by its owner alone (chmod 600)")
-        lines = file.read(MAX_USERS_FILE).splitlines()
+        lines = file.read(MAX_USERS_FILE).decode().splitlines()
     users = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):

@@ -4,8 +4,6 @@ A value made of the effective keys. The agent, which is root, reads the files th
 workers get their content.
 """
 
-import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,10 +22,8 @@ from ovs_metadata.metadata_options import DEFAULT_POLICY, OptionPolicy
 from ovs_metadata.proxy.control import settings
 from ovs_metadata.proxy.control.settings import Settings, split_urls
 from ovs_metadata.proxy.nova.tls import TlsError, tls_context
+from ovs_metadata.regular_file import read_regular
 from ovs_metadata.store.documents import Values
-
-MAX_FILE = 1024 * 1024
-"""Bytes of certificates; a bundle of all public authorities has a quarter of it."""
 
 
 class DeploymentError(Exception):
@@ -51,20 +47,12 @@ def read_file(path: Path) -> str:
         DeploymentError: it cannot be read, or is something else.
     """
     try:
-        # Not blocking: to open a FIFO would wait for a writer, for ever.
-        with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DeploymentError(f"{path} is not a regular file")
-            data = file.read(MAX_FILE + 1)
+        data = read_regular(path)
     except OSError as error:
         raise DeploymentError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE or not data.isascii():
+    if not data.isascii():
         raise DeploymentError(f"{path} is not a PEM file")
     return data.decode("ascii")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def proxy_settings(values: Values, read: Callable[[Path], str] = read_file) -> Settings:

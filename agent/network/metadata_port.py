@@ -16,6 +16,7 @@ from ovs_metadata.agent.network.namespaces import NAMESPACES, inside_namespace
 from ovs_metadata.agent.network.netlink import IPRoute, NetlinkError
 from ovs_metadata.host.address import METADATA_PORT, METADATA_PORT_MTU
 from ovs_metadata.host.ovsdb import ISOLATED_VLAN, METADATA_PORT_OWNER, Bridge, Ovsdb
+from ovs_metadata.regular_file import open_regular
 
 LOG = logging.getLogger(__name__)
 
@@ -125,6 +126,6 @@ def _move(host: Any, index: int, namespace: str) -> None:
         old = _find_device(inside)
         if old is not None:
             inside.link("del", index=old)
-    with (NAMESPACES / namespace).open("rb") as there:
+    with open_regular(NAMESPACES / namespace) as there:
         host.link("set", index=index, net_ns_fd=there.fileno())
     LOG.info("device %s moved to network namespace %s", METADATA_PORT, namespace)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ovs_metadata.agent.network.mounts import run_in_host_mount_namespace
 from ovs_metadata.agent.network.netlink import netns
+from ovs_metadata.regular_file import open_regular
 
 LOG = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def inside_namespace(namespace: str) -> Iterator[None]:
     """Put this thread, and no other, into a namespace: what it opens belongs there for good."""
     with contextlib.ExitStack() as descriptors:
         back, there = (
-            descriptors.enter_context(path.open("rb"))
+            descriptors.enter_context(open_regular(path))
             for path in (Path("/proc/thread-self/ns/net"), NAMESPACES / namespace)
         )
         netns.setns(there.fileno())

@@ -15,6 +15,7 @@ from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.southbound.location import Location, TlsFiles, locate
 from ovs_metadata.host.southbound.look import read_ports
+from ovs_metadata.regular_file import read_regular
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.tls import Pair, Part, UnusableError, client_context
 
@@ -150,7 +151,7 @@ def _speak(host: str, port: int, files: TlsFiles | None) -> None:
         if files is None:
             return
         texts = [
-            Path(each).read_text("utf-8", "replace")
+            read_regular(Path(each)).decode("utf-8", "replace")
             for each in (files.authorities, files.certificate, files.key)
         ]
         context = client_context(texts[0], Pair(texts[1], texts[2]))

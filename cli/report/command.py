@@ -21,6 +21,7 @@ from ovs_metadata.cli.report.parts import parts
 from ovs_metadata.cli.report.redaction import Redactor
 from ovs_metadata.host.config import DEFAULT_PATH, Config, ConfigError, load
 from ovs_metadata.quantities import count_of
+from ovs_metadata.regular_file import open_regular
 from ovs_metadata.utc import utc
 
 MAX_PART = 4 * 1024 * 1024
@@ -145,7 +146,7 @@ def _clean(found: ProgramOutput, redactor: Redactor) -> bytes:
 def _of_file(path: Path, redactor: Redactor) -> _Collected:
     """The configuration file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_PART)
     except OSError as error:
         return _Collected("agent.conf", b"", problem=f"{path}: {error.strerror}")

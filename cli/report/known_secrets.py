@@ -16,9 +16,11 @@ from ovs_metadata.cli.doctor.agent import read_processes
 from ovs_metadata.cli.report.redaction import looks_secret
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.store import open_configured_store
+from ovs_metadata.regular_file import read_regular
 from ovs_metadata.store.configuration import read_sources
 from ovs_metadata.store.documents import MalformedDocument
 from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.snapshot import MAX_SIZE
 from ovs_metadata.untrusted import UnreadableJson, parse_json
 
 WAIT = 5.0
@@ -41,7 +43,7 @@ def known_secrets(config: Config, store_url: str | None) -> Iterator[str]:
     directory = config.store.snapshot_dir
     for path in sorted(directory.glob("*.snapshot")) if directory else ():
         with contextlib.suppress(OSError):
-            yield from of_snapshot(path.read_bytes())
+            yield from of_snapshot(read_regular(path, MAX_SIZE))
     with contextlib.suppress(StoreError, MalformedDocument):
         store = open_configured_store(config, url=store_url, wait=WAIT)
         with contextlib.closing(store):
@@ -51,7 +53,7 @@ def known_secrets(config: Config, store_url: str | None) -> Iterator[str]:
 
 def _read(path: Path | None) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape") if path else ""
+        return read_regular(path).decode("utf-8", "surrogateescape") if path else ""
     except OSError:
         return ""
 

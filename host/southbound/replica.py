@@ -12,6 +12,7 @@ an outage has to work.
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from ovs_metadata.host.python_ovs import SchemaHelper, Stream, jsonrpc
 from ovs_metadata.host.southbound.binding import KEYS, NEUTRON, PortBinding, sub_ports_of
 from ovs_metadata.host.southbound.location import Location
 from ovs_metadata.host.southbound.presence import ChassisPresence
+from ovs_metadata.regular_file import open_regular
+from ovs_metadata.store.errors import StoreError
 from ovs_metadata.store.record import SubPort
 
 _TEXT = {"type": "string"}
@@ -61,10 +64,15 @@ class SouthboundReplica(ConfirmingIdl):
     Args:
         location: where the database is.
         shows_agent: show this host's agent in Neutron's list.
+
+    Raises:
+        StoreError: a file of TLS cannot be opened.
     """
 
     def __init__(self, location: Location, *, shows_agent: bool = False) -> None:
         if location.tls:
+            for path in (location.tls.key, location.tls.certificate, location.tls.authorities):
+                _check_regular(Path(path))
             # Of the whole process; what else it connects to by python-ovs is on this host.
             Stream.ssl_set_private_key_file(location.tls.key)
             Stream.ssl_set_certificate_file(location.tls.certificate)
@@ -253,3 +261,12 @@ def _binding(
         disabled,
         sub_ports,
     )
+
+
+def _check_regular(path: Path) -> None:
+    """Check what OpenSSL is about to open: it would wait for the writer of a FIFO."""
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        why = f"OVN's southbound database cannot be used: {path}: {error.strerror}"
+        raise StoreError(why) from error

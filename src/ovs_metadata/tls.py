@@ -11,6 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from ovs_metadata.regular_file import read_regular
+
 
 class Part(Enum):
     """What a context is made of."""
@@ -87,7 +89,7 @@ def server_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for path in (certificate, key, *([clients] if clients else [])):
-        path.read_bytes()  # for an error that names the file
+        read_regular(path)  # for an error that names the file
     try:
         context.load_cert_chain(certificate, key, password=no_passphrase)
     except ssl.SSLError as error:
