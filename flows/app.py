@@ -239,14 +239,18 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
 
     @_on(ofp_event.EventOFPFlowRemoved, handler.MAIN_DISPATCHER)
     def _flow_removed(self, event: Any) -> None:
+        messages = openflow.removed_flows(event.msg)
         if event.msg.datapath is not self._switch or self._flows.dump_is_due():
             return
-        removed = reported.RemovedFlow(event.msg.buf)
-        if removed.reason != wire.REMOVED_BY_DELETE:
-            return
-        if reported.our_key(self._config.flows, removed) is None:
-            return
-        if self._flows.removed(reported.wire_key(removed), removed.cookie):
+        lost = False
+        for message in messages:
+            removed = reported.RemovedFlow(message)
+            if removed.reason != wire.REMOVED_BY_DELETE or not has_our_cookie(removed.cookie):
+                continue
+            lost |= self._flows.removed(reported.wire_key(removed), removed.cookie)
+            if self._flows.dump_is_needed():
+                break  # it shows what else was removed
+        if lost:
             self._restore_after(self._rivalry.lost(time.monotonic()))
 
     def _restore_after(self, delay: float) -> None:

@@ -17,7 +17,7 @@ from lab.flow_changes import message_of
 from ovs_metadata.flows import app, meter_wire, openflow, reported, wire
 from ovs_metadata.flows.app import FIRST_AFTER_ERROR, MetadataFlows
 from ovs_metadata.flows.controller_report import ControllerReport, parse_report
-from ovs_metadata.flows.flow_message import key_of, messages_in, meter_of
+from ovs_metadata.flows.flow_message import cookie_of, key_of, messages_in, meter_of, table_of
 from ovs_metadata.flows.meters import (
     BURST_GIVEN,
     DROP,
@@ -241,10 +241,14 @@ class Played:
         message = SimpleNamespace(datapath=switch, body=list(stats), flags=flags)
         self.app._dump_arrived(SimpleNamespace(msg=message))
 
-    def removed(self, switch: Switch, flow: Flow, reason: int = OVS.OFPRR_DELETE) -> None:
-        table, priority, match = key_of(message_of(flow))
-        fixed = struct.pack("!QHBBIIHHQQ", flow.cookie, priority, reason, table, *[0] * 6)
-        message = SimpleNamespace(datapath=switch, buf=bytes(wire.HEADER.size) + fixed + match)
+    def removed(self, switch: Switch, *flows: Flow, reason: int = OVS.OFPRR_DELETE) -> None:
+        """These flows were removed; the reports of it arrive together."""
+        messages = []
+        for flow in flows:
+            table, priority, match = key_of(message_of(flow))
+            fixed = struct.pack("!QHBBIIHHQQ", flow.cookie, priority, reason, table, *[0] * 6)
+            messages.append(bytes(wire.HEADER.size) + fixed + match)
+        message = SimpleNamespace(datapath=switch, messages=messages)
         self.app._flow_removed(SimpleNamespace(msg=message))
 
     def refuses(self, switch: Switch, message_type: int = wire.FLOW_MOD) -> None:
@@ -610,7 +614,7 @@ def test_what_does_not_concern_us_is_not_put_back(played: Played, why: str) -> N
     flow = next(iter(played.desired().values()))
     match why:
         case "not by deletion":
-            played.removed(switch, flow, OVS.OFPRR_IDLE_TIMEOUT)
+            played.removed(switch, flow, reason=OVS.OFPRR_IDLE_TIMEOUT)
         case "another switch":
             played.removed(Switch("elsewhere"), flow)
         case "another's":
@@ -667,6 +671,30 @@ def test_when_many_are_deleted_all_are_asked_for(played: Played) -> None:
     assert switch.dumps_asked_for() == 1
     played.work()
     assert switch.sent == []
+
+
+def test_all_that_is_deleted_at_once_is_asked_for_once_and_comes_back_hooks_first(
+    played: Played,
+) -> None:
+    played.watcher.serves(*map(served, range(2, 40)))
+    switch = played.in_order()
+    flows = list(played.desired().values())
+    played.removed(switch, *flows)
+    assert switch.dumps_asked_for() == 1
+    played.dump(switch)
+    played.work()
+    added = [each for each in switch.take() if each[1] == wire.FLOW_MOD]
+    assert len(added) == len(flows)
+    of_ports = [table_of(each) for each in added if cookie_of(each) != cookie()]
+    assert of_ports == sorted(of_ports)
+
+
+def test_after_a_few_are_deleted_at_once_those_alone_come_back(played: Played) -> None:
+    switch = played.in_order()
+    two = [flow for flow in played.desired().values() if not meters_used([flow])][:2]
+    played.removed(switch, *two)
+    played.work()
+    assert len(switch.sent) == len(keys(switch.take(), OVS.OFPFC_ADD)) == len(two)
 
 
 # What the switch refuses.
