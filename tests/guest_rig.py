@@ -179,6 +179,7 @@ class Rival:
     """Another connection of the port, which takes its slots."""
 
     address = ADDRESS
+    unheard_since = math.inf
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         pass

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from proxy_support import identity
 
 from ovs_metadata.proxy.control.identity import Entry
-from ovs_metadata.proxy.guest.limits import FREE_READS, READ_PAUSE, ConnectionRegistry, PortLimits
+from ovs_metadata.proxy.guest.limits import (
+    FREE_READS,
+    PATIENCE,
+    READ_PAUSE,
+    ConnectionRegistry,
+    PortLimits,
+)
 
 
 def at_once(function: Callable[[], None]) -> None:
@@ -23,6 +29,7 @@ class Connection:
         self.address = address
         self.changes: list[tuple[Entry | None, Entry | None]] = []
         self.slots = 0
+        self.unheard_since = math.inf
 
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         self.changes.append((before, now))
@@ -104,6 +111,20 @@ def test_reads_without_a_request_are_paced_over_all_connections_of_a_port() -> N
     assert port.read_delay(5.0 + 64 * READ_PAUSE) == pytest.approx(READ_PAUSE)
     # A while later all of it is forgotten.
     assert [port.read_delay(6.0) for _ in range(FREE_READS)] == [0.0] * FREE_READS
+
+
+def test_the_connection_that_makes_way_is_the_one_unheard_for_longest() -> None:
+    registry: ConnectionRegistry[Connection] = ConnectionRegistry(at_once)
+    connections = [Connection("169.254.0.5") for _ in range(4)]
+    for each in connections:
+        port = registry.add(each, identity(5))
+    assert port.unheard(1000.0) is None  # each has a request
+    _, early, late, now = connections
+    early.unheard_since, late.unheard_since, now.unheard_since = 10.0, 11.0, 12.0
+    assert port.unheard(10.0 + PATIENCE - 0.1) is None
+    assert port.unheard(10.0 + PATIENCE) is early
+    registry.remove(early, port)
+    assert port.unheard(12.0) is late
 
 
 def test_a_rest_is_bounded_however_much_a_port_has_sent() -> None:

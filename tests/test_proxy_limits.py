@@ -176,9 +176,58 @@ async def test_a_connection_that_is_cut_for_room_is_one_without_a_request() -> N
         assert [await guest.answer() for guest in busy] == 7 * [OK]
 
 
+def is_eof(guest: Guest) -> bool:
+    """Whether the end of a guest's connection is here, behind what it has not read yet."""
+    return bool(guest.reader._eof)  # type: ignore[attr-defined]
+
+
 def is_over(guest: Guest) -> bool:
     """Whether a guest has seen the end of its connection."""
     return guest.reader.at_eof() or guest.reader.exception() is not None
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "last"),
+    [
+        (b"", b""),
+        (GET, OK),
+        (GET[:-1], b"HTTP/1.1 408 "),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n", b"HTTP/1.1 408 "),
+    ],
+    ids=["silent", "kept", "head", "body"],
+)
+@on_loop
+async def test_an_unused_connection_makes_way_for_another_one_of_its_port(
+    monkeypatch: pytest.MonkeyPatch, unfinished: bytes, last: bytes
+) -> None:
+    monkeypatch.setattr(limits_module, "PATIENCE", 0.0)
+    async with relay(answers(OK), max_connections_per_port=2) as (proxy, _nova):
+        other = await proxy.guest(3)
+        guests = [await proxy.guest(2) for _ in range(2)]
+        for guest in guests:
+            await guest.send(unfinished)
+            await settle(proxy)
+        newcomer = await proxy.guest(2)
+        assert await newcomer.get() == OK
+        await until(lambda: any(is_eof(guest) for guest in guests))
+        (over,) = (guest for guest in guests if is_eof(guest))
+        assert (await over.rest()).startswith(last)
+        assert await other.get() == OK
+
+
+@on_loop
+async def test_a_connection_with_a_request_makes_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_module, "PATIENCE", 0.0)
+    gate = Gate()
+    limits = {"max_connections_per_port": 2, "max_requests_per_port": 1}
+    async with relay(gate.script, **limits) as (proxy, _nova):
+        guests = [await proxy.guest(2) for _ in range(2)]
+        for guest in guests:
+            await guest.send(GET)
+        await settle(proxy)
+        assert (await proxy.exchange(b"")).startswith(b"HTTP/1.1 503 ")
+        gate.open.set()
+        assert [await guest.answer() for guest in guests] == 2 * [OK]
 
 
 @on_loop
@@ -270,7 +319,7 @@ async def test_connections_that_bring_no_request_are_read_now_and_then(
         await settle(proxy)
         (resting,) = (each for each in port.connections if is_resting(each))
         assert isinstance(resting, GuestConnection)
-        assert (len(resting._parser._received), resting._discarded) == (3 if refused else 1, 0)
+        assert (len(resting._parser._received), resting._discarded) == (0 if refused else 1, 0)
         resting._transport._delay_over()
         if refused:
             await until(lambda: resting._discarded == len(GET) - 1)

@@ -24,6 +24,7 @@ from tornado.web import Application, RequestHandler
 from ovs_metadata.proxy import server as server_module
 from ovs_metadata.proxy.control.identity import IdentityTable
 from ovs_metadata.proxy.control.settings import Settings
+from ovs_metadata.proxy.guest import limits
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.server import ProxyServer
 
@@ -31,7 +32,10 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 @on_loop
-async def test_a_port_over_its_connection_limit_is_refused_and_others_are_not() -> None:
+async def test_a_port_over_its_connection_limit_is_refused_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "PATIENCE", 3600.0)
     refused = render_error(ProxyError.TOO_MANY_CONNECTIONS, retry_after=1)
     # Two addresses of one port (IPv4 and IPv6 in a deployment) are counted together.
     entries = {
@@ -54,7 +58,8 @@ async def test_a_port_over_its_connection_limit_is_refused_and_others_are_not() 
 
 
 @on_loop
-async def test_refusals_do_not_pile_up() -> None:
+async def test_refusals_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PATIENCE", 3600.0)
     async with relay(answers(OK), max_connections_per_port=2) as (proxy, _):
         for _ in range(2 + 5):
             await proxy.guest(2)

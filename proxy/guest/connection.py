@@ -32,7 +32,14 @@ from ovs_metadata.proxy.guest.limits import (
     connection_limit,
 )
 from ovs_metadata.proxy.guest.quarantine import Quarantine
-from ovs_metadata.proxy.guest.state import ANSWERING, READING, TRANSITIONS, State, TransitionError
+from ovs_metadata.proxy.guest.state import (
+    ANSWERING,
+    READING,
+    TRANSITIONS,
+    UNHEARD,
+    State,
+    TransitionError,
+)
 from ovs_metadata.proxy.guest.transport import GuestTransport
 from ovs_metadata.proxy.http.errors import ProxyError, render_error
 from ovs_metadata.proxy.http.request import Request, render_request
@@ -102,6 +109,7 @@ class GuestConnection(asyncio.Protocol):
     __slots__ = (
         "_context",
         "_discarded",
+        "_entered",
         "_exchange",
         "_has_asked",
         "_has_body_slot",
@@ -135,6 +143,7 @@ class GuestConnection(asyncio.Protocol):
         self._state = State.ACCEPTED
         self.deadline = math.inf
         """When the present state has lasted too long, in the event loop's time."""
+        self._entered = math.inf  # when the present state began, by the same clock
         self._exchange: Exchange | None = None  # the request in hand
         self._identity: Identity | None = None  # that the response is for
         self._has_slot = False  # of its port, for the request in hand
@@ -145,7 +154,7 @@ class GuestConnection(asyncio.Protocol):
         self._discarded = 0  # bytes of input, after an error
 
     def _enter(self, state: State, seconds: float = math.inf) -> None:
-        """Enter a state for at most so many seconds: the only writer of state and deadline.
+        """Enter a state for at most so many seconds: the only writer of state and times.
 
         Raises:
             TransitionError: the table has no such transition. The event loop closes the connection.
@@ -153,7 +162,13 @@ class GuestConnection(asyncio.Protocol):
         if state not in TRANSITIONS[self._state]:
             raise TransitionError(self._state, state)
         self._state = state
-        self.deadline = self._now() + seconds
+        self._entered = now = self._now()
+        self.deadline = now + seconds
+
+    @property
+    def unheard_since(self) -> float:
+        """When it began to wait for its guest; infinite if a whole request is here."""
+        return self._entered if self._state in UNHEARD else math.inf
 
     @property
     def busy(self) -> bool:
@@ -163,7 +178,10 @@ class GuestConnection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Look up the connection's port; refuse the connection if the port has too many."""
+        """Look up the connection's port; refuse the connection if the port has too many.
+
+        Before that, one of them makes way if its guest leaves it unused.
+        """
         context = self._context
         self._transport = GuestTransport(cast("asyncio.Transport", transport))
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
@@ -177,7 +195,7 @@ class GuestConnection(asyncio.Protocol):
         context.observer.connection_opened()
         limit = context.settings.max_connections_per_port
         count = len(self._port.connections)
-        if count <= limit:
+        if count <= limit or (count <= 2 * limit and self._displace()):
             self._enter(State.IDLE, context.settings.idle_timeout)
             context.make_room()
             return
@@ -254,8 +272,11 @@ class GuestConnection(asyncio.Protocol):
 
     def deadline_passed(self) -> None:
         """End a state that has lasted too long, if its deadline is still the same."""
-        if self._now() < self.deadline:
-            return
+        if self._now() >= self.deadline:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """End the present state as one that has lasted too long."""
         state, exchange = self._state, self._exchange
         error = _ERROR_AFTER_TIMEOUT.get(state)
         if error is not None:
@@ -573,6 +594,7 @@ class GuestConnection(asyncio.Protocol):
                 )
             )
         self._release_slots()
+        self._parser.close()
         self._identity = None
         if self._input_ended:
             transport.write(data)
@@ -671,6 +693,14 @@ class GuestConnection(asyncio.Protocol):
         if self._has_body_slot:
             self._has_body_slot = False
             port.bodies.release(limit)
+
+    def _displace(self) -> bool:
+        """Whether another connection of the port makes way for this one."""
+        other = self._port.unheard(self._now())
+        if other is None:
+            return False
+        other.give_up()
+        return True
 
     def _delay_reading(self) -> None:
         """Pause reading for as long as the port's reads without a whole request demand."""

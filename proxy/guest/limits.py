@@ -20,11 +20,19 @@ class Member(Waiter, Protocol):
     def address(self) -> str:
         """The local address."""
 
+    @property
+    def unheard_since(self) -> float:
+        """When it began to wait for its guest; infinite if a whole request is here."""
+
     def identity_changed(self, before: Entry | None, now: Entry | None) -> None:
         """Act on a change of the entry of the connection's address."""
 
 
 Connection = TypeVar("Connection", bound=Member)
+
+PATIENCE = 1.0
+"""Seconds that a connection may wait for what the guest sends before it makes way for another one
+of its port. A request that is on its way, or a client's next one, takes less."""
 
 SMALL_BODY = 32 * 1024
 """Bytes of a body that is read without a slot: about what the kernel keeps of it anyway."""
@@ -90,6 +98,11 @@ class PortLimits(Generic[Connection]):
         read_at = max(self.read_at, now - FREE_READS * READ_PAUSE) + READ_PAUSE
         self.read_at = min(read_at, now + _MAX_REST)
         return max(0.0, self.read_at - now)
+
+    def unheard(self, now: float) -> Connection | None:
+        """Return the connection that has waited for its guest for longest, and beyond patience."""
+        longest = min(self.connections, key=lambda each: each.unheard_since)
+        return longest if longest.unheard_since <= now - PATIENCE else None
 
 
 class ConnectionRegistry(Generic[Connection]):

@@ -73,6 +73,9 @@ READING = frozenset(
 """The connection awaits or receives a request, and reads input. In every other state it keeps at
 most one read's worth of further input, and pauses reading then."""
 
+UNHEARD = READING | {State.THROTTLED_BODY}
+"""The guest has yet to send a whole request."""
+
 ANSWERING = frozenset(
     {
         State.BACKED_UP,

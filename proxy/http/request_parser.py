@@ -111,8 +111,8 @@ class RequestParser:
         self._chunks: ChunkedBody | None = None
 
     def close(self) -> None:
-        """Drop the C parser, which has references back to this object."""
-        self._http = None
+        """Drop what was received, and the C parser, which has references back to this object."""
+        self._http = self._chunks = None
         self._received.clear()
 
     def receive(self, data: bytes) -> None:
