@@ -14,7 +14,7 @@ from tornado.ioloop import PeriodicCallback
 from ovs_metadata.agent.admin.server import AdminListener
 from ovs_metadata.agent.admin.statistics import HostStatistics
 from ovs_metadata.agent.admin.status import with_workers
-from ovs_metadata.agent.certificates import Certificate, CertificateFiles
+from ovs_metadata.agent.certificates import Certificate, CertificateFiles, of_store
 from ovs_metadata.agent.config.deployment import Deployment
 from ovs_metadata.agent.config.effective import SCHEMA
 from ovs_metadata.agent.config.live import LiveDeployment
@@ -163,6 +163,7 @@ class Agent:
     def _view(self) -> AgentView:
         """What the admin listener shows of this agent."""
         current = self._live.current if self._live else None
+        shown = self._store.server_certificate() if self._store else None
         service = self._service
         return AgentView(
             host=self._config.host,
@@ -177,7 +178,7 @@ class Agent:
             ovsdb_silent=self._ovsdb.silent_for(),
             idle_because="" if service else self._idle_because or STARTING,
             network=tuple(service.network_problems()) if service else (),
-            certificates=self._certificates,
+            certificates=(*self._certificates, *of_store(shown)),
             configuration_problems=self._live.problems if self._live else (),
             workers_wanted=service.workers_wanted if service else 0,
             reconciliation=self._reconciliation.report if self._reconciliation else None,

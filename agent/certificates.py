@@ -8,9 +8,10 @@ from pathlib import Path
 from ovs_metadata.agent.admin.statistics import WorkerState
 from ovs_metadata.agent.changed_files import FileReader
 from ovs_metadata.agent.config.deployment import Deployment
-from ovs_metadata.certificate_dates import pem_not_after
+from ovs_metadata.certificate_dates import not_after, pem_not_after
 from ovs_metadata.host.config import Config
 from ovs_metadata.regular_file import read_regular
+from ovs_metadata.store.security import ServerCertificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,13 @@ def of_endpoints(workers: Iterable[WorkerState]) -> Iterator[Certificate]:
         yield Certificate("nova", url, until)
 
 
+def of_store(shown: ServerCertificate | None) -> Iterator[Certificate]:
+    """Return that of ZooKeeper's server, as the last connection has seen it."""
+    if shown:
+        for until in _ends_of_server(shown.der):
+            yield Certificate("zookeeper", shown.server, until)
+
+
 def _of_chain(use: str, place: str, ends: Ends) -> Iterator[Certificate]:
     """The first of a chain to expire."""
     if ends:
@@ -90,6 +98,14 @@ def _of_authorities(use: str, place: str, ends: Ends) -> Iterator[Certificate]:
 def _ends(text: str) -> Ends:
     try:
         return tuple(pem_not_after(text))
+    except ValueError:
+        return ()
+
+
+@lru_cache(maxsize=1)
+def _ends_of_server(der: bytes) -> Ends:
+    try:
+        return (not_after(der),)
     except ValueError:
         return ()
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,9 +74,17 @@ def _use(store: Store) -> None:
         assert held
 
 
-def test_everything_works_with_tls_and_credentials(url: str, security: Security) -> None:
+def test_everything_works_with_tls_and_credentials(
+    url: str, security: Security, authority: Authority
+) -> None:
     store = open_store(url, security=security)
     _use(store)
+    shown = store.server_certificate()
+    assert shown
+    assert shown.server in url
+    assert shown.der == ssl.PEM_cert_to_DER_cert(
+        authority.certificate.with_name("server.pem").read_text()
+    )
     store.close()
 
 

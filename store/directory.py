@@ -27,6 +27,7 @@ from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
 from ovs_metadata.store.node_type import NodeType
 from ovs_metadata.store.nodes import Node
 from ovs_metadata.store.record import MAX_DOCUMENT
+from ovs_metadata.store.security import ServerCertificate
 
 S = TypeVar("S")
 
@@ -138,6 +139,10 @@ class DirectoryNodes:
     def disconnected_for(self) -> float:
         """See `Nodes`."""
         return 0.0
+
+    def server_certificate(self) -> ServerCertificate | None:
+        """See `Nodes`."""
+        return None
 
     def close(self) -> None:
         """See `Nodes`."""

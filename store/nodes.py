@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ovs_metadata.store.interface import Announcement, Follower
 from ovs_metadata.store.node_type import NodeType
+from ovs_metadata.store.security import ServerCertificate
 
 S = TypeVar("S")
 
@@ -66,6 +67,9 @@ class Nodes(Protocol):
         """See `Store`; `path` is that of the lock."""
 
     def disconnected_for(self) -> float:
+        """See `Store`."""
+
+    def server_certificate(self) -> ServerCertificate | None:
         """See `Store`."""
 
     def close(self) -> None:

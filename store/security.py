@@ -35,6 +35,14 @@ class Security:
     tls_key: Path | None = None
 
 
+@dataclass(frozen=True)
+class ServerCertificate:
+    """The certificate that a server of the ensemble shows, in DER. server: "host:port"."""
+
+    server: str
+    der: bytes = field(repr=False)
+
+
 PLAIN = Security()
 """No credentials, no TLS."""
 

@@ -16,6 +16,7 @@ from ovs_metadata.store.files import check_directory
 from ovs_metadata.store.interface import Announcement, Follower
 from ovs_metadata.store.node_type import NodeType
 from ovs_metadata.store.nodes import Node
+from ovs_metadata.store.security import ServerCertificate
 from ovs_metadata.store.snapshot import read_snapshot
 from ovs_metadata.store.store import Store
 from ovs_metadata.store.url import ZooKeeperLocation, parse_store_url
@@ -80,6 +81,10 @@ class SnapshotNodes:
     def disconnected_for(self) -> float:
         """See `Nodes`."""
         return 0.0
+
+    def server_certificate(self) -> ServerCertificate | None:
+        """See `Nodes`."""
+        return None
 
     def close(self) -> None:
         """See `Nodes`."""

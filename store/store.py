@@ -39,6 +39,7 @@ from ovs_metadata.store.revision import (
     outcome_of_undelete,
     stored,
 )
+from ovs_metadata.store.security import ServerCertificate
 
 
 class Store:
@@ -259,6 +260,13 @@ class Store:
     def disconnected_for(self) -> float:
         """Seconds since the connection was lost, 0 while there is one. Does not block."""
         return self.nodes.disconnected_for()
+
+    def server_certificate(self) -> ServerCertificate | None:
+        """The certificate that the server of the last connection over TLS showed. Does not block.
+
+        None if there was none yet, or the store is a directory.
+        """
+        return self.nodes.server_certificate()
 
     def close(self) -> None:
         """Close all followers and announcements, and the connection."""

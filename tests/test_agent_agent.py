@@ -140,6 +140,9 @@ class Closing:
     def disconnected_for(self) -> float:
         return 0.0
 
+    def server_certificate(self) -> None:
+        return None
+
 
 class ClosingSoon(Closing):
     async def close(self) -> None:  # type: ignore[override]

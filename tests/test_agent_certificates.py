@@ -1,6 +1,7 @@
 """Which certificates this host depends on, and until when."""
 
 import os
+import ssl
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from ovs_metadata.agent.admin.metrics import make_registry
 from ovs_metadata.agent.admin.page import render
 from ovs_metadata.agent.admin.statistics import HostStatistics, WorkerState
 from ovs_metadata.agent.admin.status import HostStatus
-from ovs_metadata.agent.certificates import Certificate, CertificateFiles, of_endpoints
+from ovs_metadata.agent.certificates import Certificate, CertificateFiles, of_endpoints, of_store
 from ovs_metadata.agent.config.deployment import Deployment
-from ovs_metadata.agent.health import AgentView, ProblemLevel
+from ovs_metadata.agent.health import AgentView, ProblemLevel, health
 from ovs_metadata.certificate_dates import pem_not_after
 from ovs_metadata.host import config
 from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.store.security import ServerCertificate
 
 
 def test_certificates_are_those_of_the_files_that_are_configured(tmp_path: Path) -> None:
@@ -106,6 +108,19 @@ def _file(directory: Path) -> Path:
         f"[store]\ntls_ca_file = {directory}/missing.pem\ntls_cert_file = {directory}/client.pem\n"
     )
     return path
+
+
+def test_the_certificate_of_zookeepers_server_is_what_it_shows(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    der = ssl.PEM_cert_to_DER_cert(authority.certificate)
+    (until,) = pem_not_after(authority.certificate)
+    shown = ServerCertificate("zk1:2281", der)
+    assert list(of_store(shown)) == [Certificate("zookeeper", "zk1:2281", until)]
+    assert list(of_store(ServerCertificate("zk1:2281", b"nonsense"))) == []
+    assert list(of_store(None)) == []
+    view = AgentView(certificates=tuple(of_store(shown)), time=until - 60)
+    (found,) = health(view).warnings
+    assert "the certificate zookeeper (zk1:2281) expires on" in found
 
 
 def test_the_certificate_of_an_endpoint_is_what_workers_see() -> None:

@@ -79,9 +79,9 @@ CONTROLLER_STUCK = FAULTS.error(
 )
 CERTIFICATE_EXPIRES = FAULTS.warning(
     "certificate-expires",
-    "A certificate of this host, for the store or the admin listener, expires soon or has expired.",
-    "Renew the file, and restart the agent: it reads the store's certificates at its start. A "
-    "restart does not interrupt guests.",
+    "A certificate of this host or of ZooKeeper's server expires soon or has expired.",
+    "Renew the file, and restart the agent: it reads the store's certificates when it connects. A "
+    "restart does not interrupt guests. Renew that of ZooKeeper's server (zookeeper) there.",
 )
 
 

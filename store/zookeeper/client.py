@@ -6,6 +6,7 @@ import functools
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from kazoo.client import KazooClient
@@ -14,7 +15,7 @@ from kazoo.retry import KazooRetry
 from kazoo.security import make_digest_acl
 
 from ovs_metadata.store.errors import StoreError
-from ovs_metadata.store.security import Security, make_context
+from ovs_metadata.store.security import Security, ServerCertificate, make_context
 
 SESSION_TIMEOUT = 10.0
 """Seconds without a reply after which a server counts as lost (the server may negotiate others)."""
@@ -45,7 +46,13 @@ class OncePerOutage(logging.Filter):
         return new
 
 
-def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: Security) -> Any:
+def make_client(
+    hosts: str,
+    log: logging.Logger,
+    once: OncePerOutage,
+    security: Security,
+    on_certificate: Callable[[ServerCertificate], None],
+) -> Any:
     """A KazooClient, not started, that connects for as long as it takes.
 
     Args:
@@ -53,6 +60,7 @@ def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: 
         log: where kazoo's warnings go.
         once: drops repetitions; the caller resets it when connected.
         security: credentials, which also protect new nodes, and TLS.
+        on_certificate: called with what a server shows, at each connection over TLS.
     """
     # A separate logger for this client's filter. It is not in the registry of loggers, so it
     # disappears with the client.
@@ -61,7 +69,7 @@ def make_client(hosts: str, log: logging.Logger, once: OncePerOutage, security: 
     kazoo_log.addFilter(once)
     handler = _fitting_handler()
     if security.tls_ca:
-        handler.create_connection = functools.partial(_connect, security)
+        handler.create_connection = functools.partial(connect, security, on_certificate)
     return KazooClient(
         hosts=hosts,
         timeout=SESSION_TIMEOUT,
@@ -85,8 +93,9 @@ def _protection(security: Security) -> dict[str, Any]:
     return arguments
 
 
-def _connect(
+def connect(
     security: Security,
+    on_certificate: Callable[[ServerCertificate], None],
     address: tuple[str, int],
     hostname: str,
     timeout: float,
@@ -99,6 +108,7 @@ def _connect(
 
     Args:
         security: the authorities to trust.
+        on_certificate: called with the server's certificate.
         address: one of the addresses that the host name resolves to.
         hostname: the host of the store's URL, which the certificate must name.
         timeout: seconds, for the connection and again for TLS.
@@ -109,13 +119,17 @@ def _connect(
     connection = socket.create_connection(address, timeout)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return make_context(security).wrap_socket(connection, server_hostname=hostname)
+        secured = make_context(security).wrap_socket(connection, server_hostname=hostname)
     except StoreError as error:
         connection.close()
         raise OSError(str(error)) from error
     except OSError:
         connection.close()
         raise
+    shown = secured.getpeercert(binary_form=True)
+    if shown:
+        on_certificate(ServerCertificate(f"{hostname}:{address[1]}", shown))
+    return secured
 
 
 def make_retry(handler: Any, *, max_delay: float, deadline: float | None = None) -> Any:

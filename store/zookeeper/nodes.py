@@ -20,7 +20,7 @@ from kazoo.protocol.states import KazooState
 from ovs_metadata.store.errors import StoreError, StoreUnavailable
 from ovs_metadata.store.interface import Announcement, FatalCallback, Follower
 from ovs_metadata.store.node_type import NodeType
-from ovs_metadata.store.security import PLAIN, Security
+from ovs_metadata.store.security import PLAIN, Security, ServerCertificate
 from ovs_metadata.store.snapshot import Snapshot
 from ovs_metadata.store.zookeeper.announcement import ZooKeeperAnnouncement
 from ovs_metadata.store.zookeeper.client import OncePerOutage, make_client
@@ -63,7 +63,9 @@ class ZooKeeperNodes(ZooKeeperSession):
         snapshot: Path | None = None,
     ) -> None:
         self._outage = OncePerOutage()
-        super().__init__(make_client(hosts, LOG, self._outage, security), hosts, chroot)
+        self._certificate: ServerCertificate | None = None
+        client = make_client(hosts, LOG, self._outage, security, self._show_certificate)
+        super().__init__(client, hosts, chroot)
         self._on_fatal = on_fatal
         self._snapshot = Snapshot(snapshot, f"{hosts}{chroot}") if snapshot else None
         self._following = threading.Lock()
@@ -104,6 +106,14 @@ class ZooKeeperNodes(ZooKeeperSession):
     def lock(self, path: str, wait: float | None) -> contextlib.AbstractContextManager[bool]:
         """See `Nodes`."""
         return ephemeral_lock(self, path, wait)
+
+    def server_certificate(self) -> ServerCertificate | None:
+        """See `Nodes`."""
+        return self._certificate
+
+    def _show_certificate(self, shown: ServerCertificate) -> None:
+        """Keep what a server shows. Runs in kazoo's connection thread."""
+        self._certificate = shown
 
     def close(self) -> None:
         """See `Nodes`."""
