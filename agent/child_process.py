@@ -52,12 +52,17 @@ class Child:
     running: bool
     hangs: bool = False
     """Whether it runs without sending heartbeats."""
+    ends: int = 0
+    """How many of its processes have ended lately (`heartbeat.ENDS_KEPT`)."""
+    last_end: str = ""
+    """How the last of them did."""
 
 
 def child(name: str, process: Process, heartbeat: Heartbeat) -> Child:
     """Return the state of a child process."""
     running = process.returncode is None
-    return Child(name, process.pid, running, running and heartbeat.hangs)
+    hangs = running and heartbeat.hangs
+    return Child(name, process.pid, running, hangs, heartbeat.ends, heartbeat.last_end)
 
 
 async def start_child(
@@ -119,11 +124,14 @@ async def keep_running(
             except asyncio.CancelledError:
                 await _end(name, process, stop_timeout())
                 raise
+            how = _how_it_ended(status)
+            if heartbeat:
+                heartbeat.ended(how)
             if clock() - started > STEADY_AFTER:
                 delay = FIRST_DELAY
             LOG.error(
                 "%s, pid %d, %s; starting it again in %.1f s",
-                *(name, process.pid, _how_it_ended(status), delay),
+                *(name, process.pid, how, delay),
             )
         await asyncio.sleep(delay)
         delay = min(2 * delay, MAX_DELAY)

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ovs_metadata.agent.health_state import HealthState
-from ovs_metadata.quantities import shown_seconds
+from ovs_metadata.quantities import count_of, shown_seconds
 from ovs_metadata.utc import utc
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ BRIEFLY = 10.0
 
 SOON = 14 * 24 * 3600.0
 """Seconds before its end at which a certificate is worth a warning."""
+
+OFTEN = 5
+"""Ends of one child's processes within 10 minutes that are more than a mishap."""
 
 LONG_AWAY = 0.5
 """Seconds without its flows at a time that an instance feels."""
@@ -238,6 +241,12 @@ def _of_children(view: AgentView) -> Iterator[Problem]:
             level, stuck = ProblemLevel.ERROR, "worker-stuck"
         if child.hangs:
             yield Problem(stuck, level, f"{child.name}, pid {child.pid}, hangs")
+        if child.ends >= OFTEN:
+            text = (
+                f"the {child.name} has ended {count_of(child.ends, 'time')} within 10 minutes; the "
+                f"last process {child.last_end}"
+            )
+            yield Problem("process-ends-again", ProblemLevel.WARNING, text)
         if not child.running:
             text = f"the {child.name} has ended, and is about to be started again"
             if child.name == FLOW_CONTROLLER:

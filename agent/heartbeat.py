@@ -6,6 +6,8 @@ conclude, when it continues, that all of its children did.
 
 import asyncio
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 
 INTERVAL = 1.0
@@ -20,6 +22,9 @@ KILLED_AFTER = 20
 STARTING = 40
 """Further ticks that a child may take until its first heartbeat."""
 
+ENDS_KEPT = 600.0
+"""Seconds for which it is remembered that a process has ended."""
+
 _MAX_LINE = 1024
 
 
@@ -31,10 +36,24 @@ class Heartbeat:
         self.killed = killed
         self.silent = 0
         """Ticks since the last heartbeat; below 0 while the child starts."""
+        self.last_end = ""
+        """How its last process ended."""
+        self._ends: deque[float] = deque(maxlen=100)
 
     def starts(self) -> None:
         """A child is being started."""
         self.silent = -STARTING
+
+    def ended(self, how: str) -> None:
+        """A process of the child has ended by itself, or was killed."""
+        self.last_end = how
+        self._ends.append(time.monotonic())
+
+    @property
+    def ends(self) -> int:
+        """How many of its processes have ended within the last `ENDS_KEPT` seconds."""
+        oldest = time.monotonic() - ENDS_KEPT
+        return sum(each > oldest for each in self._ends)
 
     def received(self) -> None:
         """The child sent a heartbeat."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from doctor_support import (
 )
 
 from lab.rig.process import run, stopped_process, wait_for
+from ovs_metadata.host.config import load
 
 
 @contextlib.contextmanager
@@ -166,8 +168,23 @@ def another_namespace(patient: Ward) -> Iterator[None]:
             run("ip", "netns", "del", patient.hypervisor.metadata_namespace)
 
 
+@contextlib.contextmanager
+def moved_state(patient: Ward) -> Iterator[None]:
+    """The agent's directory is moved away; who starts the agent again makes another."""
+    state = load(patient.hypervisor.config).state_dir
+    aside = state.rename(state.with_name("moved-away"))
+    try:
+        yield
+    finally:
+        if state.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(state)
+
+
 CASES = [
     # Processes.
+    Case("agent-elsewhere", moved_state, status=1),
     Case("agent-stuck", stopped(AGENT)),
     Case("admin-unreachable", without_admin_socket, status=1),
     Case("worker-stuck", stopped(WORKER), STOPPED_AGENT),

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "secret-unchecked": "Nova",
     "nova-certificate-expires": "Nova",
     "certificate-expires": "the authority",
+    "process-ends-again": "what ends the process",
     "reconciliation-late": "Neutron's server",
     "removals-withheld": "Neutron's operator",
     "nova-certificate-dates": "Nova, or the clock",

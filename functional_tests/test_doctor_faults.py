@@ -56,6 +56,7 @@ ELSEWHERE = {
     *("agent-not-running", "guest-never-asked", "not-confirmed", "ofport-moving"),
     *("port-disabled", "secret-world-readable", "nova-fails-for-workers", "workers-missing"),
     *("meter-taken", "no-meters", "refused-by-option", "tag-without-effect"),
+    *("process-ends-again", "without-ipv6"),
     *("options-unusable", "source-not-in-record", "certificate-expires"),
     *("southbound-unknown", "southbound-unreachable", "chassis-unknown", "bound-elsewhere"),
 }

@@ -127,6 +127,7 @@ def test_a_child_that_sends_no_heartbeat_is_killed_and_started_again(
     asyncio.run(scenario())
     assert started[0].returncode == -9
     assert killed[0] == started[0].pid
+    assert (heartbeat.ends, heartbeat.last_end) == (1, "was killed by signal 9")
     assert found == [False, True]
     assert "hangs: no heartbeat for" in caplog.text
 

@@ -83,6 +83,13 @@ UNTRIED: dict[str, Any] = {"tried_by": 0, "healthy_for": 0}
             "",
             "the proxy worker 0 has ended",
         ),
+        (
+            {"children": (CONTROLLER, replace(WORKER, ends=5, last_end="was killed by signal 9"))},
+            HealthState.READY,
+            "",
+            "worker 0 has ended 5 times within 10 minutes; the last process was killed by signal 9",
+        ),
+        ({"children": (CONTROLLER, replace(WORKER, ends=4))}, HealthState.READY, "", ""),
         ({"controller": None}, HealthState.NOT_READY, "has not reported yet", ""),
         (
             {"controller": ControllerReport(decided=True)},

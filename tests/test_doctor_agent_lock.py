@@ -49,3 +49,17 @@ def test_a_list_that_lacks_a_lock_is_read_again(
         holder = agent.read_processes(config).agent
     assert holder is not None
     assert holder.pid == os.getpid()
+
+
+def test_an_agent_is_found_whose_state_directory_was_moved_or_removed(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    config = cast("Config", StateDirectory(state))
+    with take_lock(state / "agent.lock", "agent"):
+        assert agent.read_processes(config).elsewhere == ""
+        moved = state.rename(tmp_path / "moved")
+        facts = agent.read_processes(config)
+        assert facts.agent is None
+        assert facts.elsewhere == f"pid {os.getpid()} has its lock file at {moved}/agent.lock"
+        (moved / "agent.lock").unlink()
+        assert agent.read_processes(config).elsewhere.endswith("/agent.lock (deleted)")
+    assert agent.read_processes(config).elsewhere == ""

@@ -176,12 +176,17 @@ def test_switch(switch: SwitchFacts, expected: list[str]) -> None:
     [
         ({}, []),
         ({"agent": None, "workers": (), "controller": None}, ["agent-not-running"]),
+        (
+            {"agent": None, "workers": (), "controller": None, "elsewhere": "pid 10 has /x"},
+            ["agent-elsewhere"],
+        ),
         ({"agent": ProcessFacts(10, stopped=True), "admin": None}, ["agent-stuck"]),
         ({"admin": AdminFacts(silent="nothing within 3 s")}, ["agent-stuck"]),
         ({"admin": AdminFacts(unreachable="refused")}, ["admin-unreachable"]),
         ({"admin": AdminFacts(ready=False, problems=("no bridge",))}, ["agent-not-ready"]),
         ({"admin": None}, []),
         ({"admin": AdminFacts(expiring=("zookeeper_ca",))}, ["certificate-expires"]),
+        ({"admin": AdminFacts(unsteady=("it ends",))}, ["process-ends-again"]),
         ({"workers": ()}, ["workers-missing"]),
         ({"workers": (ProcessFacts(12, stopped=True),)}, ["worker-stuck"]),
         ({"controller": None}, ["controller-not-running"]),
@@ -240,6 +245,8 @@ def with_device(**changes: Any) -> NamespaceFacts:
         (SWITCH, with_device(mtu=1000), ["device-mtu-wrong"]),
         (SWITCH, with_device(addresses=frozenset()), ["address-missing"]),
         (SWITCH, replace(NAMESPACE, listening=frozenset(LISTENING[:1])), ["not-listening"]),
+        (SWITCH, replace(NAMESPACE, versions=(4,)), ["without-ipv6"]),
+        (SWITCH, replace(NAMESPACE, versions=(4,), kernel=(4,)), []),
     ],
 )
 def test_metadata_port(switch: SwitchFacts, namespace: NamespaceFacts, expected: list[str]) -> None:

@@ -29,6 +29,8 @@ _FOUND_BY_OTHERS = {
 }
 """Codes of what the agent reports and the doctor's other hops find by themselves."""
 
+AGENT_LOCK = "agent.lock"
+
 _WORKER = b"ovs_metadata.proxy.main"
 
 FAULTS = Faults(HopName.AGENT)
@@ -37,6 +39,12 @@ AGENT_NOT_RUNNING = FAULTS.error(
     "agent-not-running",
     "The agent is not running.",
     "Start ovs-metadata-agent. The end of its log says why it ended.",
+)
+AGENT_ELSEWHERE = FAULTS.warning(
+    "agent-elsewhere",
+    "The agent runs, but not with the state_dir that the configuration file names.",
+    "Restart the agent: the directory was moved or removed, or [agent] state_dir was changed. "
+    "Guests are served; commands cannot ask the agent.",
 )
 AGENT_STUCK = FAULTS.error(
     "agent-stuck",
@@ -77,6 +85,12 @@ CONTROLLER_STUCK = FAULTS.error(
     "The agent kills it after 20 s and starts another. Continue an external one with kill -CONT "
     "PID. Find out what stopped it.",
 )
+PROCESS_ENDS_AGAIN = FAULTS.warning(
+    "process-ends-again",
+    "A process of the agent ends again and again, and the agent starts it each time.",
+    "The agent's log says why it ends. After signal 9 without a message look for the kernel's "
+    "memory killer in journalctl -k, and for MemoryMax in systemctl show ovs-metadata-agent.",
+)
 CERTIFICATE_EXPIRES = FAULTS.warning(
     "certificate-expires",
     "A certificate of this host or of ZooKeeper's server expires soon or has expired.",
@@ -99,11 +113,11 @@ class AdminFacts:
 
     ready: whether it serves the instances on this host. problems and not_ready: why it does not,
     and why it would not serve new ones, as far as no other hop finds that by itself.
-    enabled: whether the service is enabled in the agent; None if the agent does not know yet.
-    file: the values of the configuration file that the agent uses. endpoints: Nova's, as the
-    workers see them. refusal: what the bridge refuses of the flow controller's, and why.
-    deletion: that another program keeps deleting our flows.
-    expiring: certificates that expire soon, but for Nova's.
+    enabled: whether the service is enabled in the agent; None if the agent does not know yet. file:
+    the values of the configuration file that the agent uses. endpoints: Nova's, as the workers see
+    them. refusal: what the bridge refuses of the flow controller's, and why. deletion: that another
+    program keeps deleting our flows. unsteady: processes that end again and again. expiring:
+    certificates that expire soon, but for Nova's.
     """
 
     unreachable: str = ""
@@ -118,17 +132,22 @@ class AdminFacts:
     refusal: str = ""
     deletion: str = ""
     expiring: tuple[str, ...] = ()
+    unsteady: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """The agent and its children. `admin` is None if the agent was not asked."""
+    """The agent and its children. `admin` is None if the agent was not asked.
+
+    elsewhere: which agent of this host holds another lock file, if none holds ours.
+    """
 
     wanted_workers: int
     agent: ProcessFacts | None = None
     controller: ProcessFacts | None = None
     workers: tuple[ProcessFacts, ...] = ()
     admin: AdminFacts | None = None
+    elsewhere: str = ""
 
     @property
     def keeps_enabled(self) -> bool | None:
@@ -163,13 +182,27 @@ def read_processes(config: Config) -> AgentFacts:
     Raises:
         OSError: the lock files cannot be read.
     """
-    agent = _holder(config.state_dir / "agent.lock")
+    agent = _holder(config.state_dir / AGENT_LOCK)
     return AgentFacts(
         wanted_workers=config.workers,
         agent=agent,
         controller=_holder(config.state_dir / "flows.lock"),
         workers=tuple(_workers_of(agent.pid)) if agent else (),
+        elsewhere="" if agent else _elsewhere(),
     )
+
+
+def _elsewhere() -> str:
+    """An agent in this network namespace, and where its lock file is; empty if there is none."""
+    for directory in PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if not os.path.samestat((directory / "ns/net").stat(), (PROC / "self/ns/net").stat()):
+                continue
+            for descriptor in (directory / "fd").iterdir():
+                place = str(descriptor.readlink())
+                if Path(place.removesuffix(" (deleted)")).name == AGENT_LOCK:
+                    return f"pid {directory.name} has its lock file at {place}"
+    return ""
 
 
 def _holder(lock: Path) -> ProcessFacts | None:
@@ -251,11 +284,10 @@ def read_admin(place: Path) -> AdminFacts:
             enabled=status["enabled"],
             file={each["name"]: each["value"] for each in status["file"]},
             endpoints=tuple(status["endpoints"]),
-            refusal=_text_of(status, "flows-refused"),
-            deletion=_text_of(status, "flows-deleted"),
-            expiring=tuple(
-                each["text"] for each in own if each["code"] == CERTIFICATE_EXPIRES.name
-            ),
+            refusal="; ".join(_texts_of(status, "flows-refused")),
+            deletion="; ".join(_texts_of(status, "flows-deleted")),
+            expiring=_texts_of(status, CERTIFICATE_EXPIRES.name),
+            unsteady=_texts_of(status, PROCESS_ENDS_AGAIN.name),
         )
     except AgentTimedOut as error:
         return AdminFacts(silent=str(error))
@@ -263,9 +295,9 @@ def read_admin(place: Path) -> AdminFacts:
         return AdminFacts(unreachable=str(error))
 
 
-def _text_of(status: Mapping[str, Any], code: str) -> str:
-    """What the agent reports under a code; empty if it does not."""
-    return next((each["text"] for each in status["findings"] if each["code"] == code), "")
+def _texts_of(status: Mapping[str, Any], code: str) -> tuple[str, ...]:
+    """What the agent reports under a code."""
+    return tuple(each["text"] for each in status["findings"] if each["code"] == code)
 
 
 def read_agent_at_rest(
@@ -298,7 +330,10 @@ def examine(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> HopRep
 
 def check(facts: AgentFacts, controller_kind: str, *, enabled: bool) -> Iterator[Finding]:
     """Check the agent and its children. Without an agent no children are expected."""
-    if facts.agent is None:
+    if facts.agent is None and facts.elsewhere:
+        advice = Advice(AGENT_ELSEWHERE.remedy, (restart_agent(),))
+        yield Finding(AGENT_ELSEWHERE, facts.elsewhere, advice=advice)
+    elif facts.agent is None:
         yield Finding(
             AGENT_NOT_RUNNING,
             "no process holds its lock file",
@@ -336,6 +371,8 @@ def _check_admin(
         why = f"pid {agent.pid} is there, but {admin.silent}"
         text = "Restart it. A restart does not interrupt guests."
         yield Finding(AGENT_STUCK, why, advice=Advice(text, (restart_agent(),)))
+    for why in admin.unsteady:
+        yield Finding(PROCESS_ENDS_AGAIN, why)
     for why in admin.expiring:
         yield Finding(CERTIFICATE_EXPIRES, why)
     if enabled and (admin.problems or admin.not_ready):

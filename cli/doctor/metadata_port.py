@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from ovs_metadata.agent.network import namespaces
 from ovs_metadata.agent.network.device import own_networks
-from ovs_metadata.agent.network.ip_versions import device_versions
+from ovs_metadata.agent.network.ip_versions import device_versions, kernel_versions
 from ovs_metadata.agent.network.listening import listener_addresses
 from ovs_metadata.agent.network.netlink import IPRoute
 from ovs_metadata.cli.doctor.advice import Advice, Command, open_port, vsctl
@@ -112,6 +112,14 @@ NAMESPACE_FIREWALL = FAULTS.error(
 )
 
 
+WITHOUT_IPV6 = FAULTS.note(
+    "without-ipv6",
+    "IPv6 is switched off in the metadata port's network namespace.",
+    "Nothing, if no instance asks over IPv6. Otherwise switch it on, and find out what switched it "
+    "off: sysctl's disable_ipv6.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """The metadata port's device."""
@@ -126,7 +134,8 @@ class DeviceFacts:
 class NamespaceFacts:
     """The metadata port's network namespace. Sockets are (address, port).
 
-    in_the_way: whether the host's namespace has a device of that name which is not Open vSwitch's.
+    versions: of IP that the device has; kernel: those that the kernel has. in_the_way: whether the
+    host's namespace has a device of that name which is not Open vSwitch's.
     """
 
     name: str
@@ -138,6 +147,7 @@ class NamespaceFacts:
     in_the_way: bool = False
     loopback_up: bool = True
     versions: tuple[IpVersion, ...] = (4, 6)
+    kernel: tuple[IpVersion, ...] = (4, 6)
     firewall: Firewall = field(default_factory=Firewall)
 
 
@@ -158,6 +168,7 @@ def read_namespace(config: Config) -> NamespaceFacts:
             in_the_way=in_the_way,
             loopback_up=_is_up("lo"),
             versions=(4, 6) if ipv6 else (4,),
+            kernel=kernel_versions(),
             firewall=read_firewall(),
         )
 
@@ -240,6 +251,8 @@ def check(
         return
     if not facts.loopback_up:
         yield Finding(LOOPBACK_DOWN, f"device lo in {facts.name} is down", advice=_loopback(facts))
+    if set(facts.versions) < set(facts.kernel):
+        yield _without_ipv6(facts)
     missing = [each for each in facts.wanted_listening if each not in facts.listening]
     yield from _of_firewall(bridge, facts)
     if missing and agent_runs:
@@ -261,6 +274,13 @@ def _of_firewall(bridge: Bridge | None, facts: NamespaceFacts) -> Iterator[Findi
             why = f"{each} may drop packets for port {PROXY_PORT}: it asks for more than is known"
         advice = Advice(NAMESPACE_FIREWALL.remedy, (each.removal(facts.name),))
         yield Finding(NAMESPACE_FIREWALL, why, lesser=not each.certain, advice=advice)
+
+
+def _without_ipv6(facts: NamespaceFacts) -> Finding:
+    why = f"device {METADATA_PORT} in {facts.name} has IPv4 alone"
+    setting = f"net.ipv6.conf.{METADATA_PORT}.disable_ipv6=0"
+    switch_on = Command("ip", ("netns", "exec", facts.name, "sysctl", "-w", setting))
+    return Finding(WITHOUT_IPV6, why, advice=Advice(WITHOUT_IPV6.remedy, (switch_on,)))
 
 
 def _loopback(facts: NamespaceFacts) -> Advice:
