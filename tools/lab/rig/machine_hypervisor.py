@@ -1,6 +1,9 @@
-"""Within `lab.rig.machine`: Open vSwitch as units of its systemd, and a guest plugged in."""
+"""Within `lab.rig.machine`: Open vSwitch as units of its systemd, a guest plugged in, and Nova."""
+
+import json
 
 from lab.rig.guest import Guest
+from lab.rig.machine import SOURCE
 
 START_OVSDB = """
 systemd-run --quiet --collect --unit=ovsdb ovsdb-server --remote=punix:/run/openvswitch/db.sock \\
@@ -16,6 +19,18 @@ def port_set_arguments(guest: Guest) -> tuple[str, ...]:
         *("--project", guest.project_id, "--mac", guest.mac, "--fixed-ip", guest.ip),
         *("--network", guest.network_id),
     )
+
+
+def nova_commands(guest: Guest) -> str:
+    """The commands that start a stand-in for Nova, without a secret, at Nova's default address."""
+    instance = {"uuid": guest.instance_id, "project_id": guest.project_id, "name": guest.name}
+    return f"""
+mkdir -p /run/nova
+: >/run/nova/secret
+echo '{json.dumps([instance])}' >/run/nova/instances
+systemd-run --quiet --unit=nova --setenv=PYTHONPATH={SOURCE}/tools {SOURCE}/.venv/bin/python -B \\
+    -m lab.stand_ins.metadata_service --instances /run/nova/instances --secret-file /run/nova/secret
+"""
 
 
 def hypervisor_commands(guest: Guest) -> str:
