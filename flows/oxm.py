@@ -105,6 +105,19 @@ def encode_match(match: Match) -> bytes:
     return struct.pack("!HH", _OXM_MATCH, length) + body + bytes(-length % 8)
 
 
+def in_our_order(encoded: bytes) -> bytes:
+    """A match as `encode_match` has it: a switch has the fields in an order of its own."""
+    (length,) = struct.unpack_from("!2xH", encoded)
+    fields = []
+    at = _MATCH_HEADER
+    while at < length:
+        end = at + _HEADER + encoded[at + 3]
+        fields.append(encoded[at:end])
+        at = end
+    fields.sort()
+    return encoded[:_MATCH_HEADER] + b"".join(fields) + bytes(-length % 8)
+
+
 EMPTY_MATCH = encode_match(Match())
 
 

@@ -9,7 +9,7 @@ import struct
 from ovs_metadata.flows import wire
 from ovs_metadata.flows.flow_message import WireKey
 from ovs_metadata.flows.ours import is_ours, matched_fields
-from ovs_metadata.flows.oxm import decode_match
+from ovs_metadata.flows.oxm import decode_match, in_our_order
 from ovs_metadata.flows.tables import has_our_cookie
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import FlowOptions
@@ -37,7 +37,7 @@ class RemovedFlow:
     @property
     def wire_of_match(self) -> bytes:
         """What it matched."""
-        return bytes(self._message[wire.HEADER.size + _REMOVED.size :])
+        return in_our_order(self._message[wire.HEADER.size + _REMOVED.size :])
 
 
 class DumpedStats:
@@ -66,7 +66,7 @@ class DumpedStats:
     @property
     def wire_of_match(self) -> bytes:
         """What it matches."""
-        return self._entry[self._match_at : self._instructions_at]
+        return in_our_order(self._entry[self._match_at : self._instructions_at])
 
     @property
     def wire_of_instructions(self) -> bytes:
@@ -78,7 +78,7 @@ class DumpedStats:
         """The message that adds the same flow; empty if the switch would not report its removal."""
         if not self.flags & wire.SEND_FLOW_REM:
             return b""
-        body = self._entry[self._match_at :]
+        body = self.wire_of_match + self.wire_of_instructions
         return wire.message_that_adds(self.table_id, self.priority, self.cookie, body)
 
 

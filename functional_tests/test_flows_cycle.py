@@ -14,6 +14,7 @@ from ovs_metadata.flows.connection import OpenFlowConnection
 from ovs_metadata.flows.dump import dump_flows, dump_meters
 from ovs_metadata.flows.meters import meters_used
 from ovs_metadata.flows.pipeline import Port, pipeline
+from ovs_metadata.flows.reported import DumpedStats
 from ovs_metadata.flows.values import Flow, FlowKey
 from ovs_metadata.host.config import load
 
@@ -73,6 +74,12 @@ class Controller:
             )
             switch.send(wire.barrier_message())
             switch.receive(wire.BARRIER_REPLY)
+            switch.send(wire.dump_message())
+            there, more = set[bytes](), True
+            while more:
+                entries, more = wire.entries_of(switch.receive(wire.MULTIPART_REPLY))
+                there |= {DumpedStats(entry).message for entry in entries}
+        assert there == {wire.add_message(options, flow) for flow in desired.values()}
         self._installed = desired
         dumped = dump_flows(self._config, desired)
         assert {flow.key for flow in dumped} == set(desired)

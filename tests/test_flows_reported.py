@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lab.flow_changes import message_of
 from ovs_metadata.flows import reported, wire
 from ovs_metadata.flows.flow_message import WireKey, key_of
+from ovs_metadata.flows.oxm import encode
 from ovs_metadata.flows.pipeline import Port, pipeline
 from ovs_metadata.flows.tables import COOKIE_PREFIX, FIRST_PREFIX, cookie
 from ovs_metadata.flows.values import Flow, FlowKey
@@ -60,6 +61,17 @@ def test_our_flows_are_read_as_they_were_sent(flow: Flow) -> None:
         assert reported.wire_key(each) == _key(flow)
     assert reported.same_content(_dumped(flow), flow)
     assert _dumped(flow).message == wire.add_message(OPTIONS, flow)
+
+
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=lambda flow: flow.note)
+def test_the_order_in_which_a_switch_has_the_fields_of_a_match_does_not_matter(flow: Flow) -> None:
+    table, priority, match = _key(flow)
+    fields = [encode(*each) for each in flow.key.match.fields]
+    backwards = b"".join(sorted(fields, reverse=True))
+    key = table, priority, match[:4] + backwards + match[4 + len(backwards) :]
+    removed, dumped = _removed(key, flow.cookie), _stats(key, flow.cookie)
+    assert reported.wire_key(removed) == reported.wire_key(dumped) == _key(flow)
+    assert dumped.message == wire.add_message(OPTIONS, replace(flow, actions=()))
 
 
 def test_a_flow_whose_loss_the_switch_would_not_report_is_not_as_it_should_be() -> None:
