@@ -22,11 +22,15 @@ from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import AgentView
 from ovs_metadata.flows.controller_report import ControllerReport
 from ovs_metadata.proxy.nova.health import EndpointHealth
+from ovs_metadata.store.layout import RECONCILIATION
 from ovs_metadata.store.reconciliation import ReconciliationReport
 
 PROMETHEUS = "127.0.0.1:9090"
 
-NEVER_EMPTY = ("ovs_metadata_ready", "ovs_metadata_build_info", "ovs_metadata_workers")
+NEVER_EMPTY = (
+    *("ovs_metadata_ready", "ovs_metadata_build_info", "ovs_metadata_workers"),
+    *("ovs_metadata_reconciliation_timestamp", "ovs_metadata_reconciliation_results"),
+)
 """Metrics of which every query without a condition finds something on any host."""
 
 
@@ -75,6 +79,8 @@ def ask(hypervisor: Hypervisor, path: str, **values: str) -> Any:
 def watched(lab_hypervisor: Factory) -> Hypervisor:
     """A hypervisor whose agent a Prometheus scrapes once a second, with our rules."""
     hypervisor = lab_hypervisor()
+    report = ReconciliationReport("ctl-1", time.time(), 2.0, 300.0, {"right": 1})
+    assert hypervisor.store.write_document(RECONCILIATION, report.to_json(), None)
     hypervisor.start()
     hypervisor.start_metadata_service()
     hypervisor.start_agent()

@@ -114,6 +114,24 @@ def test_what_the_agent_does_not_know_has_no_sample() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("applied", "wanted", "shown"),
+    [
+        ("", "", set()),
+        ("0123", "0123", {("configuration", "0123"), ("configuration_wanted", "0123")}),
+        ("0123", "4567", {("configuration", "0123"), ("configuration_wanted", "4567")}),
+        ("", "4567", {("configuration_wanted", "4567")}),
+    ],
+)
+def test_the_configuration_that_is_wanted_is_beside_the_applied_one(
+    applied: str, wanted: str, shown: set[tuple[str, str]]
+) -> None:
+    view = replace(VIEW, generation=applied, generation_wanted=wanted)
+    text = generate_latest(make_registry(HostStatistics(), lambda: view)).decode()
+    found = re.findall(r'^ovs_metadata_(configuration\w*)_info{generation="(\w+)"} 1', text, re.M)
+    assert set(found) == shown
+
+
 def test_a_flow_controller_that_hangs_is_down() -> None:
     hanging = Child("flow controller", 1, running=True, hangs=True)
     assert replace(VIEW, children=(hanging,)).flow_controller_up is False

@@ -130,10 +130,12 @@ def _of_agent(view: AgentView) -> Iterator[Metric]:
     yield certificates
     yield from _of_reconciliation(view.reconciliation)
     yield from _of_processes(view)
-    configuration = {"generation": view.generation} if view.generation else None
-    yield InfoMetricFamily(
-        PREFIX + "configuration", "The configuration that the agent has applied.", configuration
-    )
+    for name, text, generation in (
+        ("configuration", "The configuration that the agent has applied.", view.generation),
+        ("configuration_wanted", "The configuration in the store.", view.generation_wanted),
+    ):
+        value = {"generation": generation} if generation else None
+        yield InfoMetricFamily(PREFIX + name, text, value)
 
 
 def _of_reconciliation(report: ReconciliationReport | None) -> Iterator[Metric]:
