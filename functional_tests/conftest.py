@@ -37,7 +37,7 @@ __all__ = [
 
 pytest_plugins = ["lab.rig.durations", "lab.rig.pytest_plugin"]
 
-SYSTEM_TESTS = ["test_container.py", "test_ansible_role.py"]
+SYSTEM_TESTS = ["test_container.py", "test_ansible_role.py", "test_rpm.py"]
 """They take minutes, and are run by `tools/test system …`, which names them."""
 
 _LEFT_OUT = [] if previous_release.is_in_history() else ["test_previous_release.py"]
