@@ -11,6 +11,7 @@ from ovs_metadata.agent.network.namespaces import NAMESPACES
 from ovs_metadata.host import config
 
 ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "etc" / "agent.conf.sample"  # it has the defaults, as comments
 RUN = (ROOT / "packaging" / "container" / "run").read_text()
 BUILD = (ROOT / "packaging" / "container" / "build").read_text()
 UNIT = (ROOT / "packaging" / "systemd" / "ovs-metadata-agent.service").read_text()
@@ -36,7 +37,7 @@ def test_the_agent_has_the_units_capabilities_but_those_for_the_name_of_the_name
 
 
 def test_it_mounts_what_the_defaults_name() -> None:
-    default = config.load("/dev/null")
+    default = config.load(SAMPLE)
     mounted = {each.split()[1] for each in options() if each.startswith("--volume ")}
     paths = (default.state_dir, default.store.snapshot_dir, default.rundir)
     assert mounted == {
@@ -52,7 +53,7 @@ def test_the_page_says_why_an_option_is_there(option: str) -> None:
 
 
 def test_its_health_is_asked_where_the_agent_answers() -> None:
-    default = config.load("/dev/null")
+    default = config.load(SAMPLE)
     (socket, path) = re.findall(r"--unix-socket (\S+) http://localhost(\S+)'", RUN)[0]
     assert Path(socket) == default.admin_socket
     assert f'"{path}"' in Path(server.__file__).read_text()

@@ -13,6 +13,7 @@ from ovs_metadata.host import config
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGING = ROOT / "packaging"
+SAMPLE = ROOT / "etc" / "agent.conf.sample"  # it has the defaults, as comments
 UNIT = PACKAGING / "systemd" / "ovs-metadata-agent.service"
 
 
@@ -22,7 +23,7 @@ def test_the_packages_version_is_ours() -> None:
 
 
 def test_the_packaged_configuration_is_valid_and_differs_in_the_user_alone() -> None:
-    packaged, default = config.load(PACKAGING / "agent.conf"), config.load("/dev/null")
+    packaged, default = config.load(PACKAGING / "agent.conf"), config.load(SAMPLE)
     assert packaged.proxy_user == "ovs-metadata"
     assert replace(packaged, proxy_user=default.proxy_user, path=default.path) == default
 
@@ -44,7 +45,7 @@ def test_the_user_is_the_one_sysusers_makes() -> None:
 
 
 def test_directories_are_those_of_the_defaults_and_roots_alone() -> None:
-    default = config.load("/dev/null")
+    default = config.load(SAMPLE)
     lines = (PACKAGING / "tmpfiles.d" / "ovs-metadata-agent.conf").read_text().splitlines()
     entries = [line.split() for line in lines if not line.startswith("#")]
     assert [entry[2:5] for entry in entries] == [["0700", "root", "root"]] * 2
