@@ -109,7 +109,7 @@ def test_a_guest_that_has_never_asked_is_noted(healthy: Ward) -> None:
         )
         # The worker reports it within a second, later than the switch counts its packets.
         wait_for(
-            lambda: f" from {silent.ip}, answered 200" in _last_request(healthy, silent.port_id),
+            lambda: f" from {silent.ip}, got 200" in _last_request(healthy, silent.port_id),
             "the last request to be reported",
         )
         assert "asked last at" in _last_request(healthy), "one guest's, of all"
