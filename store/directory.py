@@ -137,8 +137,11 @@ class DirectoryNodes:
             yield held
 
     def disconnected_for(self) -> float:
-        """See `Nodes`."""
-        return 0.0
+        """See `Nodes`: as followers have found it."""
+        with self._following:
+            since = [each.lost_since for each in self._followers if not each.closed]
+        lost = [moment for moment in since if moment is not None]
+        return time.monotonic() - min(lost) if lost else 0.0
 
     def server_certificate(self) -> ServerCertificate | None:
         """See `Nodes`."""

@@ -66,6 +66,8 @@ class DirectoryFollower(ThreadedFollower[S]):
         self._directories: set[str] = set()
         self._look_at_all_from = 0.0  # by time.monotonic
         self._failed: set[str] = set()
+        self.lost_since: float | None = None
+        """Since when the store as a whole cannot be read, by time.monotonic; None if it can be."""
         self._thread.start()
 
     def _added(self, keys: set[str]) -> None:
@@ -139,7 +141,9 @@ class DirectoryFollower(ThreadedFollower[S]):
             # Each time: when the whole store is away, no port has been deleted.
             self._look_at_version()
         except (OSError, StoreUnavailable) as error:
+            self.lost_since = self.lost_since or time.monotonic()
             return {str(error)}
+        self.lost_since = None
         problems = set()
         for key in keys:
             try:

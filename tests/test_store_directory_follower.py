@@ -123,6 +123,23 @@ def test_a_user_with_too_many_watches_has_files_looked_at_again_and_again(
             following.received.wait_for(PORT, record(revision=revision))
 
 
+def test_a_store_that_is_away_is_lost_until_it_is_back(store: Store, root: Path) -> None:
+    store.put(record())
+    following = Followed(store)
+    following.settle(PORT)
+    wait_for(lambda: store.disconnected_for() == 0, "a look at the store")
+    away = root.rename(root.with_name("away"))
+    wait_for(lambda: store.disconnected_for() > 0, "the loss")
+    away.rename(root)
+    wait_for(lambda: store.disconnected_for() == 0, "its end")
+    file = root / port_path(PORT).removeprefix("/")
+    file.unlink()
+    file.mkdir()
+    store.put(record(9))
+    following.settle(record(9).port_id)
+    assert store.disconnected_for() == 0, "one document that cannot be read is not the store"
+
+
 def test_nothing_is_left_open(root: Path) -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
