@@ -320,6 +320,31 @@ def deleted_again(patient: Ward) -> Iterator[None]:
         wait_for(lambda: "flows-deleted" not in patient.doctor("--no-request").names, "calm", 40)
 
 
+@contextlib.contextmanager
+def another_mac_inside(patient: Ward) -> Iterator[None]:
+    """The guest asks with another MAC than its record has, to which the answers go."""
+    guest = patient.guest
+
+    def found() -> bool:
+        return "answers-not-taken" in patient.doctor("--no-request", guest.port_id).names
+
+    def set_mac(mac: str) -> None:
+        guest.run("ip", "link", "set", "eth0", "address", mac)
+
+    set_mac("fa:16:3e:99:99:99")
+    try:
+        with inside(guest.name):
+            asking = socket.socket()
+        with asking:
+            asking.setblocking(False)
+            asking.connect_ex(("169.254.169.254", 80))
+            wait_for(found, "an answer that is sent again", 20)
+            yield
+    finally:
+        set_mac(guest.mac)
+        wait_for(lambda: not found(), "the connection to be given up", 90)
+
+
 CASES = [
     # Flows.
     Case("flows-deleted", deleted_again),
@@ -381,6 +406,7 @@ CASES = [
     Case("record-missing", no_record, word=""),
     Case("record-missing", record_with(device_owner="trunk:subport", device_id=OTHER_UUID)),
     Case("record-malformed", malformed_record),
+    Case("answers-not-taken", another_mac_inside, status=1),
     Case("record-without-address", record_with(fixed_ips=[])),
     Case("not-an-instance", record_with(device_owner="network:dhcp")),
     # Requests.

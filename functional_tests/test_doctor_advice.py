@@ -57,6 +57,7 @@ ELSEWHERE = {
     "no-answer-from-nova": "Nova",
     "answered-with-error": "Nova",
     "flows-deleted": "the program that deletes them",
+    "answers-not-taken": "inside the instance",
     "request-unanswered": "a flow that takes the doctor's own packets alone",
 }
 

@@ -297,6 +297,15 @@ def port_facts(
     return replace(PortFacts(status, state, agent_view=AGENT_VIEW, asked=True), **changes)
 
 
+def test_answers_that_the_instance_does_not_take() -> None:
+    facts = port_facts()
+    assert facts.status.served is not None
+    assert list(port.of_answers(facts, {"169.254.0.9": 3})) == []
+    (found,) = port.of_answers(facts, {"169.254.0.5": 1, "fe80::a9fe:5": 1})
+    assert found.fault.name == "answers-not-taken"
+    assert found.why.startswith("for 2 connections the answer was sent again to ")
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [

@@ -19,13 +19,15 @@ from pyroute2.netlink.rtnl import ifinfmsg
 from lab.rig.process import free_port, wait_for
 from lab.stand_ins.metadata_instance import Instance
 from lab.stand_ins.metadata_service import MetadataService
+from ovs_metadata.agent.network import namespaces
 from ovs_metadata.cli import admin_client
-from ovs_metadata.cli.doctor import metadata_port, nova, port, retry
+from ovs_metadata.cli.doctor import nova, port, retry, tcp_sockets
 from ovs_metadata.cli.doctor.agent import read_admin, read_agent
 from ovs_metadata.cli.doctor.nova import Asker, AskStep, no_instance, read_endpoints
 from ovs_metadata.cli.doctor.port import TapDevice
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.doctor.store import read_store
+from ovs_metadata.cli.doctor.tcp_sockets import listening
 from ovs_metadata.cli.named_records import records_named
 from ovs_metadata.host.config import Config, load
 from ovs_metadata.host.listen import ListenAddress
@@ -87,9 +89,31 @@ def test_a_stopped_process_is_seen_to_be(config: Config) -> None:
 
 def test_listening_sockets_by_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as four:
-        assert ("127.0.0.1", four.getsockname()[1]) in set(metadata_port._listening())
+        assert ("127.0.0.1", four.getsockname()[1]) in set(listening())
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
-        assert ("::1", six.getsockname()[1]) in set(metadata_port._listening())
+        assert ("::1", six.getsockname()[1]) in set(listening())
+
+
+SOCKETS = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
+   0: 00000000:25E3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 27 2
+   1: 0500FEA9:25E3 0500000A:BADC 03 00000000:00000000 01:00000098 00000001     0        0 0 0
+   2: 0500FEA9:25E3 0500000A:BADE 03 00000000:00000000 01:00000098 00000003     0        0 0 0
+   3: 0600FEA9:25E3 0600000A:BADE 03 00000000:00000000 01:00000098 00000000     0        0 0 0
+   4: 0700FEA9:25E3 0700000A:BADE 01 00000000:00000000 01:00000098 00000002     0        0 0 0
+"""
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the list has the host's byte order")
+def test_connections_whose_answer_was_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_text(path: Path) -> str:
+        if path.name == "tcp6":
+            raise FileNotFoundError
+        return SOCKETS
+
+    monkeypatch.setattr(namespaces, "namespace_id", lambda _name: (1, 1))
+    monkeypatch.setattr(namespaces, "inside_namespace", lambda _name: contextlib.nullcontext())
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert tcp_sockets.unaccepted("ovs-metadata") == {"169.254.0.5": 2}
 
 
 @pytest.mark.parametrize(

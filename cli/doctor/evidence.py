@@ -1,6 +1,7 @@
 """What one run of the doctor reads, each thing once, when a hop first needs it. Blocking."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from ovs_metadata.cli.doctor.port import PortsFacts, read_ports
 from ovs_metadata.cli.doctor.report import CannotTell
 from ovs_metadata.cli.doctor.southbound import SouthboundFacts, read_southbound
 from ovs_metadata.cli.doctor.store import StoreFacts, failed, read_store
+from ovs_metadata.cli.doctor.tcp_sockets import unaccepted
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.proxy.control.settings import Settings
@@ -128,6 +130,11 @@ class Evidence(contextlib.ExitStack):
             return read_ports(self.config, self.switch, store, self.options.selector, self.agent)
         except StoreError as error:
             raise CannotTell(str(error)) from error
+
+    @cached_property
+    def unaccepted(self) -> Mapping[str, int]:
+        """The connections of instances that wait for them to take the answer, by port address."""
+        return unaccepted(self.config.namespace) if self.options.selector else {}
 
     def _enabled(self, agent: AgentFacts) -> bool:
         return is_enabled(self.store.documents.deployment, agent) is not False

@@ -125,7 +125,7 @@ HOPS: Sequence[Hop[Evidence]] = (
     Hop(
         HopName.PORT,
         tuple(port.FAULTS),
-        lambda seen, _: port.examine(seen.ports),
+        lambda seen, _: port.examine(seen.ports, seen.unaccepted),
         needs=(ENABLED, SWITCH, SOUTHBOUND),
     ),
     Hop(

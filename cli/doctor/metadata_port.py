@@ -3,12 +3,8 @@
 The checks are pure: facts in, findings out.
 """
 
-import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from types import MappingProxyType
 
 from ovs_metadata.agent.network import namespaces
@@ -20,6 +16,7 @@ from ovs_metadata.cli.doctor.advice import Advice, Command, open_port, vsctl
 from ovs_metadata.cli.doctor.firewall import Firewall, blockers, guests_packets, read_firewall
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
 from ovs_metadata.cli.doctor.report import Faults, Finding, HopName, HopReport
+from ovs_metadata.cli.doctor.tcp_sockets import listening
 from ovs_metadata.flows.port_states import OpenFlowPort, in_words
 from ovs_metadata.host.address import (
     METADATA_PORT,
@@ -163,7 +160,7 @@ def read_namespace(config: Config) -> NamespaceFacts:
             exists=True,
             device=_metadata_device(),
             wanted_addresses=(*PORT_NETWORKS[4], *(PORT_NETWORKS[6] if ipv6 else ())),
-            listening=frozenset(_listening()),
+            listening=frozenset(listening()),
             wanted_listening=tuple(listener_addresses()),
             in_the_way=in_the_way,
             loopback_up=_is_up("lo"),
@@ -202,24 +199,6 @@ def _metadata_device() -> DeviceFacts | None:
                 addresses=own_networks(here, link["index"]),
             )
     return None
-
-
-def _listening() -> Iterator[tuple[str, int]]:
-    """Address and port of all TCP sockets that listen in this thread's namespace: proc_net_tcp."""
-    for name in ("tcp", "tcp6"):
-        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-            for line in Path("/proc/thread-self/net", name).read_text().splitlines()[1:]:
-                words = line.split()
-                if words[3] == "0A":
-                    address, _, port = words[1].partition(":")
-                    yield _address(bytes.fromhex(address)), int(port, 16)
-
-
-def _address(data: bytes) -> str:
-    """An address as the kernel prints it there: words of 32 bits in the byte order of the host."""
-    words = (int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4))
-    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
-    return str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed))
 
 
 def examine(switch: SwitchFacts, config: Config, *, agent_runs: bool) -> HopReport:

@@ -6,6 +6,7 @@ The checks are pure: facts in, findings out.
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from ovs_metadata.agent.network.netlink import IPRoute
@@ -20,7 +21,7 @@ from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.cli.named_records import records_named
 from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named, record_in
 from ovs_metadata.flows.port_states import OpenFlowPort, in_words
-from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, why_unservable
+from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, port_address, why_unservable
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, NO_OPTIONS, Interface, ServedPort
 from ovs_metadata.host.records import read_records
@@ -179,6 +180,12 @@ SOURCE_NOT_IN_RECORD = FAULTS.note(
     "The instance asks from an address that its record does not have.",
     "Nothing, if that is right: an allowed address pair, or a network inside the instance. The "
     "answer is the same, and Nova gets the record's address.",
+)
+ANSWERS_NOT_TAKEN = FAULTS.warning(
+    "answers-not-taken",
+    "The instance begins connections to the proxy, and does not take the answers.",
+    "Check inside the instance: its own firewall, and that its device has the MAC and the address "
+    "of the record, to which the answers go.",
 )
 GUEST_NEVER_ASKED = FAULTS.note(
     "guest-never-asked",
@@ -390,8 +397,8 @@ def _elsewhere(config: Config, store: Store, selector: str) -> list[PortRecord]:
     return [record for record in map(record_in, states.values()) if record]
 
 
-def examine(facts: PortsFacts) -> HopReport:
-    """Report on interfaces and records."""
+def examine(facts: PortsFacts, unaccepted: Mapping[str, int] = MappingProxyType({})) -> HopReport:
+    """Report on interfaces and records; unaccepted: see `tcp_sockets`."""
     seen = ", ".join(map(_described, facts.chosen))
     if not facts.selector:
         ports = count_of(len(facts.chosen), "instance port")
@@ -399,7 +406,11 @@ def examine(facts: PortsFacts) -> HopReport:
     named = facts.chosen[:MAX_NAMED] if facts.selector else ()
     views = [(each.interface.name, each.agent_view) for each in named or facts.chosen]
     besides = tuple(itertools.starmap(last_request, views)) if named else last_of_all(views)
-    found = (*check(facts), *itertools.chain.from_iterable(map(_of_source, named)))
+    found = (
+        *check(facts),
+        *itertools.chain.from_iterable(map(_of_source, named)),
+        *itertools.chain.from_iterable(of_answers(each, unaccepted) for each in named),
+    )
     return HopReport(HopName.PORT, found, seen, besides=besides)
 
 
@@ -411,6 +422,20 @@ def _of_source(port: PortFacts) -> Iterator[Finding]:
     if canonical_address(source) not in port.record.fixed_ips:
         why = f"it asked last from {source}, its record has {', '.join(port.record.fixed_ips)}"
         yield Finding(SOURCE_NOT_IN_RECORD, why, port.title)
+
+
+def of_answers(port: PortFacts, unaccepted: Mapping[str, int]) -> Iterator[Finding]:
+    """Connections that the instance has begun, and whose answers it does not take."""
+    served = port.status.served
+    if served is None:
+        return
+    number = sum(unaccepted.get(port_address(served.place, version), 0) for version in (4, 6))
+    if number:
+        why = (
+            f"for {count_of(number, 'connection')} the answer was sent again to "
+            f"{served.record.mac_address}, and the instance has not confirmed it"
+        )
+        yield Finding(ANSWERS_NOT_TAKEN, why, port.title)
 
 
 def _described(port: PortFacts) -> str:
