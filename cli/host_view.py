@@ -14,7 +14,11 @@ from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.address import METADATA_PORT
 from ovs_metadata.host.config import Config
 from ovs_metadata.host.join import HostPorts, Records, join_ports
-from ovs_metadata.host.option_documents import read_option_documents
+from ovs_metadata.host.option_documents import (
+    NO_DOCUMENTS,
+    OptionDocuments,
+    read_option_documents,
+)
 from ovs_metadata.host.option_policy import effective_policy
 from ovs_metadata.host.ovsdb import Bridge, Ovsdb, OvsdbUnreachable
 from ovs_metadata.host.records import read_records_here
@@ -29,6 +33,7 @@ from ovs_metadata.store.store import Store
 class Host:
     """What was seen.
 
+    documents: the metadata options of networks and projects, without those that cannot be used.
     records: of the ports on the bridge, sub-ports with their instances. stored: as their source has
     them.
     """
@@ -39,6 +44,7 @@ class Host:
     port_statuses: list[PortStatus]
     records: Records = field(default_factory=dict)
     stored: Records = field(default_factory=dict)
+    documents: OptionDocuments = NO_DOCUMENTS
 
     @property
     def metadata_ofport(self) -> int | None:
@@ -129,7 +135,7 @@ def read_host(config: Config, bridge: Bridge, store: Store) -> Host:
     documents = read_option_documents(store, read.values())
     host_ports = join_ports(interfaces, read, _option_policy(config, store), documents)
     statuses = port_statuses(with_sub_ports(interfaces, read), records, host_ports)
-    return Host(config, bridge, host_ports, statuses, records, read)
+    return Host(config, bridge, host_ports, statuses, records, read, documents)
 
 
 def _option_policy(config: Config, store: Store) -> OptionPolicy:

@@ -24,7 +24,7 @@ from lab.rig.inside import inside
 from lab.rig.process import LabError, run, wait_for
 from ovs_metadata.cli.doctor.guest_request import SOURCE_MAC
 from ovs_metadata.flows.tables import cookie
-from ovs_metadata.store.layout import port_path
+from ovs_metadata.store.layout import config_project_path, port_path
 
 OTHER_UUID = "4f0cd6b4-49f8-4d2f-9eb6-1a6a4c1c2b11"
 HOOK = "cookie={mine}/-1,table=0,tcp,in_port={port}"
@@ -345,6 +345,19 @@ def another_mac_inside(patient: Ward) -> Iterator[None]:
         wait_for(lambda: not found(), "the connection to be given up", 90)
 
 
+@contextlib.contextmanager
+def unreadable_project(patient: Ward) -> Iterator[None]:
+    """The document with the options of the guest's project is none."""
+    path = config_project_path(patient.guest.project_id).lstrip("/")
+    document = patient.hypervisor.root / "store" / path
+    document.parent.mkdir(exist_ok=True)
+    document.write_text("nonsense")
+    try:
+        yield
+    finally:
+        document.unlink(missing_ok=True)
+
+
 CASES = [
     # Flows.
     Case("flows-deleted", deleted_again),
@@ -406,6 +419,7 @@ CASES = [
     Case("record-missing", no_record, word=""),
     Case("record-missing", record_with(device_owner="trunk:subport", device_id=OTHER_UUID)),
     Case("record-malformed", malformed_record),
+    Case("options-unusable", unreadable_project),
     Case("answers-not-taken", another_mac_inside, status=1),
     Case("record-without-address", record_with(fixed_ips=[])),
     Case("not-an-instance", record_with(device_owner="network:dhcp")),

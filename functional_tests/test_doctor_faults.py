@@ -57,7 +57,7 @@ ELSEWHERE = {
     *("port-disabled", "secret-world-readable", "nova-fails-for-workers", "workers-missing"),
     *("meter-taken", "no-meters", "refused-by-option", "tag-without-effect"),
     *("process-ends-again", "without-ipv6"),
-    *("options-unusable", "source-not-in-record", "certificate-expires"),
+    *("source-not-in-record", "certificate-expires"),
     *("southbound-unknown", "southbound-unreachable", "chassis-unknown", "bound-elsewhere"),
 }
 """Made in test_southbound.py, test_ovn_records.py, test_doctor.py, test_doctor_ports.py,

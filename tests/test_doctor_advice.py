@@ -143,3 +143,17 @@ def test_a_spare_number_is_free_and_can_be_served() -> None:
     assert port._spare({1, 2, 4}) == 3
     assert port._spare(set(range(1, 0xA9FE))) == 0xA9FF
     assert port._spare(set(range(1, 65280))) == 0
+
+
+def test_options_that_cannot_be_read_are_cleared_where_they_are() -> None:
+    project = port._readable_options(["/ovs_metadata/v2/config/projects/demo"])
+    network = port._readable_options(["/ovs_metadata/v2/networks/ab/x"])
+    assert project is not None
+    assert network is not None
+    assert [Shell().line(each) for each in project.commands] == ["mn-conf project-clear demo"]
+    assert [Shell().line(each) for each in network.commands] == [
+        "ovs-metadata port sync --from-neutron"
+    ]
+    assert "of project demo cannot be read" in project.text
+    assert "of the port's network cannot be read" in network.text
+    assert port._readable_options([]) is None

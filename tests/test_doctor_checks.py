@@ -403,6 +403,10 @@ def packets(ofport: int = 5, **changes: Any) -> tuple[PacketFacts, ...]:
         ),
         (FlowFacts((), packets(requests=0)), ["guest-never-asked"]),
         (FlowFacts((), has_meters=False), ["no-meters"]),
+        (
+            FlowFacts((group(FlowState.UNEXPECTED),), undecided=frozenset({5})),
+            [],
+        ),
         (FlowFacts((), taken=((100_005, "a port"),)), ["meter-taken"]),
     ],
 )

@@ -137,13 +137,14 @@ class FlowFacts:
     """Flows in the switch compared with those that should be there, and where packets end.
 
     has_meters: whether the switch has any. taken: the number of the meter that another program's
-    has, and the port.
+    has, and the port. undecided: places whose flows stay until it is known what they should be.
     """
 
     groups: tuple[Group, ...]
     packets: tuple[PacketFacts, ...] = ()
     has_meters: bool = True
     taken: tuple[tuple[int, str], ...] = ()
+    undecided: frozenset[int] = frozenset()
 
 
 def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | None) -> FlowFacts:
@@ -183,6 +184,7 @@ def read_flows(host: Host, ports: Iterable[ServedPort], only: frozenset[int] | N
             for number in (meter_number(port.ofport), question_meter_number(port.ofport))
             if number in meters.taken and (only is None or port.place in only)
         ),
+        undecided=host.host_ports.undecided,
     )
 
 
@@ -268,7 +270,7 @@ def examine(
         return read_flows(host, ports, only)
 
     def is_wrong(facts: FlowFacts) -> bool:
-        return bool(check(FlowFacts(facts.groups)))
+        return bool(check(FlowFacts(facts.groups, undecided=facts.undecided)))
 
     try:
         facts = retry_while_wrong(read(), read, is_wrong, patient=patient)
@@ -319,7 +321,7 @@ _FAULT_OF_STATE = {
 
 def check(facts: FlowFacts) -> list[Finding]:
     """The flows in the switch, and where the packets of the ports in question end."""
-    found = list(_of_groups(facts.groups))
+    found = list(_of_groups(each for each in facts.groups if each.place not in facts.undecided))
     astray = {group.place for group in facts.groups if any(map(_lets_astray, group.flows))}
     for port in facts.packets:
         # A missing flow is why a packet goes astray, and not a second fault.

@@ -24,8 +24,10 @@ from ovs_metadata.flows.port_states import OpenFlowPort, in_words
 from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, port_address, why_unservable
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.join import DEAD_VLAN, NO_OPTIONS, Interface, ServedPort
+from ovs_metadata.host.option_documents import paths_of
 from ovs_metadata.host.records import read_records
 from ovs_metadata.quantities import count_of
+from ovs_metadata.store import layout
 from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
 from ovs_metadata.store.record import COMPUTE, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
@@ -203,9 +205,9 @@ class PortFacts:
     that claim the same port. left_over: those of all of them that Nova has not plugged. spare: an
     OpenFlow number that no interface has. closed: what the port's OpenFlow configuration has
     switched off. link: why its device carries nothing. mtu: of its device; None if that is not
-    here. agent_view: what the agent says of it; None
-    if it says nothing, or was not asked (see `asked`). from_ovn: its record comes from OVN's
-    southbound database.
+    here. agent_view: what the agent says of it; None if it says nothing, or was not asked (see
+    `asked`). unusable: the documents of its options that cannot be used. from_ovn: its record comes
+    from OVN's southbound database.
     """
 
     status: PortStatus
@@ -218,6 +220,7 @@ class PortFacts:
     mtu: int | None = None
     agent_view: Mapping[str, Any] | None = None
     asked: bool = False
+    unusable: tuple[str, ...] = ()
     from_ovn: bool = False
 
     @property
@@ -350,7 +353,18 @@ def _port_facts(host: Host, status: PortStatus, openflow: Mapping[int, OpenFlowP
         closed=tuple(each for each in known.closed if each != "up" or not link),
         link=link,
         mtu=device.mtu if device else None,
+        unusable=_unusable(host, status.record),
         from_ovn=host.config.records == OVN,
+    )
+
+
+def _unusable(host: Host, record: PortRecord | None) -> tuple[str, ...]:
+    """The paths of the documents with a port's options that cannot be used."""
+    read = host.documents.read
+    if record is None or read is None:
+        return ()
+    return tuple(
+        each for each in paths_of(record.project_id, record.network_id) if each not in read
     )
 
 
@@ -597,7 +611,7 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         yield replace(finding(RECORD_MISSING), advice=_renewal(RECORD_MISSING, port))
         return
     if port.status.reason == NO_OPTIONS:
-        yield finding(OPTIONS_UNUSABLE)
+        yield replace(finding(OPTIONS_UNUSABLE), advice=_readable_options(port.unusable))
         return
     if port.status.served is None:
         wanted = interface.ofport_request
@@ -615,6 +629,26 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
     if mac != record.mac_address:
         why = f"interface {interface.name} has {mac}, the record says {record.mac_address}"
         yield replace(finding(RECORD_OF_OTHER_MAC, why), advice=_renewal(RECORD_OF_OTHER_MAC, port))
+
+
+def _readable_options(unusable: Collection[str]) -> Advice | None:
+    """Write the documents again that cannot be used: those of networks are Neutron's."""
+    projects = [
+        layout.name_of(each.rpartition("/")[2])
+        for each in unusable
+        if each.startswith(layout.CONFIG_PROJECTS)
+    ]
+    networks = len(projects) < len(unusable)
+    if not unusable:
+        return None
+    whose = [f"of project {each}" for each in projects] + ["of the port's network"] * networks
+    text = f"Those {' and '.join(whose)} cannot be read. "
+    if projects:
+        text += "Clear a project's, and set them again with mn-conf project-set. "
+    if networks:
+        text += "Neutron has a network's: have them written again."
+    clear = [Command("mn-conf", ("project-clear", each)) for each in projects]
+    return Advice(text.rstrip(), (*clear, *([from_neutron()] if networks else [])))
 
 
 def _renewal(fault: Fault, port: PortFacts) -> Advice:
