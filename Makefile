@@ -35,7 +35,7 @@ mutants:
 bench-flows:
 	PYTHONPATH=tools .venv/bin/python -m benchmarks.flows $(ARGS)
 
-# How many calls one change of a port takes in the join and in the flow controller: benchmarks/README.md.
+# What one change of a port takes in the agent and in the flow controller: benchmarks/README.md.
 bench-change:
 	.venv/bin/python -m benchmarks.change
 	.venv/bin/python -m benchmarks.change_controller

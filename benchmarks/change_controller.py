@@ -1,7 +1,7 @@
 """How many Python calls the flow controller takes for one change, by the number of ports.
 
-Of `Decision`, `SwitchFlows` and the messages that are sent; benchmarks/change.py has the join that
-precedes them. A count is the same on any machine. `make bench-change`.
+Of `Decision`, `SwitchFlows` and the messages that are sent; benchmarks/change.py has what precedes
+them, in the agent too. A count is the same on any machine. `make bench-change`.
 """
 
 import gc

@@ -6,6 +6,8 @@ replica of OVSDB.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress, count
+from operator import is_not
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -24,7 +26,7 @@ class PortRows(Generic[T]):
 
     def __init__(self, read: Callable[[Any], Sequence[T]]) -> None:
         self._read_row = read
-        self._atoms: dict[int, Any] = {}  # of the column `ports` of the bridge; see `_atoms_of`
+        self._atoms: list[Any] = []  # of the column `ports` of the bridge, python-ovs's UUIDs
         self._ports: set[UUID] = set()
         self._read: dict[UUID, Sequence[T]] = {}
         self._port_of: dict[UUID, UUID] = {}  # the Port row by each row of its interfaces
@@ -68,19 +70,23 @@ class PortRows(Generic[T]):
 
     def _find_ports(self, bridge: Any) -> None:
         """Find the ports that have joined the bridge, or left it."""
-        before, self._atoms = self._atoms, _atoms_of(bridge) if bridge is not None else {}
-        left = {before[each].value for each in before.keys() - self._atoms.keys()}
-        joined = {self._atoms[each].value for each in self._atoms.keys() - before.keys()}
-        self._ports = (self._ports - left) | joined
-        self._changed |= left | joined
+        # Not `bridge.ports`, which sorts the rows of all ports.
+        before, self._atoms = self._atoms, []
+        if bridge is not None:
+            self._atoms = list(bridge._data["ports"].values)
+        were, are = ({each.value for each in some} for some in _differing(before, self._atoms))
+        self._ports = (self._ports - were) | are
+        self._changed |= were ^ are
 
 
-def _atoms_of(bridge: Any) -> dict[int, Any]:
-    """The UUIDs of a Bridge row's ports, each as an atom of python-ovs, by the atom's identity.
+def _differing(one: list[T], other: list[T]) -> tuple[list[T], list[T]]:
+    """What two lists have between the same objects at their begin and those at their end.
 
-    python-ovs keeps an atom while the port stays. To hash thousands of UUIDs, or to sort their rows
-    as `bridge.ports` does, takes longer than all the rest. Who keeps the result keeps the atoms, so
-    that no other gets the identity of one of them.
+    python-ovs keeps the UUIDs of a column in their order: a new one is the last. To compare
+    thousands of them by their values takes longer than all the rest.
     """
-    atoms = bridge._data["ports"].values
-    return dict(zip(map(id, atoms), atoms, strict=True))
+    for _ in range(2):
+        shorter = min(len(one), len(other))
+        same = next(compress(count(), map(is_not, one, other)), shorter)
+        one, other = one[same:][::-1], other[same:][::-1]
+    return one, other

@@ -36,7 +36,7 @@ class ListenerState(Generic[S]):
         wanted = set(keys)
         with self._lock:
             added = wanted.difference(self._last)
-            for key in [each for each in self._last if each not in wanted]:
+            for key in self._last.keys() - wanted:
                 del self._last[key]
             self._last |= dict.fromkeys(added, _NOTHING_YET)
         return added

@@ -1,8 +1,6 @@
 """The incremental join: its result is that of the full join, at the cost of what has changed."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 from uuid import UUID
 
@@ -17,7 +15,6 @@ from ovs_metadata.metadata_options import DEFAULT_POLICY, Level, MetadataOptions
 from ovs_metadata.store.interface import BoundElsewhere, PortState
 from ovs_metadata.store.record import MalformedRecord, PortRecord, SubPort
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "change.py"
 PORTS = [str(UUID(int=number)) for number in range(1, 4)]
 PROJECTS = ["p1", "p2"]
 NETWORKS = [str(UUID(int=number)) for number in (101, 102)]
@@ -135,10 +132,3 @@ def test_what_has_not_changed_stays_the_same_object() -> None:
     after = join.join(taps, records)
     assert after.served[1] != before.served[1]
     assert after.served[2] is before.served[2]
-
-
-def test_a_change_takes_as_many_calls_with_many_ports_as_with_few() -> None:
-    calls_of_changes = runpy.run_path(str(BENCHMARK))["calls_of_changes"]
-    calls_of_changes(50)  # what is made once in a process
-    few, many = calls_of_changes(50), calls_of_changes(500)
-    assert few == many
