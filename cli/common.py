@@ -43,6 +43,15 @@ output_format = click.option(
 )
 
 
+def named_port(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """The argument PORT; an empty one, such as a script's unset variable, is not taken for none."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty.", param_hint="PORT")
+    return value
+
+
 class CommandError(click.ClickException):
     """Ends the command with one line on standard error and an exit status."""
 

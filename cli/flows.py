@@ -17,6 +17,7 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
+    named_port,
 )
 from ovs_metadata.cli.flow_groups import Group, ListedFlow, groups
 from ovs_metadata.cli.host_view import Host, look
@@ -34,7 +35,7 @@ COLUMNS = ("interface", "packets", "table", "IP", "what it does", "state", "matc
 
 
 @click.command()
-@click.argument("port", required=False)
+@click.argument("port", required=False, callback=named_port)
 @listing_options
 @click.pass_obj
 def flows(cli: CliContext, port: str | None, listing: Listing) -> None:

@@ -3,6 +3,8 @@
 This is the one place where a command's module is imported late.
 """
 
+import contextlib
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -57,10 +59,19 @@ class LazyGroup(click.Group):
 class Program(LazyGroup):
     """A whole command: what ends it is printed as all it prints."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it; where an output is closed, Python has none, and what is printed there is lost."""
+        with contextlib.ExitStack() as opened:
+            for name in ("stdout", "stderr"):
+                if getattr(sys, name) is None:
+                    nowhere = opened.enter_context(open(os.devnull, "w"))
+                    setattr(sys, name, nowhere)
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the subcommand."""
         try:
-            return super().invoke(ctx)
+            return self._invoke(ctx)
         except click.ClickException as error:
             # Click declares it final, and prints it from the exception.
             error.message = printable(error.message, sys.stderr.encoding)  # type: ignore[misc]
@@ -68,3 +79,23 @@ class Program(LazyGroup):
             if isinstance(error, click.UsageError) and not help_instead:
                 error.ctx = None  # or it would be printed below two lines about help
             raise
+
+    def _invoke(self, ctx: click.Context) -> object:
+        """Run the subcommand; what it cannot read or write ends it with one line."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # who reads has enough, which click knows
+        except OSError as error:
+            if error.filename is None:
+                _drop_output()
+            where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+
+
+def _drop_output() -> None:
+    """Have what could not be printed not be tried again at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -17,6 +17,7 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
+    named_port,
     only_one,
 )
 from ovs_metadata.cli.lazy import LazyGroup
@@ -49,7 +50,7 @@ def port() -> None:
 
 
 @port.command("show")
-@click.argument("selector", metavar="PORT")
+@click.argument("selector", metavar="PORT", callback=named_port)
 @record_options
 @click.pass_context
 def show_port(context: click.Context, selector: str, listing: Listing) -> None:
@@ -140,7 +141,7 @@ def set_port(
 
 
 @port.command("get")
-@click.argument("selector", metavar="PORT")
+@click.argument("selector", metavar="PORT", callback=named_port)
 @record_options
 @click.pass_obj
 def get_port(cli: CliContext, selector: str, listing: Listing) -> None:
@@ -208,7 +209,7 @@ def list_ports(cli: CliContext, listing: Listing, *, here: bool, show_all: bool)
 
 
 @port.command("delete")
-@click.argument("selector", metavar="PORT")
+@click.argument("selector", metavar="PORT", callback=named_port)
 @click.pass_obj
 def delete_port(cli: CliContext, selector: str) -> None:
     """Delete the record of a port; its instance gets no metadata any more.
@@ -258,12 +259,22 @@ def _named(cli: CliContext, store: Store, selector: str) -> str:
     return only_one(found, selector, str)
 
 
+_OTHERWISE = "an instance's or the port's UUID, or a fixed IP, names a port without Open vSwitch"
+"""What to do where an interface's name cannot be looked up."""
+
+
 def _named_here(cli: CliContext, store: Store, selector: str) -> list[str]:
     """The ports on the bridge that a selector names; what cannot be read ends the command."""
     from ovs_metadata.cli.host_view import bridge_of, read_host  # noqa: PLC0415 - loads python-ovs
 
     config = cli.load_config()
-    host = read_host(config, bridge_of(config), store)
+    try:
+        bridge = bridge_of(config)
+    except CommandError as error:
+        if config.records == OVN:
+            raise  # it is what all names are looked up by
+        raise CommandError(f"{error.message}; {_OTHERWISE}", error.exit_code) from error
+    host = read_host(config, bridge, store)
     return [each.port_id for each in chosen(host.port_statuses, selector) if each.port_id]
 
 

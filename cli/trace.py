@@ -14,6 +14,7 @@ from ovs_metadata.cli.common import (
     CliContext,
     CommandError,
     echo,
+    named_port,
     only_one,
 )
 from ovs_metadata.cli.host_view import Host, look
@@ -53,7 +54,7 @@ class Way:
 
 
 @click.command()
-@click.argument("port")
+@click.argument("port", callback=named_port)
 @click.option("--ipv4", "version", flag_value="4", help="Ask 169.254.169.254.")
 @click.option("--ipv6", "version", flag_value="6", help="Ask fe80::a9fe:a9fe.")
 @listing_options

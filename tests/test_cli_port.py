@@ -185,6 +185,16 @@ def test_get_takes_an_interface_of_this_host(
     assert "tap3" in one_line(command("port", "get", "tap3", exit_code=4))
 
 
+def test_an_interface_without_open_vswitch_is_refused_with_what_is_possible(
+    command: Command, tmp_path: Path
+) -> None:
+    config = tmp_path / "agent.conf"
+    config.write_text(f"[ovs]\novsdb_connection = unix:{tmp_path}/no.sock\n")
+    result = command("--config", str(config), "port", "get", "tap1", exit_code=3)
+    assert "no.sock" in result.stderr
+    assert "a fixed IP, names a port without Open vSwitch" in result.stderr
+
+
 def test_an_absent_record_has_an_exit_status_of_its_own(command: Command) -> None:
     assert PORT in one_line(command("port", "get", PORT, exit_code=4))
     assert PORT in one_line(command("port", "delete", PORT, exit_code=4))

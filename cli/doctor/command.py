@@ -5,12 +5,12 @@ import os
 import click
 
 from ovs_metadata.cli import lazy
-from ovs_metadata.cli.common import UNREACHABLE, CliContext, CommandError
+from ovs_metadata.cli.common import UNREACHABLE, CliContext, CommandError, named_port
 from ovs_metadata.cli.listing import Listing, listing_options
 
 
 @click.command()
-@click.argument("port", required=False, default="")
+@click.argument("port", required=False, callback=named_port)
 @click.option(
     "--request/--no-request",
     default=True,
@@ -29,7 +29,7 @@ from ovs_metadata.cli.listing import Listing, listing_options
 @listing_options
 @click.pass_context
 def doctor(
-    context: click.Context, port: str, hosts: str | None, listing: Listing, *, request: bool
+    context: click.Context, port: str | None, hosts: str | None, listing: Listing, *, request: bool
 ) -> None:
     """Show which hop between this host's instances and Nova is broken, why, and what to do.
 
@@ -58,4 +58,4 @@ def doctor(
         raise CommandError(
             "must be run as root: it looks into Open vSwitch and network namespaces", UNREACHABLE
         )
-    context.exit(lazy.load("doctor.printed:show_host")(cli, port, listing, request=request))
+    context.exit(lazy.load("doctor.printed:show_host")(cli, port or "", listing, request=request))

@@ -64,6 +64,8 @@ def report(cli: CliContext, output: Path | None) -> None:
     now = utc(time.time())
     stamp = re.sub(r"[^0-9TZ]", "", now)
     directory = f"ovs-metadata-report-{re.sub(r'[^A-Za-z0-9.-]', '_', config.host)}-{stamp}"
+    if output is not None and not output.name:
+        raise click.BadParameter("it names no file.", param_hint="-o")
     path = output or Path(f"{directory}.tar.gz")
     redactor = Redactor(set(known_secrets(config, cli.store)))
     contents = [f"ovs-metadata {ovs_metadata.__version__}, host {config.host}, {now}", ""]
