@@ -30,6 +30,12 @@ APPLICATION = "ovs_metadata.flows.app"
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
 
+ECHO_INTERVAL = 5.0
+"""Seconds between two questions whether the bridge answers."""
+
+UNANSWERED = 3
+"""Such questions after which, without an answer to one of them, the next ends the connection."""
+
 
 def command_line() -> argparse.ArgumentParser:
     """What the command takes."""
@@ -138,6 +144,8 @@ def _run(config_file: str | None, heartbeat: int | None) -> None:
     controller.CONF(
         args=[], project="ovs-metadata", default_config_files=[config_file] if config_file else []
     )
+    controller.CONF.set_override("echo_request_interval", ECHO_INTERVAL)
+    controller.CONF.set_override("maximum_unreplied_echo_requests", UNANSWERED)
     manager = AppManager.get_instance()
     manager.load_apps([APPLICATION])
     manager.applications_cls[ofp_handler.__name__] = QuietHandler

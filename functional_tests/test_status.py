@@ -124,6 +124,21 @@ def test_a_host_whose_ovsdb_server_does_nothing_does_not_serve(
     wait_for(lambda: state() == "ready", "the agent to notice the end", 60)
 
 
+def test_a_host_whose_ovs_vswitchd_does_nothing_is_not_ready(
+    host: tuple[Hypervisor, Guest],
+) -> None:
+    hypervisor, _ = host
+
+    def state() -> object:
+        return agent_status(hypervisor).get("state")
+
+    with stopped_process(hypervisor.ovs.vswitchd_pid):
+        wait_for(lambda: state() == "not ready", "the agent to notice", 90)
+        (problem,) = agent_status(hypervisor)["problems"]
+        assert "the flow controller has no connection to bridge br-int" in problem
+    wait_for(lambda: state() == "ready", "the agent to notice the end", 90)
+
+
 def test_without_an_answer_the_processes_tell(host: tuple[Hypervisor, Guest]) -> None:
     """The agent has to answer; if it does not, workers and controller are looked at."""
     hypervisor, _ = host
