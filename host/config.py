@@ -8,8 +8,8 @@ import logging
 import pwd
 import re
 import socket
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -321,10 +321,24 @@ class Config:
 
 
 def as_text(config: Config) -> dict[str, str]:
-    """Each value of the file in words, by its name in `Config`; no value is a secret."""
-    return {
-        each.name: str(getattr(config, each.name)) for each in fields(config) if each.name != "path"
-    }
+    """Each value of the file in words, by its name in `Config`; no value is a secret.
+
+    That of a group within it has the group's name before: `store.tls_ca_file`.
+    """
+    return {name: text for name, text in _as_text("", config) if name != "path"}
+
+
+def _as_text(group: str, values: Any) -> Iterator[tuple[str, str]]:
+    for each in fields(values):
+        name, value = group + each.name, getattr(values, each.name)
+        if is_dataclass(value) and each.name in _GROUPS:
+            yield from _as_text(f"{name}.", value)
+        else:
+            yield name, "not set" if value is None else str(value)
+
+
+_GROUPS = frozenset({"store", "flows", "ovn", "admin"})
+"""Fields of `Config` that have several values of the file."""
 
 
 def options() -> Sequence[tuple[str, Sequence[Any]]]:

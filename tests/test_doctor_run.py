@@ -293,9 +293,9 @@ def test_what_the_agent_keeps_of_the_store_is_examined_while_that_is_away(
 def test_a_store_that_fails_in_the_midst(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "state", failing(StoreError("it is full")))
     found = host.diagnosis()
-    assert names(found) == []
+    assert (names(found), found.verdict) == (["store-unusable"], "broken")
     assert set(skipped(found).values()) == {"it is full"}
-    assert set(skipped(found)) == {HopName.PORT, HopName.FLOWS, HopName.REQUEST}
+    assert set(skipped(found)) == {HopName.FLOWS, HopName.REQUEST}
     (asker,) = host.askers
     assert not asker.known
 

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from ovs_metadata.host import config
-from ovs_metadata.host.config import Config, ConfigError, FlowOptions, StoreOptions
+from ovs_metadata.host.config import (
+    Config,
+    ConfigError,
+    FlowOptions,
+    StoreOptions,
+    as_text,
+    load,
+)
 from ovs_metadata.host.listen import ListenAddress, UnixSocket
 
 
@@ -243,3 +250,13 @@ def _refusal(path: Path) -> str:
     message = str(refused.value)
     assert message == " ".join(message.split())
     return message
+
+
+def test_values_in_words_have_the_name_of_their_group(tmp_path: Path) -> None:
+    path = tmp_path / "agent.conf"
+    path.write_text("[store]\ntls_ca_file = /etc/ca.pem\n[agent]\nhost = cn-1\n")
+    found = as_text(load(path))
+    assert found["store.tls_ca_file"] == "/etc/ca.pem"
+    assert found["store.tls_key_file"] == "not set"
+    assert found["host"] == "cn-1"
+    assert not any("Options(" in text or "Path(" in text for text in found.values())

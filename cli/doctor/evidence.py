@@ -16,7 +16,7 @@ from ovs_metadata.cli.doctor.tcp_sockets import unaccepted
 from ovs_metadata.host.config import OVN, Config
 from ovs_metadata.host.store import open_configured_store
 from ovs_metadata.proxy.control.settings import Settings
-from ovs_metadata.store.interface import StoreError
+from ovs_metadata.store.interface import StoreError, StoreUnavailable
 from ovs_metadata.store.snapshot_nodes import open_snapshot
 from ovs_metadata.store.store import Store
 
@@ -37,6 +37,10 @@ class DiagnosisOptions:
     selector: str = ""
     store_url: str | None = None
     send_request: bool = True
+
+
+class RecordsUnreadable(CannotTell):
+    """The store refuses to give port records; the message says why."""
 
 
 class Evidence(contextlib.ExitStack):
@@ -122,14 +126,17 @@ class Evidence(contextlib.ExitStack):
 
         Raises:
             CannotTell: there is no bridge, or the store cannot be read.
+            RecordsUnreadable: the store refuses to give records.
         """
         bridge, store = self.switch.bridge, self.readable_store
         if bridge is None or store is None:
             raise CannotTell("there is no bridge" if bridge is None else NO_STORE)
         try:
             return read_ports(self.config, self.switch, store, self.options.selector, self.agent)
-        except StoreError as error:
+        except StoreUnavailable as error:
             raise CannotTell(str(error)) from error
+        except StoreError as error:
+            raise RecordsUnreadable(str(error)) from error
 
     @cached_property
     def unaccepted(self) -> Mapping[str, int]:

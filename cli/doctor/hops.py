@@ -16,7 +16,12 @@ from ovs_metadata.cli.doctor import (
 )
 from ovs_metadata.cli.doctor.advice import Shell
 from ovs_metadata.cli.doctor.agent import AdminFacts
-from ovs_metadata.cli.doctor.evidence import NO_STORE, DiagnosisOptions, Evidence
+from ovs_metadata.cli.doctor.evidence import (
+    NO_STORE,
+    DiagnosisOptions,
+    Evidence,
+    RecordsUnreadable,
+)
 from ovs_metadata.cli.doctor.report import CannotTell, Diagnosis, Fault, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.run import Hop, Need, run
 from ovs_metadata.host.config import OVN, Config, ConfigError
@@ -63,6 +68,13 @@ def _asker(evidence: Evidence) -> nova.Asker:
         return nova.no_instance()
     record = ports[0].record
     return nova.Asker(record.device_id, record.project_id, record.primary or "")
+
+
+def _port(evidence: Evidence, _explained: bool) -> HopReport:
+    try:
+        return port.examine(evidence.ports, evidence.unaccepted)
+    except RecordsUnreadable as error:
+        return HopReport(HopName.PORT, (Finding(store.STORE_UNUSABLE, str(error)),))
 
 
 def _flows(evidence: Evidence, _explained: bool) -> HopReport:
@@ -125,7 +137,7 @@ HOPS: Sequence[Hop[Evidence]] = (
     Hop(
         HopName.PORT,
         tuple(port.FAULTS),
-        lambda seen, _: port.examine(seen.ports, seen.unaccepted),
+        _port,
         needs=(ENABLED, SWITCH, SOUTHBOUND),
     ),
     Hop(
