@@ -24,6 +24,7 @@ from ovs_metadata.agent.certificates import Certificate
 from ovs_metadata.agent.child_process import Child
 from ovs_metadata.agent.health import BRIEFLY, SOON, AgentView, EndpointView, health
 from ovs_metadata.agent.health_state import HealthState
+from ovs_metadata.agent.network.reconciler import DEVICE_GONE, NO_BRIDGE, NO_DEVICE_YET
 from ovs_metadata.cli.doctor.agent import AgentFacts, ProcessFacts, check, read_admin
 from ovs_metadata.cli.doctor.report import Severity
 from ovs_metadata.cli.main import main
@@ -202,6 +203,22 @@ def test_what_the_agent_knows_decides_the_state(
     for texts, expected in ((found.problems, problem), (found.warnings, warning)):
         assert len(texts) == bool(expected)
         assert all(expected in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "the agent has not read OVSDB yet",
+        NO_BRIDGE,
+        NO_DEVICE_YET,
+        DEVICE_GONE,
+        "the metadata port is not set up: the namespace cannot be made",
+        "no worker listens for guests: the address is in use",
+    ],
+)
+def test_a_host_that_lacks_something_in_its_network_does_not_serve(problem: str) -> None:
+    found = health(replace(WELL, network=(problem,)))
+    assert (found.state, found.problems) == (HealthState.NOT_SERVING, [problem])
 
 
 def test_what_most_guests_feel_comes_first() -> None:
