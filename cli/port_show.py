@@ -12,7 +12,8 @@ from ovs_metadata.cli.common import (
 )
 from ovs_metadata.cli.doctor import flows, port
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions, Evidence
-from ovs_metadata.cli.doctor.port import PortFacts, PortsFacts
+from ovs_metadata.cli.doctor.port import PortsFacts
+from ovs_metadata.cli.doctor.port_facts import PortFacts
 from ovs_metadata.cli.doctor.report import CannotTell, Finding, Severity
 from ovs_metadata.cli.flow_groups import FlowState, Group
 from ovs_metadata.cli.listing import Cell, Listing

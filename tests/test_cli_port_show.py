@@ -5,7 +5,7 @@ from dataclasses import replace
 from contracts.store_support import record
 
 from ovs_metadata.cli.doctor import port
-from ovs_metadata.cli.doctor.port import PortFacts
+from ovs_metadata.cli.doctor.port_facts import PortFacts
 from ovs_metadata.cli.flow_groups import FlowState, Group, ListedFlow
 from ovs_metadata.cli.port_show import page
 from ovs_metadata.cli.port_status import port_statuses

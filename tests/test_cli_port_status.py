@@ -6,7 +6,8 @@ import pytest
 from contracts.store_support import record
 
 from ovs_metadata.agent.identities import identity_table
-from ovs_metadata.cli.doctor.port import PortFacts, check_one
+from ovs_metadata.cli.doctor.port import check_one
+from ovs_metadata.cli.doctor.port_facts import PortFacts
 from ovs_metadata.cli.port_status import PortStatus, chosen, port_statuses
 from ovs_metadata.host.join import Interface, join_ports
 from ovs_metadata.proxy.control.identity import Pending

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from ovs_metadata.agent.config.effective import effective
-from ovs_metadata.cli.doctor import configuration, flows, nova, port, request
+from ovs_metadata.cli.doctor import (
+    configuration,
+    flows,
+    nova,
+    port_advice,
+    port_facts,
+    request,
+)
 from ovs_metadata.cli.doctor.advice import Shell, delete_flow, set_value, unset_value, vsctl
 from ovs_metadata.cli.doctor.agent import AgentFacts
 from ovs_metadata.cli.doctor.configuration import DeploymentFacts, DocumentFacts
@@ -140,14 +147,14 @@ def test_an_endpoint_without_tls_is_asked_without_and_the_others_stay() -> None:
 
 
 def test_a_spare_number_is_free_and_can_be_served() -> None:
-    assert port._spare({1, 2, 4}) == 3
-    assert port._spare(set(range(1, 0xA9FE))) == 0xA9FF
-    assert port._spare(set(range(1, 65280))) == 0
+    assert port_facts._spare({1, 2, 4}) == 3
+    assert port_facts._spare(set(range(1, 0xA9FE))) == 0xA9FF
+    assert port_facts._spare(set(range(1, 65280))) == 0
 
 
 def test_options_that_cannot_be_read_are_cleared_where_they_are() -> None:
-    project = port._readable_options(["/ovs_metadata/v2/config/projects/demo"])
-    network = port._readable_options(["/ovs_metadata/v2/networks/ab/x"])
+    project = port_advice.readable_options(["/ovs_metadata/v2/config/projects/demo"])
+    network = port_advice.readable_options(["/ovs_metadata/v2/networks/ab/x"])
     assert project is not None
     assert network is not None
     assert [Shell().line(each) for each in project.commands] == ["mn-conf project-clear demo"]
@@ -156,4 +163,4 @@ def test_options_that_cannot_be_read_are_cleared_where_they_are() -> None:
     ]
     assert "of project demo cannot be read" in project.text
     assert "of the port's network cannot be read" in network.text
-    assert port._readable_options([]) is None
+    assert port_advice.readable_options([]) is None

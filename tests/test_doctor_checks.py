@@ -27,7 +27,8 @@ from ovs_metadata.cli.doctor.guest_request import Response
 from ovs_metadata.cli.doctor.metadata_port import DeviceFacts, NamespaceFacts
 from ovs_metadata.cli.doctor.nova import AskStep, EndpointFacts
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
-from ovs_metadata.cli.doctor.port import PortFacts, is_instance_port
+from ovs_metadata.cli.doctor.port import is_instance_port
+from ovs_metadata.cli.doctor.port_facts import PortFacts
 from ovs_metadata.cli.doctor.report import Diagnosis, Finding, HopName, HopReport, Severity
 from ovs_metadata.cli.doctor.request import RequestFacts
 from ovs_metadata.cli.doctor.store import StoreFacts

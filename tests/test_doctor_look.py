@@ -21,10 +21,10 @@ from lab.stand_ins.metadata_instance import Instance
 from lab.stand_ins.metadata_service import MetadataService
 from ovs_metadata.agent.network import namespaces
 from ovs_metadata.cli import admin_client
-from ovs_metadata.cli.doctor import nova, port, retry, tcp_sockets
+from ovs_metadata.cli.doctor import nova, port_facts, retry, tcp_sockets
 from ovs_metadata.cli.doctor.agent import read_admin, read_agent
 from ovs_metadata.cli.doctor.nova import Asker, AskStep, no_instance, read_endpoints
-from ovs_metadata.cli.doctor.port import TapDevice
+from ovs_metadata.cli.doctor.port_facts import TapDevice
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.doctor.store import read_store
 from ovs_metadata.cli.doctor.tcp_sockets import listening
@@ -134,13 +134,13 @@ def test_devices_here(flags: list[str], problem: str, monkeypatch: pytest.Monkey
         def get_attr(self, name: str) -> int:
             return {"IFLA_MTU": 1450}[name]
 
-    monkeypatch.setattr(port, "IPRoute", Here)
-    assert port.read_device("tap1") == TapDevice(problem, 1450)
+    monkeypatch.setattr(port_facts, "IPRoute", Here)
+    assert port_facts.read_device("tap1") == TapDevice(problem, 1450)
 
 
 def test_devices_elsewhere() -> None:
-    assert port.read_device("lo") is not None
-    assert port.read_device("no-such-device") is None
+    assert port_facts.read_device("lo") is not None
+    assert port_facts.read_device("no-such-device") is None
 
 
 @pytest.mark.parametrize(("stored", "enabled"), [(None, False), (True, True), ("yes", None)])

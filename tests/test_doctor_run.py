@@ -12,7 +12,16 @@ from contracts.store_support import record
 
 from ovs_metadata.agent.config.effective import config_digest, effective
 from ovs_metadata.agent.config.schema import SHARED_SECRET
-from ovs_metadata.cli.doctor import evidence, flows, metadata_port, nova, port, request, retry
+from ovs_metadata.cli.doctor import (
+    evidence,
+    flows,
+    metadata_port,
+    nova,
+    port,
+    port_facts,
+    request,
+    retry,
+)
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, ProcessFacts
 from ovs_metadata.cli.doctor.evidence import DiagnosisOptions
 from ovs_metadata.cli.doctor.flows import FlowFacts, PacketFacts
@@ -193,7 +202,7 @@ class Host:
             evidence, "read_agent", lambda _config: replace(self.agent, admin=self.admin)
         )
         monkeypatch.setattr(evidence, "read_switch", lambda _config: self.switch)
-        monkeypatch.setattr(port, "read_device", lambda _name: port.TapDevice("", 1500))
+        monkeypatch.setattr(port_facts, "read_device", lambda _name: port_facts.TapDevice("", 1500))
         monkeypatch.setattr(port, "read_admin", lambda _socket: self.admin)
         monkeypatch.setattr(metadata_port, "read_namespace", lambda _config: self.namespace)
         monkeypatch.setattr(flows, "read_flows", lambda *_: self.flows)

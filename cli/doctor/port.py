@@ -4,38 +4,38 @@ The checks are pure: facts in, findings out.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
-from ovs_metadata.agent.network.netlink import IPRoute
-from ovs_metadata.cli.doctor.advice import Advice, Command, from_neutron, open_port, vsctl
+from ovs_metadata.cli.doctor.advice import Advice, Command, open_port, vsctl
 from ovs_metadata.cli.doctor.agent import AdminFacts, AgentFacts, read_admin
 from ovs_metadata.cli.doctor.elsewhere import OtherInterface
 from ovs_metadata.cli.doctor.last_request import last_of_all, last_request
 from ovs_metadata.cli.doctor.open_vswitch import SwitchFacts
+from ovs_metadata.cli.doctor.port_advice import (
+    another_number,
+    naming,
+    readable_options,
+    renewal,
+    setting_up,
+    without_left_over,
+)
+from ovs_metadata.cli.doctor.port_facts import PortFacts, port_facts
 from ovs_metadata.cli.doctor.report import Fault, Faults, Finding, HopName, HopReport
 from ovs_metadata.cli.doctor.retry import retry_while_wrong
 from ovs_metadata.cli.host_view import Host, read_host
 from ovs_metadata.cli.named_records import records_named
-from ovs_metadata.cli.port_status import PortStatus, canonical_address, is_named, record_in
-from ovs_metadata.flows.port_states import OpenFlowPort, in_words
-from ovs_metadata.host.address import LEAST_PATH_MTU, OFPORT_MAX, port_address, why_unservable
+from ovs_metadata.cli.port_status import canonical_address, is_named, record_in
+from ovs_metadata.flows.port_states import in_words
+from ovs_metadata.host.address import LEAST_PATH_MTU, port_address, why_unservable
 from ovs_metadata.host.config import OVN, Config
-from ovs_metadata.host.join import DEAD_VLAN, NO_OPTIONS, Interface, ServedPort
-from ovs_metadata.host.option_documents import paths_of
+from ovs_metadata.host.join import DEAD_VLAN, NO_OPTIONS, ServedPort
 from ovs_metadata.host.records import read_records
 from ovs_metadata.quantities import count_of
-from ovs_metadata.store import layout
-from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord, PortState
+from ovs_metadata.store.interface import BoundElsewhere, MalformedRecord
 from ovs_metadata.store.record import COMPUTE, PortRecord, is_port_id
 from ovs_metadata.store.store import Store
-
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
-"""Of linux/if.h."""
-
-IS_DOWN = "is down"
 
 MAX_NAMED = 3
 """Ports whose last request is printed, of those that one name means."""
@@ -198,53 +198,6 @@ GUEST_NEVER_ASKED = FAULTS.note(
 
 
 @dataclass(frozen=True, slots=True)
-class PortFacts:
-    """One interface of the bridge, and what is known of its port.
-
-    status: as all commands have it. state: what the store has of the port. rivals: other interfaces
-    that claim the same port. left_over: those of all of them that Nova has not plugged. spare: an
-    OpenFlow number that no interface has. closed: what the port's OpenFlow configuration has
-    switched off. link: why its device carries nothing. mtu: of its device; None if that is not
-    here. agent_view: what the agent says of it; None if it says nothing, or was not asked (see
-    `asked`). unusable: the documents of its options that cannot be used. from_ovn: its record comes
-    from OVN's southbound database.
-    """
-
-    status: PortStatus
-    state: PortState = None
-    rivals: tuple[str, ...] = ()
-    left_over: tuple[str, ...] = ()
-    spare: int = 0
-    closed: tuple[str, ...] = ()
-    link: str = ""
-    mtu: int | None = None
-    agent_view: Mapping[str, Any] | None = None
-    asked: bool = False
-    unusable: tuple[str, ...] = ()
-    from_ovn: bool = False
-
-    @property
-    def interface(self) -> Interface:
-        """The interface."""
-        return self.status.interface
-
-    @property
-    def port_id(self) -> str | None:
-        """The Neutron port, if the interface names one."""
-        return self.status.port_id
-
-    @property
-    def record(self) -> PortRecord | None:
-        """Its record, if there is one that can be used."""
-        return self.status.record
-
-    @property
-    def title(self) -> str:
-        """What to call it."""
-        return self.port_id or f"interface {self.interface.title}"
-
-
-@dataclass(frozen=True, slots=True)
 class PortsFacts:
     """The ports in question.
 
@@ -298,7 +251,7 @@ def read_ports(
     """
     assert switch.bridge  # noqa: S101 - or there is nothing to read
     host = read_host(config, switch.bridge, store)
-    every = [_port_facts(host, status, switch.ports) for status in host.port_statuses]
+    every = [port_facts(host, status, switch.ports) for status in host.port_statuses]
     chosen = [port for port in every if is_instance_port(port)]
     if selector:
         chosen = [port for port in every if is_named(port.interface, port.record, selector)]
@@ -331,75 +284,6 @@ def with_agent_view(facts: PortsFacts, admin: AdminFacts | None) -> PortsFacts:
             replace(port, asked=asked, agent_view=views.get(port.port_id)) for port in facts.chosen
         ),
     )
-
-
-def _port_facts(host: Host, status: PortStatus, openflow: Mapping[int, OpenFlowPort]) -> PortFacts:
-    interface = status.interface
-    known = openflow.get(interface.ofport or 0, OpenFlowPort())
-    device = read_device(interface.name)
-    link = "" if known.has_link else "has no link, as Open vSwitch sees it"
-    link = device.problem if device else link
-    rivals = tuple(_rivals(interface, host.bridge.interfaces.values()))
-    return PortFacts(
-        status,
-        host.records.get(status.port_id) if status.port_id else None,
-        rivals=tuple(other.name for other in rivals),
-        left_over=tuple(each.name for each in (interface, *rivals) if each.vm_uuid is None),
-        spare=_spare(
-            {each.ofport or 0 for each in host.bridge.interfaces.values()}
-            | {host.metadata_ofport or 0}
-        ),
-        # A device that is down is a finding of its own.
-        closed=tuple(each for each in known.closed if each != "up" or not link),
-        link=link,
-        mtu=device.mtu if device else None,
-        unusable=_unusable(host, status.record),
-        from_ovn=host.config.records == OVN,
-    )
-
-
-def _unusable(host: Host, record: PortRecord | None) -> tuple[str, ...]:
-    """The paths of the documents with a port's options that cannot be used."""
-    read = host.documents.read
-    if record is None or read is None:
-        return ()
-    return tuple(
-        each for each in paths_of(record.project_id, record.network_id) if each not in read
-    )
-
-
-def _rivals(interface: Interface, every: Iterable[Interface]) -> Iterator[Interface]:
-    """The other interfaces that claim the same port and have a number."""
-    port_id = interface.port_id
-    for other in every:
-        same = port_id is not None and other.port_id == port_id
-        if same and other.name != interface.name and (other.ofport or 0) > 0:
-            yield other
-
-
-def _spare(taken: Collection[int]) -> int:
-    """The lowest number that no interface has and that can be served; 0 if there is none."""
-    free = (each for each in range(1, OFPORT_MAX + 1) if each not in taken)
-    return next((each for each in free if not why_unservable(each)), 0)
-
-
-@dataclass(frozen=True, slots=True)
-class TapDevice:
-    """A device in this namespace. problem: why it carries nothing; empty if it does."""
-
-    problem: str
-    mtu: int
-
-
-def read_device(name: str) -> TapDevice | None:
-    """The device of that name in this namespace; None if it is not here."""
-    with IPRoute() as here:
-        for link in here.get_links(ifname=name):
-            problem = "" if link["flags"] & _IFF_LOWER_UP else "has no carrier"
-            if not link["flags"] & _IFF_UP:
-                problem = IS_DOWN
-            return TapDevice(problem, link.get_attr("IFLA_MTU"))
-    return None
 
 
 def _elsewhere(config: Config, store: Store, selector: str) -> list[PortRecord]:
@@ -517,9 +401,9 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
 
     interface, name = port.interface, port.interface.name
     if not interface.iface_id:
-        yield replace(finding(IFACE_ID_MISSING), advice=_naming(interface))
+        yield replace(finding(IFACE_ID_MISSING), advice=naming(interface))
     elif port.port_id is None:
-        yield replace(finding(IFACE_ID_MALFORMED), advice=_naming(interface))
+        yield replace(finding(IFACE_ID_MALFORMED), advice=naming(interface))
     elif port.record and not is_instance_port(port):
         yield finding(NOT_AN_INSTANCE)
     elif port.record and not port.record.admin_state_up:
@@ -529,15 +413,15 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
     elif port.rivals:
         rivals = ", ".join(sorted([name, *port.rivals]))
         twice = finding(IFACE_ID_TWICE, f"{port.status.reason}: {rivals}")
-        yield replace(twice, advice=_without_left_over(port))
+        yield replace(twice, advice=without_left_over(port))
     elif why_unservable(interface.ofport):
-        yield replace(finding(OFPORT_UNSERVABLE), advice=_another_number(port))
+        yield replace(finding(OFPORT_UNSERVABLE), advice=another_number(port))
     else:
         if interface.tag == DEAD_VLAN:
             yield finding(ON_DEAD_VLAN)
         if port.link:
             down = finding(LINK_DOWN, f"device {name} {port.link}")
-            yield replace(down, advice=_up(port))
+            yield replace(down, advice=setting_up(port))
         if port.closed:
             why = f"interface {name} has {in_words(port.closed)}"
             advice = Advice(PORT_CLOSED.remedy, open_port(name, port.closed))
@@ -545,40 +429,6 @@ def _of_interface(port: PortFacts) -> Iterator[Finding]:
         if port.mtu is not None and port.mtu < LEAST_PATH_MTU:
             why = f"device {name} has {port.mtu}; packets may have {LEAST_PATH_MTU} bytes"
             yield replace(finding(MTU_TOO_SMALL, why), advice=_wider(name))
-
-
-def _naming(interface: Interface) -> Advice:
-    owner = f" of instance {interface.vm_uuid}" if interface.vm_uuid else ""
-    return Advice(
-        f"Write the PORT{owner} there, by its UUID, as Nova does when it plugs a port.",
-        (vsctl("set", "interface", interface.name, "external_ids:iface-id=PORT"),),
-    )
-
-
-def _without_left_over(port: PortFacts) -> Advice | None:
-    """Remove what Nova has not plugged, if it has plugged one of them."""
-    if not 0 < len(port.left_over) <= len(port.rivals):
-        return None
-    return Advice(
-        "Remove the interface that is left over: Nova has written no vm-uuid on it.",
-        tuple(vsctl("del-port", name) for name in sorted(port.left_over)),
-    )
-
-
-def _another_number(port: PortFacts) -> Advice | None:
-    if not port.spare:
-        return None
-    return Advice(
-        "Give it another number, that no interface has.",
-        (vsctl("set", "interface", port.interface.name, f"ofport_request={port.spare}"),),
-    )
-
-
-def _up(port: PortFacts) -> Advice | None:
-    if port.link != IS_DOWN:
-        return None
-    text = "Set it up, if it was set down by hand. A device of an instance that is off is down."
-    return Advice(text, (Command("ip", ("link", "set", port.interface.name, "up")),))
 
 
 def _wider(name: str) -> Advice:
@@ -605,13 +455,13 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         yield finding(BOUND_ELSEWHERE)
         return
     if isinstance(port.state, MalformedRecord):
-        yield replace(finding(RECORD_MALFORMED), advice=_renewal(RECORD_MALFORMED, port))
+        yield replace(finding(RECORD_MALFORMED), advice=renewal(RECORD_MALFORMED, port))
         return
     if record is None:
-        yield replace(finding(RECORD_MISSING), advice=_renewal(RECORD_MISSING, port))
+        yield replace(finding(RECORD_MISSING), advice=renewal(RECORD_MISSING, port))
         return
     if port.status.reason == NO_OPTIONS:
-        yield replace(finding(OPTIONS_UNUSABLE), advice=_readable_options(port.unusable))
+        yield replace(finding(OPTIONS_UNUSABLE), advice=readable_options(port.unusable))
         return
     if port.status.served is None:
         wanted = interface.ofport_request
@@ -622,43 +472,13 @@ def _of_record(port: PortFacts) -> Iterator[Finding]:
         return
     if port.status.served.disagreement:
         other = finding(RECORD_OF_OTHER_INSTANCE, port.status.served.disagreement)
-        yield replace(other, advice=_renewal(RECORD_OF_OTHER_INSTANCE, port))
+        yield replace(other, advice=renewal(RECORD_OF_OTHER_INSTANCE, port))
     if record.primary is None:
         yield finding(RECORD_WITHOUT_ADDRESS, "its record has no fixed IP")
     mac = (interface.attached_mac or record.mac_address).lower()
     if mac != record.mac_address:
         why = f"interface {interface.name} has {mac}, the record says {record.mac_address}"
-        yield replace(finding(RECORD_OF_OTHER_MAC, why), advice=_renewal(RECORD_OF_OTHER_MAC, port))
-
-
-def _readable_options(unusable: Collection[str]) -> Advice | None:
-    """Write the documents again that cannot be used: those of networks are Neutron's."""
-    projects = [
-        layout.name_of(each.rpartition("/")[2])
-        for each in unusable
-        if each.startswith(layout.CONFIG_PROJECTS)
-    ]
-    networks = len(projects) < len(unusable)
-    if not unusable:
-        return None
-    whose = [f"of project {each}" for each in projects] + ["of the port's network"] * networks
-    text = f"Those {' and '.join(whose)} cannot be read. "
-    if projects:
-        text += "Clear a project's, and set them again with mn-conf project-set. "
-    if networks:
-        text += "Neutron has a network's: have them written again."
-    clear = [Command("mn-conf", ("project-clear", each)) for each in projects]
-    return Advice(text.rstrip(), (*clear, *([from_neutron()] if networks else [])))
-
-
-def _renewal(fault: Fault, port: PortFacts) -> Advice:
-    """Write records again as Neutron has the ports."""
-    if port.from_ovn:
-        return Advice(
-            "Check that ovn-northd runs, and that Neutron's server has the port with ML2/OVN: "
-            "neutron-ovn-db-sync-util brings OVN's databases to what Neutron has."
-        )
-    return Advice(fault.remedy, (from_neutron(),))
+        yield replace(finding(RECORD_OF_OTHER_MAC, why), advice=renewal(RECORD_OF_OTHER_MAC, port))
 
 
 def _of_agents_view(port: PortFacts) -> Iterator[Finding]:
