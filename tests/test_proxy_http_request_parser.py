@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.proxy.http import request_parser
+from ovs_metadata.proxy.http import head_parser, request_parser
 from ovs_metadata.proxy.http.errors import ProxyError
 from ovs_metadata.proxy.http.request import Request
 from ovs_metadata.proxy.http.request_parser import Progress, RequestParser
@@ -257,13 +257,13 @@ def test_nothing_behind_the_first_forbidden_byte_is_scanned(
     monkeypatch: pytest.MonkeyPatch, line: bytes, byte: bytes
 ) -> None:
     scanned = []
-    is_forbidden = request_parser._is_forbidden
+    is_forbidden = head_parser.is_forbidden
 
     def counted(text: bytes) -> bool:
         scanned.append(len(text))
         return is_forbidden(text)
 
-    monkeypatch.setattr(request_parser, "_is_forbidden", counted)
+    monkeypatch.setattr(request_parser, "is_forbidden", counted)
     subject = parser(max_head=65536)
     subject.receive(line + 32768 * byte)
     assert subject.take() is ProxyError.MALFORMED

@@ -16,47 +16,25 @@ The first of these checks that fails decides the error, so that one cause has on
 """
 
 import enum
-import re
-
-import httptools
 
 from ovs_metadata.proxy.http.chunked_body import ChunkedBody
 from ovs_metadata.proxy.http.errors import ProxyError
-from ovs_metadata.proxy.http.headers import HeaderList
-from ovs_metadata.proxy.http.request import (
-    Request,
-    RequestHead,
-    RequestLine,
-    parse_request_head,
-    refuse_line,
+from ovs_metadata.proxy.http.head_parser import (
+    USUAL_SIZE,
+    is_forbidden,
+    parse_head,
+    parse_line,
+    parse_usual_head,
 )
+from ovs_metadata.proxy.http.request import Request, RequestHead, refuse_line
 
 _MAX_EMPTY_LINES = 2
 """Before a request line; RFC 9112, section 2.2, wants one to be ignored."""
-
-_REQUEST_LINE = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +([^\x00-\x20\x7f]+)(?: HTTP/([0-9]\.[0-9]))?\r\n"
-)
 
 _PIECE = 2048
 """Bytes of a head that are checked together. The bytes after an invalid piece cost no time."""
 
 _CR = 13
-_ALLOWED = bytes({9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)})
-
-
-def _is_forbidden(text: bytes) -> bool:
-    """Whether a head must not have this: control characters, or a CR or LF outside a CRLF.
-
-    A CR at the end may be half of a CRLF. This is a scan in C; a regular expression takes 1.7 ms
-    for 64 KiB.
-    """
-    pairs = text.count(b"\r\n")
-    return (
-        text.count(b"\n") != pairs
-        or text.count(b"\r") - text.endswith(b"\r") != pairs
-        or bool(text.translate(None, _ALLOWED))
-    )
 
 
 class Progress(enum.Enum):
@@ -74,15 +52,12 @@ class RequestParser:
         "_chunks",
         "_empty_lines",
         "_error",
-        "_headers",
-        "_http",
-        "_line",
+        "_has_line",
         "_max_body",
         "_max_head",
         "_max_headers",
         "_received",
         "_scanned",
-        "_whole",
         "head",
         "progress",
         "refused_head",
@@ -96,9 +71,6 @@ class RequestParser:
         self._error: ProxyError | None = None
         self.refused_head = False
         """Whether the refused request is a HEAD: its response must not have a body."""
-        self._http: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
-        self._headers: HeaderList = []
-        self._whole = False
         self._begin()
 
     def _begin(self) -> None:
@@ -106,13 +78,13 @@ class RequestParser:
         self.head: RequestHead | None = None
         """The head of the request whose body is arriving."""
         self._empty_lines = 0
-        self._line: RequestLine | None = None
+        self._has_line = False
         self._scanned = 0  # bytes of the head without its end and without a forbidden byte
         self._chunks: ChunkedBody | None = None
 
     def close(self) -> None:
-        """Drop what was received, and the C parser, which has references back to this object."""
-        self._http = self._chunks = None
+        """Drop what was received."""
+        self._chunks = None
         self._received.clear()
 
     def receive(self, data: bytes) -> None:
@@ -139,15 +111,13 @@ class RequestParser:
     def _take_head(self) -> ProxyError | None:
         """Take the bytes of a head that are here; set `head` once it is complete."""
         received, limit = self._received, self._max_head
-        while received.startswith(b"\r\n"):
-            if self._empty_lines == _MAX_EMPTY_LINES:
-                return ProxyError.MALFORMED
-            self._empty_lines += 1
-            self._scanned = 0
-            del received[:2]
+        if received.startswith(b"\r\n"):
+            self._skip_empty_lines()
         self.progress = Progress.HEAD if received else Progress.IDLE
         scanned = self._scanned
-        if self._line is None:
+        if not self._has_line:
+            if not scanned and self._take_usual_head():
+                return None
             # A LF alone ends the line too: then it is malformed.
             end = received.find(b"\n", scanned, limit) + 1
             error = self._take_line(bytes(received[:end])) if end else None
@@ -158,52 +128,52 @@ class RequestParser:
             stop = min(scanned + _PIECE, size)
             end = received.find(b"\r\n\r\n", max(0, scanned - 3), stop) + 4
             if end >= 4:
-                head = bytes(received[:end])
-                del received[:end]
-                return self._parse_head(head)
+                head = parse_head(bytes(received[:end]), self._max_headers, self._max_body)
+                if isinstance(head, ProxyError):
+                    return head
+                self._accept(head, end)
+                return None
             if scanned and received[scanned - 1] == _CR:
                 scanned -= 1
-            if _is_forbidden(bytes(received[scanned:stop])):
+            if is_forbidden(bytes(received[scanned:stop])):
                 return ProxyError.MALFORMED
             scanned = stop
         self._scanned = scanned
         return ProxyError.HEAD_TOO_LARGE if scanned >= limit else None
 
+    def _skip_empty_lines(self) -> None:
+        received = self._received
+        while self._empty_lines < _MAX_EMPTY_LINES and received.startswith(b"\r\n"):
+            self._empty_lines += 1
+            self._scanned = 0
+            del received[:2]
+
+    def _take_usual_head(self) -> bool:
+        """Take a head that is here as a whole, is not long, and has no error."""
+        received = self._received
+        end = received.find(b"\r\n\r\n", 0, min(self._max_head, USUAL_SIZE)) + 4
+        if end < 4:
+            return False
+        head = parse_usual_head(bytes(received[:end]), self._max_headers, self._max_body)
+        if isinstance(head, ProxyError):
+            return False  # the errors have an order
+        self._accept(head, end)
+        return True
+
     def _take_line(self, text: bytes) -> ProxyError | None:
-        match = _REQUEST_LINE.fullmatch(text)
-        if match is None:
+        line = parse_line(text)
+        if line is None:
             return ProxyError.MALFORMED
-        self._line = line = RequestLine(*match.groups())
+        self._has_line = True
         self.refused_head = line.method == b"HEAD"
         return refuse_line(line)
 
-    def _parse_head(self, text: bytes) -> ProxyError | None:
-        """Parse a whole head."""
-        http, line = self._http, self._line
-        if http is None or line is None:
-            return ProxyError.MALFORMED
-        if text.count(b"\r\n") - 2 > self._max_headers:
-            return ProxyError.MALFORMED if _is_forbidden(text) else ProxyError.HEAD_TOO_LARGE
-        self._headers = []
-        self._whole = False
-        fit_for_another = True
-        try:
-            http.feed_data(text)
-        except httptools.HttpParserUpgrade:
-            # The proxy ignores a request for another protocol (RFC 9110, section 7.8). llhttp would
-            # take the bytes that follow for that protocol.
-            fit_for_another = False
-        except httptools.HttpParserError:
-            return ProxyError.MALFORMED
-        head = parse_request_head(line, self._headers, self._max_body) if self._whole else None
-        if not isinstance(head, RequestHead):
-            return head or ProxyError.MALFORMED
+    def _accept(self, head: RequestHead, size: int) -> None:
+        """Take a head of so many bytes."""
+        del self._received[:size]
         self.head = head
         if head.chunked:
             self._chunks = ChunkedBody(self._max_body)
-        if head.chunked or head.length or not head.keep_alive or not fit_for_another:
-            self._http = httptools.HttpRequestParser(self)
-        return None
 
     def _take_body(self, head: RequestHead) -> bytes | ProxyError | None:
         self.progress = Progress.BODY
@@ -219,13 +189,3 @@ class RequestParser:
             body = bytes(view[: head.length])
         del received[: head.length]
         return body
-
-    # Called by httptools.
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Note that llhttp sees a whole head too."""
-        self._whole = True
