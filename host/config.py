@@ -17,6 +17,8 @@ from ovs_metadata.host.listen import Listen, parse_listen
 from ovs_metadata.host.oslo_config import cfg
 from ovs_metadata.regular_file import read_regular
 from ovs_metadata.store import layout
+from ovs_metadata.store.errors import StoreError
+from ovs_metadata.store.url import parse_store_url
 
 LOG = logging.getLogger(__name__)
 
@@ -437,7 +439,7 @@ def from_conf(conf: Any, path: Path | None = None) -> Config:
         bridge=conf.ovs.bridge,
         ovsdb_connection=_ovsdb(conf.ovs.ovsdb_connection),
         rundir=Path(conf.ovs.rundir),
-        store_url=conf.store.url,
+        store_url=_store_url(conf.store.url),
         store=StoreOptions(
             zookeeper_auth_file=_path(conf.store.zookeeper_auth_file),
             tls_ca_file=_path(conf.store.tls_ca_file),
@@ -488,6 +490,14 @@ def _ovsdb(connection: str) -> str:
                 "no need, since OVSDB is on this host",
             )
     return connection
+
+
+def _store_url(url: str) -> str:
+    try:
+        parse_store_url(url)
+    except StoreError as error:
+        raise _invalid("store", "url", str(error)) from error
+    return url
 
 
 def _host(name: str) -> str:

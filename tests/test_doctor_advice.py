@@ -164,3 +164,8 @@ def test_options_that_cannot_be_read_are_cleared_where_they_are() -> None:
     assert "of project demo cannot be read" in project.text
     assert "of the port's network cannot be read" in network.text
     assert port_advice.readable_options([]) is None
+
+
+def test_what_nothing_enables_is_disabled_by_default() -> None:
+    (found,) = configured()
+    assert found.why.endswith("is false, says the built-in default")

@@ -260,3 +260,10 @@ def test_values_in_words_have_the_name_of_their_group(tmp_path: Path) -> None:
     assert found["store.tls_key_file"] == "not set"
     assert found["host"] == "cn-1"
     assert not any("Options(" in text or "Path(" in text for text in found.values())
+
+
+def test_a_store_that_no_url_names_is_an_error_of_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "agent.conf"
+    path.write_text("[store]\nurl = zookeeper://\n")
+    with pytest.raises(ConfigError, match=rf"{path}, line 2: \[store\] url: bad store URL"):
+        load(path)

@@ -236,7 +236,8 @@ def _enabling(deployment: DeploymentFacts | None) -> Advice | None:
 
 def _who_disables(deployment: DeploymentFacts | None) -> str:
     if deployment and deployment.enabled is not None:
-        return deployment.enabled_origin
+        origin = deployment.enabled_origin
+        return "the built-in default" if origin == SCHEMA else origin
     return "the agent, which keeps the last good value"
 
 
