@@ -47,6 +47,25 @@ def replace_file(file: Path, aside: Path, content: bytes) -> None:
     sync_directory(file.parent)
 
 
+def append_to_file(file: Path, size: int, content: bytes) -> bool:
+    """Append to a file durably if it has this size, and is no link; returns whether it has.
+
+    Raises OSError if it cannot be written; then it may have a part of the content.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    with open(descriptor, "ab") as output:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return False
+        output.write(content)
+        output.flush()
+        os.fsync(descriptor)
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovs_metadata.store.snapshot import MAX_NODES, CachedNode, Snapshot, parse_snapshot
+from ovs_metadata.store.snapshot import (
+    MAX_NODES,
+    SPARE,
+    CachedNode,
+    Snapshot,
+    parse_snapshot,
+)
 
 STORE = "zk1:2181/cloud"
 
@@ -142,6 +148,12 @@ def test_a_file_of_another_store_is_not_believed(
         b"[" * 100_000,
         b"[]",
         b'{"format": 2, "store": "zk1:2181/cloud", "nodes": {}}',
+        b'[3, "zk1:2181/cloud"]\n',
+        b'[2, "zk1:2181/cloud"]\n["/a", 1]\n',
+        b'[2, "zk1:2181/cloud"]\n["/a", "not base64"]\n',
+        b'[2, "zk1:2181/cloud"]\n[]\n["/a", null]\n',
+        b'[2, "zk1:2181/cloud"]\n[1, null]\n',
+        b'[2, "zk1:2181/cloud"]\nhalf of a\n["/a", null]\n',
         b'{"format": 1, "store": "zk1:2181/cloud", "nodes": []}',
         b'{"format": 1, "store": "zk1:2181/cloud", "nodes": {"/a": 1}}',
         b'{"format": 1, "store": "zk1:2181/cloud", "nodes": {"/a": "not base64"}}',
@@ -161,6 +173,101 @@ def test_what_is_damaged_counts_as_empty_and_is_replaced(
     snapshot.put("/a", CachedNode(b"1"))
     snapshot.save(now=True)
     assert _again(file).get("/a") == CachedNode(b"1")
+
+
+def test_a_file_of_an_earlier_release_is_read(file: Path) -> None:
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    nodes = {"/a": "MQ==", "/absent": None}
+    file.write_text(json.dumps({"format": 1, "store": STORE, "nodes": nodes}))
+    snapshot = Snapshot(file, STORE)
+    assert snapshot.get("/a") == CachedNode(b"1")
+    assert snapshot.get("/absent") == CachedNode(None)
+    snapshot.put("/b", CachedNode(b"2"))
+    snapshot.save(now=True)
+    assert _again(file).get("/a") == CachedNode(b"1")
+    assert _again(file).get("/b") == CachedNode(b"2")
+
+
+def test_a_save_writes_what_has_changed_however_much_there_is(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    for number in range(1000):
+        snapshot.put(f"/{number}", CachedNode(b"1" * 100))
+    snapshot.save(now=True)
+    whole = file.read_bytes()
+    snapshot.put("/5", CachedNode(b"2"))
+    snapshot.save(now=True)
+    assert file.read_bytes() == whole + b'["/5", "Mg=="]\n'
+    snapshot.put("/5", None)
+    snapshot.save(now=True)
+    assert file.read_bytes() == whole + b'["/5", "Mg=="]\n["/5"]\n'
+    sizes = []
+    for number in range(300):
+        snapshot.put("/6", CachedNode(b"%d" % number * 500))
+        snapshot.save(now=True)
+        sizes.append(file.stat().st_size)
+    assert max(sizes) <= 2 * len(whole) + SPARE + 5000
+    assert 0 < sum(after < before for before, after in zip(sizes, sizes[1:])) < 5
+    assert _again(file).get("/6") == CachedNode(b"299" * 500)
+
+
+PATHS = [f"/{number}" for number in range(4)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(["1", "22", None, "gone"]))))
+def test_after_any_changes_the_file_has_what_is_known(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, str | None]]
+) -> None:
+    file = tmp_path_factory.mktemp("snapshot") / "agent.snapshot"
+    snapshot = Snapshot(file, STORE)
+    for number, (path, content) in enumerate(changes):
+        known = CachedNode(content.encode() if content else None)
+        snapshot.put(path, None if content == "gone" else known)
+        if number % 2:
+            snapshot.save(now=True)
+            again = _again(file)
+            assert [again.get(each) for each in PATHS] == [snapshot.get(each) for each in PATHS]
+
+
+def test_a_line_that_was_not_written_to_its_end_does_not_count(file: Path) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.put("/a", CachedNode(b"1"))
+    snapshot.save(now=True)
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'["/a", "Mg')
+    assert _again(file).get("/a") == CachedNode(b"1")
+    # And nothing is appended to it.
+    snapshot.put("/b", CachedNode(b"2"))
+    snapshot.save(now=True)
+    assert file.read_bytes() == whole + b'["/b", "Mg=="]\n'
+
+
+@pytest.mark.parametrize("remove", ["file", "link"])
+def test_a_file_that_is_gone_is_written_as_a_whole(file: Path, remove: str) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.put("/a", CachedNode(b"1"))
+    snapshot.save(now=True)
+    file.unlink()
+    if remove == "link":
+        file.symlink_to(file.with_name("another"))
+    snapshot.put("/b", CachedNode(b"2"))
+    due = snapshot.save(now=True)
+    if due is not None:  # the next attempt
+        snapshot.save(now=True)
+    assert not file.is_symlink()
+    assert _again(file).get("/a") == CachedNode(b"1")
+    assert _again(file).get("/b") == CachedNode(b"2")
+
+
+def test_a_file_that_is_too_long_counts_as_empty(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = Snapshot(file, STORE)
+    snapshot.put("/a", CachedNode(b"1"))
+    snapshot.put("/b", CachedNode(b"1" * 100))
+    snapshot.save(now=True)
+    monkeypatch.setattr("ovs_metadata.store.snapshot.MAX_SIZE", 100)
+    assert _again(file).get("/a") is None
 
 
 def test_an_unwritable_file_is_logged_once_and_tried_again(
