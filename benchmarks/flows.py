@@ -75,6 +75,7 @@ class Result:
     served: Spread
     record_last: Spread
     foreign_events: int
+    hooks_after_deletion: float
     after_deletion: float
     ovs_ready: float
     resync: float
@@ -125,7 +126,7 @@ class Bench:
             foreign = sum(1 for each in monitor.events if each.ofport not in self._plugged)
         idle = self._idle()
         expected = self._flow_count()
-        after_deletion = self._delete_all(expected)
+        hooks_after_deletion, after_deletion = self._delete_all(expected)
         resync_from = self._usages()
         ovs_ready, resync, served_again = self._restart(expected)
         resync_to = self._usages()
@@ -137,6 +138,7 @@ class Bench:
             served=Spread.of(each.served for each in timed),
             record_last=Spread.of(each.served for each in late),
             foreign_events=foreign,
+            hooks_after_deletion=hooks_after_deletion,
             after_deletion=after_deletion,
             ovs_ready=ovs_ready,
             resync=resync,
@@ -159,9 +161,10 @@ class Bench:
         least = FLOWS_PER_PORT * self._crowd.ports
         wait_for(lambda: self._flow_count() > least, "the flows of the crowd", 120)
 
-    def _flow_count(self) -> int:
+    def _flow_count(self, *, hooks: bool = False) -> int:
         hypervisor = self._hypervisor
-        text = hypervisor.ovs.ofctl("dump-aggregate", hypervisor.bridge, OURS)
+        which = f"table=0,{OURS}" if hooks else OURS
+        text = hypervisor.ovs.ofctl("dump-aggregate", hypervisor.bridge, which)
         return int(text.rpartition("flow_count=")[2])
 
     def _plug(self, monitor: FlowMonitor, *, record_last: bool = False) -> Plug:
@@ -209,13 +212,16 @@ class Bench:
         after = self._usages()
         return (after[0].cpu - before[0].cpu) / seconds, (after[1].cpu - before[1].cpu) / seconds
 
-    def _delete_all(self, expected: int) -> float:
-        """Seconds from an operator's del-flows until all our flows are back."""
+    def _delete_all(self, expected: int) -> tuple[float, float]:
+        """Seconds from an operator's del-flows until all our hooks are back, and all our flows."""
         hypervisor = self._hypervisor
+        hooks = self._flow_count(hooks=True)
         start = time.monotonic()
         hypervisor.ovs.ofctl("del-flows", hypervisor.bridge)
+        wait_for(lambda: self._flow_count(hooks=True) >= hooks, "the hooks after del-flows", 120)
+        hooks_back = time.monotonic() - start
         wait_for(lambda: self._flow_count() >= expected, "the flows after del-flows", 120)
-        return time.monotonic() - start
+        return hooks_back, time.monotonic() - start
 
     def _restart(self, expected: int) -> tuple[float, float, float]:
         """Kill ovs-vswitchd and start it.
@@ -324,6 +330,7 @@ _ROWS = (
     ("plug → first byte, ms", lambda each: each.served),
     ("record after plug → first byte, ms", lambda each: each.record_last),
     ("flow events of other ports meanwhile", lambda each: each.foreign_events),
+    ("del-flows → all hooks back, s", lambda each: f"{each.hooks_after_deletion:.2f}"),
     ("del-flows → all flows back, s", lambda each: f"{each.after_deletion:.2f}"),
     ("vswitchd start → its ports are back, s", lambda each: f"{each.ovs_ready:.2f}"),
     ("… → all flows back, s", lambda each: f"{each.resync:.2f}"),

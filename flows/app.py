@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -111,6 +112,7 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         self._after_error = FIRST_AFTER_ERROR
         self._rivalry = Rivalry()
         self._restoring = False
+        self._barriers: deque[Callable[[], None]] = deque()
         self._refused = 0
         self._refusing = False
         self._refusal = ""
@@ -201,6 +203,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         LOG.info("connected to bridge %s, datapath %016x", self._config.bridge, chosen.id)
         chosen.send(wire.removals_wanted_message())
         self._after_error = FIRST_AFTER_ERROR
+        self._barriers.clear()
+        self._restoring = False
         self._flows.connected()
         self._flows_are_next = False
         chosen.send(meter_wire.features_request())
@@ -254,12 +258,17 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             self._restore_after(self._rivalry.lost(time.monotonic()))
 
     def _restore_after(self, delay: float) -> None:
-        if not delay:
-            self._restore()
+        if not delay and self._flows.dump_is_needed():
+            self._ask_for_dump()
         elif not self._restoring:
             self._restoring = True
-            LOG.warning("another program keeps deleting our flows: restoring them in %.2f s", delay)
-            hub.spawn_after(delay, self._restore)
+            if delay:
+                LOG.warning(
+                    "another program keeps deleting our flows: restoring them in %.2f s", delay
+                )
+                hub.spawn_after(delay, self._restore)
+            else:
+                self._when_carried_out(self._restore)  # by then the switch has reported the others
 
     def _restore(self) -> None:
         """Put back what was deleted behind our back."""
@@ -286,12 +295,25 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
             hub.spawn_after(self._after_error, self._ask_for_dump)
             self._after_error = min(2 * self._after_error, self._config.audit_interval)
 
+    def _when_carried_out(self, then: Callable[[], None]) -> None:
+        """Call back when the switch has carried out all that it has been sent.
+
+        By then its refusals, and its reports of all that was removed before, have arrived.
+        """
+        if self._switch is not None:
+            self._barriers.append(then)
+            self._switch.send(wire.barrier_message())
+
     @_on(ofp_event.EventOFPBarrierReply, handler.MAIN_DISPATCHER)
     def _barrier_passed(self, event: Any) -> None:
-        """All that was sent before the barrier is carried out; refusals have arrived before."""
-        if event.msg.datapath is self._switch and self._has_all_flows():
+        if event.msg.datapath is self._switch and self._barriers:
+            self._barriers.popleft()()
+
+    def _changes_carried_out(self) -> None:
+        if self._has_all_flows():
             self._after_error = FIRST_AFTER_ERROR
             self._refusing = False
+        self._rivalry.restored(time.monotonic())
 
     def _has_all_flows(self) -> bool:
         """Whether the switch has been sent all flows, and refused none since the last dump."""
@@ -357,8 +379,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
                 "bridge %s: %d flows sent, %d deletions",
                 *(self._config.bridge, len(changes.add), len(changes.delete)),
             )
-        if self._refusing and self._has_all_flows():
-            switch.send(wire.barrier_message())
+        if (self._refusing and self._has_all_flows()) or (changes and self._rivalry.is_restoring):
+            self._when_carried_out(self._changes_carried_out)
 
     def _audit(self) -> None:
         """Compare with the switch from time to time, also without a report of it."""
