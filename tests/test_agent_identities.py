@@ -18,7 +18,9 @@ from ovs_metadata.host.address import ofport_at, place_of
 from ovs_metadata.host.join import HostPorts, ServedPort
 from ovs_metadata.host.shared_map import SharedMap
 from ovs_metadata.metadata_options import EffectiveOptions, MetadataOptions
+from ovs_metadata.proxy.control import feed
 from ovs_metadata.proxy.control.identity import Entry, Identity, Pending
+from ovs_metadata.proxy.control.settings import Settings
 from ovs_metadata.store.record import PortRecord
 
 PORT = "6f1a8f6e-0d1c-4d6b-9c8e-2f1f3a1b0c01"
@@ -197,6 +199,10 @@ def test_tables_made_one_after_the_other_are_those_of_a_single_look(
                 workers[address] = entry
         sent = table
         assert workers == table
+        # A worker that has just been started gets the same.
+        state = feed.decode(feed.encode(feed.FullState(Settings(), table)))
+        assert isinstance(state, feed.FullState)
+        assert state.identities == workers
         assert kept.table(host_ports, secret, stale) is table
         statistics.table_changed(table)
         single = HostStatistics()
