@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from ovs_metadata.agent.network import namespaces
+from ovs_metadata.proxy.accounting.observer import DOCTOR_IPV4
 
 _LISTEN, _SYN_RECEIVED = "0A", "03"
 
@@ -19,6 +20,7 @@ class _Socket:
 
     address: str
     port: int
+    peer: str
     state: str
     sent_again: int
 
@@ -31,13 +33,16 @@ def listening() -> Iterator[tuple[str, int]]:
 def unaccepted(namespace: str) -> Mapping[str, int]:
     """How many connections wait for who began them to take our answer, by our address.
 
-    Only those are counted for which the answer was sent again, so after a second at the earliest.
+    Only those are counted for which the answer was sent again, so after a second at the earliest,
+    and none of the doctor's own requests.
     """
     if namespaces.namespace_id(namespace) is None:
         return {}
     with namespaces.inside_namespace(namespace):
         return Counter(
-            each.address for each in _sockets() if each.state == _SYN_RECEIVED and each.sent_again
+            each.address
+            for each in _sockets()
+            if each.state == _SYN_RECEIVED and each.sent_again and each.peer != DOCTOR_IPV4
         )
 
 
@@ -51,7 +56,13 @@ def _sockets() -> Iterator[_Socket]:
 def _parsed(line: str) -> _Socket:
     words = line.split()
     address, _, port = words[1].partition(":")
-    return _Socket(_address(bytes.fromhex(address)), int(port, 16), words[3], int(words[6], 16))
+    return _Socket(
+        _address(bytes.fromhex(address)),
+        int(port, 16),
+        _address(bytes.fromhex(words[2].partition(":")[0])),
+        words[3],
+        int(words[6], 16),
+    )
 
 
 def _address(data: bytes) -> str:
