@@ -41,7 +41,7 @@ def test_every_command_reports_that_in_the_end(database: OpenVSwitch, tmp_path: 
     os.kill(database.ovsdb_pid, signal.SIGSTOP)
     ovs_metadata = (PROGRAMS / "ovs-metadata", "--config", config)
     commands = (
-        (*ovs_metadata, "doctor"),
+        (*ovs_metadata, "doctor", "--format", "json"),  # for people the reason may be cut off
         (*ovs_metadata, "status"),
         (*ovs_metadata, "flows"),
         (PROGRAMS / "ovs-metadata-agent", "--config", config, "--cleanup"),
