@@ -28,7 +28,7 @@ from ovs_metadata.flows.flow_message import deletion_message
 from ovs_metadata.flows.openflow import Datapath, handler, hub, ofp_event
 from ovs_metadata.flows.packets import unsolicited_advertisement
 from ovs_metadata.flows.rivalry import Rivalry
-from ovs_metadata.flows.switch import SwitchFlows
+from ovs_metadata.flows.switch import MANY, SwitchFlows
 from ovs_metadata.flows.switch_meters import SwitchMeters
 from ovs_metadata.flows.tables import has_our_cookie
 from ovs_metadata.host import config
@@ -46,6 +46,9 @@ LOG = logging.getLogger(__name__)
 
 RECONNECT_INTERVAL = 0.2
 """Seconds between two attempts to reach the management socket, or OVSDB."""
+
+MAX_BUNDLE = 5000
+"""Messages that the switch carries out at once."""
 
 FIRST_AFTER_ERROR = 1.0
 """Seconds until the switch is asked for its flows after it refused a message; each time twice the
@@ -283,7 +286,8 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         message = event.msg
         if message.datapath is not self._switch:
             return
-        why = refusals.in_words(message.type, message.code, message.data or b"")
+        code = message.exp_type if message.code is None else message.code
+        why = refusals.in_words(message.type, code, message.data or b"")
         LOG.error("bridge %s refused a message: %s", self._config.bridge, why)
         self._refused += 1
         self._refusal = why
@@ -370,8 +374,11 @@ class MetadataFlows(openflow.App):  # type: ignore[misc]
         # May wait, and the connection be lost meanwhile: no matter.
         options = self._config.flows
         openflow.send_all(switch, map(meter_wire.add_meter, changes.add_meters))
-        openflow.send_all(switch, (deletion_message(options, *each) for each in changes.delete))
-        openflow.send_all(switch, changes.add)
+        flows = [*(deletion_message(options, *each) for each in changes.delete), *changes.add]
+        # After a refusal they go singly, for a bundle is refused as a whole.
+        in_bundle = wire.in_bundle if len(flows) > MANY and not self._refusing else iter
+        for at in range(0, len(flows), MAX_BUNDLE):
+            openflow.send_all(switch, in_bundle(flows[at : at + MAX_BUNDLE]))
         openflow.send_all(switch, map(meter_wire.delete_meter, changes.delete_meters))
         openflow.send_all(switch, map(_advertisement, places_to_advertise_to(changes.add)))
         if changes:

@@ -6,7 +6,7 @@ would load 80 modules for a dozen messages. Formats are those of the OpenFlow 1.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ovs_metadata.flows import nicira, oxm
 from ovs_metadata.flows.family import MPLS
@@ -31,7 +31,7 @@ from ovs_metadata.host.config import FlowOptions
 VERSION = 4
 """Of OpenFlow 1.3, on the wire."""
 
-HELLO, ERROR, FLOW_REMOVED, PACKET_OUT, FLOW_MOD = 0, 1, 11, 13, 14
+HELLO, ERROR, EXPERIMENTER, FLOW_REMOVED, PACKET_OUT, FLOW_MOD = 0, 1, 4, 11, 13, 14
 MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY, SET_ASYNC = 18, 19, 20, 21, 28
 """Types of messages."""
 
@@ -81,6 +81,14 @@ _FLOW_STATS_REQUEST = struct.Struct("!B3xII4xQQ")
 _PACKET_OUT = struct.Struct("!IIH6x")
 
 
+_ONF, _BUNDLE_CONTROL, _BUNDLE_ADD = 0x4F4E4600, 2300, 2301
+_OPEN, _COMMIT = 0, 4
+_IN_ORDER_AND_WHOLE = 1 | 2
+"""OFPBF_ATOMIC and OFPBF_ORDERED."""
+_BUNDLE = struct.Struct("!IIIHH")
+"""Experimenter, type, number of the bundle, type of control (or padding), flags."""
+
+
 def message(kind: int, body: bytes = b"") -> bytes:
     """A message of this type."""
     return HEADER.pack(VERSION, kind, HEADER.size + len(body), 0) + body
@@ -128,6 +136,21 @@ def delete_message(options: FlowOptions, key: FlowKey, cookie: int) -> bytes:
         *(_NO_BUFFER, _ANY, _ANY, 0),
     )
     return head + match
+
+
+def in_bundle(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """Messages that have the switch carry out these all at once, or none if it refuses one.
+
+    Open vSwitch looks at each of its ports again after some 50 single messages that change flows.
+    A bundle is an extension of OpenFlow 1.3 (ONF EXT-230).
+    """
+    yield message(EXPERIMENTER, _BUNDLE.pack(_ONF, _BUNDLE_CONTROL, 1, _OPEN, _IN_ORDER_AND_WHOLE))
+    head = _BUNDLE.pack(_ONF, _BUNDLE_ADD, 1, 0, _IN_ORDER_AND_WHOLE)
+    for each in messages:
+        yield message(EXPERIMENTER, head + each)
+    yield message(
+        EXPERIMENTER, _BUNDLE.pack(_ONF, _BUNDLE_CONTROL, 1, _COMMIT, _IN_ORDER_AND_WHOLE)
+    )
 
 
 def hello_message() -> bytes:

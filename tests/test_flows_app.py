@@ -687,7 +687,9 @@ def test_all_that_is_deleted_at_once_is_asked_for_once_and_comes_back_hooks_firs
     assert switch.dumps_asked_for() == 1
     played.dump(switch)
     played.work()
-    added = [each for each in switch.take() if each[1] == wire.FLOW_MOD]
+    bundle = [each for each in switch.take() if each[1] == wire.EXPERIMENTER]
+    added = [each[24:] for each in bundle[1:-1]]
+    assert bundle == list(wire.in_bundle(added))
     assert len(added) == len(flows)
     of_ports = [table_of(each) for each in added if cookie_of(each) != cookie()]
     assert of_ports == sorted(of_ports)
@@ -721,6 +723,20 @@ def test_what_it_has_is_asked_for_some_time_after_it_refused_something(
     assert switch.sent == []
     assert played.hub.run_later() == [FIRST_AFTER_ERROR]
     assert switch.dumps_asked_for() == 1
+
+
+def test_after_a_refused_bundle_flows_are_sent_singly(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    played.watcher.serves(*map(served, range(2, 40)))
+    switch = played.in_order()
+    error = SimpleNamespace(datapath=switch, type=0xFFFF, code=None, exp_type=2315, data=b"")
+    played.app._error_arrived(SimpleNamespace(msg=error))
+    assert "error type 65535, code 2315" in caplog.text
+    played.hub.run_later()
+    played.dump(switch)
+    played.work()
+    assert len(keys(switch.take(), OVS.OFPFC_ADD)) == len(played.desired())
 
 
 def refusals(played: Played, switch: Switch, count: int) -> list[float]:

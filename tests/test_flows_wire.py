@@ -237,3 +237,20 @@ def test_addresses_are_read_in_their_canonical_form() -> None:
     length = 4 + len(encoded)
     match = length.to_bytes(4, "big") + encoded + bytes(-length % 8)
     assert oxm.decode_match(match, frozenset({"ipv6_dst"})) == Match.of(ipv6_dst="fe80::a9fe:2")
+
+
+def test_a_bundle_is_opened_and_committed_as_the_library_does_it() -> None:
+    whole = ofproto.ONF_BF_ATOMIC | ofproto.ONF_BF_ORDERED
+
+    def control(kind: int) -> bytes:
+        return by_the_library(parser.ONFBundleCtrlMsg(OFFLINE, 1, kind, whole, []))
+
+    flow = wire.add_message(OPTIONS, next(iter(FLOWS.values())))
+    opened, added, committed = wire.in_bundle([flow])
+    assert opened == control(ofproto.ONF_BCT_OPEN_REQUEST)
+    assert committed == control(ofproto.ONF_BCT_COMMIT_REQUEST)
+    inner = parser.OFPBarrierRequest(OFFLINE)
+    inner.set_xid(0)
+    (_, barrier, _) = wire.in_bundle([wire.barrier_message()])
+    assert barrier == by_the_library(parser.ONFBundleAddMsg(OFFLINE, 1, whole, inner, []))
+    assert added.endswith(flow)
