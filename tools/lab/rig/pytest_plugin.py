@@ -12,10 +12,14 @@ Coverage does not look while a property is tried, or all there is: tracing takes
 test, and a line that only chance reaches does not count as reached. It does when it records which
 test executes each line, for `make mutants`.
 
+What collection has made stays until the end, and is left out of garbage collection: each full one
+would look at a million objects.
+
 Byte code is kept, whatever the caller wants: functional tests start hundreds of processes, and
 each of them would compile the whole product.
 """
 
+import gc
 import os
 import sys
 import time
@@ -44,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("hypothesis") or item.get_closest_marker("exhaustive"):
             item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
