@@ -1,16 +1,10 @@
 """Options and fixtures of the unit tests."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-if "REACHED_LINES" in os.environ:  # before the product is imported, which it measures
-    from lab.rig import reached_lines
-
-    MEASUREMENT = reached_lines.Measurement(Path(os.environ["REACHED_LINES"]))
 
 from ovs_metadata.store import open_store
 from ovs_metadata.store.store import Store
@@ -18,11 +12,6 @@ from ovs_metadata.store.store import Store
 pytest_plugins = ["lab.rig.durations", "lab.rig.pytest_plugin"]
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if "REACHED_LINES" in os.environ:
-        config.pluginmanager.register(MEASUREMENT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

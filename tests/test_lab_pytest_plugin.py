@@ -5,9 +5,13 @@ import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from lab.rig.pytest_plugin import pytest_collection_modifyitems
 
 TESTS = Path(__file__).parent
 
@@ -86,3 +90,25 @@ def test_in_ci_a_test_that_is_left_out_is_an_error(ci: str, outcome: str, tmp_pa
     )
     assert outcome in done.stdout
     assert "why" in done.stdout or not ci
+
+
+@pytest.mark.parametrize(
+    ("options", "mark", "measured"),
+    [
+        ({"cov_source": [True]}, "hypothesis", False),
+        ({"cov_source": [True]}, "exhaustive", False),
+        ({"cov_source": [True]}, "alone", True),
+        ({"cov_source": [True], "cov_context": "test"}, "hypothesis", True),
+        ({}, "hypothesis", True),
+    ],
+)
+def test_coverage_does_not_look_while_a_property_is_tried(
+    options: dict[str, Any], mark: str, measured: bool
+) -> None:
+    marks = [mark]
+    item: Any = SimpleNamespace(
+        get_closest_marker=lambda name: name in marks, add_marker=marks.append
+    )
+    config: Any = SimpleNamespace(getoption=options.get)
+    pytest_collection_modifyitems(config, [item])
+    assert ("no_cover" not in marks) is measured

@@ -4,7 +4,7 @@
 # run_tests PROCESSES ARG...: the files of TESTS are spread over so many processes, the longest first
 # (tools/lab/rig/durations.py). Files and tests among the arguments are run in place of TESTS. Tests
 # that measure time, or load the machine, are marked `alone` and run afterwards, by themselves,
-# without the variables of the environment in MEASURE.
+# without the arguments in MEASURE.
 TESTS=()
 MEASURE=()
 run_tests() {
@@ -13,8 +13,8 @@ run_tests() {
     separate "$@"
     [ ${#tests[@]} != 0 ] || tests=("${TESTS[@]}")
     mapfile -t marked < <(marked_alone "${tests[@]}")
-    env "${MEASURE[@]}" "$VENV/bin/pytest" "${tests[@]}" -n "$processes" --dist loadfile --no-loadscope-reorder \
-        -m "not alone" "${rest[@]}" || together=$?
+    "$VENV/bin/pytest" "${tests[@]}" -n "$processes" --dist loadfile --no-loadscope-reorder \
+        -m "not alone" "${MEASURE[@]}" "${rest[@]}" || together=$?
     if [ ${#marked[@]} = 0 ]; then
         alone=$none
     else

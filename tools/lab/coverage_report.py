@@ -2,10 +2,9 @@
 
     python -m lab.coverage_report
 
-reads what the processes of `tools/test unit` have left (lab.rig.reached_lines), prints a line for
-each package, and for those below the floor their files. The exit status is 1 if there are any.
-Processes that tests start are not measured: what is only seen by running the whole is for the
-functional tests.
+reads what `pytest tests --cov` has left, prints a line for each package, and for those below the
+floor their files. The exit status is 1 if there are any. Processes that tests start are not
+measured: what is only seen by running the whole is for the functional tests.
 """
 
 import sys
@@ -14,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coverage import Coverage
-from coverage.exceptions import NoDataError
 
-from lab.rig.reached_lines import PRODUCT, ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 FLOOR = 85
 """Percent of each package's lines."""
 
@@ -53,7 +50,7 @@ def report(files: Mapping[str, Reached]) -> tuple[list[str], bool]:
         SystemExit: there are no files.
     """
     if not files:
-        sys.exit("nothing was measured: run `tools/test unit`, which measures and then reports")
+        sys.exit("nothing was measured: run `pytest tests --cov` first, from the top of the tree")
     packages = by_package(files)
     low = [package for package, reached in packages.items() if reached.percent < FLOOR]
     lines = [_line(package, reached) for package, reached in sorted(packages.items())]
@@ -69,23 +66,22 @@ def _line(name: str, reached: Reached) -> str:
     return f"{reached.percent:5.1f} % of {reached.lines:5} lines  {name}"
 
 
-def measured(data: Path) -> dict[str, Reached]:
-    """What was measured of every file, by the processes that wrote beside this path."""
-    coverage = Coverage(data_file=str(data), config_file=str(ROOT / "pyproject.toml"))
-    try:
-        coverage.combine()
-    except NoDataError:
-        return {}
+def measured() -> dict[str, Reached]:
+    """What was measured of every file."""
+    data = str(ROOT / "build" / "coverage")
+    coverage = Coverage(data_file=data, config_file=str(ROOT / "pyproject.toml"))
+    coverage.load()
     files = {}
-    for path in (path for each in PRODUCT for path in sorted((ROOT / each).rglob("*.py"))):
-        _, lines, _, missing, _ = coverage.analysis2(str(path))
-        files[str(path.relative_to(ROOT))] = Reached(len(lines), len(lines) - len(missing))
+    for name in coverage.get_data().measured_files():
+        _, lines, _, missing, _ = coverage.analysis2(name)
+        path = str(Path(name).relative_to(ROOT))
+        files[path] = Reached(len(lines), len(lines) - len(missing))
     return files
 
 
 def main() -> None:
     """Print the report."""
-    lines, enough = report(measured(ROOT / "build" / "coverage"))
+    lines, enough = report(measured())
     print("\n".join(lines))
     sys.exit(not enough)
 
