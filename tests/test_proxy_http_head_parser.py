@@ -1,5 +1,7 @@
 """The parser of whole heads: what is kept, and that limits are not mixed up."""
 
+from typing import Any
+
 import pytest
 
 from ovs_metadata.proxy.http.errors import ProxyError
@@ -57,3 +59,24 @@ def test_a_long_head_is_not_kept() -> None:
     assert isinstance(taken(parsers(), text), Request)
     assert parse_usual_head.cache_info().currsize == 0
     assert isinstance(parse_head(text, 256, 1000), RequestHead)
+
+
+class _AcceptsAll:
+    """A parser of HTTP that finds no fault."""
+
+    def __init__(self, fields: Any) -> None:
+        self._fields = fields
+
+    def feed_data(self, _data: bytes) -> None:
+        self._fields.on_header(b"Host", b"a")
+        self._fields.on_headers_complete()
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\x01", b"\x0b", b"\x7f", b"\n", b"\r"])
+def test_control_characters_are_refused_whatever_the_library_accepts(
+    monkeypatch: pytest.MonkeyPatch, byte: bytes
+) -> None:
+    monkeypatch.setattr("httptools.HttpRequestParser", _AcceptsAll)
+    text = b"GET / HTTP/1.1\r\nHost: a\r\nX-Name: b%bc\r\n\r\n"
+    assert isinstance(parse_head(text % b"", 100, 1000), RequestHead)
+    assert parse_head(text % byte, 100, 1000) is ProxyError.MALFORMED

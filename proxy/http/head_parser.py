@@ -50,14 +50,15 @@ def parse_line(text: bytes) -> RequestLine | None:
 
 def parse_head(text: bytes, max_headers: int, max_body: int) -> RequestHead | ProxyError:
     """Parse a whole head, its empty line included."""
-    line = parse_line(text)
+    # llhttp refuses it too; the proxy does not rest on that.
+    line = None if is_forbidden(text) else parse_line(text)
     if line is None:
         return ProxyError.MALFORMED
     error = refuse_line(line)
     if error is not None:
         return error
     if text.count(b"\r\n") - 2 > max_headers:
-        return ProxyError.MALFORMED if is_forbidden(text) else ProxyError.HEAD_TOO_LARGE
+        return ProxyError.HEAD_TOO_LARGE
     fields = _Fields()
     try:
         httptools.HttpRequestParser(fields).feed_data(text)
