@@ -104,7 +104,7 @@ def ward(hypervisor: Hypervisor) -> Iterator[Ward]:
     hypervisor.start()
     # What the flow controller does not hear of, it finds at its next audit.
     guest = serve_guest(hypervisor, flows={"audit_interval": 1})
-    modules = "ovs_metadata.cli.doctor.hops"
+    modules = "ovs_metadata.cli.doctor.printed"
     with ForkedCommand(hypervisor.namespace, modules) as command:
         yield Ward(hypervisor, guest, command)
 

@@ -18,8 +18,12 @@ from lab.rig.guest import Guest
 from lab.rig.hypervisor import instance_of
 from lab.rig.process import wait_for
 from lab.upstream.nova import Nova
+from ovs_metadata.agent.network.namespaces import inside_namespace
 from ovs_metadata.cli.doctor import nova as nova_hop
+from ovs_metadata.cli.doctor.guest_request import ask
 from ovs_metadata.cli.doctor.nova import Asker, no_instance
+from ovs_metadata.host.address import place_of
+from ovs_metadata.host.config import load
 from ovs_metadata.proxy.control.settings import Settings
 
 HOPS = [
@@ -82,6 +86,20 @@ def test_the_request_is_real_and_the_guest_sees_nothing_of_it(healthy: Ward) -> 
     found = healthy.doctor("--no-request", healthy.guest.port_id)
     assert found.state("request") == "unknown"
     assert found.status == 0
+
+
+def test_a_request_from_the_tcp_port_of_an_earlier_one_is_answered(
+    healthy: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy's namespace remembers a connection for a minute (TIME-WAIT)."""
+    hypervisor, guest = healthy.hypervisor, healthy.guest
+    config, place = load(hypervisor.config), place_of(hypervisor.ovs.ofport(guest.tap))
+    monkeypatch.setattr("secrets.randbelow", lambda _: 7)
+    # Of a higher sequence number the kernel would take it for a new connection.
+    for first in (1 << 31, (1 << 31) - (1 << 20)):
+        monkeypatch.setattr("secrets.randbits", lambda _, first=first: first)
+        with inside_namespace(hypervisor.namespace):
+            assert ask(config, place, guest.tap, 10).status == 200
 
 
 def test_it_leaves_no_flow(healthy: Ward) -> None:

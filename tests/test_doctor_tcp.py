@@ -84,11 +84,14 @@ def test_a_reset_is_a_refusal_and_ends_it() -> None:
     assert client.abort() == []
 
 
-def test_a_syn_that_acknowledges_something_else_is_not_for_this_connection() -> None:
+@pytest.mark.parametrize("flags", [SYN | ACK, ACK])
+def test_an_end_that_remembers_another_connection_is_made_to_forget_it(flags: int) -> None:
     client, server = TcpClient(HERE, THERE, REQUEST, 5), Server()
     client.start()
-    assert client.receive(server.frame(SYN | ACK, 1000, 99)) == []
-    assert not client.connected
+    (frame,) = client.receive(server.frame(flags, 1000, 99))
+    assert segment(frame) == (99, 0, RST, b"")
+    assert (client.connected, client.refused) == (False, False)
+    assert segment(client.again()[0]) == (5, 0, SYN, b"")
 
 
 def test_data_out_of_order_and_data_again_are_acknowledged_and_not_kept() -> None:

@@ -89,7 +89,11 @@ class TcpClient:
 
     def _accepted(self, segment: _Segment) -> list[bytes]:
         asked = (self._sequence + 1) % _SEQUENCES
-        if segment.flags & (_SYN | _ACK) != _SYN | _ACK or segment.acknowledged != asked:
+        if segment.flags & _ACK and segment.acknowledged != asked:
+            # The other end remembers a connection of before between the same ports (TIME-WAIT);
+            # this has it forget that one (section 3.10.7.3).
+            return [self._frame(_RST, segment.acknowledged)]
+        if segment.flags & (_SYN | _ACK) != _SYN | _ACK:
             return []
         self.connected = True
         self._sequence = asked
