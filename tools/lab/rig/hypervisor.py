@@ -5,6 +5,7 @@ Everything lives below one directory and in network namespaces whose names begin
 """
 
 import contextlib
+import fcntl
 import json
 import shutil
 import signal
@@ -27,6 +28,7 @@ from ovs_metadata.host.address import PORT_NETWORK_IPV4, port_address
 from ovs_metadata.store import open_store
 from ovs_metadata.store.configuration import DEFAULT_TEMPLATE
 from ovs_metadata.store.documents import change
+from ovs_metadata.store.layout import ROOT as ROOT_NODE
 from ovs_metadata.store.layout import config_template_path
 from ovs_metadata.store.record import PortRecord
 from ovs_metadata.store.security import PLAIN
@@ -215,7 +217,22 @@ class Hypervisor:
     def stopped_controller(self) -> Iterator[None]:
         """Stop (SIGSTOP) the flow controller, and the agent, which would replace it."""
         controller = self.children()["ovs_metadata.flows.launcher"]
-        with stopped_process(self.processes["agent"].pid), stopped_process(controller):
+        with contextlib.ExitStack() as stopped:
+            with self._no_writer():
+                stopped.enter_context(stopped_process(self.processes["agent"].pid))
+                stopped.enter_context(stopped_process(controller))
+            yield
+
+    @contextlib.contextmanager
+    def _no_writer(self) -> Iterator[None]:
+        """Nobody writes to a directory store: a process that is stopped must not hold its lock."""
+        kind, _, directory = self.store_url.partition(":")
+        lock = Path(directory) / ROOT_NODE.lstrip("/") / ".lock"
+        if kind != "directory" or not lock.exists():
+            yield
+            return
+        with lock.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX)
             yield
 
     def mn_conf(self, *args: str) -> list[str | Path]:
