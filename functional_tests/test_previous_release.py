@@ -5,6 +5,7 @@ back. `test_upgrade.py` has its flows and a stand-in for its workers; here all o
 """
 
 import contextlib
+import socket
 import subprocess
 import sys
 import tarfile
@@ -67,16 +68,30 @@ def _start(hypervisor: Hypervisor, release: Path, name: str) -> Process:
     )
 
 
+def _accepted(guest: Guest, source: str) -> socket.socket:
+    """A connection that is accepted. While a release begins to serve, one may be refused."""
+
+    def attempt() -> socket.socket | None:
+        connection = begin(guest, source)
+        if accepted([connection], PATIENCE):
+            return connection
+        connection.close()
+        return None
+
+    found = wait_for(attempt, f"a connection of {guest.name} from {source}", PATIENCE)
+    assert found
+    return found
+
+
 @contextlib.contextmanager
 def _in_flight(guests: list[Guest]) -> Iterator[None]:
     """Connections without a request: afterwards each is its guest's, or it has ended."""
     with contextlib.ExitStack() as open_connections:
         begun = [
-            (guest, open_connections.enter_context(begin(guest, source)))
+            (guest, open_connections.enter_context(_accepted(guest, source)))
             for guest in guests
             for source in (ANY_IPV4, ANY_IPV6)
         ]
-        assert len(accepted((each for _guest, each in begun), PATIENCE)) == len(begun)
         yield
         for guest, connection in begun:
             connection.settimeout(PATIENCE)

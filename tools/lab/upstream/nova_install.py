@@ -84,11 +84,11 @@ transport_url = fake://
 state_path = {directory}
 
 [database]
-connection = sqlite:///{directory / MAIN_DATABASE}
+connection = sqlite:///{directory / MAIN_DATABASE}?timeout=60
 sqlite_synchronous = false
 
 [api_database]
-connection = sqlite:///{directory / API_DATABASE}
+connection = sqlite:///{directory / API_DATABASE}?timeout=60
 sqlite_synchronous = false
 
 [oslo_concurrency]
