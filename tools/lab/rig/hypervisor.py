@@ -225,7 +225,7 @@ class Hypervisor:
 
     @contextlib.contextmanager
     def _no_writer(self) -> Iterator[None]:
-        """Nobody writes to a directory store: a process that is stopped must not hold its lock."""
+        """No process writes to a directory store: one that is stopped must not hold its lock."""
         kind, _, directory = self.store_url.partition(":")
         lock = Path(directory) / ROOT_NODE.lstrip("/") / ".lock"
         if kind != "directory" or not lock.exists():
